@@ -1,0 +1,1 @@
+"""A durable job queue for Python asyncio on PostgreSQL."""

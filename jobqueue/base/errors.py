@@ -1,0 +1,155 @@
+"""Every error that jobqueue raises.
+
+JobQueueError
+├── ConfigurationError (ValueError)   a setting, an argument or an extra is wrong or missing
+├── InvalidOption (ValueError)        an option of a task or a defer is out of its limits
+├── InvalidSignature (TypeError)      a function cannot be a task as it is written
+├── InvalidPayload (ValueError)       arguments that cannot be stored or do not fit the task
+├── DuplicateTask                     two functions with one task name
+├── RouterNotIncluded                 a router's task is used before an app includes the router
+├── AppClosed                         the app was closed
+├── NotMigrated                       the database lacks the schema, or part of it
+├── SchemaTooNew                      the database is ahead of this version of jobqueue
+├── DeferUnknown                      the network was cut in mid-defer: sending again with the id is safe
+├── JobNotFound                       no such job, or retention has removed it
+├── JobFailed                         the job is dead; carries class, message and data of its last error
+├── JobCancelled                      the job was cancelled
+└── ClaimLost                         another worker holds this job now
+
+Facts go in, the class builds the words. No text carries a payload or a password.
+"""
+
+from uuid import UUID
+
+from jobqueue.base.job import JsonValue
+
+
+class JobQueueError(Exception):
+    """Base of all errors raised by jobqueue."""
+
+
+class ConfigurationError(JobQueueError, ValueError):
+    """Raised when a setting, an argument or an extra is wrong or missing; the text names it."""
+
+
+class InvalidOption(JobQueueError, ValueError):
+    """Raised when an option such as `queue` or `delay` is out of its limits."""
+
+    def __init__(self, option: str, rule: str) -> None:
+        super().__init__(f"{option}: {rule}")
+        self.option = option
+
+
+class InvalidSignature(JobQueueError, TypeError):
+    """Raised at decoration when a function cannot be a task; the text names function and parameter."""
+
+    def __init__(self, function: str, fault: str) -> None:
+        super().__init__(f"{function} cannot be a task: {fault}")
+        self.function = function
+
+
+class InvalidPayload(JobQueueError, ValueError):
+    """Raised when arguments or a result cannot be stored, or do not fit the task's signature.
+
+    `path` says where (`mail.to[0]`), `kind` what is wrong in one word. The value itself is never quoted.
+    """
+
+    def __init__(self, what: str, path: str, kind: str, rule: str) -> None:
+        super().__init__(f"{what}: {path}: {rule}" if path else f"{what}: {rule}")
+        self.path = path
+        self.kind = kind
+        self.rule = rule
+
+
+class DuplicateTask(JobQueueError):
+    """Raised when a second function claims the name of a registered task."""
+
+    def __init__(self, name: str, first: str, second: str) -> None:
+        super().__init__(f"task name {name!r} is taken by {first}; give {second} another one with name=...")
+        self.name = name
+
+
+class RouterNotIncluded(JobQueueError):
+    """Raised when a router's task is deferred before any app includes its router."""
+
+    def __init__(self, task: str) -> None:
+        super().__init__(f"task {task!r} belongs to a Router that no App includes; call app.include(router) first")
+        self.task = task
+
+
+class AppClosed(JobQueueError):
+    """Raised by every call on an app after `close()`."""
+
+    def __init__(self) -> None:
+        super().__init__("this App is closed; create a new one, or close it later")
+
+
+class NotMigrated(JobQueueError):
+    """Raised when the database lacks jobqueue's schema, or some of its migrations."""
+
+    def __init__(self, schema: str, missing: int) -> None:
+        super().__init__(
+            f"schema {schema!r} lacks {missing} migration(s); run `python -m jobqueue migrate up shop:app` "
+            "(with your own module), or `await app.migrate()`"
+        )
+        self.schema = schema
+        self.missing = missing
+
+
+class SchemaTooNew(JobQueueError):
+    """Raised when the database has breaking migrations that this version of jobqueue does not know."""
+
+    def __init__(self, schema: str, unknown: str) -> None:
+        super().__init__(
+            f"schema {schema!r} has migration {unknown}, which this version of jobqueue does not know; upgrade jobqueue"
+        )
+        self.schema = schema
+
+
+class DeferUnknown(JobQueueError):
+    """Raised when the connection was cut while a job was being stored: it may or may not be in.
+
+    Sending it again with `options(id=error.id)` is safe as long as the archive keeps the job.
+    """
+
+    def __init__(self, id: UUID) -> None:
+        super().__init__(f"it is unknown whether job {id} was stored; defer it again with options(id=...) to be sure")
+        self.id = id
+
+
+class JobNotFound(JobQueueError):
+    """Raised when no job has this id: it never existed, was deleted, or retention has removed it."""
+
+    def __init__(self, id: UUID) -> None:
+        super().__init__(f"no job {id}: it never existed, or retention has removed it")
+        self.id = id
+
+
+class JobFailed(JobQueueError):
+    """Raised by `handle.result()` for a dead job, with what its last attempt raised."""
+
+    def __init__(self, id: UUID, reason: str, error_class: str, message: str, data: JsonValue = None) -> None:
+        detail = f": {error_class}: {message}" if error_class else ""
+        super().__init__(f"job {id} is dead ({reason}){detail}")
+        self.id = id
+        self.reason = reason
+        self.error_class = error_class
+        self.message = message
+        self.data = data
+
+
+class JobCancelled(JobQueueError):
+    """Raised by `handle.result()` for a cancelled job."""
+
+    def __init__(self, id: UUID, reason: str | None) -> None:
+        super().__init__(f"job {id} was cancelled" + (f": {reason}" if reason else ""))
+        self.id = id
+        self.reason = reason
+
+
+class ClaimLost(JobQueueError):
+    """Raised when a worker tries to write for a job that is not its own any more."""
+
+    def __init__(self, id: UUID) -> None:
+        super().__init__(f"the claim on job {id} was lost; nothing was written")
+        self.id = id

@@ -1,0 +1,145 @@
+"""The job in its three shapes: `NewJob` (not yet sent), `Job` (as stored), and the states between."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, Literal, NewType, TypeAlias, TypeVar
+from uuid import UUID
+
+JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+WorkerId = NewType("WorkerId", UUID)
+KeyScope: TypeAlias = Literal["waiting", "unfinished", "period"]
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class JobState(StrEnum):
+    """Where a job is: `scheduled` → `ready` → `running` → `completed`, `cancelled` or `dead`.
+
+    `blocked` (waits for another job or a limit) is reserved.
+    """
+
+    SCHEDULED = "scheduled"
+    BLOCKED = "blocked"
+    READY = "ready"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    DEAD = "dead"
+
+    @property
+    def final(self) -> bool:
+        """True once nothing but an explicit retry can change the job."""
+        return self in FINAL
+
+
+FINAL = frozenset({JobState.COMPLETED, JobState.CANCELLED, JobState.DEAD})
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob(Generic[R_co]):
+    """A job that was not sent yet: made by `task.job(...)`, sent by `app.defer_many([...])`. Its id is already fixed."""
+
+    id: UUID
+    task: str
+    args: str = field(repr=False)
+    """The arguments as JSON text, an object keyed by parameter name."""
+    queue: str = "default"
+    priority: int = 0
+    delay: float | None = None
+    """Seconds from the moment of insertion, on the database's clock."""
+    at: datetime | None = None
+    max_attempts: int = 20
+    timeout: float | None = None
+    budget: float | None = None
+    expires: float | None = None
+    origin: str = ""
+    meta: str | None = field(default=None, repr=False)
+    key: str | None = None
+    key_scope: KeyScope = "unfinished"
+    key_period: float | None = None
+    resent: bool = False
+    """True if the caller chose the id: the archive is then asked as well, so that a resend never runs twice."""
+    decode_result: Callable[[str], R_co] | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of one new job: its id, or that of the job which holds the place (`duplicate`)."""
+
+    id: UUID
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptError:
+    """How one attempt failed. `traceback` has no local variables, `data` is what the exception carried."""
+
+    error_class: str
+    message: str
+    traceback: str = field(default="", repr=False)
+    data: JsonValue = field(default=None, repr=False)
+    attempt: int = 0
+    at: datetime | None = None
+    worker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it stood in the database when it was read: a snapshot, never updated in place."""
+
+    id: UUID
+    task: str
+    queue: str
+    state: JobState
+    priority: int
+    attempt: int
+    max_attempts: int
+    crashes: int
+    lost: int
+    due_at: datetime
+    created_at: datetime
+    claimed_at: datetime | None = None
+    finished_at: datetime | None = None
+    timeout: float | None = None
+    deadline: datetime | None = None
+    expires_at: datetime | None = None
+    origin: str | None = None
+    worker_id: UUID | None = None
+    lease_until: datetime | None = None
+    key: str | None = None
+    bundle_id: UUID | None = None
+    reason: str | None = None
+    errors: tuple[AttemptError, ...] = ()
+    args_json: str = field(default="{}", repr=False)
+    result_json: str | None = field(default=None, repr=False)
+    meta_json: str | None = field(default=None, repr=False)
+    progress_json: str | None = field(default=None, repr=False)
+
+    @property
+    def args(self) -> dict[str, Any]:
+        """The arguments, decoded from JSON, keyed by parameter name."""
+        decoded: dict[str, Any] = json.loads(self.args_json)
+        return decoded
+
+    @property
+    def meta(self) -> Any:
+        """What `meta=` carried, decoded; None without."""
+        return None if self.meta_json is None else json.loads(self.meta_json)
+
+    @property
+    def result(self) -> Any:
+        """The result as plain JSON values; None while there is none (`handle.result()` decodes by the annotation)."""
+        return None if self.result_json is None else json.loads(self.result_json)
+
+    @property
+    def progress(self) -> Any:
+        """The last progress report, decoded; None without."""
+        return None if self.progress_json is None else json.loads(self.progress_json)
+
+    @property
+    def error(self) -> AttemptError | None:
+        """The last attempt's error, if any attempt failed."""
+        return self.errors[-1] if self.errors else None

@@ -1,0 +1,51 @@
+"""What long-running parts share: patience after errors, and the shape of a service."""
+
+import random
+import time
+from typing import Protocol
+
+import anyio
+from anyio.abc import TaskStatus
+
+
+class Service(Protocol):
+    """Runs until cancelled; `started()` is called once its work has really begun."""
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled."""
+        ...
+
+
+class Patience:
+    """Growing, capped, jittered delays between tries. Seconds."""
+
+    def __init__(self, first: float = 0.1, cap: float = 5.0) -> None:
+        self._first = first
+        self._cap = cap
+        self._tries = 0
+
+    def next(self) -> float:
+        """The delay before the next try: doubling from `first` to `cap`, each ± 30 %."""
+        delay = min(self._cap, self._first * 2.0 ** min(self._tries, 32))
+        self._tries += 1
+        return delay * random.uniform(0.7, 1.3)  # noqa: S311 - spreads load, guards nothing
+
+    def reset(self) -> bool:
+        """Begin anew after a success; True if there had been failures."""
+        failed, self._tries = self._tries > 0, 0
+        return failed
+
+
+class Seldom:
+    """True at most once in `interval` seconds: keeps a failing loop from filling the log."""
+
+    def __init__(self, interval: float = 1.0) -> None:
+        self._interval = interval
+        self._last = float("-inf")
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now - self._last < self._interval:
+            return False
+        self._last = now
+        return True

@@ -1,0 +1,73 @@
+"""Every knob of jobqueue, with the one home of its default.
+
+A `Settings` is validated when it is made; the error names the knob. `from_environment` reads `JOBQUEUE_<KNOB>`:
+only variables that are really set replace a default.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from jobqueue.base.errors import ConfigurationError
+
+Pooler = Literal["none", "transaction"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Times are seconds, sizes are bytes. Pass one to `App(settings=...)`; each knob is also `JOBQUEUE_<KNOB>`."""
+
+    concurrency: int = 50
+    """Slots of a worker: how many jobs run at once."""
+    prefetch: int = 0
+    """Jobs claimed beyond the free slots. 0: measured to cost little at the default concurrency, and fairest."""
+    lease: float = 20.0
+    """How long a claim holds unless it is renewed."""
+    beat: float = 5.0
+    """How often held claims are renewed; the lease is at least three beats."""
+    poll: float = 5.0
+    """How often an idle worker looks without being woken, ± 20 %. Notifications are hints, this is the truth."""
+    drain_timeout: float = 20.0
+    """How long an orderly stop may take in all; platforms usually kill at 30."""
+    max_attempts: int = 20
+    """Attempts of a job whose task and call do not say."""
+    aside_max_age: float = 7 * 86_400.0
+    """After this long as unknown task or unfitting payload a job is dead."""
+    max_payload: int = 1 << 20
+    """Bytes of one job's arguments as JSON."""
+    max_result: int = 1 << 20
+    """Bytes of one job's result as JSON."""
+    pooler: Pooler = "none"
+    """`transaction`: a transaction pooler stands before the database; no LISTEN, no prepared statements, polling."""
+
+    def __post_init__(self) -> None:
+        for knob, least in (("concurrency", 1), ("max_attempts", 1), ("max_payload", 1), ("max_result", 1), ("prefetch", 0)):
+            value: object = getattr(self, knob)
+            if not isinstance(value, int) or not least <= value <= 2**30:
+                raise ConfigurationError(f"{knob}: must be a whole number of at least {least}")
+        for knob in ("lease", "beat", "poll", "drain_timeout", "aside_max_age"):
+            if not 0 < getattr(self, knob) < 10**9:
+                raise ConfigurationError(f"{knob}: must be a number of seconds above 0")
+        if self.lease < 3 * self.beat:
+            raise ConfigurationError(f"lease: must be at least three beats ({3 * self.beat:g} s)")
+        if self.pooler not in get_args(Pooler):
+            raise ConfigurationError(f"pooler: must be one of {', '.join(get_args(Pooler))}")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str], base: "Settings | None" = None) -> "Settings":
+        """`base` (or the defaults) with every `JOBQUEUE_<KNOB>` that is set in `environment`."""
+        given: dict[str, Any] = {}
+        for knob in fields(cls):
+            text = environment.get(variable := f"JOBQUEUE_{knob.name.upper()}")
+            if text:
+                given[knob.name] = _number(variable, text, type(knob.default))
+        return replace(base or cls(), **given)
+
+
+def _number(variable: str, text: str, kind: type) -> Any:
+    if kind is str:
+        return text
+    try:
+        return kind(text)
+    except ValueError:
+        raise ConfigurationError(f"{variable}: must be a number, not {text!r}") from None

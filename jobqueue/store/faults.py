@@ -1,0 +1,93 @@
+"""What each database error means and what to do about it: the one table that every loop uses.
+
+| Fault | seen as | what the caller does |
+|---|---|---|
+| UNKNOWN | connection lost or timed out in mid-statement | the same write again with the same token |
+| AWAY | refused, shutting down, starting up, too many connections, disk full | wait with growing, jittered delays; keep results |
+| CONFLICT | serialisation failure, deadlock, lock timeout, statement timeout | again soon, perhaps with a smaller batch |
+| READ_ONLY | write refused: a standby, or a demoted primary | throw away every pooled connection, then as AWAY |
+| BAD_DATA | the row cannot be stored, whoever tries | only this job or this call fails; never retry the batch whole |
+| NO_PARTITION | a finish met a day without a partition | make it, once |
+| SCHEMA | table, column or function missing or changed | check the schema version, then as AWAY or stop |
+| OURS | anything else: an error of this library | log it; do not loop |
+"""
+
+from enum import Enum, auto
+
+import asyncpg
+
+from jobqueue.base.errors import InvalidPayload
+
+
+class Fault(Enum):
+    """The kinds of database errors, by what follows from them."""
+
+    UNKNOWN = auto()
+    AWAY = auto()
+    CONFLICT = auto()
+    READ_ONLY = auto()
+    BAD_DATA = auto()
+    NO_PARTITION = auto()
+    SCHEMA = auto()
+    OURS = auto()
+
+
+DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+"""All that a call of this room can raise because of the database, the network or the data."""
+
+_BY_STATE = {
+    "25006": Fault.READ_ONLY,
+    "40001": Fault.CONFLICT,
+    "40P01": Fault.CONFLICT,
+    "55P03": Fault.CONFLICT,
+    "57014": Fault.CONFLICT,
+    "57P01": Fault.AWAY,
+    "57P02": Fault.AWAY,
+    "57P03": Fault.AWAY,
+    "55000": Fault.AWAY,
+    "54000": Fault.BAD_DATA,
+    "54001": Fault.BAD_DATA,
+    "0A000": Fault.SCHEMA,
+    "42703": Fault.SCHEMA,
+    "42P01": Fault.SCHEMA,
+    "42883": Fault.SCHEMA,
+    "3F000": Fault.SCHEMA,
+}
+_BY_CLASS = {
+    "08": Fault.UNKNOWN,
+    "22": Fault.BAD_DATA,
+    "23": Fault.BAD_DATA,
+    "28": Fault.AWAY,
+    "53": Fault.AWAY,
+    "57": Fault.AWAY,
+    "58": Fault.AWAY,
+}
+
+
+def classify(error: BaseException) -> Fault:
+    """The kind of one error raised by this room."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        if state == "23514" and error.constraint_name is None:
+            return Fault.NO_PARTITION  # "no partition of relation found for row" shares the code of a failed check
+        return _BY_STATE.get(state) or _BY_CLASS.get(state[:2], Fault.OURS)
+    if isinstance(error, asyncpg.InterfaceError):
+        # asyncpg refuses a value before sending it (DataError is both), or finds its connection closed
+        return Fault.BAD_DATA if isinstance(error, ValueError) else Fault.UNKNOWN
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError):
+        return Fault.AWAY
+    if isinstance(error, OSError | TimeoutError):
+        return Fault.UNKNOWN
+    return Fault.OURS
+
+
+def brief(error: BaseException) -> str:
+    """The error in words that are safe to log: class and SQLSTATE, never the detail, which quotes rows."""
+    state = getattr(error, "sqlstate", None)
+    return f"{type(error).__name__} {state}" if state else type(error).__name__
+
+
+def refused_row(task: str, error: BaseException) -> InvalidPayload:
+    """What a caller is told when the database refuses a job: the rule that failed, never the row."""
+    rule = getattr(error, "constraint_name", None) or brief(error)
+    return InvalidPayload(f"{task} job", "", "refused", f"the database refused it ({rule})")

@@ -1,0 +1,72 @@
+"""One value per running event loop: asyncpg's pools cannot be shared between loops, nor over a fork."""
+
+import asyncio
+import os
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Place(Generic[T]):
+    pid: int
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    value: T | None = None
+    guard: AsyncGenerator[None, None] | None = None
+
+
+class PerLoop(Generic[T]):
+    """Makes a value on first use in a loop, and closes it when that loop ends or `close` is called.
+
+    `asyncio.run` ends every asynchronous generator of its loop; one of those is what closes the value. So no
+    background task is needed, and a loop per test leaves nothing open.
+    """
+
+    def __init__(self, make: Callable[[], Awaitable[T]], close: Callable[[T], Awaitable[None]]) -> None:
+        self._make = make
+        self._close = close
+        self._places: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Place[T]] = weakref.WeakKeyDictionary()
+        self._inherited: list[_Place[T]] = []
+
+    async def get(self) -> T:
+        """The running loop's value, made if it is the first use. Raises what `make` raises; the next call tries again."""
+        place = self._place()
+        if place.value is not None:
+            return place.value
+        async with place.lock:
+            if place.value is None:
+                value = await self._make()
+                place.guard = self._guarded(value)
+                await place.guard.__anext__()
+                place.value = value
+            return place.value
+
+    def peek(self) -> T | None:
+        """The running loop's value if there is one."""
+        place = self._places.get(asyncio.get_running_loop())
+        return place.value if place is not None and place.pid == os.getpid() else None
+
+    async def close(self) -> None:
+        """Close the running loop's value; those of other loops are closed when those end."""
+        place = self._places.pop(asyncio.get_running_loop(), None)
+        if place is not None and place.guard is not None and place.pid == os.getpid():
+            await place.guard.aclose()
+
+    def _place(self) -> _Place[T]:
+        loop = asyncio.get_running_loop()
+        place = self._places.get(loop)
+        if place is not None and place.pid != os.getpid():
+            self._inherited.append(place)  # kept alive, not closed: its sockets belong to the parent process
+            place = None
+        if place is None:
+            place = self._places[loop] = _Place(os.getpid())
+        return place
+
+    async def _guarded(self, value: T) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await self._close(value)

@@ -1,0 +1,112 @@
+"""Attempts end: a batch of outcomes in one fenced statement each for the finished and the returned.
+
+Every row is matched by (id, fence). A row that does not match is refused: somebody else holds the job, or this very
+claim has written its outcome already and only the answer was lost.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeAlias
+from uuid import UUID
+
+import orjson
+
+from jobqueue.base.job import AttemptError
+from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed
+from jobqueue.store.faults import DATABASE_ERRORS, Fault, classify
+from jobqueue.store.pool import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """One attempt's outcome on its way to the database."""
+
+    id: UUID
+    fence: int
+    outcome: Outcome
+    aside_for: float = 0.0
+    """Seconds since the job was first put aside; its next look comes later the longer that is."""
+
+
+Row: TypeAlias = tuple[object, ...]
+_ASIDE_FIRST, _ASIDE_CAP, _ASIDE_SHARE = 1.0, 60.0, 0.25
+
+
+async def write(session: Session, batch: Sequence[Ended]) -> set[UUID]:
+    """Write a batch; the ids that were written, now or by an earlier try of this same batch."""
+    ordered = sorted(batch, key=lambda ended: ended.id)  # every writer locks in id order
+    final = [ended for ended in ordered if isinstance(ended.outcome, Done | Cancelled | Dead)]
+    back = [ended for ended in ordered if not isinstance(ended.outcome, Done | Cancelled | Dead)]
+    written: set[UUID] = set()
+    if final:
+        written |= await _finish(session, final)
+    if back:
+        written |= await _fetch(session, "return_jobs", [_returning(ended) for ended in back])
+    return written
+
+
+async def _finish(session: Session, final: list[Ended]) -> set[UUID]:
+    rows = [_finishing(ended) for ended in final]
+    try:
+        written = await _fetch(session, "finish_jobs", rows)
+    except DATABASE_ERRORS as error:
+        if classify(error) is not Fault.NO_PARTITION:
+            raise
+        await session.fetch("extend_archive", 7)
+        written = await _fetch(session, "finish_jobs", rows)
+    refused = [ended for ended in final if ended.id not in written]
+    if refused:
+        ids, fences = [ended.id for ended in refused], [ended.fence for ended in refused]
+        written |= {row["id"] for row in await session.fetch("already_finished", ids, fences)}
+    return written
+
+
+async def _fetch(session: Session, name: str, rows: list[Row]) -> set[UUID]:
+    return {row["id"] for row in await session.fetch(name, *map(list, zip(*rows, strict=True)))}
+
+
+def _finishing(ended: Ended) -> Row:
+    match ended.outcome:
+        case Done(result):
+            return ended.id, ended.fence, "completed", result, None, None
+        case Cancelled(reason):
+            return ended.id, ended.fence, "cancelled", None, reason, None
+        case Dead(reason, error):
+            return ended.id, ended.fence, "dead", None, reason, error_json(error)
+    raise AssertionError(ended.outcome)
+
+
+def _returning(ended: Ended) -> Row:
+    """id, fence, delay, at, refund, keep, aside, queue, priority, error."""
+    head = (ended.id, ended.fence)
+    match ended.outcome:
+        case Retried(error, delay, at, queue, priority):
+            return *head, delay or 0.0, at, 0, False, False, queue, priority, error_json(error)
+        case Snoozed(delay, at):
+            return *head, delay or 0.0, at, 1, False, False, None, None, None
+        case PutAside():
+            wait = min(_ASIDE_CAP, max(_ASIDE_FIRST, ended.aside_for * _ASIDE_SHARE))
+            return *head, wait, None, 1, False, True, None, None, None
+        case Released():
+            return *head, 0.0, None, 1, True, False, None, None, None
+    raise AssertionError(ended.outcome)
+
+
+def error_json(error: AttemptError | None) -> str | None:
+    """An error as the JSON list of one, ready to be appended to the job's history. Every text is NUL-safe by then."""
+    if error is None:
+        return None
+    return orjson.dumps(
+        [
+            {
+                "class": error.error_class,
+                "message": error.message,
+                "traceback": error.traceback,
+                "data": error.data,
+                "attempt": error.attempt,
+                "at": (error.at or datetime.now(UTC)).isoformat(),
+                "worker": error.worker,
+            }
+        ]
+    ).decode()

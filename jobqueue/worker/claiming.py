@@ -1,0 +1,172 @@
+"""Claims jobs for the free slots: how many, from which queues, when.
+
+One claimer a worker. It looks again at once after a full batch, when a quarter of the slots is free, or 1 ms after
+the first freed slot. When there is nothing, it dozes (looks after 1, 2, 4 ms: a busy stream never needs a
+notification), then publishes that it sleeps, looks once more, and waits for a notification or its poll.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+import anyio
+from anyio.abc import TaskStatus
+
+from jobqueue.base.job import WorkerId
+from jobqueue.base.log import get_logger
+from jobqueue.base.outcome import Released
+from jobqueue.base.service import Patience, Seldom
+from jobqueue.base.settings import Settings
+from jobqueue.store import claims
+from jobqueue.store.faults import DATABASE_ERRORS, Fault, brief, classify
+from jobqueue.store.outcomes import Ended, write
+from jobqueue.store.pool import Database, Session
+from jobqueue.worker.finishing import Finisher
+from jobqueue.worker.queues import Queues
+from jobqueue.worker.slots import Slots
+from jobqueue.worker.wakeup import Wakeup
+
+_DOZES = (0.001, 0.002, 0.004)
+_LINGER = 0.001
+_BACKLOG_LIMIT = 5_000
+"""Unwritten outcomes beyond which nothing is claimed."""
+
+
+class Claimer:
+    """Keeps the slots of one worker filled."""
+
+    def __init__(
+        self,
+        database: Database,
+        worker: WorkerId,
+        settings: Settings,
+        queues: Queues,
+        slots: Slots,
+        finisher: Finisher,
+    ) -> None:
+        self.wakeup = Wakeup()
+        self.listening = asyncio.Event()
+        """Set while notifications arrive; without them publishing a sleep would be of no use."""
+        self._session = Session(database)
+        self._worker = worker
+        self._settings = settings
+        self._queues = queues
+        self._slots = slots
+        self._finisher = finisher
+        self._number = 0
+        self._unsettled = 0
+        """The number of a claim whose answer has not come; 0 if all have."""
+        self._asleep = False
+        self._log = get_logger(__name__)
+        self._seldom = Seldom()
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Claim until cancelled. Survives every database error."""
+        task_status.started()
+        patience = Patience()
+        try:
+            while True:
+                try:
+                    await self._serve(patience)
+                except DATABASE_ERRORS as error:
+                    await self._wait_for_database(error, patience.next())
+        finally:
+            await self._session.close()
+
+    async def run_until_empty(self) -> None:
+        """Claim until nothing is ready and nothing runs, then return. Raises database errors."""
+        try:
+            while True:
+                await self._room()
+                if await self._look():
+                    continue
+                while not self._slots.idle:
+                    self._slots.freed.clear()
+                    await self._slots.freed.wait()
+                await self._finisher.settled()
+                if not await self._look():  # what has just ended may have deferred, or failed without a delay
+                    return
+        finally:
+            await self._session.close()
+
+    async def _serve(self, patience: Patience) -> None:
+        """From one look that finds nothing to the next."""
+        await self._settle_lost_claim()
+        for doze in (0.0, *_DOZES):
+            await self.wakeup.wait(doze)
+            await self._room()
+            self.wakeup.clear()
+            if await self._look():
+                await self._wake_up()
+                return
+            if patience.reset():
+                self._log.info("database.back", doing="claim")
+            if self._asleep:
+                break
+        await self._sleep()
+
+    async def _sleep(self) -> None:
+        seconds = self._settings.poll * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+        if self.listening.is_set():
+            await claims.publish_sleep(self._session, self._worker, self._queues.flags, seconds)
+            self._asleep = True
+            if await self._look():  # the second look: what was committed before the flag could be seen
+                await self._wake_up()
+                return
+        rung = await self.wakeup.wait(seconds)
+        if not rung:
+            await self._queues.refresh(self._session)
+            self._asleep = False  # the flag's time is over: publish anew
+
+    async def _wake_up(self) -> None:
+        if self._asleep:
+            self._asleep = False
+            await claims.end_sleep(self._session, self._worker, self._queues.flags)
+
+    async def _look(self) -> bool:
+        """Claim for all free slots and start what comes; True if anything did."""
+        found = False
+        while (room := self._slots.room) > 0:
+            rows = await self._claim(self._queues.rooms(room, self._slots.held), room)
+            for row in rows:
+                self._slots.start(row)
+            found = found or bool(rows)
+            if not self._queues.worth_another(rows, room, self._slots.held):
+                break
+        return found
+
+    async def _claim(self, rooms: dict[str, int], room: int) -> Sequence[claims.Claim]:
+        if not rooms:
+            return ()
+        self._number += 1
+        number, self._unsettled = self._number, self._number
+        rows = await claims.claim(self._session, self._worker, number, self._settings.lease, rooms, room)
+        self._unsettled = 0
+        return rows
+
+    async def _settle_lost_claim(self) -> None:
+        """Ask for the claim whose answer was lost, and give back what it took: no job waits out a lease for us."""
+        if not self._unsettled:
+            return
+        rows = await self._session.fetch("claimed_before", self._worker, self._unsettled)
+        await write(self._session, [Ended(row["id"], row["fence"], Released()) for row in rows])
+        self._unsettled = 0
+
+    async def _room(self) -> None:
+        """Wait until it is worth to claim: a quarter of the slots is free, or a little after the first."""
+        slots = self._slots
+        while slots.room <= 0 or self._finisher.backlog > _BACKLOG_LIMIT:
+            slots.freed.clear()
+            with anyio.move_on_after(1.0):
+                await slots.freed.wait()
+        if slots.room * 4 < slots.concurrency:
+            await anyio.sleep(_LINGER)
+
+    async def _wait_for_database(self, error: BaseException, delay: float) -> None:
+        self._asleep = False
+        if self._seldom():
+            self._log.warning("database.unreachable", doing="claim", error=brief(error), retry_in=round(delay, 2))
+        if classify(error) is Fault.READ_ONLY:
+            await self._session.close()
+            await self._session.database.expire()
+        await anyio.sleep(delay)

@@ -1,0 +1,132 @@
+"""Writes outcomes: all that have come in since the last write, in one fenced statement.
+
+Owned by the worker, never by a handler's scope. Batches come by themselves while a write is under way; nothing waits
+when the worker is idle. Outcomes are held while the database is away: a late write is harmless, the fence refuses it
+if another worker has taken over.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import replace
+
+import anyio
+from anyio.abc import TaskStatus
+
+from jobqueue.base.job import AttemptError
+from jobqueue.base.log import get_logger
+from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed
+from jobqueue.base.service import Patience, Seldom
+from jobqueue.store.claims import Claim
+from jobqueue.store.faults import DATABASE_ERRORS, Fault, brief, classify
+from jobqueue.store.outcomes import Ended, write
+from jobqueue.store.pool import Database, Session
+from jobqueue.worker.slots import aside_for
+
+BATCH = 500
+_REFUSED = AttemptError("OutcomeRefused", "the database refused to store this outcome")
+
+
+class Finisher:
+    """The one writer of outcomes of a worker."""
+
+    def __init__(self, database: Database) -> None:
+        self._session = Session(database)
+        self._pending: deque[tuple[Claim, Ended]] = deque()
+        self._arrived = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._seldom = Seldom()
+        self._log = get_logger(__name__)
+
+    @property
+    def backlog(self) -> int:
+        """Outcomes not yet taken into a write; the claimer pauses when this grows."""
+        return len(self._pending)
+
+    def submit(self, claim: Claim, outcome: Outcome) -> None:
+        """Take over an outcome. Never waits, never fails."""
+        self._pending.append((claim, Ended(claim["id"], claim["fence"], outcome, aside_for(claim))))
+        self._settled.clear()
+        self._arrived.set()
+
+    async def settled(self) -> None:
+        """Wait until every outcome submitted so far is written or refused."""
+        await self._settled.wait()
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Write until cancelled; the supervisor waits for `settled` before it cancels."""
+        task_status.started()
+        try:
+            while True:
+                await self._arrived.wait()
+                self._arrived.clear()
+                while self._pending:
+                    batch = [self._pending.popleft() for _ in range(min(BATCH, len(self._pending)))]
+                    await self._write(batch)
+                self._settled.set()
+        finally:
+            self._report_unsaved()
+            await self._session.close()
+
+    async def _write(self, batch: list[tuple[Claim, Ended]]) -> None:
+        patience = Patience()
+        while True:
+            try:
+                written = await write(self._session, [ended for _, ended in batch])
+            except DATABASE_ERRORS as error:
+                if classify(error) is Fault.BAD_DATA:
+                    await self._write_apart(batch)
+                    return
+                await self._wait_for_database(error, patience.next())
+            except BaseException:
+                self._pending.extendleft(reversed(batch))  # so that the end of the worker can name them
+                raise
+            else:
+                if patience.reset():
+                    self._log.info("database.back", doing="finish")
+                for claim, ended in batch:
+                    self._report(claim, ended.outcome, accepted=ended.id in written)
+                return
+
+    async def _write_apart(self, batch: list[tuple[Claim, Ended]]) -> None:
+        """Find the outcome that the database refuses by halving; only that job ends badly."""
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            await self._write(batch[:middle])
+            await self._write(batch[middle:])
+            return
+        claim, ended = batch[0]
+        if ended.outcome == Dead("result", _REFUSED):
+            self._log.error("job.outcome_unsaved", job_id=str(ended.id), task=claim["task"], outcome="dead")
+            return
+        await self._write([(claim, replace(ended, outcome=Dead("result", _REFUSED)))])
+
+    async def _wait_for_database(self, error: BaseException, delay: float) -> None:
+        if self._seldom():
+            self._log.warning("database.unreachable", doing="finish", error=brief(error), retry_in=round(delay, 2))
+        if classify(error) is Fault.READ_ONLY:
+            await self._session.close()
+            await self._session.database.expire()
+        await anyio.sleep(delay)
+
+    def _report(self, claim: Claim, outcome: Outcome, *, accepted: bool) -> None:
+        facts = {"job_id": str(claim["id"]), "task": claim["task"], "queue": claim["queue"], "attempt": claim["attempt"]}
+        if not accepted:
+            self._log.warning("job.refused", outcome=type(outcome).__name__.lower(), **facts)
+            return
+        match outcome:
+            case Done():
+                self._log.debug("job.completed", **facts)
+            case Retried():
+                self._log.warning("job.retried", error=outcome.error.error_class, delay=outcome.delay, **facts)
+            case Dead():
+                self._log.error("job.dead", reason=outcome.reason, error=outcome.error and outcome.error.error_class, **facts)
+            case PutAside():
+                self._log.warning("job.put_aside", reason=outcome.reason, **facts)
+            case Snoozed() | Cancelled() | Released():
+                self._log.info(f"job.{type(outcome).__name__.lower()}", **facts)
+
+    def _report_unsaved(self) -> None:
+        for claim, ended in self._pending:
+            kind = type(ended.outcome).__name__.lower()
+            self._log.error("job.outcome_unsaved", job_id=str(ended.id), task=claim["task"], outcome=kind)

@@ -1,0 +1,176 @@
+"""Room for running jobs: at most `concurrency` run at once, each in a plain task of its own with a fresh context.
+
+A task per job (about 4 µs, measured) keeps context variables, stray cancellations and swallowed ones inside that job.
+There are no slot loops that such a job could end: a slot is a count, given back by the job task's own end.
+"""
+
+import asyncio
+import contextvars
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+from uuid import UUID
+
+import anyio
+
+from jobqueue.base.outcome import Dead, Outcome, PutAside, Released
+from jobqueue.base.settings import Settings
+from jobqueue.store.claims import Claim, job_of
+from jobqueue.tasks.running import Attempt, Runnable, Why, bind_log, interrupted
+
+
+class Tasks(Protocol):
+    """The registered tasks by name; may grow while workers run."""
+
+    def find(self, name: str) -> Runnable | None:
+        """The task of this name or alias."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A job that holds a slot."""
+
+    claim: Claim
+    attempt: Attempt
+    task: asyncio.Task[Outcome] | None = None
+
+
+class Slots:
+    """Starts claimed jobs and hands on their outcomes."""
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        settings: Settings,
+        submit: Callable[[Claim, Outcome], None],
+        resources: Mapping[type, Any],
+        fatal: Callable[[BaseException], None],
+    ) -> None:
+        self._fatal = fatal
+        self.concurrency = settings.concurrency
+        self.freed = asyncio.Event()
+        """Set whenever a slot came free; whoever waits clears it."""
+        self.running: dict[UUID, Running] = {}
+        self.held = Counter[str]()
+        """Claimed and unfinished jobs by queue."""
+        self._tasks = tasks
+        self._settings = settings
+        self._submit = submit
+        self._resources = resources
+        self._waiting: deque[Claim] = deque()
+        self._threads = anyio.CapacityLimiter(settings.concurrency)
+        self._open = True
+
+    @property
+    def room(self) -> int:
+        """How many more jobs may be claimed now."""
+        return self.concurrency + self._settings.prefetch - len(self.running) - len(self._waiting)
+
+    @property
+    def idle(self) -> bool:
+        """True if no job runs or waits."""
+        return not self.running and not self._waiting
+
+    def start(self, claim: Claim) -> None:
+        """Run a claimed job as soon as a slot is free."""
+        self.held[claim["queue"]] += 1
+        if not self._open:
+            self._leave(claim, Released())
+        elif len(self.running) < self.concurrency:
+            self._launch(claim)
+        else:
+            self._waiting.append(claim)
+
+    def close(self) -> None:
+        """Start nothing more; what was claimed ahead is given back at once."""
+        self._open = False
+        while self._waiting:
+            self._leave(self._waiting.popleft(), Released())
+
+    def stop_running(self) -> None:
+        """Cancel every running job."""
+        for running in list(self.running.values()):
+            running.attempt.stop(Why.STOP)
+
+    async def wait_idle(self, until: float) -> bool:
+        """Wait for the running jobs to end, at most until this time of the loop's clock; True if all have."""
+        loop = asyncio.get_running_loop()
+        while not self.idle and (left := until - loop.time()) > 0:
+            self.freed.clear()
+            with anyio.move_on_after(left):
+                await self.freed.wait()
+        return self.idle
+
+    def _launch(self, claim: Claim) -> None:
+        task = self._tasks.find(claim["task"])
+        unfit = _expired(claim) or (self._put_aside(claim, "unknown task") if task is None else None)
+        if task is None or unfit is not None:
+            self._leave(claim, unfit or Released())
+            return
+        attempt = Attempt(
+            task,
+            claim["args"],
+            partial(job_of, claim),
+            claim["attempt"],
+            timeout=claim["timeout"],
+            budget_left=claim["budget_left"],
+            result_limit=self._settings.max_result,
+            threads=self._threads,
+            resources=self._resources,
+        )
+        running = self.running[claim["id"]] = Running(claim, attempt)
+        running.task = asyncio.get_running_loop().create_task(_perform(claim, attempt), context=contextvars.Context())
+        running.task.add_done_callback(partial(self._ended, running))
+
+    def _ended(self, running: Running, task: asyncio.Task[Outcome]) -> None:
+        """Called by the loop when a job's task is done. An error here would lose a slot, so it ends the worker."""
+        claim, attempt = running.claim, running.attempt
+        try:
+            outcome = interrupted(attempt, job_of(claim)) if task.cancelled() or task.exception() else task.result()
+            if isinstance(outcome, PutAside):
+                outcome = self._put_aside(claim, outcome.reason)
+            self._submit(claim, outcome)
+            if attempt.thread_runs:
+                attempt.when_thread_ends(partial(self._free, running))
+            else:
+                self._free(running)
+        except Exception as error:
+            self._fatal(error)
+
+    def _leave(self, claim: Claim, outcome: Outcome) -> None:
+        """A claimed job goes without having run."""
+        self.held[claim["queue"]] -= 1
+        self._submit(claim, outcome)
+
+    def _free(self, running: Running) -> None:
+        del self.running[running.claim["id"]]
+        self.held[running.claim["queue"]] -= 1
+        self.freed.set()
+        while self._waiting and len(self.running) < self.concurrency:
+            self._launch(self._waiting.popleft())
+
+    def _put_aside(self, claim: Claim, reason: str) -> Outcome:
+        return Dead(reason) if aside_for(claim) > self._settings.aside_max_age else PutAside(reason)
+
+
+def aside_for(claim: Claim) -> float:
+    """For how many seconds this job has been put aside, on the database's clock; 0 if it is not."""
+    since = claim["aside_since"]
+    seconds: float = 0.0 if since is None else (claim["claimed_at"] - since).total_seconds()
+    return seconds
+
+
+def _expired(claim: Claim) -> Outcome | None:
+    if claim["start_left"] is not None and claim["start_left"] <= 0:
+        return Dead("expired")
+    if claim["budget_left"] is not None and claim["budget_left"] <= 0:
+        return Dead("budget")
+    return None
+
+
+async def _perform(claim: Claim, attempt: Attempt) -> Outcome:
+    bind_log(job_id=str(claim["id"]), task=claim["task"], attempt=claim["attempt"], queue=claim["queue"])
+    return await attempt.run()

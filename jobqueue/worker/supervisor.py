@@ -1,0 +1,277 @@
+"""Starts and stops everything of one worker, in order, in a task of its own.
+
+No worker code runs in the caller's task: a native cancel or `asyncio.timeout` there would cut through anyio's shields
+and groups. The caller waits and turns whatever cancels it into `stop`. Two nested groups: the vital one (listener,
+finisher) outlives the inner one (claimer, stager, upkeep), because outcomes are written while the jobs end.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+from uuid_utils.compat import uuid7
+
+from jobqueue.base.job import WorkerId
+from jobqueue.base.log import get_logger
+from jobqueue.base.settings import Settings
+from jobqueue.store import workers
+from jobqueue.store.claims import Claim
+from jobqueue.store.faults import DATABASE_ERRORS
+from jobqueue.store.listener import Listener
+from jobqueue.store.pool import CLOSE_LIMIT, Database
+from jobqueue.worker.claiming import Claimer
+from jobqueue.worker.finishing import Finisher
+from jobqueue.worker.queues import Queues
+from jobqueue.worker.slots import Slots, Tasks
+from jobqueue.worker.staging import Stager
+from jobqueue.worker.upkeep import Upkeep
+from jobqueue.worker.wakeup import router
+
+FINAL_WRITES = 5.0
+"""Seconds for cancelled handlers to end and for the last outcomes to be written, beyond the drain's limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A worker as it stands: the same facts for banner, dashboard, health check and tests."""
+
+    id: UUID
+    running: int
+    free: int
+    unwritten: int
+    draining: bool
+    listening: bool
+
+
+class Supervisor:
+    """One worker from start to stop."""
+
+    def __init__(
+        self,
+        database: Database,
+        tasks: Tasks,
+        settings: Settings,
+        *,
+        app_name: str,
+        version: str,
+        queues: Iterable[str] | None = None,
+        burst: bool = False,
+        resources: Mapping[type, Any] | None = None,
+    ) -> None:
+        self.id = WorkerId(uuid7())
+        self.queues = Queues(queues)
+        self.settings = settings
+        self.clean = True
+        """False once a handler outlived its stop, or an outcome could not be written."""
+        self._database = database
+        self._identity = {"app": app_name, "version": version}
+        self._burst = burst
+        self._stopping = asyncio.Event()
+        self._stop_by = float("inf")
+        self._failure: BaseException | None = None
+        self._finisher = Finisher(database)
+        self._slots = Slots(tasks, settings, self._submit, resources or {}, self._fail)
+        self._claimer = Claimer(database, self.id, settings, self.queues, self._slots, self._finisher)
+        self._stager = Stager(database, self.id, settings, self._claimer.wakeup)
+        self._log = get_logger(__name__).bind(worker=str(self.id))
+
+    def snapshot(self) -> Snapshot:
+        """The worker now."""
+        return Snapshot(
+            id=self.id,
+            running=len(self._slots.running),
+            free=self._slots.room,
+            unwritten=self._finisher.backlog,
+            draining=self._stopping.is_set(),
+            listening=self._claimer.listening.is_set(),
+        )
+
+    def stop(self, limit: float) -> None:
+        """Stop claiming, give running jobs `limit` seconds, then cancel them. Again with less: sooner."""
+        self._stop_by = min(self._stop_by, asyncio.get_running_loop().time() + limit)
+        self._stopping.set()
+        self._slots.freed.set()  # a drain that waits looks at its new limit
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Work until `stop`, or in a burst until nothing is left. Must be a task of its own; never cancel it: stop it.
+
+        Raises what ended the worker if it was not asked to end.
+        """
+        try:
+            async with anyio.create_task_group() as vital:
+                await vital.start(self._finisher.run)
+                await self._start_listener(vital)
+                await self._register()
+                self._log.info("worker.started", queues=self.queues.described, concurrency=self.settings.concurrency,
+                               listening=self._claimer.listening.is_set())  # fmt: skip
+                task_status.started()
+                try:
+                    await self._work()
+                except BaseException:
+                    self.stop(0)  # a part of the worker is broken: nobody would renew or finish what runs
+                    raise
+                finally:
+                    await self._drain()
+                    vital.cancel_scope.cancel()
+        finally:
+            await self._unregister()
+            self._log.info("worker.stopped", clean=self.clean)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _work(self) -> None:
+        async with anyio.create_task_group() as inner:
+            inner.start_soon(Upkeep(self._database).run)
+            inner.start_soon(self._stager.run)
+            inner.start_soon(self._claim)
+            await self._stopping.wait()
+            inner.cancel_scope.cancel()
+
+    async def _claim(self) -> None:
+        if not self._burst:
+            await self._claimer.run()
+        else:
+            await self._claimer.run_until_empty()
+            self.stop(0)
+
+    async def _drain(self) -> None:
+        """Wait, cancel, write what has ended, within the limits. What still runs then keeps its claim until the lease ends."""
+        slots, loop = self._slots, asyncio.get_running_loop()
+        slots.close()
+        if slots.running:
+            self._log.info("worker.draining", running=len(slots.running), limit=round(max(0.0, self._stop_by - loop.time()), 1))
+        while not slots.idle and loop.time() < self._stop_by:
+            await slots.wait_idle(self._stop_by)
+        slots.stop_running()
+        hard = loop.time() + FINAL_WRITES
+        if not await slots.wait_idle(hard - FINAL_WRITES / 2):
+            self.clean = False
+            for running in slots.running.values():
+                self._log.error("job.outlived_stop", job_id=str(running.claim["id"]), task=running.claim["task"])
+        with anyio.move_on_after(hard - loop.time()) as scope:
+            await self._finisher.settled()
+        self.clean = self.clean and not scope.cancelled_caught
+
+    async def _start_listener(self, vital: TaskGroup) -> None:
+        if self.settings.pooler == "transaction":
+            return
+        hear = router(self._claimer.wakeup, self._stager.wakeup, self.queues.serves)
+        flags = (self._claimer.listening, self._stager.listening)
+        await vital.start(Listener(self._database, "wake", hear, flags).run)
+
+    async def _register(self) -> None:
+        try:
+            await workers.register(self._database, self.id, queues=self.queues.described,
+                                   concurrency=self.settings.concurrency, **self._identity)  # fmt: skip
+        except DATABASE_ERRORS:
+            return  # information only; the database may be away at our start
+
+    async def _unregister(self) -> None:
+        with anyio.move_on_after(CLOSE_LIMIT, shield=True):
+            try:
+                await workers.unregister(self._database, self.id)
+            except DATABASE_ERRORS:
+                return
+
+    def _submit(self, claim: Claim, outcome: Any) -> None:
+        self._finisher.submit(claim, outcome)
+
+    def _fail(self, error: BaseException) -> None:
+        self._log.critical("worker.slot_lost", error=type(error).__name__)
+        self._failure = error
+        self.stop(0)
+
+
+class Work:
+    """A running supervisor, seen from the caller's side."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def id(self) -> UUID:
+        """The worker's identity, new at every start."""
+        return self._supervisor.id
+
+    @property
+    def clean(self) -> bool:
+        """True unless a handler outlived the stop or an outcome could not be written."""
+        return self._supervisor.clean
+
+    def snapshot(self) -> Snapshot:
+        """The worker now."""
+        return self._supervisor.snapshot()
+
+    def stop(self, limit: float) -> None:
+        """Begin an orderly stop that gives running jobs `limit` seconds; returns at once."""
+        self._supervisor.stop(limit)
+
+    async def drain(self, timeout: float | None = None) -> None:
+        """Stop claiming, let running jobs end within `timeout` seconds (default: the setting), cancel the rest, return.
+
+        Raises TimeoutError, after everything is cleaned up, if jobs had to be cut off.
+        """
+        limit = self._supervisor.settings.drain_timeout if timeout is None else timeout
+        self.stop(limit)
+        await self.ended()
+        if not self.clean:
+            raise TimeoutError(f"jobs were still running after a drain of {limit:g} s and the final {FINAL_WRITES:g} s")
+
+    async def start(self) -> None:
+        """Return once the worker listens and claims. Raises what kept it from starting."""
+        started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.get_running_loop().create_task(
+            self._supervisor.run(task_status=_Started(started)), context=contextvars.Context()
+        )
+        try:
+            await asyncio.wait({self._task, started}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await self.stop_now()
+            raise
+        if self._task.done():
+            self._task.result()
+
+    async def ended(self) -> None:
+        """Wait for the worker's end. Cancelled: stops at once (running jobs are refunded), then raises on."""
+        assert self._task is not None  # noqa: S101 - start() comes first by construction
+        try:
+            await asyncio.wait({self._task})
+        except asyncio.CancelledError:
+            await self.stop_now()
+            raise
+        self._task.result()
+
+    async def stop_now(self) -> None:
+        """Cancel running jobs, write what can be written, and return within the hard limit whatever cancels us."""
+        self._supervisor.stop(0)
+        limit = asyncio.get_running_loop().time() + FINAL_WRITES + 2 * CLOSE_LIMIT
+        with anyio.CancelScope(shield=True):
+            while self._task is not None and not self._task.done() and (left := limit - asyncio.get_running_loop().time()) > 0:
+                try:
+                    await asyncio.wait({self._task}, timeout=left)
+                except asyncio.CancelledError:  # another native cancel; the first one is raised by our caller
+                    continue
+
+
+class _Started(TaskStatus[None]):
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self._future = future
+
+    def started(self, value: None = None) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
+
+
+def tuned(settings: Settings, concurrency: int | None, drain_timeout: float | None) -> Settings:
+    """The settings with what a call has overridden, validated again."""
+    if concurrency is not None:
+        settings = replace(settings, concurrency=concurrency)
+    if drain_timeout is not None:
+        settings = replace(settings, drain_timeout=drain_timeout)
+    return settings

@@ -1,0 +1,59 @@
+-- name: insert_jobs
+-- takes: ids text[], queues text[], tasks text[], args text[], priorities integer[], delays double precision[], ats text[], max_attempts integer[], timeouts double precision[], budgets double precision[], expires double precision[], origins text[], metas text[], keys text[], always boolean
+-- gives: id text
+-- Text, numbers and one flag only: a caller's connection keeps whatever codecs it has for uuid, json or times.
+-- Answers with the ids that went in; an id that is in `job` already is left alone.
+with clock as materialized (
+  select clock_timestamp() as now
+), given as materialized (
+  select g.*, coalesce(g.at::timestamptz, clock.now + make_interval(secs => g.delay), clock.now) as due_at, clock.now
+  from clock, unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::double precision[], $7::text[],
+    $8::integer[], $9::double precision[], $10::double precision[], $11::double precision[], $12::text[], $13::text[],
+    $14::text[]) as g(id, queue, task, args, priority, delay, at, max_attempts, timeout, budget, expires, origin, meta, key)
+), inserted as (
+  insert into :"schema".job (id, queue, task, args, priority, state, due_at, max_attempts, timeout, deadline, expires_at,
+    origin, via, meta, key, created_at)
+  select id::uuid, queue, task, args::json, priority, case when due_at > now then 'scheduled' else 'ready' end, due_at,
+    max_attempts, timeout, due_at + make_interval(secs => budget), due_at + make_interval(secs => expires),
+    origin, 'py', meta::json, key, now
+  from given
+  on conflict on constraint job_pkey do nothing
+  returning id, queue, case when state = 'scheduled' then due_at end as due
+), woken as materialized (
+  select :"schema".wake(queue, min(due), $15) from inserted group by queue, due is null
+)
+select inserted.id::text as id from inserted where (select count(*) from woken) > 0;
+
+-- name: archived_ids
+-- takes: ids text[]
+-- gives: id text
+-- A statement of its own, after the insert, so that its snapshot is newer: a job that ran in between is in the archive.
+select id::text as id from :"schema".job_archive where id = any($1::text[]::uuid[]);
+
+-- name: withdraw_jobs
+-- takes: ids text[]
+-- gives:
+-- Takes back what this transaction has just inserted, where the archive knew the id; its unique keys with it.
+with gone as (
+  delete from :"schema".job where id = any($1::text[]::uuid[]) returning id, key
+)
+delete from :"schema".job_key k
+where k.key = any(array(select key from gone where key is not null)) and k.job_id = any($1::text[]::uuid[]);
+
+-- name: take_keys
+-- takes: keys text[], ids text[], scopes text[], periods double precision[]
+-- gives: key text
+-- Sorted, so that two batches never wait for each other in a circle. A key of scope `period` falls free by time.
+insert into :"schema".job_key as k (key, job_id, scope, expires_at)
+select key, id::uuid, scope, case when scope = 'period' then now() + make_interval(secs => period) end
+from unnest($1::text[], $2::text[], $3::text[], $4::double precision[]) as g(key, id, scope, period)
+order by key
+on conflict on constraint job_key_pkey do update
+  set job_id = excluded.job_id, scope = excluded.scope, expires_at = excluded.expires_at
+  where k.expires_at <= now()
+returning k.key as key;
+
+-- name: key_holders
+-- takes: keys text[]
+-- gives: key text, job_id text
+select key, job_id::text as job_id from :"schema".job_key where key = any($1::text[]);

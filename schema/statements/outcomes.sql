@@ -1,0 +1,69 @@
+-- name: finish_jobs
+-- takes: ids uuid[], fences bigint[], states text[], results text[], reasons text[], errors text[]
+-- gives: id uuid
+-- Deletes from job, inserts into the archive, for the rows that still carry our fence; answers with those.
+-- ids are sorted by the caller, and locked in that order.
+with mine as materialized (
+  -- one index probe a row, whatever the planner believes about the table's size; then no join is needed at all
+  select j.*, g.state as outcome, g.result, g.reason, g.error
+  from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[])
+    as g(id, fence, state, result, reason, error)
+  cross join lateral (select * from :"schema".job j where j.id = g.id and j.fence = g.fence for update) as j
+), gone as (
+  delete from :"schema".job where id = any(array(select id from mine))
+), freed as (
+  delete from :"schema".job_key k
+  where k.key = any(array(select key from mine where key is not null)) and k.scope <> 'period'
+    and k.job_id = any(array(select id from mine where key is not null))
+), told as materialized (
+  -- awaited was set on the row itself: its lock orders a waiter against this finish
+  select pg_notify(:'done_channel', id::text) from mine where awaited
+), archived as (
+  insert into :"schema".job_archive (id, queue, task, args, priority, state, due_at, attempt, max_attempts, crashes, lost,
+    fence, worker_id, timeout, deadline, expires_at, origin, via, meta, key, bundle_id, follow, created_at, claimed_at,
+    finished_at, result, reason, progress, errors)
+  select id, queue, task, args, priority, outcome, due_at, attempt, max_attempts, crashes, lost,
+    fence, worker_id, timeout, deadline, expires_at, origin, via, meta, key, bundle_id, follow, created_at, claimed_at,
+    now(), result::json, reason, progress, case when error is null then errors else coalesce(errors, '[]') || error::jsonb end
+  from mine
+)
+select id from mine where (select count(*) from told) >= 0;
+
+-- name: return_jobs
+-- takes: ids uuid[], fences bigint[], delays double precision[], ats timestamptz[], refunds integer[], keeps boolean[], asides boolean[], queues text[], priorities smallint[], errors text[]
+-- gives: id uuid
+-- Back to scheduled or ready: retry, snooze, put aside, release. A release keeps its place (seq); the others queue up
+-- anew. At most 25 errors are kept: the first five and the latest.
+with given as materialized (
+  select g.*, coalesce(g.at, clock_timestamp() + make_interval(secs => g.delay)) as moment
+  from unnest($1::uuid[], $2::bigint[], $3::double precision[], $4::timestamptz[], $5::integer[], $6::boolean[],
+    $7::boolean[], $8::text[], $9::smallint[], $10::text[])
+    as g(id, fence, delay, at, refund, keep, aside, queue, priority, error)
+), mine as materialized (
+  select g.*, j.errors, g.moment > clock_timestamp() as later from given g
+  cross join lateral (select * from :"schema".job j where j.id = g.id and j.fence = g.fence for update) as j
+), returned as (
+  update :"schema".job j
+  set state = case when mine.later then 'scheduled' else 'ready' end,
+    due_at = case when mine.keep then j.due_at else mine.moment end,
+    seq = case when mine.keep then j.seq else nextval(':"schema".job_seq') end,
+    attempt = j.attempt - mine.refund, fence = 0, worker_id = null, claim_no = null, lease_until = null,
+    aside_since = case when mine.aside then coalesce(j.aside_since, now()) when not mine.keep then null else j.aside_since end,
+    queue = coalesce(mine.queue, j.queue), priority = coalesce(mine.priority, j.priority),
+    errors = case
+      when mine.error is null then j.errors
+      when jsonb_array_length(j.errors) >= 25 then (j.errors - 5) || mine.error::jsonb
+      else coalesce(j.errors, '[]') || mine.error::jsonb end
+  from mine where j.id = any(array(select id from mine)) and j.id = mine.id
+  returning j.id, j.queue, case when mine.later then j.due_at end as due
+), woken as materialized (
+  select :"schema".wake(queue, min(due), false) from returned group by queue, due is null
+)
+select id from returned where (select count(*) from woken) > 0;
+
+-- name: already_finished
+-- takes: ids uuid[], fences bigint[]
+-- gives: id uuid
+-- After a lost answer: which of the refused outcomes were written by this very claim.
+select a.id from unnest($1::uuid[], $2::bigint[]) as g(id, fence)
+cross join lateral (select a.id from :"schema".job_archive a where a.id = g.id and a.fence = g.fence limit 1) as a;

@@ -1,1 +1,83 @@
-"""A durable job queue for Python asyncio on PostgreSQL."""
+"""A durable job queue for Python asyncio on PostgreSQL.
+
+    from jobqueue import App
+
+    app = App("postgresql://...")
+
+    @app.task
+    async def send_mail(to: str, text: str) -> None: ...
+
+    await send_mail.defer("a@b.c", text="hello")
+
+Then `python -m jobqueue worker shop:app` runs what was deferred.
+"""
+
+from jobqueue.app import App
+from jobqueue.base.errors import (
+    AppClosed,
+    ClaimLost,
+    ConfigurationError,
+    DeferUnknown,
+    DuplicateTask,
+    InvalidOption,
+    InvalidPayload,
+    InvalidSignature,
+    JobCancelled,
+    JobFailed,
+    JobNotFound,
+    JobQueueError,
+    NotMigrated,
+    RouterNotIncluded,
+    SchemaTooNew,
+)
+from jobqueue.base.job import AttemptError, Job, JobState, NewJob
+from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
+from jobqueue.base.retry import exponential, linear, steps
+from jobqueue.base.settings import Settings
+from jobqueue.base.version import VERSION as __version__
+from jobqueue.tasks.context import JobContext, current_job
+from jobqueue.tasks.handle import JobHandle
+from jobqueue.tasks.options import Unique
+from jobqueue.tasks.router import Router
+from jobqueue.tasks.task import Task
+from jobqueue.worker.supervisor import Snapshot, Work
+
+__all__ = [
+    "App",
+    "AppClosed",
+    "AttemptError",
+    "Cancel",
+    "ClaimLost",
+    "ConfigurationError",
+    "DeferUnknown",
+    "DuplicateTask",
+    "Fatal",
+    "InvalidOption",
+    "InvalidPayload",
+    "InvalidSignature",
+    "Job",
+    "JobCancelled",
+    "JobContext",
+    "JobFailed",
+    "JobHandle",
+    "JobNotFound",
+    "JobQueueError",
+    "JobState",
+    "NewJob",
+    "NotMigrated",
+    "Retry",
+    "Router",
+    "RouterNotIncluded",
+    "SchemaTooNew",
+    "Settings",
+    "Snapshot",
+    "Snooze",
+    "Task",
+    "Unique",
+    "Work",
+    "__version__",
+    "current_job",
+    "exponential",
+    "linear",
+    "steps",
+]

@@ -1,8 +1,8 @@
 """JSON in and out, exact or not at all.
 
-orjson is fast but forgiving: it writes NaN as `null` and reads integers beyond 64 bits as floats. What it writes is
-therefore looked at again wherever it could have been forgiving; only then the value itself is walked, to find the place.
-No error quotes a value: it names the path, the kind of fault and the rule.
+orjson is fast but forgiving: it writes NaN as `null` and reads integers beyond 64 bits as floats. So what it writes is
+looked at again wherever it could have been forgiving, and only then the value itself is walked, to find the place. No
+error quotes a value: it names the path, the kind of fault and the rule.
 """
 
 import json

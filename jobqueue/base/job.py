@@ -55,7 +55,7 @@ class NewJob(Generic[R_co]):
     timeout: float | None = None
     budget: float | None = None
     expires: float | None = None
-    origin: str = ""
+    origin: str | None = None
     meta: str | None = field(default=None, repr=False)
     key: str | None = None
     key_scope: KeyScope = "unfinished"

@@ -29,26 +29,82 @@
 """
 
 import logging
-from typing import cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
-import structlog
-from structlog.types import FilteringBoundLogger, Processor
-
-_PROCESSORS: list[Processor] = [
-    structlog.stdlib.filter_by_level,
-    structlog.contextvars.merge_contextvars,
-    structlog.processors.KeyValueRenderer(key_order=["event"]),
-]
+if TYPE_CHECKING:
+    from structlog.types import FilteringBoundLogger
 
 
-def get_logger(name: str) -> FilteringBoundLogger:
-    """A logger that follows the user's structlog once it is configured, and stands on `logging` until then.
+class Log:
+    """A logger for the library's own events. Light: structlog (which loads rich) is imported at the first event."""
+
+    __slots__ = ("_bound", "_name")
+
+    def __init__(self, name: str, **bound: object) -> None:
+        self._name = name
+        self._bound = bound
+
+    def bind(self, **facts: object) -> "Log":
+        """The same logger with these facts in every event."""
+        return Log(self._name, **{**self._bound, **facts})
+
+    def debug(self, event: str, **facts: Any) -> None:
+        """Log for those who look closely."""
+        structlog_logger(self._name).debug(event, **self._bound, **facts)
+
+    def info(self, event: str, **facts: Any) -> None:
+        """Log what happens in good order."""
+        structlog_logger(self._name).info(event, **self._bound, **facts)
+
+    def warning(self, event: str, **facts: Any) -> None:
+        """Log what the library deals with by itself."""
+        structlog_logger(self._name).warning(event, **self._bound, **facts)
+
+    def error(self, event: str, **facts: Any) -> None:
+        """Log what somebody should look at."""
+        structlog_logger(self._name).error(event, **self._bound, **facts)
+
+    def critical(self, event: str, **facts: Any) -> None:
+        """Log what ends a worker."""
+        structlog_logger(self._name).critical(event, **self._bound, **facts)
+
+
+def get_logger(name: str) -> Log:
+    """The logger of a module or service."""
+    return Log(name)
+
+
+def structlog_logger(name: str) -> "FilteringBoundLogger":
+    """A structlog logger that follows the user's structlog once it is configured, and stands on `logging` until then.
 
     The library configures neither: an embedding process keeps its own settings.
     """
+    import structlog
+
     if structlog.is_configured():
-        return cast(FilteringBoundLogger, structlog.get_logger(name))
+        return cast("FilteringBoundLogger", structlog.get_logger(name))
+    return _on_logging(name)
+
+
+@cache
+def _on_logging(name: str) -> "FilteringBoundLogger":
+    import structlog
+
     wrapped = structlog.wrap_logger(
-        logging.getLogger(name), processors=_PROCESSORS, wrapper_class=structlog.stdlib.BoundLogger
+        logging.getLogger(name),
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
     )
-    return cast(FilteringBoundLogger, wrapped)
+    return cast("FilteringBoundLogger", wrapped)
+
+
+def bind_log(**facts: object) -> None:
+    """Bind facts to every structlog line of the current task."""
+    from structlog.contextvars import bind_contextvars
+
+    bind_contextvars(**facts)

@@ -1,10 +1,12 @@
 """A caller's own connection as an executor: jobs join the transaction it is in, wake-up included.
 
-Takes asyncpg connections (also pooled ones) and SQLAlchemy's AsyncConnection and AsyncSession on asyncpg. Nothing of
+Takes asyncpg connections (also pooled ones), SQLAlchemy's AsyncConnection and AsyncSession on asyncpg, and, for
+`defer_sync`, psycopg connections. Nothing of
 the connection is changed: not its codecs, its search_path or its isolation.
 """
 
 import contextlib
+import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -14,6 +16,7 @@ from jobqueue.base.errors import InvalidOption
 from jobqueue.store.intake import Executor
 from jobqueue.store.statements import statement
 
+_NUMBERED = re.compile(r"\$(\d+)")
 _RULE = "must be an asyncpg connection, or SQLAlchemy's AsyncConnection or AsyncSession on asyncpg"
 
 
@@ -47,6 +50,30 @@ class OnAsyncpg:
             yield
             return
         async with self._connection.transaction():
+            yield
+
+
+class OnPsycopg:
+    """Statements on a synchronous psycopg connection, in its transaction. Its coroutines never suspend."""
+
+    def __init__(self, connection: Any, schema: str) -> None:
+        """Raises InvalidOption unless `connection` is one of psycopg's."""
+        if type(connection).__module__.partition(".")[0] != "psycopg" or not hasattr(connection, "cursor"):
+            raise InvalidOption("connection", f"must be a psycopg connection, not {type(connection).__name__}")
+        self._connection = connection
+        self._schema = schema
+
+    async def fetch(self, name: str, *values: object) -> Sequence[Any]:
+        """Run one statement; psycopg names parameters in another way than PostgreSQL."""
+        sql = _NUMBERED.sub(r"%(p\1)s", statement(name, self._schema))
+        cursor = self._connection.execute(sql, {f"p{place}": value for place, value in enumerate(values, 1)})
+        rows: Sequence[Any] = cursor.fetchall() if cursor.description else []
+        return rows
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """psycopg's own: the open one, or a new one on an autocommit connection."""
+        with self._connection.transaction():
             yield
 
 

@@ -110,12 +110,13 @@ class Claimer:
         if self.listening.is_set():
             await claims.publish_sleep(self._session, self._worker, self._queues.flags, seconds)
             self._asleep = True
+            self._queues.stale = True  # a new queue's first job may have come while nobody slept
             if await self._look():  # the second look: what was committed before the flag could be seen
                 await self._wake_up()
                 return
         rung = await self.wakeup.wait(seconds)
         if not rung:
-            await self._queues.refresh(self._session)
+            self._queues.stale = True
             self._asleep = False  # the flag's time is over: publish anew
 
     async def _wake_up(self) -> None:
@@ -126,6 +127,7 @@ class Claimer:
     async def _look(self) -> bool:
         """Claim for all free slots and start what comes; True if anything did."""
         found = False
+        await self._queues.refresh(self._session)
         while (room := self._slots.room) > 0:
             rows = await self._claim(self._queues.rooms(room, self._slots.held), room)
             for row in rows:

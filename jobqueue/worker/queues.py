@@ -21,6 +21,8 @@ class Queues:
         """Raises ConfigurationError if an entry cannot be read. None and `*` mean all."""
         self.limits: dict[str, int] = {}
         self._left_out: set[str] = set()
+        self.stale = True
+        """True when queues may have come up that no notification named: at the start, after a gap, every poll."""
         self._all = False
         self._names: list[str] = []
         self._turn = 0
@@ -79,11 +81,16 @@ class Queues:
         share = -(-room // len(self._names))
         return any(count >= share and self._open(name, room, held) > 0 for name, count in taken.items())
 
+    def gap(self) -> None:
+        """Notifications may have been missed."""
+        self.stale = True
+
     async def refresh(self, session: Session) -> None:
-        """Learn of queues that have ready jobs, if all are served."""
-        if self._all:
+        """Learn of queues that have ready jobs, if all are served and that may have changed."""
+        if self.stale and self._all:
             for name in await claims.ready_queues(session):
                 self.serves(name)
+        self.stale = False
 
     def _open(self, name: str, room: int, held: Counter[str]) -> int:
         limit = self.limits.get(name)

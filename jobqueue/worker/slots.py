@@ -15,10 +15,11 @@ from uuid import UUID
 
 import anyio
 
+from jobqueue.base.log import bind_log
 from jobqueue.base.outcome import Dead, Outcome, PutAside, Released
 from jobqueue.base.settings import Settings
 from jobqueue.store.claims import Claim, job_of
-from jobqueue.tasks.running import Attempt, Runnable, Why, bind_log, interrupted
+from jobqueue.tasks.running import Attempt, Runnable, Why, interrupted
 
 
 class Tasks(Protocol):

@@ -32,11 +32,14 @@ class Wakeup:
         return self._rung.is_set()
 
 
-def router(claimer: Wakeup, stager: Wakeup, serves: Callable[[str], bool]) -> Callable[[str | None], None]:
-    """What a listener calls with each payload of `wake()`; None means that some may have been missed."""
+def router(
+    claimer: Wakeup, stager: Wakeup, serves: Callable[[str], bool], gap: Callable[[], None]
+) -> Callable[[str | None], None]:
+    """What a listener calls with each payload of `wake()`; None means that some may have been missed: a gap."""
 
     def hear(payload: str | None) -> None:
         if payload is None:
+            gap()
             claimer.ring()
             stager.ring()
         elif payload.startswith(DUE):

@@ -1,0 +1,323 @@
+"""The App: composes everything. The only file that knows every room; nothing below it knows the App."""
+
+import contextlib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+from uuid import UUID
+
+import anyio
+from anyio.abc import TaskStatus
+
+from jobqueue.base.errors import AppClosed, ConfigurationError, NotMigrated
+from jobqueue.base.job import Job, NewJob, Sent
+from jobqueue.base.settings import Settings
+from jobqueue.base.version import VERSION
+from jobqueue.store.embedded import EmbeddedServer, embedded_folder
+from jobqueue.store.loops import PerLoop
+from jobqueue.store.migrate import migrate
+from jobqueue.store.pool import Database, Pool
+from jobqueue.store.statements import names
+from jobqueue.tasks.handle import JobHandle
+from jobqueue.tasks.jobs import Jobs
+from jobqueue.tasks.producer import Producer, send_sync
+from jobqueue.tasks.router import Router, TaskHome
+from jobqueue.worker.supervisor import Supervisor, Work, tuned
+
+Dsn: TypeAlias = str | Callable[[], str | Awaitable[str]]
+Lifespan: TypeAlias = Callable[["App"], contextlib.AbstractAsyncContextManager[Any]]
+
+PRODUCER_CONNECTIONS = 10
+WORKER_CONNECTIONS = 5  # claimer, finisher, stager, listener, and one for what is seldom
+
+_announced: set[str] = set()
+
+
+class App(TaskHome):
+    """A durable job queue on one PostgreSQL database.
+
+    `dsn` is a connection string or a callable that returns one, read when the app opens, not at import; without it
+    `JOBQUEUE_DSN`, without that the embedded server. `pool` is an asyncpg pool of yours to use instead. `name` shows
+    in PostgreSQL, in worker rows, and is the default origin of jobs. `tasks` are modules that define tasks, imported
+    when a worker or the command line starts. `settings` replaces the defaults, `JOBQUEUE_<KNOB>` replaces both.
+
+    The app opens itself on first use, once per event loop, and closes what it opened when that loop ends.
+    """
+
+    def __init__(
+        self,
+        dsn: Dsn | None = None,
+        *,
+        pool: "Pool | None" = None,
+        schema: str = "jobqueue",
+        name: str | None = None,
+        tasks: Sequence[str] = (),
+        settings: Settings | None = None,
+        lifespan: Lifespan | None = None,
+    ) -> None:
+        if dsn is not None and pool is not None:
+            raise ConfigurationError("pool: give either dsn or pool, not both")
+        names(schema)
+        super().__init__()
+        self.link.sender = self
+        self._routers: list[Router] = []
+        self._opened = False
+        self.name = name or "jobqueue"
+        self.schema = schema
+        self._dsn = dsn
+        self._pool = pool
+        self._modules = tuple(tasks)
+        self._lifespan = lifespan
+        self._settings = Settings.from_environment(os.environ, settings)
+        self._producers = PerLoop(self._make_producer, Producer.close)
+        self._closed = False
+        self.jobs = Jobs(self._database)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._settings
+
+    @property
+    def origin(self) -> str:
+        """The default origin of jobs: the app's name."""
+        return self.name
+
+    @property
+    def sender(self) -> Self:
+        """Where the tasks of this app's routers send their jobs: the app itself."""
+        return self
+
+    @property
+    def is_open(self) -> bool:
+        """Opened, and not closed yet."""
+        return self._opened and not self._closed
+
+    def include(self, router: Router) -> None:
+        """Take in a router's tasks, also those it declares later. Raises DuplicateTask, and ConfigurationError while
+        another open app has the router."""
+        router.join(self)
+        self._routers.append(router)
+
+    # opening and closing
+
+    async def open(self) -> None:
+        """Connect and check the schema now, instead of at the first use. Raises NotMigrated, SchemaTooNew, OSError."""
+        await self._producer()
+
+    async def close(self) -> None:
+        """Wait for what is being stored, then close. Bounded, idempotent; afterwards every call raises AppClosed."""
+        self._closed = True
+        await self._producers.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @contextlib.contextmanager
+    def override(self, *, dsn: Dsn) -> Iterator[Self]:
+        """For tests: another database inside the `with` block, where the app is opened anew (and closed apps reopen)."""
+        kept = self._dsn, self._pool, self._producers, self._closed
+        self._dsn, self._pool, self._closed = dsn, None, False
+        self._producers = PerLoop(self._make_producer, Producer.close)
+        try:
+            yield self
+        finally:
+            self._dsn, self._pool, self._producers, self._closed = kept
+
+    async def migrate(self) -> list[str]:
+        """Apply the migrations that are missing; returns their names. Safe from ten processes at once."""
+        async with self.resolved_dsn() as dsn:
+            return await migrate(dsn, self.schema)
+
+    @contextlib.asynccontextmanager
+    async def resolved_dsn(self) -> AsyncIterator[str]:
+        """The connection string to use now; the embedded server, if that is it, runs at least as long as the block."""
+        self._refuse_if_closed()
+        dsn = await self._configured_dsn()
+        if dsn is not None:
+            yield dsn
+            return
+        server = await _join_embedded(self.schema)
+        try:
+            yield server.dsn
+        finally:
+            await server.leave()
+
+    # producing: what a task needs of its app
+
+    async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
+        """Store one job; see `Sender`."""
+        return await (await self._producer()).send(job, connection)
+
+    async def send_many(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
+        """Store all jobs or none; see `Sender`."""
+        return await (await self._producer()).send_many(jobs, connection)
+
+    async def defer_many(self, jobs: Iterable[NewJob[Any]], connection: object | None = None) -> list[JobHandle[Any]]:
+        """Store jobs of any tasks, made by `task.job(...)`: all or none, in one transaction.
+
+        With `connection` they join the transaction that it is in. Raises InvalidPayload if the database refuses one.
+        """
+        new = list(jobs)
+        sent = await self.send_many(new, connection)
+        return [JobHandle.of(job, answer, self) for job, answer in zip(new, sent, strict=True)]
+
+    def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
+        """Store one job on the caller's psycopg connection; see `Sender`."""
+        self._refuse_if_closed()
+        return send_sync(job, connection, self.schema)
+
+    async def find(self, id: UUID) -> Job:
+        """The job as it stands now. Raises JobNotFound."""
+        return await self.jobs.get(id)
+
+    async def wait_final(self, id: UUID, timeout: float | None) -> Job:
+        """The job once it has ended. Raises JobNotFound, TimeoutError."""
+        producer = await self._producer()
+        with anyio.fail_after(timeout):
+            return await producer.wait_final(id)
+
+    # working
+
+    @contextlib.asynccontextmanager
+    async def worker(
+        self,
+        queues: Iterable[str] | None = None,
+        concurrency: int | None = None,
+        drain_timeout: float | None = None,
+        burst: bool = False,
+    ) -> AsyncIterator[Work]:
+        """Run a worker beside the block: `async with app.worker(concurrency=5) as w:` in a lifespan.
+
+        At the block's end it drains. If the block is cancelled or raises, running jobs are cancelled at once and given
+        back, and the last writes take at most 5 s. Installs no signal handlers.
+        """
+        self.load_tasks()
+        settings = tuned(self._settings, concurrency, drain_timeout)
+        async with contextlib.AsyncExitStack() as stack:
+            database = await stack.enter_async_context(self._open_database(WORKER_CONNECTIONS))
+            resources = {} if self._lifespan is None else _by_type(await stack.enter_async_context(self._lifespan(self)))
+            supervisor = Supervisor(
+                database, self.registry, settings, app_name=self.name, version=VERSION, queues=queues, burst=burst,
+                resources=resources,
+            )  # fmt: skip
+            work = Work(supervisor)
+            await work.start()
+            try:
+                yield work
+            except BaseException:
+                await work.stop_now()
+                raise
+            await (work.ended() if burst else work.drain())
+
+    async def run_worker(
+        self,
+        queues: Iterable[str] | None = None,
+        concurrency: int | None = None,
+        drain_timeout: float | None = None,
+        burst: bool = False,
+        *,
+        task_status: TaskStatus[Work] = anyio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Run a worker until it is told to stop (`task_status` gives the means), or in a burst until nothing is left.
+
+        Cancelled in any way (anyio scope, `Task.cancel`, `asyncio.timeout`) it stops claiming, cancels running jobs,
+        which are given back unharmed, writes for at most 5 s, and lets the cancellation go on.
+        """
+        async with self.worker(queues, concurrency, drain_timeout, burst) as work:
+            task_status.started(work)
+            await work.ended()
+
+    async def run_until_idle(self) -> None:
+        """Run every job that is ready, and those they defer, then return: for scripts and tests."""
+        await self.run_worker(burst=True)
+
+    def load_tasks(self) -> None:
+        """Import the modules named by `tasks=`. An exception raised inside one keeps its traceback."""
+        for module in self._modules:
+            importlib.import_module(module)
+        for task in self.registry:
+            task.signature.resolve()
+
+    # inside
+
+    async def _database(self) -> Database:
+        return (await self._producer()).database
+
+    async def _producer(self) -> Producer:
+        self._refuse_if_closed()
+        return await self._producers.get()
+
+    async def _make_producer(self) -> Producer:
+        for router in self._routers:  # another app may have had them since we included them
+            router.join(self)
+        opened = self._open_database(PRODUCER_CONNECTIONS)
+        database = await opened.__aenter__()
+        self._opened = True
+        return Producer(database, listens=self._settings.pooler == "none", leave=partial(opened.__aexit__, None, None, None))
+
+    @contextlib.asynccontextmanager
+    async def _open_database(self, connections: int) -> AsyncIterator[Database]:
+        if self._pool is not None:
+            database = Database.around(self._pool, self.schema)
+            await database.check()
+            yield database
+            return
+        async with self.resolved_dsn() as dsn:
+            database = await Database.open(
+                dsn, self.schema, name=self.name, max_size=connections, pooler=self._settings.pooler
+            )
+            try:
+                await database.check()
+                yield database
+            finally:
+                await database.close()
+
+    async def _configured_dsn(self) -> str | None:
+        given = self._dsn() if callable(self._dsn) else self._dsn
+        if inspect.isawaitable(given):
+            given = await given
+        return given or os.environ.get("JOBQUEUE_DSN") or None
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise AppClosed
+
+
+class _Embedded:
+    """A share in the embedded server, migrated."""
+
+    def __init__(self, server: EmbeddedServer, dsn: str) -> None:
+        self.leave = server.leave
+        self.dsn = dsn
+
+
+async def _join_embedded(schema: str) -> _Embedded:
+    server = EmbeddedServer(embedded_folder())
+    dsn = await server.join()
+    try:
+        if str(server.folder) not in _announced:
+            _announced.add(str(server.folder))
+            sys.stderr.write(f"jobqueue: using the embedded PostgreSQL in {server.folder}\n")
+        await migrate(dsn, schema)
+    except BaseException:
+        await server.leave()
+        raise
+    return _Embedded(server, dsn)
+
+
+def _by_type(given: object) -> Mapping[type, Any]:
+    """A lifespan's value, or each of a tuple's, findable by its class and every class above it."""
+    values = given if isinstance(given, tuple) else (given,)
+    return {kind: value for value in values for kind in type(value).__mro__ if kind is not object}

@@ -1,0 +1,66 @@
+"""A job that was deferred, as its caller holds it."""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar, cast
+from uuid import UUID
+
+from jobqueue.base.codec import loads
+from jobqueue.base.errors import JobCancelled, JobFailed
+from jobqueue.base.job import JobState, NewJob, Sent
+from jobqueue.tasks.sender import Sender
+
+R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
+
+
+class JobHandle(Generic[R_co]):
+    """`id` to find the job again, `task` its name, `duplicate` if an earlier job held its id or unique key.
+
+    A duplicate's handle is that of the earlier job. Handles of one job are equal.
+    """
+
+    __slots__ = ("_decode", "_sender", "duplicate", "id", "task")
+
+    def __init__(
+        self, id: UUID, task: str, sender: Sender, decode: Callable[[str], R_co], *, duplicate: bool = False
+    ) -> None:
+        self.id = id
+        self.task = task
+        self.duplicate = duplicate
+        self._sender = sender
+        self._decode = decode
+
+    @staticmethod
+    def of(job: NewJob[R], sent: Sent, sender: Sender) -> "JobHandle[R]":
+        """The handle of a job that has just been sent."""
+        decode = job.decode_result or cast(Callable[[str], R], loads)
+        return JobHandle(sent.id, job.task, sender, decode, duplicate=sent.duplicate)
+
+    async def status(self) -> JobState:
+        """Where the job is now. Raises JobNotFound."""
+        return (await self._sender.find(self.id)).state
+
+    async def result(self, timeout: float | None = None) -> R_co:
+        """Wait for the job's end, at most `timeout` seconds, and return its result, decoded by the return annotation.
+
+        Raises JobFailed if it is dead, JobCancelled, JobNotFound, TimeoutError, and InvalidPayload if the stored result
+        does not fit the annotation (any more). Cancelling the wait leaves the job alone.
+        """
+        job = await self._sender.wait_final(self.id, timeout)
+        if job.state is JobState.CANCELLED:
+            raise JobCancelled(self.id, job.reason)
+        if job.state is JobState.DEAD:
+            error = job.error
+            if error is None:
+                raise JobFailed(self.id, job.reason or "", "", "")
+            raise JobFailed(self.id, job.reason or "", error.error_class, error.message, error.data)
+        return self._decode(job.result_json or "null")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, JobHandle) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"<JobHandle {self.task} {self.id}{' duplicate' if self.duplicate else ''}>"

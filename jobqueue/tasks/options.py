@@ -1,0 +1,237 @@
+"""What may be said about a job beside its arguments, checked where it is said.
+
+Precedence: call beats task beats router beats settings. None means "not said": it never takes back what was said.
+"""
+
+from copy import copy
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeAlias, get_args
+from uuid import UUID
+
+from jobqueue.base.codec import encode, fingerprint
+from jobqueue.base.errors import InvalidOption, InvalidPayload
+from jobqueue.base.job import KeyScope
+from jobqueue.base.outcome import check_moment
+from jobqueue.base.retry import RetryPolicy
+
+Seconds: TypeAlias = float | timedelta
+
+NAME_LENGTH = 100
+META_BYTES = 64 << 10
+PRIORITIES = (-(2**15), 2**15 - 1)
+ATTEMPTS = (1, 2**15 - 1)
+_LONGEST = 10 * 366 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """At most one job with this key at a time; a further defer answers with the job that holds it (`duplicate`).
+
+    Keys belong to their task. Without `key` it is a hash of the arguments as they are given: a default that is spelt
+    out differs from one that is left out, and sets have no order; give a key where that matters. Scopes: `waiting`
+    (until it starts), `unfinished` (until it has ended), `period` (`period` seconds from the defer on, ended or not).
+    """
+
+    key: str | None = None
+    scope: Literal["waiting", "unfinished", "period"] = "unfinished"
+    period: Seconds | None = None
+
+    def __post_init__(self) -> None:
+        if self.key is not None:
+            check_name("unique", self.key)
+        if self.scope not in get_args(KeyScope):
+            raise InvalidOption("unique", f"scope must be one of {', '.join(get_args(KeyScope))}")
+        if (self.scope == "period") != (self.period is not None):
+            raise InvalidOption("unique", 'scope="period" and period= belong together')
+        check_seconds("unique", self.period)
+
+    @property
+    def seconds(self) -> float | None:
+        """The period in seconds."""
+        return check_seconds("unique", self.period)
+
+
+class TaskOptions:
+    """What the decorator says about all jobs of a task. Raises InvalidOption, which names the option."""
+
+    __slots__ = ("budget", "expires", "max_attempts", "priority", "queue", "retry", "timeout", "unique")
+
+    def __init__(
+        self,
+        *,
+        queue: str | None = None,
+        priority: int = 0,
+        retry: RetryPolicy | None = None,
+        max_attempts: int | None = None,
+        timeout: Seconds | None = None,
+        budget: Seconds | None = None,
+        expires: Seconds | None = None,
+        unique: Unique | str | None = None,
+    ) -> None:
+        if retry is not None and not callable(retry):
+            raise InvalidOption("retry", "must be a policy such as exponential(), or any (job, error) -> seconds")
+        self.queue = check_queue(queue)
+        self.priority = check_whole("priority", priority, PRIORITIES) or 0
+        self.retry = retry
+        self.max_attempts = check_whole("max_attempts", max_attempts, ATTEMPTS)
+        self.timeout = check_seconds("timeout", timeout)
+        self.budget = check_seconds("budget", budget)
+        self.expires = check_seconds("expires", expires)
+        self.unique = check_unique(unique)
+
+
+class DeferOptions:
+    """What `task.options(...)` says about one job. Raises InvalidOption, which names the option."""
+
+    __slots__ = (
+        "at",
+        "budget",
+        "connection",
+        "delay",
+        "expires",
+        "id",
+        "max_attempts",
+        "meta",
+        "origin",
+        "priority",
+        "queue",
+        "timeout",
+        "unique",
+    )
+
+    def __init__(
+        self,
+        *,
+        delay: Seconds | None = None,
+        at: datetime | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        max_attempts: int | None = None,
+        timeout: Seconds | None = None,
+        budget: Seconds | None = None,
+        expires: Seconds | None = None,
+        unique: Unique | str | None = None,
+        origin: str | None = None,
+        meta: dict[str, Any] | None = None,
+        id: UUID | str | None = None,
+        connection: object | None = None,
+    ) -> None:
+        self.delay, self.at = _check_moment(delay, at)
+        self.queue = check_queue(queue)
+        self.priority = check_whole("priority", priority, PRIORITIES)
+        self.max_attempts = check_whole("max_attempts", max_attempts, ATTEMPTS)
+        self.timeout = check_seconds("timeout", timeout)
+        self.budget = check_seconds("budget", budget)
+        self.expires = check_seconds("expires", expires)
+        self.unique = check_unique(unique)
+        self.origin = None if origin is None else check_name("origin", origin)
+        self.meta = _check_meta(meta)
+        self.id = None if id is None else check_id(id)
+        self.connection = connection
+
+    def merge(self, later: "DeferOptions") -> "DeferOptions":
+        """Both together; what `later` says wins. `delay` and `at` say the same thing, so each replaces the other."""
+        both = copy(self)
+        if later.delay is not None or later.at is not None:
+            both.delay, both.at = None, None
+        for option in self.__slots__:
+            said = getattr(later, option)
+            if said is not None:
+                setattr(both, option, said)
+        return both
+
+
+def check_name(option: str, name: str) -> str:
+    """A name as the database takes it: 1 to 100 characters, none of them invisible, which leaves out NUL."""
+    given: object = name
+    if not isinstance(given, str):
+        raise InvalidOption(option, f"must be text, not {type(given).__name__}")
+    if not 1 <= len(name) <= NAME_LENGTH:
+        raise InvalidOption(option, f"must have 1 to {NAME_LENGTH} characters, not {len(name)}")
+    if not name.isprintable():
+        raise InvalidOption(option, "must have printable characters only: no NUL, line break or the like")
+    return name
+
+
+def check_queue(queue: str | None) -> str | None:
+    """A queue's name; `*` is what a worker calls all of them."""
+    if queue == "*":
+        raise InvalidOption("queue", "'*' means all queues of a worker; a job goes to one, by name")
+    return None if queue is None else check_name("queue", queue)
+
+
+def check_seconds(option: str, value: Seconds | None) -> float | None:
+    """A length of time above 0, in seconds."""
+    seconds = _seconds(option, value)
+    if seconds is not None and not 0 < seconds <= _LONGEST:
+        raise InvalidOption(option, "must be above 0 seconds, and at most ten years")
+    return seconds
+
+
+def check_whole(option: str, value: int | None, limits: tuple[int, int]) -> int | None:
+    """A whole number within limits."""
+    given: object = value
+    if given is None:
+        return None
+    if not isinstance(given, int) or isinstance(given, bool) or not limits[0] <= given <= limits[1]:
+        raise InvalidOption(option, f"must be a whole number from {limits[0]} to {limits[1]}")
+    return given
+
+
+def check_unique(unique: Unique | str | None) -> Unique | None:
+    """A text is short for a key."""
+    given: object = unique
+    if not isinstance(given, Unique | str | None):
+        raise InvalidOption("unique", f"must be Unique(...) or a key as text, not {type(given).__name__}")
+    return Unique(given) if isinstance(given, str) else given
+
+
+def _seconds(option: str, value: Seconds | None) -> float | None:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    given: object = value
+    if isinstance(given, bool) or not isinstance(given, int | float | None):
+        raise InvalidOption(option, f"must be a number of seconds or a timedelta, not {type(given).__name__}")
+    return given
+
+
+def _check_moment(delay: Seconds | None, at: datetime | None) -> tuple[float | None, datetime | None]:
+    moment: object = at
+    if not isinstance(moment, datetime | None):
+        raise InvalidOption("at", f"must be a timezone-aware datetime, not {type(moment).__name__}")
+    seconds = _seconds("delay", delay)
+    check_moment(seconds, at)
+    return seconds, at
+
+
+def _check_meta(meta: dict[str, Any] | None) -> str | None:
+    if meta is None:
+        return None
+    given: object = meta
+    if not isinstance(given, dict):
+        raise InvalidOption("meta", f"must be a dict, not {type(given).__name__}")
+    try:
+        return encode(meta, "meta", META_BYTES, setting="meta")
+    except InvalidPayload as error:
+        place, rule = error.path, error.rule
+    raise InvalidOption("meta", f"{place}: {rule}" if place else rule)
+
+
+def check_id(id: UUID | str) -> UUID:
+    """A UUID, or the text of one."""
+    if isinstance(id, UUID):
+        return id
+    try:
+        return UUID(id)
+    except (ValueError, AttributeError, TypeError):
+        pass
+    raise InvalidOption("id", "must be a UUID, or the text of one")
+
+
+def stored_key(task: str, unique: Unique, args: str) -> str:
+    """The key as the database has it, at most 201 characters. Task names have no line breaks, so no two keys meet."""
+    return f"{task}\n{fingerprint(args) if unique.key is None else unique.key}"
+
+
+NOTHING_SAID = DeferOptions()

@@ -1,0 +1,155 @@
+"""Where tasks are declared: `TaskHome` has the decorator, which App and Router share."""
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
+
+from jobqueue.base.errors import ConfigurationError
+from jobqueue.base.retry import RetryPolicy
+from jobqueue.tasks.options import Seconds, TaskOptions, Unique, check_name, check_queue
+from jobqueue.tasks.registry import Registry
+from jobqueue.tasks.sender import Sender
+from jobqueue.tasks.signature import NO_NAMES, Signature
+from jobqueue.tasks.task import Link, Task
+
+P = ParamSpec("P")
+X = TypeVar("X")
+
+
+class TaskDecorator(Protocol):
+    """What `task(...)` with options gives: it turns a function into a task."""
+
+    def __call__(self, function: Callable[P, X], /) -> Task[P, X]:
+        """Register the function."""
+        ...
+
+
+class Owner(Sender, Protocol):
+    """What a router needs of the app that includes it, which is also where its tasks send jobs."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in an error."""
+        ...
+
+    @property
+    def is_open(self) -> bool:
+        """Opened, and not closed yet."""
+        ...
+
+    @property
+    def registry(self) -> Registry:
+        """Where its workers look tasks up."""
+        ...
+
+
+class TaskHome:
+    """A place to declare tasks, with the `task` decorator; `link` leads its tasks to where they send jobs."""
+
+    def __init__(self, prefix: str = "", queue: str | None = None) -> None:
+        self.prefix = prefix
+        self.queue = check_queue(queue)
+        self.registry = Registry()
+        self.link = Link()
+
+    @overload
+    def task(self, function: Callable[P, X], /) -> Task[P, X]: ...
+    @overload
+    def task(
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        priority: int = 0,
+        retry: RetryPolicy | None = None,
+        max_attempts: int | None = None,
+        timeout: Seconds | None = None,
+        budget: Seconds | None = None,
+        expires: Seconds | None = None,
+        unique: Unique | str | None = None,
+        aliases: Iterable[str] = (),
+    ) -> TaskDecorator: ...
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        priority: int = 0,
+        retry: RetryPolicy | None = None,
+        max_attempts: int | None = None,
+        timeout: Seconds | None = None,
+        budget: Seconds | None = None,
+        expires: Seconds | None = None,
+        unique: Unique | str | None = None,
+        aliases: Iterable[str] = (),
+    ) -> Any:
+        """Make a function a task, with or without options. Raises InvalidSignature, InvalidOption, DuplicateTask.
+
+        `name`: by default the function's name after this home's prefix; a name given here is taken as it is. `aliases`:
+        former names, so that jobs stored under them still run. Limits in seconds or as timedelta: `timeout` for one
+        attempt, `budget` for all together, `expires` until the first must have started.
+
+            @app.task(queue="mail", timeout=30)
+            async def send_mail(mail: Mail) -> str: ...
+        """
+        options = TaskOptions(
+            queue=queue or self.queue,
+            priority=priority,
+            retry=retry,
+            max_attempts=max_attempts,
+            timeout=timeout,
+            budget=budget,
+            expires=expires,
+            unique=unique,
+        )
+        others = tuple(check_name("aliases", alias) for alias in aliases)
+
+        def decorate(function: Callable[P, X], /) -> Task[P, X]:
+            names = sys._getframe(depth).f_locals if "<locals>" in getattr(function, "__qualname__", "") else NO_NAMES
+            signature = Signature.of(function, names)
+            called = check_name("name", f"{self.prefix}{function.__name__}" if name is None else name)
+            task = Task(function, called, options, others, signature, self.link)
+            self._register(task)
+            return task
+
+        depth = 1 if function is None else 2  # frames up to where the function is written, which has its local names
+        return decorate if function is None else decorate(function)
+
+    def _register(self, task: Task[Any, Any]) -> None:
+        self.registry.add(task)
+
+
+class Router(TaskHome):
+    """Tasks without an app, for `app.include(router)`. `prefix` stands before their names, `queue` is their default."""
+
+    def __init__(self, prefix: str = "", queue: str | None = None) -> None:
+        super().__init__(prefix, queue)
+        self._owner: Owner | None = None
+
+    def join(self, owner: Owner) -> None:
+        """Lend the tasks to an app, later ones too. Raises ConfigurationError while they belong to another open app.
+
+        An app calls this when it includes the router and again when it opens, for another may have had it in between.
+        """
+        before = self._owner
+        if before is not None and before is not owner and before.is_open:
+            raise ConfigurationError(
+                f"a router is included by app {before.name!r}, which is open; "
+                f"close that before app {owner.name!r} includes it, or give each its own Router"
+            )
+        for task in self.registry:
+            owner.registry.check(task)
+        for task in self.registry:
+            owner.registry.add(task)
+        self._owner = owner
+        self.link.sender = owner
+
+    def _register(self, task: Task[Any, Any]) -> None:
+        if self._owner is not None:
+            self.registry.check(task)
+            self._owner.registry.add(task)
+        self.registry.add(task)

@@ -1,0 +1,42 @@
+"""What a task needs of the app that includes it: a narrow view, so that no task holds the App."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+from jobqueue.base.job import Job, NewJob, Sent
+from jobqueue.base.settings import Settings
+
+
+class Sender(Protocol):
+    """Sends new jobs and looks at stored ones."""
+
+    @property
+    def settings(self) -> Settings:
+        """The app's settings: limits and defaults."""
+        ...
+
+    @property
+    def origin(self) -> str:
+        """Who defers, unless a call says otherwise: the app's name."""
+        ...
+
+    async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
+        """Store one job, coalesced with the defers that wait at this moment, or on the caller's `connection`."""
+        ...
+
+    async def send_many(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
+        """Store all jobs or none, in one transaction; answers in the order given."""
+        ...
+
+    async def find(self, id: UUID) -> Job:
+        """The job as it stands now. Raises JobNotFound."""
+        ...
+
+    async def wait_final(self, id: UUID, timeout: float | None) -> Job:
+        """The job once it has ended. Raises JobNotFound, TimeoutError. Cancelling the wait leaves the job alone."""
+        ...
+
+    def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
+        """Store one job on the caller's synchronous psycopg connection, inside the transaction it is in."""
+        ...

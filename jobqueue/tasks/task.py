@@ -1,0 +1,275 @@
+"""`Task`: a function that can be deferred. Still its function when called.
+
+Typed by the technique that `kinds.py` describes: four heads for each method, async before plain (a coroutine would be a
+plain result too), with the context before without (it would be an ordinary parameter too).
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from copy import copy
+from datetime import datetime
+from functools import update_wrapper
+from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from jobqueue.base.errors import ConfigurationError, InvalidOption, RouterNotIncluded
+from jobqueue.base.job import NewJob
+from jobqueue.base.retry import RetryPolicy
+from jobqueue.base.settings import Settings
+from jobqueue.tasks.handle import JobHandle
+from jobqueue.tasks.here import run_here
+from jobqueue.tasks.kinds import (
+    AnyAsync,
+    AnyPlain,
+    Async,
+    AsyncContext,
+    AsyncContextPayload,
+    AsyncPayload,
+    Plain,
+    PlainContext,
+    PlainContextPayload,
+    PlainPayload,
+)
+from jobqueue.tasks.options import NOTHING_SAID, DeferOptions, Seconds, TaskOptions, Unique, check_id, stored_key
+from jobqueue.tasks.sender import Sender
+from jobqueue.tasks.signature import Signature
+
+P = ParamSpec("P")
+X = TypeVar("X")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_DEFAULTS = Settings()
+
+
+class Link:
+    """From the tasks of a router to the app that includes it, once one does."""
+
+    __slots__ = ("sender",)
+
+    def __init__(self) -> None:
+        self.sender: Sender | None = None
+
+
+class Task(Generic[P, X]):
+    """A registered function. P and X are the function exactly as written, the context included."""
+
+    def __init__(
+        self,
+        function: Callable[P, X],
+        name: str,
+        options: TaskOptions,
+        aliases: tuple[str, ...],
+        signature: Signature,
+        link: Link,
+    ) -> None:
+        update_wrapper(self, function)
+        self.function = function
+        self.name = name
+        self.task_options = options
+        self.aliases = aliases
+        self.signature = signature
+        self.queue = options.queue or "default"
+        self._link = link
+        self._said = NOTHING_SAID
+
+    @property
+    def retry(self) -> RetryPolicy | None:
+        """When a failed job runs again; None for the default policy."""
+        return self.task_options.retry
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that one attempt may take, unless a call says otherwise."""
+        return self.task_options.timeout
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> X:
+        """Call the function, as if it were no task."""
+        return self.function(*args, **kwargs)
+
+    def options(
+        self,
+        *,
+        delay: Seconds | None = None,
+        at: datetime | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        max_attempts: int | None = None,
+        timeout: Seconds | None = None,
+        budget: Seconds | None = None,
+        expires: Seconds | None = None,
+        unique: Unique | str | None = None,
+        origin: str | None = None,
+        meta: dict[str, Any] | None = None,
+        id: UUID | str | None = None,
+        connection: object | None = None,
+    ) -> Self:
+        """The same task with these options for its next jobs; what is said later wins. Raises InvalidOption.
+
+        `delay` (seconds or timedelta) or `at` (timezone-aware): when to run, `expires`: must have started by then.
+        `timeout` limits one attempt, `budget` all together. `meta` travels with the job. With an `id` of your own a
+        resend is safe. `connection`: store the job in the transaction of this connection.
+
+            await resize.options(delay=60, priority=10).defer("a.png")
+        """
+        later = DeferOptions(
+            delay=delay,
+            at=at,
+            queue=queue,
+            priority=priority,
+            max_attempts=max_attempts,
+            timeout=timeout,
+            budget=budget,
+            expires=expires,
+            unique=unique,
+            origin=origin,
+            meta=meta,
+            id=id,
+            connection=connection,
+        )
+        same = copy(self)
+        same._said = self._said.merge(later)
+        return same
+
+    @overload
+    async def defer(self: AsyncContext[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> JobHandle[R]: ...
+    @overload
+    async def defer(self: Async[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> JobHandle[R]: ...
+    @overload
+    async def defer(self: PlainContext[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> JobHandle[R]: ...
+    @overload
+    async def defer(self: Plain[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> JobHandle[R]: ...
+    async def defer(self, *args: Any, **kwargs: Any) -> JobHandle[Any]:
+        """Store a job that calls the function with these arguments. Raises InvalidPayload, RouterNotIncluded.
+
+        A cancelled call has either stored the job or never will.
+        """
+        sender = self._sender()
+        job = self._call(sender, args, kwargs)
+        return JobHandle.of(job, await sender.send(job, self._said.connection), sender)
+
+    @overload
+    def job(self: AsyncContext[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> NewJob[R]: ...
+    @overload
+    def job(self: Async[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> NewJob[R]: ...
+    @overload
+    def job(self: PlainContext[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> NewJob[R]: ...
+    @overload
+    def job(self: Plain[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> NewJob[R]: ...
+    def job(self, *args: Any, **kwargs: Any) -> NewJob[Any]:
+        """A job for `app.defer_many([...])`, its id already assigned. Its connection is given there."""
+        return self._call(self._sender(), args, kwargs)
+
+    @overload
+    async def defer_many(self: AsyncContextPayload[T, R], payloads: Iterable[T], /) -> list[JobHandle[R]]: ...
+    @overload
+    async def defer_many(self: AsyncPayload[T, R], payloads: Iterable[T], /) -> list[JobHandle[R]]: ...
+    @overload
+    async def defer_many(self: PlainContextPayload[T, R], payloads: Iterable[T], /) -> list[JobHandle[R]]: ...
+    @overload
+    async def defer_many(self: PlainPayload[T, R], payloads: Iterable[T], /) -> list[JobHandle[R]]: ...
+    async def defer_many(self, payloads: Iterable[Any], /) -> list[JobHandle[Any]]:
+        """Store one job for each payload, which is the first argument: all or none, in one transaction."""
+        sender = self._sender()
+        if self._said.id is not None:
+            raise InvalidOption("id", "names one job; use app.defer_many([task.options(id=...).job(...), ...])")
+        settings, origin = sender.settings, sender.origin
+        texts = (self.signature.encode_payload(payload, settings.max_payload) for payload in payloads)
+        jobs = [self._new_job(settings, origin, text) for text in texts]
+        answers = await sender.send_many(jobs, self._said.connection)
+        return [JobHandle.of(job, sent, sender) for job, sent in zip(jobs, answers, strict=True)]
+
+    @overload
+    def defer_sync(self: AsyncContext[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> JobHandle[R]: ...
+    @overload
+    def defer_sync(self: Async[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> JobHandle[R]: ...
+    @overload
+    def defer_sync(self: PlainContext[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> JobHandle[R]: ...
+    @overload
+    def defer_sync(self: Plain[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> JobHandle[R]: ...
+    def defer_sync(self, *args: Any, **kwargs: Any) -> JobHandle[Any]:
+        """Store a job on a synchronous psycopg connection, in its transaction: `options(connection=...)`.
+
+        Raises ConfigurationError inside a running event loop, which it would block.
+        """
+        sender, connection = self._sender(), self._said.connection
+        if _loop_is_running():
+            raise ConfigurationError("defer_sync would block the running event loop; use `await task.defer(...)`")
+        if connection is None:
+            raise InvalidOption("connection", "defer_sync needs a psycopg connection: task.options(connection=...)")
+        job = self._call(sender, args, kwargs)
+        return JobHandle.of(job, sender.send_sync(job, connection), sender)
+
+    @overload
+    async def run(self: AsyncContext[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> R: ...
+    @overload
+    async def run(self: Async[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> R: ...
+    @overload
+    async def run(self: PlainContext[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> R: ...
+    @overload
+    async def run(self: Plain[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> R: ...
+    async def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task here, without a database: the same JSON round trip, context and outcome as in a worker.
+
+        The caller's cancellation is the job's.
+        """
+        sender = self._link.sender
+        settings, origin = (_DEFAULTS, "") if sender is None else (sender.settings, sender.origin)
+        job = self._new_job(settings, origin, self.signature.encode_args(args, kwargs, settings.max_payload))
+        return await run_here(self, job, settings.max_result)
+
+    @overload
+    def handle(self: AnyAsync[R], id: UUID | str) -> JobHandle[R]: ...
+    @overload
+    def handle(self: AnyPlain[R], id: UUID | str) -> JobHandle[R]: ...
+    def handle(self, id: UUID | str) -> JobHandle[Any]:
+        """The typed handle of a job of this task whose id was kept. Nothing is looked up yet."""
+        return JobHandle(check_id(id), self.name, self._sender(), self.signature.decode_result)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    def _sender(self) -> Sender:
+        if self._link.sender is None:
+            raise RouterNotIncluded(self.name)
+        return self._link.sender
+
+    def _call(self, sender: Sender, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewJob[Any]:
+        settings = sender.settings
+        return self._new_job(settings, sender.origin, self.signature.encode_args(args, kwargs, settings.max_payload))
+
+    def _new_job(self, settings: Settings, origin: str, args: str) -> NewJob[Any]:
+        """Call beats task beats router beats settings. All but priority are true once they are said."""
+        said, ours = self._said, self.task_options
+        unique = said.unique or ours.unique
+        return NewJob(
+            id=said.id or uuid7(),
+            task=self.name,
+            args=args,
+            queue=said.queue or self.queue,
+            priority=ours.priority if said.priority is None else said.priority,
+            delay=said.delay,
+            at=said.at,
+            max_attempts=said.max_attempts or ours.max_attempts or settings.max_attempts,
+            timeout=said.timeout or ours.timeout,
+            budget=said.budget or ours.budget,
+            expires=said.expires or ours.expires,
+            origin=said.origin or origin,
+            meta=said.meta,
+            key=None if unique is None else stored_key(self.name, unique, args),
+            key_scope="unfinished" if unique is None else unique.scope,
+            key_period=None if unique is None else unique.seconds,
+            resent=said.id is not None,
+            decode_result=self.signature.decode_result,
+        )
+
+
+def _loop_is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,121 @@
+"""Waits for jobs to end: one listening connection and one batched poll a loop, owned by those who wait.
+
+A waiter marks its job row as awaited; the row's lock orders that against the finish, so either the finish notifies or
+the waiter finds the job in the archive. The poll beneath makes a lost notification cost a second at most.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+from uuid import UUID
+
+import anyio
+
+from jobqueue.base.errors import AppClosed, JobNotFound
+from jobqueue.base.job import Job
+from jobqueue.base.service import Patience
+from jobqueue.store.faults import DATABASE_ERRORS, Fault, classify
+from jobqueue.store.listener import Listener
+from jobqueue.store.lookup import await_jobs, final_jobs, find_job
+from jobqueue.store.pool import Database
+
+T = TypeVar("T")
+
+_POLL_FIRST, _POLL_CAP = 0.05, 1.0
+
+
+class Waiters:
+    """Those on one event loop who wait for jobs to end."""
+
+    def __init__(self, database: Database, *, listens: bool) -> None:
+        self._database = database
+        self._listens = listens
+        self._waiting: dict[UUID, list[asyncio.Event]] = {}
+        self._watch: asyncio.Task[None] | None = None
+        self._fresh = asyncio.Event()
+        self._closed = False
+
+    async def final(self, id: UUID) -> Job:
+        """The job once it has ended. Raises JobNotFound. Cancelling the wait leaves the job alone."""
+        ended = asyncio.Event()
+        self._waiting.setdefault(id, []).append(ended)
+        self._fresh.set()
+        try:
+            if self._watch is None or self._watch.done():
+                self._watch = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
+            while True:
+                unfinished = await self._patiently(lambda: await_jobs(self._database, [id]))
+                if not unfinished:
+                    job = await self._patiently(lambda: find_job(self._database, id))
+                    if job is None:
+                        raise JobNotFound(id)
+                    if job.state.final:
+                        return job
+                ended.clear()
+                await ended.wait()
+        finally:
+            await self._leave(id, ended)
+
+    async def close(self) -> None:
+        """End the watch; whoever still waits gets AppClosed."""
+        self._closed = True
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait({self._watch}, timeout=5)
+        for events in self._waiting.values():
+            for event in events:
+                event.set()
+
+    async def _leave(self, id: UUID, ended: asyncio.Event) -> None:
+        self._waiting[id].remove(ended)
+        if not self._waiting[id]:
+            del self._waiting[id]
+        if not self._waiting and self._watch is not None:
+            watch, self._watch = self._watch, None
+            watch.cancel()
+            with anyio.move_on_after(5, shield=True):
+                await asyncio.wait({watch})
+
+    async def _run(self) -> None:
+        async with anyio.create_task_group() as group:
+            if self._listens:
+                group.start_soon(Listener(self._database, "done", self._hear).run)
+            await self._poll()
+
+    async def _poll(self) -> None:
+        pause = _POLL_FIRST
+        while True:
+            self._fresh.clear()
+            with anyio.move_on_after(pause):
+                await self._fresh.wait()
+            pause = _POLL_FIRST if self._fresh.is_set() else min(_POLL_CAP, pause * 1.5)
+            ids = list(self._waiting)
+            try:
+                self._tell(await final_jobs(self._database, ids))
+            except DATABASE_ERRORS:
+                pause = _POLL_CAP
+
+    def _hear(self, payload: str | None) -> None:
+        if payload is None:
+            self._fresh.set()
+        else:
+            self._tell({UUID(payload)})
+
+    def _tell(self, ids: set[UUID]) -> None:
+        for id in ids:
+            for event in self._waiting.get(id, ()):
+                event.set()
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask again while the database is away: the job is safe there, and the caller set a timeout if they want one."""
+        patience = Patience()
+        while True:
+            if self._closed:
+                raise AppClosed
+            try:
+                return await ask()
+            except DATABASE_ERRORS as error:
+                if classify(error) in (Fault.SCHEMA, Fault.BAD_DATA, Fault.OURS):
+                    raise
+                await anyio.sleep(patience.next())

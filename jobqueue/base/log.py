@@ -5,6 +5,7 @@
 | worker.started | info | worker, queues, concurrency, listening |
 | worker.draining | info | worker, running, limit |
 | worker.stopped | info | worker, clean |
+| worker.failed | critical | worker, error: a part of it raised what it should not |
 | worker.slot_lost | critical | worker, error |
 | job.claimed | debug | job_id, task, queue, attempt |
 | job.completed | info | job_id, task, queue, attempt, seconds |

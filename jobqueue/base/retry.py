@@ -8,6 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 from typing import TypeAlias
 
 from jobqueue.base.errors import ConfigurationError
@@ -28,14 +29,17 @@ class Backoff:
     jitter: float
 
     def __post_init__(self) -> None:
-        if self.first < 0 or self.step < 0 or self.cap < 0 or self.factor < 1:
+        if not all(0 <= seconds < inf for seconds in (self.first, self.step, self.cap)) or not 1 <= self.factor < inf:
             raise ConfigurationError("retry: first, step and cap must be at least 0, factor at least 1")
         if not 0 <= self.jitter < 1:
             raise ConfigurationError("retry: jitter must be from 0 to below 1")
 
     def __call__(self, job: Job, error: BaseException) -> float:
-        exponent = min(job.attempt - 1, 64)  # beyond that every factor above 1 has met the cap
-        delay = min(self.cap, self.first * self.factor**exponent + self.step * (job.attempt - 1))
+        before = job.attempt - 1
+        try:
+            delay = min(self.cap, self.first * self.factor**before + self.step * before)
+        except OverflowError:  # a float power is out of range long after it has met the cap
+            delay = self.cap
         return delay * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311 - spreads load, guards nothing
 
 
@@ -46,7 +50,7 @@ class Steps:
     delays: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not self.delays or min(self.delays) < 0:
+        if not self.delays or not all(0 <= delay < inf for delay in self.delays):
             raise ConfigurationError("retry: steps needs at least one delay, none below 0")
 
     def __call__(self, job: Job, error: BaseException) -> float:

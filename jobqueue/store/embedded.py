@@ -114,8 +114,7 @@ class EmbeddedServer:
     async def _take_share(self) -> None:
         share = self._share if self._share and self._share.held_open else FileLock(self.folder / "users.lock")
         self._share = share
-        while not share.try_shared():
-            self._awaited = "the lock of the last user, who is leaving"
+        while not share.try_shared():  # at once: whoever takes it alone holds the start lock as well
             await anyio.sleep(PAUSE)
 
     async def _answering_socket(self, home: Home) -> Path:

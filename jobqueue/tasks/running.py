@@ -121,19 +121,16 @@ class Attempt:
         timer = None
         if self._seconds is not None:
             timer = asyncio.get_running_loop().call_later(self._seconds, self.stop, self._seconds_why)
+        self.started, value = True, None
         try:
-            self.started = True
             value = await self._call(positional, named)
         except BaseException as error:
             self.error = error
-            return await self._after(error)
-        finally:
-            self._runner = None
-            if timer is not None:
-                timer.cancel()
-        if self._asked_to_end() and self.why in (Why.TIMEOUT, Why.BUDGET):  # the handler swallowed the cancellation: its value came too late
-            return await self._after(asyncio.CancelledError())
-        return self._done(value)
+        if timer is not None:
+            timer.cancel()
+        if self.error is None and self.why in (Why.TIMEOUT, Why.BUDGET):
+            self.error = asyncio.CancelledError()  # the handler swallowed the cancellation: its value came too late
+        return self._done(value) if self.error is None else await self._after(self.error)
 
     async def _call(self, positional: list[Any], named: dict[str, Any]) -> Any:
         context = JobContext(self._make_job, self.number, self._asked_to_end, self._resources)

@@ -131,7 +131,7 @@ class Task(Generic[P, X]):
             connection=connection,
         )
         same = copy(self)
-        same._said = self._said.merge(later)
+        same._said = later if self._said is NOTHING_SAID else self._said.merge(later)
         return same
 
     @overload

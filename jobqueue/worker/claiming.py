@@ -28,6 +28,7 @@ from jobqueue.worker.wakeup import Wakeup
 
 _DOZES = (0.001, 0.002, 0.004)
 _LINGER = 0.001
+_LAST_CLAIM = 2.0
 _BACKLOG_LIMIT = 5_000
 """Unwritten outcomes beyond which nothing is claimed."""
 
@@ -56,6 +57,7 @@ class Claimer:
         self._number = 0
         self._unsettled = 0
         """The number of a claim whose answer has not come; 0 if all have."""
+        self._claiming = anyio.CancelScope()
         self._asleep = False
         self._log = get_logger(__name__)
         self._seldom = Seldom()
@@ -74,20 +76,30 @@ class Claimer:
             await self._session.close()
 
     async def run_until_empty(self) -> None:
-        """Claim until nothing is ready and nothing runs, then return. Raises database errors."""
+        """Claim until nothing is ready and nothing runs, then return. Survives every database error."""
+        patience = Patience()
         try:
             while True:
-                await self._room()
-                if await self._look():
-                    continue
-                while not self._slots.idle:
-                    self._slots.freed.clear()
-                    await self._slots.freed.wait()
-                await self._finisher.settled()
-                if not await self._look():  # what has just ended may have deferred, or failed without a delay
-                    return
+                try:
+                    if await self._found_nothing():
+                        return
+                except DATABASE_ERRORS as error:
+                    await self._wait_for_database(error, patience.next())
         finally:
             await self._session.close()
+
+    async def _found_nothing(self) -> bool:
+        await self._settle_lost_claim()
+        await self._room()
+        self._queues.stale = True
+        if await self._look():
+            return False
+        while not self._slots.idle:
+            self._slots.freed.clear()
+            await self._slots.freed.wait()
+        await self._finisher.settled()
+        self._queues.stale = True
+        return not await self._look()  # what has just ended may have deferred, or failed without a delay
 
     async def _serve(self, patience: Patience) -> None:
         """From one look that finds nothing to the next."""
@@ -96,11 +108,12 @@ class Claimer:
             await self.wakeup.wait(doze)
             await self._room()
             self.wakeup.clear()
-            if await self._look():
-                await self._wake_up()
-                return
+            found = await self._look()
             if patience.reset():
                 self._log.info("database.back", doing="claim")
+            if found:
+                await self._wake_up()
+                return
             if self._asleep:
                 break
         await self._sleep()
@@ -141,10 +154,17 @@ class Claimer:
         if not rooms:
             return ()
         self._number += 1
-        number, self._unsettled = self._number, self._number
-        rows = await claims.claim(self._session, self._worker, number, self._settings.lease, rooms, room)
-        self._unsettled = 0
-        return rows
+        self._unsettled = self._number
+        # Shielded: a claim that was cancelled on its way may have committed, and nobody would run its jobs.
+        with anyio.CancelScope(shield=True) as self._claiming:
+            rows = await claims.claim(self._session, self._worker, self._number, self._settings.lease, rooms, room)
+            self._unsettled = 0
+            return rows
+        return ()
+
+    def hurry(self) -> None:
+        """The worker stops: a claim that is under way gets a little longer, then it is cut off."""
+        self._claiming.deadline = anyio.current_time() + _LAST_CLAIM
 
     async def _settle_lost_claim(self) -> None:
         """Ask for the claim whose answer was lost, and give back what it took: no job waits out a lease for us."""

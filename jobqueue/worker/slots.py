@@ -22,6 +22,10 @@ from jobqueue.store.claims import Claim, job_of
 from jobqueue.tasks.running import Attempt, Runnable, Why, interrupted
 
 
+AHEAD = 0.01
+_MOST_AHEAD = 450
+
+
 class Tasks(Protocol):
     """The registered tasks by name; may grow while workers run."""
 
@@ -62,13 +66,17 @@ class Slots:
         self._submit = submit
         self._resources = resources
         self._waiting: deque[Claim] = deque()
+        self._ahead = settings.prefetch or 0
+        self._ended_since, self._measured_at = 0, 0.0
         self._threads = anyio.CapacityLimiter(settings.concurrency)
         self._open = True
 
     @property
     def room(self) -> int:
         """How many more jobs may be claimed now."""
-        return self.concurrency + self._settings.prefetch - len(self.running) - len(self._waiting)
+        if self._settings.prefetch is None:
+            self._measure_pace()
+        return self.concurrency + self._ahead - len(self.running) - len(self._waiting)
 
     @property
     def idle(self) -> bool:
@@ -96,14 +104,22 @@ class Slots:
         for running in list(self.running.values()):
             running.attempt.stop(Why.STOP)
 
-    async def wait_idle(self, until: float) -> bool:
-        """Wait for the running jobs to end, at most until this time of the loop's clock; True if all have."""
+    async def wait_idle(self, until: Callable[[], float]) -> bool:
+        """Wait for the running jobs to end, at most until this time of the loop's clock, asked for anew whenever `freed`
+        is set; True if all have."""
         loop = asyncio.get_running_loop()
-        while not self.idle and (left := until - loop.time()) > 0:
+        while not self.idle and (left := until() - loop.time()) > 0:
             self.freed.clear()
             with anyio.move_on_after(left):
                 await self.freed.wait()
         return self.idle
+
+    def _measure_pace(self) -> None:
+        """Claim ahead what ends in AHEAD seconds: then nothing claimed waits longer than that for its slot."""
+        now = asyncio.get_running_loop().time()
+        if (passed := now - self._measured_at) >= AHEAD / 2:
+            self._ahead = min(_MOST_AHEAD, int(self._ended_since * AHEAD / passed))
+            self._ended_since, self._measured_at = 0, now
 
     def _launch(self, claim: Claim) -> None:
         task = self._tasks.find(claim["task"])
@@ -147,6 +163,7 @@ class Slots:
         self._submit(claim, outcome)
 
     def _free(self, running: Running) -> None:
+        self._ended_since += 1
         del self.running[running.claim["id"]]
         self.held[running.claim["queue"]] -= 1
         self.freed.set()

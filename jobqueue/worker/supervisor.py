@@ -112,7 +112,8 @@ class Supervisor:
                 task_status.started()
                 try:
                     await self._work()
-                except BaseException:
+                except BaseException as error:
+                    self._log.critical("worker.failed", error=type(error).__name__)
                     self.stop(0)  # a part of the worker is broken: nobody would renew or finish what runs
                     raise
                 finally:
@@ -130,6 +131,8 @@ class Supervisor:
             inner.start_soon(self._stager.run)
             inner.start_soon(self._claim)
             await self._stopping.wait()
+            self._slots.close()  # first: what a claim under way still brings is given back
+            self._claimer.hurry()
             inner.cancel_scope.cancel()
 
     async def _claim(self) -> None:
@@ -145,11 +148,10 @@ class Supervisor:
         slots.close()
         if slots.running:
             self._log.info("worker.draining", running=len(slots.running), limit=round(max(0.0, self._stop_by - loop.time()), 1))
-        while not slots.idle and loop.time() < self._stop_by:
-            await slots.wait_idle(self._stop_by)
+        await slots.wait_idle(lambda: self._stop_by)
         slots.stop_running()
         hard = loop.time() + FINAL_WRITES
-        if not await slots.wait_idle(hard - FINAL_WRITES / 2):
+        if not await slots.wait_idle(lambda: hard - FINAL_WRITES / 2):
             self.clean = False
             for running in slots.running.values():
                 self._log.error("job.outlived_stop", job_id=str(running.claim["id"]), task=running.claim["task"])

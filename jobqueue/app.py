@@ -6,7 +6,6 @@ import inspect
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 from uuid import UUID
@@ -104,6 +103,11 @@ class App(TaskHome):
         router.join(self)
         self._routers.append(router)
 
+    @property
+    def task_modules(self) -> tuple[str, ...]:
+        """The modules of `tasks=`."""
+        return self._modules
+
     # opening and closing
 
     async def open(self) -> None:
@@ -144,6 +148,8 @@ class App(TaskHome):
     async def resolved_dsn(self) -> AsyncIterator[str]:
         """The connection string to use now; the embedded server, if that is it, runs at least as long as the block."""
         self._refuse_if_closed()
+        if self._pool is not None:
+            raise ConfigurationError("this App stands on a pool of yours; give its connection string with --dsn")
         dsn = await self._configured_dsn()
         if dsn is not None:
             yield dsn
@@ -206,7 +212,8 @@ class App(TaskHome):
         self.load_tasks()
         settings = tuned(self._settings, concurrency, drain_timeout)
         async with contextlib.AsyncExitStack() as stack:
-            database = await stack.enter_async_context(self._open_database(WORKER_CONNECTIONS))
+            database = await self._open_database(WORKER_CONNECTIONS)
+            stack.push_async_callback(database.close)
             resources = {} if self._lifespan is None else _by_type(await stack.enter_async_context(self._lifespan(self)))
             supervisor = Supervisor(
                 database, self.registry, settings, app_name=self.name, version=VERSION, queues=queues, burst=burst,
@@ -262,27 +269,32 @@ class App(TaskHome):
     async def _make_producer(self) -> Producer:
         for router in self._routers:  # another app may have had them since we included them
             router.join(self)
-        opened = self._open_database(PRODUCER_CONNECTIONS)
-        database = await opened.__aenter__()
+        database = await self._open_database(PRODUCER_CONNECTIONS)
         self._opened = True
-        return Producer(database, listens=self._settings.pooler == "none", leave=partial(opened.__aexit__, None, None, None))
+        return Producer(database, listens=self._settings.pooler == "none")
 
-    @contextlib.asynccontextmanager
-    async def _open_database(self, connections: int) -> AsyncIterator[Database]:
+    async def _open_database(self, connections: int) -> Database:
+        """A database of its own for a producer or a worker; `close` on it ends its share in an embedded server too."""
         if self._pool is not None:
             database = Database.around(self._pool, self.schema)
-            await database.check()
-            yield database
-            return
-        async with self.resolved_dsn() as dsn:
+        else:
+            # No `async with` around what lives as long as the loop: its generator would be ended by the loop as well,
+            # in no order.
+            server = None
+            dsn = await self._configured_dsn()
+            if dsn is None:
+                server = await _join_embedded(self.schema)
+                dsn = server.dsn
             database = await Database.open(
-                dsn, self.schema, name=self.name, max_size=connections, pooler=self._settings.pooler
-            )
-            try:
-                await database.check()
-                yield database
-            finally:
-                await database.close()
+                dsn, self.schema, name=self.name, max_size=connections, pooler=self._settings.pooler,
+                leave=None if server is None else server.leave,
+            )  # fmt: skip
+        try:
+            await database.check()
+        except BaseException:
+            await database.close()
+            raise
+        return database
 
     async def _configured_dsn(self) -> str | None:
         given = self._dsn() if callable(self._dsn) else self._dsn

@@ -114,7 +114,8 @@ class EmbeddedServer:
     async def _take_share(self) -> None:
         share = self._share if self._share and self._share.held_open else FileLock(self.folder / "users.lock")
         self._share = share
-        while not share.try_shared():  # at once: whoever takes it alone holds the start lock as well
+        while not share.try_shared():  # works at once: whoever takes it alone holds the start lock as well
+            self._awaited = "the last user, who is leaving"
             await anyio.sleep(PAUSE)
 
     async def _answering_socket(self, home: Home) -> Path:

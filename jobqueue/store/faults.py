@@ -70,6 +70,8 @@ def classify(error: BaseException) -> Fault:
         state = error.sqlstate or ""
         if state == "23514" and error.constraint_name is None:
             return Fault.NO_PARTITION  # "no partition of relation found for row" shares the code of a failed check
+        if state == "54000" and error.server_source_filename == "async.c":
+            return Fault.AWAY  # the notification queue is full: nothing is wrong with the rows
         return _BY_STATE.get(state) or _BY_CLASS.get(state[:2], Fault.OURS)
     if isinstance(error, asyncpg.InterfaceError):
         # asyncpg refuses a value before sending it (DataError is both), or finds its connection closed

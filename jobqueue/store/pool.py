@@ -7,7 +7,7 @@ Nothing session-scoped is done on a pooled connection, so nothing has to be rese
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
 import anyio
@@ -30,14 +30,27 @@ _SERVER_LIMIT_MS = 9_000  # below STATEMENT_LIMIT, so that the server ends a sta
 class Database:
     """A pool, the schema in it, and how statements must be run there."""
 
-    def __init__(self, pool: Pool, schema: str, *, owned: bool) -> None:
+    def __init__(
+        self, pool: Pool, schema: str, *, owned: bool, leave: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """`leave` is called last, once the pool is closed: the share in an embedded server."""
+        self._leave = leave
         self.pool = pool
         self.schema = schema
         self.owned = owned
         self._pins_isolation = False
 
     @classmethod
-    async def open(cls, dsn: str, schema: str, *, name: str, max_size: int, pooler: Pooler = "none") -> "Database":
+    async def open(
+        cls,
+        dsn: str,
+        schema: str,
+        *,
+        name: str,
+        max_size: int,
+        pooler: Pooler = "none",
+        leave: Callable[[], Awaitable[None]] | None = None,
+    ) -> "Database":
         """Make a pool that connects on first use. Raises ConfigurationError if `dsn` cannot be read."""
         direct = pooler == "none"
         settings = {"application_name": name[:63]}
@@ -62,7 +75,7 @@ class Database:
             )
         except (ValueError, asyncpg.InterfaceError) as error:
             raise ConfigurationError(f"dsn: cannot be read ({type(error).__name__}); {DSN_HINT}") from None
-        return cls(pool, schema, owned=True)
+        return cls(pool, schema, owned=True, leave=leave)
 
     @classmethod
     def around(cls, pool: Pool, schema: str) -> "Database":
@@ -109,8 +122,12 @@ class Database:
 
     async def close(self) -> None:
         """Close the pool within CLOSE_LIMIT, if it is ours; what does not end by then is cut off."""
-        if not self.owned:
-            return
+        if self.owned:
+            await self._close_pool()
+        if self._leave is not None:
+            await self._leave()
+
+    async def _close_pool(self) -> None:
         with anyio.move_on_after(CLOSE_LIMIT, shield=True):
             try:
                 await self.pool.close()

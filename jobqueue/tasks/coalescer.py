@@ -6,6 +6,7 @@ waits, shielded and bounded, for the answer. A bad row fails alone.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import time
 from collections import deque
@@ -55,7 +56,8 @@ class Coalescer:
             return await asyncio.shield(caller.answer)
         except asyncio.CancelledError:
             if not caller.sending:
-                self._queue.remove(caller)
+                with contextlib.suppress(ValueError):  # the writer has just failed everybody who waited
+                    self._queue.remove(caller)
                 raise
             if not await _settled(caller.answer):
                 raise DeferUnknown(job.id) from None

@@ -45,14 +45,17 @@ def refuse_difference(given: object, seen: object, what: str, path: Path) -> Non
 
 def refuse_unwritable(value: object, what: str, path: Path) -> NoReturn:
     """Raise InvalidPayload for the innermost part of `value` that pydantic cannot write as JSON."""
+    too_deep = InvalidPayload(what, describe(path), "depth", f"is nested deeper than {MAX_DEPTH} levels")
     if len(path) > MAX_DEPTH:
-        raise InvalidPayload(what, describe(path), "depth", f"is nested deeper than {MAX_DEPTH} levels")
+        raise too_deep
     for part, child in _parts(value):
         if not _is_writable(child):
             refuse_unwritable(child, what, (*path, part))
     if isinstance(value, Mapping):
         for key in value:
             refuse_key(key, what, path)
+    if isinstance(value, Mapping | list | tuple | set | frozenset):
+        raise too_deep  # nothing else is left: each part alone can be written
     if isinstance(value, str):
         raise InvalidPayload(what, describe(path), "surrogate", "contains half of a surrogate pair")
     if isinstance(value, bytes | bytearray):

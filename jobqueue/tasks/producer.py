@@ -1,6 +1,6 @@
 """The producing side on one event loop: the pool, and the two things that share statements on it."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,12 +17,10 @@ from jobqueue.tasks.waiting import Waiters
 class Producer:
     """Stores jobs and waits for them. Owns no task and no listening connection while nobody waits."""
 
-    def __init__(self, database: Database, *, listens: bool, leave: Callable[[], Awaitable[object]] | None = None) -> None:
-        """`leave` is called last, after the pool is closed: the share in an embedded server."""
+    def __init__(self, database: Database, *, listens: bool) -> None:
         self.database = database
         self._coalescer = Coalescer(database)
         self._waiters = Waiters(database, listens=listens)
-        self._leave = leave
 
     async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
         """Store one job. With a key, an id or a connection of the caller's it is never coalesced with others."""
@@ -55,8 +53,6 @@ class Producer:
         await self._waiters.close()
         await self._coalescer.close()
         await self.database.close()
-        if self._leave is not None:
-            await self._leave()
 
 
 async def _insert(executor: Executor, jobs: Sequence[NewJob[Any]], *, always: bool) -> list[Sent]:

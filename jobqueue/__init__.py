@@ -30,7 +30,7 @@ from jobqueue.base.errors import (
     RouterNotIncluded,
     SchemaTooNew,
 )
-from jobqueue.base.job import AttemptError, Job, JobState, NewJob
+from jobqueue.base.job import AttemptError, Job, JobState, NewJob, Sent
 from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
 from jobqueue.base.retry import exponential, linear, steps
 from jobqueue.base.settings import Settings
@@ -69,6 +69,7 @@ __all__ = [
     "Router",
     "RouterNotIncluded",
     "SchemaTooNew",
+    "Sent",
     "Settings",
     "Snapshot",
     "Snooze",

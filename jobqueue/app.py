@@ -24,6 +24,7 @@ from jobqueue.store.pool import Database, Pool
 from jobqueue.store.statements import names
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.jobs import Jobs
+from jobqueue.tasks.middleware import DeferMiddleware, Middleware, RunMiddleware, nested, store_through
 from jobqueue.tasks.producer import Producer, send_sync
 from jobqueue.tasks.router import Router, TaskHome
 from jobqueue.worker.supervisor import Supervisor, Work, tuned
@@ -43,7 +44,8 @@ class App(TaskHome):
     `dsn` is a connection string or a callable that returns one, read when the app opens, not at import; without it
     `JOBQUEUE_DSN`, without that the embedded server. `pool` is an asyncpg pool of yours to use instead. `name` shows
     in PostgreSQL, in worker rows, and is the default origin of jobs. `tasks` are modules that define tasks, imported
-    when a worker or the command line starts. `settings` replaces the defaults, `JOBQUEUE_<KNOB>` replaces both.
+    when a worker or the command line starts. `lifespan(app)` is entered around a worker; its value, or each of a tuple's,
+    is what `ctx.get(Type)` finds. `middleware` goes around runs and defers. `settings` replaces the defaults, `JOBQUEUE_<KNOB>` replaces both.
 
     The app opens itself on first use, once per event loop, and closes what it opened when that loop ends.
     """
@@ -58,6 +60,7 @@ class App(TaskHome):
         tasks: Sequence[str] = (),
         settings: Settings | None = None,
         lifespan: Lifespan | None = None,
+        middleware: Iterable[RunMiddleware | DeferMiddleware] = (),
     ) -> None:
         if dsn is not None and pool is not None:
             raise ConfigurationError("pool: give either dsn or pool, not both")
@@ -72,6 +75,7 @@ class App(TaskHome):
         self._pool = pool
         self._modules = tuple(tasks)
         self._lifespan = lifespan
+        self._middleware = Middleware(middleware)
         self._settings = Settings.from_environment(os.environ, settings)
         self._producers = PerLoop(self._make_producer, Producer.close)
         self._closed = False
@@ -149,7 +153,7 @@ class App(TaskHome):
         """The connection string to use now; the embedded server, if that is it, runs at least as long as the block."""
         self._refuse_if_closed()
         if self._pool is not None:
-            raise ConfigurationError("this App stands on a pool of yours; give its connection string with --dsn")
+            raise ConfigurationError("pool: this needs a connection string, and this App stands on a pool of yours")
         dsn = await self._configured_dsn()
         if dsn is not None:
             yield dsn
@@ -164,11 +168,19 @@ class App(TaskHome):
 
     async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
         """Store one job; see `Sender`."""
-        return await (await self._producer()).send(job, connection)
+        producer = await self._producer()
+        if not self._middleware.around_defer:
+            return await producer.send(job, connection)
+        return await nested(self._middleware.around_defer, lambda job: producer.send(job, connection))(job)
 
     async def send_many(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
         """Store all jobs or none; see `Sender`."""
-        return await (await self._producer()).send_many(jobs, connection)
+        producer = await self._producer()
+        if not self._middleware.around_defer:
+            return await producer.send_many(jobs, connection)
+        return await store_through(
+            self._middleware.around_defer, jobs, lambda through: producer.send_many(through, connection)
+        )
 
     async def defer_many(self, jobs: Iterable[NewJob[Any]], connection: object | None = None) -> list[JobHandle[Any]]:
         """Store jobs of any tasks, made by `task.job(...)`: all or none, in one transaction.
@@ -217,7 +229,7 @@ class App(TaskHome):
             resources = {} if self._lifespan is None else _by_type(await stack.enter_async_context(self._lifespan(self)))
             supervisor = Supervisor(
                 database, self.registry, settings, app_name=self.name, version=VERSION, queues=queues, burst=burst,
-                resources=resources,
+                resources=resources, around=self._middleware.around_run,
             )  # fmt: skip
             work = Work(supervisor)
             await work.start()

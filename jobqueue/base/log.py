@@ -14,7 +14,7 @@
 | job.cancelled | info | job_id, task, queue, attempt |
 | job.dead | error | job_id, task, queue, attempt, reason, error |
 | job.released | info | job_id, task, queue, attempt |
-| job.put_aside | warning | job_id, task, queue, reason |
+| job.put_aside | warning | job_id, task, queue, reason, jobs: how many since the last line, at most one a second |
 | job.refused | warning | job_id, task, outcome: the claim was lost, nothing was written |
 | job.outcome_unsaved | error | job_id, task, outcome: the lease will run out, another worker takes over |
 | job.outlived_stop | error | job_id, task: its handler or thread still runs after the limit |

@@ -10,7 +10,7 @@ import contextlib
 import contextvars
 import inspect
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum, auto
 from functools import partial
@@ -24,6 +24,7 @@ from jobqueue.base.job import AttemptError, Job, JsonValue
 from jobqueue.base.outcome import Cancel, Cancelled, Dead, Done, Fatal, Outcome, PutAside, Released, Retried, Retry, Snooze, Snoozed
 from jobqueue.base.retry import DEFAULT_RETRY, RetryPolicy
 from jobqueue.tasks.context import CURRENT, JobContext
+from jobqueue.tasks.middleware import RunMiddleware, nested
 from jobqueue.tasks.signature import Signature
 
 _MESSAGE_LIMIT = 8 << 10
@@ -67,7 +68,7 @@ class Why(Enum):
 class Attempt:
     """One run of one job. `run` gives exactly one outcome and raises nothing."""
 
-    __slots__ = ("_args", "_make_job", "_result_limit", "_resources", "_runner", "_seconds", "_seconds_why", "_threads",
+    __slots__ = ("_args", "_around", "_make_job", "_result_limit", "_resources", "_runner", "_seconds", "_seconds_why", "_threads",
                  "_thread_done", "error", "number", "started", "task", "thread_runs", "why")  # fmt: skip
 
     def __init__(
@@ -82,6 +83,7 @@ class Attempt:
         result_limit: int,
         threads: anyio.CapacityLimiter | None,
         resources: Mapping[type, Any],
+        around: Sequence[RunMiddleware] = (),
     ) -> None:
         self.task = task
         self.number = number
@@ -92,6 +94,7 @@ class Attempt:
         """True while a sync task's thread runs: it cannot be cancelled, its slot is free only when it returns."""
         self._thread_done: Callable[[], None] | None = None
         self._args = args
+        self._around = around
         self._make_job = make_job
         self._result_limit = result_limit
         self._threads = threads
@@ -135,6 +138,11 @@ class Attempt:
     async def _call(self, positional: list[Any], named: dict[str, Any]) -> Any:
         context = JobContext(self._make_job, self.number, self._asked_to_end, self._resources)
         CURRENT.set(context)
+        if not self._around:
+            return await self._call_task(context, positional, named)
+        return await nested(self._around, partial(self._call_task, positional=positional, named=named))(context)
+
+    async def _call_task(self, context: JobContext, positional: list[Any], named: dict[str, Any]) -> Any:
         if self.task.signature.wants_context:
             positional = [context, *positional]
         if self.task.signature.is_async:

@@ -36,6 +36,8 @@ class Finisher:
         self._settled = asyncio.Event()
         self._settled.set()
         self._seldom = Seldom()
+        self._seldom_aside = Seldom()
+        self._asides = 0
         self._log = get_logger(__name__)
 
     @property
@@ -122,7 +124,10 @@ class Finisher:
             case Dead():
                 self._log.error("job.dead", reason=outcome.reason, error=outcome.error and outcome.error.error_class, **facts)
             case PutAside():
-                self._log.warning("job.put_aside", reason=outcome.reason, **facts)
+                self._asides += 1
+                if self._seldom_aside():  # an old worker meets a whole backlog of a new task: a line a second tells it
+                    self._log.warning("job.put_aside", reason=outcome.reason, jobs=self._asides, **facts)
+                    self._asides = 0
             case Snoozed() | Cancelled() | Released():
                 self._log.info(f"job.{type(outcome).__name__.lower()}", **facts)
 

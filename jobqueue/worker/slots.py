@@ -7,7 +7,7 @@ There are no slot loops that such a job could end: a slot is a count, given back
 import asyncio
 import contextvars
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from jobqueue.base.log import bind_log
 from jobqueue.base.outcome import Dead, Outcome, PutAside, Released
 from jobqueue.base.settings import Settings
 from jobqueue.store.claims import Claim, job_of
+from jobqueue.tasks.middleware import RunMiddleware
 from jobqueue.tasks.running import Attempt, Runnable, Why, interrupted
 
 
@@ -53,7 +54,9 @@ class Slots:
         submit: Callable[[Claim, Outcome], None],
         resources: Mapping[type, Any],
         fatal: Callable[[BaseException], None],
+        around: Sequence[RunMiddleware] = (),
     ) -> None:
+        self._around = around
         self._fatal = fatal
         self.concurrency = settings.concurrency
         self.freed = asyncio.Event()
@@ -137,6 +140,7 @@ class Slots:
             result_limit=self._settings.max_result,
             threads=self._threads,
             resources=self._resources,
+            around=self._around,
         )
         running = self.running[claim["id"]] = Running(claim, attempt)
         running.task = asyncio.get_running_loop().create_task(_perform(claim, attempt), context=contextvars.Context())

@@ -7,7 +7,7 @@ finisher) outlives the inner one (claimer, stager, upkeep), because outcomes are
 
 import asyncio
 import contextvars
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -24,6 +24,7 @@ from jobqueue.store.claims import Claim
 from jobqueue.store.faults import DATABASE_ERRORS
 from jobqueue.store.listener import Listener
 from jobqueue.store.pool import CLOSE_LIMIT, Database
+from jobqueue.tasks.middleware import RunMiddleware
 from jobqueue.worker.claiming import Claimer
 from jobqueue.worker.finishing import Finisher
 from jobqueue.worker.queues import Queues
@@ -62,6 +63,7 @@ class Supervisor:
         queues: Iterable[str] | None = None,
         burst: bool = False,
         resources: Mapping[type, Any] | None = None,
+        around: Sequence[RunMiddleware] = (),
     ) -> None:
         self.id = WorkerId(uuid7())
         self.queues = Queues(queues)
@@ -75,7 +77,7 @@ class Supervisor:
         self._stop_by = float("inf")
         self._failure: BaseException | None = None
         self._finisher = Finisher(database)
-        self._slots = Slots(tasks, settings, self._submit, resources or {}, self._fail)
+        self._slots = Slots(tasks, settings, self._submit, resources or {}, self._fail, around)
         self._claimer = Claimer(database, self.id, settings, self.queues, self._slots, self._finisher)
         self._stager = Stager(database, self.id, settings, self._claimer.wakeup)
         self._log = get_logger(__name__).bind(worker=str(self.id))

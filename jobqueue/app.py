@@ -17,7 +17,6 @@ from jobqueue.base.errors import AppClosed, ConfigurationError, NotMigrated
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.settings import Settings
 from jobqueue.base.version import VERSION
-from jobqueue.store.embedded import EmbeddedServer, embedded_folder
 from jobqueue.store.loops import PerLoop
 from jobqueue.store.migrate import migrate
 from jobqueue.store.pool import Database, Pool
@@ -322,12 +321,16 @@ class App(TaskHome):
 class _Embedded:
     """A share in the embedded server, migrated."""
 
-    def __init__(self, server: EmbeddedServer, dsn: str) -> None:
-        self.leave = server.leave
+    def __init__(self, leave: Callable[[], Awaitable[None]], dsn: str) -> None:
+        self.leave = leave
         self.dsn = dsn
 
 
 async def _join_embedded(schema: str) -> _Embedded:
+    if sys.platform == "win32":
+        raise ConfigurationError("the embedded server needs Linux or macOS; pass a DSN or set JOBQUEUE_DSN")
+    from jobqueue.store.embedded import EmbeddedServer, embedded_folder  # POSIX only, and an extra
+
     server = EmbeddedServer(embedded_folder())
     dsn = await server.join()
     try:
@@ -338,7 +341,7 @@ async def _join_embedded(schema: str) -> _Embedded:
     except BaseException:
         await server.leave()
         raise
-    return _Embedded(server, dsn)
+    return _Embedded(server.leave, dsn)
 
 
 def _by_type(given: object) -> Mapping[type, Any]:

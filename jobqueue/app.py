@@ -13,7 +13,7 @@ from uuid import UUID
 import anyio
 from anyio.abc import TaskStatus
 
-from jobqueue.base.errors import AppClosed, ConfigurationError, NotMigrated
+from jobqueue.base.errors import AppClosed, ConfigurationError
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.settings import Settings
 from jobqueue.base.version import VERSION
@@ -43,8 +43,9 @@ class App(TaskHome):
     `dsn` is a connection string or a callable that returns one, read when the app opens, not at import; without it
     `JOBQUEUE_DSN`, without that the embedded server. `pool` is an asyncpg pool of yours to use instead. `name` shows
     in PostgreSQL, in worker rows, and is the default origin of jobs. `tasks` are modules that define tasks, imported
-    when a worker or the command line starts. `lifespan(app)` is entered around a worker; its value, or each of a tuple's,
-    is what `ctx.get(Type)` finds. `middleware` goes around runs and defers. `settings` replaces the defaults, `JOBQUEUE_<KNOB>` replaces both.
+    when a worker or the command line starts. `lifespan(app)` is entered around a worker; its value, or each one of a
+    tuple, is what `ctx.get(Type)` finds. `middleware` goes around runs and defers. `settings` replaces the defaults,
+    `JOBQUEUE_<KNOB>` replaces both.
 
     The app opens itself on first use, once per event loop, and closes what it opened when that loop ends.
     """
@@ -133,7 +134,7 @@ class App(TaskHome):
 
     @contextlib.contextmanager
     def override(self, *, dsn: Dsn) -> Iterator[Self]:
-        """For tests: another database inside the `with` block, where the app is opened anew (and closed apps reopen)."""
+        """For tests: another database inside the `with` block, where the app is opened anew, also if it was closed."""
         kept = self._dsn, self._pool, self._producers, self._closed
         self._dsn, self._pool, self._closed = dsn, None, False
         self._producers = PerLoop(self._make_producer, Producer.close)
@@ -225,7 +226,9 @@ class App(TaskHome):
         async with contextlib.AsyncExitStack() as stack:
             database = await self._open_database(WORKER_CONNECTIONS)
             stack.push_async_callback(database.close)
-            resources = {} if self._lifespan is None else _by_type(await stack.enter_async_context(self._lifespan(self)))
+            resources = (
+                {} if self._lifespan is None else _by_type(await stack.enter_async_context(self._lifespan(self)))
+            )
             supervisor = Supervisor(
                 database, self.registry, settings, app_name=self.name, version=VERSION, queues=queues, burst=burst,
                 resources=resources, around=self._middleware.around_run,

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Generic, Literal, NewType, TypeAlias, TypeVar
 from uuid import UUID
 
-JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 WorkerId = NewType("WorkerId", UUID)
 KeyScope: TypeAlias = Literal["waiting", "unfinished", "period"]
 
@@ -40,7 +40,7 @@ FINAL = frozenset({JobState.COMPLETED, JobState.CANCELLED, JobState.DEAD})
 
 @dataclass(frozen=True, slots=True)
 class NewJob(Generic[R_co]):
-    """A job that was not sent yet: made by `task.job(...)`, sent by `app.defer_many([...])`. Its id is already fixed."""
+    """A job not yet sent: made by `task.job(...)`, sent by `app.defer_many([...])`. Its id is already fixed."""
 
     id: UUID
     task: str

@@ -77,7 +77,7 @@ def check_moment(delay: float | None, at: datetime | None) -> None:
         raise InvalidOption("at", "must be timezone-aware, e.g. datetime.now(UTC)")
 
 
-class Retry(Exception):  # noqa: N818 - raised as a word of the language: `raise Retry(delay=5)`
+class Retry(Exception):
     """Raise in a task to fail this attempt and run again.
 
     `delay` in seconds, or `at` (timezone-aware); without both the task's retry policy decides. `queue` and
@@ -99,7 +99,7 @@ class Retry(Exception):  # noqa: N818 - raised as a word of the language: `raise
         self.priority = priority
 
 
-class Snooze(Exception):  # noqa: N818 - raised as a word of the language
+class Snooze(Exception):
     """Raise in a task to run again later without spending an attempt. `delay` in seconds, or `at`; default 60 s."""
 
     def __init__(self, delay: float | None = None, at: datetime | None = None) -> None:
@@ -109,7 +109,7 @@ class Snooze(Exception):  # noqa: N818 - raised as a word of the language
         self.at = at
 
 
-class Cancel(Exception):  # noqa: N818 - raised as a word of the language
+class Cancel(Exception):
     """Raise in a task to end its job as cancelled, with a reason."""
 
     def __init__(self, reason: str | None = None) -> None:
@@ -117,7 +117,7 @@ class Cancel(Exception):  # noqa: N818 - raised as a word of the language
         self.reason = reason
 
 
-class Fatal(Exception):  # noqa: N818 - raised as a word of the language
+class Fatal(Exception):
     """Raise in a task to end its job as dead at once, whatever attempts are left. `data` is stored as JSON."""
 
     def __init__(self, message: str, data: JsonValue = None) -> None:

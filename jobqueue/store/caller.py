@@ -92,7 +92,9 @@ class OnSqlalchemy:
         given = self._given
         connection = given if hasattr(given, "exec_driver_sql") else await given.connection()
         if connection.dialect.driver != "asyncpg":
-            raise InvalidOption("connection", f"{_RULE}, not on {connection.dialect.driver}; call jobqueue.defer in SQL")
+            raise InvalidOption(
+                "connection", f"{_RULE}, not on {connection.dialect.driver}; call jobqueue.defer in SQL"
+            )
         result = await connection.exec_driver_sql(statement(name, self._schema), values)
         return result.all() if result.returns_rows else []
 

@@ -3,8 +3,8 @@
 | Fault | seen as | what the caller does |
 |---|---|---|
 | UNKNOWN | connection lost or timed out in mid-statement | the same write again with the same token |
-| AWAY | refused, shutting down, starting up, too many connections, disk full | wait with growing, jittered delays; keep results |
-| CONFLICT | serialisation failure, deadlock, lock timeout, statement timeout | again soon, perhaps with a smaller batch |
+| AWAY | refused, shutting down, starting up, full | wait with growing, jittered delays; keep results |
+| CONFLICT | serialisation failure, deadlock, lock or statement timeout | again soon, perhaps a smaller batch |
 | READ_ONLY | write refused: a standby, or a demoted primary | throw away every pooled connection, then as AWAY |
 | BAD_DATA | the row cannot be stored, whoever tries | only this job or this call fails; never retry the batch whole |
 | NO_PARTITION | a finish met a day without a partition | make it, once |

@@ -123,4 +123,3 @@ def _answer(job: NewJob[Any], present: set[Any], holders: dict[str, str]) -> Sen
     if holder is not None and holder != job.id:
         return Sent(holder, duplicate=True)
     return Sent(job.id, duplicate=job.id not in present)
-

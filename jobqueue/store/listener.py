@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import anyio
-import asyncpg
 from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
 from jobqueue.base.service import Patience
 from jobqueue.store.faults import DATABASE_ERRORS, brief
-from jobqueue.store.pool import CLOSE_LIMIT, CONNECT_LIMIT, Database
+from jobqueue.store.pool import Database
 from jobqueue.store.statements import channel
 
 log = get_logger(__name__)

@@ -32,7 +32,7 @@ class PerLoop(Generic[T]):
         self._inherited: list[_Place[T]] = []
 
     async def get(self) -> T:
-        """The running loop's value, made if it is the first use. Raises what `make` raises; the next call tries again."""
+        """The running loop's value, made on first use. Raises what `make` raises; the next call tries again."""
         place = self._place()
         if place.value is not None:
             return place.value

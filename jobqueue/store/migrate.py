@@ -89,7 +89,9 @@ async def status(dsn: str, schema: str = "jobqueue") -> list[tuple[str, bool]]:
     return [(name, name in applied) for name in known] + [(name, True) for name in sorted(applied - set(known))]
 
 
-async def applied_migrations(connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy, schema: str) -> set[str]:
+async def applied_migrations(
+    connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy, schema: str
+) -> set[str]:
     """The names in the migration table; empty when there is no such table."""
     table = await connection.fetchval("select to_regclass($1)::text", f'"{schema}".migration')
     if table is None:
@@ -115,7 +117,7 @@ def check_whole(applied: set[str], schema: str) -> None:
 
 async def _lock(connection: asyncpg.Connection, schema: str, timeout: float) -> None:
     with anyio.move_on_after(timeout):
-        while not await connection.fetchval(
+        while not await connection.fetchval(  # noqa: ASYNC110 - another process has what we wait for
             "select pg_try_advisory_lock($1, $2)", _LOCK_CLASS, lock_key(schema, "migrate")
         ):
             await anyio.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - spreads load, guards nothing
@@ -141,7 +143,8 @@ def _foundation(schema: str) -> str:
     return fill(
         'create schema if not exists :"schema";\n'
         'create table if not exists :"schema".migration (\n'
-        "  name text not null, applied_at timestamptz not null default now(), constraint migration_pkey primary key (name)\n"
+        "  name text not null, applied_at timestamptz not null default now(),\n"
+        "  constraint migration_pkey primary key (name)\n"
         ");\n",
         schema,
     )

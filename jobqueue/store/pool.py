@@ -164,7 +164,7 @@ class Session:
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
-        """Statements inside commit together or not at all. A connection that broke meanwhile has rolled back by itself."""
+        """Statements inside commit together or not at all. A connection that broke has rolled back by itself."""
         connection = await self._ready()
         transaction = connection.transaction(isolation="read_committed")
         await transaction.start()

@@ -137,7 +137,11 @@ def _fail(callers: list[_Caller], error: BaseException) -> None:
 
 
 def _for_caller(error: BaseException) -> BaseException:
-    return ConnectionError("the app was closed while this job waited") if isinstance(error, asyncio.CancelledError) else error
+    return (
+        ConnectionError("the app was closed while this job waited")
+        if isinstance(error, asyncio.CancelledError)
+        else error
+    )
 
 
 async def _settled(answer: asyncio.Future[Sent]) -> bool:

@@ -35,8 +35,9 @@ class Middleware:
             elif subject is NewJob:
                 self.around_defer.append(cast(DeferMiddleware, layer))
             else:
+                name = getattr(layer, "__qualname__", type(layer).__qualname__)
                 raise ConfigurationError(
-                    f"middleware: {getattr(layer, '__qualname__', layer)!s} must be async def (ctx: JobContext, call_next) "
+                    f"middleware: {name} must be async def (ctx: JobContext, call_next), "
                     "or async def (job: NewJob, call_next)"
                 )
 

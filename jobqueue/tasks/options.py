@@ -3,6 +3,7 @@
 Precedence: call beats task beats router beats settings. None means "not said": it never takes back what was said.
 """
 
+from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -152,6 +153,13 @@ def check_name(option: str, name: str) -> str:
     if not name.isprintable():
         raise InvalidOption(option, "must have printable characters only: no NUL, line break or the like")
     return name
+
+
+def check_aliases(aliases: Iterable[str]) -> tuple[str, ...]:
+    """Former names of a task; one alone would be taken for its letters."""
+    if isinstance(aliases, str):
+        raise InvalidOption("aliases", f"must be a list of names: [{aliases!r}]")
+    return tuple(check_name("aliases", alias) for alias in aliases)
 
 
 def check_queue(queue: str | None) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.retry import RetryPolicy
-from jobqueue.tasks.options import Seconds, TaskOptions, Unique, check_name, check_queue
+from jobqueue.tasks.options import Seconds, TaskOptions, Unique, check_aliases, check_name, check_queue
 from jobqueue.tasks.registry import Registry
 from jobqueue.tasks.sender import Sender
 from jobqueue.tasks.signature import NO_NAMES, Signature
@@ -97,7 +97,7 @@ class TaskHome:
             async def send_mail(mail: Mail) -> str: ...
         """
         options = TaskOptions(
-            queue=queue or self.queue,
+            queue=self.queue if queue is None else queue,
             priority=priority,
             retry=retry,
             max_attempts=max_attempts,
@@ -106,7 +106,7 @@ class TaskHome:
             expires=expires,
             unique=unique,
         )
-        others = tuple(check_name("aliases", alias) for alias in aliases)
+        others = check_aliases(aliases)
 
         def decorate(function: Callable[P, X], /) -> Task[P, X]:
             names = sys._getframe(depth).f_locals if "<locals>" in getattr(function, "__qualname__", "") else NO_NAMES

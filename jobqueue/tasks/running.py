@@ -21,7 +21,20 @@ import anyio
 from jobqueue.base.codec import encode
 from jobqueue.base.errors import InvalidPayload
 from jobqueue.base.job import AttemptError, Job, JsonValue
-from jobqueue.base.outcome import Cancel, Cancelled, Dead, Done, Fatal, Outcome, PutAside, Released, Retried, Retry, Snooze, Snoozed
+from jobqueue.base.outcome import (
+    Cancel,
+    Cancelled,
+    Dead,
+    Done,
+    Fatal,
+    Outcome,
+    PutAside,
+    Released,
+    Retried,
+    Retry,
+    Snooze,
+    Snoozed,
+)
 from jobqueue.base.retry import DEFAULT_RETRY, RetryPolicy
 from jobqueue.tasks.context import CURRENT, JobContext
 from jobqueue.tasks.middleware import RunMiddleware, nested
@@ -68,8 +81,24 @@ class Why(Enum):
 class Attempt:
     """One run of one job. `run` gives exactly one outcome and raises nothing."""
 
-    __slots__ = ("_args", "_around", "_make_job", "_result_limit", "_resources", "_runner", "_seconds", "_seconds_why", "_threads",
-                 "_thread_done", "error", "number", "started", "task", "thread_runs", "why")  # fmt: skip
+    __slots__ = (
+        "_args",
+        "_around",
+        "_make_job",
+        "_resources",
+        "_result_limit",
+        "_runner",
+        "_seconds",
+        "_seconds_why",
+        "_thread_done",
+        "_threads",
+        "error",
+        "number",
+        "started",
+        "task",
+        "thread_runs",
+        "why",
+    )  # fmt: skip
 
     def __init__(
         self,

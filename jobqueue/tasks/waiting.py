@@ -108,7 +108,7 @@ class Waiters:
                 event.set()
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask again while the database is away: the job is safe there, and the caller set a timeout if they want one."""
+        """Ask again while the database is away: the job is safe there, and whoever has no patience sets a timeout."""
         patience = Patience()
         while True:
             if self._closed:

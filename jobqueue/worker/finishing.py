@@ -112,7 +112,12 @@ class Finisher:
         await anyio.sleep(delay)
 
     def _report(self, claim: Claim, outcome: Outcome, *, accepted: bool) -> None:
-        facts = {"job_id": str(claim["id"]), "task": claim["task"], "queue": claim["queue"], "attempt": claim["attempt"]}
+        facts = {
+            "job_id": str(claim["id"]),
+            "task": claim["task"],
+            "queue": claim["queue"],
+            "attempt": claim["attempt"],
+        }
         if not accepted:
             self._log.warning("job.refused", outcome=type(outcome).__name__.lower(), **facts)
             return
@@ -122,7 +127,9 @@ class Finisher:
             case Retried():
                 self._log.warning("job.retried", error=outcome.error.error_class, delay=outcome.delay, **facts)
             case Dead():
-                self._log.error("job.dead", reason=outcome.reason, error=outcome.error and outcome.error.error_class, **facts)
+                self._log.error(
+                    "job.dead", reason=outcome.reason, error=outcome.error and outcome.error.error_class, **facts
+                )
             case PutAside():
                 self._asides += 1
                 if self._seldom_aside():  # an old worker meets a whole backlog of a new task: a line a second tells it

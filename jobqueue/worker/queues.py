@@ -67,7 +67,7 @@ class Queues:
         return queue in self._names
 
     def rooms(self, room: int, held: Counter[str]) -> dict[str, int]:
-        """How many jobs each queue may have now: an even share, within its limit; another queue comes first each time."""
+        """How many jobs each queue may have now: an even share, within its limit. Another comes first each time."""
         open_queues = {name: self._open(name, room, held) for name in self._in_turn()}
         open_queues = {name: free for name, free in open_queues.items() if free > 0}
         share = -(-room // max(1, len(open_queues)))

@@ -22,7 +22,6 @@ from jobqueue.store.claims import Claim, job_of
 from jobqueue.tasks.middleware import RunMiddleware
 from jobqueue.tasks.running import Attempt, Runnable, Why, interrupted
 
-
 AHEAD = 0.01
 _MOST_AHEAD = 450
 
@@ -108,8 +107,10 @@ class Slots:
             running.attempt.stop(Why.STOP)
 
     async def wait_idle(self, until: Callable[[], float]) -> bool:
-        """Wait for the running jobs to end, at most until this time of the loop's clock, asked for anew whenever `freed`
-        is set; True if all have."""
+        """Wait for the running jobs to end; True if all have.
+
+        `until` is a time of the loop's clock, asked for anew whenever `freed` is set.
+        """
         loop = asyncio.get_running_loop()
         while not self.idle and (left := until() - loop.time()) > 0:
             self.freed.clear()

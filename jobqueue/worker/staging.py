@@ -48,7 +48,8 @@ class Stager:
                 except DATABASE_ERRORS as error:
                     delay = patience.next()
                     if self._seldom():
-                        self._log.warning("database.unreachable", doing="stage", error=brief(error), retry_in=round(delay, 2))
+                        facts = {"error": brief(error), "retry_in": round(delay, 2)}
+                        self._log.warning("database.unreachable", doing="stage", **facts)
                     await anyio.sleep(delay)
         finally:
             await self._session.close()

@@ -145,11 +145,15 @@ class Supervisor:
             self.stop(0)
 
     async def _drain(self) -> None:
-        """Wait, cancel, write what has ended, within the limits. What still runs then keeps its claim until the lease ends."""
+        """Wait, cancel, write what has ended, within the limits.
+
+        What still runs then is not given back: its claim holds until the lease ends.
+        """
         slots, loop = self._slots, asyncio.get_running_loop()
         slots.close()
         if slots.running:
-            self._log.info("worker.draining", running=len(slots.running), limit=round(max(0.0, self._stop_by - loop.time()), 1))
+            limit = round(max(0.0, self._stop_by - loop.time()), 1)
+            self._log.info("worker.draining", running=len(slots.running), limit=limit)
         await slots.wait_idle(lambda: self._stop_by)
         slots.stop_running()
         hard = loop.time() + FINAL_WRITES
@@ -254,11 +258,12 @@ class Work:
     async def stop_now(self) -> None:
         """Cancel running jobs, write what can be written, and return within the hard limit whatever cancels us."""
         self._supervisor.stop(0)
-        limit = asyncio.get_running_loop().time() + FINAL_WRITES + 2 * CLOSE_LIMIT
+        loop, task = asyncio.get_running_loop(), self._task
+        limit = loop.time() + FINAL_WRITES + 2 * CLOSE_LIMIT
         with anyio.CancelScope(shield=True):
-            while self._task is not None and not self._task.done() and (left := limit - asyncio.get_running_loop().time()) > 0:
+            while task is not None and not task.done() and (left := limit - loop.time()) > 0:
                 try:
-                    await asyncio.wait({self._task}, timeout=left)
+                    await asyncio.wait({task}, timeout=left)
                 except asyncio.CancelledError:  # another native cancel; the first one is raised by our caller
                     continue
 

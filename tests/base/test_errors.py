@@ -1,0 +1,88 @@
+"""Errors: one tree, facts as attributes, texts that say what to do next."""
+
+import inspect
+import re
+from uuid import UUID
+
+import pytest
+
+from jobqueue.base import errors
+from jobqueue.base.errors import (
+    AppClosed,
+    ConfigurationError,
+    DeferUnknown,
+    DuplicateTask,
+    InvalidOption,
+    InvalidPayload,
+    InvalidSignature,
+    JobCancelled,
+    JobFailed,
+    JobNotFound,
+    JobQueueError,
+    NotMigrated,
+    RouterNotIncluded,
+    SchemaTooNew,
+)
+
+ID = UUID(int=5)
+
+
+def error_classes() -> dict[str, type[JobQueueError]]:
+    found = {name: cls for name, cls in vars(errors).items() if inspect.isclass(cls) and issubclass(cls, JobQueueError)}
+    assert len(found) >= 14
+    return found
+
+
+def test_all_errors_share_one_base() -> None:
+    """Every error of the module is a JobQueueError and says in its docstring when it is raised."""
+    for name, cls in error_classes().items():
+        assert issubclass(cls, JobQueueError)
+        assert re.match(r"Raised (when|by|while|at)\b|Base of all", cls.__doc__ or ""), name
+
+
+def test_the_tree_in_the_docstring_is_complete() -> None:
+    """The tree drawn on top of the module names exactly the classes there are."""
+    drawn = set(re.findall(r"^(?:[├└]── )?([A-Z]\w+)", errors.__doc__ or "", re.M)) - {"Every", "Facts"}
+
+    assert set(error_classes()) == drawn
+
+
+@pytest.mark.parametrize(
+    ("error", "texts"),
+    [
+        (InvalidOption("queue", "must be short"), ["queue: must be short"]),
+        (InvalidSignature("shop.f", "it is a lambda"), ["shop.f cannot be a task", "lambda"]),
+        (InvalidPayload("f arguments", "mail.to[0]", "nan", "is NaN"), ["f arguments: mail.to[0]: is NaN"]),
+        (InvalidPayload("f arguments", "", "size", "is too long"), ["f arguments: is too long"]),
+        (DuplicateTask("send", "a.send", "b.send"), ["'send'", "a.send", "b.send", "name="]),
+        (RouterNotIncluded("send"), ["'send'", "app.include(router)"]),
+        (AppClosed(), ["closed"]),
+        (NotMigrated("jobs", 2), ["'jobs'", "2", "jobqueue migrate up"]),
+        (SchemaTooNew("jobs", "0009_pre_x"), ["'jobs'", "0009_pre_x", "upgrade"]),
+        (DeferUnknown(ID), [str(ID), "options(id="]),
+        (JobNotFound(ID), [str(ID), "retention"]),
+        (JobFailed(ID, "attempts", "ValueError", "boom"), [str(ID), "attempts", "ValueError: boom"]),
+        (JobFailed(ID, "expired", "", ""), [str(ID), "(expired)"]),
+        (JobCancelled(ID, "no longer wanted"), [str(ID), "no longer wanted"]),
+        (JobCancelled(ID, None), [str(ID)]),
+    ],
+)
+def test_texts_carry_the_facts(error: JobQueueError, texts: list[str]) -> None:
+    """Each text names its facts and, where there is one, the way out."""
+    for text in texts:
+        assert text in str(error)
+
+
+def test_errors_are_what_python_calls_them_too() -> None:
+    """Who catches ValueError or TypeError gets those of ours that are one."""
+    for cls in (ConfigurationError, InvalidOption, InvalidPayload):
+        assert issubclass(cls, ValueError)
+    assert issubclass(InvalidSignature, TypeError)
+
+
+def test_facts_are_attributes() -> None:
+    """Programs need not read texts."""
+    payload, failed = InvalidPayload("w", "a.b", "nan", "is NaN"), JobFailed(ID, "fatal", "E", "m", data=[1])
+
+    assert ("a.b", "nan", "is NaN") == (payload.path, payload.kind, payload.rule)
+    assert (ID, "fatal", "E", "m", [1]) == (failed.id, failed.reason, failed.error_class, failed.message, failed.data)

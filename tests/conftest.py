@@ -1,0 +1,133 @@
+"""Fixtures for all tests, and the life of the PostgreSQL they run on."""
+
+import signal
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from typing import TypeVar
+
+import pytest
+import pytest_asyncio
+
+from tests.support.database import Databases
+from tests.support.leaks import Surroundings, find_leaks
+from tests.support.server import Caller, Door, RunServer, ServerSource, ServerUnavailable, describe_choice
+
+T = TypeVar("T")
+
+SOURCE = pytest.StashKey[ServerSource]()
+OWNED = pytest.StashKey[RunServer]()
+DOOR = pytest.StashKey[Door]()
+PASSED = pytest.StashKey[bool]()
+DATABASE_FIXTURES = {"databases", "database", "empty_database"}
+
+
+# The run. Parallel test processes have a `workerinput`; the process that was started has not, and owns the server.
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Own the server of this run, or know where to ask for it."""
+    workerinput = getattr(config, "workerinput", None)
+    if workerinput is not None:
+        config.stash[SOURCE] = Caller(*workerinput["door"])
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: cleanly, with the server stopped
+    config.stash[SOURCE] = config.stash[OWNED] = RunServer()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """Tell a parallel test process where to ask."""
+    stash: pytest.Stash = node.config.stash  # type: ignore[attr-defined]
+    if DOOR not in stash:
+        stash[DOOR] = Door(stash[OWNED])
+    node.workerinput["door"] = stash[DOOR].address  # type: ignore[attr-defined]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Drop all databases of this run and stop its server."""
+    if DOOR in config.stash:
+        config.stash[DOOR].close()
+    if OWNED in config.stash:
+        config.stash[OWNED].close()
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say which PostgreSQL tests would get."""
+    return f"PostgreSQL for tests: {describe_choice()}" if OWNED in config.stash else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which PostgreSQL the tests got."""
+    if OWNED in config.stash:
+        started = config.stash[OWNED].started
+        terminalreporter.write_line(str(started) if started else "PostgreSQL: not needed by these tests")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Get the server now, if any test wants it: its start must not count against the time of the first test."""
+    if session.config.option.collectonly:
+        return
+    if any(DATABASE_FIXTURES & set(getattr(item, "fixturenames", ())) for item in session.items):
+        try:
+            session.config.stash[SOURCE].template()
+        except ServerUnavailable:
+            return  # the fixtures say it, test by test
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember that a test passed: only then is it news what it left behind."""
+    report = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
+
+
+# The fixtures.
+
+
+@pytest.fixture(scope="session")
+def databases(pytestconfig: pytest.Config) -> Iterator[Databases]:
+    """Where a test gets databases of its own."""
+    databases = Databases(had_or_failed(pytestconfig.stash[SOURCE].server))
+    yield databases
+    databases.close()
+
+
+@pytest.fixture(scope="session")
+def template(pytestconfig: pytest.Config) -> str:
+    """The name of a database with the schema of this version, to be cloned."""
+    return had_or_failed(pytestconfig.stash[SOURCE].template)
+
+
+def had_or_failed(get: Callable[[], T]) -> T:
+    try:
+        return get()
+    except ServerUnavailable as error:
+        reason = str(error)
+    pytest.fail(reason, pytrace=False)
+
+
+@pytest_asyncio.fixture
+async def database(databases: Databases, template: str, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """The DSN of a fresh database with the schema; afterwards nothing of the test may still run or be connected."""
+    with databases.temporary(template) as dsn:
+        before = Surroundings.now()
+        yield dsn
+        await fail_on_leaks(request.node, before, databases, dsn)
+
+
+@pytest_asyncio.fixture
+async def empty_database(databases: Databases, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """The DSN of a fresh database without the schema; the same holds afterwards."""
+    with databases.temporary() as dsn:
+        before = Surroundings.now()
+        yield dsn
+        await fail_on_leaks(request.node, before, databases, dsn)
+
+
+async def fail_on_leaks(test: pytest.Item, before: Surroundings, databases: Databases, dsn: str) -> None:
+    """Fail if a test that passed left something behind."""
+    if test.stash.get(PASSED, False):
+        leaks = await find_leaks(before, databases.backends(dsn))
+        if leaks:
+            pytest.fail("left behind: " + "\n         and: ".join(leaks), pytrace=False)

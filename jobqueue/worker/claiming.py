@@ -59,6 +59,7 @@ class Claimer:
         """The number of a claim whose answer has not come; 0 if all have."""
         self._claiming = anyio.CancelScope()
         self._asleep = False
+        self._sleep_until = 0.0
         self._log = get_logger(__name__)
         self._seldom = Seldom()
 
@@ -101,6 +102,11 @@ class Claimer:
         self._queues.stale = True
         return not await self._look()  # what has just ended may have deferred, or failed without a delay
 
+    def gap(self) -> None:
+        """Notifications may have been missed, and our flag may be gone: a crash of the server empties its table."""
+        self._asleep = False
+        self._queues.stale = True
+
     async def _serve(self, patience: Patience) -> None:
         """From one look that finds nothing to the next."""
         await self._settle_lost_claim()
@@ -115,22 +121,23 @@ class Claimer:
                 await self._wake_up()
                 return
             if self._asleep:
-                break
+                break  # woken for nothing, somebody was quicker: the flag still stands
         await self._sleep()
 
     async def _sleep(self) -> None:
-        seconds = self._settings.poll * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
-        if self.listening.is_set():
-            await claims.publish_sleep(self._session, self._worker, self._queues.flags, seconds)
-            self._asleep = True
-            self._queues.stale = True  # a new queue's first job may have come while nobody slept
-            if await self._look():  # the second look: what was committed before the flag could be seen
-                await self._wake_up()
-                return
-        rung = await self.wakeup.wait(seconds)
-        if not rung:
-            self._queues.stale = True
-            self._asleep = False  # the flag's time is over: publish anew
+        clock = asyncio.get_running_loop().time
+        if not self._asleep:
+            seconds = self._settings.poll * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+            self._sleep_until = clock() + seconds
+            if self.listening.is_set():
+                await claims.publish_sleep(self._session, self._worker, self._queues.flags, seconds)
+                self._asleep = True
+                self._queues.stale = True  # a new queue's first job may have come while nobody slept
+                if await self._look():  # the second look: what was committed before the flag could be seen
+                    await self._wake_up()
+                    return
+        if not await self.wakeup.wait(self._sleep_until - clock()):
+            self.gap()  # the flag's time is over: look at everything, publish anew
 
     async def _wake_up(self) -> None:
         if self._asleep:

@@ -81,10 +81,6 @@ class Queues:
         share = -(-room // len(self._names))
         return any(count >= share and self._open(name, room, held) > 0 for name, count in taken.items())
 
-    def gap(self) -> None:
-        """Notifications may have been missed."""
-        self.stale = True
-
     async def refresh(self, session: Session) -> None:
         """Learn of queues that have ready jobs, if all are served and that may have changed."""
         if self.stale and self._all:

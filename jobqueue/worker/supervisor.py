@@ -168,7 +168,7 @@ class Supervisor:
     async def _start_listener(self, vital: TaskGroup) -> None:
         if self.settings.pooler == "transaction":
             return
-        hear = router(self._claimer.wakeup, self._stager.wakeup, self.queues.serves, self.queues.gap)
+        hear = router(self._claimer.wakeup, self._stager.wakeup, self.queues.serves, self._claimer.gap)
         flags = (self._claimer.listening, self._stager.listening)
         await vital.start(Listener(self._database, "wake", hear, flags).run)
 

@@ -76,9 +76,12 @@ select (select count(*) from promoted) + 0 * (select count(*) from woken) as pro
 -- name: publish_sleep
 -- takes: worker_id uuid, queues text[], seconds double precision
 -- gives:
--- Under the exclusive lock, see wake(); the caller looks once more afterwards.
-with barrier as materialized (
-  select pg_advisory_xact_lock(:'wake_class', :'wake_key')
+-- Under the exclusive lock, see wake(); the caller looks once more afterwards. Producers queue behind this lock, so one
+-- of them that hangs in its commit must not hold it up: after 250 ms it fails, and the worker polls for a while.
+with patience as materialized (
+  select set_config('lock_timeout', '250ms', true)
+), barrier as materialized (
+  select pg_advisory_xact_lock(:'wake_class', :'wake_key') from patience
 )
 insert into :"schema".sleeper (worker_id, queue, wake_at)
 select $1, q, clock_timestamp() + make_interval(secs => $3) from barrier, unnest($2::text[]) as q

@@ -1,0 +1,343 @@
+-- The whole schema as the migrations make it. Written by `make schema-snapshot`; never edit it.
+
+CREATE SCHEMA jobqueue;
+
+CREATE FUNCTION jobqueue.defer(task text, args text DEFAULT '{}'::text, queue text DEFAULT 'default'::text, priority integer DEFAULT 0, delay double precision DEFAULT 0, at timestamp with time zone DEFAULT NULL::timestamp with time zone, max_attempts integer DEFAULT 20, timeout double precision DEFAULT NULL::double precision, origin text DEFAULT NULL::text, meta text DEFAULT NULL::text, id text DEFAULT NULL::text) RETURNS uuid
+    LANGUAGE plpgsql
+    AS $$
+declare
+  job_id uuid := coalesce(defer.id::uuid, "jobqueue".new_id());
+  due timestamptz := coalesce(defer.at, clock_timestamp() + make_interval(secs => defer.delay));
+  waits boolean := due > clock_timestamp();
+begin
+  insert into "jobqueue".job
+    (id, queue, task, args, priority, state, due_at, max_attempts, timeout, origin, via, meta)
+  values
+    (job_id, defer.queue, defer.task, defer.args::json, defer.priority, case when waits then 'scheduled' else 'ready' end,
+     due, defer.max_attempts, defer.timeout, defer.origin, 'defer', defer.meta::json)
+  on conflict on constraint job_pkey do nothing;
+  perform "jobqueue".wake(defer.queue, case when waits then due end, true);
+  return job_id;
+end $$;
+
+CREATE FUNCTION jobqueue.extend_archive(days integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  kind text;
+  day date;
+  leaf text;
+  made integer := 0;
+begin
+  perform pg_advisory_xact_lock('27249', '2060614640');
+  foreach kind in array array['completed', 'other'] loop
+    for ahead in -1 .. days loop
+      day := (now() at time zone 'UTC')::date + ahead;
+      leaf := format('job_archive_%s_%s', kind, to_char(day, 'YYYYMMDD'));
+      if to_regclass(format('%I.%I', 'jobqueue', leaf)) is null then
+        execute format('create table %I.%I (like %I.%I including defaults including constraints)',
+          'jobqueue', leaf, 'jobqueue', 'job_archive_' || kind);
+        -- The check spares ATTACH a scan; it goes again at once, the partition's own bound says the same.
+        execute format('alter table %I.%I add constraint bound check (finished_at >= %L and finished_at < %L)',
+          'jobqueue', leaf, day || ' 00:00+00', day + 1 || ' 00:00+00');
+        execute format('alter table %I.%I attach partition %I.%I for values from (%L) to (%L)',
+          'jobqueue', 'job_archive_' || kind, 'jobqueue', leaf, day || ' 00:00+00', day + 1 || ' 00:00+00');
+        execute format('alter table %I.%I drop constraint bound', 'jobqueue', leaf);
+        made := made + 1;
+      end if;
+    end loop;
+  end loop;
+  return made;
+end $$;
+
+CREATE FUNCTION jobqueue.new_id() RETURNS uuid
+    LANGUAGE sql
+    RETURN (encode(set_bit(set_bit(OVERLAY(uuid_send(gen_random_uuid()) PLACING SUBSTRING(int8send(((EXTRACT(epoch FROM clock_timestamp()) * (1000)::numeric))::bigint) FROM 3) FROM 1 FOR 6), (52)::bigint, 1), (53)::bigint, 1), 'hex'::text))::uuid;
+
+COMMENT ON FUNCTION jobqueue.new_id() IS 'A UUIDv7: the time in milliseconds, then random bits.';
+
+CREATE FUNCTION jobqueue.wake(queue text, due timestamp with time zone, always boolean) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if not always and current_setting('transaction_isolation') = 'read committed' then
+    perform pg_advisory_xact_lock_shared('27249', '-2019113388');
+    if due is null and not exists (
+      select from "jobqueue".sleeper s where s.queue in (wake.queue, '*')
+    ) or due is not null and not exists (
+      select from "jobqueue".sleeper s where s.queue = '' and s.wake_at > wake.due
+    ) then
+      return;
+    end if;
+  end if;
+  perform pg_notify('jobqueue_wake_bc1e7390e31a79711f1d', case when due is null then 'r:' else 'd:' end || queue);
+end $$;
+
+CREATE FUNCTION jobqueue.wake_for_insert() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  perform "jobqueue".wake(new.queue, case when new.state = 'scheduled' then new.due_at end, true);
+  return null;
+end $$;
+
+CREATE SEQUENCE jobqueue.archive_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE SEQUENCE jobqueue.fence_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE SEQUENCE jobqueue.job_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE jobqueue.job (
+    id uuid DEFAULT jobqueue.new_id() NOT NULL,
+    seq bigint DEFAULT nextval('jobqueue.job_seq'::regclass) NOT NULL,
+    queue text DEFAULT 'default'::text NOT NULL COLLATE pg_catalog."C",
+    task text NOT NULL,
+    args json DEFAULT '{}'::json NOT NULL,
+    priority smallint DEFAULT 0 NOT NULL,
+    state text DEFAULT 'ready'::text NOT NULL COLLATE pg_catalog."C",
+    due_at timestamp with time zone DEFAULT now() NOT NULL,
+    attempt integer DEFAULT 0 NOT NULL,
+    max_attempts integer DEFAULT 20 NOT NULL,
+    crashes smallint DEFAULT 0 NOT NULL,
+    lost smallint DEFAULT 0 NOT NULL,
+    fence bigint DEFAULT 0 NOT NULL,
+    worker_id uuid,
+    claim_no bigint,
+    lease_until timestamp with time zone,
+    started boolean DEFAULT false NOT NULL,
+    timeout double precision,
+    deadline timestamp with time zone,
+    expires_at timestamp with time zone,
+    origin text,
+    via text DEFAULT 'sql'::text NOT NULL,
+    meta json,
+    key text,
+    bundle_id uuid,
+    follow smallint DEFAULT 0 NOT NULL,
+    awaited boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    claimed_at timestamp with time zone,
+    aside_since timestamp with time zone,
+    progress json,
+    errors jsonb,
+    CONSTRAINT job_args_object CHECK ((json_typeof(args) = 'object'::text)),
+    CONSTRAINT job_attempts_sane CHECK (((attempt >= 0) AND ((max_attempts >= 1) AND (max_attempts <= 32767)) AND (crashes >= 0) AND (lost >= 0))),
+    CONSTRAINT job_claim_whole CHECK ((((state = 'running'::text) AND (fence > 0) AND (worker_id IS NOT NULL) AND (lease_until IS NOT NULL)) OR ((state <> 'running'::text) AND (fence = 0) AND (worker_id IS NULL) AND (lease_until IS NULL)))),
+    CONSTRAINT job_key_length CHECK (((char_length(key) >= 1) AND (char_length(key) <= 250))),
+    CONSTRAINT job_origin_length CHECK (((char_length(origin) >= 1) AND (char_length(origin) <= 100))),
+    CONSTRAINT job_queue_length CHECK (((char_length(queue) >= 1) AND (char_length(queue) <= 100))),
+    CONSTRAINT job_state_known CHECK ((state = ANY (ARRAY['scheduled'::text, 'blocked'::text, 'ready'::text, 'running'::text]))),
+    CONSTRAINT job_task_length CHECK (((char_length(task) >= 1) AND (char_length(task) <= 100))),
+    CONSTRAINT job_timeout_positive CHECK ((timeout > (0)::double precision))
+)
+WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='20000', autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_insert_scale_factor='0', autovacuum_vacuum_insert_threshold='100000');
+
+CREATE TABLE jobqueue.job_archive (
+    id uuid NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    task text NOT NULL,
+    args json NOT NULL,
+    priority smallint NOT NULL,
+    state text NOT NULL COLLATE pg_catalog."C",
+    due_at timestamp with time zone NOT NULL,
+    attempt integer NOT NULL,
+    max_attempts integer NOT NULL,
+    crashes smallint NOT NULL,
+    lost smallint NOT NULL,
+    fence bigint NOT NULL,
+    worker_id uuid,
+    timeout double precision,
+    deadline timestamp with time zone,
+    expires_at timestamp with time zone,
+    origin text,
+    via text NOT NULL,
+    meta json,
+    key text,
+    bundle_id uuid,
+    follow smallint NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    claimed_at timestamp with time zone,
+    finished_at timestamp with time zone NOT NULL,
+    result json,
+    reason text,
+    progress json,
+    errors jsonb,
+    seq bigint DEFAULT nextval('jobqueue.archive_seq'::regclass) NOT NULL,
+    xact xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    CONSTRAINT job_archive_result_if_completed CHECK (((result IS NOT NULL) = (state = 'completed'::text))),
+    CONSTRAINT job_archive_state_final CHECK ((state = ANY (ARRAY['completed'::text, 'cancelled'::text, 'dead'::text])))
+)
+PARTITION BY LIST (state);
+
+CREATE TABLE jobqueue.job_archive_completed (
+    id uuid NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    task text NOT NULL,
+    args json NOT NULL,
+    priority smallint NOT NULL,
+    state text NOT NULL COLLATE pg_catalog."C",
+    due_at timestamp with time zone NOT NULL,
+    attempt integer NOT NULL,
+    max_attempts integer NOT NULL,
+    crashes smallint NOT NULL,
+    lost smallint NOT NULL,
+    fence bigint NOT NULL,
+    worker_id uuid,
+    timeout double precision,
+    deadline timestamp with time zone,
+    expires_at timestamp with time zone,
+    origin text,
+    via text NOT NULL,
+    meta json,
+    key text,
+    bundle_id uuid,
+    follow smallint NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    claimed_at timestamp with time zone,
+    finished_at timestamp with time zone NOT NULL,
+    result json,
+    reason text,
+    progress json,
+    errors jsonb,
+    seq bigint DEFAULT nextval('jobqueue.archive_seq'::regclass) NOT NULL,
+    xact xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    CONSTRAINT job_archive_result_if_completed CHECK (((result IS NOT NULL) = (state = 'completed'::text))),
+    CONSTRAINT job_archive_state_final CHECK ((state = ANY (ARRAY['completed'::text, 'cancelled'::text, 'dead'::text])))
+)
+PARTITION BY RANGE (finished_at);
+
+CREATE TABLE jobqueue.job_archive_other (
+    id uuid NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    task text NOT NULL,
+    args json NOT NULL,
+    priority smallint NOT NULL,
+    state text NOT NULL COLLATE pg_catalog."C",
+    due_at timestamp with time zone NOT NULL,
+    attempt integer NOT NULL,
+    max_attempts integer NOT NULL,
+    crashes smallint NOT NULL,
+    lost smallint NOT NULL,
+    fence bigint NOT NULL,
+    worker_id uuid,
+    timeout double precision,
+    deadline timestamp with time zone,
+    expires_at timestamp with time zone,
+    origin text,
+    via text NOT NULL,
+    meta json,
+    key text,
+    bundle_id uuid,
+    follow smallint NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    claimed_at timestamp with time zone,
+    finished_at timestamp with time zone NOT NULL,
+    result json,
+    reason text,
+    progress json,
+    errors jsonb,
+    seq bigint DEFAULT nextval('jobqueue.archive_seq'::regclass) NOT NULL,
+    xact xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    CONSTRAINT job_archive_result_if_completed CHECK (((result IS NOT NULL) = (state = 'completed'::text))),
+    CONSTRAINT job_archive_state_final CHECK ((state = ANY (ARRAY['completed'::text, 'cancelled'::text, 'dead'::text])))
+)
+PARTITION BY RANGE (finished_at);
+
+CREATE TABLE jobqueue.job_key (
+    key text NOT NULL,
+    job_id uuid NOT NULL,
+    scope text NOT NULL,
+    expires_at timestamp with time zone,
+    CONSTRAINT job_key_expiry CHECK (((scope = 'period'::text) = (expires_at IS NOT NULL))),
+    CONSTRAINT job_key_scope_known CHECK ((scope = ANY (ARRAY['waiting'::text, 'unfinished'::text, 'period'::text])))
+);
+
+CREATE TABLE jobqueue.migration (
+    name text NOT NULL,
+    applied_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE jobqueue.queue (
+    name text NOT NULL COLLATE pg_catalog."C",
+    paused_at timestamp with time zone,
+    resume_at timestamp with time zone,
+    concurrency integer,
+    CONSTRAINT queue_name_length CHECK (((char_length(name) >= 1) AND (char_length(name) <= 100)))
+);
+
+CREATE UNLOGGED TABLE jobqueue.sleeper (
+    worker_id uuid NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    wake_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE jobqueue.worker (
+    id uuid NOT NULL,
+    app text NOT NULL,
+    host text NOT NULL,
+    pid integer NOT NULL,
+    version text NOT NULL,
+    queues text[] NOT NULL,
+    concurrency integer NOT NULL,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    stopped_at timestamp with time zone
+);
+
+ALTER TABLE ONLY jobqueue.job_archive ATTACH PARTITION jobqueue.job_archive_completed FOR VALUES IN ('completed');
+
+ALTER TABLE ONLY jobqueue.job_archive ATTACH PARTITION jobqueue.job_archive_other FOR VALUES IN ('cancelled', 'dead');
+
+ALTER TABLE ONLY jobqueue.job_key
+    ADD CONSTRAINT job_key_pkey PRIMARY KEY (key);
+
+ALTER TABLE ONLY jobqueue.job
+    ADD CONSTRAINT job_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY jobqueue.migration
+    ADD CONSTRAINT migration_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY jobqueue.queue
+    ADD CONSTRAINT queue_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY jobqueue.sleeper
+    ADD CONSTRAINT sleeper_pkey PRIMARY KEY (worker_id, queue);
+
+ALTER TABLE ONLY jobqueue.worker
+    ADD CONSTRAINT worker_pkey PRIMARY KEY (id);
+
+CREATE INDEX job_archive_id ON ONLY jobqueue.job_archive USING btree (id);
+
+CREATE INDEX job_archive_completed_id_idx ON ONLY jobqueue.job_archive_completed USING btree (id);
+
+CREATE INDEX job_archive_other_id_idx ON ONLY jobqueue.job_archive_other USING btree (id);
+
+CREATE INDEX job_due ON jobqueue.job USING btree (due_at) WHERE (state = 'scheduled'::text);
+
+CREATE INDEX job_ready ON jobqueue.job USING btree (queue, priority DESC, seq) WHERE ((state = 'ready'::text) AND (crashes = 0));
+
+CREATE INDEX job_running ON jobqueue.job USING btree (seq) WHERE (state = 'running'::text);
+
+CREATE INDEX job_suspect ON jobqueue.job USING btree (queue, priority DESC, seq) WHERE ((state = 'ready'::text) AND (crashes > 0));
+
+ALTER INDEX jobqueue.job_archive_id ATTACH PARTITION jobqueue.job_archive_completed_id_idx;
+
+ALTER INDEX jobqueue.job_archive_id ATTACH PARTITION jobqueue.job_archive_other_id_idx;
+
+CREATE TRIGGER job_inserted AFTER INSERT ON jobqueue.job FOR EACH ROW WHEN (((new.via = 'sql'::text) AND (new.state = ANY (ARRAY['ready'::text, 'scheduled'::text])))) EXECUTE FUNCTION jobqueue.wake_for_insert();

@@ -56,7 +56,14 @@ from :"schema".job where state = 'ready' group by queue order by queue;
 -- takes: ids uuid[]
 -- gives: id uuid
 -- Answers with the jobs that are still unfinished; their finish will notify. The row lock orders the two.
-update :"schema".job set awaited = true where id = any($1) returning id;
+-- While this holds a row, a claim skips it, and so does a promotion: hence the wake-up, or they would sleep over it.
+with marked as (
+  update :"schema".job set awaited = true where id = any($1)
+  returning id, queue, state, case when state = 'scheduled' then due_at end as due
+), woken as materialized (
+  select :"schema".wake(queue, min(due), false) from marked where state in ('ready', 'scheduled') group by queue, due is null
+)
+select id from marked where (select count(*) from woken) >= 0;
 
 -- name: final_jobs
 -- takes: ids uuid[], since timestamptz

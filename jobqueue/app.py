@@ -4,8 +4,8 @@ import contextlib
 import importlib
 import inspect
 import os
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 from uuid import UUID
@@ -13,10 +13,12 @@ from uuid import UUID
 import anyio
 from anyio.abc import TaskStatus
 
-from jobqueue.base.errors import AppClosed, ConfigurationError
+from jobqueue.base.errors import AppClosed, ConfigurationError, JobNotFound
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.settings import Settings
 from jobqueue.base.version import VERSION
+from jobqueue.store.dsn import fault_of_dsn
+from jobqueue.store.embedded_share import join_embedded
 from jobqueue.store.loops import PerLoop
 from jobqueue.store.migrate import migrate
 from jobqueue.store.pool import Database, Pool
@@ -24,7 +26,7 @@ from jobqueue.store.statements import names
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.middleware import DeferMiddleware, Middleware, RunMiddleware, nested, store_through
-from jobqueue.tasks.producer import Producer, send_sync
+from jobqueue.tasks.producer import Producer, send_many_on, send_on, send_sync
 from jobqueue.tasks.router import Router, TaskHome
 from jobqueue.worker.supervisor import Supervisor, Work, tuned
 
@@ -33,8 +35,6 @@ Lifespan: TypeAlias = Callable[["App"], contextlib.AbstractAsyncContextManager[A
 
 PRODUCER_CONNECTIONS = 10
 WORKER_CONNECTIONS = 5  # claimer, finisher, stager, listener, and one for what is seldom
-
-_announced: set[str] = set()
 
 
 class App(TaskHome):
@@ -81,6 +81,15 @@ class App(TaskHome):
         self._closed = False
         self.jobs = Jobs(self._database)
 
+    @classmethod
+    def null(cls, **keywords: Any) -> "App":
+        """An app for tests that accepts defers and drops them. Takes the same keywords, needs no database.
+
+        Handles have ids as ever; nothing is stored, so their `status` and `result` raise JobNotFound. What cannot be
+        without a database, such as a worker or `jobs.list`, raises ConfigurationError.
+        """
+        return _NullApp(**keywords)
+
     @property
     def settings(self) -> Settings:
         """The settings in force."""
@@ -115,8 +124,12 @@ class App(TaskHome):
     # opening and closing
 
     async def open(self) -> None:
-        """Connect and check the schema now, instead of at the first use. Raises NotMigrated, SchemaTooNew, OSError."""
-        await self._producer()
+        """Connect now, instead of at the first use. Raises OSError, ConfigurationError.
+
+        The schema is checked at the first use, so that `async with app: await app.migrate()` works on a new database.
+        """
+        self._refuse_if_closed()
+        await self._producers.get()
 
     async def close(self) -> None:
         """Wait for what is being stored, then close. Bounded, idempotent; afterwards every call raises AppClosed."""
@@ -134,14 +147,17 @@ class App(TaskHome):
 
     @contextlib.contextmanager
     def override(self, *, dsn: Dsn) -> Iterator[Self]:
-        """For tests: another database inside the `with` block, where the app is opened anew, also if it was closed."""
-        kept = self._dsn, self._pool, self._producers, self._closed
-        self._dsn, self._pool, self._closed = dsn, None, False
+        """For tests: another database inside the `with` block, where the app is opened anew, also if it was closed.
+
+        What was opened inside is closed by `await app.close()` inside, or when the loop ends.
+        """
+        kept = self._dsn, self._pool, self._producers, self._opened, self._closed
+        self._dsn, self._pool, self._opened, self._closed = dsn, None, False, False
         self._producers = PerLoop(self._make_producer, Producer.close)
         try:
             yield self
         finally:
-            self._dsn, self._pool, self._producers, self._closed = kept
+            self._dsn, self._pool, self._producers, self._opened, self._closed = kept
 
     async def migrate(self) -> list[str]:
         """Apply the migrations that are missing; returns their names. Safe from ten processes at once."""
@@ -158,7 +174,7 @@ class App(TaskHome):
         if dsn is not None:
             yield dsn
             return
-        server = await _join_embedded(self.schema)
+        server = await join_embedded(self.schema)
         try:
             yield server.dsn
         finally:
@@ -168,19 +184,22 @@ class App(TaskHome):
 
     async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
         """Store one job; see `Sender`."""
-        producer = await self._producer()
+        self._refuse_if_closed()
+        # A caller's connection is all that it takes: nothing is opened, which on a small pool might need that very one.
+        store = (await self._producer()).send if connection is None else partial(send_on, connection, self.schema)
         if not self._middleware.around_defer:
-            return await producer.send(job, connection)
-        return await nested(self._middleware.around_defer, lambda job: producer.send(job, connection))(job)
+            return await store(job)
+        return await nested(self._middleware.around_defer, store)(job)
 
     async def send_many(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
         """Store all jobs or none; see `Sender`."""
-        producer = await self._producer()
-        if not self._middleware.around_defer:
-            return await producer.send_many(jobs, connection)
-        return await store_through(
-            self._middleware.around_defer, jobs, lambda through: producer.send_many(through, connection)
+        self._refuse_if_closed()
+        store = (
+            (await self._producer()).send_many if connection is None else partial(send_many_on, connection, self.schema)
         )
+        if not self._middleware.around_defer:
+            return await store(jobs)
+        return await store_through(self._middleware.around_defer, jobs, store)
 
     async def defer_many(self, jobs: Iterable[NewJob[Any]], connection: object | None = None) -> list[JobHandle[Any]]:
         """Store jobs of any tasks, made by `task.job(...)`: all or none, in one transaction.
@@ -202,9 +221,8 @@ class App(TaskHome):
 
     async def wait_final(self, id: UUID, timeout: float | None) -> Job:
         """The job once it has ended. Raises JobNotFound, TimeoutError."""
-        producer = await self._producer()
         with anyio.fail_after(timeout):
-            return await producer.wait_final(id)
+            return await (await self._producer()).wait_final(id)
 
     # working
 
@@ -221,11 +239,15 @@ class App(TaskHome):
         At the block's end it drains. If the block is cancelled or raises, running jobs are cancelled at once and given
         back, and the last writes take at most 5 s. Installs no signal handlers.
         """
+        self._refuse_if_closed()
+        if self._pool is not None and self._pool.get_max_size() < WORKER_CONNECTIONS:
+            raise ConfigurationError(f"pool: a worker needs a max_size of {WORKER_CONNECTIONS} connections at least")
         self.load_tasks()
         settings = tuned(self._settings, concurrency, drain_timeout)
         async with contextlib.AsyncExitStack() as stack:
             database = await self._open_database(WORKER_CONNECTIONS)
             stack.push_async_callback(database.close)
+            await database.check()
             resources = (
                 {} if self._lifespan is None else _by_type(await stack.enter_async_context(self._lifespan(self)))
             )
@@ -278,17 +300,23 @@ class App(TaskHome):
 
     async def _producer(self) -> Producer:
         self._refuse_if_closed()
-        return await self._producers.get()
+        producer = await self._producers.get()
+        if not producer.database.checked:
+            await producer.database.check()
+        return producer
 
     async def _make_producer(self) -> Producer:
         for router in self._routers:  # another app may have had them since we included them
             router.join(self)
         database = await self._open_database(PRODUCER_CONNECTIONS)
         self._opened = True
-        return Producer(database, listens=self._settings.pooler == "none")
+        # A pool of one connection would have none left to look with.
+        roomy = self._pool is None or self._pool.get_max_size() > 1
+        return Producer(database, listens=roomy and self._settings.pooler == "none")
 
     async def _open_database(self, connections: int) -> Database:
         """A database of its own for a producer or a worker; `close` on it ends its share in an embedded server too."""
+        dsn = None
         if self._pool is not None:
             database = Database.around(self._pool, self.schema)
         else:
@@ -297,18 +325,22 @@ class App(TaskHome):
             server = None
             dsn = await self._configured_dsn()
             if dsn is None:
-                server = await _join_embedded(self.schema)
+                server = await join_embedded(self.schema)
                 dsn = server.dsn
             database = await Database.open(
                 dsn, self.schema, name=self.name, max_size=connections, pooler=self._settings.pooler,
                 leave=None if server is None else server.leave,
             )  # fmt: skip
         try:
-            await database.check()
-        except BaseException:
+            await database.reach()
+        except BaseException as error:
             await database.close()
-            raise
-        return database
+            fault = fault_of_dsn(error, dsn)
+            if fault is None:
+                raise
+        else:
+            return database
+        raise fault  # out here: the driver's own words would follow as its context
 
     async def _configured_dsn(self) -> str | None:
         given = self._dsn() if callable(self._dsn) else self._dsn
@@ -321,30 +353,36 @@ class App(TaskHome):
             raise AppClosed
 
 
-class _Embedded:
-    """A share in the embedded server, migrated."""
+class _NullApp(App):
+    """See `App.null`."""
 
-    def __init__(self, leave: Callable[[], Awaitable[None]], dsn: str) -> None:
-        self.leave = leave
-        self.dsn = dsn
+    async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
+        self._refuse_if_closed()
+        return await nested(self._middleware.around_defer, _drop)(job)
+
+    async def send_many(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
+        return [await self.send(job, connection) for job in jobs]
+
+    def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
+        self._refuse_if_closed()
+        return Sent(job.id)
+
+    async def find(self, id: UUID) -> Job:
+        self._refuse_if_closed()
+        raise JobNotFound(id)
+
+    async def wait_final(self, id: UUID, timeout: float | None) -> Job:
+        return await self.find(id)
+
+    async def open(self) -> None:
+        self._refuse_if_closed()
+
+    async def _configured_dsn(self) -> str | None:
+        raise ConfigurationError("App.null() has no database; make an App(...) for what needs one")
 
 
-async def _join_embedded(schema: str) -> _Embedded:
-    if sys.platform == "win32":
-        raise ConfigurationError("the embedded server needs Linux or macOS; pass a DSN or set JOBQUEUE_DSN")
-    from jobqueue.store.embedded import EmbeddedServer, embedded_folder  # POSIX only, and an extra
-
-    server = EmbeddedServer(embedded_folder())
-    dsn = await server.join()
-    try:
-        if str(server.folder) not in _announced:
-            _announced.add(str(server.folder))
-            sys.stderr.write(f"jobqueue: using the embedded PostgreSQL in {server.folder}\n")
-        await migrate(dsn, schema)
-    except BaseException:
-        await server.leave()
-        raise
-    return _Embedded(server.leave, dsn)
+async def _drop(job: NewJob[Any]) -> Sent:
+    return Sent(job.id)
 
 
 def _by_type(given: object) -> Mapping[type, Any]:

@@ -16,6 +16,17 @@ begin
     (job_id, defer.queue, defer.task, defer.args::json, defer.priority, case when waits then 'scheduled' else 'ready' end,
      due, defer.max_attempts, defer.timeout, defer.origin, 'defer', defer.meta::json)
   on conflict on constraint job_pkey do nothing;
+  if not found then
+    return job_id;
+  end if;
+  if defer.id is not null then
+    -- after the insert, with a newer snapshot: it may have run in between
+    perform from "jobqueue".job_archive a where a.id = job_id;
+    if found then
+      delete from "jobqueue".job j where j.id = job_id;
+      return job_id;
+    end if;
+  end if;
   perform "jobqueue".wake(defer.queue, case when waits then due end, true);
   return job_id;
 end $$;

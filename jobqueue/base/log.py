@@ -50,6 +50,13 @@ class Log:
         """The same logger with these facts in every event."""
         return Log(self._name, **{**self._bound, **facts})
 
+    @property
+    def debugs(self) -> bool:
+        """False if debug events would go nowhere: thousands a second need not be made then."""
+        logger = structlog_logger(self._name)
+        enabled = getattr(logger, "is_enabled_for", None) or getattr(logger, "isEnabledFor", None)
+        return enabled is None or bool(enabled(logging.DEBUG))
+
     def debug(self, event: str, **facts: Any) -> None:
         """Log for those who look closely."""
         structlog_logger(self._name).debug(event, **self._bound, **facts)

@@ -1,11 +1,12 @@
 """A caller's own connection as an executor: jobs join the transaction it is in, wake-up included.
 
 Takes asyncpg connections (also pooled ones), SQLAlchemy's AsyncConnection and AsyncSession on asyncpg, and, for
-`defer_sync`, psycopg connections. Nothing of
-the connection is changed: not its codecs, its search_path or its isolation.
+`defer_sync`, psycopg connections. Nothing of the connection is changed: not its codecs, its search_path or its
+isolation. Where the other library's error would quote the row, asyncpg's is raised in its place, for `faults`.
 """
 
 import contextlib
+import inspect
 import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import asyncpg
 
 from jobqueue.base.errors import InvalidOption
+from jobqueue.store.faults import Fault, classify
 from jobqueue.store.intake import Executor
 from jobqueue.store.statements import statement
 
@@ -26,9 +28,14 @@ def executor_on(connection: object, schema: str) -> Executor:
         return OnAsyncpg(connection, schema)
     if isinstance(connection, asyncpg.Pool):
         raise InvalidOption("connection", f"{_RULE}, not a pool: a pool has no transaction to join")
-    if hasattr(connection, "exec_driver_sql") or hasattr(connection, "connection"):
+    if _is_of("sqlalchemy.ext.asyncio", connection) and hasattr(connection, "scalar"):
         return OnSqlalchemy(connection, schema)
-    raise InvalidOption("connection", f"{_RULE}, not {type(connection).__name__}")
+    raise InvalidOption("connection", f"{_RULE}, not {type(connection).__module__}.{type(connection).__qualname__}")
+
+
+def _is_of(package: str, given: object) -> bool:
+    """Whether its class, or one that it inherits from, is defined in this package, which may not be installed."""
+    return any(f"{kind.__module__}.".startswith(f"{package}.") for kind in type(given).__mro__)
 
 
 class OnAsyncpg:
@@ -57,23 +64,42 @@ class OnPsycopg:
     """Statements on a synchronous psycopg connection, in its transaction. Its coroutines never suspend."""
 
     def __init__(self, connection: Any, schema: str) -> None:
-        """Raises InvalidOption unless `connection` is one of psycopg's."""
-        if type(connection).__module__.partition(".")[0] != "psycopg" or not hasattr(connection, "cursor"):
+        """Raises InvalidOption unless `connection` is one of psycopg's, and synchronous."""
+        if not _is_of("psycopg", connection) or not hasattr(connection, "autocommit"):
             raise InvalidOption("connection", f"must be a psycopg connection, not {type(connection).__name__}")
+        if inspect.iscoroutinefunction(connection.execute):
+            raise InvalidOption("connection", "must be a synchronous psycopg connection for defer_sync")
         self._connection = connection
         self._schema = schema
 
     async def fetch(self, name: str, *values: object) -> Sequence[Any]:
         """Run one statement; psycopg names parameters in another way than PostgreSQL."""
+        from psycopg import Cursor, Error  # an extra; where its connections come from, it is installed
+        from psycopg.rows import tuple_row
+
         sql = _NUMBERED.sub(r"%(p\1)s", statement(name, self._schema))
-        cursor = self._connection.execute(sql, {f"p{place}": value for place, value in enumerate(values, 1)})
-        rows: Sequence[Any] = cursor.fetchall() if cursor.description else []
-        return rows
+        # Not the connection's own kinds of cursor and row: they may take or give something else.
+        cursor = Cursor(self._connection, row_factory=tuple_row)
+        try:
+            cursor.execute(sql.encode(), {f"p{place}": value for place, value in enumerate(values, 1)})
+            return cursor.fetchall() if cursor.description else []
+        except Error as error:
+            fields = {"C": error.sqlstate or "", "M": "refused", "n": error.diag.constraint_name or ""}
+            same = asyncpg.PostgresError.new(fields)
+            if classify(same) is not Fault.BAD_DATA:
+                raise
+        raise same
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
-        """psycopg's own: the open one, or a new one on an autocommit connection."""
-        with self._connection.transaction():
+        """The one that is open or that psycopg opens with the first statement; a new one on an autocommit connection.
+
+        Not always psycopg's own block: outside a transaction that would commit at its end, whatever the caller wants.
+        """
+        if self._connection.autocommit:
+            with self._connection.transaction():
+                yield
+        else:
             yield
 
 
@@ -89,16 +115,37 @@ class OnSqlalchemy:
 
     async def fetch(self, name: str, *values: object) -> Sequence[Any]:
         """Run one statement in the session's or connection's transaction."""
+        connection = await self._connection()
+        try:
+            result = await connection.exec_driver_sql(statement(name, self._schema), values)
+        except Exception as error:
+            vars(error)["hide_parameters"] = True  # SQLAlchemy's errors show the parameters, which are the payload
+            refused = getattr(getattr(error, "orig", None), "__cause__", None)
+            if refused is None or classify(refused) is not Fault.BAD_DATA:
+                raise
+        else:
+            rows: Sequence[Any] = result.all() if result.returns_rows else []
+            return rows
+        raise refused
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """SQLAlchemy's, begun if need be; a new one if its engine is in AUTOCOMMIT."""
+        connection = await self._connection()
+        driver = (await connection.get_raw_connection()).driver_connection
+        if not driver.is_in_transaction():
+            await connection.exec_driver_sql("select 1")
+        if driver.is_in_transaction():
+            yield
+            return
+        async with driver.transaction():
+            yield
+
+    async def _connection(self) -> Any:
         given = self._given
         connection = given if hasattr(given, "exec_driver_sql") else await given.connection()
         if connection.dialect.driver != "asyncpg":
             raise InvalidOption(
                 "connection", f"{_RULE}, not on {connection.dialect.driver}; call jobqueue.defer in SQL"
             )
-        result = await connection.exec_driver_sql(statement(name, self._schema), values)
-        return result.all() if result.returns_rows else []
-
-    @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[None]:
-        """SQLAlchemy is always in a transaction once a statement ran."""
-        yield
+        return connection

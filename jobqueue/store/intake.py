@@ -42,13 +42,15 @@ async def insert_all(executor: Executor, jobs: Sequence[NewJob[Any]], *, always:
     if len(jobs) <= CHUNK_ROWS and not any(job.key or job.resent for job in jobs) and _bytes(jobs) <= CHUNK_BYTES:
         return await insert_one_statement(executor, jobs, always=always)
     async with executor.transaction():
-        holders = await _take_keys(executor, [job for job in jobs if job.key is not None])
+        holders, taken = await _take_keys(executor, [job for job in jobs if job.key is not None])
         going = [job for job in jobs if job.key is None or holders[job.key] == str(job.id)]
+        cuts = chunks([len(job.args) for job in going], CHUNK_ROWS, CHUNK_BYTES)
         present: set[Any] = set()
-        for cut in chunks([len(job.args) for job in going], CHUNK_ROWS, CHUNK_BYTES):
-            present |= await _insert(executor, going[cut], always)
-        present -= await _known_to_archive(executor, [str(job.id) for job in going if job.resent and job.id in present])
-    return [_answer(job, present, holders) for job in jobs]
+        for cut in cuts:
+            # a transaction of many chunks would hold the lock of wake() for long: it notifies instead
+            present |= await _insert(executor, going[cut], always or len(cuts) > 1)
+        present -= await _withdraw_known(executor, [job for job in going if job.resent and job.id in present], taken)
+    return _answers(jobs, present, holders)
 
 
 def _bytes(jobs: Sequence[NewJob[Any]]) -> int:
@@ -80,46 +82,54 @@ async def _insert(executor: Executor, jobs: Sequence[NewJob[Any]], always: bool)
     return {job.id for job in jobs if str(job.id) in answered}
 
 
-async def _known_to_archive(executor: Executor, ids: list[str]) -> set[Any]:
+async def _withdraw_known(executor: Executor, jobs: Sequence[NewJob[Any]], taken: set[str]) -> set[Any]:
     """Take back the just inserted jobs that have run before: their ids are in the archive.
 
     Looked up by a second statement, whose snapshot is newer than the insert: a job that ran between a lost answer
-    and its resend is seen.
+    and its resend is seen. Of their keys only those are given up that were taken just now: a period may go on.
     """
-    if not ids:
+    if not jobs:
         return set()
-    known = [row[0] for row in await executor.fetch("archived_ids", ids)]
+    known = {row[0] for row in await executor.fetch("archived_ids", [str(job.id) for job in jobs])}
     if known:
-        await executor.fetch("withdraw_jobs", known)
+        keys = [job.key for job in jobs if str(job.id) in known and job.key in taken]
+        await executor.fetch("withdraw_jobs", sorted(known), keys)
     return {UUID(id) for id in known}
 
 
-async def _take_keys(executor: Executor, jobs: Sequence[NewJob[Any]]) -> dict[str, str]:
-    """For each key the id of the job that holds it now: ours if it was free. In one batch the first of a key wins."""
+async def _take_keys(executor: Executor, jobs: Sequence[NewJob[Any]]) -> tuple[dict[str, str], set[str]]:
+    """For each key the id of the job that holds it now, and which of them were free and are taken just now.
+
+    In one batch the first job of a key has it.
+    """
     holders: dict[str, str] = {}
+    taken: set[str] = set()
     first = {job.key: job for job in reversed(jobs) if job.key is not None}
     for _ in range(_KEY_ROUNDS):
-        open_keys = sorted(key for key in first if key not in holders)
-        if not open_keys:
-            return holders
-        wanted = [first[key] for key in open_keys]
-        taken = await executor.fetch(
+        wanted = [first[key] for key in sorted(first.keys() - holders)]
+        if not wanted:
+            return holders, taken
+        rows = await executor.fetch(
             "take_keys",
-            open_keys,
+            [job.key for job in wanted],
             [str(job.id) for job in wanted],
             [job.key_scope for job in wanted],
             [job.key_period for job in wanted],
         )
-        holders |= {row[0]: str(first[row[0]].id) for row in taken}
-        # A key that was neither taken nor is held any more was given up in between: once more.
-        rest = [key for key in open_keys if key not in holders]
-        if rest:
+        taken |= {row[0] for row in rows if row[2]}
+        holders |= {row[0]: row[1] for row in rows}
+        if rest := sorted(first.keys() - taken):  # held by others: who it is by now, if anybody, else who it was
             holders |= {row[0]: row[1] for row in await executor.fetch("key_holders", rest)}
+        # A key that was neither free, nor held before, nor is held now had a whole job in between: once more.
     raise TimeoutError(f"unique keys kept changing hands, {_KEY_ROUNDS} times in a row")
 
 
-def _answer(job: NewJob[Any], present: set[Any], holders: dict[str, str]) -> Sent:
-    holder = None if job.key is None else UUID(holders[job.key])
-    if holder is not None and holder != job.id:
-        return Sent(holder, duplicate=True)
-    return Sent(job.id, duplicate=job.id not in present)
+def _answers(jobs: Sequence[NewJob[Any]], present: set[Any], holders: dict[str, str]) -> list[Sent]:
+    """What each caller is told; of several jobs with one id only the first is new."""
+    new = set(present)
+    answers = []
+    for job in jobs:
+        holder = job.id if job.key is None else UUID(holders[job.key])
+        answers.append(Sent(holder, duplicate=holder != job.id or holder not in new))
+        new.discard(holder)
+    return answers

@@ -16,6 +16,7 @@ class _Place(Generic[T]):
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     value: T | None = None
     guard: AsyncGenerator[None, None] | None = None
+    left: bool = False
 
 
 class PerLoop(Generic[T]):
@@ -37,23 +38,26 @@ class PerLoop(Generic[T]):
         if place.value is not None:
             return place.value
         async with place.lock:
-            if place.value is None:
-                value = await self._make()
-                place.guard = self._guarded(value)
-                await place.guard.__anext__()
-                place.value = value
-            return place.value
-
-    def peek(self) -> T | None:
-        """The running loop's value if there is one."""
-        place = self._places.get(asyncio.get_running_loop())
-        return place.value if place is not None and place.pid == os.getpid() else None
+            if not place.left:
+                return await self._fill(place)
+        return await self.get()  # closed while we waited: begin anew
 
     async def close(self) -> None:
-        """Close the running loop's value; those of other loops are closed when those end."""
-        place = self._places.pop(asyncio.get_running_loop(), None)
-        if place is not None and place.guard is not None and place.pid == os.getpid():
-            await place.guard.aclose()
+        """Close the running loop's value and wait until it is closed, whoever closes it. Other loops keep theirs."""
+        place = self._places.get(asyncio.get_running_loop())
+        if place is None or place.pid != os.getpid():
+            return
+        async with place.lock:  # whoever is making the value, or closing it, comes first
+            if place.guard is not None:
+                await place.guard.aclose()
+
+    async def _fill(self, place: _Place[T]) -> T:
+        if place.value is None:
+            value = await self._make()
+            place.guard = self._guarded(place, value)
+            await place.guard.__anext__()
+            place.value = value
+        return place.value
 
     def _place(self) -> _Place[T]:
         loop = asyncio.get_running_loop()
@@ -65,8 +69,14 @@ class PerLoop(Generic[T]):
             place = self._places[loop] = _Place(os.getpid())
         return place
 
-    async def _guarded(self, value: T) -> AsyncGenerator[None, None]:
+    async def _guarded(self, place: _Place[T], value: T) -> AsyncGenerator[None, None]:
+        loop = asyncio.get_running_loop()
         try:
             yield
         finally:
-            await self._close(value)
+            place.value, place.left = None, True
+            try:
+                await self._close(value)
+            finally:
+                if self._places.get(loop) is place:  # the value knows its loop: a place that stayed would keep both
+                    del self._places[loop]

@@ -79,6 +79,7 @@ async def migrate(dsn: str, schema: str = "jobqueue", lock_timeout: float = 60.0
 
 async def status(dsn: str, schema: str = "jobqueue") -> list[tuple[str, bool]]:
     """Every known migration with whether it is applied, then those that only the database knows."""
+    names(schema)
     connection = await asyncpg.connect(dsn, timeout=10, command_timeout=30)
     try:
         applied = await applied_migrations(connection, schema)

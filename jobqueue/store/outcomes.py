@@ -6,7 +6,6 @@ claim has written its outcome already and only the answer was lost.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TypeAlias
 from uuid import UUID
 
@@ -94,7 +93,7 @@ def _returning(ended: Ended) -> Row:
 
 
 def error_json(error: AttemptError | None) -> str | None:
-    """An error as the JSON list of one, ready to be appended to the job's history. Every text is NUL-safe by then."""
+    """An error as the JSON list of one, to be appended to the job's history. The statement adds the time."""
     if error is None:
         return None
     return orjson.dumps(
@@ -105,7 +104,6 @@ def error_json(error: AttemptError | None) -> str | None:
                 "traceback": error.traceback,
                 "data": error.data,
                 "attempt": error.attempt,
-                "at": (error.at or datetime.now(UTC)).isoformat(),
                 "worker": error.worker,
             }
         ]

@@ -38,6 +38,8 @@ class Database:
         self.pool = pool
         self.schema = schema
         self.owned = owned
+        self.checked = False
+        """True once the schema was found to fit."""
         self._pins_isolation = False
 
     @classmethod
@@ -83,9 +85,14 @@ class Database:
         return cls(pool, schema, owned=False)
 
     async def check(self) -> None:
-        """Raise NotMigrated or SchemaTooNew unless the schema fits; learn the default isolation."""
+        """Raise NotMigrated or SchemaTooNew unless the schema fits."""
         async with self.connection() as connection:
             check_whole(await applied_migrations(connection, self.schema), self.schema)
+        self.checked = True
+
+    async def reach(self) -> None:
+        """Connect for the first time; learn the default isolation."""
+        async with self.connection() as connection:
             isolation = await connection.fetchval("select current_setting('default_transaction_isolation')")
             self._pins_isolation = isolation != "read committed"
 
@@ -97,7 +104,7 @@ class Database:
             yield connection
         except BaseException as error:
             if not isinstance(error, asyncpg.PostgresError):
-                connection.terminate()  # a cancel request may still be on its way to this backend
+                cut(connection)  # a cancel request may still be on its way to this backend
             raise
         finally:
             with anyio.move_on_after(CLOSE_LIMIT, shield=True):
@@ -154,12 +161,11 @@ class Session:
         try:
             return await self.database.run(connection, name, *values)
         except asyncpg.PostgresError:
-            if connection.is_closed():
+            if is_lost(connection):
                 await self.close()
             raise
         except BaseException:
-            connection.terminate()
-            await self.close()
+            await self._drop(connection)
             raise
 
     @contextlib.asynccontextmanager
@@ -167,19 +173,21 @@ class Session:
         """Statements inside commit together or not at all. A connection that broke has rolled back by itself."""
         connection = await self._ready()
         transaction = connection.transaction(isolation="read_committed")
-        await transaction.start()
+        try:
+            await transaction.start()
+        except BaseException:
+            await self._drop(connection)
+            raise
         try:
             yield
         except BaseException:
-            if not connection.is_closed():
-                with anyio.move_on_after(CLOSE_LIMIT, shield=True):
-                    await transaction.rollback()
+            if not is_lost(connection):
+                await self._roll_back(connection, transaction)
             raise
         try:
             await transaction.commit()
         except BaseException:
-            connection.terminate()
-            await self.close()
+            await self._drop(connection)
             raise
 
     async def ready(self) -> None:
@@ -199,12 +207,38 @@ class Session:
                 with contextlib.suppress(asyncpg.InterfaceError, OSError):
                     await self.database.pool.release(connection, timeout=CLOSE_LIMIT)
 
+    async def _roll_back(self, connection: Any, transaction: Any) -> None:
+        """Roll back, or cut the connection, which does the same."""
+        try:
+            with anyio.fail_after(CLOSE_LIMIT, shield=True):
+                await transaction.rollback()
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            await self._drop(connection)
+
+    async def _drop(self, connection: Any) -> None:
+        cut(connection)
+        await self.close()
+
     async def _ready(self) -> Any:
-        if self._connection is not None and self._connection.is_closed():
+        if self._connection is not None and is_lost(self._connection):
             await self.close()
         if self._connection is None:
             self._connection = await self.database.pool.acquire(timeout=CONNECT_LIMIT)
         return self._connection
+
+
+def is_lost(connection: Any) -> bool:
+    """True once the connection is closed. asyncpg takes a broken one from its holder, who cannot even ask then."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True
+
+
+def cut(connection: Any) -> None:
+    """End a connection at once, in whatever state it is."""
+    with contextlib.suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 DSN_HINT = "use the form postgresql://user:password@host:5432/database"

@@ -1,16 +1,22 @@
 """The producing side on one event loop: the pool, and the two things that share statements on it."""
 
+import asyncio
+import contextvars
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 from uuid import UUID
 
-from jobqueue.base.errors import DeferUnknown
+import anyio
+
+from jobqueue.base.errors import AppClosed, DeferUnknown, InvalidPayload
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.store.caller import OnPsycopg, executor_on
 from jobqueue.store.faults import DATABASE_ERRORS, Fault, classify, refused_row
 from jobqueue.store.intake import Executor, insert_all
 from jobqueue.store.pool import Database, Session
 from jobqueue.tasks.coalescer import Coalescer
+from jobqueue.tasks.sending import CANCEL_LIMIT, AnswerLost, answer_of, insert_surely
 from jobqueue.tasks.waiting import Waiters
 
 
@@ -21,52 +27,107 @@ class Producer:
         self.database = database
         self._coalescer = Coalescer(database)
         self._waiters = Waiters(database, listens=listens)
+        self._writes: set[_Write] = set()
+        self._closed = False
 
-    async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
-        """Store one job. With a key, an id or a connection of the caller's it is never coalesced with others."""
-        if connection is None and job.key is None and not job.resent:
-            return await self._coalescer.send(job)
-        return (await self.send_many([job], connection))[0]
+    async def send(self, job: NewJob[Any]) -> Sent:
+        """Store one job. With a key or an id of the caller's it is never coalesced with others."""
+        if job.key is not None or job.resent:
+            return (await self.send_many([job]))[0]
+        self._refuse_if_closed()
+        return await self._coalescer.send(job)
 
-    async def send_many(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
-        """Store all jobs or none."""
+    async def send_many(self, jobs: Sequence[NewJob[Any]]) -> list[Sent]:
+        """Store all jobs or none. A cancelled call has either committed or never will.
+
+        Raises DeferUnknown with the first one's id if the network was cut: all are in, or none.
+        """
+        self._refuse_if_closed()
         if not jobs:
             return []
-        if connection is not None:
-            return await _insert(executor_on(connection, self.database.schema), jobs, always=True)
-        session = Session(self.database)
+        write = _Write(Session(self.database), jobs)
+        self._writes.add(write)
         try:
-            return await _insert(session, jobs, always=False)
-        except DATABASE_ERRORS as error:
-            if classify(error) is Fault.UNKNOWN and len(jobs) == 1:
-                raise DeferUnknown(jobs[0].id) from error
-            raise
+            return await write.answer()
         finally:
-            await session.close()
+            self._writes.discard(write)
 
     async def wait_final(self, id: UUID) -> Job:
         """The job once it has ended."""
         return await self._waiters.final(id)
 
     async def close(self) -> None:
-        """Wait for what is being written, then close everything. Bounded."""
-        await self._waiters.close()
-        await self._coalescer.close()
-        await self.database.close()
+        """Wait for what is being written, then close everything, each part even if another fails. Bounded."""
+        self._closed = True
+        with anyio.CancelScope(shield=True):
+            async with AsyncExitStack() as last_first:
+                last_first.push_async_callback(self.database.close)
+                last_first.push_async_callback(self._coalescer.close)
+                last_first.push_async_callback(self._end_writes)
+                last_first.push_async_callback(self._waiters.close)
+
+    async def _end_writes(self) -> None:
+        await asyncio.gather(*(write.end(2 * CANCEL_LIMIT) for write in self._writes))
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise AppClosed
 
 
-async def _insert(executor: Executor, jobs: Sequence[NewJob[Any]], *, always: bool) -> list[Sent]:
-    try:
-        return await insert_all(executor, jobs, always=always)
-    except DATABASE_ERRORS as error:
-        if classify(error) is Fault.BAD_DATA:
-            raise refused_row(jobs[0].task if len(jobs) == 1 else f"{len(jobs)} jobs: one", error) from None
-        raise
+class _Write:
+    """Jobs on their way, in a task of their own: no cancellation cuts through the middle."""
+
+    def __init__(self, session: Session, jobs: Sequence[NewJob[Any]]) -> None:
+        self._session = session
+        self._jobs = jobs
+        self._sending = False
+        self._task = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
+
+    async def answer(self) -> list[Sent]:
+        try:
+            return await answer_of(self._task, self._jobs[0].id, lambda: self._sending, self._task.cancel)
+        finally:
+            await self.end(0)
+
+    async def end(self, patience: float) -> None:
+        """Wait, then cut it off: a connection that ends before the commit was sent has written nothing."""
+        if self._task.done():
+            return
+        with anyio.CancelScope(shield=True):
+            if patience:
+                await asyncio.wait({self._task}, timeout=patience)
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=CANCEL_LIMIT)
+
+    async def _run(self) -> list[Sent]:
+        try:
+            await self._session.ready()
+            self._sending = True
+            return await insert_surely(self._session, self._jobs)
+        except AnswerLost:
+            raise DeferUnknown(self._jobs[0].id) from None
+        except asyncio.CancelledError:
+            raise (DeferUnknown(self._jobs[0].id) if self._sending else AppClosed()) from None
+        except DATABASE_ERRORS as error:
+            fault: BaseException = error if classify(error) is not Fault.BAD_DATA else _refused(self._jobs, error)
+        finally:
+            await self._session.close()
+        raise fault
+
+
+async def send_on(connection: object, schema: str, job: NewJob[Any]) -> Sent:
+    """Store one job on the caller's connection, in the transaction that it is in. Needs nothing of an app."""
+    return (await _insert(executor_on(connection, schema), [job]))[0]
+
+
+async def send_many_on(connection: object, schema: str, jobs: Sequence[NewJob[Any]]) -> list[Sent]:
+    """Store all jobs or none on the caller's connection."""
+    return await _insert(executor_on(connection, schema), jobs) if jobs else []
 
 
 def send_sync(job: NewJob[Any], connection: object, schema: str) -> Sent:
     """Store one job on a synchronous psycopg connection: the same code, which there never has anything to await."""
-    inserting = _insert(OnPsycopg(connection, schema), [job], always=True)
+    inserting = _insert(OnPsycopg(connection, schema), [job])
     try:
         inserting.send(None)
     except StopIteration as done:
@@ -74,3 +135,17 @@ def send_sync(job: NewJob[Any], connection: object, schema: str) -> Sent:
         return sent[0]
     inserting.close()
     raise AssertionError("a synchronous insert had to wait")
+
+
+async def _insert(executor: Executor, jobs: Sequence[NewJob[Any]]) -> list[Sent]:
+    try:
+        return await insert_all(executor, jobs, always=True)
+    except DATABASE_ERRORS as error:
+        if classify(error) is not Fault.BAD_DATA:
+            raise
+        refused = _refused(jobs, error)
+    raise refused  # out here, so that the row which the driver's error quotes is not its context
+
+
+def _refused(jobs: Sequence[NewJob[Any]], error: BaseException) -> InvalidPayload:
+    return refused_row(jobs[0].task if len(jobs) == 1 else f"{len(jobs)} jobs: one", error)

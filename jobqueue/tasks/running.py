@@ -9,18 +9,17 @@ import asyncio
 import contextlib
 import contextvars
 import inspect
-import traceback
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum, auto
 from functools import partial
+from threading import Lock
 from typing import Any, Protocol, assert_never
 
 import anyio
 
-from jobqueue.base.codec import encode
 from jobqueue.base.errors import InvalidPayload
-from jobqueue.base.job import AttemptError, Job, JsonValue
+from jobqueue.base.job import Job
 from jobqueue.base.outcome import (
     Cancel,
     Cancelled,
@@ -34,14 +33,13 @@ from jobqueue.base.outcome import (
     Retry,
     Snooze,
     Snoozed,
+    check_moment,
 )
 from jobqueue.base.retry import DEFAULT_RETRY, RetryPolicy
 from jobqueue.tasks.context import CURRENT, JobContext
+from jobqueue.tasks.failure import cut_off, describe, first_of, storable
 from jobqueue.tasks.middleware import RunMiddleware, nested
 from jobqueue.tasks.signature import Signature
-
-_MESSAGE_LIMIT = 8 << 10
-_TRACEBACK_LIMIT = 64 << 10
 
 
 class Runnable(Protocol):
@@ -134,11 +132,19 @@ class Attempt:
         self._seconds_why = Why.BUDGET if tight else Why.TIMEOUT
 
     def stop(self, why: Why) -> None:
-        """Ask the run to end; the first reason counts. A handler that swallows the cancellation is asked only once."""
+        """Ask the run to end; the first reason counts. A handler that swallows the cancellation is asked only once.
+
+        A thread can still reach its outcome during a stop of the worker: it is waited for until `abandon`.
+        """
         if self.why is None:
             self.why = why
-            if self._runner is not None:
+            if self._runner is not None and not (self.thread_runs and why is Why.STOP):
                 self._runner.cancel()
+
+    def abandon(self) -> None:
+        """Wait no longer for a thread that was asked to end."""
+        if self._runner is not None and self.thread_runs:
+            self._runner.cancel()
 
     async def run(self) -> Outcome:
         """Run in the current task, which must be the run's own."""
@@ -147,6 +153,9 @@ class Attempt:
         except InvalidPayload as error:
             self.error = error
             return PutAside("payload")
+        except BaseException as error:  # a validator of the user's may do anything, SystemExit included
+            self.error = error
+            return await self._after_failure(error)
         if self._asked_to_end():
             return Released()
         self._runner = asyncio.current_task()
@@ -160,6 +169,10 @@ class Attempt:
             self.error = error
         if timer is not None:
             timer.cancel()
+        if self._runner is not None and self._runner.cancelling():
+            # The handler has ended: a cancel that is still pending, its own or ours, must not hit what follows.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
         if self.error is None and self.why in (Why.TIMEOUT, Why.BUDGET):
             self.error = asyncio.CancelledError()  # the handler swallowed the cancellation: its value came too late
         return self._done(value) if self.error is None else await self._after(self.error)
@@ -182,14 +195,26 @@ class Attempt:
         loop = asyncio.get_running_loop()
 
         def body() -> Any:
+            if not ticket.acquire(blocking=False):
+                return None  # given up before a thread came to it
             try:
+                self._refuse_to_begin_late()
                 return call()
             finally:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for this thread any more
                     loop.call_soon_threadsafe(self._thread_ended)
 
+        ticket = Lock()
         self.thread_runs = True
-        return await anyio.to_thread.run_sync(body, abandon_on_cancel=True, limiter=self._threads)
+        try:
+            return await anyio.to_thread.run_sync(body, abandon_on_cancel=True, limiter=self._threads)
+        finally:
+            if ticket.acquire(blocking=False):
+                self.thread_runs = False  # it never began, and without the ticket it never will
+
+    def _refuse_to_begin_late(self) -> None:
+        if self._asked_to_end():
+            raise InterruptedError("this run was asked to end before its thread began")
 
     def when_thread_ends(self, then: Callable[[], None]) -> None:
         """Call this once the thread has returned."""
@@ -206,7 +231,7 @@ class Attempt:
     def _done(self, value: Any) -> Outcome:
         try:
             return Done(self.task.signature.encode_result(value, self._result_limit))
-        except InvalidPayload as error:  # its effect has happened: running it again would repeat that
+        except BaseException as error:  # its effect has happened: running it again would repeat that
             self.error = error
             return Dead("result", describe(error, self.number))
 
@@ -215,10 +240,10 @@ class Attempt:
             case None:
                 return await self._after_handler_raised(error)
             case Why.TIMEOUT:
-                self.error = TimeoutError(f"timeout after {self._seconds:g} s")
+                self.error = cut_off(f"timeout after {self._seconds:g} s", error)
                 return await self._after_failure(self.error)
             case Why.BUDGET:
-                self.error = TimeoutError("budget used up")
+                self.error = cut_off("budget used up", error)
                 return Dead("budget", describe(self.error, self.number))
             case Why.CANCEL:
                 return Cancelled("requested")
@@ -232,7 +257,7 @@ class Attempt:
             case Snooze():
                 return Snoozed(error.delay, error.at)
             case Cancel():
-                return Cancelled(error.reason)
+                return Cancelled(None if error.reason is None else storable(str(error.reason)))
             case Fatal():
                 return Dead("fatal", describe(error, self.number))
         return await self._after_failure(error)
@@ -249,63 +274,25 @@ class Attempt:
                 moment = await moment
             if moment is None:
                 return Dead("policy", facts)
-            delay, at = (None, moment) if isinstance(moment, datetime) else (max(0.0, float(moment)), None)
+            delay, at = (None, moment) if isinstance(moment, datetime) else (max(float(moment), 0.0), None)
+            check_moment(delay, at)
         except BaseException as broken:
             if self.why is Why.STOP:
                 return Released()
-            broken.__context__ = error  # both are kept: the traceback tells the first as the cause
+            first_of(broken, error).__context__ = error  # both are kept: the traceback tells one after the other
             return Dead("policy", describe(broken, self.number))
         if isinstance(error, Retry):
             return Retried(facts, delay, at, error.queue, error.priority)
         return Retried(facts, delay, at)
 
 
-def interrupted(attempt: Attempt, job: Job) -> Outcome:
-    """The outcome of a run whose own task was cancelled behind its back: a failure like any other."""
-    facts = describe(asyncio.CancelledError("the run's task was cancelled by its own code"), attempt.number)
+def interrupted(attempt: Attempt, job: Job, error: BaseException | None) -> Outcome:
+    """The outcome of a run whose own task was cancelled or broke behind its back: a failure like any other."""
+    error = error or asyncio.CancelledError("the run's task was cancelled from outside")
+    facts = describe(error, attempt.number)
     if attempt.number >= job.max_attempts:
         return Dead("attempts", facts)
-    return Retried(facts, DEFAULT_RETRY(job, asyncio.CancelledError()))
-
-
-def describe(error: BaseException, attempt: int) -> AttemptError:
-    """An exception as it is stored: class, message, traceback without local variables, the data it carries."""
-    kind = type(error)
-    frames = traceback.TracebackException(kind, error, _first_foreign_frame(error), capture_locals=False)
-    return AttemptError(
-        error_class=kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}",
-        message=_storable(str(error), _MESSAGE_LIMIT),
-        traceback=_storable("".join(frames.format()), _TRACEBACK_LIMIT),
-        data=_data(error),
-        attempt=attempt,
-        at=datetime.now(UTC),
-    )
-
-
-def _first_foreign_frame(error: BaseException) -> Any:
-    """The traceback from the user's first frame on; ours above it tell nobody anything."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_globals.get("__name__") == __name__:
-        trace = trace.tb_next
-    return trace
-
-
-def _storable(text: str, limit: int) -> str:
-    """Text that PostgreSQL takes: no NUL, no lone surrogates, within the limit."""
-    clean = text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
-    return clean if len(clean) <= limit else clean[: limit - 20] + " ... (cut)"
-
-
-def _data(error: BaseException) -> JsonValue:
-    data = getattr(error, "data", None)
-    if data is None:
-        return None
-    try:
-        encode(data, "error data", _TRACEBACK_LIMIT, setting="")
-    except InvalidPayload:
-        return None
-    kept: JsonValue = data
-    return kept
+    return Retried(facts, DEFAULT_RETRY(job, error))
 
 
 async def run_apart(attempt: Attempt) -> Outcome:

@@ -37,25 +37,36 @@ class Waiters:
         self._closed = False
 
     async def final(self, id: UUID) -> Job:
-        """The job once it has ended. Raises JobNotFound. Cancelling the wait leaves the job alone."""
+        """The job once it has ended. Raises JobNotFound, AppClosed. Cancelling the wait leaves the job alone."""
         ended = asyncio.Event()
         self._waiting.setdefault(id, []).append(ended)
-        self._fresh.set()
         try:
-            if self._watch is None or self._watch.done():
-                self._watch = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
             while True:
-                unfinished = await self._patiently(lambda: await_jobs(self._database, [id]))
-                if not unfinished:
-                    job = await self._patiently(lambda: find_job(self._database, id))
-                    if job is None:
-                        raise JobNotFound(id)
-                    if job.state.final:
-                        return job
-                ended.clear()
+                ended.clear()  # before the look: whatever is heard from now on is news
+                job = await self._look(id)
+                if job is not None:
+                    return job
+                self._start_watch()
                 await ended.wait()
         finally:
             await self._leave(id, ended)
+
+    async def _look(self, id: UUID) -> Job | None:
+        """The job if it has ended; None if its finish will notify."""
+        while not await self._patiently(lambda: await_jobs(self._database, [id])):
+            job = await self._patiently(lambda: find_job(self._database, id))
+            if job is None:
+                raise JobNotFound(id)
+            if job.state.final:
+                return job
+        return None
+
+    def _start_watch(self) -> None:
+        """Listen and poll from now on. Only for a job that has not ended: connecting costs more than most answers."""
+        if self._watch is None or self._watch.done():
+            self._watch = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
+        else:
+            self._fresh.set()
 
     async def close(self) -> None:
         """End the watch; whoever still waits gets AppClosed."""

@@ -188,7 +188,7 @@ class Claimer:
             slots.freed.clear()
             with anyio.move_on_after(1.0):
                 await slots.freed.wait()
-        if slots.room * 4 < slots.concurrency:
+        if slots.room * 4 < slots.capacity:
             await anyio.sleep(_LINGER)
 
     async def _wait_for_database(self, error: BaseException, delay: float) -> None:

@@ -86,8 +86,10 @@ class Finisher:
             else:
                 if patience.reset():
                     self._log.info("database.back", doing="finish")
+                debugs = self._log.debugs
                 for claim, ended in batch:
-                    self._report(claim, ended.outcome, accepted=ended.id in written)
+                    if debugs or ended.id not in written or not isinstance(ended.outcome, Done):
+                        self._report(claim, ended.outcome, accepted=ended.id in written)
                 return
 
     async def _write_apart(self, batch: list[tuple[Claim, Ended]]) -> None:

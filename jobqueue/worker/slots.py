@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
-from uuid import UUID
 
 import anyio
 
@@ -24,6 +23,8 @@ from jobqueue.tasks.running import Attempt, Runnable, Why, interrupted
 
 AHEAD = 0.01
 _MOST_AHEAD = 450
+_HELD_UP = 0.1
+"""Seconds after which jobs claimed ahead are given back: a slow one has taken the slot that they waited for."""
 
 
 class Tasks(Protocol):
@@ -60,7 +61,8 @@ class Slots:
         self.concurrency = settings.concurrency
         self.freed = asyncio.Event()
         """Set whenever a slot came free; whoever waits clears it."""
-        self.running: dict[UUID, Running] = {}
+        self.running: set[Running] = set()
+        """Not by the job's id: a sync task's thread may still run beside the next attempt of the same job."""
         self.held = Counter[str]()
         """Claimed and unfinished jobs by queue."""
         self._tasks = tasks
@@ -81,6 +83,11 @@ class Slots:
         return self.concurrency + self._ahead - len(self.running) - len(self._waiting)
 
     @property
+    def capacity(self) -> int:
+        """How many jobs are claimed at the most now: the slots, and what is claimed ahead."""
+        return self.concurrency + self._ahead
+
+    @property
     def idle(self) -> bool:
         """True if no job runs or waits."""
         return not self.running and not self._waiting
@@ -93,17 +100,16 @@ class Slots:
         elif len(self.running) < self.concurrency:
             self._launch(claim)
         else:
-            self._waiting.append(claim)
+            self._wait(claim)
 
     def close(self) -> None:
         """Start nothing more; what was claimed ahead is given back at once."""
         self._open = False
-        while self._waiting:
-            self._leave(self._waiting.popleft(), Released())
+        self._give_back_waiting()
 
     def stop_running(self) -> None:
         """Cancel every running job."""
-        for running in list(self.running.values()):
+        for running in list(self.running):
             running.attempt.stop(Why.STOP)
 
     async def wait_idle(self, until: Callable[[], float]) -> bool:
@@ -117,6 +123,26 @@ class Slots:
             with anyio.move_on_after(left):
                 await self.freed.wait()
         return self.idle
+
+    def _wait(self, claim: Claim) -> None:
+        self._waiting.append(claim)
+        if self._settings.prefetch is None and len(self._waiting) == 1:
+            self._watch_waiting()
+
+    def _watch_waiting(self) -> None:
+        asyncio.get_running_loop().call_later(_HELD_UP, self._give_back_held_up, self._waiting[-1])
+
+    def _give_back_held_up(self, newest: Claim) -> None:
+        """Give back what is claimed ahead if it has not moved on as fast as its claim supposed."""
+        if any(claim is newest for claim in self._waiting):
+            self._give_back_waiting()
+            self._ahead = 0
+        elif self._waiting:
+            self._watch_waiting()
+
+    def _give_back_waiting(self) -> None:
+        while self._waiting:
+            self._leave(self._waiting.popleft(), Released())
 
     def _measure_pace(self) -> None:
         """Claim ahead what ends in AHEAD seconds: then nothing claimed waits longer than that for its slot."""
@@ -143,7 +169,8 @@ class Slots:
             resources=self._resources,
             around=self._around,
         )
-        running = self.running[claim["id"]] = Running(claim, attempt)
+        running = Running(claim, attempt)
+        self.running.add(running)
         running.task = asyncio.get_running_loop().create_task(_perform(claim, attempt), context=contextvars.Context())
         running.task.add_done_callback(partial(self._ended, running))
 
@@ -151,10 +178,13 @@ class Slots:
         """Called by the loop when a job's task is done. An error here would lose a slot, so it ends the worker."""
         claim, attempt = running.claim, running.attempt
         try:
-            outcome = interrupted(attempt, job_of(claim)) if task.cancelled() or task.exception() else task.result()
+            broken = None if task.cancelled() else task.exception()
+            ended = not task.cancelled() and broken is None
+            outcome = task.result() if ended else interrupted(attempt, job_of(claim), broken)
             if isinstance(outcome, PutAside):
                 outcome = self._put_aside(claim, outcome.reason)
-            self._submit(claim, outcome)
+            if not (attempt.thread_runs and isinstance(outcome, Released)):
+                self._submit(claim, outcome)  # else it is not given back: its thread still works on it
             if attempt.thread_runs:
                 attempt.when_thread_ends(partial(self._free, running))
             else:
@@ -169,7 +199,7 @@ class Slots:
 
     def _free(self, running: Running) -> None:
         self._ended_since += 1
-        del self.running[running.claim["id"]]
+        self.running.remove(running)
         self.held[running.claim["queue"]] -= 1
         self.freed.set()
         while self._waiting and len(self.running) < self.concurrency:
@@ -187,7 +217,7 @@ def aside_for(claim: Claim) -> float:
 
 
 def _expired(claim: Claim) -> Outcome | None:
-    if claim["start_left"] is not None and claim["start_left"] <= 0:
+    if claim["attempt"] == 1 and claim["start_left"] is not None and claim["start_left"] <= 0:
         return Dead("expired")
     if claim["budget_left"] is not None and claim["budget_left"] <= 0:
         return Dead("budget")

@@ -159,8 +159,9 @@ class Supervisor:
         hard = loop.time() + FINAL_WRITES
         if not await slots.wait_idle(lambda: hard - FINAL_WRITES / 2):
             self.clean = False
-            for running in slots.running.values():
+            for running in list(slots.running):
                 self._log.error("job.outlived_stop", job_id=str(running.claim["id"]), task=running.claim["task"])
+                running.attempt.abandon()
         with anyio.move_on_after(hard - loop.time()) as scope:
             await self._finisher.settled()
         self.clean = self.clean and not scope.cancelled_caught

@@ -196,7 +196,8 @@ begin
 end $$;
 
 -- The contract for plain SQL, other languages and synchronous drivers: every parameter is of a type that any driver
--- binds. Returns the job's id. Nothing is validated against the task, so the arguments are the caller's care.
+-- binds. Returns the job's id. Nothing is validated against the task, so the arguments are the caller's care. The same
+-- id a second time changes nothing as long as the archive keeps the job.
 create function :"schema".defer(
   task text,
   args text default '{}',
@@ -221,6 +222,17 @@ begin
     (job_id, defer.queue, defer.task, defer.args::json, defer.priority, case when waits then 'scheduled' else 'ready' end,
      due, defer.max_attempts, defer.timeout, defer.origin, 'defer', defer.meta::json)
   on conflict on constraint job_pkey do nothing;
+  if not found then
+    return job_id;
+  end if;
+  if defer.id is not null then
+    -- after the insert, with a newer snapshot: it may have run in between
+    perform from :"schema".job_archive a where a.id = job_id;
+    if found then
+      delete from :"schema".job j where j.id = job_id;
+      return job_id;
+    end if;
+  end if;
   perform :"schema".wake(defer.queue, case when waits then due end, true);
   return job_id;
 end $$;

@@ -23,9 +23,10 @@ with picked as materialized (
   where j.id = any(array(select id from picked))
   returning j.*
 ), freed as (
-  -- a key of scope `waiting` is free from here on, also if the job comes back
+  -- a key of scope `waiting` is free from here on, also if the job comes back: it may be another job's by then
   delete from :"schema".job_key k
   where k.key = any(array(select c.key from claimed c where c.key is not null)) and k.scope = 'waiting'
+    and k.job_id = any(array(select c.id from claimed c where c.key is not null))
 )
 select id, fence, seq, priority, queue, task, args::text as args, attempt, max_attempts, crashes, lost, timeout,
   extract(epoch from deadline - now())::double precision as budget_left,

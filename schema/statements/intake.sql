@@ -31,27 +31,43 @@ select inserted.id::text as id from inserted where (select count(*) from woken) 
 select id::text as id from :"schema".job_archive where id = any($1::text[]::uuid[]);
 
 -- name: withdraw_jobs
--- takes: ids text[]
+-- takes: ids text[], keys text[]
 -- gives:
--- Takes back what this transaction has just inserted, where the archive knew the id; its unique keys with it.
+-- Takes back what this transaction has just inserted, where the archive knew the id; and the keys that it took for it.
 with gone as (
-  delete from :"schema".job where id = any($1::text[]::uuid[]) returning id, key
+  delete from :"schema".job where id = any($1::text[]::uuid[])
 )
-delete from :"schema".job_key k
-where k.key = any(array(select key from gone where key is not null)) and k.job_id = any($1::text[]::uuid[]);
+delete from :"schema".job_key k where k.key = any($2::text[]) and k.job_id = any($1::text[]::uuid[]);
 
 -- name: take_keys
 -- takes: keys text[], ids text[], scopes text[], periods double precision[]
--- gives: key text
--- Sorted, so that two batches never wait for each other in a circle. A key of scope `period` falls free by time.
-insert into :"schema".job_key as k (key, job_id, scope, expires_at)
-select key, id::uuid, scope, case when scope = 'period' then now() + make_interval(secs => period) end
-from unnest($1::text[], $2::text[], $3::text[], $4::double precision[]) as g(key, id, scope, period)
-order by key
-on conflict on constraint job_key_pkey do update
-  set job_id = excluded.job_id, scope = excluded.scope, expires_at = excluded.expires_at
-  where k.expires_at <= now()
-returning k.key as key;
+-- gives: key text, job_id text, taken boolean
+-- What was free is taken; of the rest, who held it when this began. Sorted, so that two batches never wait for each
+-- other in a circle. A key that somebody holds is not locked (as `on conflict do update` would do, taken or not): a
+-- caller's open transaction must not hold up its claim or its finish.
+with given as materialized (
+  select key, id::uuid as job_id, scope, case when scope = 'period' then now() + make_interval(secs => period) end as expires_at
+  from unnest($1::text[], $2::text[], $3::text[], $4::double precision[]) as g(key, id, scope, period)
+  order by key
+), over as materialized (
+  -- a key of scope `period` falls free by time
+  select k.key from :"schema".job_key k where k.key = any($1::text[]) and k.expires_at <= now() order by k.key for update
+), renewed as (
+  update :"schema".job_key k set job_id = g.job_id, scope = g.scope, expires_at = g.expires_at
+  from given g where k.key = any(array(select key from over)) and k.key = g.key
+  returning k.key, k.job_id
+), inserted as (
+  insert into :"schema".job_key (key, job_id, scope, expires_at)
+  select key, job_id, scope, expires_at from given
+  on conflict on constraint job_key_pkey do nothing
+  returning key, job_id
+), taken as (
+  select key, job_id from renewed union all select key, job_id from inserted
+)
+select key, job_id::text as job_id, true as taken from taken
+union all
+select k.key, k.job_id::text, false from :"schema".job_key k
+where k.key = any($1::text[]) and k.key <> all(array(select key from taken));
 
 -- name: key_holders
 -- takes: keys text[]

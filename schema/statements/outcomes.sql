@@ -24,7 +24,10 @@ with mine as materialized (
     finished_at, result, reason, progress, errors)
   select id, queue, task, args, priority, outcome, due_at, attempt, max_attempts, crashes, lost,
     fence, worker_id, timeout, deadline, expires_at, origin, via, meta, key, bundle_id, follow, created_at, claimed_at,
-    now(), result::json, reason, progress, case when error is null then errors else coalesce(errors, '[]') || error::jsonb end
+    now(), result::json, reason, progress, case
+      when error is null then errors
+      when jsonb_array_length(errors) >= 25 then (errors - 5) || jsonb_set(error::jsonb, '{0,at}', to_jsonb(now()))
+      else coalesce(errors, '[]') || jsonb_set(error::jsonb, '{0,at}', to_jsonb(now())) end
   from mine
 )
 select id from mine where (select count(*) from told) >= 0;
@@ -33,7 +36,7 @@ select id from mine where (select count(*) from told) >= 0;
 -- takes: ids uuid[], fences bigint[], delays double precision[], ats timestamptz[], refunds integer[], keeps boolean[], asides boolean[], queues text[], priorities smallint[], errors text[]
 -- gives: id uuid
 -- Back to scheduled or ready: retry, snooze, put aside, release. A release keeps its place (seq); the others queue up
--- anew. At most 25 errors are kept: the first five and the latest.
+-- anew. At most 25 errors are kept: the first five and the latest; when they happened, this server's clock says.
 with given as materialized (
   select g.*, coalesce(g.at, clock_timestamp() + make_interval(secs => g.delay)) as moment
   from unnest($1::uuid[], $2::bigint[], $3::double precision[], $4::timestamptz[], $5::integer[], $6::boolean[],
@@ -52,8 +55,8 @@ with given as materialized (
     queue = coalesce(mine.queue, j.queue), priority = coalesce(mine.priority, j.priority),
     errors = case
       when mine.error is null then j.errors
-      when jsonb_array_length(j.errors) >= 25 then (j.errors - 5) || mine.error::jsonb
-      else coalesce(j.errors, '[]') || mine.error::jsonb end
+      when jsonb_array_length(j.errors) >= 25 then (j.errors - 5) || jsonb_set(mine.error::jsonb, '{0,at}', to_jsonb(now()))
+      else coalesce(j.errors, '[]') || jsonb_set(mine.error::jsonb, '{0,at}', to_jsonb(now())) end
   from mine where j.id = any(array(select id from mine)) and j.id = mine.id
   returning j.id, j.queue, case when mine.later then j.due_at end as due
 ), woken as materialized (

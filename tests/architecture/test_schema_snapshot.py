@@ -2,11 +2,14 @@
 
 import pytest
 
-from tests.support.snapshot import CURRENT, normalised, snapshot
+from tests.support.snapshot import CURRENT, newer_server, normalised, snapshot
 
 
 def test_the_snapshot_equals_the_migrations(database: str) -> None:
     """The schema that stands in the repository is the one that migrating makes; otherwise: make schema-snapshot."""
+    if too_new := newer_server(database):
+        pytest.skip(f"the server's version {too_new} is newer than the embedded server's pg_dump, which cannot read it")
+
     assert CURRENT.read_text(encoding="utf-8") == snapshot(database)
 
 

@@ -1,9 +1,11 @@
 """The strict JSON codec: exact or not at all, and never a value in an error."""
 
 import json
+import math
+from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +17,13 @@ from jobqueue.base.codec import MAX_DEPTH, describe, encode, fingerprint, loads
 from jobqueue.base.errors import InvalidPayload
 
 LIMIT = 1 << 20
+
+
+class Odd(Enum):
+    NUMBER = math.nan
+    TEXT = "x\0"
+
+
 MARKER = "hunter2"
 
 scalars = (
@@ -96,6 +105,9 @@ def test_a_refusal_is_always_an_invalid_payload_and_quotes_nothing(value: Any) -
         ({"a": {1: 2}}, "a", "key"),
         ({"a": {(1, 2): 2}}, "a", "key"),
         ({"a": {1, 2}}, "a", "type"),
+        (OrderedDict(a=[math.nan]), "a[0]", "nan"),
+        ({"a": Odd.NUMBER}, "a", "nan"),
+        ({"a": Odd.TEXT}, "a", "nul"),
     ],
 )
 def test_a_refusal_names_path_and_kind(value: object, path: str, kind: str) -> None:
@@ -134,6 +146,7 @@ def test_bad_json_is_refused(text: str) -> None:
 
     assert "json" == caught.value.kind
     assert MARKER not in str(caught.value)
+    assert caught.value.__context__ is None
 
 
 def nested(depth: int) -> object:

@@ -10,6 +10,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
+
 from jobqueue.store.server_home import installed_programs
 from tests.support.database import Databases
 from tests.support.server import RunServer
@@ -32,6 +34,14 @@ def snapshot(dsn: str, schema: str = "jobqueue") -> str:
     days = f"--exclude-table={schema}.job_archive_*_2*"
     answer = subprocess.run([*map(str, dump), days, dsn], check=True, capture_output=True, text=True)
     return normalised(answer.stdout)
+
+
+def newer_server(dsn: str) -> int | None:
+    """The major version of a server that our pg_dump cannot read, None if it can."""
+    with psycopg.connect(dsn) as connection:
+        server = connection.info.server_version // 10_000
+    said = subprocess.run([installed_programs() / "pg_dump", "--version"], check=True, capture_output=True, text=True)
+    return server if server > int(said.stdout.split()[-1].partition(".")[0]) else None
 
 
 def normalised(text: str) -> str:

@@ -114,6 +114,16 @@ async def seen_waiting(observer: Connection, pid: int, on: str = "Lock") -> None
     await wait_until(waits, f"backend {pid} waits for a {on}")
 
 
+async def somebody_waits(observer: Connection) -> bool:
+    """Tell whether anybody in this database waits for a lock."""
+    return bool(
+        await observer.fetchval(
+            "select exists (select from pg_stat_activity"
+            " where datname = current_database() and wait_event_type = 'Lock')"
+        )
+    )
+
+
 async def backend_of(session: Session) -> int:
     """The process id of the session's backend."""
     await session.ready()

@@ -1,0 +1,118 @@
+"""`info`: what is here, in one look."""
+
+import asyncio
+import platform
+from dataclasses import asdict, dataclass
+
+from jobqueue.base.settings import Settings
+from jobqueue.base.version import VERSION
+from jobqueue.cli.failures import ExitCode
+from jobqueue.cli.jobs import counts_document, write_counts
+from jobqueue.cli.output import ago, write, write_facts, write_heading, write_json, write_table
+from jobqueue.cli.place import Place
+from jobqueue.cli.safe_text import shown_dsn
+from jobqueue.store.lookup import Counts, count_jobs
+from jobqueue.store.migrate import applied_migrations, migrations
+from jobqueue.store.workers import WorkerRow, list_workers
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was found. `counts` and `workers` are None where the schema lacks a migration."""
+
+    database: str
+    server: str
+    applied: list[str]
+    missing: list[str]
+    workers: list[WorkerRow] | None
+    counts: Counts | None
+
+
+def show_info(place: Place, as_json: bool) -> ExitCode:
+    """Everything about an installation; OK even if the schema is not there yet."""
+    facts = asyncio.run(_found(place))
+    if as_json:
+        write_json(_document(place, facts))
+    else:
+        _write(place, facts)
+    return ExitCode.OK
+
+
+async def _found(place: Place) -> Facts:
+    async with place.database() as (dsn, database):
+        async with database.connection() as connection:
+            version = connection.get_server_version()
+            applied = await applied_migrations(connection, place.schema)
+        missing = [migration.name for migration in migrations() if migration.name not in applied]
+        return Facts(
+            database=shown_dsn(dsn),
+            server=f"{version.major}.{version.micro}",  # 16.4 comes as (16, 0, 4)
+            applied=sorted(applied),
+            missing=missing,
+            workers=None if missing else await list_workers(database),
+            counts=None if missing else await count_jobs(database),
+        )
+
+
+def _document(place: Place, facts: Facts) -> dict[str, object]:
+    return {
+        "version": VERSION,
+        "python": platform.python_version(),
+        "app": place.app.name if place.app else None,
+        "database": facts.database,
+        "server": facts.server,
+        "schema": place.schema,
+        "migrations": {"applied": facts.applied, "missing": facts.missing},
+        "workers": None if facts.workers is None else [asdict(worker) for worker in facts.workers],
+        "jobs": None if facts.counts is None else counts_document(facts.counts),
+        "settings": asdict(place.settings),
+    }
+
+
+def _write(place: Place, facts: Facts) -> None:
+    write(f"jobqueue {VERSION} on Python {platform.python_version()}")
+    write_facts(
+        {
+            "app": place.app.name if place.app else None,
+            "database": facts.database,
+            "PostgreSQL": facts.server,
+            "schema": place.schema,
+            "migrations": f"{len(facts.applied)} applied, the last is {facts.applied[-1]}"
+            if facts.applied
+            else "none applied",
+            "missing": f"{', '.join(facts.missing)}; run `python -m jobqueue migrate up`" if facts.missing else None,
+        }
+    )
+    if facts.workers is not None:
+        write_heading("workers" if facts.workers else "no workers")
+        _write_workers(facts.workers)
+    if facts.counts is not None and facts.counts.by_queue:
+        write_heading("jobs")
+        write_counts(facts.counts)
+    write_heading("settings (* is not the default)")
+    defaults = asdict(Settings())
+    for knob, value in asdict(place.settings).items():
+        shown = f"{value:g}" if isinstance(value, float) else "-" if value is None else value
+        write(f"  {'*' if value != defaults[knob] else ' '} {knob:<16}{shown}")
+
+
+def _write_workers(workers: list[WorkerRow]) -> None:
+    if workers:
+        write_table(
+            ("id", "app", "host", "pid", "slots", "queues", "started", "seen"),
+            [
+                (
+                    row.id,
+                    row.app,
+                    row.host,
+                    row.pid,
+                    row.concurrency,
+                    ", ".join(row.queues),
+                    ago(row.started_at),
+                    ago(row.seen_at),
+                )
+                for row in workers
+            ],
+            whole="id",
+            right=("pid", "slots"),
+        )

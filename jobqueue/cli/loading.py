@@ -1,0 +1,116 @@
+"""Finds the user's App: `shop:app`, with dotted paths on both sides, or a factory without arguments.
+
+The attribute is `app` if none is named. The current directory is on the path, as with `python -m`.
+"""
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+from jobqueue.app import App
+from jobqueue.cli.failures import ExitCode, Refusal, users_part
+from jobqueue.tasks.router import Router
+
+_SHAPE = "write module:attribute, as in shop:app"
+
+
+def load_app(target: str) -> App:
+    """Import the module and return the App it names. Raises Refusal, and whatever the user's own code raises."""
+    if "://" in target:
+        raise Refusal("that is a connection string, not an App; give it as --dsn", ExitCode.USAGE)
+    module_name, _, path = target.partition(":")
+    path = path or "app"
+    if module_name.endswith(".py") or os.sep in module_name:
+        raise Refusal(f"{target!r} is a file, not a module; {_SHAPE}", ExitCode.USAGE)
+    if not all(part.isidentifier() for part in [*module_name.split("."), *path.split(".")]):
+        raise Refusal(f"{target!r} does not name an App; {_SHAPE}", ExitCode.USAGE)
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.insert(0, os.getcwd())
+    found = _walk(_imported(module_name), module_name, path)
+    return _app_from(found, f"{module_name}:{path}")
+
+
+def load_tasks(app: App, target: str) -> None:
+    """Import the modules that the App names in `tasks=`. Raises Refusal if one is missing, or has no tasks."""
+    try:
+        app.load_tasks()
+    except ModuleNotFoundError as error:
+        if users_part(error.__traceback__) is None:
+            raise Refusal(f"{error.msg}: it is named in tasks= of {target} ({_here()})") from None
+        raise
+    if not len(app.registry):
+        raise Refusal(
+            f"{target} has no tasks; name the modules that define them: App(tasks=['shop.mail', ...]), "
+            f"or import them in the module of the App. {_looked_into(app)}",
+            ExitCode.USAGE,
+        )
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if users_part(error.__traceback__) is None and (name == missing or name.startswith(f"{missing}.")):
+            raise Refusal(f"{error.msg} ({_here()})") from None
+        raise
+
+
+def _walk(module: ModuleType, name: str, path: str) -> object:
+    found: object = module
+    for part in path.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            if users_part(error.__traceback__) is not None:
+                raise  # a property of theirs failed
+            raise Refusal(f"{name} has no {path!r}; {_apps_in(module)}") from None
+    return found
+
+
+def _app_from(found: object, target: str) -> App:
+    if isinstance(found, App):
+        return found
+    if isinstance(found, Router):
+        raise Refusal(f"{target} is a Router; name the App that includes it")
+    if isinstance(found, type) or not callable(found):
+        kind = f"the class {found.__name__}" if isinstance(found, type) else f"of type {type(found).__name__}"
+        module = sys.modules[target.partition(":")[0]]
+        raise Refusal(f"{target} is {kind}, not an App; {_apps_in(module)}")
+    if inspect.iscoroutinefunction(found):
+        raise Refusal(f"{target} is an async function; a factory must be a plain one")
+    if _needs_arguments(found):
+        raise Refusal(f"{target} needs arguments; a factory must do without")
+    made = found()
+    if not isinstance(made, App):
+        raise Refusal(f"{target}() returned an object of type {type(made).__name__}, not an App")
+    return made
+
+
+def _needs_arguments(factory: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(factory).bind()
+    except TypeError:
+        return True
+    except ValueError:  # some callables written in C have no signature
+        return False
+    return False
+
+
+def _apps_in(module: ModuleType) -> str:
+    names = sorted(name for name, value in vars(module).items() if isinstance(value, App))
+    if not names:
+        return f"there is no App in {module.__name__}"
+    return f"Apps there: {', '.join(f'{module.__name__}:{name}' for name in names)}"
+
+
+def _looked_into(app: App) -> str:
+    modules = app.task_modules
+    return f"Imported: {', '.join(modules)}" if modules else "Its tasks= is empty"
+
+
+def _here() -> str:
+    return f"current directory: {os.getcwd()}"

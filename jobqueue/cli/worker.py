@@ -1,0 +1,130 @@
+"""`worker`: runs jobs until a signal stops it, or in a burst until nothing is left."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+
+from anyio.abc import TaskStatus
+
+from jobqueue.app import App
+from jobqueue.base.errors import ConfigurationError
+from jobqueue.base.settings import Settings
+from jobqueue.cli.banner import banner
+from jobqueue.cli.failures import ExitCode, Refusal, leave, report, tell
+from jobqueue.cli.loading import load_app, load_tasks
+from jobqueue.cli.logs import configure, configured_by_user
+from jobqueue.cli.place import Place
+from jobqueue.cli.safe_text import shown_dsn
+from jobqueue.cli.stopping import Stopping
+from jobqueue.cli.wishes import LogFormat, LogLevel, Wishes
+from jobqueue.store.migrate import applied_migrations
+from jobqueue.worker.queues import Queues
+from jobqueue.worker.supervisor import Work, tuned
+
+
+def run_worker(target: str, wishes: Wishes) -> ExitCode:
+    """Load the App, run its jobs, and say in the exit code how that ended."""
+    stopping = Stopping()
+    stopping.install()
+    try:
+        queues = _checked_queues(wishes)
+        app = load_app(target)
+        load_tasks(app, target)
+        _set_up_logging(wishes)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_serve(app, wishes, queues, stopping))
+    except KeyboardInterrupt:
+        return _stopped_early()
+
+
+async def _serve(app: App, wishes: Wishes, queues: Queues, stopping: Stopping) -> ExitCode:
+    settings = tuned(app.settings, wishes.concurrency, wishes.drain_timeout)
+    started = _Started(stopping)
+
+    async def work() -> None:
+        await _greet(app, settings, queues)
+        await app.run_worker(
+            wishes.entries, wishes.concurrency, wishes.drain_timeout, wishes.burst, task_status=started
+        )
+
+    running = asyncio.create_task(work())
+    stopping.begin(asyncio.get_running_loop(), settings.drain_timeout, running.cancel)
+    try:
+        await running
+    except asyncio.CancelledError:
+        if not stopping.asked:
+            raise
+    except Exception as error:
+        if started.work is None or started.work.clean:
+            raise
+        if not isinstance(error, TimeoutError):  # which only says that the stop was not clean
+            leave(report(error))
+    if started.work is None:
+        return _stopped_early()
+    code = stopping.verdict = _verdict(started.work, stopping)
+    if code is ExitCode.LEFT_HARD:
+        leave(code)  # whatever outlived the stop would keep the loop and the interpreter from ending
+    await app.close()
+    return code
+
+
+class _Started(TaskStatus[Work]):
+    """Learns of the running worker."""
+
+    def __init__(self, stopping: Stopping) -> None:
+        self.work: Work | None = None
+        self._stopping = stopping
+
+    def started(self, value: Work | None = None) -> None:
+        if value is not None:
+            self.work = value
+            self._stopping.started(value)
+
+
+async def _greet(app: App, settings: Settings, queues: Queues) -> None:
+    """Check the schema, then say what is served: before the first log line."""
+    place = Place(app, None, app.schema, app.settings)
+    async with place.database() as (dsn, database):
+        await database.check()
+        async with database.connection() as connection:
+            applied = await applied_migrations(connection, app.schema)
+    sys.stderr.write(banner(app, settings, queues, database=shown_dsn(dsn), migration=max(applied)))
+    sys.stderr.flush()
+
+
+def _verdict(work: Work, stopping: Stopping) -> ExitCode:
+    if not work.clean:
+        tell("jobs outlived the stop, or could not be saved; they are taken over when their lease has ended")
+        return ExitCode.LEFT_HARD
+    if stopping.cut_off:
+        jobs = "1 job was" if stopping.cut_off == 1 else f"{stopping.cut_off} jobs were"
+        tell(f"{jobs} cancelled; what had not finished was given back")
+        return ExitCode.CUT_OFF
+    return ExitCode.OK
+
+
+def _stopped_early() -> ExitCode:
+    tell("stopped before the worker had started")
+    return ExitCode.OK
+
+
+def _checked_queues(wishes: Wishes) -> Queues:
+    try:
+        return Queues(wishes.entries)
+    except ConfigurationError as error:
+        raise Refusal(f"--{error}", ExitCode.USAGE) from None
+
+
+def _set_up_logging(wishes: Wishes) -> None:
+    if not configured_by_user():
+        configure(wishes.log_format or LogFormat.CONSOLE, wishes.log_level or LogLevel.INFO)
+    elif wishes.log_format or wishes.log_level:
+        tell("--log-format and --log-level have no effect: your own code sets up logging")
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # not on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

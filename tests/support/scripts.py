@@ -1,0 +1,36 @@
+"""Python programs in processes of their own: what a fork, a second process or the end of a loop does is seen only there."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+async def run_script(code: str, dsn: str, *arguments: str, timeout: float = 20, **environment: str) -> str:
+    """Run a program with JOBQUEUE_DSN set, every warning an error; return what it printed. Fails if the program did."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-X",
+        "dev",
+        "-W",
+        "error",
+        "-c",
+        dedent(code),
+        *arguments,
+        cwd=ROOT,
+        env={**os.environ, "JOBQUEUE_DSN": dsn, "PYTHONPATH": str(ROOT), **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(timeout):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0 and not err, f"exit {process.returncode}:\n{err.decode()}"
+    return out.decode().strip()

@@ -1,0 +1,68 @@
+"""What the tests of the worker stand on: apps whose poll wakes nobody in time, and waiting for jobs."""
+
+from typing import Any
+from uuid import UUID
+
+from jobqueue.app import App
+from jobqueue.base.job import Job, JobState
+from jobqueue.base.settings import Settings
+from jobqueue.tasks.handle import JobHandle
+from tests.support.store import connect
+from tests.support.waiting import wait_until
+
+POLL = 60.0
+"""Seconds: longer than any test waits, so that what starts in time was woken."""
+
+
+def new_app(dsn: str, *, lifespan: Any = None, name: str | None = None, **knobs: Any) -> App:
+    """An app on this database; `knobs` are those of `Settings`."""
+    return App(dsn, name=name, lifespan=lifespan, settings=Settings(**{"poll": POLL, **knobs}))
+
+
+async def end_of(app: App, handle: JobHandle[Any], timeout: float = 10.0) -> Job:
+    """The job once it is completed, cancelled or dead."""
+    return await app.wait_final(handle.id, timeout)
+
+
+async def reached(app: App, handle: JobHandle[Any], state: JobState, timeout: float = 10.0) -> Job:
+    """The job once it is in this state."""
+    found: list[Job] = []
+
+    async def is_there() -> bool:
+        found[:] = [await app.jobs.get(handle.id)]
+        return found[0].state is state
+
+    await wait_until(is_there, f"job {handle.task} is {state}", timeout)
+    return found[0]
+
+
+async def counted(dsn: str, condition: str = "true", *values: object) -> int:
+    """How many unfinished jobs there are for which this SQL condition holds."""
+    return int(await asked(dsn, f"select count(*) from jobqueue.job where {condition}", *values))
+
+
+async def asked(dsn: str, query: str, *values: object) -> Any:
+    """The one value that a query past the library gives."""
+    async with connect(dsn) as connection:
+        return await connection.fetchval(query, *values)
+
+
+async def all_ended(dsn: str, timeout: float = 10.0) -> None:
+    """Return once no unfinished job is left."""
+
+    async def none_left() -> bool:
+        return await counted(dsn) == 0
+
+    await wait_until(none_left, "all jobs have ended", timeout)
+
+
+async def archived(dsn: str, state: str = "completed") -> int:
+    """How many jobs have ended so."""
+    return int(await asked(dsn, "select count(*) from jobqueue.job_archive where state = $1", state))
+
+
+async def claims_left(dsn: str) -> list[UUID]:
+    """Jobs that some worker still holds."""
+    async with connect(dsn) as connection:
+        rows = await connection.fetch("select id from jobqueue.job where state = 'running'")
+    return [row["id"] for row in rows]

@@ -1,0 +1,142 @@
+"""Calls that are wrong: each line names what mypy and pyright must find there, and they must find nothing else.
+
+One wrong call is found by neither: a caller who passes the context. It looks like an ordinary first argument, and fails
+at run time.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from pydantic import BaseModel
+
+from jobqueue import App, JobContext, JobHandle, Router
+
+router = Router()
+app = App("postgresql://nowhere/none")
+
+
+class Mail(BaseModel):
+    to: str
+
+
+@router.task
+async def send(mail: Mail) -> str:
+    return mail.to
+
+
+@app.task(queue="images")
+async def resize(ctx: JobContext, path: str, *, width: int = 800) -> int:
+    return width
+
+
+@router.task
+def count(words: list[str]) -> int:
+    return len(words)
+
+
+@router.task
+def store(ctx: JobContext, path: str) -> None: ...
+
+
+@router.task
+async def free(ctx: JobContext, payload: dict[str, Any]) -> dict[str, Any]:
+    return payload
+
+
+@router.task
+async def free_without(payload: dict[str, Any]) -> dict[str, Any]:
+    return payload
+
+
+@router.task
+def free_plain(ctx: JobContext, payload: dict[str, Any]) -> Any:
+    return payload
+
+
+@router.task
+def free_plain_without(payload: dict[str, Any]) -> Any:
+    return payload
+
+
+@router.task
+async def tick() -> None: ...
+
+
+@router.task
+def tock(ctx: JobContext) -> None: ...
+
+
+async def defers() -> None:
+    await send.defer("a")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await send.defer()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    await send.defer(Mail(to="a"), 2)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    await send.defer(letter=Mail(to="a"))  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    await resize.defer(5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await resize.defer("a", 5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await resize.defer("a", width="5")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await resize.defer("a", height=5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    await count.defer([1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    await store.defer(5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    await store.defer()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    await free.defer(5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await free.defer([1])  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await free.defer({1: 2})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await free_without.defer(5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await free_plain.defer(5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await free_plain_without.defer(5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await tick.defer(5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    await tock.defer(5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+
+
+async def defers_many() -> None:
+    await send.defer_many(["a"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await send.defer_many(Mail(to="a"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await resize.defer_many([5])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await count.defer_many(["a", 5])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    await store.defer_many([5])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await free.defer_many([5])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await free_without.defer_many([5])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await free_plain.defer_many([5])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await free_plain_without.defer_many([5])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await tick.defer_many([5])  # type: ignore[arg-type, misc]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+
+
+async def other_ways() -> None:
+    send.job("a")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    resize.job("a", width="5")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    free.job([1])  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    count.defer_sync([1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    await resize.run(5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await free_plain.run(5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await send("a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    count([1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    resize("a")  # type: ignore[arg-type, call-arg, unused-coroutine]  # pyright: ignore[reportCallIssue]
+    send.handle(5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+async def options() -> None:
+    await send.options(delay="5").defer(Mail(to="a"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await send.options(dely=5).defer(Mail(to="a"))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue, reportUnknownMemberType]
+    await send.options(at=timedelta(1)).defer(Mail(to="a"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await send.options(unique=5).defer(Mail(to="a"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await send.options(delay=5).defer("a")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+async def results() -> None:
+    a: int = await (await send.defer(Mail(to="a"))).result()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    b: str = await resize.run("a")  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    c: JobHandle[str] = await count.defer(["a"])  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    send.defer(Mail(to="a"))  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
+    _ = (a, b, c)
+
+
+@router.task(timeout="5")  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportArgumentType]
+async def bad_timeout(n: int) -> None: ...
+
+
+@router.task(limit=5)  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportCallIssue, reportUntypedFunctionDecorator]
+async def bad_option(n: int) -> None: ...
+
+
+@router.task(retry=5)  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportArgumentType]
+async def bad_retry(n: int) -> None: ...

@@ -1,0 +1,151 @@
+"""Calls that are right: mypy and pyright, both strict, find nothing here and see the exact types."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, assert_type
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from jobqueue import App, JobContext, JobHandle, NewJob, Router, Task, Unique, exponential
+
+router = Router("shop.")
+app = App("postgresql://nowhere/none")
+
+
+class Mail(BaseModel):
+    to: str
+
+
+class Report(BaseModel):
+    lines: list[str] = []
+
+
+@router.task
+async def send(mail: Mail) -> str:
+    return mail.to
+
+
+@app.task(queue="images", timeout=30, retry=exponential(first=1), unique=Unique("a"), aliases=["scale"])
+async def resize(ctx: JobContext, path: str, *, width: int = 800) -> Report:
+    return Report(lines=[path, str(width), str(ctx.attempt)])
+
+
+@router.task(name="shop.count", timeout=timedelta(minutes=1), max_attempts=3)
+def count(words: list[str]) -> int:
+    return len(words)
+
+
+@router.task()
+def store(ctx: JobContext, path: str, /, more: int = 0) -> None:
+    ctx.raise_if_cancelled()
+
+
+@router.task
+async def free(ctx: JobContext, payload: dict[str, Any]) -> dict[str, Any]:
+    return payload
+
+
+@router.task
+async def free_without(payload: dict[str, Any]) -> Any:
+    return payload
+
+
+@router.task
+def free_plain(ctx: JobContext, payload: dict[str, Any]) -> Any:
+    return payload
+
+
+@router.task
+def free_plain_without(payload: dict[str, Any]) -> list[Any]:
+    return [payload]
+
+
+@router.task
+async def anything(payload: Any) -> int:
+    return len(str(payload))
+
+
+@router.task
+async def tick() -> None: ...
+
+
+@router.task
+def tock(ctx: JobContext) -> None: ...
+
+
+def by_hand(job: object, error: BaseException) -> float | None:
+    return None
+
+
+@router.task(retry=by_hand)
+async def retried(n: int) -> None: ...
+
+
+async def defers() -> None:
+    assert_type(await send.defer(Mail(to="a")), JobHandle[str])
+    assert_type(await send.defer(mail=Mail(to="a")), JobHandle[str])
+    assert_type(await resize.defer("a"), JobHandle[Report])
+    assert_type(await resize.defer("a", width=1), JobHandle[Report])
+    assert_type(await resize.defer(path="a"), JobHandle[Report])
+    assert_type(await count.defer(["a"]), JobHandle[int])
+    assert_type(await store.defer("a", more=2), JobHandle[None])
+    assert_type(await free.defer({"a": 1}), JobHandle[dict[str, Any]])
+    assert_type(await free_without.defer({"a": 1}), JobHandle[Any])
+    assert_type(await free_plain.defer({"a": 1}), JobHandle[Any])
+    assert_type(await free_plain_without.defer({"a": 1}), JobHandle[list[Any]])
+    assert_type(await anything.defer({1, 2}), JobHandle[int])
+    assert_type(await tick.defer(), JobHandle[None])
+    assert_type(await tock.defer(), JobHandle[None])
+    assert_type(await retried.defer(1), JobHandle[None])
+
+
+async def defers_many() -> None:
+    assert_type(await send.defer_many([Mail(to="a")]), list[JobHandle[str]])
+    assert_type(await resize.defer_many(["a", "b"]), list[JobHandle[Report]])
+    assert_type(await count.defer_many(words for words in (["a"], ["b"])), list[JobHandle[int]])
+    assert_type(await store.defer_many({"a"}), list[JobHandle[None]])
+    assert_type(await free.defer_many([{"a": 1}]), list[JobHandle[dict[str, Any]]])
+    assert_type(await free_plain.defer_many([{"a": 1}]), list[JobHandle[Any]])
+    assert_type(await anything.defer_many([1, "a"]), list[JobHandle[int]])
+
+
+async def other_ways() -> None:
+    assert_type(send.job(Mail(to="a")), NewJob[str])
+    assert_type(resize.job("a", width=1), NewJob[Report])
+    assert_type(count.job(["a"]), NewJob[int])
+    assert_type(store.job("a"), NewJob[None])
+    assert_type(await send.run(Mail(to="a")), str)
+    assert_type(await resize.run("a"), Report)
+    assert_type(await count.run(["a"]), int)
+    assert_type(await free_plain.run({}), Any)
+    assert_type(resize.options(connection=object()).defer_sync("a"), JobHandle[Report])
+    assert_type(count.defer_sync(["a"]), JobHandle[int])
+    assert_type(send.handle(UUID(int=1)), JobHandle[str])
+    assert_type(store.handle("00000000-0000-0000-0000-000000000001"), JobHandle[None])
+    assert_type(await (await resize.defer("a")).result(timeout=1), Report)
+    await app.defer_many([send.job(Mail(to="a")), count.job([])])
+
+
+async def options() -> None:
+    slow = send.options(delay=timedelta(hours=1), queue="slow", priority=-1, meta={"a": [1]}, unique="a")
+    assert_type(await slow.options(at=datetime.now(UTC), id=UUID(int=1)).defer(Mail(to="a")), JobHandle[str])
+    assert_type(await slow.defer_many([Mail(to="a")]), list[JobHandle[str]])
+
+
+async def still_functions(ctx: JobContext) -> None:
+    assert_type(await send(Mail(to="a")), str)
+    assert_type(await resize(ctx, "a", width=3), Report)
+    assert_type(count(["a"]), int)
+    assert_type(store(ctx, "a"), None)
+
+
+def covariant(handle: JobHandle[bool], job: NewJob[bool]) -> tuple[JobHandle[int], NewJob[object]]:
+    return handle, job
+
+
+def anyone(task: Task[..., Any]) -> str:
+    return task.name
+
+
+anyone(send)
+anyone(store)

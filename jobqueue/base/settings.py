@@ -48,10 +48,11 @@ class Settings:
             value: object = getattr(self, knob)
             if knob == "prefetch" and value is None:
                 continue
-            if not isinstance(value, int) or not least <= value <= 2**30:
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 2**30:
                 raise ConfigurationError(f"{knob}: must be a whole number of at least {least}")
         for knob in ("lease", "beat", "poll", "drain_timeout", "aside_max_age"):
-            if not 0 < getattr(self, knob) < 10**9:
+            seconds: object = getattr(self, knob)
+            if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < 10**9:
                 raise ConfigurationError(f"{knob}: must be a number of seconds above 0")
         if self.lease < 3 * self.beat:
             raise ConfigurationError(f"lease: must be at least three beats ({3 * self.beat:g} s)")

@@ -262,7 +262,9 @@ class App(TaskHome):
             except BaseException:
                 await work.stop_now()
                 raise
-            await (work.ended() if burst else work.drain())
+            if not burst:
+                work.stop(settings.drain_timeout)
+            await work.ended()
 
     async def run_worker(
         self,
@@ -301,8 +303,7 @@ class App(TaskHome):
     async def _producer(self) -> Producer:
         self._refuse_if_closed()
         producer = await self._producers.get()
-        if not producer.database.checked:
-            await producer.database.check()
+        await producer.check()
         return producer
 
     async def _make_producer(self) -> Producer:

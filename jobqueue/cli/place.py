@@ -51,15 +51,20 @@ class Place:
 
         Database errors inside the block become Refusals: print after it.
         """
-        async with self.resolved_dsn() as dsn:
-            with reaching(dsn):
-                database = await Database.open(
-                    dsn, self.schema, name="jobqueue command line", max_size=1, pooler=self.settings.pooler
-                )
-                try:
-                    yield dsn, database
-                finally:
-                    await database.close()
+        async with self.resolved_dsn() as dsn, self.reached(dsn) as database:
+            yield dsn, database
+
+    @contextlib.asynccontextmanager
+    async def reached(self, dsn: str) -> AsyncIterator[Database]:
+        """One connection to a connection string that is resolved already; else as `database`."""
+        with reaching(dsn):
+            database = await Database.open(
+                dsn, self.schema, name="jobqueue command line", max_size=1, pooler=self.settings.pooler
+            )
+            try:
+                yield database
+            finally:
+                await database.close()
 
 
 def schema_of(target: str | None, schema: str | None) -> str:

@@ -103,9 +103,7 @@ class Stopping:
             if select.select([self._bell], [], [], left)[0]:
                 self._bell.recv(1)  # another signal: the end has moved
         if self.verdict is None:
-            tell_now(
-                "ended by force: tasks or threads outlived the stop; their leases will run out"
-            )
+            tell_now("ended by force: tasks or threads outlived the stop; their leases will run out")
         else:
             tell_now("the worker had ended, threads of your own had not: ended by force")
         leave(ExitCode.LEFT_HARD if self.verdict is None else self.verdict)

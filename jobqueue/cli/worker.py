@@ -42,7 +42,9 @@ async def _serve(app: App, wishes: Wishes, queues: Queues, stopping: Stopping) -
     started = _Started(stopping)
 
     async def work() -> None:
-        await _greet(app, settings, queues)
+        place = Place(app, None, app.schema, app.settings)
+        async with place.resolved_dsn() as dsn:  # so that an embedded server does not stop between the two
+            await _greet(place, dsn, settings, queues)
         await app.run_worker(
             wishes.entries, wishes.concurrency, wishes.drain_timeout, wishes.burst, task_status=started
         )
@@ -81,10 +83,9 @@ class _Started(TaskStatus[Work]):
             self._stopping.started(value)
 
 
-async def _greet(app: App, settings: Settings, queues: Queues) -> None:
+async def _greet(place: Place, dsn: str, settings: Settings, queues: Queues) -> None:
     """Check the schema, then say what is served: before the first log line."""
-    place = Place(app, None, app.schema, app.settings)
-    async with place.database() as (dsn, database):
+    async with place.reached(dsn) as database:
         await database.check()
         async with database.connection() as connection:
             applied = await applied_migrations(connection, app.schema)

@@ -12,6 +12,7 @@
 | OURS | anything else: an error of this library | log it; do not loop |
 """
 
+import socket
 from enum import Enum, auto
 
 import asyncpg
@@ -76,11 +77,16 @@ def classify(error: BaseException) -> Fault:
     if isinstance(error, asyncpg.InterfaceError):
         # asyncpg refuses a value before sending it (DataError is both), or finds its connection closed
         return Fault.BAD_DATA if isinstance(error, ValueError) else Fault.UNKNOWN
-    if isinstance(error, ConnectionRefusedError | FileNotFoundError):
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError | socket.gaierror) or _all_addresses_failed(error):
         return Fault.AWAY
     if isinstance(error, OSError | TimeoutError):
         return Fault.UNKNOWN
     return Fault.OURS
+
+
+def _all_addresses_failed(error: BaseException) -> bool:
+    """A name with several addresses, `localhost` for one, and none of them took the connection: nothing was sent."""
+    return type(error) is OSError and error.errno is None and str(error).startswith("Multiple exceptions")
 
 
 def brief(error: BaseException) -> str:

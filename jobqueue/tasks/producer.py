@@ -28,7 +28,15 @@ class Producer:
         self._coalescer = Coalescer(database)
         self._waiters = Waiters(database, listens=listens)
         self._writes: set[_Write] = set()
+        self._checking = asyncio.Lock()
         self._closed = False
+
+    async def check(self) -> None:
+        """Raise NotMigrated or SchemaTooNew unless the schema fits. However many ask at once, one looks."""
+        if not self.database.checked:
+            async with self._checking:
+                if not self.database.checked:
+                    await self.database.check()
 
     async def send(self, job: NewJob[Any]) -> Sent:
         """Store one job. With a key or an id of the caller's it is never coalesced with others."""

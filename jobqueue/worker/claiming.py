@@ -29,6 +29,7 @@ from jobqueue.worker.wakeup import Wakeup
 _DOZES = (0.001, 0.002, 0.004)
 _LINGER = 0.001
 _LAST_CLAIM = 2.0
+_BURST_POLL = 0.05
 _BACKLOG_LIMIT = 5_000
 """Unwritten outcomes beyond which nothing is claimed."""
 
@@ -54,6 +55,8 @@ class Claimer:
         self._queues = queues
         self._slots = slots
         self._finisher = finisher
+        if queues.limits:
+            slots.when_freed = self._slot_freed
         self._number = 0
         self._unsettled = 0
         """The number of a claim whose answer has not come; 0 if all have."""
@@ -95,12 +98,21 @@ class Claimer:
         self._queues.stale = True
         if await self._look():
             return False
-        while not self._slots.idle:
+        while not self._slots.idle:  # a job may wait for one that it has deferred: go on looking
             self._slots.freed.clear()
-            await self._slots.freed.wait()
+            with anyio.move_on_after(_BURST_POLL):
+                await self._slots.freed.wait()
+            self._queues.stale = True
+            if await self._look():
+                return False
         await self._finisher.settled()
         self._queues.stale = True
         return not await self._look()  # what has just ended may have deferred, or failed without a delay
+
+    def _slot_freed(self, queue: str) -> None:
+        """A queue with a limit may go on: its backlog waits for a slot, not for a notification."""
+        if queue in self._queues.limits:
+            self.wakeup.ring()
 
     def gap(self) -> None:
         """Notifications may have been missed, and our flag may be gone: a crash of the server empties its table."""

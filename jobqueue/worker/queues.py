@@ -1,9 +1,10 @@
 """Which queues a worker serves, and how the free slots are shared among them.
 
 `mail:5` limits a queue to five slots here, `-bulk` leaves one out, `*` (the default) serves all: new ones are found
-when a notification names them, and by a look every poll.
+when a notification names them, and by a look every second while the worker is busy, every poll while it sleeps.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -12,13 +13,14 @@ from jobqueue.store import claims
 from jobqueue.store.pool import Session
 
 ALL = "*"
+_LOOK_INTERVAL = 1.0
 
 
 class Queues:
     """The queues of one worker, served in turn."""
 
     def __init__(self, wanted: Iterable[str] | None) -> None:
-        """Raises ConfigurationError if an entry cannot be read. None and `*` mean all."""
+        """Raises ConfigurationError if an entry cannot be read. None and `*` mean all; a text has them with commas."""
         self.limits: dict[str, int] = {}
         self._left_out: set[str] = set()
         self.stale = True
@@ -26,7 +28,8 @@ class Queues:
         self._all = False
         self._names: list[str] = []
         self._turn = 0
-        for entry in wanted or (ALL,):
+        self._looked_at = 0.0
+        for entry in (wanted.split(",") if isinstance(wanted, str) else wanted) or (ALL,):
             self._add(entry.strip())
         if not self._all and not self._names:
             self._all = True  # only exclusions: all but those
@@ -82,8 +85,13 @@ class Queues:
         return any(count >= share and self._open(name, room, held) > 0 for name, count in taken.items())
 
     async def refresh(self, session: Session) -> None:
-        """Learn of queues that have ready jobs, if all are served and that may have changed."""
-        if self.stale and self._all:
+        """Learn of queues that have ready jobs, if all are served and that may have changed.
+
+        Nobody notifies a worker that does not sleep: one that is busy all the time looks by itself.
+        """
+        now = time.monotonic()
+        if self._all and (self.stale or now - self._looked_at >= _LOOK_INTERVAL):
+            self._looked_at = now
             for name in await claims.ready_queues(session):
                 self.serves(name)
         self.stale = False

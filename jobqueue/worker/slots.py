@@ -61,6 +61,8 @@ class Slots:
         self.concurrency = settings.concurrency
         self.freed = asyncio.Event()
         """Set whenever a slot came free; whoever waits clears it."""
+        self.when_freed: Callable[[str], None] | None = None
+        """Called with the queue whose job has left its slot."""
         self.running: set[Running] = set()
         """Not by the job's id: a sync task's thread may still run beside the next attempt of the same job."""
         self.held = Counter[str]()
@@ -202,6 +204,8 @@ class Slots:
         self.running.remove(running)
         self.held[running.claim["queue"]] -= 1
         self.freed.set()
+        if self.when_freed is not None:
+            self.when_freed(running.claim["queue"])
         while self._waiting and len(self.running) < self.concurrency:
             self._launch(self._waiting.popleft())
 

@@ -16,6 +16,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from uuid_utils.compat import uuid7
 
+from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.job import WorkerId
 from jobqueue.base.log import get_logger
 from jobqueue.base.settings import Settings
@@ -70,6 +71,8 @@ class Supervisor:
         self.settings = settings
         self.clean = True
         """False once a handler outlived its stop, or an outcome could not be written."""
+        self.cut_off = 0
+        """Jobs that were still running when their time was over."""
         self._database = database
         self._identity = {"app": app_name, "version": version}
         self._burst = burst
@@ -155,6 +158,7 @@ class Supervisor:
             limit = round(max(0.0, self._stop_by - loop.time()), 1)
             self._log.info("worker.draining", running=len(slots.running), limit=limit)
         await slots.wait_idle(lambda: self._stop_by)
+        self.cut_off = len(slots.running)
         slots.stop_running()
         hard = loop.time() + FINAL_WRITES
         if not await slots.wait_idle(lambda: hard - FINAL_WRITES / 2):
@@ -224,16 +228,24 @@ class Work:
     async def drain(self, timeout: float | None = None) -> None:
         """Stop claiming, let running jobs end within `timeout` seconds (default: the setting), cancel the rest, return.
 
-        Raises TimeoutError, after everything is cleaned up, if jobs had to be cut off.
+        Raises TimeoutError, after everything is cleaned up, if jobs had to be cut off. On a worker that has ended
+        already it does nothing.
         """
+        if self._task is not None and self._task.done():
+            return
         limit = self._supervisor.settings.drain_timeout if timeout is None else timeout
         self.stop(limit)
         await self.ended()
+        cut_off = self._supervisor.cut_off
         if not self.clean:
             raise TimeoutError(f"jobs were still running after a drain of {limit:g} s and the final {FINAL_WRITES:g} s")
+        if cut_off:
+            raise TimeoutError(f"{cut_off} job(s) still ran after a drain of {limit:g} s; they were cut off and given back")
 
     async def start(self) -> None:
-        """Return once the worker listens and claims. Raises what kept it from starting."""
+        """Return once the worker listens and claims. Raises what kept it from starting, and on a second call."""
+        if self._task is not None:
+            raise ConfigurationError("worker: this one was started already; make another with app.worker()")
         started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.get_running_loop().create_task(
             self._supervisor.run(task_status=_Started(started)), context=contextvars.Context()

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.processes import CommandLine, command_line
 
-SHOP = '''
+SHOP = """
 import asyncio, logging, os, sys, time
 import structlog
 from jobqueue import App, Fatal
@@ -48,7 +48,7 @@ async def cling(seconds: float) -> None:
 
 @app.task(queue="bulk")
 async def fail(text: str) -> None:
-    raise Fatal(f"cannot: {text}", data={"card": "4711"})
+    raise Fatal(f"cannot: {text}", data={"card": "47" + "11"})
 
 @app.task
 async def log(text: str) -> None:
@@ -62,7 +62,7 @@ async def log(text: str) -> None:
 @app.task
 async def loop() -> None:
     say("loop of " + type(asyncio.get_running_loop()).__module__)
-'''
+"""
 
 
 @pytest.fixture

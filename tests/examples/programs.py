@@ -88,7 +88,7 @@ async def running(*arguments: str, dsn: str | None, log: Path, cwd: Path = ROOT)
 
 
 def environment(dsn: str | None) -> Mapping[str, str]:
-    """Ours, with the test's database or none. PYTHONPATH stands for an installation, which a test run may do without."""
+    """Ours, with the test's database or none. PYTHONPATH stands for an installation, which a test may run without."""
     found = {name: value for name, value in os.environ.items() if not name.startswith("JOBQUEUE_")}
     found |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "COLUMNS": "100"}
     return found if dsn is None else found | {"JOBQUEUE_DSN": dsn}

@@ -97,6 +97,7 @@ async def test_the_two_commands_print_what_is_shown(tmp_path: Path) -> None:
     assert 0 == code, worker.said
     assert in_order(script_command.output, script.err + script.out)
     assert in_order(worker_command.output, worker.said)
+    assert f"{tmp_path}/.jobqueue" in worker.said
     await wait_until(lambda: not processes_with(str(tmp_path)), "the embedded server has ended with its last user")
 
 

@@ -16,7 +16,7 @@ PATIENCE = 15.0
 
 
 class Process:
-    """One `python -m jobqueue` in a folder of its own; its output goes to files, so that it never waits for a reader."""
+    """One `python -m jobqueue` in a folder; its output goes to files, so that it never waits for a reader."""
 
     def __init__(self, words: Sequence[str], folder: Path, name: str, environment: Mapping[str, str]) -> None:
         self._out, self._err = folder / f"{name}.out", folder / f"{name}.err"

@@ -1,7 +1,7 @@
 """A network that can fail: a TCP proxy before PostgreSQL which falls silent, loses the answers, or is cut."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from urllib.parse import quote
 
@@ -87,7 +87,7 @@ class Proxy:
             return await asyncio.open_unix_connection(f"{self._host}/.s.PGSQL.{self._port}")
         return await asyncio.open_connection(self._host, self._port)
 
-    def _start(self, pump: "asyncio.coroutines.Coroutine[None, None, None]") -> None:
+    def _start(self, pump: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(pump)
         self._pumps.add(task)
         task.add_done_callback(self._pumps.discard)
@@ -101,7 +101,10 @@ class Proxy:
         except OSError:
             pass
         finally:
-            writer.transport.abort() if not gate.is_set() else writer.close()
+            if gate.is_set():
+                writer.close()
+            else:
+                writer.transport.abort()
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Python programs in processes of their own: what a fork, a second process or the end of a loop does is seen only there."""
+"""Python programs in processes of their own: only there is seen what a fork or the end of a loop does."""
 
 import asyncio
 import os

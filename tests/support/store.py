@@ -44,7 +44,7 @@ async def open_session(dsn: str, *, schema: str = "jobqueue") -> AsyncIterator[S
 async def open_sessions(dsn: str, count: int, *, schema: str = "jobqueue") -> AsyncIterator[list[Session]]:
     """Some sessions on one database, each with a connection of its own."""
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(open_database(dsn, schema=schema, max_size=count))
+        database = await stack.enter_async_context(open_database(dsn, schema=schema, max_size=count + 2))
         sessions = [Session(database) for _ in range(count)]
         for session in sessions:
             stack.push_async_callback(session.close)

@@ -10,7 +10,7 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.job import JobState
 from jobqueue.worker.queues import Queues
 from tests.support.waiting import wait_until
-from tests.support.working import end_of, new_app
+from tests.support.working import asked, end_of, new_app
 
 
 @pytest.mark.parametrize(
@@ -96,10 +96,11 @@ async def test_new_queues_are_found_by_a_busy_worker(database: str) -> None:
     """A worker that always has enough to do in one queue finds a new one within seconds all the same."""
     app = new_app(database)
     busy = True
+    runs: list[int] = []
 
     @app.task(queue="busy")
     async def work() -> None:
-        await asyncio.sleep(0)
+        runs.append(1)
         if busy:
             await work.defer()
             await work.defer()
@@ -111,7 +112,7 @@ async def test_new_queues_are_found_by_a_busy_worker(database: str) -> None:
     async with app:
         await app.defer_many([work.job() for _ in range(100)])
         async with app.worker(concurrency=2, drain_timeout=1):
-            await wait_until(lambda: True, "the worker is busy")
+            await wait_until(lambda: len(runs) > 300, "the worker is busy")
             assert "ran" == await (await newcomer.defer()).result(timeout=5)
             busy = False
 
@@ -134,11 +135,11 @@ async def test_a_limit_of_slots_holds_and_is_used(database: str) -> None:
 
     async with app:
         mails = await app.defer_many([work.options(queue="mail").job("mail") for _ in range(30)])
-        others = await app.defer_many([work.options(queue="other").job("other") for _ in range(10)])
+        others = await app.defer_many([work.options(queue="other").job("other") for _ in range(4)])
         async with app.worker(queues=["mail:2", "other"], concurrency=6):
             for handle in mails:
                 await end_of(app, handle, timeout=5)
-            await wait_until(lambda: inside["other"] == 6, "all slots are used")
+            assert {"mail": 0, "other": 4} == inside
             release.set()
             for handle in others:
                 await end_of(app, handle, timeout=5)
@@ -146,19 +147,28 @@ async def test_a_limit_of_slots_holds_and_is_used(database: str) -> None:
     assert 1 <= peak["mail"] <= 2
 
 
-async def test_a_limited_queue_goes_on_while_its_worker_is_idle_otherwise(database: str) -> None:
-    """When a limited queue has a backlog and nothing else is to do, each freed slot is used at once, not at the poll."""
+async def test_a_limited_queue_goes_on_while_its_worker_sleeps(database: str) -> None:
+    """A worker that sleeps because its limited queue is full uses each freed slot at once, not at the poll."""
     app = new_app(database)
+    may_end = asyncio.Semaphore(0)
+    started: list[int] = []
 
     @app.task(queue="mail")
     async def work(number: int) -> None:
-        await anyio.lowlevel.checkpoint()
+        started.append(number)
+        await may_end.acquire()
+
+    async def sleeps() -> bool:
+        return bool(await asked(database, "select exists (select from jobqueue.sleeper where queue = 'mail')"))
 
     async with app:
-        handles = await app.defer_many([work.job(number) for number in range(20)])
+        await app.defer_many([work.job(number) for number in range(6)])
         async with app.worker(queues=["mail:2"], concurrency=10):
-            for handle in handles:
-                await end_of(app, handle, timeout=5)
+            for running in (2, 4, 6):
+                await wait_until(lambda: len(started) == running, "two more have started", timeout=2)  # noqa: B023 - used at once
+                await wait_until(sleeps, "the worker sleeps")
+                may_end.release()
+                may_end.release()
 
 
 async def test_a_long_queue_does_not_hold_up_short_ones(database: str) -> None:

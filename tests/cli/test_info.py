@@ -1,0 +1,38 @@
+"""`info`: everything about an installation in one look."""
+
+import json
+
+from tests.cli.conftest import Shop
+from tests.support.processes import CommandLine
+
+
+async def test_info_shows_what_is_here(cli: CommandLine, shop: Shop) -> None:
+    """Version, database, server, schema, workers, jobs and settings; a setting that was changed is marked."""
+    shop.defer("wait", '{"seconds": 60}', "mail")
+    worker = cli.start("worker", "shop", "--concurrency", "3")
+    await worker.says("waiting")
+
+    plain = await cli.run("info", "shop", JOBQUEUE_POLL="7")
+    document = json.loads((await cli.run("info", "--dsn", shop.dsn, "--json")).out)
+
+    assert 0 == plain.code, plain.err
+    for words in ("jobqueue 0.1.0 on Python 3.", "app         shop", "schema      jobqueue", "* poll            7"):
+        assert words in plain.out
+    assert {"version", "python", "app", "database", "server", "schema", "migrations", "jobs", "settings"} < set(
+        document
+    )
+    assert [] == document["migrations"]["missing"]
+    assert [("shop", 3, ["*"])] == [(one["app"], one["concurrency"], one["queues"]) for one in document["workers"]]
+    assert {"mail": {"running": 1}} == document["jobs"]["queues"]
+    assert 5.0 == document["settings"]["poll"]
+
+
+async def test_info_without_a_schema(cli: CommandLine, empty_database: str) -> None:
+    """Where the schema is missing info says so, and which command makes it, instead of failing."""
+    plain = await cli.run("info", "--dsn", empty_database)
+    document = json.loads((await cli.run("info", "--dsn", empty_database, "--json")).out)
+
+    assert 0 == plain.code
+    assert "0001_pre_jobs; run `python -m jobqueue migrate up`" in plain.out
+    assert "0001_pre_jobs" == document["migrations"]["missing"][0]
+    assert (None, None) == (document["workers"], document["jobs"])

@@ -1,0 +1,148 @@
+"""`jobs`: list, show, counts, in a terminal, as plain text and as JSON."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from uuid import UUID
+
+from tests.cli.conftest import Shop
+from tests.support.processes import ROOT, CommandLine
+
+UNKNOWN = "01a20466-0396-7560-92ef-adfe1f5cacd8"
+
+
+async def run_some(cli: CommandLine, shop: Shop) -> dict[str, str]:
+    """One job of each kind: completed, dead, ready, scheduled."""
+    ids = {
+        "completed": shop.defer("note", '{"n": 4711}', origin="web"),
+        "dead": shop.defer("fail", '{"text": "no\\nway"}', "bulk"),
+    }
+    assert 0 == (await cli.run("worker", "shop", "--burst")).code
+    ids["ready"] = shop.defer("wait", '{"seconds": 1}', "mail", priority=3)
+    ids["scheduled"] = shop.defer("note", '{"n": 2}', delay=3600)
+    return ids
+
+
+async def test_the_list(cli: CommandLine, shop: Shop) -> None:
+    """Newest first, as plain text without a terminal: one line a job, its id whole; options leave what they name."""
+    ids = await run_some(cli, shop)
+
+    answer = await cli.run("jobs", "list", "shop")
+
+    heading, *rows = [line.split(maxsplit=5) for line in answer.out.splitlines()]
+    assert ["id", "state", "task", "queue", "try", "when"] == heading
+    assert [ids[state] for state in ("scheduled", "ready", "dead", "completed")] == [row[0] for row in rows]
+    assert ["scheduled", "note", "default", "0", "in 60 min"] == rows[0][1:]
+    assert ["dead", "fail", "bulk", "1"] == rows[2][1:5]
+    assert re.fullmatch(r"now|\d+ s ago", rows[2][5])
+    for options, found in (
+        (("--state", "dead", "--state", "ready"), ["ready", "dead"]),
+        (("--queue", "bulk"), ["dead"]),
+        (("--task", "note", "--limit", "1"), ["scheduled"]),
+        (("--origin", "web"), ["completed"]),
+        (("--after", ids["dead"]), ["completed"]),
+        (("--queue", "nobody"), []),
+    ):
+        answer = await cli.run("jobs", "list", "--dsn", shop.dsn, "--json", *options)
+        assert [ids[state] for state in found] == [job["id"] for job in json.loads(answer.out)]
+
+
+async def test_json_has_all_but_the_payload(cli: CommandLine, shop: Shop) -> None:
+    """The document of a job has every field; arguments, result and error data only with --payload."""
+    ids = await run_some(cli, shop)
+
+    plain = json.loads((await cli.run("jobs", "list", "shop", "--json", "--state", "dead", "--state", "completed")).out)
+    whole = json.loads((await cli.run("jobs", "show", "shop", ids["completed"], "--json", "--payload")).out)
+    dead = json.loads((await cli.run("jobs", "show", "--dsn", shop.dsn, ids["dead"], "--json", "--payload")).out)
+
+    assert [ids["dead"], ids["completed"]] == [job["id"] for job in plain]
+    assert {"attempt", "created_at", "due_at", "finished_at", "meta", "origin", "queue", "reason"} <= set(plain[0])
+    assert not {"args", "result"} & set(plain[0])
+    assert "4711" not in json.dumps(plain)
+    assert "cannot: no\nway" == plain[0]["errors"][0]["message"]
+    assert ({"n": 4711}, 4711) == (whole["args"], whole["result"])
+    assert {"card": "4711"} == dead["errors"][0]["data"]
+
+
+async def test_a_job_is_shown_with_its_errors(cli: CommandLine, shop: Shop) -> None:
+    """`show` names class and message of the errors and the last traceback; its arguments only with --payload."""
+    ids = await run_some(cli, shop)
+
+    shown = await cli.run("jobs", "show", "shop", ids["dead"])
+    other_order = await cli.run("jobs", "show", ids["dead"], "shop:app", "--payload")
+
+    lines = shown.out.splitlines()
+    assert f"job {ids['dead']}  dead (fatal)" == lines[0]
+    assert any(re.match(r"  attempt 1, .*Fatal: cannot: no\\nway$", line) for line in lines)
+    assert "last traceback" in lines
+    assert "4711" not in shown.out
+    assert not any(line.startswith("  args") for line in lines)
+    assert any(re.match(r'  args +\{"text": ?"no\\nway"\}', line) for line in other_order.out.splitlines())
+
+
+async def test_counts_by_queue_and_state(cli: CommandLine, shop: Shop) -> None:
+    """`counts` has a line a queue and the sums, and says how long the oldest ready job has waited."""
+    await run_some(cli, shop)
+
+    plain = await cli.run("jobs", "counts", "shop")
+    document = json.loads((await cli.run("jobs", "counts", "shop", "--json")).out)
+
+    rows = {line.split()[0]: line.split()[1:] for line in plain.out.splitlines()}
+    assert ["scheduled", "ready", "running", "completed", "cancelled", "dead", "oldest", "ready"] == rows["queue"]
+    assert ["1", "0", "0", "1", "0", "0"] == rows["default"]
+    assert ["0", "1", "0", "0", "0", "0"] == rows["mail"][:6]
+    assert ["1", "1", "0", "1", "0", "1"] == rows["all"][:6]
+    assert {"bulk": {"dead": 1}, "default": {"completed": 1, "scheduled": 1}, "mail": {"ready": 1}} == document[
+        "queues"
+    ]
+    assert 1 == document["total"]["dead"]
+    assert ["mail"] == list(document["oldest_ready"])
+
+
+async def test_what_is_not_there_is_said(cli: CommandLine, shop: Shop) -> None:
+    """No jobs is no error, an unknown id is one, something else than an id is wrong usage: one line each."""
+    empty = await cli.run("jobs", "list", "shop")
+    counts = await cli.run("jobs", "counts", "shop")
+    unknown = await cli.run("jobs", "show", "shop", UNKNOWN)
+    wrong = await cli.run("jobs", "show", "shop", "4711")
+
+    assert (0, "", "jobqueue: no such jobs\n") == (empty.code, empty.out, empty.err)
+    assert (0, "", "jobqueue: no jobs\n") == (counts.code, counts.out, counts.err)
+    assert (1, f"jobqueue: no job {UNKNOWN}") == (unknown.code, unknown.err.partition(":  ")[0][: len(UNKNOWN) + 17])
+    assert 2 == wrong.code
+    assert "the id of one job" in wrong.err
+
+
+async def test_without_app_and_dsn_the_way_out_is_named(cli: CommandLine) -> None:
+    """A verb that does not know its database says the three ways to name one."""
+    answer = await cli.run("jobs", "list")
+
+    assert 2 == answer.code
+    assert "Name an App (shop:app), or give --dsn, or set JOBQUEUE_DSN" in answer.err
+
+
+async def test_a_table_fits_a_terminal(cli: CommandLine, shop: Shop) -> None:
+    """In a terminal of 100 columns no line is longer, and the id, which people copy, is whole."""
+    id = shop.defer("a_task_with_a_name_that_is_long_enough", "{}", "a_queue_with_a_long_name")
+    shop.defer("note\x1b[31m", "{}")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 100, 0, 0))
+    words = [sys.executable, "-m", "jobqueue", "jobs", "list", "--dsn", shop.dsn]
+    environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "NO_COLOR"}}
+    environment |= {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    subprocess.run(words, cwd=cli.folder, env=environment, stdout=theirs, stdin=theirs, check=True)
+    os.close(theirs)
+    written = os.read(ours, 10_000).decode()
+    os.close(ours)
+
+    lines = re.sub(r"\x1b\[[\d;]*m", "", written).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert any(line.startswith(id) for line in lines)
+    assert r"note\x1b[31m" in written
+    assert UUID(id).version == 7

@@ -1,0 +1,55 @@
+"""The surface: help, version, usage."""
+
+import subprocess
+import sys
+
+from tests.support.processes import CommandLine
+
+
+async def test_help_lists_verbs_and_exit_codes(cli: CommandLine) -> None:
+    """`--help` names every verb and what each exit code means."""
+    answer = await cli.run("--help")
+
+    assert 0 == answer.code
+    for words in (
+        "worker ",
+        "migrate ",
+        "jobs ",
+        "info ",
+        "Exit codes:",
+        "3  `worker` cancelled jobs",
+        "130  interrupted",
+    ):
+        assert words in answer.out
+
+
+async def test_the_version_is_shown(cli: CommandLine) -> None:
+    """`--version` is one line."""
+    assert (0, "jobqueue 0.1.0\n") == ((answer := await cli.run("--version")).code, answer.out)
+
+
+async def test_without_a_verb_the_help_is_shown(cli: CommandLine) -> None:
+    """No verb is wrong usage: the help goes to stderr."""
+    for words in ((), ("jobs",)):
+        answer = await cli.run(*words)
+        assert 2 == answer.code
+        assert answer.err.startswith("Usage: python -m jobqueue")
+        assert "" == answer.out
+
+
+async def test_an_unknown_verb_is_one_line(cli: CommandLine) -> None:
+    """A verb that does not exist is one line, with the command that lists them."""
+    answer = await cli.run("frobnicate")
+
+    assert (2, "") == (answer.code, answer.out)
+    assert "jobqueue: No such command 'frobnicate'; see python -m jobqueue --help\n" == answer.err
+
+
+def test_the_surface_is_light() -> None:
+    """The help is shown without loading tables, event loops or the code of any verb."""
+    code = "import sys, jobqueue.cli.main; print(*sorted(sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    loaded = set(answer.stdout.split())
+    assert "typer" in loaded
+    assert not {"rich", "uvloop", "jobqueue.cli.worker", "jobqueue.cli.jobs", "jobqueue.cli.place"} & loaded

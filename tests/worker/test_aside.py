@@ -1,0 +1,157 @@
+"""Jobs that cannot run here now: their task is unknown, or their payload no longer fits. They wait, unharmed."""
+
+import logging
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from jobqueue.app import App
+from jobqueue.base.codec import loads
+from jobqueue.base.errors import JobFailed
+from jobqueue.base.job import JobState
+from jobqueue.tasks.handle import JobHandle
+from tests.support.store import connect
+from tests.support.working import asked, end_of, new_app, reached
+
+MARKER = "marker-7f3a9"
+
+
+async def test_an_unknown_task_waits_for_a_worker_that_has_it(database: str) -> None:
+    """S3-03: a worker without the task spends no attempt on the job; one that has it runs it; neighbours run on."""
+    ours, theirs = new_app(database, name="ours"), new_app(database, name="theirs")
+    seen: list[int] = []
+
+    @ours.task
+    async def common() -> None: ...
+
+    @theirs.task
+    async def special() -> str:
+        seen.append(1)
+        return "ran"
+
+    async with ours, theirs:
+        handle = await special.defer()
+        async with ours.worker():
+            job = await reached(theirs, handle, JobState.SCHEDULED)
+            await end_of(ours, await common.defer())
+        assert (0, (), []) == (job.attempt, job.errors, seen)
+        async with theirs.worker():
+            assert "ran" == await handle.result(timeout=5)
+        done = await theirs.jobs.get(handle.id)
+
+    assert (1, [1]) == (done.attempt, seen)
+
+
+async def test_a_task_registered_while_the_worker_runs_is_used(database: str) -> None:
+    """S4-23: registering while workers run is allowed: a job that came too early is found again, a later one at once."""
+    app = new_app(database)
+
+    async def late() -> str:
+        return "ran"
+
+    async with app, app.worker():
+        async with connect(database) as connection:
+            early = await connection.fetchval("select jobqueue.defer('late')")
+        await reached(app, _handle(app, early), JobState.SCHEDULED)
+        task = app.task(late)
+        assert "ran" == await (await task.defer()).result(timeout=5)
+        assert "ran" == await task.handle(early).result(timeout=5)
+
+
+def _handle(app: App, id: UUID) -> JobHandle[Any]:
+    """The handle of a job whose task is not known here."""
+    return JobHandle(id, "unknown", app, loads)
+
+
+@pytest.mark.parametrize(
+    "args", ['{"number": "%s"}', '{"nummer": "%s"}', '{"number": {"deep": ["%s"]}}', '{"number": 1, "more": "%s"}']
+)
+async def test_a_payload_that_does_not_fit_never_runs_the_code(
+    database: str, caplog: pytest.LogCaptureFixture, args: str
+) -> None:
+    """S3-26: valid JSON of the wrong shape is put aside without an attempt; no log line and no error quotes it (S3-20)."""
+    app = new_app(database)
+    caplog.set_level(logging.DEBUG)
+    seen: list[int] = []
+
+    @app.task
+    async def count(number: int) -> None:
+        seen.append(number)
+
+    async with app, app.worker():
+        async with connect(database) as connection:
+            id = await connection.fetchval("select jobqueue.defer('count', $1)", args % MARKER)
+        job = await reached(app, count.handle(id), JobState.SCHEDULED)
+        await end_of(app, await count.defer(5))
+
+    assert (0, (), [5]) == (job.attempt, job.errors, seen)
+    assert "job.put_aside" in caplog.text
+    assert MARKER not in caplog.text
+
+
+async def test_a_payload_that_fits_again_runs(database: str) -> None:
+    """A job put aside by a bad deploy runs once the task takes its payload again."""
+    before, after = new_app(database), new_app(database)
+
+    async def take(number: int) -> int:
+        return number
+
+    async def take_text(number: str) -> str:
+        return number
+
+    bad = before.task(name="take")(take)
+    good = after.task(name="take")(take_text)
+    async with before, after:
+        handle = await good.defer("seven")
+        async with before.worker():
+            await reached(before, bad.handle(handle.id), JobState.SCHEDULED)
+        async with after.worker():
+            assert "seven" == await handle.result(timeout=5)
+
+
+async def test_what_stays_aside_too_long_is_dead(database: str) -> None:
+    """Put aside for longer than `aside_max_age`, by the database's clock, a job is dead with the reason."""
+    app = new_app(database, aside_max_age=3600)
+
+    @app.task
+    async def count(number: int) -> None: ...
+
+    async with app, app.worker():
+        async with connect(database) as connection:
+            ids = [
+                await connection.fetchval("select jobqueue.defer('nobody-has-this')"),
+                await connection.fetchval("select jobqueue.defer('count', '{}')"),
+            ]
+            for id in ids:
+                await reached(app, count.handle(id), JobState.SCHEDULED)
+            await connection.execute(
+                "update jobqueue.job set aside_since = aside_since - interval '1 hour', due_at = now()"
+            )
+        # The stager knows of an earlier due time; what it does not know it finds when a job with a nearer one comes.
+        jobs = [await end_of(app, count.handle(id), timeout=10) for id in ids]
+        with pytest.raises(JobFailed, match="unknown task"):
+            await count.handle(ids[0]).result()
+
+    assert [(JobState.DEAD, "unknown task"), (JobState.DEAD, "payload")] == [(job.state, job.reason) for job in jobs]
+
+
+async def test_a_job_aside_is_looked_at_less_and_less_often(database: str) -> None:
+    """The longer a job has been aside, the longer it waits for its next look, at most about a minute."""
+    app = new_app(database)
+    async with app, app.worker(), connect(database) as connection:
+        waits: list[float] = []
+        for aside in ("0 s", "40 s", "1 day"):
+            id = await connection.fetchval("select jobqueue.defer('nobody-has-this', queue => $1)", f"q{aside[0]}")
+            await reached(app, _handle(app, id), JobState.SCHEDULED)
+            await connection.execute(
+                "update jobqueue.job set aside_since = now() - $2::text::interval, state = 'ready' where id = $1", id, aside
+            )
+            await connection.fetchval("select jobqueue.wake(queue, null, true) from jobqueue.job where id = $1", id)
+            await reached(app, _handle(app, id), JobState.SCHEDULED)
+            left = "select extract(epoch from due_at - clock_timestamp())::float from jobqueue.job where id = $1"
+            waits.append(await asked(database, left, id))
+
+    assert waits[0] <= 1
+    assert 8 < waits[1] <= 11
+    assert 50 < waits[2] <= 60

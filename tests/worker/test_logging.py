@@ -1,0 +1,115 @@
+"""What is logged: facts about jobs, never their payload."""
+
+import logging
+from typing import Any
+
+import pytest
+import structlog
+from structlog.testing import LogCapture
+
+from jobqueue.base.job import Job, JobState
+from jobqueue.base.outcome import Cancel, Fatal, Snooze
+from jobqueue.base.retry import steps
+from jobqueue.tasks.context import JobContext
+from tests.support.store import connect
+from tests.support.working import all_ended, end_of, new_app, reached
+
+MARKER = "marker-7f3a9"
+
+
+@pytest.fixture
+def lines() -> Any:
+    """Every structlog line of a user who has configured structlog."""
+    capture = LogCapture()
+    kept = structlog.get_config()
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, capture], cache_logger_on_first_use=False)
+    yield capture.entries
+    structlog.reset_defaults()
+    if kept["cache_logger_on_first_use"]:
+        structlog.configure(**kept)
+
+
+async def test_lines_of_a_task_tell_its_job(database: str, lines: list[dict[str, Any]]) -> None:
+    """S4-42: a line logged inside a task, by any logger, in task or thread, carries job, task, attempt and queue."""
+    app = new_app(database)
+    logger = structlog.get_logger("shop")
+
+    @app.task(queue="mail")
+    async def in_task(ctx: JobContext) -> None:
+        logger.info("from the task")
+        ctx.log.info("from the context", extra=1)
+
+    @app.task(queue="mail")
+    def in_thread() -> None:
+        logger.info("from a thread")
+
+    async with app, app.worker():
+        handles = [await in_task.defer(), await in_thread.defer()]
+        for handle in handles:
+            await end_of(app, handle)
+    logger.info("outside")
+
+    told = {line["event"]: line for line in lines}
+    names = {"from the task": 0, "from the context": 0, "from a thread": 1}
+    for event, place in names.items():
+        expected = {"job_id": str(handles[place].id), "task": handles[place].task, "attempt": 1, "queue": "mail"}
+        assert expected.items() <= told[event].items()
+    assert "job_id" not in told["outside"]
+
+
+async def test_no_log_line_and_no_error_has_a_payload(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    """S3-20: with a marker in every argument, result and meta, no line at debug level and no error text contains it."""
+    app = new_app(database, max_result=200)
+    caplog.set_level(logging.DEBUG)
+
+    @app.task(retry=steps(0), max_attempts=2, timeout=0.5)
+    async def work(ctx: JobContext, how: str, secret: str) -> Any:
+        match how:
+            case "fails":
+                raise OSError("no route")
+            case "is fatal":
+                raise Fatal("refused")
+            case "cancels":
+                raise Cancel("not needed")
+            case "snoozes" if not ctx.job.errors and ctx.job.due_at == ctx.job.created_at:
+                raise Snooze(0)
+            case "gives too much":
+                return secret * 100
+            case "exits":
+                raise SystemExit(1)
+        return secret
+
+    ways = ["works", "fails", "is fatal", "cancels", "snoozes", "gives too much", "exits"]
+    async with app, app.worker():
+        handles = [await work.options(meta={"secret": MARKER}).defer(way, MARKER) for way in ways]
+        jobs = [await end_of(app, handle) for handle in handles]
+        async with connect(database) as connection:
+            id = await connection.fetchval("select jobqueue.defer('work', $1)", f'{{"how": 1, "secret": "{MARKER}"}}')
+        await reached(app, work.handle(id), JobState.SCHEDULED)
+
+    assert "job.completed" in caplog.text
+    assert "job.dead" in caplog.text
+    assert MARKER not in caplog.text
+    assert MARKER not in "".join(errors_of(job) for job in jobs)
+    assert MARKER not in repr(jobs)
+
+
+def errors_of(job: Job) -> str:
+    return "".join(f"{error.message}{error.traceback}{error.data}" for error in job.errors) + (job.reason or "")
+
+
+async def test_the_worker_tells_its_start_and_end(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Start, readiness to listen and end of a worker are logged, with what it serves."""
+    app = new_app(database)
+    caplog.set_level(logging.INFO, "jobqueue")
+
+    @app.task
+    async def work() -> None: ...
+
+    async with app, app.worker(queues=["mail:5", "default"], concurrency=3):
+        await work.defer()
+        await all_ended(database)
+
+    events = [record.getMessage().split("'")[1] for record in caplog.records if record.name.startswith("jobqueue")]
+    assert ["listener.ready", "worker.started", "worker.stopped"] == [event for event in events if "job." not in event]
+    assert "mail:5" in caplog.text

@@ -1,0 +1,60 @@
+"""Wake-ups: nobody who waits for a job may miss it, and nobody polls fast for that."""
+
+import os
+
+import pytest
+
+from jobqueue.worker.wakeup import Wakeup, router
+from tests.support.racing import Race
+
+LONG = bool(os.environ.get("JOBQUEUE_LONG"))
+
+
+@pytest.mark.timeout(300)
+async def test_no_wake_up_is_lost(database: str) -> None:
+    """S4-31: jobs deferred in all ways just when workers go to sleep start at once; none waits for the poll.
+
+    1 200 random moments; 10 000 with JOBQUEUE_LONG=1.
+    """
+    race = Race(database, seed=1)
+    await race.run(10_000 if LONG else 1_200, lanes=8)
+
+    print(sorted(race.latencies)[:: max(1, len(race.latencies) // 20)], race.latencies[-1:], max(race.latencies))
+    assert [] == race.lost
+    assert (10_000 if LONG else 1_200) == len(race.latencies)
+
+
+async def test_a_ring_is_kept_until_it_is_heard() -> None:
+    """A ring before the wait ends it at once; cleared rings are forgotten; without one the wait ends by itself."""
+    wakeup = Wakeup()
+    assert not await wakeup.wait(0)
+    wakeup.ring()
+    assert await wakeup.wait(60)
+    assert await wakeup.wait(60)
+    wakeup.clear()
+    assert not await wakeup.wait(0.001)
+
+
+def test_notifications_ring_those_whom_they_concern() -> None:
+    """A ready job rings the claimer if it serves the queue, a due one the stager, a gap both."""
+    claimer, stager, gaps = Bell(), Bell(), Bell()
+    hear = router(claimer, stager, lambda queue: queue == "ours", gaps.ring)
+
+    hear("r:theirs")
+    assert [0, 0, 0] == [claimer.rings, stager.rings, gaps.rings]
+    hear("r:ours")
+    assert [1, 0, 0] == [claimer.rings, stager.rings, gaps.rings]
+    hear("d:theirs")
+    assert [1, 1, 0] == [claimer.rings, stager.rings, gaps.rings]
+    hear(None)
+    assert [2, 2, 1] == [claimer.rings, stager.rings, gaps.rings]
+
+
+class Bell(Wakeup):
+    """Counts its rings. It needs no event loop."""
+
+    def __init__(self) -> None:
+        self.rings = 0
+
+    def ring(self) -> None:
+        self.rings += 1

@@ -126,7 +126,7 @@ def users_part(trace: TracebackType | None) -> TracebackType | None:
 
 def _is_machinery(file: str) -> bool:
     path = Path(file)
-    if file.startswith("<frozen ") or path.is_relative_to(_PACKAGE):
+    if file.startswith("<") or path.is_relative_to(_PACKAGE):
         return True
     if not path.is_absolute():  # as compiled modules name themselves: uvloop/loop.pyx
         return bool(path.parts) and path.parts[0] in _MACHINERY

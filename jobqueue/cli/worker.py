@@ -40,16 +40,7 @@ def run_worker(target: str, wishes: Wishes) -> ExitCode:
 async def _serve(app: App, wishes: Wishes, queues: Queues, stopping: Stopping) -> ExitCode:
     settings = tuned(app.settings, wishes.concurrency, wishes.drain_timeout)
     started = _Started(stopping)
-
-    async def work() -> None:
-        place = Place(app, None, app.schema, app.settings)
-        async with place.resolved_dsn() as dsn:  # so that an embedded server does not stop between the two
-            await _greet(place, dsn, settings, queues)
-        await app.run_worker(
-            wishes.entries, wishes.concurrency, wishes.drain_timeout, wishes.burst, task_status=started
-        )
-
-    running = asyncio.create_task(work())
+    running = asyncio.create_task(_run(app, wishes, settings, queues, started))
     stopping.begin(asyncio.get_running_loop(), settings.drain_timeout, running.cancel)
     try:
         await running
@@ -57,10 +48,9 @@ async def _serve(app: App, wishes: Wishes, queues: Queues, stopping: Stopping) -
         if not stopping.asked:
             raise
     except Exception as error:
-        if started.work is None or started.work.clean:
-            raise
-        if not isinstance(error, TimeoutError):  # which only says that the stop was not clean
+        if started.work is not None and not started.work.clean:
             leave(report(error))
+        raise
     if started.work is None:
         return _stopped_early()
     code = stopping.verdict = _verdict(started.work, stopping)
@@ -68,6 +58,15 @@ async def _serve(app: App, wishes: Wishes, queues: Queues, stopping: Stopping) -
         leave(code)  # whatever outlived the stop would keep the loop and the interpreter from ending
     await app.close()
     return code
+
+
+async def _run(app: App, wishes: Wishes, settings: Settings, queues: Queues, started: "_Started") -> None:
+    place = Place(app, None, app.schema, app.settings)
+    async with place.resolved_dsn() as dsn:  # held meanwhile, or an embedded server would stop between the two
+        await _greet(app, place, dsn, settings, queues)
+        await app.run_worker(
+            wishes.entries, wishes.concurrency, wishes.drain_timeout, wishes.burst, task_status=started
+        )
 
 
 class _Started(TaskStatus[Work]):
@@ -83,7 +82,7 @@ class _Started(TaskStatus[Work]):
             self._stopping.started(value)
 
 
-async def _greet(place: Place, dsn: str, settings: Settings, queues: Queues) -> None:
+async def _greet(app: App, place: Place, dsn: str, settings: Settings, queues: Queues) -> None:
     """Check the schema, then say what is served: before the first log line."""
     async with place.reached(dsn) as database:
         await database.check()

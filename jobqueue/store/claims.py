@@ -7,7 +7,7 @@ from typing import TypeAlias
 import asyncpg
 
 from jobqueue.base.job import Job, JobState, WorkerId
-from jobqueue.store.lookup import attempt_errors
+from jobqueue.store.lookup import as_uuid, attempt_errors
 from jobqueue.store.pool import Session
 
 Claim: TypeAlias = asyncpg.Record
@@ -48,7 +48,7 @@ async def end_sleep(session: Session, worker: WorkerId, queues: Sequence[str]) -
 def job_of(claim: Claim) -> Job:
     """The claimed row as the job that handlers see."""
     return Job(
-        id=claim["id"],
+        id=as_uuid(claim["id"]),
         task=claim["task"],
         queue=claim["queue"],
         state=JobState.RUNNING,
@@ -66,7 +66,7 @@ def job_of(claim: Claim) -> Job:
         origin=claim["origin"],
         lease_until=claim["lease_until"],
         key=claim["key"],
-        bundle_id=claim["bundle_id"],
+        bundle_id=claim["bundle_id"] and as_uuid(claim["bundle_id"]),
         errors=attempt_errors(claim["errors"]),
         args_json=claim["args"],
         meta_json=claim["meta"],

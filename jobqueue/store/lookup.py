@@ -15,7 +15,8 @@ from jobqueue.store.pool import Database
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TEXTS = {"args": "args_json", "result": "result_json", "meta": "meta_json", "progress": "progress_json"}
-_PLAIN = [field.name for field in fields(Job) if field.name not in {"state", "errors", *_TEXTS.values()}]
+_IDS = ("id", "worker_id", "bundle_id")
+_PLAIN = [field.name for field in fields(Job) if field.name not in {"state", "errors", *_IDS, *_TEXTS.values()}]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ async def count_jobs(database: Database) -> Counts:
 
 async def await_jobs(database: Database, ids: Sequence[UUID]) -> set[UUID]:
     """Mark jobs as awaited; those still unfinished, whose finish will now notify."""
-    return {row["id"] for row in await database.fetch("await_jobs", sorted(ids))}
+    return {as_uuid(row["id"]) for row in await database.fetch("await_jobs", sorted(ids))}
 
 
 async def final_jobs(database: Database, ids: Sequence[UUID]) -> set[UUID]:
@@ -74,14 +75,20 @@ async def final_jobs(database: Database, ids: Sequence[UUID]) -> set[UUID]:
     if not ids:
         return set()
     since = min(_earliest_finish(id) for id in ids)
-    return {row["id"] for row in await database.fetch("final_jobs", list(ids), since)}
+    return {as_uuid(row["id"]) for row in await database.fetch("final_jobs", list(ids), since)}
 
 
 def job_of(row: asyncpg.Record) -> Job:
     """A row of `find_job` or `list_jobs` as a Job."""
     values: dict[str, Any] = {name: row[name] for name in _PLAIN}
+    values |= {name: row[name] and as_uuid(row[name]) for name in _IDS}
     values |= {field: row[column] for column, field in _TEXTS.items()}
     return Job(state=JobState(row["state"]), errors=attempt_errors(row["errors"]), **values)
+
+
+def as_uuid(value: Any) -> UUID:
+    """A uuid column's value as a UUID: connections of the user's own pool may turn them into text."""
+    return value if isinstance(value, UUID) else UUID(str(value))
 
 
 def attempt_errors(text: str | None) -> tuple[AttemptError, ...]:

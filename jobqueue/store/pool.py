@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 import anyio
 import asyncpg
 
-from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.settings import Pooler
 from jobqueue.store.migrate import applied_migrations, check_whole
 from jobqueue.store.statements import statement
@@ -53,7 +52,7 @@ class Database:
         pooler: Pooler = "none",
         leave: Callable[[], Awaitable[None]] | None = None,
     ) -> "Database":
-        """Make a pool that connects on first use. Raises ConfigurationError if `dsn` cannot be read."""
+        """Make a pool that connects, and reads the DSN, on first use: see `fault_of_dsn`."""
         direct = pooler == "none"
         settings = {"application_name": name[:63]}
         if direct:  # a transaction pooler refuses start-up parameters that it does not know
@@ -62,21 +61,18 @@ class Database:
                 "statement_timeout": str(_SERVER_LIMIT_MS),
                 "jit": "off",
             }
-        try:
-            pool = await asyncpg.create_pool(
-                dsn,
-                min_size=0,
-                max_size=max_size,
-                max_queries=2**31,
-                timeout=CONNECT_LIMIT,
-                command_timeout=STATEMENT_LIMIT,
-                statement_cache_size=100 if direct else 0,
-                server_settings=settings,
-                init=keep_alive,
-                reset=_nothing_to_reset,
-            )
-        except (ValueError, asyncpg.InterfaceError) as error:
-            raise ConfigurationError(f"dsn: cannot be read ({type(error).__name__}); {DSN_HINT}") from None
+        pool = await asyncpg.create_pool(
+            dsn,
+            min_size=0,
+            max_size=max_size,
+            max_queries=2**31,
+            timeout=CONNECT_LIMIT,
+            command_timeout=STATEMENT_LIMIT,
+            statement_cache_size=100 if direct else 0,
+            server_settings=settings,
+            init=keep_alive,
+            reset=_nothing_to_reset,
+        )
         return cls(pool, schema, owned=True, leave=leave)
 
     @classmethod

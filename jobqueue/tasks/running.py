@@ -35,10 +35,11 @@ from jobqueue.base.outcome import (
     Snoozed,
     check_moment,
 )
-from jobqueue.base.retry import DEFAULT_RETRY, RetryPolicy
+from jobqueue.base.retry import DEFAULT_RETRY, Moment, RetryPolicy
 from jobqueue.tasks.context import CURRENT, JobContext
 from jobqueue.tasks.failure import cut_off, describe, first_of, storable
 from jobqueue.tasks.middleware import RunMiddleware, nested
+from jobqueue.tasks.options import PRIORITIES, check_queue, check_whole
 from jobqueue.tasks.signature import Signature
 
 
@@ -266,24 +267,33 @@ class Attempt:
         job, facts = self._make_job(), describe(error, self.number)
         if self.number >= job.max_attempts:
             return Dead("attempts", facts)
-        if isinstance(error, Retry) and (error.delay is not None or error.at is not None):
-            return Retried(facts, error.delay, error.at, error.queue, error.priority)
         try:
-            moment = (self.task.retry or DEFAULT_RETRY)(job, error)
-            if inspect.isawaitable(moment):
-                moment = await moment
+            moment = await self._moment(job, error)
             if moment is None:
                 return Dead("policy", facts)
             delay, at = (None, moment) if isinstance(moment, datetime) else (max(float(moment), 0.0), None)
             check_moment(delay, at)
+            queue, priority = _moved(error)
         except BaseException as broken:
             if self.why is Why.STOP:
                 return Released()
             first_of(broken, error).__context__ = error  # both are kept: the traceback tells one after the other
             return Dead("policy", describe(broken, self.number))
-        if isinstance(error, Retry):
-            return Retried(facts, delay, at, error.queue, error.priority)
-        return Retried(facts, delay, at)
+        return Retried(facts, delay, at, queue, priority)
+
+    async def _moment(self, job: Job, error: BaseException) -> Moment:
+        """When to run again: what the handler asked for, else what the policy says."""
+        if isinstance(error, Retry) and (error.delay is not None or error.at is not None):
+            return error.at if error.delay is None else error.delay
+        moment = (self.task.retry or DEFAULT_RETRY)(job, error)
+        return await moment if inspect.isawaitable(moment) else moment
+
+
+def _moved(error: BaseException) -> tuple[str | None, int | None]:
+    """The queue and priority that a Retry asks for. Raises InvalidOption: the database would refuse the whole outcome."""
+    if not isinstance(error, Retry):
+        return None, None
+    return check_queue(error.queue), check_whole("priority", error.priority, PRIORITIES)
 
 
 def interrupted(attempt: Attempt, job: Job, error: BaseException | None) -> Outcome:

@@ -23,6 +23,7 @@ from jobqueue.store.pool import Database, Session
 from jobqueue.worker.slots import aside_for
 
 BATCH = 500
+_BATCH_BYTES = 8 << 20
 _REFUSED = AttemptError("OutcomeRefused", "the database refused to store this outcome")
 
 
@@ -63,12 +64,20 @@ class Finisher:
                 await self._arrived.wait()
                 self._arrived.clear()
                 while self._pending:
-                    batch = [self._pending.popleft() for _ in range(min(BATCH, len(self._pending)))]
-                    await self._write(batch)
+                    await self._write(self._next_batch())
                 self._settled.set()
         finally:
             self._report_unsaved()
             await self._session.close()
+
+    def _next_batch(self) -> list[tuple[Claim, Ended]]:
+        batch: list[tuple[Claim, Ended]] = []
+        size = 0
+        while self._pending and len(batch) < BATCH and size < _BATCH_BYTES:
+            batch.append(self._pending.popleft())
+            outcome = batch[-1][1].outcome
+            size += len(outcome.result) if isinstance(outcome, Done) else 0
+        return batch
 
     async def _write(self, batch: list[tuple[Claim, Ended]]) -> None:
         patience = Patience()

@@ -12,7 +12,7 @@ from jobqueue.app import App
 from jobqueue.base.errors import AppClosed, DeferUnknown
 from jobqueue.store import pool
 from jobqueue.tasks import coalescer, producer, waiting
-from tests.support.backends import backends, becomes
+from tests.support.backends import backends, becomes, stored
 from tests.support.locks import jobs_held
 from tests.support.waiting import wait_until
 from tests.support.working import counted
@@ -220,13 +220,6 @@ async def test_a_cancelled_close_still_closes(how: str, database: str) -> None:
 
     assert [] == await backends(database)
     assert time.monotonic() - started < 4
-
-
-async def stored(dsn: str, count: int) -> None:
-    async def are() -> bool:
-        return await counted(dsn) == count
-
-    await wait_until(are, f"{count} jobs are stored")
 
 
 async def test_closing_tells_those_who_wait(database: str) -> None:

@@ -1,7 +1,7 @@
 """One job is deferred: what is stored, which option wins, and which job answers for an id or a key."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
@@ -360,7 +360,7 @@ async def test_cancelled_while_sent(way: str, database: str) -> None:
     app = App(database)
     task = app.task(said)
     await app.jobs.counts()
-    calls: dict[str, Callable[[str], Awaitable[object]]] = {
+    calls: dict[str, Callable[[str], Coroutine[Any, Any, object]]] = {
         "defer": task.defer,
         "unique": task.options(unique="k").defer,
         "id": task.options(id=uuid7()).defer,

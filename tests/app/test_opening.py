@@ -16,6 +16,7 @@ from jobqueue.base.settings import Settings
 from tests.support.backends import LISTENS, backends, becomes
 from tests.support.database import Databases
 from tests.support.scripts import run_script
+from tests.support.stories import whole_story
 from tests.support.working import asked, counted
 
 
@@ -255,14 +256,6 @@ async def test_a_refused_password_is_not_shown(database: str) -> None:
     with pytest.raises(Exception, match=r'"no_such_jobqueue_test[^"]*" does not exist'):
         await app.open()
     await app.close()
-
-
-def whole_story(error: BaseException | None) -> str:
-    """All that a log of this error could show: texts, notes, causes and contexts."""
-    if error is None:
-        return ""
-    notes = " ".join(getattr(error, "__notes__", ()))
-    return f"{error!r} {error} {notes} {whole_story(error.__cause__)} {whole_story(error.__context__)}"
 
 
 def test_settings_come_from_code_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,12 @@ import sys
 import termios
 from uuid import UUID
 
+import pytest
+
 from tests.cli.conftest import Shop
 from tests.support.processes import ROOT, CommandLine
+
+pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
 
 UNKNOWN = "01a20466-0396-7560-92ef-adfe1f5cacd8"
 

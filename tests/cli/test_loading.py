@@ -10,6 +10,8 @@ from jobqueue.cli.failures import Refusal
 from jobqueue.cli.loading import load_app
 from tests.support.processes import CommandLine
 
+pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
+
 PACK = """
 from jobqueue import App, Router
 

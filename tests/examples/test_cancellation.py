@@ -37,7 +37,8 @@ async def test_a_job_cut_off_by_a_drain_is_given_back(
             (handle,) = await app.defer_many([task.options(timeout=60).job("a")])
             async with app.worker(["cancellation"]) as worker:
                 await wait_until(lambda: has_begun(task, worker), "the task is at work")
-                await worker.drain(0)
+                with pytest.raises(TimeoutError, match="given back"):
+                    await worker.drain(0)
             job = await app.jobs.get(handle.id)
 
     assert JobState.READY is job.state

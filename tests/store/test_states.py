@@ -13,7 +13,6 @@ from tests.support.store import (
     claim,
     connect,
     finish,
-    insert,
     new_job,
     open_session,
 )

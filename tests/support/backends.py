@@ -29,6 +29,22 @@ async def becomes(dsn: str, count: int, condition: str = "true", *values: object
     await wait_until(there_are, f"there are {count} connections with {condition}")
 
 
+async def change(dsn: str, commands: str) -> None:
+    """Change a database in a way that users might, past the library."""
+    async with connect(dsn) as connection:
+        await connection.execute(commands)
+
+
+async def stored(dsn: str, count: int) -> None:
+    """Return once there are exactly so many unfinished jobs."""
+    async with connect(dsn) as connection:
+
+        async def are() -> bool:
+            return bool(count == await connection.fetchval("select count(*) from jobqueue.job"))
+
+        await wait_until(are, f"{count} jobs are stored")
+
+
 LISTENS = "query ilike 'listen%'"
 AWAITS_RESULTS = "query ilike 'listen%jobqueue_done%'"
 WAITS_FOR_LOCK = "wait_event_type = 'Lock'"

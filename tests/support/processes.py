@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 15.0
+PATIENCE = 30.0
 
 
 class Process:

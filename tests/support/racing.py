@@ -63,6 +63,8 @@ class Race:
         chosen = random.Random(f"{self.seed}-{lane}")
         clock = asyncio.get_running_loop().time
         for number in range(jobs):
+            if len(self.lost) > 5:
+                return
             await asyncio.sleep(chosen.uniform(0, LONGEST_PAUSE))
             key, defer = f"{lane}-{number}", chosen.choice(ways)
             ran = self._ran[key] = asyncio.Event()

@@ -27,6 +27,7 @@ async def open_database(dsn: str, *, schema: str = "jobqueue", max_size: int = 8
     """A checked database, closed afterwards."""
     database = await Database.open(dsn, schema, name="tests", max_size=max_size)
     try:
+        await database.reach()
         await database.check()
         yield database
     finally:

@@ -203,6 +203,21 @@ async def test_retry_without_a_time_asks_the_policy() -> None:
     assert (11.0, 9) == (outcome.delay, outcome.priority)
 
 
+@pytest.mark.parametrize("wrong", [{"queue": "x" * 101}, {"queue": "*"}, {"queue": "a\x00b"}, {"priority": 10**9}])
+async def test_a_retry_to_nowhere_shows_both_errors(wrong: dict[str, Any]) -> None:
+    """A `Retry` into a queue or priority that cannot be ends the job as dead, and tells why."""
+
+    async def again() -> None:
+        raise Retry(delay=1, **wrong)
+
+    outcome = await run(again)
+
+    assert isinstance(outcome, Dead)
+    assert outcome.error is not None
+    assert ("policy", "jobqueue.base.errors.InvalidOption") == (outcome.reason, outcome.error.error_class)
+    assert "retry asked for by the task" in outcome.error.traceback
+
+
 async def test_retry_does_not_give_more_attempts() -> None:
     """`Retry` on the last attempt ends the job as dead, like any failure."""
 

@@ -145,7 +145,9 @@ async def test_a_job_aside_is_looked_at_less_and_less_often(database: str) -> No
             id = await connection.fetchval("select jobqueue.defer('nobody-has-this', queue => $1)", f"q{aside[0]}")
             await reached(app, _handle(app, id), JobState.SCHEDULED)
             await connection.execute(
-                "update jobqueue.job set aside_since = now() - $2::text::interval, state = 'ready' where id = $1", id, aside
+                "update jobqueue.job set aside_since = now() - $2::text::interval, state = 'ready' where id = $1",
+                id,
+                aside,
             )
             await connection.fetchval("select jobqueue.wake(queue, null, true) from jobqueue.job where id = $1", id)
             await reached(app, _handle(app, id), JobState.SCHEDULED)

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias
 
 import anyio
 import pytest
@@ -18,7 +18,7 @@ from jobqueue.worker.supervisor import Work
 from tests.support.waiting import wait_until
 from tests.support.working import archived, asked, claims_left, counted, new_app
 
-Run: TypeAlias = Callable[[], Awaitable[None]]
+Run: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
 async def test_a_drain_waits_for_running_jobs_and_writes_them(database: str) -> None:
@@ -197,7 +197,7 @@ async def by_anyio_scope(run: Run, ready: asyncio.Event) -> None:
 
 
 async def by_two_cancels(run: Run, ready: asyncio.Event) -> None:
-    task = asyncio.ensure_future(run())
+    task = asyncio.create_task(run())
     await ready.wait()
     task.cancel()
     await asyncio.sleep(0)
@@ -225,12 +225,8 @@ async def by_failing_sibling(run: Run, ready: asyncio.Event) -> None:
 
     with pytest.raises(ExceptionGroup, match="unhandled errors"):
         async with asyncio.TaskGroup() as group:
-            group.create_task(_coroutine(run))
+            group.create_task(run())
             group.create_task(fail())
-
-
-async def _coroutine(run: Run) -> None:
-    await run()
 
 
 @pytest.mark.parametrize("how", ["run_worker", "worker"])
@@ -371,11 +367,10 @@ async def test_a_stop_while_nothing_runs_is_quick(database: str, caplog: pytest.
     async def is_asleep() -> bool:
         return bool(await asked(database, "select count(*) from jobqueue.sleeper where queue = '*'"))
 
-    async with app:
-        async with app.worker() as worker:
-            await wait_until(is_asleep, "the worker sleeps")
-            with anyio.fail_after(1):
-                await worker.drain(20)
+    async with app, app.worker() as worker:
+        await wait_until(is_asleep, "the worker sleeps")
+        with anyio.fail_after(1):
+            await worker.drain(20)
     assert "worker.stopped" in caplog.text
     assert "clean=True" in caplog.text
 

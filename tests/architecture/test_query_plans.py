@@ -1,0 +1,148 @@
+"""Plans: whatever the planner knows or believes of a large table, no hot statement reads more of it than it must."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from tests.support.plans import Plan, run_plan
+from tests.support.waiting import wait_until
+
+Connection = psycopg.Connection[Any]
+
+FILL = """
+alter table jobqueue.job set (autovacuum_enabled = false);
+alter table jobqueue.job_key set (autovacuum_enabled = false);
+insert into jobqueue.job (queue, task, priority, state, via)
+  select 'q' || n % 5, 'task', n % 3, 'ready', 'py' from generate_series(1, 200000) n;
+insert into jobqueue.job (task, state, via, due_at)
+  select 'task', 'scheduled', 'py', now() + (n - 1000) * interval '1 s' from generate_series(1, 3000) n;
+insert into jobqueue.job (task, state, via, fence, worker_id, claim_no, lease_until, attempt, key)
+  select 'task', 'running', 'py', n, 'a2f1c0de-0000-4000-8000-000000000000', n % 4, now(), 1, 'key' || n
+  from generate_series(1, 2000) n;
+insert into jobqueue.job_key (key, job_id, scope)
+  select 'key' || n, coalesce(j.id, gen_random_uuid()), 'unfinished'
+  from generate_series(1, 50000) n left join jobqueue.job j on j.key = 'key' || n;
+"""
+ARCHIVE = """
+insert into jobqueue.job_archive (id, queue, task, args, priority, state, due_at, attempt, max_attempts, crashes, lost,
+  fence, via, follow, created_at, finished_at, result)
+select gen_random_uuid(), 'q', 't', '{}', 0, 'completed', now(), 1, 1, 0, 0, n, 'py', 0, now(),
+  now() - (n % 2) * interval '1 day', '1' from generate_series(1, 100000) n;
+"""
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+NOBODY = UUID(int=1)
+
+
+@contextmanager
+def filled(dsn: str, *, archive: bool = True) -> Iterator[Connection]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(FILL)
+        if archive:
+            connection.execute(ARCHIVE)
+        yield connection
+
+
+def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ...], set[str], float]]:
+    """For each hot statement its arguments, the indexes of job that it may use, and the rows of job it may read."""
+    running = connection.execute(
+        "select id, fence from jobqueue.job where state = 'running' order by id limit %s", (size,)
+    ).fetchall()
+    ids, fences = [id for id, _ in running], [fence for _, fence in running]
+    none, no = [None] * size, [False] * size
+    claim = (NOBODY, 1, 20.0, ["q0", "q1", "absent"], [size] * 3, size)
+    back = (ids, fences, [0.0] * size, none, [0] * size, no, no, none, none, none)
+    return {
+        "claim_jobs": (claim, {"job_ready", "job_pkey"}, 2 * size),
+        "finish_jobs": ((ids, fences, ["completed"] * size, ["1"] * size, none, none), {"job_pkey"}, 2 * size),
+        "return_jobs": (back, {"job_pkey"}, 2 * size),
+        "promote_due": ((size,), {"job_due", "job_pkey"}, 2 * size + 2),
+        "ready_queues": ((), {"job_ready"}, 7),
+        "find_job": ((ids[0], LONG_AGO), {"job_pkey"}, 1),
+        "await_jobs": ((ids,), {"job_pkey"}, size),
+        "claimed_before": ((UUID("a2f1c0de-0000-4000-8000-000000000000"), 1), {"job_running"}, 2_000),
+        "archived_ids": (([str(id) for id in ids],), set(), 0),
+        "already_finished": ((ids, fences), set(), 0),
+        "final_jobs": ((ids, LONG_AGO), set(), 0),
+        "withdraw_jobs": (([str(id) for id in ids], ["key1"]), {"job_pkey"}, size),
+    }
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("analysed", [False, True], ids=["unknown", "analysed"])
+def test_no_hot_statement_reads_the_table(database: str, analysed: bool) -> None:
+    """S4-29: with 200 000 ready and 100 000 finished jobs, each statement finds its rows by the index meant for it."""
+    with filled(database) as connection:
+        if analysed:
+            connection.execute("analyze jobqueue.job, jobqueue.job_key, jobqueue.job_archive")
+        for size in (1, 50, 500):
+            for name, (values, indexes, rows) in cases(connection, size).items():
+                for mode in ("custom", "generic"):
+                    plan = run_plan(connection, name, values, mode)
+                    label = f"{name} of {size}, {mode} plan:\n{plan}"
+                    assert plan.rows_read("job") - plan.rows_read("job_") <= rows, label
+                    assert plan.rows_read("job_archive") <= size, label
+                    assert plan.rows_read("job_key") <= size, label
+                    assert indexes == {index for index in plan.indexes() if not index.startswith(ELSEWHERE)}, label
+                    assert not list(whole_tables(plan)), label
+                    assert plan.buffers <= 200 + 40 * size, label
+
+
+ELSEWHERE = ("job_archive", "job_key", "sleeper")
+
+
+def whole_tables(plan: Plan) -> Iterator[str]:
+    """The tables with rows in them that were read from end to end."""
+    for node in plan.nodes():
+        if node["Node Type"] == "Seq Scan" and node["Actual Rows"] + node.get("Rows Removed by Filter", 0):
+            yield node["Relation Name"]
+
+
+def test_the_size_of_the_archive_costs_a_claim_nothing(database: str) -> None:
+    """S4-29: claims and finishes touch as many pages with 100 000 finished jobs as with none, within a factor of two."""
+    with filled(database, archive=False) as connection:
+        without = pages(connection)
+        connection.execute(ARCHIVE)
+        with_history = pages(connection)
+
+    for name, touched in with_history.items():
+        assert touched <= 2 * without[name], f"{name}: {without[name]} pages without history, {touched} with it"
+
+
+def pages(connection: Connection) -> dict[str, int]:
+    chosen = cases(connection, 200)
+    return {
+        name: run_plan(connection, name, chosen[name][0], "custom").buffers
+        for name in ("claim_jobs", "finish_jobs", "return_jobs", "promote_due")
+    }
+
+
+async def test_beats_stay_in_their_page(database: str) -> None:
+    """S4-30: renewing the leases of 2 000 running jobs ten times touches no index in at least 85 % of the updates."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("insert into jobqueue.job (task, via) select 'task', 'py' from generate_series(1, 2000)")
+        connection.execute(
+            "update jobqueue.job set state = 'running', fence = 1, attempt = 1, lease_until = now(), worker_id = %s",
+            (NOBODY,),
+        )
+        before = updates(connection)
+        for _ in range(10):
+            connection.execute("update jobqueue.job set lease_until = now() + interval '20 s' where state = 'running'")
+
+        await wait_until(lambda: updates(connection)[0] - before[0] == 20_000, "the statistics have arrived")
+        every, hot = (now - then for now, then in zip(updates(connection), before, strict=True))
+        assert hot / every >= 0.85, f"{hot} of {every}"
+
+
+def updates(connection: Connection) -> tuple[int, int]:
+    """How many updates of job there were, and how many of them touched no index."""
+    connection.execute("select pg_stat_clear_snapshot()")
+    found = connection.execute(
+        "select n_tup_upd, n_tup_hot_upd from pg_stat_user_tables where relid = 'jobqueue.job'::regclass"
+    ).fetchone()
+    assert found is not None
+    return int(found[0]), int(found[1])

@@ -1,0 +1,82 @@
+"""How PostgreSQL runs one of our statements: the plan it chose, and what it really touched."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, LiteralString, cast
+
+import psycopg
+from psycopg import sql
+
+from jobqueue.store.statements import statement, statements
+
+Node = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run of a statement."""
+
+    root: Node
+
+    def nodes(self) -> Iterator[Node]:
+        """Every node of the plan."""
+        waiting = [self.root]
+        while waiting:
+            node = waiting.pop()
+            yield node
+            waiting += node.get("Plans", [])
+
+    def scans(self, table: str) -> Iterator[Node]:
+        """The nodes that read a table, or the partitions whose names begin like that."""
+        return (
+            node
+            for node in self.nodes()
+            if str(node.get("Relation Name", "")).startswith(table) and "Scan" in node["Node Type"]
+        )
+
+    def indexes(self) -> set[str]:
+        """The indexes that were used; those of partitions by the name of the partition."""
+        return {node["Index Name"] for node in self.nodes() if node.get("Index Name") and node["Actual Loops"]}
+
+    def rows_read(self, table: str) -> float:
+        """How many rows of a table were looked at, those included that a filter threw away."""
+        return sum(
+            (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+            for node in self.scans(table)
+        )
+
+    @property
+    def buffers(self) -> int:
+        """Pages touched in all."""
+        return int(self.root["Shared Hit Blocks"] + self.root["Shared Read Blocks"])
+
+    def __str__(self) -> str:
+        lines = []
+        for node in self.nodes():
+            place = node.get("Index Name") or node.get("Relation Name") or ""
+            lines.append(f"{node['Node Type']} {place} rows={node['Actual Rows']} loops={node['Actual Loops']}")
+        return "\n".join(lines)
+
+
+def run_plan(connection: "psycopg.Connection[Any]", name: str, values: tuple[object, ...], mode: str) -> Plan:
+    """Run a statement with a `custom` or `generic` plan, take back what it did, and return how it was done."""
+    kinds = [kind for _, kind in statements()[name].takes]
+    types = f"({', '.join(kinds)})" if kinds else ""
+    literals = [
+        sql.Literal(value) + sql.SQL(cast(LiteralString, f"::{kind}"))
+        for value, kind in zip(values, kinds, strict=True)
+    ]
+    arguments = sql.SQL("(") + sql.SQL(", ").join(literals) + sql.SQL(")") if literals else sql.SQL("")
+    with connection.transaction(force_rollback=True):
+        connection.execute(cast(LiteralString, f"set local plan_cache_mode = force_{mode}_plan"))
+        connection.execute(cast(LiteralString, f"prepare measured {types} as {statement(name)}"))
+        try:
+            explained = connection.execute(
+                sql.SQL("explain (analyze, buffers, format json) execute measured ") + arguments
+            ).fetchone()
+        finally:
+            connection.execute("deallocate measured")
+    assert explained is not None
+    found = explained[0] if isinstance(explained[0], list) else json.loads(explained[0])
+    return Plan(found[0]["Plan"])

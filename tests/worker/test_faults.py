@@ -1,0 +1,237 @@
+"""The database goes away under a working worker: what has ended is held and written, what was claimed is not lost."""
+
+import asyncio
+import random
+
+import pytest
+
+from jobqueue.base.job import JobState
+from jobqueue.tasks.context import JobContext
+from tests.support.backends import LISTENS, becomes, terminate
+from tests.support.proxy import proxied
+from tests.support.store import connect
+from tests.support.waiting import wait_until
+from tests.support.working import all_ended, archived, asked, claims_left, counted, end_of, new_app
+
+
+async def test_outcomes_are_held_while_the_database_is_away(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Jobs that end while every connection is refused are written once the database is back, each once."""
+    release = asyncio.Event()
+    running: list[int] = []
+
+    async with proxied(database) as proxy:
+        app, far = new_app(database), new_app(proxy.dsn)
+
+        async def work(number: int) -> int:
+            running.append(number)
+            await release.wait()
+            return number
+
+        task = app.task(work)
+        far.task(work)
+        async with app, far, far.worker(concurrency=20) as worker:
+            handles = await app.defer_many([task.job(number) for number in range(20)])
+            await wait_until(lambda: len(running) == 20, "all run")
+            proxy.refuse()
+            release.set()
+            await wait_until(lambda: worker.snapshot().free == 20, "all have ended")
+            await wait_until(lambda: "doing='finish'" in caplog.text, "the finisher has met the fault")
+            assert 20 == await counted(database, "state = 'running'")
+            proxy.let_pass()
+            assert list(range(20)) == [await handle.result(timeout=10) for handle in handles]
+            assert 7 == await (await task.defer(7)).result(timeout=10)
+
+    assert 21 == len(running)
+    assert 21 == await archived(database)
+
+
+async def test_a_silent_network_loses_nothing(database: str) -> None:
+    """A finish whose packets are held back is written when the network works again; nothing is cut for that."""
+    release = asyncio.Event()
+    began = asyncio.Event()
+
+    async with proxied(database) as proxy:
+        app, far = new_app(database), new_app(proxy.dsn)
+
+        async def work() -> str:
+            began.set()
+            await release.wait()
+            return "done"
+
+        task = app.task(work)
+        far.task(work)
+        async with app, far, far.worker() as worker:
+            handle = await task.defer()
+            await began.wait()
+            proxy.stall()
+            release.set()
+            await wait_until(lambda: worker.snapshot().free == 50, "the job has ended")
+            assert JobState.RUNNING is await handle.status()
+            proxy.let_pass()
+            assert "done" == await handle.result(timeout=10)
+
+
+async def test_a_finish_whose_answer_was_lost_is_not_refused(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A completion that was committed before the connection broke is recognised as written when it is sent again."""
+    release = asyncio.Event()
+    began = asyncio.Event()
+
+    async with proxied(database) as proxy:
+        app, far = new_app(database), new_app(proxy.dsn)
+
+        async def work() -> str:
+            began.set()
+            await release.wait()
+            return "done"
+
+        task = app.task(work)
+        far.task(work)
+        async with app, far, far.worker() as worker:
+            handle = await task.defer()
+            await began.wait()
+            proxy.lose_answers()
+            release.set()
+            assert "done" == await handle.result(timeout=10)
+            proxy.cut()
+            proxy.let_pass()
+            assert "done" == await (await task.defer()).result(timeout=10)
+            assert worker.snapshot().unwritten == 0
+
+    assert "doing='finish'" in caplog.text
+    assert "job.refused" not in caplog.text
+
+
+async def test_a_claim_whose_answer_was_lost_is_given_back(database: str) -> None:
+    """Jobs that were claimed on record but never reached the worker run soon, with no attempt spent."""
+    async with proxied(database) as proxy:
+        app, far = new_app(database), new_app(proxy.dsn, poll=0.1)
+        attempts: list[int] = []
+
+        async def work(ctx: JobContext) -> None:
+            attempts.append(ctx.attempt)
+
+        task = app.task(work)
+        far.task(work)
+
+        async def all_are_claimed() -> bool:
+            return await counted(database, "state = 'running'") == 10
+
+        async with app, far, far.worker(concurrency=10):
+            proxy.lose_answers()
+            handles = await app.defer_many([task.job() for _ in range(10)])
+            await wait_until(all_are_claimed, "the claim is committed")
+            proxy.cut()
+            proxy.let_pass()
+            for handle in handles:
+                await end_of(app, handle, timeout=10)
+
+    assert [1] * 10 == attempts
+
+
+async def test_a_claim_cut_off_by_the_stop_is_given_back(database: str) -> None:
+    """A worker that is stopped while the answer to its claim is missing leaves no job claimed behind."""
+    async with proxied(database) as proxy:
+        app, far = new_app(database), new_app(proxy.dsn, poll=0.1)
+
+        async def work() -> None: ...
+
+        task = app.task(work)
+        far.task(work)
+
+        async def all_are_claimed() -> bool:
+            return await counted(database, "state = 'running'") == 10
+
+        async with app, far:
+            async with far.worker(concurrency=10) as worker:
+                proxy.lose_answers()
+                await app.defer_many([task.job() for _ in range(10)])
+                await wait_until(all_are_claimed, "the claim is committed")
+                worker.stop(0)
+                proxy.let_pass()
+            assert [] == await claims_left(database)
+
+
+async def test_work_goes_on_after_every_connection_was_ended(database: str) -> None:
+    """With all backends terminated again and again under load nothing is lost; each job completes."""
+    app = new_app(database, poll=0.2)
+    chosen = random.Random(9)  # noqa: S311 - a seed to repeat it by
+    runs: list[int] = []
+
+    @app.task
+    async def work(number: int) -> None:
+        runs.append(number)
+        await asyncio.sleep(0)
+
+    async with app, connect(database) as connection:
+        await app.defer_many([work.job(number) for number in range(2000)])
+        async with app.worker(concurrency=10):
+            for _ in range(6):
+                wanted = len(runs) + chosen.randrange(1, 100)
+                await wait_until(lambda: len(runs) >= wanted, "some have run")  # noqa: B023 - used at once
+                await connection.fetch(
+                    "select pg_terminate_backend(pid) from pg_stat_activity"
+                    " where datname = current_database() and pid <> pg_backend_pid()"
+                )
+            await all_ended(database, timeout=15)
+
+    assert 2000 == await archived(database)
+    assert set(range(2000)) == set(runs)
+
+
+async def test_a_lost_listener_is_replaced(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A listening connection that was ended comes back, and with it wake-ups without delay."""
+    app = new_app(database)
+
+    @app.task
+    async def work() -> str:
+        return "ran"
+
+    async with app, app.worker() as worker:
+        await becomes(database, 1, LISTENS)
+        for _ in range(3):
+            assert 1 == await terminate(database, LISTENS)
+            await wait_until(lambda: not worker.snapshot().listening, "the loss is noticed")
+            handle = await work.defer()
+            assert "ran" == await handle.result(timeout=5)
+            await wait_until(lambda: worker.snapshot().listening, "it listens again")
+            await becomes(database, 1, f"{LISTENS} and query like '%wake%'")
+            assert "ran" == await (await work.defer()).result(timeout=2)
+
+    assert "listener.lost" in caplog.text
+
+
+async def test_flags_lost_with_the_server_are_published_anew(database: str) -> None:
+    """After the table of sleepers was emptied, as by a crash of the server, a reconnect makes the worker publish again."""
+    app = new_app(database)
+
+    @app.task
+    async def work() -> str:
+        return "ran"
+
+    async def asleep() -> bool:
+        return bool(await asked(database, "select exists (select from jobqueue.sleeper where queue = '*')"))
+
+    async with app, app.worker():
+        await wait_until(asleep, "the worker sleeps")
+        async with connect(database) as connection:
+            await connection.execute("truncate jobqueue.sleeper")
+        await terminate(database, "application_name <> 'tests'")
+        await wait_until(asleep, "the worker has published its sleep again")
+        assert "ran" == await (await work.defer()).result(timeout=2)
+
+
+async def test_an_unreachable_database_is_told_once_a_second_at_most(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the database is away each part of the worker logs at most one line a second, without a payload."""
+    async with proxied(database) as proxy:
+        far = new_app(proxy.dsn, poll=0.05)
+        async with far, far.worker():
+            proxy.refuse()
+            began = asyncio.get_running_loop().time()
+            await wait_until(lambda: caplog.text.count("doing='claim'") >= 2, "it is told twice")
+            passed = asyncio.get_running_loop().time() - began
+            lines = caplog.text.count("doing='claim'")
+            proxy.let_pass()
+
+    assert lines <= passed + 1

@@ -1,0 +1,252 @@
+"""Scheduled jobs start when they are due: not before, and without waiting for a poll."""
+
+import asyncio
+import itertools
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from statistics import median
+from typing import Any, TypeAlias
+
+import pytest
+
+from jobqueue.app import App
+from jobqueue.base.job import JobState
+from jobqueue.base.outcome import Retry, Snooze
+from jobqueue.base.retry import steps
+from jobqueue.tasks.context import JobContext
+from jobqueue.tasks.task import Task
+from tests.support.store import connect
+from tests.support.waiting import wait_until
+from tests.support.working import asked, counted, end_of, new_app, reached
+
+Note: TypeAlias = Task[[JobContext], Coroutine[Any, Any, None]]
+
+PROMPT = 0.1
+"""Seconds after its due time within which a job starts; a single one may be later when the machine is busy."""
+LATEST = 1.5
+
+
+def stamp(app: App) -> tuple[Note, list[float]]:
+    """A task that notes how late it starts, in seconds."""
+    late: list[float] = []
+
+    @app.task
+    async def note(ctx: JobContext) -> None:
+        late.append((datetime.now(UTC) - ctx.job.due_at).total_seconds())
+
+    return note, late
+
+
+async def asleep(dsn: str, workers: int = 1) -> None:
+    """Return once claimer and stager of so many workers sleep."""
+
+    async def all_sleep() -> bool:
+        return bool(await asked(dsn, "select count(*) = $1 from jobqueue.sleeper", 2 * workers))
+
+    await wait_until(all_sleep, "claimers and stagers sleep")
+
+
+async def test_many_delays_are_kept(database: str) -> None:
+    """S2-07, S4-08: 200 jobs with random delays deferred at once each start when due, none before, by timers alone."""
+    app = new_app(database)
+    note, late = stamp(app)
+    chosen = random.Random(5)
+
+    async with app, app.worker():
+        await asleep(database)
+        await app.defer_many([note.options(delay=chosen.uniform(0.1, 1.5)).job() for _ in range(200)])
+        await wait_until(lambda: len(late) == 200, "all have run")
+
+    assert 0 <= min(late)
+    assert max(late) < LATEST
+    assert median(late) < PROMPT
+
+
+async def test_a_sleeping_worker_keeps_a_known_due_time(database: str) -> None:
+    """S2-07: with a poll of a minute a job due in 0.7 s starts then."""
+    app = new_app(database)
+    note, late = stamp(app)
+
+    async with app:
+        await note.options(delay=0.7).defer()
+        async with app.worker():
+            await wait_until(lambda: late, "the job has run", timeout=5)
+
+    assert 0 <= late[0] < 0.2 + LATEST
+
+
+async def by_defer(app: App, task: Note, dsn: str) -> None:
+    await task.options(delay=0.3).defer()
+
+
+async def by_time(app: App, task: Note, dsn: str) -> None:
+    await task.options(at=datetime.now(UTC) + timedelta(seconds=0.3)).defer()
+
+
+async def in_a_transaction(app: App, task: Note, dsn: str) -> None:
+    async with connect(dsn) as connection, connection.transaction():
+        await task.options(delay=0.3, connection=connection).defer()
+
+
+async def by_function(app: App, task: Note, dsn: str) -> None:
+    await asked(dsn, "select jobqueue.defer('note', delay => 0.3)")
+
+
+async def by_bare_insert(app: App, task: Note, dsn: str) -> None:
+    insert = (
+        "insert into jobqueue.job (task, state, due_at) values ('note', 'scheduled', now() + interval '0.3 s')"
+        " returning 1"
+    )
+    await asked(dsn, insert)
+
+
+@pytest.mark.parametrize("defer", [by_defer, by_time, in_a_transaction, by_function, by_bare_insert])
+async def test_a_nearer_due_time_wakes_a_sleeper(
+    database: str, defer: Callable[[App, Note, str], Awaitable[None]]
+) -> None:
+    """S4-32: a worker asleep, with and without a later due time in mind, starts a job that is due earlier on time."""
+    app = new_app(database)
+    note, late = stamp(app)
+
+    async with app, app.worker():
+        await asleep(database)
+        await defer(app, note, database)
+        await wait_until(lambda: late, "the first has run", timeout=5)
+        await note.options(delay=50).defer()
+        await asleep(database)
+        await defer(app, note, database)
+        await wait_until(lambda: len(late) == 2, "the second has run", timeout=5)
+
+    assert 0 <= min(late) <= max(late) < LATEST
+
+
+async def test_delays_of_outcomes_are_kept(database: str) -> None:
+    """S4-32: with no other traffic a retry's and a snooze's delay end when they should, at a poll of a minute."""
+    app = new_app(database)
+    late: list[float] = []
+
+    @app.task(retry=steps(0.3))
+    async def work(ctx: JobContext, how: str) -> None:
+        late.append((datetime.now(UTC) - ctx.job.due_at).total_seconds())
+        if len(late) <= 3:
+            raise {"fails": OSError(), "retries": Retry(delay=0.3), "snoozes": Snooze(0.3)}[how]
+
+    async with app, app.worker():
+        for how in ("fails", "retries", "snoozes"):
+            late.clear()
+            handle = await work.defer(how)
+            await end_of(app, handle, timeout=8)
+            assert 4 == len(late)
+            assert 0 <= min(late) <= max(late) < LATEST
+
+
+async def test_a_retry_without_delay_runs_at_once(database: str) -> None:
+    """S4-31: a failed job that is ready again at once is started at once, whoever sleeps."""
+    app = new_app(database)
+    starts: list[float] = []
+
+    @app.task(retry=steps(0))
+    async def fail() -> None:
+        starts.append(time.monotonic())
+        if len(starts) < 10:
+            raise OSError
+
+    async with app, app.worker():
+        await asleep(database)
+        await end_of(app, await fail.defer())
+
+    pauses = [later - earlier for earlier, later in itertools.pairwise(starts)]
+    assert median(pauses) < PROMPT
+    assert max(pauses) < LATEST
+
+
+async def test_a_released_job_wakes_another_worker(database: str) -> None:
+    """S4-31: a job given back by a stopping worker is taken at once by one that sleeps."""
+    app = new_app(database)
+    began: list[float] = []
+
+    @app.task
+    async def work() -> str:
+        began.append(time.monotonic())
+        if len(began) == 1:
+            await asyncio.Event().wait()
+        return "ran"
+
+    async with app, app.worker() as first:
+        handle = await work.defer()
+        await wait_until(lambda: began, "the job runs")
+        async with app.worker():
+            await asleep(database, workers=2)
+            first.stop(0)
+            await first.ended()
+            released = time.monotonic()
+            assert "ran" == await handle.result(timeout=5)
+
+    assert began[1] - released < LATEST
+
+
+async def test_a_promotion_wakes_the_worker_that_serves_the_queue(database: str) -> None:
+    """S4-32: whichever worker promotes a due job, one that serves its queue and sleeps starts it at once."""
+    app = new_app(database)
+    note, late = stamp(app)
+
+    async with app, app.worker(queues=["other"]), app.worker(queues=["mail"]):
+        await asleep(database, workers=2)
+        for _ in range(5):
+            await note.options(queue="mail", delay=0.15).defer()
+            ran = len(late)
+            await wait_until(lambda: len(late) > ran, "the job has run", timeout=5)  # noqa: B023 - used at once
+
+    assert 0 <= min(late) <= max(late) < LATEST
+
+
+async def test_the_workers_clock_does_not_matter(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3-06: with the process's clock an hour ahead nothing starts early, with it behind nothing is late."""
+    app = new_app(database)
+    real = time.time
+    started: list[float] = []
+
+    @app.task
+    async def work() -> None:
+        started.append(real())
+
+    async with app, app.worker():
+        for shift in (3600, -3600):
+            monkeypatch.setattr(time, "time", lambda: real() + shift)  # noqa: B023 - used at once
+            started.clear()
+            handle = await work.options(delay=0.4).defer()
+            due = (await app.jobs.get(handle.id)).due_at.timestamp()
+            await wait_until(lambda: started, "the job has run", timeout=5)
+            assert 0 <= started[0] - due < LATEST
+
+
+async def test_a_due_time_in_the_past_is_now(database: str) -> None:
+    """S4-08: `at=` in any time zone means that moment; one that has passed means at once."""
+    app = new_app(database)
+    note, late = stamp(app)
+
+    async with app, app.worker():
+        past = datetime.now(UTC).astimezone() - timedelta(hours=1)
+        await end_of(app, await note.options(at=past).defer(), timeout=5)
+        later = await note.options(at=datetime.now(UTC) + timedelta(days=1)).defer()
+        job = await reached(app, later, JobState.SCHEDULED)
+
+    assert timedelta(hours=23) < job.due_at - datetime.now(UTC) < timedelta(hours=25)
+    assert 1 == len(late)
+
+
+async def test_a_backlog_of_due_jobs_is_promoted_at_once(database: str) -> None:
+    """More jobs than one batch that come due at the same moment all start."""
+    app = new_app(database)
+    note, late = stamp(app)
+    at = datetime.now(UTC) + timedelta(seconds=0.5)
+
+    async with app:
+        await app.defer_many([note.options(at=at).job() for _ in range(1700)])
+        async with app.worker():
+            await wait_until(lambda: len(late) == 1700, "all have run")
+
+    assert 0 <= min(late)
+    assert 0 == await counted(database)

@@ -8,7 +8,7 @@
 | worker.failed | critical | worker, error: a part of it raised what it should not |
 | worker.slot_lost | critical | worker, error |
 | job.claimed | debug | job_id, task, queue, attempt |
-| job.completed | info | job_id, task, queue, attempt, seconds |
+| job.completed | debug | job_id, task, queue, attempt, seconds |
 | job.retried | warning | job_id, task, queue, attempt, error, delay |
 | job.snoozed | info | job_id, task, queue, attempt |
 | job.cancelled | info | job_id, task, queue, attempt |

@@ -23,13 +23,11 @@ MARGIN = 2.0
 
 
 class Stopping:
-    """Turns signals into the stop of one worker, and counts the jobs that it cut off."""
+    """Turns signals into the stop of one worker."""
 
     def __init__(self) -> None:
         self.asked = 0
         """Signals so far."""
-        self.cut_off = 0
-        """Jobs that were still running when their time was over."""
         self.verdict: ExitCode | None = None
         """How the worker ended, once it has; what is left then are threads of the user's own."""
         self._limit = 0.0
@@ -81,20 +79,11 @@ class Stopping:
                 self._loop.call_soon_threadsafe(self._stop, limit)
 
     def _stop(self, limit: float) -> None:
-        """In the loop: the jobs that run when the limit is reached are those that get cut off."""
+        """In the loop."""
         if self._work is None:
             self._give_up()
-            return
-        loop = asyncio.get_running_loop()
-        if limit > 0:
-            loop.call_at(loop.time() + limit, self._count_running)
         else:
-            self._count_running()
-        self._work.stop(limit)
-
-    def _count_running(self) -> None:
-        if self._work is not None:
-            self.cut_off = max(self.cut_off, self._work.snapshot().running)
+            self._work.stop(limit)
 
     def _guard(self) -> None:
         """In a thread of its own: ends the process once its time is over, even if the event loop is blocked."""

@@ -53,7 +53,7 @@ async def _serve(app: App, wishes: Wishes, queues: Queues, stopping: Stopping) -
         raise
     if started.work is None:
         return _stopped_early()
-    code = stopping.verdict = _verdict(started.work, stopping)
+    code = stopping.verdict = _verdict(started.work)
     if code is ExitCode.LEFT_HARD:
         leave(code)  # whatever outlived the stop would keep the loop and the interpreter from ending
     await app.close()
@@ -92,12 +92,12 @@ async def _greet(app: App, place: Place, dsn: str, settings: Settings, queues: Q
     sys.stderr.flush()
 
 
-def _verdict(work: Work, stopping: Stopping) -> ExitCode:
+def _verdict(work: Work) -> ExitCode:
     if not work.clean:
         tell("jobs outlived the stop, or could not be saved; they are taken over when their lease has ended")
         return ExitCode.LEFT_HARD
-    if stopping.cut_off:
-        jobs = "1 job was" if stopping.cut_off == 1 else f"{stopping.cut_off} jobs were"
+    if work.cut_off:
+        jobs = "1 job was" if work.cut_off == 1 else f"{work.cut_off} jobs were"
         tell(f"{jobs} cancelled; what had not finished was given back")
         return ExitCode.CUT_OFF
     return ExitCode.OK

@@ -6,6 +6,7 @@ notification), then publishes that it sleeps, looks once more, and waits for a n
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Sequence
 
@@ -77,7 +78,7 @@ class Claimer:
                 except DATABASE_ERRORS as error:
                     await self._wait_for_database(error, patience.next())
         finally:
-            await self._session.close()
+            await self._leave()
 
     async def run_until_empty(self) -> None:
         """Claim until nothing is ready and nothing runs, then return. Survives every database error."""
@@ -90,7 +91,7 @@ class Claimer:
                 except DATABASE_ERRORS as error:
                     await self._wait_for_database(error, patience.next())
         finally:
-            await self._session.close()
+            await self._leave()
 
     async def _found_nothing(self) -> bool:
         await self._settle_lost_claim()
@@ -192,6 +193,12 @@ class Claimer:
         rows = await self._session.fetch("claimed_before", self._worker, self._unsettled)
         await write(self._session, [Ended(row["id"], row["fence"], Released()) for row in rows])
         self._unsettled = 0
+
+    async def _leave(self) -> None:
+        """Close; a claim that the stop has cut off is asked for once more, for nobody would run its jobs."""
+        with anyio.move_on_after(_LAST_CLAIM, shield=True), contextlib.suppress(*DATABASE_ERRORS):
+            await self._settle_lost_claim()
+        await self._session.close()
 
     async def _room(self) -> None:
         """Wait until it is worth to claim: a quarter of the slots is free, or a little after the first."""

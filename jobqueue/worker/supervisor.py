@@ -217,6 +217,11 @@ class Work:
         """True unless a handler outlived the stop or an outcome could not be written."""
         return self._supervisor.clean
 
+    @property
+    def cut_off(self) -> int:
+        """How many jobs were cancelled because the time of the stop was over."""
+        return self._supervisor.cut_off
+
     def snapshot(self) -> Snapshot:
         """The worker now."""
         return self._supervisor.snapshot()
@@ -236,11 +241,12 @@ class Work:
         limit = self._supervisor.settings.drain_timeout if timeout is None else timeout
         self.stop(limit)
         await self.ended()
-        cut_off = self._supervisor.cut_off
         if not self.clean:
             raise TimeoutError(f"jobs were still running after a drain of {limit:g} s and the final {FINAL_WRITES:g} s")
-        if cut_off:
-            raise TimeoutError(f"{cut_off} job(s) still ran after a drain of {limit:g} s; they were cut off and given back")
+        if self.cut_off:
+            raise TimeoutError(
+                f"{self.cut_off} job(s) still ran after a drain of {limit:g} s; they were cut off and given back"
+            )
 
     async def start(self) -> None:
         """Return once the worker listens and claims. Raises what kept it from starting, and on a second call."""

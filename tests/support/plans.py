@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -41,9 +41,10 @@ class Plan:
 
     def rows_read(self, table: str) -> float:
         """How many rows of a table were looked at, those included that a filter threw away."""
+        scans = self.scans(table)
         return sum(
-            (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
-            for node in self.scans(table)
+            float((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
+            for node in scans
         )
 
     @property
@@ -63,14 +64,11 @@ def run_plan(connection: "psycopg.Connection[Any]", name: str, values: tuple[obj
     """Run a statement with a `custom` or `generic` plan, take back what it did, and return how it was done."""
     kinds = [kind for _, kind in statements()[name].takes]
     types = f"({', '.join(kinds)})" if kinds else ""
-    literals = [
-        sql.Literal(value) + sql.SQL(cast(LiteralString, f"::{kind}"))
-        for value, kind in zip(values, kinds, strict=True)
-    ]
+    literals = [sql.Literal(value) + sql.SQL(f"::{kind}") for value, kind in zip(values, kinds, strict=True)]
     arguments = sql.SQL("(") + sql.SQL(", ").join(literals) + sql.SQL(")") if literals else sql.SQL("")
     with connection.transaction(force_rollback=True):
-        connection.execute(cast(LiteralString, f"set local plan_cache_mode = force_{mode}_plan"))
-        connection.execute(cast(LiteralString, f"prepare measured {types} as {statement(name)}"))
+        connection.execute(f"set local plan_cache_mode = force_{mode}_plan")
+        connection.execute(f"prepare measured {types} as {statement(name)}")
         try:
             explained = connection.execute(
                 sql.SQL("explain (analyze, buffers, format json) execute measured ") + arguments

@@ -1,5 +1,7 @@
 """What the tests of the worker stand on: apps whose poll wakes nobody in time, and waiting for jobs."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -7,6 +9,7 @@ from jobqueue.app import App
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.settings import Settings
 from jobqueue.tasks.handle import JobHandle
+from tests.support.backends import WAITS_FOR_LOCK, becomes
 from tests.support.store import connect
 from tests.support.waiting import wait_until
 
@@ -66,3 +69,25 @@ async def claims_left(dsn: str) -> list[UUID]:
     async with connect(dsn) as connection:
         rows = await connection.fetch("select id from jobqueue.job where state = 'running'")
     return [row["id"] for row in rows]
+
+
+@asynccontextmanager
+async def claims_held(dsn: str) -> AsyncIterator[None]:
+    """Whoever claims a job inside the block waits for its end: jobs can be inserted, but no fence can be drawn."""
+    async with connect(dsn) as connection, connection.transaction():
+        await connection.execute("alter sequence jobqueue.fence_seq cache 1")
+        yield
+
+
+async def one_waits(dsn: str) -> None:
+    """Return once a statement waits for what another holds."""
+    await becomes(dsn, 1, WAITS_FOR_LOCK)
+
+
+async def asleep(dsn: str, workers: int = 1) -> None:
+    """Return once claimer and stager of so many workers sleep."""
+
+    async def all_sleep() -> bool:
+        return bool(await asked(dsn, "select count(*) = $1 from jobqueue.sleeper", 2 * workers))
+
+    await wait_until(all_sleep, "claimers and stagers sleep")

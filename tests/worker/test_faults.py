@@ -8,10 +8,11 @@ import pytest
 from jobqueue.base.job import JobState
 from jobqueue.tasks.context import JobContext
 from tests.support.backends import LISTENS, becomes, terminate
+from tests.support.locks import jobs_held
 from tests.support.proxy import proxied
 from tests.support.store import connect
 from tests.support.waiting import wait_until
-from tests.support.working import all_ended, archived, asked, claims_left, counted, end_of, new_app
+from tests.support.working import all_ended, archived, asked, asleep, claims_held, claims_left, counted, end_of, new_app, one_waits
 
 
 async def test_outcomes_are_held_while_the_database_is_away(database: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -89,22 +90,25 @@ async def test_a_finish_whose_answer_was_lost_is_not_refused(database: str, capl
         async with app, far, far.worker() as worker:
             handle = await task.defer()
             await began.wait()
-            proxy.lose_answers()
-            release.set()
+            await asleep(database)
+            async with jobs_held(database):
+                release.set()
+                await one_waits(database)
+                proxy.lose_answers()
             assert "done" == await handle.result(timeout=10)
             proxy.cut()
             proxy.let_pass()
             assert "done" == await (await task.defer()).result(timeout=10)
+            await wait_until(lambda: "doing='finish'" in caplog.text, "the finisher has met the fault")
             assert worker.snapshot().unwritten == 0
 
-    assert "doing='finish'" in caplog.text
     assert "job.refused" not in caplog.text
 
 
 async def test_a_claim_whose_answer_was_lost_is_given_back(database: str) -> None:
     """Jobs that were claimed on record but never reached the worker run soon, with no attempt spent."""
     async with proxied(database) as proxy:
-        app, far = new_app(database), new_app(proxy.dsn, poll=0.1)
+        app, far = new_app(database), new_app(proxy.dsn)
         attempts: list[int] = []
 
         async def work(ctx: JobContext) -> None:
@@ -112,14 +116,12 @@ async def test_a_claim_whose_answer_was_lost_is_given_back(database: str) -> Non
 
         task = app.task(work)
         far.task(work)
-
-        async def all_are_claimed() -> bool:
-            return await counted(database, "state = 'running'") == 10
-
         async with app, far, far.worker(concurrency=10):
-            proxy.lose_answers()
-            handles = await app.defer_many([task.job() for _ in range(10)])
-            await wait_until(all_are_claimed, "the claim is committed")
+            async with claims_held(database):
+                handles = await app.defer_many([task.job() for _ in range(10)])
+                await one_waits(database)
+                proxy.lose_answers()
+            await wait_until(lambda: claimed(database, 10), "the claim is committed")
             proxy.cut()
             proxy.let_pass()
             for handle in handles:
@@ -128,27 +130,33 @@ async def test_a_claim_whose_answer_was_lost_is_given_back(database: str) -> Non
     assert [1] * 10 == attempts
 
 
-async def test_a_claim_cut_off_by_the_stop_is_given_back(database: str) -> None:
-    """A worker that is stopped while the answer to its claim is missing leaves no job claimed behind."""
+async def claimed(dsn: str, count: int) -> bool:
+    return await counted(dsn, "state = 'running'") == count
+
+
+@pytest.mark.parametrize("cut", [True, False])
+async def test_a_claim_cut_off_by_the_stop_is_given_back(database: str, cut: bool) -> None:
+    """A worker that is stopped while the answer to its claim is missing, late or lost, leaves no job claimed behind."""
     async with proxied(database) as proxy:
-        app, far = new_app(database), new_app(proxy.dsn, poll=0.1)
+        app, far = new_app(database), new_app(proxy.dsn)
 
         async def work() -> None: ...
 
         task = app.task(work)
         far.task(work)
-
-        async def all_are_claimed() -> bool:
-            return await counted(database, "state = 'running'") == 10
-
         async with app, far:
             async with far.worker(concurrency=10) as worker:
-                proxy.lose_answers()
-                await app.defer_many([task.job() for _ in range(10)])
-                await wait_until(all_are_claimed, "the claim is committed")
+                async with claims_held(database):
+                    await app.defer_many([task.job() for _ in range(10)])
+                    await one_waits(database)
+                    proxy.lose_answers()
+                await wait_until(lambda: claimed(database, 10), "the claim is committed")
                 worker.stop(0)
+                if cut:
+                    proxy.cut()
                 proxy.let_pass()
             assert [] == await claims_left(database)
+            assert 10 == await counted(database, "state = 'ready' and attempt = 0")
 
 
 async def test_work_goes_on_after_every_connection_was_ended(database: str) -> None:

@@ -19,7 +19,7 @@ from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.task import Task
 from tests.support.store import connect
 from tests.support.waiting import wait_until
-from tests.support.working import asked, counted, end_of, new_app, reached
+from tests.support.working import asked, asleep, counted, end_of, new_app, reached
 
 Note: TypeAlias = Task[[JobContext], Coroutine[Any, Any, None]]
 
@@ -37,15 +37,6 @@ def stamp(app: App) -> tuple[Note, list[float]]:
         late.append((datetime.now(UTC) - ctx.job.due_at).total_seconds())
 
     return note, late
-
-
-async def asleep(dsn: str, workers: int = 1) -> None:
-    """Return once claimer and stager of so many workers sleep."""
-
-    async def all_sleep() -> bool:
-        return bool(await asked(dsn, "select count(*) = $1 from jobqueue.sleeper", 2 * workers))
-
-    await wait_until(all_sleep, "claimers and stagers sleep")
 
 
 async def test_many_delays_are_kept(database: str) -> None:

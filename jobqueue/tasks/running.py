@@ -290,7 +290,7 @@ class Attempt:
 
 
 def _moved(error: BaseException) -> tuple[str | None, int | None]:
-    """The queue and priority that a Retry asks for. Raises InvalidOption: the database would refuse the whole outcome."""
+    """Where a Retry wants to go. Raises InvalidOption: the database would refuse the whole outcome."""
     if not isinstance(error, Retry):
         return None, None
     return check_queue(error.queue), check_whole("priority", error.priority, PRIORITIES)

@@ -79,7 +79,9 @@ class Slots:
 
     @property
     def room(self) -> int:
-        """How many more jobs may be claimed now."""
+        """How many more jobs may be claimed now; none once it is closed."""
+        if not self._open:
+            return 0
         if self._settings.prefetch is None:
             self._measure_pace()
         return self.concurrency + self._ahead - len(self.running) - len(self._waiting)

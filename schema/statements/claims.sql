@@ -60,7 +60,9 @@ select queue from found where queue is not null;
 -- Scheduled jobs that have come due become ready, with a new seq: a delayed job does not overtake the backlog.
 with due as materialized (
   select d.id, nextval(':"schema".job_seq') as seq from (
-    select id from :"schema".job where state = 'scheduled' and due_at <= now()
+    -- -infinity: for a range with two ends the planner of an unknown table expects few rows and reads the index in
+    -- order; for one end it read and sorted all that was due, however much
+    select id from :"schema".job where state = 'scheduled' and due_at between '-infinity' and now()
     order by due_at limit $1 for update skip locked
   ) as d
 ), promoted as (

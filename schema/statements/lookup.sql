@@ -68,4 +68,6 @@ select id from marked where (select count(*) from woken) >= 0;
 -- name: final_jobs
 -- takes: ids uuid[], since timestamptz
 -- gives: id uuid
-select id from :"schema".job_archive where id = any($1) and finished_at >= $2;
+-- One index probe an id, see archived_ids.
+select g.id from unnest($1::uuid[]) as g(id)
+cross join lateral (select a.id from :"schema".job_archive a where a.id = g.id and a.finished_at >= $2 offset 0) as a;

@@ -69,4 +69,4 @@ select id from returned where (select count(*) from woken) > 0;
 -- gives: id uuid
 -- After a lost answer: which of the refused outcomes were written by this very claim.
 select a.id from unnest($1::uuid[], $2::bigint[]) as g(id, fence)
-cross join lateral (select a.id from :"schema".job_archive a where a.id = g.id and a.fence = g.fence limit 1) as a;
+cross join lateral (select a.id from :"schema".job_archive a where a.id = g.id and a.fence = g.fence offset 0) as a;

@@ -13,6 +13,7 @@ from jobqueue.store import intake
 from jobqueue.store.faults import DATABASE_ERRORS
 from jobqueue.store.intake import insert_all
 from tests.support.store import (
+    advisory_locks,
     claim,
     claim_one,
     connect,
@@ -209,7 +210,7 @@ async def test_a_large_batch_wakes_without_holding_a_lock(database: str, monkeyp
 
         async def fetch(self, name: str, *values: object) -> list[asyncpg.Record]:
             rows = await session.fetch(name, *values)
-            self.held.append(await observer.fetchval("select count(*) from pg_locks where locktype = 'advisory'"))
+            self.held.append(await advisory_locks(observer))
             return rows
 
         def transaction(self) -> contextlib.AbstractAsyncContextManager[None]:

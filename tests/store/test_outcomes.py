@@ -9,8 +9,10 @@ import pytest
 
 from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed
+from jobqueue.store.claims import Claim
 from jobqueue.store.lookup import find_job
 from jobqueue.store.outcomes import Ended, write
+from jobqueue.store.pool import Session
 from tests.support.store import (
     Connection,
     claim,
@@ -51,43 +53,48 @@ async def whole(connection: Connection) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("outcome", EVERY_OUTCOME, ids=named)
-async def test_every_outcome_is_written_once(database: str, outcome: Outcome) -> None:
+async def test_every_outcome_is_written_once(database: str) -> None:
     """The holder of a claim writes its outcome; a second time, for any outcome, nothing is written."""
     async with open_session(database) as session, connect(database) as connection:
-        await insert(session, new_job())
-        row = await claim_one(session)
+        for outcome in EVERY_OUTCOME:
+            row = await fresh_claim(session, connection)
 
-        assert {row["id"]} == await finish(session, row, outcome=outcome)
+            assert {row["id"]} == await finish(session, row, outcome=outcome), outcome
 
-        before = await whole(connection)
-        assert 1 == len(before)
-        for again in EVERY_OUTCOME:
-            await finish(session, row, outcome=again)
-        assert before == await whole(connection)
+            before = await whole(connection)
+            assert 1 == len(before)
+            for again in EVERY_OUTCOME:
+                await finish(session, row, outcome=again)
+            assert before == await whole(connection), outcome
 
 
-@pytest.mark.parametrize("outcome", EVERY_OUTCOME, ids=named)
-async def test_a_stale_fence_writes_nothing(database: str, outcome: Outcome) -> None:
+async def fresh_claim(session: Session, connection: Connection) -> Claim:
+    """The claim of the only job there is."""
+    await connection.execute("truncate jobqueue.job, jobqueue.job_archive")
+    await insert(session, new_job())
+    return await claim_one(session)
+
+
+async def test_a_stale_fence_writes_nothing(database: str) -> None:
     """S1-26, S4-69: the outcome of a claim that was given back and claimed anew is refused, and changes nothing."""
     async with open_session(database) as session, connect(database) as connection:
-        await insert(session, new_job())
-        stale = await claim_one(session)
-        await finish(session, stale, outcome=Released())
-        ready = await whole(connection)
-        assert set() == await finish(session, stale, outcome=outcome), "nobody holds it now"
-        assert ready == await whole(connection)
+        for outcome in EVERY_OUTCOME:
+            stale = await fresh_claim(session, connection)
+            await finish(session, stale, outcome=Released())
+            ready = await whole(connection)
+            assert set() == await finish(session, stale, outcome=outcome), "nobody holds it now"
+            assert ready == await whole(connection)
 
-        fresh = await claim_one(session)
-        running = await whole(connection)
-        assert stale["attempt"] == fresh["attempt"], "the attempt number alone could not tell them apart"
-        assert set() == await finish(session, stale, outcome=outcome)
-        assert running == await whole(connection)
+            fresh = await claim_one(session)
+            running = await whole(connection)
+            assert stale["attempt"] == fresh["attempt"], "the attempt number alone could not tell them apart"
+            assert set() == await finish(session, stale, outcome=outcome), outcome
+            assert running == await whole(connection)
 
-        assert {fresh["id"]} == await finish(session, fresh)
-        archived = await whole(connection)
-        assert set() == await finish(session, stale, outcome=outcome)
-        assert archived == await whole(connection)
+            assert {fresh["id"]} == await finish(session, fresh)
+            archived = await whole(connection)
+            assert set() == await finish(session, stale, outcome=outcome), outcome
+            assert archived == await whole(connection)
 
 
 async def test_done_by_me_is_told_from_refused(database: str) -> None:
@@ -125,29 +132,24 @@ async def test_a_finished_job_is_archived_whole(database: str) -> None:
     assert stored.claimed_at == row["claimed_at"]
 
 
-@pytest.mark.parametrize(
-    ("outcome", "state", "reason", "errors"),
-    [
+async def test_each_final_state_keeps_why(database: str) -> None:
+    """S3-19: every final state has a finish time, its reason and its last error, and only a completed job a result."""
+    expected: list[tuple[Outcome, str, str | None, list[str]]] = [
         (Done("null"), "completed", None, []),
         (Cancelled("asked to"), "cancelled", "asked to", []),
         (Cancelled(), "cancelled", None, []),
         (Dead("attempts", failure("last")), "dead", "attempts", ["last"]),
         (Dead("expired"), "dead", "expired", []),
-    ],
-)
-async def test_each_final_state_keeps_why(
-    database: str, outcome: Outcome, state: str, reason: str | None, errors: list[str]
-) -> None:
-    """S3-19: every final state has a finish time, its reason and its last error, and only a completed job a result."""
+    ]
     async with open_session(database) as session, connect(database) as connection:
-        (id,) = await insert(session, new_job())
-        await finish(session, await claim_one(session), outcome=outcome)
-        job = await find_job(session.database, id)
+        for outcome, state, reason, errors in expected:
+            (id,) = await insert(session, new_job())
+            await finish(session, await claim_one(session), outcome=outcome)
+            job = await find_job(session.database, id)
+            assert job is not None
+            assert (state, reason, errors) == (job.state, job.reason, [error.message for error in job.errors])
+            assert (state == "completed") == (job.result_json is not None)
         assert 0 == await connection.fetchval("select count(*) from jobqueue.job_archive where finished_at is null")
-
-    assert job is not None
-    assert (state, reason, errors) == (job.state, job.reason, [error.message for error in job.errors])
-    assert (state == "completed") == (job.result_json is not None)
 
 
 async def test_an_error_is_dated_by_the_server(database: str) -> None:
@@ -212,36 +214,36 @@ async def test_a_time_may_be_given(database: str) -> None:
         assert [("scheduled", moment, 0), ("scheduled", moment, 1)] == [tuple(row) for row in stored]
 
 
-@pytest.mark.parametrize(
-    ("outcome", "attempt"),
-    [(Retried(failure(), delay=0.0), 1), (Snoozed(delay=0.0), 0), (PutAside("unknown"), 0), (Released(), 0)],
-)
-async def test_only_a_failure_costs_an_attempt(database: str, outcome: Outcome, attempt: int) -> None:
+async def test_only_a_failure_costs_an_attempt(database: str) -> None:
     """Snooze, release and putting aside give the attempt back, exactly one."""
+    costs: list[tuple[Outcome, int]] = [
+        (Retried(failure(), delay=0.0), 1),
+        (Snoozed(delay=0.0), 0),
+        (PutAside("unknown"), 0),
+        (Released(), 0),
+    ]
     async with open_session(database) as session, connect(database) as connection:
-        await insert(session, new_job())
-        await finish(session, await claim_one(session), outcome=outcome)
+        for outcome, attempt in costs:
+            await finish(session, await fresh_claim(session, connection), outcome=outcome)
+            assert attempt == await connection.fetchval("select attempt from jobqueue.job"), outcome
 
-        assert attempt == await connection.fetchval("select attempt from jobqueue.job")
 
-
-@pytest.mark.parametrize(("age", "wait"), [(0.0, 1), (8.0, 2), (100.0, 25), (1_000.0, 60)])
-async def test_a_job_put_aside_is_looked_at_less_and_less(database: str, age: float, wait: float) -> None:
+async def test_a_job_put_aside_is_looked_at_less_and_less(database: str) -> None:
     """The longer a job is put aside, the later it is looked at again, a minute at most; it stays known since when."""
     async with open_session(database) as session, connect(database) as connection:
-        await insert(session, new_job())
-        row = await claim_one(session)
-        await write(session, [Ended(row["id"], row["fence"], PutAside("unknown"), age)])
-        due_in, since = await first(
-            connection, "select extract(epoch from due_at - now())::float, aside_since from jobqueue.job"
-        )
-        assert wait - 1 < due_in <= wait
+        for age, wait in [(0.0, 1), (8.0, 2), (100.0, 25), (1_000.0, 60)]:
+            row = await fresh_claim(session, connection)
+            await write(session, [Ended(row["id"], row["fence"], PutAside("unknown"), age)])
+            due_in, since = await first(
+                connection, "select extract(epoch from due_at - now())::float, aside_since from jobqueue.job"
+            )
+            assert wait - 1 < due_in <= wait
 
-        await connection.execute("update jobqueue.job set state = 'ready'")
-        row = await claim_one(session)
-        assert since == row["aside_since"]
-        await finish(session, row, outcome=PutAside("unknown"))
-        assert (since,) == await first(connection, "select aside_since from jobqueue.job")
+            await connection.execute("update jobqueue.job set state = 'ready'")
+            row = await claim_one(session)
+            assert since == row["aside_since"]
+            await finish(session, row, outcome=PutAside("unknown"))
+            assert (since,) == await first(connection, "select aside_since from jobqueue.job")
 
 
 async def test_a_job_that_ran_is_not_aside_any_more(database: str) -> None:
@@ -284,21 +286,22 @@ async def test_the_history_of_errors_is_bounded(database: str, last: Outcome) ->
 
 
 @pytest.mark.parametrize("outcome", [Done("1"), Retried(failure(), delay=0.0), Released()], ids=named)
-@pytest.mark.parametrize("change", ["lease_until = lease_until + interval '1 min'", "awaited = true", "started = true"])
-async def test_an_update_in_between_does_not_lose_an_outcome(database: str, outcome: Outcome, change: str) -> None:
+async def test_an_update_in_between_does_not_lose_an_outcome(database: str, outcome: Outcome) -> None:
     """A beat or a waiter that changes the row between a finish's snapshot and its lock does not make it refused."""
     async with open_session(database) as session, connect(database) as beat, connect(database) as observer:
-        ids = set(await insert(session, *new_jobs(3)))
-        rows = await claim(session)
-        async with beat.transaction():
-            await beat.execute(f"update jobqueue.job set {change} where id = $1", rows[1]["id"])
-            finishing = asyncio.create_task(finish(session, *rows, outcome=outcome))
-            await wait_until(lambda: somebody_waits(observer), "the finish waits for the beat")
+        for change in ("lease_until = lease_until + interval '1 min'", "awaited = true", "started = true"):
+            await observer.execute("truncate jobqueue.job, jobqueue.job_archive")
+            ids = set(await insert(session, *new_jobs(3)))
+            rows = await claim(session)
+            async with beat.transaction():
+                await beat.execute(f"update jobqueue.job set {change} where id = $1", rows[1]["id"])
+                finishing = asyncio.create_task(finish(session, *rows, outcome=outcome))
+                await wait_until(lambda: somebody_waits(observer), "the finish waits for the beat")
 
-        assert ids == await finishing
-        running = await observer.fetchval("select count(*) from jobqueue.job where state = 'running'")
-        stored = len(await whole(observer))
-        assert (0, 3) == (running, stored)
+            assert ids == await finishing, change
+            running = await observer.fetchval("select count(*) from jobqueue.job where state = 'running'")
+            stored = len(await whole(observer))
+            assert (0, 3) == (running, stored)
 
 
 async def test_a_rescue_in_between_refuses_only_its_own_job(database: str) -> None:

@@ -17,6 +17,7 @@ from jobqueue.store.statements import channel, names
 from tests.support.store import (
     WORKER,
     Connection,
+    advisory_locks,
     claim,
     claim_one,
     connect,
@@ -170,14 +171,10 @@ async def test_whoever_falls_asleep_waits_for_a_commit_under_way(database: str) 
         async with producer.transaction():
             await insert(producer, new_job())  # found nobody asleep, holds the shared lock
             sleeping = asyncio.create_task(claims.publish_sleep(worker, WORKER, ["default"], 60.0))
-            await wait_until(lambda: advisory_waiters(observer), "the worker waits for the producer")
+            await wait_until(lambda: advisory_locks(observer, granted=False), "the worker waits for the producer")
             assert not sleeping.done()
         await sleeping
         assert 1 == len(await claim(worker))
-
-
-async def advisory_waiters(observer: Connection) -> int:
-    return int(await observer.fetchval("select count(*) from pg_locks where locktype = 'advisory' and not granted"))
 
 
 async def test_a_frozen_producer_does_not_stop_the_others(database: str) -> None:
@@ -186,7 +183,7 @@ async def test_a_frozen_producer_does_not_stop_the_others(database: str) -> None
         await insert(frozen, new_job())
         sleeping = asyncio.create_task(claims.publish_sleep(worker, WORKER, ["default"], 60.0))
         async with connect(database) as observer:
-            await wait_until(lambda: advisory_waiters(observer), "the worker waits for the frozen one")
+            await wait_until(lambda: advisory_locks(observer, granted=False), "the worker waits for the frozen one")
         async with asyncio.timeout(3):
             with pytest.raises(asyncpg.LockNotAvailableError):
                 await sleeping
@@ -199,7 +196,7 @@ async def test_other_isolation_levels_always_notify(database: str, isolation: st
     async with ear_on(database) as (ear, _), connect(database) as producer:
         async with producer.transaction(isolation=isolation.replace(" ", "_")):  # type: ignore[arg-type]
             await producer.execute("select jobqueue.wake('slow', null, false)")
-            held = await producer.fetchval("select count(*) from pg_locks where locktype = 'advisory'")
+            held = await advisory_locks(producer)
         assert ["r:slow"] == await ear.so_far()
         assert 0 == held
 
@@ -209,7 +206,7 @@ async def test_a_callers_transaction_always_notifies_and_holds_no_lock(database:
     async with open_session(database) as session, ear_on(database) as (ear, _), connect(database) as observer:
         async with session.transaction():
             await insert_all(session, [new_job(), new_job(delay=5.0)], always=True)
-            assert 0 == await observer.fetchval("select count(*) from pg_locks where locktype = 'advisory'")
+            assert 0 == await advisory_locks(observer)
             assert [] == await ear.so_far()
         assert ["d:default", "r:default"] == sorted(await ear.so_far())
 

@@ -19,6 +19,7 @@ class Proxy:
         self._database = str(place["dbname"])
         self._questions, self._answers = asyncio.Event(), asyncio.Event()
         self._accepts = True
+        self._waited_for = b""
         self._pumps: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
@@ -34,6 +35,7 @@ class Proxy:
     def let_pass(self) -> None:
         """Work as a network should; what was held back arrives now."""
         self._accepts = True
+        self._waited_for = b""
         self._questions.set()
         self._answers.set()
 
@@ -45,6 +47,10 @@ class Proxy:
     def lose_answers(self) -> None:
         """Bring questions to the server and no answers back: hold them until `cut` loses them."""
         self._answers.clear()
+
+    def lose_answer_to(self, question: bytes) -> None:
+        """From the first question on that has these bytes, as `lose_answers`."""
+        self._waited_for = question
 
     def cut(self) -> None:
         """Break every open connection on both sides; new ones are taken."""
@@ -96,6 +102,8 @@ class Proxy:
         try:
             while data := await reader.read(1 << 16):
                 await gate.wait()
+                if gate is self._questions and self._waited_for and self._waited_for in data:
+                    self.lose_answers()
                 writer.write(data)
                 await writer.drain()
         except OSError:

@@ -60,7 +60,7 @@ class Race:
                     group.create_task(self._drive(lane, jobs // lanes, ways[lane]))
 
     async def _drive(self, lane: int, jobs: int, ways: list[Defer]) -> None:
-        chosen = random.Random(f"{self.seed}-{lane}")
+        chosen = random.Random(f"{self.seed}-{lane}")  # noqa: S311 - a seed to repeat it by
         clock = asyncio.get_running_loop().time
         for number in range(jobs):
             if len(self.lost) > 5:

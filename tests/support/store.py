@@ -125,6 +125,17 @@ async def somebody_waits(observer: Connection) -> bool:
     )
 
 
+async def advisory_locks(observer: Connection, *, granted: bool = True) -> int:
+    """How many advisory locks of this database are held, or waited for."""
+    return int(
+        await observer.fetchval(
+            "select count(*) from pg_locks where locktype = 'advisory' and granted = $1"
+            " and database = (select oid from pg_database where datname = current_database())",
+            granted,
+        )
+    )
+
+
 async def backend_of(session: Session) -> int:
     """The process id of the session's backend."""
     await session.ready()

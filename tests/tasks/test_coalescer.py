@@ -72,8 +72,8 @@ async def send_all(coalescer: Coalescer, jobs: list[NewJob[None]]) -> list[async
 
 async def end_of(call: "asyncio.Task[Any]") -> object:
     """What a call gives or raises."""
-    (answer,) = await asyncio.gather(call, return_exceptions=True)
-    return answer
+    await asyncio.wait({call})
+    return call.exception() or call.result()
 
 
 def kinds(answers: list[Any]) -> list[type]:

@@ -44,7 +44,7 @@ async def test_an_unknown_task_waits_for_a_worker_that_has_it(database: str) -> 
 
 
 async def test_a_task_registered_while_the_worker_runs_is_used(database: str) -> None:
-    """S4-23: registering while workers run is allowed: a job that came too early is found again, a later one at once."""
+    """S4-23: registering while workers run is allowed: a job that came too early is found again, a later one runs."""
     app = new_app(database)
 
     async def late() -> str:
@@ -70,7 +70,7 @@ def _handle(app: App, id: UUID) -> JobHandle[Any]:
 async def test_a_payload_that_does_not_fit_never_runs_the_code(
     database: str, caplog: pytest.LogCaptureFixture, args: str
 ) -> None:
-    """S3-26: valid JSON of the wrong shape is put aside without an attempt; no log line and no error quotes it (S3-20)."""
+    """S3-26: valid JSON of the wrong shape is put aside without an attempt; no line quotes it (S3-20)."""
     app = new_app(database)
     caplog.set_level(logging.DEBUG)
     seen: list[int] = []

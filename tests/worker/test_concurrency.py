@@ -123,7 +123,7 @@ async def test_no_prefetch_claims_no_more_than_runs(database: str) -> None:
 
 
 async def test_jobs_claimed_ahead_do_not_wait_behind_a_slow_one(database: str) -> None:
-    """A worker that claims ahead of its free slots gives jobs back when a slow one holds them up: another takes them."""
+    """Jobs that a worker has claimed ahead of its free slots are given back when a slow one holds them up."""
     app, other = new_app(database), new_app(database, name="other")
     release = asyncio.Event()
     ran: list[int] = []

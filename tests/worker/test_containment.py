@@ -153,7 +153,7 @@ async def test_a_stray_cancellation_costs_no_slot(database: str) -> None:
 
 
 async def test_context_variables_do_not_leak_from_job_to_job(database: str) -> None:
-    """Each job begins with fresh context variables: neither those of the job before nor those of the worker's caller."""
+    """Each job begins with fresh context variables: neither those of the job before nor those of the caller."""
     app = new_app(database)
     mark = contextvars.ContextVar("mark", default="none")
     mark.set("caller's")

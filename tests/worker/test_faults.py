@@ -12,7 +12,18 @@ from tests.support.locks import jobs_held
 from tests.support.proxy import proxied
 from tests.support.store import connect
 from tests.support.waiting import wait_until
-from tests.support.working import all_ended, archived, asked, asleep, claims_held, claims_left, counted, end_of, new_app, one_waits
+from tests.support.working import (
+    all_ended,
+    archived,
+    asked,
+    asleep,
+    claims_held,
+    claims_left,
+    counted,
+    end_of,
+    new_app,
+    one_waits,
+)
 
 
 async def test_outcomes_are_held_while_the_database_is_away(database: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -80,15 +91,17 @@ async def test_a_finish_whose_answer_was_lost_is_not_refused(database: str, capl
     async with proxied(database) as proxy:
         app, far = new_app(database), new_app(proxy.dsn)
 
-        async def work() -> str:
-            began.set()
-            await release.wait()
+        async def work(held: bool) -> str:
+            if held:
+                began.set()
+                await release.wait()
             return "done"
 
         task = app.task(work)
         far.task(work)
         async with app, far, far.worker() as worker:
-            handle = await task.defer()
+            await end_of(app, await task.defer(False))  # its statements are prepared now, one trip each from here on
+            handle = await task.defer(True)
             await began.wait()
             await asleep(database)
             async with jobs_held(database):
@@ -98,7 +111,7 @@ async def test_a_finish_whose_answer_was_lost_is_not_refused(database: str, capl
             assert "done" == await handle.result(timeout=10)
             proxy.cut()
             proxy.let_pass()
-            assert "done" == await (await task.defer()).result(timeout=10)
+            assert "done" == await (await task.defer(False)).result(timeout=10)
             await wait_until(lambda: "doing='finish'" in caplog.text, "the finisher has met the fault")
             assert worker.snapshot().unwritten == 0
 
@@ -209,7 +222,7 @@ async def test_a_lost_listener_is_replaced(database: str, caplog: pytest.LogCapt
 
 
 async def test_flags_lost_with_the_server_are_published_anew(database: str) -> None:
-    """After the table of sleepers was emptied, as by a crash of the server, a reconnect makes the worker publish again."""
+    """After the table of sleepers was emptied, as by a crash of the server, a worker publishes its sleep again."""
     app = new_app(database)
 
     @app.task

@@ -146,9 +146,7 @@ async def test_a_worker_that_lost_its_claim_writes_nothing(
     assert "database.unreachable" not in caplog.text
 
 
-async def test_a_job_that_vanished_while_it_ran_is_no_trouble(
-    database: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_job_that_vanished_while_it_ran_is_no_trouble(database: str, caplog: pytest.LogCaptureFixture) -> None:
     """A running job whose row was deleted by hand is refused like any lost claim."""
     app = new_app(database)
     began, release = asyncio.Event(), asyncio.Event()

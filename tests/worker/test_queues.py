@@ -118,7 +118,7 @@ async def test_new_queues_are_found_by_a_busy_worker(database: str) -> None:
 
 
 async def test_a_limit_of_slots_holds_and_is_used(database: str) -> None:
-    """`mail:2` never has more than two slots, uses both until its backlog is gone, and leaves the others to the rest."""
+    """`mail:2` never has more than two slots, uses them until its backlog is gone, and leaves the rest to others."""
     app = new_app(database)
     inside = Counter[str]()
     peak = Counter[str]()

@@ -1,0 +1,459 @@
+"""Waiting for a job's end: told at once, in whatever order the two meet, and nothing is left of the wait."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel
+from uuid_utils.compat import uuid7
+
+from jobqueue.app import App
+from jobqueue.base.errors import InvalidPayload, JobCancelled, JobFailed, JobNotFound
+from jobqueue.base.job import Job, JobState, NewJob
+from jobqueue.base.outcome import Cancel, Done, Fatal
+from jobqueue.store.intake import insert_all
+from jobqueue.store.outcomes import Ended, write
+from jobqueue.store.pool import Session
+from jobqueue.tasks import waiting as waiting_module
+from jobqueue.tasks.context import JobContext
+from jobqueue.tasks.waiting import Waiters
+from tests.support.backends import AWAITS_RESULTS, backends, becomes, terminate
+from tests.support.scripts import run_script
+from tests.support.store import claim, connect, ended, new_job, new_jobs, open_database, open_sessions
+from tests.support.waiting import wait_until
+from tests.support.working import asked
+
+
+class Report(BaseModel):
+    width: int
+    tags: list[str] = []
+
+
+@dataclass
+class Point:
+    x: int
+    y: float
+
+
+@asynccontextmanager
+async def waiters(dsn: str, *, listens: bool = True) -> AsyncIterator[Waiters]:
+    async with open_database(dsn, max_size=4) as database:
+        waiting = Waiters(database, listens=listens)
+        try:
+            yield waiting
+        finally:
+            await waiting.close()
+
+
+# What a result is.
+
+
+async def test_a_result_is_decoded_by_the_annotation(database: str) -> None:
+    """handle.result gives the value by the return annotation: models, None and empty objects each as they are."""
+    app = App(database)
+
+    @app.task
+    async def report(width: int) -> Report:
+        return Report(width=width, tags=["a"])
+
+    @app.task
+    async def points(count: int) -> dict[str, list[Point]]:
+        return {"points": [Point(number, 0.5) for number in range(count)]}
+
+    @app.task
+    async def nothing() -> None: ...
+
+    @app.task
+    async def empty() -> dict[str, int]:
+        return {}
+
+    @app.task
+    async def optional(given: bool) -> int | None:
+        return 0 if given else None
+
+    async with app.worker():
+        assert Report(width=3, tags=["a"]) == await (await report.defer(3)).result(timeout=5)
+        assert {"points": [Point(0, 0.5)]} == await (await points.defer(1)).result(timeout=5)
+        results = [await (await task.defer()).result(timeout=5) for task in (nothing, empty)]
+        assert [None, {}] == results
+        assert [0, None] == [await (await optional.defer(given)).result(timeout=5) for given in (True, False)]
+        again: Report = await report.handle(str((await report.defer(4)).id)).result(timeout=5)
+        assert Report(width=4, tags=["a"]) == again
+    await app.close()
+
+
+async def test_each_end_has_its_error(database: str) -> None:
+    """Dead, cancelled, unknown and not in time are told apart, with what the handler said."""
+    app = App(database)
+
+    @app.task(max_attempts=1)
+    async def end(how: str) -> int:
+        errors: dict[str, Exception] = {
+            "fatal": Fatal("no way", data={"code": 7}),
+            "cancel": Cancel("not wanted"),
+            "raise": ValueError("wrong"),
+        }
+        raise errors[how]
+
+    fatal, cancelled, raised = [await end.defer(how) for how in ("fatal", "cancel", "raise")]
+    later = await end.options(delay=3600).defer("fatal")
+    await app.run_until_idle()
+
+    with pytest.raises(JobFailed, match="no way") as failed:
+        await fatal.result(timeout=5)
+    assert (fatal.id, "fatal", "no way", {"code": 7}) == (
+        failed.value.id, failed.value.reason, failed.value.message, failed.value.data,
+    )  # fmt: skip
+    with pytest.raises(JobFailed, match="ValueError: wrong") as failed:
+        await raised.result(timeout=5)
+    assert ("attempts", "ValueError") == (failed.value.reason, failed.value.error_class)
+    with pytest.raises(JobCancelled, match="not wanted"):
+        await cancelled.result(timeout=5)
+    with pytest.raises(JobNotFound):
+        await end.handle(uuid7()).result(timeout=5)
+    with pytest.raises(TimeoutError):
+        await later.result(timeout=0.05)
+    states = [await handle.status() for handle in (fatal, cancelled, raised, later)]
+    assert [JobState.DEAD, JobState.CANCELLED, JobState.DEAD, JobState.SCHEDULED] == states
+    with pytest.raises(JobNotFound):
+        await end.handle(uuid7()).status()
+    await app.close()
+
+
+async def test_a_result_that_does_not_fit_any_more(database: str) -> None:
+    """After a deploy that changed the annotation the wait ends with InvalidPayload, which names the place only."""
+    before, after = App(database), App(database)
+
+    @before.task(name="measure")
+    async def measure() -> dict[str, str]:
+        return {"width": "marker-7f3a"}
+
+    @after.task(name="measure")
+    async def measured() -> Report:
+        raise NotImplementedError
+
+    handle = await measure.defer()
+    await before.run_until_idle()
+
+    with pytest.raises(InvalidPayload, match="width") as told:
+        await measured.handle(handle.id).result(timeout=5)
+    assert "marker" not in str(told.value)
+    await before.close()
+    await after.close()
+
+
+# What the wait costs, and what it leaves.
+
+
+async def test_an_ended_job_is_answered_without_listening(database: str) -> None:
+    """The result of a job that has ended is read at once: nothing starts to listen, no task is left."""
+    app = App(database)
+
+    @app.task
+    async def note() -> int:
+        return 1
+
+    handle = await note.defer()
+    await app.run_until_idle()
+    before = asyncio.all_tasks()
+
+    result = asyncio.create_task(handle.result(timeout=5))
+    watches: set[object] = set()
+    while not result.done():
+        (place,) = app._producers._places.values()
+        watches.add(place.value and place.value._waiters._watch)
+        await asyncio.sleep(0)
+
+    assert ({None}, 1, before) == (watches, result.result(), asyncio.all_tasks())
+    assert [] == await backends(database, "query ilike 'listen%'")
+    await app.close()
+
+
+@pytest.mark.parametrize("how", ["cancel", "timeout", "several"])
+async def test_a_wait_that_is_given_up_leaves_nothing(how: str, database: str) -> None:
+    """After the last waiter has gone, cancelled or timed out, there is no task and no listening connection."""
+    async with App(database) as app:
+
+        @app.task
+        async def note() -> None: ...
+
+        handles = [await note.options(delay=3600).defer() for _ in range(3)]
+        before = asyncio.all_tasks()
+        waiting = [asyncio.create_task(handle.result(2 if how == "timeout" else None)) for handle in handles]
+        await becomes(database, 1, AWAITS_RESULTS)
+        if how == "several":
+            waiting[0].cancel()
+            await asyncio.wait({waiting[0]})
+            assert 1 == len(await backends(database, AWAITS_RESULTS)), "the others still wait"
+        if how != "timeout":
+            for wait in waiting:
+                wait.cancel()
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+
+        assert {TimeoutError if how == "timeout" else asyncio.CancelledError} == {type(answer) for answer in answers}
+        assert before == asyncio.all_tasks()
+        await becomes(database, 0, AWAITS_RESULTS)
+        assert JobState.SCHEDULED is await handles[0].status(), "the job is left alone"
+
+
+async def test_many_waiters_share_one_connection(database: str) -> None:
+    """200 waiters share one listening connection and get 200 results, each its own."""
+    async with App(database) as app:
+
+        @app.task
+        async def double(number: int) -> int:
+            return 2 * number
+
+        handles = await double.options(delay=0.5).defer_many(range(200))
+        waiting = [asyncio.create_task(handle.result(timeout=10)) for handle in handles]
+        await becomes(database, 1, AWAITS_RESULTS)
+        async with app.worker():
+            results = await asyncio.gather(*waiting)
+
+        assert [2 * number for number in range(200)] == results
+        await becomes(database, 0, AWAITS_RESULTS)
+
+
+async def test_several_waiters_for_one_job(database: str) -> None:
+    """However many wait for the same job, each is told."""
+    async with App(database) as app:
+
+        @app.task
+        async def note() -> str:
+            return "yes"
+
+        handle = await note.options(delay=0.2).defer()
+        waiting = [asyncio.create_task(note.handle(handle.id).result(timeout=10)) for _ in range(20)]
+        async with app.worker():
+            assert ["yes"] * 20 == await asyncio.gather(*waiting)
+
+
+# Told in time.
+
+
+class Bench:
+    """Jobs that are running, a wait for one, and its end at a moment of the test's choosing."""
+
+    def __init__(self, waiting: Waiters, session: Session) -> None:
+        self.waiting = waiting
+        self.session = session
+
+    async def running(self, count: int) -> list[Ended]:
+        """New jobs, claimed; what it takes to end each."""
+        await insert_all(self.session, new_jobs(count), always=True)
+        rows = await claim(self.session, count)
+        return [ended(row, Done('"value"')) for row in rows]
+
+    async def end(self, job: Ended) -> None:
+        assert {job.id} == await write(self.session, [job])
+
+
+@pytest.fixture
+def no_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The poll finds nothing, so that it hides no notification that was lost."""
+
+    async def find_none(database: object, ids: object) -> set[UUID]:
+        return set()
+
+    monkeypatch.setattr(waiting_module, "final_jobs", find_none)
+
+
+@pytest.mark.usefixtures("no_poll")
+async def test_a_wait_meets_the_end_at_any_moment(database: str) -> None:
+    """500 waits begin around the end of their job, in either order: each is told, and at once, without the poll."""
+    chance = random.Random(3)  # noqa: S311 - the same moments each time
+    slow: list[float] = []
+    async with waiters(database) as waiting, open_sessions(database, 1) as (session,):
+        bench = Bench(waiting, session)
+        keeper = await held_wait(database, waiting, session)
+        await bench.end((await bench.running(1))[0])
+        for job in await bench.running(500):
+            gap = chance.uniform(-0.003, 0.003)
+            wait = asyncio.create_task(after(max(0.0, gap), waiting.final(job.id)))
+            await after(max(0.0, -gap), bench.end(job))
+            written = time.monotonic()
+            async with asyncio.timeout(3):
+                assert job.id == (await wait).id
+            slow.append(time.monotonic() - written)
+        keeper.cancel()
+        await asyncio.wait({keeper})
+
+    late = [round(seconds, 3) for seconds in slow if seconds > 0.2]
+    assert [] == late, f"{len(late)} of 500 were told late; the median is {sorted(slow)[250] * 1000:.1f} ms"
+
+
+async def held_wait(dsn: str, waiting: Waiters, session: Session) -> "asyncio.Task[Job]":
+    """A wait for a job that does not end: keeps the listening connection open."""
+    (sent,) = await insert_all(session, [new_job(delay=3600.0)], always=True)
+    keeper = asyncio.create_task(waiting.final(sent.id))
+    await becomes(dsn, 1, AWAITS_RESULTS)
+    return keeper
+
+
+async def after(seconds: float, step: Any) -> Any:
+    """Take a step a little later, at a random moment around another's: there is no signal to wait for."""
+    await asyncio.wait({asyncio.get_running_loop().create_future()}, timeout=seconds)
+    return await step
+
+
+@pytest.mark.usefixtures("no_poll")
+async def test_the_end_that_is_heard_before_the_look_is_answered(database: str) -> None:
+    """A notification that comes while the waiter still looks is not forgotten: the next look is at once."""
+    async with waiters(database) as waiting, open_sessions(database, 1) as (session,):
+        bench = Bench(waiting, session)
+        (job,) = await bench.running(1)
+        looks = 0
+        look = waiting._look
+
+        async def slow_look(id: UUID) -> Job | None:
+            nonlocal looks
+            found = await look(id)
+            if looks == 0:
+                await bench.end(job)  # the waiter is marked by now, and the answer is still on its way
+                waiting._tell({job.id})
+            looks += 1
+            return found
+
+        waiting._look = slow_look  # type: ignore[method-assign]  # the moment between two steps has no other handle
+        async with asyncio.timeout(3):
+            assert job.id == (await waiting.final(job.id)).id
+
+    assert 2 == looks
+
+
+@pytest.mark.parametrize("listens", [True, False], ids=["listening", "polling"])
+async def test_a_lost_notification_costs_a_second(listens: bool, database: str) -> None:
+    """Without a notification, lost or never sent, the poll finds the end within about a second."""
+    async with waiters(database, listens=listens) as waiting, open_sessions(database, 1) as (session,):
+        bench = Bench(waiting, session)
+        (job,) = await bench.running(1)
+        wait = asyncio.create_task(waiting.final(job.id))
+        if listens:
+            await becomes(database, 1, AWAITS_RESULTS)
+        async with connect(database) as connection:
+            await connection.execute("update jobqueue.job set awaited = false")  # so that nobody notifies
+        await bench.end(job)
+        started = time.monotonic()
+        assert JobState.COMPLETED is (await wait).state
+
+    assert time.monotonic() - started < 1.5
+
+
+async def test_the_listening_connection_is_replaced(database: str) -> None:
+    """The listening backend is terminated: a job that ends meanwhile is found, and the next one is heard of again."""
+    async with waiters(database) as waiting, open_sessions(database, 1) as (session,):
+        bench = Bench(waiting, session)
+        keeper = await held_wait(database, waiting, session)
+        first, second = await bench.running(2)
+        wait = asyncio.create_task(waiting.final(first.id))
+        await becomes(database, 1, AWAITS_RESULTS)
+        assert 1 == await terminate(database, AWAITS_RESULTS)
+        await bench.end(first)
+        started = time.monotonic()
+        await wait
+        assert time.monotonic() - started < 1.5
+        await becomes(database, 1, AWAITS_RESULTS)
+        wait = asyncio.create_task(waiting.final(second.id))
+        await wait_until(lambda: second.id in waiting._waiting, "it waits")
+        await bench.end(second)
+        await wait
+        keeper.cancel()
+        await asyncio.wait({keeper})
+
+
+async def test_the_database_may_be_away_for_a_while(database: str) -> None:
+    """Every connection is terminated while jobs are waited for: the waits go on and end with their jobs."""
+    async with waiters(database) as waiting, open_sessions(database, 1) as (session,):
+        bench = Bench(waiting, session)
+        jobs = await bench.running(5)
+        waits = [asyncio.create_task(waiting.final(job.id)) for job in jobs]
+        await becomes(database, 1, AWAITS_RESULTS)
+        await terminate(database)
+        for job in jobs:
+            await bench.end(job)
+
+        assert [job.id for job in jobs] == [job.id for job in await asyncio.gather(*waits)]
+
+
+async def test_a_job_of_another_process(database: str) -> None:
+    """A job that a worker in another process runs is waited for like one of our own."""
+    app = App(database)
+
+    async def whoami(number: int) -> int:
+        raise NotImplementedError
+
+    handles = await app.task(whoami).defer_many(range(5))
+    waiting = [asyncio.create_task(handle.result(timeout=10)) for handle in handles]
+    await becomes(database, 1, AWAITS_RESULTS)
+    printed = await run_script(
+        """
+        import asyncio, os
+        from jobqueue import App
+
+        app = App()
+
+        @app.task
+        async def whoami(number: int) -> int:
+            return os.getpid() + number
+
+        asyncio.run(app.run_until_idle())
+        print(os.getpid())
+        """,
+        database,
+    )
+
+    assert [int(printed) + number for number in range(5)] == await asyncio.gather(*waiting)
+    await app.close()
+
+
+async def test_a_task_may_wait_for_another_job(database: str) -> None:
+    """A task waits for the result of a job it defers, on the same app and worker."""
+    async with App(database) as app:
+
+        @app.task
+        async def inner(number: int) -> int:
+            return number + 1
+
+        @app.task
+        async def outer(ctx: JobContext, number: int) -> int:
+            return await (await inner.defer(number)).result(timeout=5) * 10
+
+        handle = await outer.defer(1)
+        async with app.worker(concurrency=2):
+            assert 20 == await handle.result(timeout=10)
+
+
+async def test_a_timeout_holds_for_the_first_use_too(database: str) -> None:
+    """result(timeout=) is all the time it takes, connecting included."""
+    async with connect(database) as connection, connection.transaction():
+        await connection.execute("lock table jobqueue.migration in access exclusive mode")
+        app = App(database)
+
+        @app.task
+        async def note() -> None: ...
+
+        started = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await note.handle(uuid7()).result(timeout=0.2)
+        assert time.monotonic() - started < 3
+    await app.close()
+
+
+async def test_waiting_marks_the_job(database: str) -> None:
+    """Only a job that somebody waits for notifies at its end."""
+    async with App(database) as app:
+        jobs: list[NewJob[Any]] = [new_job(delay=3600.0), new_job(delay=3600.0)]
+        handles = await app.defer_many(jobs)
+        waiting = asyncio.create_task(handles[0].result())
+        await becomes(database, 1, AWAITS_RESULTS)
+        marked = await asked(database, "select array_agg(id) from jobqueue.job where awaited")
+        waiting.cancel()
+        await asyncio.wait({waiting})
+
+    assert [handles[0].id] == marked

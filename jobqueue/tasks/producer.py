@@ -90,6 +90,7 @@ class _Write:
         self._jobs = jobs
         self._sending = False
         self._task = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
+        self._task.add_done_callback(_read_once)
 
     async def answer(self) -> list[Sent]:
         try:
@@ -121,6 +122,12 @@ class _Write:
         finally:
             await self._session.close()
         raise fault
+
+
+def _read_once(write: "asyncio.Task[list[Sent]]") -> None:
+    """asyncio would log the error of a write whose caller has gone."""
+    if not write.cancelled():
+        write.exception()
 
 
 async def send_on(connection: object, schema: str, job: NewJob[Any]) -> Sent:

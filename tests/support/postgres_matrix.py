@@ -31,7 +31,12 @@ CACHE = ROOT / ".cache" / "postgres"
 VERSIONS = ("14", "15", "16", "17", "18")
 SUITE = ("tests/store", "tests/architecture")
 START_LIMIT = 30.0
-SETTINGS = {"max_connections": "300", "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+SETTINGS = {
+    "max_connections": "300",
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "fsync": "off",  # before version 15 every new database waits for a checkpoint: the tests make hundreds
+}
 
 
 class Unavailable(Exception):
@@ -64,8 +69,10 @@ def arguments() -> argparse.Namespace:
 def run_suite(version: str, wanted: argparse.Namespace) -> bool:
     with running_server(programs(version)) as dsn:
         if wanted.serve:
+            ends = {signal.SIGINT, signal.SIGTERM}
+            signal.pthread_sigmask(signal.SIG_BLOCK, ends)
             print(dsn, flush=True)
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            signal.sigwait(ends)
             return True
         suite = [sys.executable, "-m", "pytest", "-n", wanted.workers, "--dist", "loadfile", *SUITE, *wanted.pytest]
         environment = {**os.environ, "JOBQUEUE_TEST_DSN": dsn}

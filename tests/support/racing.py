@@ -33,8 +33,7 @@ class Race:
     async def run(self, jobs: int, lanes: int) -> None:
         """Defer so many jobs over all lanes, each one once the one before has run and a random moment has passed."""
         app = new_app(self.dsn, name="racer")
-        separator = "&" if "?" in self.dsn else "?"
-        slow = new_app(self.dsn + separator + "&".join(f"{name}={value}" for name, value in SLOW_COMMIT.items()))
+        slow = new_app(slowly_committing(self.dsn))
 
         async def touch(key: str) -> None:
             self._ran[key].set()
@@ -103,3 +102,41 @@ def plain_ways(connection: Connection, options: Callable[..., object]) -> list[D
         )
 
     return [in_transaction, in_repeatable_read, by_function, by_bare_insert]
+
+
+def slowly_committing(dsn: str) -> str:
+    """The same DSN, for connections whose commits take two milliseconds more."""
+    separator = "&" if "?" in dsn else "?"
+    return dsn + separator + "&".join(f"{name}={value}" for name, value in SLOW_COMMIT.items())
+
+
+async def race_for_due_times(dsn: str, rounds: int) -> list[float]:
+    """Defer a job with a short delay just when the only worker's stager promotes another one and goes to sleep again.
+
+    Returns how late each of these started, in seconds; ends early when some were never promoted in time.
+    """
+    app, slow = new_app(dsn), new_app(slowly_committing(dsn))
+    chosen = random.Random(rounds)  # noqa: S311 - a seed to repeat it by
+    clock = asyncio.get_running_loop().time
+    started = asyncio.Event()
+    late: list[float] = []
+
+    async def touch(second: bool) -> None:
+        if second:
+            started.set()
+
+    task, slow_task = app.task(touch), slow.task(touch)
+    async with app, slow, app.worker():
+        while len(late) < rounds and sum(seconds > LATE / 2 for seconds in late) < 3:
+            await task.options(delay=0.02).defer(False)
+            await asyncio.sleep(chosen.uniform(0.012, 0.024))
+            started.clear()
+            await slow_task.options(delay=0.01).defer(True)
+            deferred = clock()
+            try:
+                async with asyncio.timeout(LATE):
+                    await started.wait()
+            except TimeoutError:
+                await task.defer(False)
+            late.append(clock() - deferred - 0.01)
+    return late

@@ -73,7 +73,7 @@ async def send_all(coalescer: Coalescer, jobs: list[NewJob[None]]) -> list[async
 async def end_of(call: "asyncio.Task[Any]") -> object:
     """What a call gives or raises."""
     await asyncio.wait({call})
-    return call.exception() or call.result()
+    return asyncio.CancelledError() if call.cancelled() else call.exception() or call.result()
 
 
 def kinds(answers: list[Any]) -> list[type]:

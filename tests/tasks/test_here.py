@@ -36,7 +36,7 @@ def count(ctx: JobContext, words: list[str]) -> dict[str, int]:
 
 
 async def test_run_takes_the_way_of_a_job_without_a_database() -> None:
-    """`run` gives the handler a context and its arguments through JSON, and its result through JSON. (S4-20)"""
+    """`run` gives the handler a context and its arguments through JSON, and its result through JSON. (S4-20, S4-112)"""
     router = Router("shop.")
 
     assert Report(lines=["a", "200", "shop.resize", "1"]) == await router.task(resize).run("a", width=200)

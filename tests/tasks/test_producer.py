@@ -17,6 +17,7 @@ from tests.support.backends import backends, change, stored
 from tests.support.locks import jobs_held
 from tests.support.proxy import proxied
 from tests.support.store import connect, new_job, new_jobs, open_database
+from tests.support.stories import overheard
 from tests.support.working import asked, counted
 
 
@@ -124,7 +125,9 @@ async def test_a_silent_network_leaves_it_unknown(
     assert len(jobs) + 1 == await counted(database)
 
 
-async def test_cut_off_by_the_caller_in_a_silent_network(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cut_off_by_the_caller_in_a_silent_network(
+    database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """S0-11: a cancelled bulk whose answer does not come in time is unknown, and nothing of it goes on afterwards."""
     monkeypatch.setattr(sending, "CANCEL_LIMIT", 0.3)
     monkeypatch.setattr(producing, "CANCEL_LIMIT", 0.3)
@@ -132,17 +135,40 @@ async def test_cut_off_by_the_caller_in_a_silent_network(database: str, monkeypa
     async with open_database(database) as opened:
         producer = Producer(opened, listens=True)
         tasks = asyncio.all_tasks()
-        async with jobs_held(database) as hold:
-            call = asyncio.create_task(producer.send_many(new_jobs(6_000)))
-            await hold.waited_for_by(1)
-            call.cancel()
-            with pytest.raises(DeferUnknown):
-                await call
-            assert tasks == asyncio.all_tasks()
-        await producer.send(new_job())
+        with overheard(caplog) as heard:
+            async with jobs_held(database) as hold:
+                call = asyncio.create_task(producer.send_many(new_jobs(6_000)))
+                await hold.waited_for_by(1)
+                call.cancel()
+                with pytest.raises(DeferUnknown):
+                    await call
+                assert tasks == asyncio.all_tasks()
+            await producer.send(new_job())
         await producer.close()
 
+    assert [] == heard
     assert 1 == await counted(database), "the transaction of many statements was not committed by anybody"
+
+
+async def test_withdrawn_before_it_was_sent(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    """S0-11: a keyed job whose caller goes while no connection is free leaves no row, no task and no word."""
+    async with open_database(database, max_size=1) as opened:
+        producer = Producer(opened, listens=True)
+        tasks = asyncio.all_tasks()
+        with overheard(caplog) as heard:
+            async with opened.connection():
+                call = asyncio.create_task(producer.send(new_job(key="k")))
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                call.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await call
+                assert tasks == asyncio.all_tasks()
+            assert not (await producer.send(new_job(key="k"))).duplicate
+        await producer.close()
+
+    assert [] == heard
+    assert 1 == await counted(database)
 
 
 async def test_a_lost_answer_about_a_key(database: str) -> None:

@@ -17,6 +17,7 @@ from jobqueue.base.outcome import Retry, Snooze
 from jobqueue.base.retry import steps
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.task import Task
+from tests.support.racing import race_for_due_times
 from tests.support.store import connect
 from tests.support.waiting import wait_until
 from tests.support.working import asked, asleep, counted, end_of, new_app, reached
@@ -111,6 +112,14 @@ async def test_a_nearer_due_time_wakes_a_sleeper(
         await wait_until(lambda: len(late) == 2, "the second has run", timeout=5)
 
     assert 0 <= min(late) <= max(late) < LATEST
+
+
+async def test_a_nearer_due_time_is_never_missed(database: str) -> None:
+    """S4-32: jobs deferred just while the stager goes to sleep again start when due; none waits for the poll."""
+    late = await race_for_due_times(database, 80)
+
+    assert max(late) < LATEST
+    assert 80 == len(late)
 
 
 async def test_delays_of_outcomes_are_kept(database: str) -> None:

@@ -1,0 +1,48 @@
+"""Tests drive the public surface: what they import from inside is what the package root exports, or is marked here."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import jobqueue
+from tests.architecture.sources import ROOT, TESTS, tree
+
+DRIVING = ("app", "cli", "examples", "flows", "worker")
+"""Folders whose tests stand where a user stands. The others test one module each, by its name."""
+
+MARKED = {
+    "app/test_bulk.py": "makes chunks small",
+    "app/test_closing.py": "makes limits short",
+    "cli/test_failures.py": "one module of the command line",
+    "cli/test_loading.py": "one module of the command line",
+    "cli/test_output.py": "one module of the command line",
+    "cli/test_safe_text.py": "one module of the command line",
+    "worker/test_aside.py": "reads the log as JSON",
+    "worker/test_queues.py": "the shares of slots, as rules",
+    "worker/test_wakeup.py": "the alarm, as a part",
+}
+
+
+def from_inside(path: Path) -> set[str]:
+    """Return the names that a file imports from modules inside the package."""
+    return {
+        alias.name
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jobqueue.")
+        for alias in node.names
+    }
+
+
+@pytest.mark.parametrize("folder", DRIVING)
+def test_tests_import_no_private_name_but_marked_ones(folder: str) -> None:
+    """S1-23: where tests stand as a user, only the files marked above import what the package root does not export."""
+    files = sorted((TESTS / folder).glob("test_*.py"))
+    assert len(files) >= 2, f"only {len(files)} test files in {folder}: wrong place?"
+    private = {path.relative_to(TESTS).as_posix(): from_inside(path) - set(jobqueue.__all__) for path in files}
+    assert {} == {name: names for name, names in private.items() if names and name not in MARKED}
+
+
+def test_marks_are_needed() -> None:
+    """A file that is marked really imports something private, and exists."""
+    assert [] == [name for name in MARKED if not from_inside(ROOT / "tests" / name) - set(jobqueue.__all__)]

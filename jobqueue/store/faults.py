@@ -79,7 +79,8 @@ def classify(error: BaseException) -> Fault:
         return Fault.BAD_DATA if isinstance(error, ValueError) else Fault.UNKNOWN
     if isinstance(error, ConnectionRefusedError | FileNotFoundError | socket.gaierror) or _all_addresses_failed(error):
         return Fault.AWAY
-    if isinstance(error, OSError | TimeoutError):
+    # An InternalClientError: asyncpg stumbles when a connection ends in the wrong moment
+    if isinstance(error, OSError | TimeoutError | asyncpg.InternalClientError):
         return Fault.UNKNOWN
     return Fault.OURS
 

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
+import asyncpg
+
 from jobqueue.base.job import NewJob, Sent
 from jobqueue.store.pool import chunks
 
 CHUNK_ROWS = 5_000
 CHUNK_BYTES = 8 << 20
-_KEY_ROUNDS = 5
+_TRIES = 20
 
 
 class Executor(Protocol):
@@ -41,15 +43,23 @@ async def insert_all(executor: Executor, jobs: Sequence[NewJob[Any]], *, always:
     """
     if len(jobs) <= CHUNK_ROWS and not any(job.key or job.resent for job in jobs) and _bytes(jobs) <= CHUNK_BYTES:
         return await insert_one_statement(executor, jobs, always=always)
-    async with executor.transaction():
-        holders, taken = await _take_keys(executor, [job for job in jobs if job.key is not None])
-        going = [job for job in jobs if job.key is None or holders[job.key] == str(job.id)]
-        cuts = chunks([len(job.args) for job in going], CHUNK_ROWS, CHUNK_BYTES)
-        present: set[Any] = set()
-        for cut in cuts:
-            # a transaction of many chunks would hold the lock of wake() for long: it notifies instead
-            present |= await _insert(executor, going[cut], always or len(cuts) > 1)
-        present -= await _withdraw_known(executor, [job for job in going if job.resent and job.id in present], taken)
+    taken: set[str] = set()
+    for _ in range(_TRIES):
+        with contextlib.suppress(_KeyChangedHands):
+            async with executor.transaction():
+                return await _insert_whole(executor, jobs, taken, always)
+    raise asyncpg.SerializationError(f"unique keys kept changing hands, {_TRIES} times in a row")
+
+
+async def _insert_whole(executor: Executor, jobs: Sequence[NewJob[Any]], taken: set[str], always: bool) -> list[Sent]:
+    holders = await _take_keys(executor, [job for job in jobs if job.key is not None], taken)
+    going = [job for job in jobs if job.key is None or holders[job.key] == str(job.id)]
+    cuts = chunks([len(job.args) for job in going], CHUNK_ROWS, CHUNK_BYTES)
+    present: set[Any] = set()
+    for cut in cuts:
+        # a transaction of many chunks would hold the lock of wake() for long: it notifies instead
+        present |= await _insert(executor, going[cut], always or len(cuts) > 1)
+    present -= await _withdraw_known(executor, [job for job in going if job.resent and job.id in present], taken)
     return _answers(jobs, present, holders)
 
 
@@ -97,31 +107,34 @@ async def _withdraw_known(executor: Executor, jobs: Sequence[NewJob[Any]], taken
     return {UUID(id) for id in known}
 
 
-async def _take_keys(executor: Executor, jobs: Sequence[NewJob[Any]]) -> tuple[dict[str, str], set[str]]:
-    """For each key the id of the job that holds it now, and which of them were free and are taken just now.
+class _KeyChangedHands(Exception):
+    """Raised when a key was neither free, nor held when we looked first, nor held any more: a whole job in between.
 
-    In one batch the first job of a key has it.
+    A transaction of ours then begins anew. To try again inside it, holding other keys, could end in a deadlock.
     """
-    holders: dict[str, str] = {}
-    taken: set[str] = set()
+
+
+async def _take_keys(executor: Executor, jobs: Sequence[NewJob[Any]], taken: set[str]) -> dict[str, str]:
+    """For each key the id of the job that holds it now; those that were free go to `taken`, and to their first job."""
     first = {job.key: job for job in reversed(jobs) if job.key is not None}
-    for _ in range(_KEY_ROUNDS):
-        wanted = [first[key] for key in sorted(first.keys() - holders)]
-        if not wanted:
-            return holders, taken
-        rows = await executor.fetch(
-            "take_keys",
-            [job.key for job in wanted],
-            [str(job.id) for job in wanted],
-            [job.key_scope for job in wanted],
-            [job.key_period for job in wanted],
-        )
-        taken |= {row[0] for row in rows if row[2]}
-        holders |= {row[0]: row[1] for row in rows}
-        if rest := sorted(first.keys() - taken):  # held by others: who it is by now, if anybody, else who it was
-            holders |= {row[0]: row[1] for row in await executor.fetch("key_holders", rest)}
-        # A key that was neither free, nor held before, nor is held now had a whole job in between: once more.
-    raise TimeoutError(f"unique keys kept changing hands, {_KEY_ROUNDS} times in a row")
+    if not first:
+        return {}
+    wanted = [first[key] for key in sorted(first)]
+    rows = await executor.fetch(
+        "take_keys",
+        [job.key for job in wanted],
+        [str(job.id) for job in wanted],
+        [job.key_scope for job in wanted],
+        [job.key_period for job in wanted],
+    )
+    taken |= {row[0] for row in rows if row[2]}
+    holders: dict[str, str] = {row[0]: row[1] for row in rows}
+    if rest := [row[0] for row in rows if not row[2]] + sorted(first.keys() - holders):
+        # held by others: by whom now, if by anybody, else by whom before
+        holders |= {row[0]: row[1] for row in await executor.fetch("key_holders", rest)}
+    if first.keys() - holders:
+        raise _KeyChangedHands
+    return holders
 
 
 def _answers(jobs: Sequence[NewJob[Any]], present: set[Any], holders: dict[str, str]) -> list[Sent]:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import anyio
 
+from jobqueue.base.job import WorkerId
 from jobqueue.base.log import bind_log
 from jobqueue.base.outcome import Dead, Outcome, PutAside, Released
 from jobqueue.base.settings import Settings
@@ -55,8 +56,11 @@ class Slots:
         resources: Mapping[type, Any],
         fatal: Callable[[BaseException], None],
         around: Sequence[RunMiddleware] = (),
+        *,
+        worker: WorkerId,
     ) -> None:
         self._around = around
+        self._worker = str(worker)
         self._fatal = fatal
         self.concurrency = settings.concurrency
         self.freed = asyncio.Event()
@@ -175,7 +179,9 @@ class Slots:
         )
         running = Running(claim, attempt)
         self.running.add(running)
-        running.task = asyncio.get_running_loop().create_task(_perform(claim, attempt), context=contextvars.Context())
+        running.task = asyncio.get_running_loop().create_task(
+            _perform(claim, attempt, self._worker), context=contextvars.Context()
+        )
         running.task.add_done_callback(partial(self._ended, running))
 
     def _ended(self, running: Running, task: asyncio.Task[Outcome]) -> None:
@@ -230,6 +236,7 @@ def _expired(claim: Claim) -> Outcome | None:
     return None
 
 
-async def _perform(claim: Claim, attempt: Attempt) -> Outcome:
-    bind_log(job_id=str(claim["id"]), task=claim["task"], attempt=claim["attempt"], queue=claim["queue"])
+async def _perform(claim: Claim, attempt: Attempt, worker: str) -> Outcome:
+    job = {"job_id": str(claim["id"]), "task": claim["task"], "attempt": claim["attempt"], "queue": claim["queue"]}
+    bind_log(**job, worker=worker)
     return await attempt.run()

@@ -160,3 +160,11 @@ def test_what_lasts_for_a_session_stands_on_connections_that_are_kept() -> None:
 
     assert [] == in_statements
     assert set(allowed) == found
+
+
+def test_no_time_of_ours_is_stored() -> None:
+    """S4-12: the store never asks this machine for the time of day; lengths of time go in, the server adds its own."""
+    asked = r"datetime\.(now|utcnow|today)\(|\btime\.(time|time_ns|localtime|gmtime)\("
+    found = [place(path, line) for path in (PACKAGE / "store").glob("*.py") for line, _ in matches(path, asked)]
+
+    assert [] == found

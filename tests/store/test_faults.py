@@ -221,6 +221,7 @@ async def test_a_closed_connection_is_lost() -> None:
     assert Fault.UNKNOWN is classify(BrokenPipeError())
     assert Fault.UNKNOWN is classify(asyncpg.InterfaceError("connection is closed"))
     assert Fault.UNKNOWN is classify(asyncpg.ConnectionDoesNotExistError())
+    assert Fault.UNKNOWN is classify(asyncpg.InternalClientError("cannot switch to state 11"))
     assert Fault.AWAY is classify(asyncpg.CannotConnectNowError())
     assert Fault.AWAY is classify(asyncpg.DiskFullError())
     assert Fault.OURS is classify(ZeroDivisionError())

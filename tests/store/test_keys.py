@@ -5,6 +5,7 @@ import contextlib
 from dataclasses import replace
 from typing import Any
 
+import asyncpg
 import pytest
 
 from jobqueue.base.job import NewJob, Sent
@@ -227,6 +228,30 @@ async def test_keys_in_any_order_never_deadlock(database: str) -> None:
         done.set()
         await asyncio.gather(*workers)
         assert not [row for row in await claim(one) if row["key"] not in names]
+
+
+async def test_a_key_that_had_a_whole_job_in_between_is_tried_again(database: str) -> None:
+    """Neither free, nor held when we looked, nor held any more: its holder came, ran and ended; now it is free."""
+
+    class Slow:
+        """Its second question comes when the job that it asks for has ended."""
+
+        async def fetch(self, name: str, *values: object) -> list[asyncpg.Record]:
+            if name == "key_holders":
+                await finish(worker, *await claim(worker))
+            return await slow.fetch(name, *values)
+
+        def transaction(self) -> contextlib.AbstractAsyncContextManager[None]:
+            return slow.transaction()
+
+    async with open_sessions(database, 3) as (worker, quick, slow), connect(database) as observer:
+        job = keyed()
+        async with quick.transaction():
+            await send(quick, keyed())
+            waiting = asyncio.create_task(insert_all(Slow(), [job, keyed("other")], always=False))
+            await wait_until(lambda: somebody_waits(observer), "the slow one waits for the quick one")
+        first, second = await waiting
+        assert (Sent(job.id), False) == (first, second.duplicate)
 
 
 async def test_an_open_transaction_holds_up_neither_claim_nor_finish(database: str) -> None:

@@ -64,28 +64,25 @@ def _handle(app: App, id: UUID) -> JobHandle[Any]:
     return JobHandle(id, "unknown", app, loads)
 
 
-@pytest.mark.parametrize(
-    "args", ['{"number": "%s"}', '{"nummer": "%s"}', '{"number": {"deep": ["%s"]}}', '{"number": 1, "more": "%s"}']
-)
-async def test_a_payload_that_does_not_fit_never_runs_the_code(
-    database: str, caplog: pytest.LogCaptureFixture, args: str
-) -> None:
+async def test_a_payload_that_does_not_fit_never_runs_the_code(database: str, caplog: pytest.LogCaptureFixture) -> None:
     """S3-26: valid JSON of the wrong shape is put aside without an attempt; no line quotes it (S3-20)."""
     app = new_app(database)
     caplog.set_level(logging.DEBUG)
     seen: list[int] = []
+    wrong = ['{"number": "%s"}', '{"nummer": "%s"}', '{"number": {"deep": ["%s"]}}', '{"number": 1, "more": "%s"}']
 
     @app.task
     async def count(number: int) -> None:
         seen.append(number)
 
-    async with app, app.worker():
-        async with connect(database) as connection:
+    async with app, app.worker(), connect(database) as connection:
+        for args in wrong:
             id = await connection.fetchval("select jobqueue.defer('count', $1)", args % MARKER)
-        job = await reached(app, count.handle(id), JobState.SCHEDULED)
+            job = await reached(app, count.handle(id), JobState.SCHEDULED)
+            assert (0, ()) == (job.attempt, job.errors)
         await end_of(app, await count.defer(5))
 
-    assert (0, (), [5]) == (job.attempt, job.errors, seen)
+    assert [5] == seen
     assert "job.put_aside" in caplog.text
     assert MARKER not in caplog.text
 

@@ -30,7 +30,7 @@ def lines() -> Any:
 
 
 async def test_lines_of_a_task_tell_its_job(database: str, lines: list[dict[str, Any]]) -> None:
-    """S4-42: a line logged inside a task, by any logger, in task or thread, carries job, task, attempt and queue."""
+    """S4-42: what any logger logs inside a task or its thread carries job, task, attempt, queue and worker."""
     app = new_app(database)
     logger = structlog.get_logger("shop")
 
@@ -43,7 +43,7 @@ async def test_lines_of_a_task_tell_its_job(database: str, lines: list[dict[str,
     def in_thread() -> None:
         logger.info("from a thread")
 
-    async with app, app.worker():
+    async with app, app.worker() as worker:
         handles = [await in_task.defer(), await in_thread.defer()]
         for handle in handles:
             await end_of(app, handle)
@@ -53,6 +53,7 @@ async def test_lines_of_a_task_tell_its_job(database: str, lines: list[dict[str,
     names = {"from the task": 0, "from the context": 0, "from a thread": 1}
     for event, place in names.items():
         expected = {"job_id": str(handles[place].id), "task": handles[place].task, "attempt": 1, "queue": "mail"}
+        expected["worker"] = str(worker.id)
         assert expected.items() <= told[event].items()
     assert "job_id" not in told["outside"]
 

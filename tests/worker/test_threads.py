@@ -114,7 +114,7 @@ async def test_a_job_may_run_again_while_its_first_thread_still_runs(database: s
 
 
 async def test_a_drain_does_not_wait_for_a_thread_beyond_its_limits(
-    database: str, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+    database: str, gate: threading.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A thread that does not end keeps its claim; the drain says so by TimeoutError, after everything is closed."""
     monkeypatch.setattr("jobqueue.worker.supervisor.FINAL_WRITES", 0.4)
@@ -138,6 +138,8 @@ async def test_a_drain_does_not_wait_for_a_thread_beyond_its_limits(
 
     assert worker.clean is False
     assert (JobState.RUNNING, 1) == (job.state, job.attempt)
+    assert "job.outlived_stop" in caplog.text
+    assert "job.outcome_unsaved" not in caplog.text, "there is no outcome while the thread works on"
 
 
 async def test_a_thread_sees_the_drain(database: str) -> None:

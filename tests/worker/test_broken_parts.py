@@ -1,0 +1,114 @@
+"""A part of the worker itself breaks: that ends the worker, loudly, and the jobs are given back."""
+
+import asyncio
+from typing import Any
+
+import anyio
+import pytest
+
+from jobqueue.base.job import JobState
+from tests.support.working import asked, new_app
+
+
+class Broken(Exception):
+    """A mistake in the library."""
+
+
+def leaves(error: BaseException) -> set[type[BaseException]]:
+    """The classes of what has failed, out of all groups."""
+    if isinstance(error, BaseExceptionGroup):
+        return set().union(*(leaves(part) for part in error.exceptions))
+    return {type(error)}
+
+
+async def test_a_broken_part_ends_the_worker(
+    database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error that no part of the worker expects stops it at once: running jobs are given back, the caller is told."""
+    app = new_app(database)
+    began = asyncio.Event()
+    cleaned: list[bool] = []
+
+    @app.task
+    async def work() -> None:
+        try:
+            began.set()
+            await anyio.sleep_forever()
+        finally:
+            cleaned.append(True)
+
+    async def break_once_a_job_runs(*given: Any) -> None:
+        await began.wait()
+        raise Broken
+
+    monkeypatch.setattr("jobqueue.worker.staging.Stager._until_next", break_once_a_job_runs)
+    async with app:
+        handle = await work.defer()
+        with anyio.fail_after(5), pytest.raises(BaseException) as caught:
+            await app.run_worker()
+        assert {Broken} == leaves(caught.value)
+        job = await app.jobs.get(handle.id)
+        assert 0 == await asked(database, "select count(*) from jobqueue.worker")
+
+    assert (JobState.READY, 0, [True]) == (job.state, job.attempt, cleaned)
+    assert "worker.failed" in caplog.text
+
+
+async def test_a_broken_finisher_ends_the_worker(
+    database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker that cannot write outcomes any more cancels what runs, names what it could not save, and raises."""
+    app = new_app(database)
+    began = asyncio.Event()
+    cleaned: list[bool] = []
+
+    @app.task
+    async def hangs() -> None:
+        try:
+            began.set()
+            await anyio.sleep_forever()
+        finally:
+            await anyio.lowlevel.checkpoint()
+            cleaned.append(True)
+
+    @app.task
+    async def ends() -> None:
+        await began.wait()
+
+    async def broken(*given: Any) -> Any:
+        raise Broken
+
+    monkeypatch.setattr("jobqueue.worker.finishing.write", broken)
+    async with app:
+        await hangs.defer()
+        lost = await ends.defer()
+        with anyio.fail_after(10), pytest.raises(BaseException) as caught:
+            await app.run_worker()
+        assert {Broken} == leaves(caught.value)
+
+    assert [True] == cleaned
+    assert "job.outcome_unsaved" in caplog.text
+    assert str(lost.id) in caplog.text
+
+
+async def test_a_slot_that_cannot_be_freed_ends_the_worker(
+    database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error at the end of a job's own task would lose its slot without a word: it ends the worker instead."""
+    app = new_app(database)
+
+    @app.task
+    async def work() -> None: ...
+
+    def broken(*given: Any) -> None:
+        raise Broken
+
+    monkeypatch.setattr("jobqueue.worker.finishing.Finisher.submit", broken)
+    monkeypatch.setattr("jobqueue.worker.supervisor.FINAL_WRITES", 0.2)
+    async with app:
+        await work.defer()
+        with anyio.fail_after(10), pytest.raises(BaseException) as caught:
+            await app.run_worker()
+        assert {Broken} == leaves(caught.value)
+
+    assert "worker.slot_lost" in caplog.text

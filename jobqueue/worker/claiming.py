@@ -115,6 +115,11 @@ class Claimer:
         if queue in self._queues.limits:
             self.wakeup.ring()
 
+    def look_everywhere(self) -> None:
+        """Jobs have become ready, perhaps in a queue that nobody has told us of."""
+        self._queues.stale = True
+        self.wakeup.ring()
+
     def gap(self) -> None:
         """Notifications may have been missed, and our flag may be gone: a crash of the server empties its table."""
         self._asleep = False

@@ -6,6 +6,7 @@ and looks once more after publishing, for the same reason as the claimer.
 
 import asyncio
 import random
+from collections.abc import Callable
 
 import anyio
 from anyio.abc import TaskStatus
@@ -26,13 +27,14 @@ _FLAG = [""]
 class Stager:
     """Every worker has one; they share the work by SKIP LOCKED."""
 
-    def __init__(self, database: Database, worker: WorkerId, settings: Settings, claimer: Wakeup) -> None:
+    def __init__(self, database: Database, worker: WorkerId, settings: Settings, ready: Callable[[], None]) -> None:
+        """`ready` is called when jobs of any queue have become ready."""
         self.wakeup = Wakeup()
         self.listening = asyncio.Event()
         self._session = Session(database)
         self._worker = worker
         self._poll = settings.poll
-        self._claimer = claimer
+        self._ready = ready
         self._log = get_logger(__name__)
         self._seldom = Seldom()
 
@@ -67,7 +69,7 @@ class Stager:
         while True:
             promoted, next_in = await claims.promote_due(self._session, _BATCH)
             if promoted:
-                self._claimer.ring()  # wake() tells the others; we may not be published as asleep
+                self._ready()  # wake() tells the others; we may not be published as asleep
             if promoted < _BATCH:
                 poll = self._poll * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
                 return poll if next_in is None else min(poll, max(0.0, next_in))

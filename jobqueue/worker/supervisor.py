@@ -82,7 +82,7 @@ class Supervisor:
         self._finisher = Finisher(database)
         self._slots = Slots(tasks, settings, self._submit, resources or {}, self._fail, around, worker=self.id)
         self._claimer = Claimer(database, self.id, settings, self.queues, self._slots, self._finisher)
-        self._stager = Stager(database, self.id, settings, self._claimer.wakeup)
+        self._stager = Stager(database, self.id, settings, self._claimer.look_everywhere)
         self._log = get_logger(__name__).bind(worker=str(self.id))
 
     def snapshot(self) -> Snapshot:

@@ -158,6 +158,8 @@ async def test_close_is_bounded(database: str, short_limits: float) -> None:
         started = time.monotonic()
         await app.close()
         assert time.monotonic() - started < short_limits
+        running = [task.get_coro() for task in asyncio.all_tasks()]
+        assert [] == [name for name in map(str, running) if "._run" in name or "._write" in name], "it writes on"
 
         answers = await asyncio.gather(*sent, *queued, reading, return_exceptions=True)
     assert [DeferUnknown] * 3 + [AppClosed] * 3 == [type(answer) for answer in answers[:6]]

@@ -369,10 +369,10 @@ async def test_cancelled_while_sent(way: str, database: str) -> None:
     async with jobs_held(database) as hold:
         call = asyncio.create_task(calls[way]("a"))
         await hold.waited_for_by(1)
-        call.cancel()
-        call.cancel()
-        for _ in range(5):
-            await asyncio.sleep(0)
+        for _ in range(3):
+            call.cancel()
+            for _ in range(5):
+                await asyncio.sleep(0)
         assert not call.done(), "it does not know yet, and gives up"
         await hold.release()
         with pytest.raises(asyncio.CancelledError):

@@ -300,7 +300,7 @@ async def test_override_leads_to_another_database(database: str, empty_database:
     await app.close()
 
     with app.override(dsn=database) as same:
-        assert app is same
+        assert (app, False) == (same, app.is_open)
         await task.defer("a")
         await app.close()
 
@@ -311,7 +311,7 @@ async def test_override_leads_to_another_database(database: str, empty_database:
 
 
 async def test_override_leaves_what_was_open(database: str, empty_database: str) -> None:
-    """An App that was open before override() goes on afterwards with the pool that it had."""
+    """An App that was open before override() is not so inside, and goes on afterwards with the pool that it had."""
     app = App(empty_database)
     await app.migrate()
     task = app.task(note)
@@ -319,6 +319,7 @@ async def test_override_leaves_what_was_open(database: str, empty_database: str)
     pool = (await app._database()).pool
 
     with app.override(dsn=database):
+        assert not app.is_open
         await task.defer("b")
         await app.close()
     await task.defer("c")
@@ -346,11 +347,13 @@ async def test_a_fork_does_not_share_connections(loop: str, database: str) -> No
 
         parent = asyncio.Runner()
         parent.run(many("parent"))
+        inherited = parent.run(app._database())
         pid = os.fork()
         if pid == 0:
             try:
                 child = parent if sys.argv[1] == "inherited" else asyncio.Runner()
                 child.run(many("child"))
+                assert child.run(app._database()) is not inherited
                 os._exit(0)
             except BaseException as error:
                 os.write(2, repr(error).encode())

@@ -44,7 +44,8 @@ async def note(text: str) -> str:
 
 
 def on(driver: str, dsn: str) -> str:
-    return dsn.replace("postgresql://", f"postgresql+{driver}://", 1)
+    """The DSN as SQLAlchemy wants it: it hands `sslmode` on to asyncpg, which knows it in a DSN only."""
+    return dsn.replace("postgresql://", f"postgresql+{driver}://", 1).replace("&sslmode=disable", "")
 
 
 @pytest_asyncio.fixture

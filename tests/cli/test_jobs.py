@@ -24,7 +24,7 @@ UNKNOWN = "01a20466-0396-7560-92ef-adfe1f5cacd8"
 async def run_some(cli: CommandLine, shop: Shop) -> dict[str, str]:
     """One job of each kind: completed, dead, ready, scheduled."""
     ids = {
-        "completed": shop.defer("note", '{"n": 4711}', origin="web"),
+        "completed": shop.defer("note", '{"n": 471147114711}', origin="web"),
         "dead": shop.defer("fail", '{"text": "no\\nway"}', "bulk"),
     }
     assert 0 == (await cli.run("worker", "shop", "--burst")).code
@@ -68,10 +68,10 @@ async def test_json_has_all_but_the_payload(cli: CommandLine, shop: Shop) -> Non
     assert [ids["dead"], ids["completed"]] == [job["id"] for job in plain]
     assert {"attempt", "created_at", "due_at", "finished_at", "meta", "origin", "queue", "reason"} <= set(plain[0])
     assert not {"args", "result"} & set(plain[0])
-    assert "4711" not in json.dumps(plain)
+    assert "471147114711" not in json.dumps(plain)
     assert "cannot: no\nway" == plain[0]["errors"][0]["message"]
-    assert ({"n": 4711}, 4711) == (whole["args"], whole["result"])
-    assert {"card": "4711"} == dead["errors"][0]["data"]
+    assert ({"n": 471147114711}, 471147114711) == (whole["args"], whole["result"])
+    assert {"card": "471147114711"} == dead["errors"][0]["data"]
 
 
 async def test_a_job_is_shown_with_its_errors(cli: CommandLine, shop: Shop) -> None:
@@ -85,7 +85,7 @@ async def test_a_job_is_shown_with_its_errors(cli: CommandLine, shop: Shop) -> N
     assert f"job {ids['dead']}  dead (fatal)" == lines[0]
     assert any(re.match(r"  attempt 1, .*Fatal: cannot: no\\nway$", line) for line in lines)
     assert "last traceback" in lines
-    assert "4711" not in shown.out
+    assert "471147114711" not in shown.out
     assert not any(line.startswith("  args") for line in lines)
     assert any(re.match(r'  args +\{"text": ?"no\\nway"\}', line) for line in other_order.out.splitlines())
 
@@ -114,7 +114,7 @@ async def test_what_is_not_there_is_said(cli: CommandLine, shop: Shop) -> None:
     empty = await cli.run("jobs", "list", "shop")
     counts = await cli.run("jobs", "counts", "shop")
     unknown = await cli.run("jobs", "show", "shop", UNKNOWN)
-    wrong = await cli.run("jobs", "show", "shop", "4711")
+    wrong = await cli.run("jobs", "show", "shop", "471147114711")
 
     assert (0, "", "jobqueue: no such jobs\n") == (empty.code, empty.out, empty.err)
     assert (0, "", "jobqueue: no jobs\n") == (counts.code, counts.out, counts.err)

@@ -61,6 +61,20 @@ async def test_delays_retries_and_results_work_by_polling(database: str) -> None
     assert (JobState.COMPLETED, 2) == (job.state, job.attempt)
 
 
+async def test_a_known_due_time_needs_no_poll(database: str) -> None:
+    """S2-07: a delayed job that was there when the worker started runs when it is due, at a poll of a minute."""
+    app = new_app(database, pooler="transaction")
+
+    @app.task
+    async def work() -> str:
+        return "ran"
+
+    async with app:
+        handle = await work.options(delay=0.3).defer()
+        async with app.worker():
+            assert "ran" == await handle.result(timeout=5)
+
+
 async def test_a_slow_listener_is_made_up_for_by_the_poll(database: str) -> None:
     """S4-34: polling is always on: a job whose notification was swallowed starts at the next poll."""
     app = new_app(database, poll=INTERVAL)

@@ -22,7 +22,8 @@ from tests.support.working import asked, counted
 
 @pytest_asyncio.fixture
 async def engine(database: str) -> AsyncIterator[AsyncEngine]:
-    engine = create_async_engine(database.replace("postgresql://", "postgresql+asyncpg://", 1), poolclass=NullPool)
+    dsn = database.replace("postgresql://", "postgresql+asyncpg://", 1).replace("&sslmode=disable", "")
+    engine = create_async_engine(dsn, poolclass=NullPool)
     yield engine
     await engine.dispose()
 

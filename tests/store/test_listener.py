@@ -81,7 +81,7 @@ async def test_a_silent_network_is_noticed(database: str, monkeypatch: pytest.Mo
 async def test_it_starts_without_a_database(database: str) -> None:
     """If nobody can be reached at first it counts as started all the same: whoever waits for it polls meanwhile."""
     async with proxied(database) as proxy:
-        proxy.refuse()
+        proxy.break_all()
         pooled = await Database.open(proxy.dsn, "jobqueue", name="tests", max_size=2)
         async with asyncio.timeout(10), listening(pooled) as ears:
             assert [] == ears.heard

@@ -18,6 +18,7 @@ class Proxy:
         self._user = f"{quote(str(place.get('user') or 'postgres'), safe='')}{secret}"
         self._database = str(place["dbname"])
         self._questions, self._answers = asyncio.Event(), asyncio.Event()
+        self.turned_away = 0
         self._accepts = True
         self._waited_for = b""
         self._pumps: set[asyncio.Task[None]] = set()
@@ -59,9 +60,15 @@ class Proxy:
         for pump in self._pumps:
             pump.cancel()
 
-    def refuse(self) -> None:
+    def break_all(self) -> None:
         """Break every connection, also each new one at once."""
         self._accepts = False
+        self.cut()
+
+    def go_away(self) -> None:
+        """Break every connection and listen no more: from now on, and for good, connections are refused."""
+        assert self._server is not None
+        self._server.close()
         self.cut()
 
     async def start(self) -> None:
@@ -77,6 +84,7 @@ class Proxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         if not self._accepts:
+            self.turned_away += 1
             writer.transport.abort()
             return
         try:

@@ -2,11 +2,15 @@
 
 import asyncio
 import os
+import re
 import sys
 from pathlib import Path
 from textwrap import dedent
 
 ROOT = Path(__file__).resolve().parents[2]
+
+_SLOW = re.compile(r"Executing <.* took \d+\.\d+ seconds$")
+"""What the loop's debug mode says of a busy machine; no fault of the program's."""
 
 
 async def run_script(code: str, dsn: str, *arguments: str, timeout: float = 20, **environment: str) -> str:
@@ -32,5 +36,6 @@ async def run_script(code: str, dsn: str, *arguments: str, timeout: float = 20, 
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert process.returncode == 0 and not err, f"exit {process.returncode}:\n{err.decode()}"
+    complaints = [line for line in err.decode().splitlines() if not _SLOW.match(line)]
+    assert process.returncode == 0 and not complaints, f"exit {process.returncode}:\n{err.decode()}"
     return out.decode().strip()

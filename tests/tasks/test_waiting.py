@@ -5,18 +5,15 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel
 from uuid_utils.compat import uuid7
 
 from jobqueue.app import App
-from jobqueue.base.errors import InvalidPayload, JobCancelled, JobFailed, JobNotFound
 from jobqueue.base.job import Job, JobState, NewJob
-from jobqueue.base.outcome import Cancel, Done, Fatal
+from jobqueue.base.outcome import Done
 from jobqueue.store.intake import insert_all
 from jobqueue.store.outcomes import Ended, write
 from jobqueue.store.pool import Session
@@ -24,21 +21,10 @@ from jobqueue.tasks import waiting as waiting_module
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.waiting import Waiters
 from tests.support.backends import AWAITS_RESULTS, backends, becomes, terminate
-from tests.support.scripts import run_script
+from tests.support.proxy import proxied
 from tests.support.store import claim, connect, ended, new_job, new_jobs, open_database, open_sessions
 from tests.support.waiting import wait_until
 from tests.support.working import asked
-
-
-class Report(BaseModel):
-    width: int
-    tags: list[str] = []
-
-
-@dataclass
-class Point:
-    x: int
-    y: float
 
 
 @asynccontextmanager
@@ -49,103 +35,6 @@ async def waiters(dsn: str, *, listens: bool = True) -> AsyncIterator[Waiters]:
             yield waiting
         finally:
             await waiting.close()
-
-
-# What a result is.
-
-
-async def test_a_result_is_decoded_by_the_annotation(database: str) -> None:
-    """handle.result gives the value by the return annotation: models, None and empty objects each as they are."""
-    app = App(database)
-
-    @app.task
-    async def report(width: int) -> Report:
-        return Report(width=width, tags=["a"])
-
-    @app.task
-    async def points(count: int) -> dict[str, list[Point]]:
-        return {"points": [Point(number, 0.5) for number in range(count)]}
-
-    @app.task
-    async def nothing() -> None: ...
-
-    @app.task
-    async def empty() -> dict[str, int]:
-        return {}
-
-    @app.task
-    async def optional(given: bool) -> int | None:
-        return 0 if given else None
-
-    async with app.worker():
-        assert Report(width=3, tags=["a"]) == await (await report.defer(3)).result(timeout=5)
-        assert {"points": [Point(0, 0.5)]} == await (await points.defer(1)).result(timeout=5)
-        results = [await (await task.defer()).result(timeout=5) for task in (nothing, empty)]
-        assert [None, {}] == results
-        assert [0, None] == [await (await optional.defer(given)).result(timeout=5) for given in (True, False)]
-        again: Report = await report.handle(str((await report.defer(4)).id)).result(timeout=5)
-        assert Report(width=4, tags=["a"]) == again
-    await app.close()
-
-
-async def test_each_end_has_its_error(database: str) -> None:
-    """Dead, cancelled, unknown and not in time are told apart, with what the handler said."""
-    app = App(database)
-
-    @app.task(max_attempts=1)
-    async def end(how: str) -> int:
-        errors: dict[str, Exception] = {
-            "fatal": Fatal("no way", data={"code": 7}),
-            "cancel": Cancel("not wanted"),
-            "raise": ValueError("wrong"),
-        }
-        raise errors[how]
-
-    fatal, cancelled, raised = [await end.defer(how) for how in ("fatal", "cancel", "raise")]
-    later = await end.options(delay=3600).defer("fatal")
-    await app.run_until_idle()
-
-    with pytest.raises(JobFailed, match="no way") as failed:
-        await fatal.result(timeout=5)
-    assert (fatal.id, "fatal", "no way", {"code": 7}) == (
-        failed.value.id, failed.value.reason, failed.value.message, failed.value.data,
-    )  # fmt: skip
-    with pytest.raises(JobFailed, match="ValueError: wrong") as failed:
-        await raised.result(timeout=5)
-    assert ("attempts", "ValueError") == (failed.value.reason, failed.value.error_class)
-    with pytest.raises(JobCancelled, match="not wanted"):
-        await cancelled.result(timeout=5)
-    with pytest.raises(JobNotFound):
-        await end.handle(uuid7()).result(timeout=5)
-    with pytest.raises(TimeoutError):
-        await later.result(timeout=0.05)
-    states = [await handle.status() for handle in (fatal, cancelled, raised, later)]
-    assert [JobState.DEAD, JobState.CANCELLED, JobState.DEAD, JobState.SCHEDULED] == states
-    with pytest.raises(JobNotFound):
-        await end.handle(uuid7()).status()
-    await app.close()
-
-
-async def test_a_result_that_does_not_fit_any_more(database: str) -> None:
-    """After a deploy that changed the annotation the wait ends with InvalidPayload, which names the place only."""
-    before, after = App(database), App(database)
-
-    @before.task(name="measure")
-    async def measure() -> dict[str, str]:
-        return {"width": "marker-7f3a"}
-
-    @after.task(name="measure")
-    async def measured() -> Report:
-        raise NotImplementedError
-
-    handle = await measure.defer()
-    await before.run_until_idle()
-
-    with pytest.raises(InvalidPayload, match="width") as told:
-        await measured.handle(handle.id).result(timeout=5)
-    assert "marker" not in str(told.value)
-    await before.close()
-    await after.close()
 
 
 # What the wait costs, and what it leaves.
@@ -185,7 +74,7 @@ async def test_a_wait_that_is_given_up_leaves_nothing(how: str, database: str) -
 
         handles = [await note.options(delay=3600).defer() for _ in range(3)]
         before = asyncio.all_tasks()
-        waiting = [asyncio.create_task(handle.result(2 if how == "timeout" else None)) for handle in handles]
+        waiting = [asyncio.create_task(handle.result(0.5 if how == "timeout" else None)) for handle in handles]
         await becomes(database, 1, AWAITS_RESULTS)
         if how == "several":
             waiting[0].cancel()
@@ -381,35 +270,19 @@ async def test_the_database_may_be_away_for_a_while(database: str) -> None:
         assert [job.id for job in jobs] == [job.id for job in await asyncio.gather(*waits)]
 
 
-async def test_a_job_of_another_process(database: str) -> None:
-    """A job that a worker in another process runs is waited for like one of our own."""
-    app = App(database)
+async def test_a_wait_may_begin_while_the_database_is_away(database: str) -> None:
+    """A wait that begins while no connection can be had asks on until the database is back."""
+    async with proxied(database) as proxy, waiters(proxy.dsn) as waiting, open_sessions(database, 1) as (session,):
+        bench = Bench(waiting, session)
+        (job,) = await bench.running(1)
+        proxy.break_all()
+        wait = asyncio.create_task(waiting.final(job.id))
+        await wait_until(lambda: proxy.turned_away >= 2, "it has asked again")
+        assert not wait.done()
+        proxy.let_pass()
+        await bench.end(job)
 
-    async def whoami(number: int) -> int:
-        raise NotImplementedError
-
-    handles = await app.task(whoami).defer_many(range(5))
-    waiting = [asyncio.create_task(handle.result(timeout=10)) for handle in handles]
-    await becomes(database, 1, AWAITS_RESULTS)
-    printed = await run_script(
-        """
-        import asyncio, os
-        from jobqueue import App
-
-        app = App()
-
-        @app.task
-        async def whoami(number: int) -> int:
-            return os.getpid() + number
-
-        asyncio.run(app.run_until_idle())
-        print(os.getpid())
-        """,
-        database,
-    )
-
-    assert [int(printed) + number for number in range(5)] == await asyncio.gather(*waiting)
-    await app.close()
+        assert job.id == (await wait).id
 
 
 async def test_a_task_may_wait_for_another_job(database: str) -> None:

@@ -129,18 +129,18 @@ async def test_jobs_claimed_ahead_do_not_wait_behind_a_slow_one(database: str) -
     ran: list[int] = []
 
     async def work(number: int) -> None:
-        if number == 1500:
+        if number == 600:
             await release.wait()
         ran.append(number)
 
     task = app.task(work)
     other.task(work)
     async with app, other:
-        await app.defer_many([task.job(number) for number in range(3000)])
+        await app.defer_many([task.job(number) for number in range(1200)])
         async with app.worker(concurrency=1):
-            await wait_until(lambda: len(ran) == 1500, "the slow job holds the only slot")
+            await wait_until(lambda: len(ran) == 600, "the slow job holds the only slot")
             async with other.worker(concurrency=1):
-                await wait_until(lambda: len(ran) == 2999, "the other worker has run all others", timeout=8)
+                await wait_until(lambda: len(ran) == 1199, "the other worker has run all others", timeout=8)
                 release.set()
 
-    assert 3000 == await archived(database)
+    assert 1200 == await archived(database)

@@ -44,7 +44,7 @@ async def test_outcomes_are_held_while_the_database_is_away(database: str, caplo
         async with app, far, far.worker(concurrency=20) as worker:
             handles = await app.defer_many([task.job(number) for number in range(20)])
             await wait_until(lambda: len(running) == 20, "all run")
-            proxy.refuse()
+            proxy.break_all()
             release.set()
             await wait_until(lambda: worker.snapshot().free == 20, "all have ended")
             await wait_until(lambda: "doing='finish'" in caplog.text, "the finisher has met the fault")
@@ -248,7 +248,7 @@ async def test_an_unreachable_database_is_told_once_a_second_at_most(
     async with proxied(database) as proxy:
         far = new_app(proxy.dsn, poll=0.05)
         async with far, far.worker():
-            proxy.refuse()
+            proxy.break_all()
             began = asyncio.get_running_loop().time()
             await wait_until(lambda: caplog.text.count("doing='claim'") >= 2, "it is told twice")
             passed = asyncio.get_running_loop().time() - began

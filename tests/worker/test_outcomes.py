@@ -263,14 +263,14 @@ async def test_expires_concerns_the_first_start_only(database: str) -> None:
     """A job that has started in time is retried, also after its `expires`."""
     app = new_app(database)
 
-    @app.task(retry=steps(0.2))
+    @app.task(retry=steps(0.6))
     async def second_time(ctx: JobContext) -> int:
         if ctx.attempt < 2:
             raise OSError
         return ctx.attempt
 
     async with app, app.worker():
-        assert 2 == await (await second_time.options(expires=0.15).defer()).result(timeout=10)
+        assert 2 == await (await second_time.options(expires=0.5).defer()).result(timeout=10)
 
 
 async def test_the_budget_bounds_all_attempts(database: str) -> None:
@@ -286,7 +286,7 @@ async def test_the_budget_bounds_all_attempts(database: str) -> None:
         await anyio.sleep_forever()
 
     async with app, app.worker():
-        handles = [await fail.options(budget=0.3).defer(), await hang.options(budget=0.3).defer()]
+        handles = [await fail.options(budget=0.6).defer(), await hang.options(budget=0.6).defer()]
         jobs = [await end_of(app, handle) for handle in handles]
 
     assert [(JobState.DEAD, "budget")] * 2 == [(job.state, job.reason) for job in jobs]

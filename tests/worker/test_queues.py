@@ -191,6 +191,29 @@ async def test_a_long_queue_does_not_hold_up_short_ones(database: str) -> None:
     assert last < 400, f"the last job of a short queue was number {last}"
 
 
+async def test_free_slots_are_shared_evenly(database: str) -> None:
+    """Two queues with a backlog get half of the slots each; what one does not need the other may have."""
+    app = new_app(database)
+    inside = Counter[str]()
+    release = asyncio.Event()
+
+    @app.task
+    async def work(queue: str) -> None:
+        inside[queue] += 1
+        await release.wait()
+
+    async with app:
+        for queue, jobs in (("a", 50), ("b", 50), ("c", 1)):
+            await app.defer_many([work.options(queue=queue).job(queue) for _ in range(jobs)])
+        async with app.worker(queues=["a", "b", "c"], concurrency=13):
+            await wait_until(lambda: inside.total() == 13, "all slots are in use")
+            shares = dict(inside)
+            release.set()
+
+    assert 1 == shares["c"]
+    assert 5 <= shares["a"] <= 7
+
+
 async def test_queues_are_served_fairly_with_one_slot(database: str) -> None:
     """With a single slot each queue has its turn."""
     app = new_app(database, prefetch=0)

@@ -36,6 +36,7 @@ class Finisher:
         self._arrived = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
+        self._over = False
         self._seldom = Seldom()
         self._seldom_aside = Seldom()
         self._asides = 0
@@ -47,10 +48,12 @@ class Finisher:
         return len(self._pending)
 
     def submit(self, claim: Claim, outcome: Outcome) -> None:
-        """Take over an outcome. Never waits, never fails."""
+        """Take over an outcome. Never waits, never fails. From a handler that outlived its worker it comes too late."""
         self._pending.append((claim, Ended(claim["id"], claim["fence"], outcome, aside_for(claim))))
         self._settled.clear()
         self._arrived.set()
+        if self._over:
+            self._report_unsaved()
 
     async def settled(self) -> None:
         """Wait until every outcome submitted so far is written or refused."""
@@ -67,6 +70,7 @@ class Finisher:
                     await self._write(self._next_batch())
                 self._settled.set()
         finally:
+            self._over = True
             self._report_unsaved()
             await self._session.close()
 
@@ -150,6 +154,7 @@ class Finisher:
                 self._log.info(f"job.{type(outcome).__name__.lower()}", **facts)
 
     def _report_unsaved(self) -> None:
-        for claim, ended in self._pending:
+        while self._pending:
+            claim, ended = self._pending.popleft()
             kind = type(ended.outcome).__name__.lower()
             self._log.error("job.outcome_unsaved", job_id=str(ended.id), task=claim["task"], outcome=kind)

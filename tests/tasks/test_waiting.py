@@ -258,14 +258,15 @@ async def test_the_listening_connection_is_replaced(database: str) -> None:
 
 async def test_the_database_may_be_away_for_a_while(database: str) -> None:
     """Every connection is terminated while jobs are waited for: the waits go on and end with their jobs."""
-    async with waiters(database) as waiting, open_sessions(database, 1) as (session,):
-        bench = Bench(waiting, session)
-        jobs = await bench.running(5)
+    async with waiters(database) as waiting:
+        async with open_sessions(database, 1) as (session,):
+            jobs = await Bench(waiting, session).running(5)
         waits = [asyncio.create_task(waiting.final(job.id)) for job in jobs]
         await becomes(database, 1, AWAITS_RESULTS)
         await terminate(database)
-        for job in jobs:
-            await bench.end(job)
+        async with open_sessions(database, 1) as (session,):
+            for job in jobs:
+                await Bench(waiting, session).end(job)
 
         assert [job.id for job in jobs] == [job.id for job in await asyncio.gather(*waits)]
 

@@ -180,7 +180,9 @@ async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_the_end(
                 with anyio.fail_after(5):
                     await worker.drain(0.05)
         state = await handle.status()
-    may_end.set()
+        assert "job.outcome_unsaved" not in caplog.text
+        may_end.set()
+        await wait_until(lambda: "job.outcome_unsaved" in caplog.text, "its late outcome is told")
 
     assert (JobState.RUNNING, False) == (state, worker.clean)
     assert "job.outlived_stop" in caplog.text

@@ -139,7 +139,7 @@ async def test_a_drain_does_not_wait_for_a_thread_beyond_its_limits(
     assert worker.clean is False
     assert (JobState.RUNNING, 1) == (job.state, job.attempt)
     assert "job.outlived_stop" in caplog.text
-    assert "job.outcome_unsaved" not in caplog.text, "there is no outcome while the thread works on"
+    assert "job.outcome_unsaved" not in caplog.text, "a thread that works on has no outcome"
 
 
 async def test_a_thread_sees_the_drain(database: str) -> None:

@@ -11,7 +11,7 @@ BIN   := $(VENV)/bin
 PY    := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-fast matrix matrix-postgres fmt demo schema-snapshot requirements package clean ci
+.PHONY: help setup check test test-fast race matrix matrix-postgres fmt demo schema-snapshot requirements package clean ci
 
 help: ## Show this list
 	@echo "jobqueue: make TARGET"
@@ -47,6 +47,9 @@ test: setup ## Run the whole suite, in parallel
 
 test-fast: setup ## Run what needs no database
 	@$(PY) -m pytest tests/base tests/architecture $(ARGS)
+
+race: setup ## Run the wake-up race at 10 000 random instants
+	@JOBQUEUE_LONG=1 $(PY) -m pytest -k wake_up_is_lost tests/worker
 
 matrix: setup ## Run the suite in each supported Python on this machine
 	@$(PY) -m tests.support.matrix --at-least $(MATRIX_MIN) --workers $(WORKERS) -- $(ARGS)

@@ -7,8 +7,7 @@
 | worker.stopped | info | worker, clean |
 | worker.failed | critical | worker, error: a part of it raised what it should not |
 | worker.slot_lost | critical | worker, error |
-| job.claimed | debug | job_id, task, queue, attempt |
-| job.completed | debug | job_id, task, queue, attempt, seconds |
+| job.completed | debug | job_id, task, queue, attempt |
 | job.retried | warning | job_id, task, queue, attempt, error, delay |
 | job.snoozed | info | job_id, task, queue, attempt |
 | job.cancelled | info | job_id, task, queue, attempt |
@@ -18,7 +17,6 @@
 | job.refused | warning | job_id, task, outcome: the claim was lost, nothing was written |
 | job.outcome_unsaved | error | job_id, task, outcome: the lease will run out, another worker takes over |
 | job.outlived_stop | error | job_id, task: its handler or thread still runs after the limit |
-| job.late_error | warning | job_id, task, error: raised after the job had ended |
 | database.unreachable | warning | doing, error, retry_in (at most one line a second for each activity) |
 | database.back | info | doing |
 | listener.lost | warning | error, retry_in |

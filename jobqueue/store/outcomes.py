@@ -93,18 +93,15 @@ def _returning(ended: Ended) -> Row:
 
 
 def error_json(error: AttemptError | None) -> str | None:
-    """An error as the JSON list of one, to be appended to the job's history. The statement adds the time."""
+    """An error as JSON, to be appended to the job's history. The statement adds time and worker."""
     if error is None:
         return None
     return orjson.dumps(
-        [
-            {
-                "class": error.error_class,
-                "message": error.message,
-                "traceback": error.traceback,
-                "data": error.data,
-                "attempt": error.attempt,
-                "worker": error.worker,
-            }
-        ]
+        {
+            "class": error.error_class,
+            "message": error.message,
+            "traceback": error.traceback,
+            "data": error.data,
+            "attempt": error.attempt,
+        }
     ).decode()

@@ -26,8 +26,9 @@ with mine as materialized (
     fence, worker_id, timeout, deadline, expires_at, origin, via, meta, key, bundle_id, follow, created_at, claimed_at,
     now(), result::json, reason, progress, case
       when error is null then errors
-      when jsonb_array_length(errors) >= 25 then (errors - 5) || jsonb_set(error::jsonb, '{0,at}', to_jsonb(now()))
-      else coalesce(errors, '[]') || jsonb_set(error::jsonb, '{0,at}', to_jsonb(now())) end
+      when jsonb_array_length(errors) >= 25
+        then (errors - 5) || (error::jsonb || jsonb_build_object('at', now(), 'worker', worker_id))
+      else coalesce(errors, '[]') || (error::jsonb || jsonb_build_object('at', now(), 'worker', worker_id)) end
   from mine
 )
 select id from mine where (select count(*) from told) >= 0;
@@ -36,14 +37,16 @@ select id from mine where (select count(*) from told) >= 0;
 -- takes: ids uuid[], fences bigint[], delays double precision[], ats timestamptz[], refunds integer[], keeps boolean[], asides boolean[], queues text[], priorities smallint[], errors text[]
 -- gives: id uuid
 -- Back to scheduled or ready: retry, snooze, put aside, release. A release keeps its place (seq); the others queue up
--- anew. At most 25 errors are kept: the first five and the latest; when they happened, this server's clock says.
+-- anew. At most 25 errors are kept: the first five and the latest. Where and when they happened this row and this server say.
 with given as materialized (
   select g.*, coalesce(g.at, clock_timestamp() + make_interval(secs => g.delay)) as moment
   from unnest($1::uuid[], $2::bigint[], $3::double precision[], $4::timestamptz[], $5::integer[], $6::boolean[],
     $7::boolean[], $8::text[], $9::smallint[], $10::text[])
     as g(id, fence, delay, at, refund, keep, aside, queue, priority, error)
 ), mine as materialized (
-  select g.*, j.errors, g.moment > clock_timestamp() as later from given g
+  select g.*, j.errors, g.moment > clock_timestamp() as later,
+    jsonb_build_object('at', now(), 'worker', j.worker_id) as witness
+  from given g
   cross join lateral (select * from :"schema".job j where j.id = g.id and j.fence = g.fence for update) as j
 ), returned as (
   update :"schema".job j
@@ -55,8 +58,8 @@ with given as materialized (
     queue = coalesce(mine.queue, j.queue), priority = coalesce(mine.priority, j.priority),
     errors = case
       when mine.error is null then j.errors
-      when jsonb_array_length(j.errors) >= 25 then (j.errors - 5) || jsonb_set(mine.error::jsonb, '{0,at}', to_jsonb(now()))
-      else coalesce(j.errors, '[]') || jsonb_set(mine.error::jsonb, '{0,at}', to_jsonb(now())) end
+      when jsonb_array_length(j.errors) >= 25 then (j.errors - 5) || (mine.error::jsonb || mine.witness)
+      else coalesce(j.errors, '[]') || (mine.error::jsonb || mine.witness) end
   from mine where j.id = any(array(select id from mine)) and j.id = mine.id
   returning j.id, j.queue, case when mine.later then j.due_at end as due
 ), woken as materialized (

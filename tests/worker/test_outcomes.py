@@ -65,13 +65,14 @@ async def test_a_failing_job_is_retried_until_it_succeeds(database: str) -> None
             raise OSError(f"attempt {ctx.attempt}")
         return ctx.attempt
 
-    async with app, app.worker():
+    async with app, app.worker() as worker:
         handle = await third_time.defer()
         assert 3 == await handle.result(timeout=10)
         job = await app.jobs.get(handle.id)
 
     assert (3, JobState.COMPLETED) == (job.attempt, job.state)
     assert [(1, "attempt 1"), (2, "attempt 2")] == [(error.attempt, error.message) for error in job.errors]
+    assert {str(worker.id)} == {error.worker for error in job.errors}
 
 
 async def test_a_job_without_attempts_left_is_dead_and_keeps_its_errors(database: str) -> None:

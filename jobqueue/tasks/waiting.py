@@ -2,6 +2,9 @@
 
 A waiter marks its job row as awaited; the row's lock orders that against the finish, so either the finish notifies or
 the waiter finds the job in the archive. The poll beneath makes a lost notification cost a second at most.
+
+A mark is a write that stands in the way of the claim, and a connection to listen on takes 10 to 40 ms to open: longer
+than most jobs take. So a wait only looks at first, a few times at growing intervals, and does all this if it goes on.
 """
 
 import asyncio
@@ -22,6 +25,9 @@ from jobqueue.store.pool import Database
 
 T = TypeVar("T")
 
+_LOOKS = (0.003, 0.006, 0.012, 0.024)
+_LOOKERS = 20
+"""Beyond so many waiters their single looks would cost more than the shared poll."""
 _POLL_FIRST, _POLL_CAP = 0.05, 1.0
 
 
@@ -34,6 +40,7 @@ class Waiters:
         self._waiting: dict[UUID, list[asyncio.Event]] = {}
         self._watch: asyncio.Task[None] | None = None
         self._fresh = asyncio.Event()
+        self._listening = asyncio.Event()
         self._closed = False
 
     async def final(self, id: UUID) -> Job:
@@ -41,31 +48,47 @@ class Waiters:
         ended = asyncio.Event()
         self._waiting.setdefault(id, []).append(ended)
         try:
-            while True:
+            job = await self._glance(id)
+            while job is None:
                 ended.clear()  # before the look: whatever is heard from now on is news
                 job = await self._look(id)
-                if job is not None:
-                    return job
-                self._start_watch()
-                await ended.wait()
+                if job is None:
+                    self._start_watch()
+                    await ended.wait()
+            return job
         finally:
             await self._leave(id, ended)
+
+    async def _glance(self, id: UUID) -> Job | None:
+        """The job if it ends in a moment, else None."""
+        for pause in (*_LOOKS, 0.0):
+            job = await self._find(id)
+            if job.state.final:
+                return job
+            if len(self._waiting) > _LOOKERS:
+                break
+            await anyio.sleep(pause)
+        return None
 
     async def _look(self, id: UUID) -> Job | None:
         """The job if it has ended; None if its finish will notify."""
         while not await self._patiently(lambda: await_jobs(self._database, [id])):
-            job = await self._patiently(lambda: find_job(self._database, id))
-            if job is None:
-                raise JobNotFound(id)
+            job = await self._find(id)
             if job.state.final:
                 return job
         return None
 
+    async def _find(self, id: UUID) -> Job:
+        job = await self._patiently(lambda: find_job(self._database, id))
+        if job is None:
+            raise JobNotFound(id)
+        return job
+
     def _start_watch(self) -> None:
-        """Listen and poll from now on. Only for a job that has not ended: connecting costs more than most answers."""
+        """Listen and poll from now on."""
         if self._watch is None or self._watch.done():
             self._watch = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
-        else:
+        elif not self._listening.is_set():
             self._fresh.set()
 
     async def close(self) -> None:
@@ -89,18 +112,20 @@ class Waiters:
                 await asyncio.wait({watch})
 
     async def _run(self) -> None:
+        self._listening.clear()
         async with anyio.create_task_group() as group:
             if self._listens:
-                group.start_soon(Listener(self._database, "done", self._hear).run)
+                group.start_soon(Listener(self._database, "done", self._hear, [self._listening]).run)
             await self._poll()
 
     async def _poll(self) -> None:
+        """Look for all who wait at growing intervals, anew for each newcomer whom nobody would notify."""
         pause = _POLL_FIRST
         while True:
             self._fresh.clear()
             with anyio.move_on_after(pause):
                 await self._fresh.wait()
-            pause = _POLL_FIRST if self._fresh.is_set() else min(_POLL_CAP, pause * 1.5)
+            pause = _POLL_FIRST if self._fresh.is_set() else min(_POLL_CAP, pause * 2)
             ids = list(self._waiting)
             try:
                 self._tell(await final_jobs(self._database, ids))

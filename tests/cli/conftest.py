@@ -48,7 +48,7 @@ async def cling(seconds: float) -> None:
 
 @app.task(queue="bulk")
 async def fail(text: str) -> None:
-    raise Fatal(f"cannot: {text}", data={"card": "47" + "11"})
+    raise Fatal(f"cannot: {text}", data={"card": "4711" * 3})
 
 @app.task
 async def log(text: str) -> None:

@@ -20,7 +20,7 @@ from jobqueue.store.pool import Session
 from jobqueue.tasks import waiting as waiting_module
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.waiting import Waiters
-from tests.support.backends import AWAITS_RESULTS, backends, becomes, terminate
+from tests.support.backends import AWAITS_RESULTS, backends, becomes, change, terminate
 from tests.support.proxy import proxied
 from tests.support.store import claim, connect, ended, new_job, new_jobs, open_database, open_sessions
 from tests.support.waiting import wait_until
@@ -144,16 +144,17 @@ class Bench:
 
 
 @pytest.fixture
-def no_poll(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The poll finds nothing, so that it hides no notification that was lost."""
+def told_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither looks of the waiter's own nor the poll find anything, so that they hide no notification that was lost."""
 
     async def find_none(database: object, ids: object) -> set[UUID]:
         return set()
 
     monkeypatch.setattr(waiting_module, "final_jobs", find_none)
+    monkeypatch.setattr(waiting_module, "_LOOKERS", 0)
 
 
-@pytest.mark.usefixtures("no_poll")
+@pytest.mark.usefixtures("told_only")
 async def test_a_wait_meets_the_end_at_any_moment(database: str) -> None:
     """500 waits begin around the end of their job, in either order: each is told, and at once, without the poll."""
     chance = random.Random(3)  # noqa: S311 - the same moments each time
@@ -191,7 +192,7 @@ async def after(seconds: float, step: Any) -> Any:
     return await step
 
 
-@pytest.mark.usefixtures("no_poll")
+@pytest.mark.usefixtures("told_only")
 async def test_the_end_that_is_heard_before_the_look_is_answered(database: str) -> None:
     """A notification that comes while the waiter still looks is not forgotten: the next look is at once."""
     async with waiters(database) as waiting, open_sessions(database, 1) as (session,):
@@ -317,6 +318,40 @@ async def test_a_timeout_holds_for_the_first_use_too(database: str) -> None:
             await note.handle(uuid7()).result(timeout=0.2)
         assert time.monotonic() - started < 3
     await app.close()
+
+
+async def test_a_job_that_ends_in_a_moment_is_not_even_marked(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait first looks a few times: for a quick job nothing is written, and nobody listens."""
+    monkeypatch.setattr(waiting_module, "_LOOKS", (0.01,) * 300)
+    async with waiters(database) as waiting, open_sessions(database, 1) as (session,):
+        bench = Bench(waiting, session)
+        (job,) = await bench.running(1)
+        await change(database, NO_MARKS)
+        wait = asyncio.create_task(waiting.final(job.id))
+        await wait_until(lambda: job.id in waiting._waiting, "it waits")
+        await bench.end(job)
+        assert job.id == (await wait).id
+        assert waiting._watch is None
+
+
+NO_MARKS = "alter table jobqueue.job add constraint no_marks check (not awaited)"
+
+
+async def test_a_crowd_of_waiters_does_not_look_one_by_one(database: str) -> None:
+    """Of many waiters those beyond the first twenty share the poll and the notifications at once."""
+    async with waiters(database) as waiting, open_sessions(database, 1) as (session,):
+        sent = await insert_all(session, [new_job(delay=3600.0) for _ in range(40)], always=True)
+        waits = [asyncio.create_task(waiting.final(job.id)) for job in sent]
+        async with connect(database) as connection:
+
+            async def marked() -> bool:
+                return bool(40 == await connection.fetchval("select count(*) from jobqueue.job where awaited"))
+
+            await wait_until(marked, "all of them are marked")
+        for wait in waits:
+            wait.cancel()
+        await asyncio.wait(waits)
+        assert {} == waiting._waiting
 
 
 async def test_waiting_marks_the_job(database: str) -> None:

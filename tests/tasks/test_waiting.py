@@ -235,6 +235,26 @@ async def test_a_lost_notification_costs_a_second(listens: bool, database: str) 
     assert time.monotonic() - started < 1.5
 
 
+async def test_a_newcomer_is_not_left_to_a_slow_poll(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody listens, a wait that joins a long one begins with quick polls like the first."""
+    monkeypatch.setattr(waiting_module, "_LOOKERS", 0)
+    monkeypatch.setattr(waiting_module, "_POLL_FIRST", 30.0)
+    async with waiters(database, listens=False) as waiting, open_sessions(database, 1) as (session,):
+        bench = Bench(waiting, session)
+        (sent,) = await insert_all(session, [new_job(delay=3600.0)], always=True)
+        keeper = asyncio.create_task(waiting.final(sent.id))
+        await wait_until(lambda: waiting._watch is not None, "somebody waits")
+        monkeypatch.setattr(waiting_module, "_POLL_FIRST", 0.05)
+        (job,) = await bench.running(1)
+        wait = asyncio.create_task(waiting.final(job.id))
+        await marked(database, 2)
+        await bench.end(job)
+        async with asyncio.timeout(5):
+            assert job.id == (await wait).id
+        keeper.cancel()
+        await asyncio.wait({keeper})
+
+
 async def test_the_listening_connection_is_replaced(database: str) -> None:
     """The listening backend is terminated: a job that ends meanwhile is found, and the next one is heard of again."""
     async with waiters(database) as waiting, open_sessions(database, 1) as (session,):
@@ -337,17 +357,19 @@ async def test_a_job_that_ends_in_a_moment_is_not_even_marked(database: str, mon
 NO_MARKS = "alter table jobqueue.job add constraint no_marks check (not awaited)"
 
 
+async def marked(dsn: str, count: int) -> None:
+    async def are() -> bool:
+        return bool(count == await asked(dsn, "select count(*) from jobqueue.job where awaited"))
+
+    await wait_until(are, f"{count} jobs are marked as awaited")
+
+
 async def test_a_crowd_of_waiters_does_not_look_one_by_one(database: str) -> None:
-    """Of many waiters those beyond the first twenty share the poll and the notifications at once."""
+    """More than twenty waiters at once are all marked after one look: they share the poll and the notifications."""
     async with waiters(database) as waiting, open_sessions(database, 1) as (session,):
         sent = await insert_all(session, [new_job(delay=3600.0) for _ in range(40)], always=True)
         waits = [asyncio.create_task(waiting.final(job.id)) for job in sent]
-        async with connect(database) as connection:
-
-            async def marked() -> bool:
-                return bool(40 == await connection.fetchval("select count(*) from jobqueue.job where awaited"))
-
-            await wait_until(marked, "all of them are marked")
+        await marked(database, 40)
         for wait in waits:
             wait.cancel()
         await asyncio.wait(waits)
@@ -361,8 +383,8 @@ async def test_waiting_marks_the_job(database: str) -> None:
         handles = await app.defer_many(jobs)
         waiting = asyncio.create_task(handles[0].result())
         await becomes(database, 1, AWAITS_RESULTS)
-        marked = await asked(database, "select array_agg(id) from jobqueue.job where awaited")
+        found = await asked(database, "select array_agg(id) from jobqueue.job where awaited")
         waiting.cancel()
         await asyncio.wait({waiting})
 
-    assert [handles[0].id] == marked
+    assert [handles[0].id] == found

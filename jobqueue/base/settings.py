@@ -27,7 +27,7 @@ class Settings:
     lease: float = 20.0
     """How long a claim holds unless it is renewed."""
     beat: float = 5.0
-    """How often held claims are renewed; the lease is at least three beats."""
+    """How often a heartbeat is to renew held claims; the lease is at least three beats. Nothing renews them yet."""
     poll: float = 5.0
     """How often an idle worker looks without being woken, ± 20 %. Notifications are hints, this is the truth."""
     drain_timeout: float = 20.0

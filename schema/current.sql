@@ -82,7 +82,9 @@ begin
       return;
     end if;
   end if;
-  perform pg_notify('jobqueue_wake_bc1e7390e31a79711f1d', case when due is null then 'r:' else 'd:' end || queue);
+  if pg_notification_queue_usage() < 0.9 then
+    perform pg_notify('jobqueue_wake_bc1e7390e31a79711f1d', case when due is null then 'r:' else 'd:' end || queue);
+  end if;
 end $$;
 
 CREATE FUNCTION jobqueue.wake_for_insert() RETURNS trigger
@@ -147,6 +149,7 @@ CREATE TABLE jobqueue.job (
     aside_since timestamp with time zone,
     progress json,
     errors jsonb,
+    returned bigint,
     CONSTRAINT job_args_object CHECK ((json_typeof(args) = 'object'::text)),
     CONSTRAINT job_attempts_sane CHECK (((attempt >= 0) AND ((max_attempts >= 1) AND (max_attempts <= 32767)) AND (crashes >= 0) AND (lost >= 0))),
     CONSTRAINT job_claim_whole CHECK ((((state = 'running'::text) AND (fence > 0) AND (worker_id IS NOT NULL) AND (lease_until IS NOT NULL)) OR ((state <> 'running'::text) AND (fence = 0) AND (worker_id IS NULL) AND (lease_until IS NULL)))),
@@ -308,7 +311,10 @@ CREATE TABLE jobqueue.worker (
     concurrency integer NOT NULL,
     started_at timestamp with time zone DEFAULT now() NOT NULL,
     seen_at timestamp with time zone DEFAULT now() NOT NULL,
-    stopped_at timestamp with time zone
+    stopped_at timestamp with time zone,
+    alive_until timestamp with time zone DEFAULT (now() + '00:01:00'::interval) NOT NULL,
+    machine text,
+    born text
 );
 
 ALTER TABLE ONLY jobqueue.job_archive ATTACH PARTITION jobqueue.job_archive_completed FOR VALUES IN ('completed');

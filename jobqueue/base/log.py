@@ -6,6 +6,7 @@
 | worker.draining | info | worker, running, limit |
 | worker.stopped | info | worker, clean |
 | worker.failed | critical | worker, error: a part of it raised what it should not |
+| worker.hung | critical | worker, seconds: its loop was blocked for ten leases; it renews no claim until it moves |
 | worker.slot_lost | critical | worker, error |
 | job.completed | debug | job_id, task, queue, attempt |
 | job.retried | warning | job_id, task, queue, attempt, error, delay |
@@ -14,11 +15,14 @@
 | job.dead | error | job_id, task, queue, attempt, reason, error |
 | job.released | info | job_id, task, queue, attempt |
 | job.put_aside | warning | job_id, task, queue, reason, jobs: how many since the last line, at most one a second |
+| job.lost | warning | job_id, task, queue, attempt, gone: its claim is over or not renewed; the run is cancelled |
+| job.rescued | warning | job_id, task, queue, attempt, crashed, of_worker: taken back; that worker lost its claim |
 | job.refused | warning | job_id, task, outcome: the claim was lost, nothing was written |
 | job.outcome_unsaved | error | job_id, task, outcome: the lease will run out, another worker takes over |
 | job.outlived_stop | error | job_id, task: its handler or thread still runs after the limit |
 | database.unreachable | warning | doing, error, retry_in (at most one line a second for each activity) |
 | database.back | info | doing |
+| loop.blocked | warning | seconds, job_id, task, stack: a task keeps the event loop from turning (at 1, 2, 4, ... s) |
 | listener.lost | warning | error, retry_in |
 | listener.ready | info | channel |
 | archive.extended | info | partitions |

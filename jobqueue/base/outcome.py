@@ -1,5 +1,7 @@
 """How an attempt ended, as a value: `tasks/running.py` makes exactly one, `worker/finishing.py` writes exactly one.
 
+(`worker/rescue.py` makes and writes it for those who died before they could.)
+
 The exceptions at the end are what a handler raises to choose its outcome.
 """
 
@@ -58,13 +60,21 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
+class Rescued:
+    """Taken back because its worker died while it ran: again after `delay` seconds; the attempt is given back."""
+
+    error: AttemptError
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
 class PutAside:
     """Cannot run here now (unknown task, payload that no longer validates): waits, without costing an attempt."""
 
     reason: str
 
 
-Outcome: TypeAlias = Done | Retried | Snoozed | Cancelled | Dead | Released | PutAside
+Outcome: TypeAlias = Done | Retried | Snoozed | Cancelled | Dead | Released | Rescued | PutAside
 
 
 def check_moment(delay: float | None, at: datetime | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from jobqueue.base.errors import ConfigurationError
 
-_WHOLE = {"concurrency": 1, "max_attempts": 1, "max_payload": 1, "max_result": 1, "prefetch": 0}
+_WHOLE = {"concurrency": 1, "max_attempts": 1, "max_crashes": 1, "max_payload": 1, "max_result": 1, "prefetch": 0}
 
 Pooler = Literal["none", "transaction"]
 
@@ -27,13 +27,17 @@ class Settings:
     lease: float = 20.0
     """How long a claim holds unless it is renewed."""
     beat: float = 5.0
-    """How often a heartbeat is to renew held claims; the lease is at least three beats. Nothing renews them yet."""
+    """How often a worker renews the claims it holds; the lease is at least three beats."""
+    rescue_interval: float = 5.0
+    """How often a worker looks for claims whose worker has died, ± 20 %."""
     poll: float = 5.0
     """How often an idle worker looks without being woken, ± 20 %. Notifications are hints, this is the truth."""
     drain_timeout: float = 20.0
     """How long an orderly stop may take in all; platforms usually kill at 30."""
     max_attempts: int = 20
     """Attempts of a job whose task and call do not say."""
+    max_crashes: int = 3
+    """A job whose worker died so often while it ran is dead. Those runs are not counted as attempts."""
     aside_max_age: float = 7 * 86_400.0
     """After this long as unknown task or unfitting payload a job is dead."""
     max_payload: int = 1 << 20
@@ -50,7 +54,7 @@ class Settings:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 2**30:
                 raise ConfigurationError(f"{knob}: must be a whole number of at least {least}")
-        for knob in ("lease", "beat", "poll", "drain_timeout", "aside_max_age"):
+        for knob in ("lease", "beat", "rescue_interval", "poll", "drain_timeout", "aside_max_age"):
             seconds: object = getattr(self, knob)
             if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < 10**9:
                 raise ConfigurationError(f"{knob}: must be a number of seconds above 0")

@@ -15,10 +15,24 @@ Claim: TypeAlias = asyncpg.Record
 
 
 async def claim(
-    session: Session, worker: WorkerId, number: int, lease: float, rooms: Mapping[str, int], room: int
+    session: Session,
+    worker: WorkerId,
+    number: int,
+    lease: float,
+    rooms: Mapping[str, int],
+    room: int,
+    *,
+    idle: int | None = None,
+    suspects: int = 0,
 ) -> list[Claim]:
-    """Claim up to `room` ready jobs, at most `rooms[queue]` of each queue, best first."""
-    rows = await session.fetch("claim_jobs", worker, number, lease, list(rooms), list(rooms.values()), room)
+    """Claim up to `room` ready jobs, at most `rooms[queue]` of each queue, best first.
+
+    The first `idle` (default: all) start at once. At most `suspects` of them have seen their worker die.
+    """
+    rows = await session.fetch(
+        "claim_jobs", worker, number, lease, list(rooms), list(rooms.values()), room,
+        room if idle is None else idle, suspects,
+    )  # fmt: skip
     rows.sort(key=itemgetter("seq"))
     rows.sort(key=itemgetter("priority"), reverse=True)  # stable: age decides inside a priority
     return rows

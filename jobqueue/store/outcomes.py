@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 
 from jobqueue.base.job import AttemptError
-from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed
+from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Rescued, Retried, Snoozed
 from jobqueue.store.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.pool import Session
 
@@ -41,7 +41,8 @@ async def write(session: Session, batch: Sequence[Ended]) -> set[UUID]:
     if final:
         written |= await _finish(session, final)
     if back:
-        written |= await _fetch(session, "return_jobs", [_returning(ended) for ended in back])
+        returned = await _fetch(session, "return_jobs", [_returning(ended) for ended in back])
+        written |= returned | await _done_before(session, "already_returned", back, returned)
     return written
 
 
@@ -54,11 +55,13 @@ async def _finish(session: Session, final: list[Ended]) -> set[UUID]:
             raise
         await session.fetch("extend_archive", 7)
         written = await _fetch(session, "finish_jobs", rows)
-    refused = [ended for ended in final if ended.id not in written]
-    if refused:
-        ids, fences = [ended.id for ended in refused], [ended.fence for ended in refused]
-        written |= {row["id"] for row in await session.fetch("already_finished", ids, fences)}
-    return written
+    return written | await _done_before(session, "already_finished", final, written)
+
+
+async def _done_before(session: Session, name: str, batch: list[Ended], written: set[UUID]) -> set[UUID]:
+    """Which of the refused outcomes this very claim has written before: then only the answer was lost."""
+    refused: list[Row] = [(ended.id, ended.fence) for ended in batch if ended.id not in written]
+    return await _fetch(session, name, refused) if refused else set()
 
 
 async def _fetch(session: Session, name: str, rows: list[Row]) -> set[UUID]:
@@ -89,6 +92,8 @@ def _returning(ended: Ended) -> Row:
             return *head, wait, None, 1, False, True, None, None, None
         case Released():
             return *head, 0.0, None, 1, True, False, None, None, None
+        case Rescued(error, delay):
+            return *head, delay, None, 1, False, False, None, None, error_json(error)
     raise AssertionError(ended.outcome)
 
 

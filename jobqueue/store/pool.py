@@ -8,6 +8,7 @@ Nothing session-scoped is done on a pooled connection, so nothing has to be rese
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import anyio
@@ -34,6 +35,7 @@ class Database:
     ) -> None:
         """`leave` is called last, once the pool is closed: the share in an embedded server."""
         self._leave = leave
+        self._again: Callable[[], Awaitable[Database]] | None = None
         self.pool = pool
         self.schema = schema
         self.owned = owned
@@ -73,12 +75,26 @@ class Database:
             init=keep_alive,
             reset=_nothing_to_reset,
         )
-        return cls(pool, schema, owned=True, leave=leave)
+        database = cls(pool, schema, owned=True, leave=leave)
+        database._again = partial(cls.open, dsn, schema, name=name, max_size=1, pooler=pooler)
+        return database
 
     @classmethod
     def around(cls, pool: Pool, schema: str) -> "Database":
         """Stand on the user's own pool: never closed here, its settings are left alone."""
         return cls(pool, schema, owned=False)
+
+    @property
+    def can_open_beside(self) -> bool:
+        """False on the user's own pool, which belongs to one event loop."""
+        return self._again is not None
+
+    async def open_beside(self) -> "Database":
+        """The same database once more, with one connection, for another event loop: call this there."""
+        assert self._again is not None  # noqa: S101 - asked for by can_open_beside
+        database = await self._again()
+        database._pins_isolation = self._pins_isolation
+        return database
 
     async def check(self) -> None:
         """Raise NotMigrated or SchemaTooNew unless the schema fits."""

@@ -1,14 +1,17 @@
-"""Worker rows: who runs where. Information and evidence, never the base of correctness."""
+"""Worker rows: who runs where, and until when its last beat vouches for it. Evidence, never the base of correctness."""
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from jobqueue.base.job import WorkerId
-from jobqueue.store.pool import Database
+from jobqueue.store.pool import Database, Session
+
+_KEPT = 86_400.0
+"""Seconds for which the row of a dead worker stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +27,53 @@ class WorkerRow:
     concurrency: int
     started_at: datetime
     seen_at: datetime
+    alive: bool
+    """False once its beats have stopped for a lease, or its process is known to be gone."""
 
 
-async def register(
-    database: Database, id: WorkerId, *, app: str, version: str, queues: Sequence[str], concurrency: int
-) -> None:
-    """Note that a worker has started; its id is new at every start."""
-    await database.fetch(
-        "register_worker", id, app, socket.gethostname(), os.getpid(), version, list(queues), concurrency
-    )
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a worker says of itself."""
+
+    app: str
+    version: str
+    queues: Sequence[str]
+    concurrency: int
+    lease: float
+    machine: str | None
+    born: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A worker of the same machine, to be looked for by its pid."""
+
+    id: UUID
+    pid: int
+    born: str | None
+
+
+async def register(session: Session, id: WorkerId, told: Registration) -> None:
+    """Note that a worker has started; its id is new at every start. Again: it lives after all."""
+    await session.fetch(
+        "register_worker", id, told.app, socket.gethostname(), os.getpid(), told.version, list(told.queues),
+        told.concurrency, told.lease, told.machine, told.born,
+    )  # fmt: skip
 
 
 async def unregister(database: Database, id: WorkerId) -> None:
     """Remove the rows of a worker that ends in good order."""
     await database.fetch("stop_worker", id)
+
+
+async def on_machine(session: Session, machine: str) -> list[Neighbour]:
+    """The workers that have registered from this machine."""
+    return [Neighbour(**row) for row in await session.fetch("workers_of_machine", machine)]
+
+
+async def forget_dead(session: Session, dead: Collection[UUID]) -> None:
+    """Remove the sleep flags of workers that beat no more or are known to be dead; much later their rows, too."""
+    await session.fetch("forget_dead_workers", list(dead), _KEPT)
 
 
 async def list_workers(database: Database) -> list[WorkerRow]:

@@ -8,6 +8,7 @@ notification), then publishes that it sleeps, looks once more, and waits for a n
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Sequence
 
 import anyio
@@ -15,14 +16,14 @@ from anyio.abc import TaskStatus
 
 from jobqueue.base.job import WorkerId
 from jobqueue.base.log import get_logger
-from jobqueue.base.outcome import Released
-from jobqueue.base.service import Patience, Seldom
 from jobqueue.base.settings import Settings
 from jobqueue.store import claims
-from jobqueue.store.faults import DATABASE_ERRORS, Fault, brief, classify
-from jobqueue.store.outcomes import Ended, write
+from jobqueue.store.faults import DATABASE_ERRORS
+from jobqueue.store.leases import give_back_strays
+from jobqueue.store.outage import Outage
 from jobqueue.store.pool import Database, Session
 from jobqueue.worker.finishing import Finisher
+from jobqueue.worker.holding import Held, Hold
 from jobqueue.worker.queues import Queues
 from jobqueue.worker.slots import Slots
 from jobqueue.worker.wakeup import Wakeup
@@ -45,6 +46,7 @@ class Claimer:
         settings: Settings,
         queues: Queues,
         slots: Slots,
+        holds: Held,
         finisher: Finisher,
     ) -> None:
         self.wakeup = Wakeup()
@@ -55,41 +57,43 @@ class Claimer:
         self._settings = settings
         self._queues = queues
         self._slots = slots
+        self._holds = holds
         self._finisher = finisher
-        if queues.limits:
-            slots.when_freed = self._slot_freed
+        slots.when_freed = self._slot_freed
         self._number = 0
         self._unsettled = 0
         """The number of a claim whose answer has not come; 0 if all have."""
         self._claiming = anyio.CancelScope()
         self._asleep = False
         self._sleep_until = 0.0
-        self._log = get_logger(__name__)
-        self._seldom = Seldom()
+        self._outage = Outage("claim", database, get_logger(__name__))
+
+    @property
+    def answered(self) -> int:
+        """The number of the last claim whose answer has come: of none before it is anything still to be expected."""
+        return self._unsettled - 1 if self._unsettled else self._number
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Claim until cancelled. Survives every database error."""
         task_status.started()
-        patience = Patience()
         try:
             while True:
                 try:
-                    await self._serve(patience)
+                    await self._serve()
                 except DATABASE_ERRORS as error:
-                    await self._wait_for_database(error, patience.next())
+                    await self._wait_for_database(error)
         finally:
             await self._leave()
 
     async def run_until_empty(self) -> None:
         """Claim until nothing is ready and nothing runs, then return. Survives every database error."""
-        patience = Patience()
         try:
             while True:
                 try:
                     if await self._found_nothing():
                         return
                 except DATABASE_ERRORS as error:
-                    await self._wait_for_database(error, patience.next())
+                    await self._wait_for_database(error)
         finally:
             await self._leave()
 
@@ -110,9 +114,9 @@ class Claimer:
         self._queues.stale = True
         return not await self._look()  # what has just ended may have deferred, or failed without a delay
 
-    def _slot_freed(self, queue: str) -> None:
-        """A queue with a limit may go on: its backlog waits for a slot, not for a notification."""
-        if queue in self._queues.limits:
+    def _slot_freed(self, hold: Hold) -> None:
+        """A queue with a limit may go on, or the next suspect: they wait for this job's end, not for a notification."""
+        if hold.claim["crashes"] or hold.claim["queue"] in self._queues.limits:
             self.wakeup.ring()
 
     def look_everywhere(self) -> None:
@@ -125,7 +129,7 @@ class Claimer:
         self._asleep = False
         self._queues.stale = True
 
-    async def _serve(self, patience: Patience) -> None:
+    async def _serve(self) -> None:
         """From one look that finds nothing to the next."""
         await self._settle_lost_claim()
         for doze in (0.0, *_DOZES):
@@ -133,8 +137,7 @@ class Claimer:
             await self._room()
             self.wakeup.clear()
             found = await self._look()
-            if patience.reset():
-                self._log.info("database.back", doing="claim")
+            self._outage.over()
             if found:
                 await self._wake_up()
                 return
@@ -167,9 +170,10 @@ class Claimer:
         found = False
         await self._queues.refresh(self._session)
         while (room := self._slots.room) > 0:
+            sent = time.monotonic()
             rows = await self._claim(self._queues.rooms(room, self._slots.held), room)
             for row in rows:
-                self._slots.start(row)
+                self._slots.start(row, sent + self._settings.lease)
             found = found or bool(rows)
             if not self._queues.worth_another(rows, room, self._slots.held):
                 break
@@ -182,7 +186,10 @@ class Claimer:
         self._unsettled = self._number
         # Shielded: a claim that was cancelled on its way may have committed, and nobody would run its jobs.
         with anyio.CancelScope(shield=True) as self._claiming:
-            rows = await claims.claim(self._session, self._worker, self._number, self._settings.lease, rooms, room)
+            rows = await claims.claim(
+                self._session, self._worker, self._number, self._settings.lease, rooms, room,
+                idle=self._slots.unused, suspects=0 if self._slots.suspects else 1,
+            )  # fmt: skip
             self._unsettled = 0
             return rows
         return ()
@@ -195,8 +202,7 @@ class Claimer:
         """Ask for the claim whose answer was lost, and give back what it took: no job waits out a lease for us."""
         if not self._unsettled:
             return
-        rows = await self._session.fetch("claimed_before", self._worker, self._unsettled)
-        await write(self._session, [Ended(row["id"], row["fence"], Released()) for row in rows])
+        await give_back_strays(self._session, self._worker, self._unsettled, self._holds.fences())
         self._unsettled = 0
 
     async def _leave(self) -> None:
@@ -215,11 +221,6 @@ class Claimer:
         if slots.room * 4 < slots.capacity:
             await anyio.sleep(_LINGER)
 
-    async def _wait_for_database(self, error: BaseException, delay: float) -> None:
+    async def _wait_for_database(self, error: BaseException) -> None:
         self._asleep = False
-        if self._seldom():
-            self._log.warning("database.unreachable", doing="claim", error=brief(error), retry_in=round(delay, 2))
-        if classify(error) is Fault.READ_ONLY:
-            await self._session.close()
-            await self._session.database.expire()
-        await anyio.sleep(delay)
+        await self._outage.wait(error, self._session)

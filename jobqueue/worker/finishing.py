@@ -15,11 +15,13 @@ from anyio.abc import TaskStatus
 from jobqueue.base.job import AttemptError
 from jobqueue.base.log import get_logger
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed
-from jobqueue.base.service import Patience, Seldom
+from jobqueue.base.service import Seldom
 from jobqueue.store.claims import Claim
-from jobqueue.store.faults import DATABASE_ERRORS, Fault, brief, classify
+from jobqueue.store.faults import DATABASE_ERRORS, Fault, classify
+from jobqueue.store.outage import Outage
 from jobqueue.store.outcomes import Ended, write
 from jobqueue.store.pool import Database, Session
+from jobqueue.worker.holding import Held, Hold
 from jobqueue.worker.slots import aside_for
 
 BATCH = 500
@@ -30,26 +32,30 @@ _REFUSED = AttemptError("OutcomeRefused", "the database refused to store this ou
 class Finisher:
     """The one writer of outcomes of a worker."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, holds: Held) -> None:
+        self.refused = 0
+        """Outcomes that the fence kept out: another worker had taken over."""
         self._session = Session(database)
-        self._pending: deque[tuple[Claim, Ended]] = deque()
+        self._holds = holds
+        self._pending: deque[tuple[Hold, Ended]] = deque()
         self._arrived = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
         self._over = False
-        self._seldom = Seldom()
         self._seldom_aside = Seldom()
         self._asides = 0
         self._log = get_logger(__name__)
+        self._outage = Outage("finish", database, self._log)
 
     @property
     def backlog(self) -> int:
         """Outcomes not yet taken into a write; the claimer pauses when this grows."""
         return len(self._pending)
 
-    def submit(self, claim: Claim, outcome: Outcome) -> None:
+    def submit(self, hold: Hold, outcome: Outcome) -> None:
         """Take over an outcome. Never waits, never fails. From a handler that outlived its worker it comes too late."""
-        self._pending.append((claim, Ended(claim["id"], claim["fence"], outcome, aside_for(claim))))
+        claim = hold.claim
+        self._pending.append((hold, Ended(claim["id"], claim["fence"], outcome, aside_for(claim))))
         self._settled.clear()
         self._arrived.set()
         if self._over:
@@ -74,8 +80,8 @@ class Finisher:
             self._report_unsaved()
             await self._session.close()
 
-    def _next_batch(self) -> list[tuple[Claim, Ended]]:
-        batch: list[tuple[Claim, Ended]] = []
+    def _next_batch(self) -> list[tuple[Hold, Ended]]:
+        batch: list[tuple[Hold, Ended]] = []
         size = 0
         while self._pending and len(batch) < BATCH and size < _BATCH_BYTES:
             batch.append(self._pending.popleft())
@@ -83,8 +89,7 @@ class Finisher:
             size += len(outcome.result) if isinstance(outcome, Done) else 0
         return batch
 
-    async def _write(self, batch: list[tuple[Claim, Ended]]) -> None:
-        patience = Patience()
+    async def _write(self, batch: list[tuple[Hold, Ended]]) -> None:
         while True:
             try:
                 written = await write(self._session, [ended for _, ended in batch])
@@ -92,39 +97,32 @@ class Finisher:
                 if classify(error) is Fault.BAD_DATA:
                     await self._write_apart(batch)
                     return
-                await self._wait_for_database(error, patience.next())
+                await self._outage.wait(error, self._session)
             except BaseException:
                 self._pending.extendleft(reversed(batch))  # so that the end of the worker can name them
                 raise
             else:
-                if patience.reset():
-                    self._log.info("database.back", doing="finish")
+                self._outage.over()
                 debugs = self._log.debugs
-                for claim, ended in batch:
+                for hold, ended in batch:
+                    self._holds.drop(hold)
                     if debugs or ended.id not in written or not isinstance(ended.outcome, Done):
-                        self._report(claim, ended.outcome, accepted=ended.id in written)
+                        self._report(hold.claim, ended.outcome, accepted=ended.id in written)
                 return
 
-    async def _write_apart(self, batch: list[tuple[Claim, Ended]]) -> None:
+    async def _write_apart(self, batch: list[tuple[Hold, Ended]]) -> None:
         """Find the outcome that the database refuses by halving; only that job ends badly."""
         if len(batch) > 1:
             middle = len(batch) // 2
             await self._write(batch[:middle])
             await self._write(batch[middle:])
             return
-        claim, ended = batch[0]
+        hold, ended = batch[0]
         if ended.outcome == Dead("result", _REFUSED):
-            self._log.error("job.outcome_unsaved", job_id=str(ended.id), task=claim["task"], outcome="dead")
+            self._holds.drop(hold)
+            self._log.error("job.outcome_unsaved", job_id=str(ended.id), task=hold.claim["task"], outcome="dead")
             return
-        await self._write([(claim, replace(ended, outcome=Dead("result", _REFUSED)))])
-
-    async def _wait_for_database(self, error: BaseException, delay: float) -> None:
-        if self._seldom():
-            self._log.warning("database.unreachable", doing="finish", error=brief(error), retry_in=round(delay, 2))
-        if classify(error) is Fault.READ_ONLY:
-            await self._session.close()
-            await self._session.database.expire()
-        await anyio.sleep(delay)
+        await self._write([(hold, replace(ended, outcome=Dead("result", _REFUSED)))])
 
     def _report(self, claim: Claim, outcome: Outcome, *, accepted: bool) -> None:
         facts = {
@@ -134,6 +132,7 @@ class Finisher:
             "attempt": claim["attempt"],
         }
         if not accepted:
+            self.refused += 1
             self._log.warning("job.refused", outcome=type(outcome).__name__.lower(), **facts)
             return
         match outcome:
@@ -155,6 +154,6 @@ class Finisher:
 
     def _report_unsaved(self) -> None:
         while self._pending:
-            claim, ended = self._pending.popleft()
+            hold, ended = self._pending.popleft()
             kind = type(ended.outcome).__name__.lower()
-            self._log.error("job.outcome_unsaved", job_id=str(ended.id), task=claim["task"], outcome=kind)
+            self._log.error("job.outcome_unsaved", job_id=str(ended.id), task=hold.claim["task"], outcome=kind)

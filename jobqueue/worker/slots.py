@@ -8,19 +8,19 @@ import asyncio
 import contextvars
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 import anyio
 
 from jobqueue.base.job import WorkerId
-from jobqueue.base.log import bind_log
+from jobqueue.base.log import bind_log, get_logger
 from jobqueue.base.outcome import Dead, Outcome, PutAside, Released
 from jobqueue.base.settings import Settings
 from jobqueue.store.claims import Claim, job_of
 from jobqueue.tasks.middleware import RunMiddleware
 from jobqueue.tasks.running import Attempt, Runnable, Why, interrupted
+from jobqueue.worker.holding import Held, Hold
 
 AHEAD = 0.01
 _MOST_AHEAD = 450
@@ -36,15 +36,6 @@ class Tasks(Protocol):
         ...
 
 
-@dataclass(slots=True, eq=False)
-class Running:
-    """A job that holds a slot."""
-
-    claim: Claim
-    attempt: Attempt
-    task: asyncio.Task[Outcome] | None = None
-
-
 class Slots:
     """Starts claimed jobs and hands on their outcomes."""
 
@@ -52,7 +43,8 @@ class Slots:
         self,
         tasks: Tasks,
         settings: Settings,
-        submit: Callable[[Claim, Outcome], None],
+        holds: Held,
+        submit: Callable[[Hold, Outcome], None],
         resources: Mapping[type, Any],
         fatal: Callable[[BaseException], None],
         around: Sequence[RunMiddleware] = (),
@@ -65,21 +57,24 @@ class Slots:
         self.concurrency = settings.concurrency
         self.freed = asyncio.Event()
         """Set whenever a slot came free; whoever waits clears it."""
-        self.when_freed: Callable[[str], None] | None = None
-        """Called with the queue whose job has left its slot."""
-        self.running: set[Running] = set()
-        """Not by the job's id: a sync task's thread may still run beside the next attempt of the same job."""
+        self.when_freed: Callable[[Hold], None] | None = None
+        """Called with the job that has left its slot."""
+        self.running: set[Hold] = set()
         self.held = Counter[str]()
         """Claimed and unfinished jobs by queue."""
+        self.suspects = 0
+        """How many of them have seen their worker die: one at a time, so that only they can be blamed twice."""
+        self._holds = holds
         self._tasks = tasks
         self._settings = settings
         self._submit = submit
         self._resources = resources
-        self._waiting: deque[Claim] = deque()
+        self._waiting: deque[Hold] = deque()
         self._ahead = settings.prefetch or 0
         self._ended_since, self._measured_at = 0, 0.0
         self._threads = anyio.CapacityLimiter(settings.concurrency)
         self._open = True
+        self._log = get_logger(__name__)
 
     @property
     def room(self) -> int:
@@ -91,6 +86,11 @@ class Slots:
         return self.concurrency + self._ahead - len(self.running) - len(self._waiting)
 
     @property
+    def unused(self) -> int:
+        """How many slots would start a job at once."""
+        return max(0, self.concurrency - len(self.running) - len(self._waiting))
+
+    @property
     def capacity(self) -> int:
         """How many jobs are claimed at the most now: the slots, and what is claimed ahead."""
         return self.concurrency + self._ahead
@@ -100,15 +100,31 @@ class Slots:
         """True if no job runs or waits."""
         return not self.running and not self._waiting
 
-    def start(self, claim: Claim) -> None:
+    def start(self, claim: Claim, lease_ends: float) -> None:
         """Run a claimed job as soon as a slot is free."""
+        hold = Hold(claim, lease_ends)
+        self._holds.add(hold)
         self.held[claim["queue"]] += 1
+        self.suspects += claim["crashes"] > 0
         if not self._open:
-            self._leave(claim, Released())
+            self._leave(hold, Released())
         elif len(self.running) < self.concurrency:
-            self._launch(claim)
+            self._launch(hold)
         else:
-            self._wait(claim)
+            self._wait(hold)
+
+    def lose(self, holds: Sequence[Hold]) -> None:
+        """The claims on these jobs are over, or soon will be: cancel those that run. What has ended is left alone."""
+        for hold in holds:
+            if hold in self.running:
+                _running(hold).stop(Why.LOST)
+            elif hold in self._waiting:
+                self._waiting.remove(hold)
+                self._leave(hold, Released())
+            else:
+                continue
+            facts = {"job_id": str(hold.id), "task": hold.claim["task"], "queue": hold.claim["queue"]}
+            self._log.warning("job.lost", attempt=hold.claim["attempt"], gone=hold.gone, **facts)
 
     def close(self) -> None:
         """Start nothing more; what was claimed ahead is given back at once."""
@@ -117,8 +133,13 @@ class Slots:
 
     def stop_running(self) -> None:
         """Cancel every running job."""
-        for running in list(self.running):
-            running.attempt.stop(Why.STOP)
+        for hold in list(self.running):
+            _running(hold).stop(Why.STOP)
+
+    def abandon_threads(self) -> None:
+        """Wait no longer for threads that were asked to end."""
+        for hold in list(self.running):
+            _running(hold).abandon()
 
     async def wait_idle(self, until: Callable[[], float]) -> bool:
         """Wait for the running jobs to end; True if all have.
@@ -132,17 +153,17 @@ class Slots:
                 await self.freed.wait()
         return self.idle
 
-    def _wait(self, claim: Claim) -> None:
-        self._waiting.append(claim)
+    def _wait(self, hold: Hold) -> None:
+        self._waiting.append(hold)
         if self._settings.prefetch is None and len(self._waiting) == 1:
             self._watch_waiting()
 
     def _watch_waiting(self) -> None:
         asyncio.get_running_loop().call_later(_HELD_UP, self._give_back_held_up, self._waiting[-1])
 
-    def _give_back_held_up(self, newest: Claim) -> None:
+    def _give_back_held_up(self, newest: Hold) -> None:
         """Give back what is claimed ahead if it has not moved on as fast as its claim supposed."""
-        if any(claim is newest for claim in self._waiting):
+        if newest in self._waiting:
             self._give_back_waiting()
             self._ahead = 0
         elif self._waiting:
@@ -159,13 +180,14 @@ class Slots:
             self._ahead = min(_MOST_AHEAD, int(self._ended_since * AHEAD / passed))
             self._ended_since, self._measured_at = 0, now
 
-    def _launch(self, claim: Claim) -> None:
+    def _launch(self, hold: Hold) -> None:
+        claim = hold.claim
         task = self._tasks.find(claim["task"])
         unfit = _expired(claim) or (self._put_aside(claim, "unknown task") if task is None else None)
         if task is None or unfit is not None:
-            self._leave(claim, unfit or Released())
+            self._leave(hold, unfit or Released())
             return
-        attempt = Attempt(
+        hold.attempt = Attempt(
             task,
             claim["args"],
             partial(job_of, claim),
@@ -177,43 +199,58 @@ class Slots:
             resources=self._resources,
             around=self._around,
         )
-        running = Running(claim, attempt)
-        self.running.add(running)
-        running.task = asyncio.get_running_loop().create_task(
-            _perform(claim, attempt, self._worker), context=contextvars.Context()
+        self.running.add(hold)
+        hold.task = asyncio.get_running_loop().create_task(
+            _perform(claim, hold.attempt, self._worker), context=contextvars.Context()
         )
-        running.task.add_done_callback(partial(self._ended, running))
+        hold.task.add_done_callback(partial(self._ended, hold, hold.attempt))
 
-    def _ended(self, running: Running, task: asyncio.Task[Outcome]) -> None:
+    def _ended(self, hold: Hold, attempt: Attempt, task: asyncio.Task[Outcome]) -> None:
         """Called by the loop when a job's task is done. An error here would lose a slot, so it ends the worker."""
-        claim, attempt = running.claim, running.attempt
+        claim = hold.claim
         try:
             broken = None if task.cancelled() else task.exception()
             ended = not task.cancelled() and broken is None
             outcome = task.result() if ended else interrupted(attempt, job_of(claim), broken)
             if isinstance(outcome, PutAside):
                 outcome = self._put_aside(claim, outcome.reason)
-            if not (attempt.thread_runs and isinstance(outcome, Released)):
-                self._submit(claim, outcome)  # else it is not given back: its thread still works on it
-            if attempt.thread_runs:
-                attempt.when_thread_ends(partial(self._free, running))
+            if not attempt.thread_runs:
+                self._hand_over(hold, outcome)
+                self._free(hold)
+            elif isinstance(outcome, Released):
+                attempt.when_thread_ends(partial(self._thread_ended, hold, outcome))  # until then it works on the job
             else:
-                self._free(running)
+                self._hand_over(hold, outcome)
+                attempt.when_thread_ends(partial(self._free, hold))
         except Exception as error:
             self._fatal(error)
 
-    def _leave(self, claim: Claim, outcome: Outcome) -> None:
+    def _leave(self, hold: Hold, outcome: Outcome) -> None:
         """A claimed job goes without having run."""
-        self.held[claim["queue"]] -= 1
-        self._submit(claim, outcome)
+        self._uncount(hold)
+        self._hand_over(hold, outcome)
 
-    def _free(self, running: Running) -> None:
+    def _thread_ended(self, hold: Hold, outcome: Outcome) -> None:
+        self._hand_over(hold, outcome)
+        self._free(hold)
+
+    def _hand_over(self, hold: Hold, outcome: Outcome) -> None:
+        if hold.gone and isinstance(outcome, Released):
+            self._holds.drop(hold)  # another has it: there is nothing to give back
+        else:
+            self._submit(hold, outcome)
+
+    def _uncount(self, hold: Hold) -> None:
+        self.held[hold.claim["queue"]] -= 1
+        self.suspects -= hold.claim["crashes"] > 0
+
+    def _free(self, hold: Hold) -> None:
         self._ended_since += 1
-        self.running.remove(running)
-        self.held[running.claim["queue"]] -= 1
+        self.running.remove(hold)
+        self._uncount(hold)
         self.freed.set()
         if self.when_freed is not None:
-            self.when_freed(running.claim["queue"])
+            self.when_freed(hold)
         while self._waiting and len(self.running) < self.concurrency:
             self._launch(self._waiting.popleft())
 
@@ -234,6 +271,11 @@ def _expired(claim: Claim) -> Outcome | None:
     if claim["budget_left"] is not None and claim["budget_left"] <= 0:
         return Dead("budget")
     return None
+
+
+def _running(hold: Hold) -> Attempt:
+    assert hold.attempt is not None  # noqa: S101 - set before it goes among the running
+    return hold.attempt
 
 
 async def _perform(claim: Claim, attempt: Attempt, worker: str) -> Outcome:

@@ -13,10 +13,10 @@ from anyio.abc import TaskStatus
 
 from jobqueue.base.job import WorkerId
 from jobqueue.base.log import get_logger
-from jobqueue.base.service import Patience, Seldom
 from jobqueue.base.settings import Settings
 from jobqueue.store import claims
-from jobqueue.store.faults import DATABASE_ERRORS, brief
+from jobqueue.store.faults import DATABASE_ERRORS
+from jobqueue.store.outage import Outage
 from jobqueue.store.pool import Database, Session
 from jobqueue.worker.wakeup import Wakeup
 
@@ -35,24 +35,17 @@ class Stager:
         self._worker = worker
         self._poll = settings.poll
         self._ready = ready
-        self._log = get_logger(__name__)
-        self._seldom = Seldom()
+        self._outage = Outage("stage", database, get_logger(__name__))
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Promote until cancelled. Survives every database error."""
         task_status.started()
-        patience = Patience()
         try:
             while True:
                 try:
                     await self._until_next()
-                    patience.reset()
                 except DATABASE_ERRORS as error:
-                    delay = patience.next()
-                    if self._seldom():
-                        facts = {"error": brief(error), "retry_in": round(delay, 2)}
-                        self._log.warning("database.unreachable", doing="stage", **facts)
-                    await anyio.sleep(delay)
+                    await self._outage.wait(error, self._session)
         finally:
             await self._session.close()
 
@@ -68,6 +61,7 @@ class Stager:
         """Promote all that is due; in how many seconds to look again."""
         while True:
             promoted, next_in = await claims.promote_due(self._session, _BATCH)
+            self._outage.over()
             if promoted:
                 self._ready()  # wake() tells the others; we may not be published as asleep
             if promoted < _BATCH:

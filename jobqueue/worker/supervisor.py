@@ -1,8 +1,9 @@
 """Starts and stops everything of one worker, in order, in a task of its own.
 
 No worker code runs in the caller's task: a native cancel or `asyncio.timeout` there would cut through anyio's shields
-and groups. The caller waits and turns whatever cancels it into `stop`. Two nested groups: the vital one (listener,
-finisher) outlives the inner one (claimer, stager, upkeep), because outcomes are written while the jobs end.
+and groups. The caller waits and turns whatever cancels it into `stop`. Two nested groups: the vital one (heartbeat,
+listener, finisher) outlives the inner one (claimer, stager, rescuer, upkeep), because outcomes are written while the
+jobs end, and claims are renewed until then.
 """
 
 import asyncio
@@ -19,20 +20,26 @@ from uuid_utils.compat import uuid7
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.job import WorkerId
 from jobqueue.base.log import get_logger
+from jobqueue.base.outcome import Outcome
 from jobqueue.base.settings import Settings
 from jobqueue.store import workers
-from jobqueue.store.claims import Claim
 from jobqueue.store.faults import DATABASE_ERRORS
 from jobqueue.store.listener import Listener
-from jobqueue.store.pool import CLOSE_LIMIT, Database
+from jobqueue.store.pool import CLOSE_LIMIT, Database, Session
+from jobqueue.store.workers import Registration
 from jobqueue.tasks.middleware import RunMiddleware
 from jobqueue.worker.claiming import Claimer
 from jobqueue.worker.finishing import Finisher
+from jobqueue.worker.heartbeat import Heart
+from jobqueue.worker.holding import Held, Hold
+from jobqueue.worker.machine import born, this_machine
 from jobqueue.worker.queues import Queues
+from jobqueue.worker.rescue import Rescuer
 from jobqueue.worker.slots import Slots, Tasks
 from jobqueue.worker.staging import Stager
 from jobqueue.worker.upkeep import Upkeep
 from jobqueue.worker.wakeup import router
+from jobqueue.worker.watchdog import Watchdog
 
 FINAL_WRITES = 5.0
 """Seconds for cancelled handlers to end and for the last outcomes to be written, beyond the drain's limit."""
@@ -48,6 +55,12 @@ class Snapshot:
     unwritten: int
     draining: bool
     listening: bool
+    refused: int
+    """Outcomes that came too late: another worker had taken over."""
+    rescued: int
+    """Claims taken back from workers that had died."""
+    lag: float
+    """Seconds by which the event loop was last late."""
 
 
 class Supervisor:
@@ -74,15 +87,21 @@ class Supervisor:
         self.cut_off = 0
         """Jobs that were still running when their time was over."""
         self._database = database
-        self._identity = {"app": app_name, "version": version}
+        self._identity = Registration(
+            app_name, version, self.queues.described, settings.concurrency, settings.lease, this_machine(), born()
+        )
         self._burst = burst
         self._stopping = asyncio.Event()
         self._stop_by = float("inf")
         self._failure: BaseException | None = None
-        self._finisher = Finisher(database)
-        self._slots = Slots(tasks, settings, self._submit, resources or {}, self._fail, around, worker=self.id)
-        self._claimer = Claimer(database, self.id, settings, self.queues, self._slots, self._finisher)
+        holds = Held()
+        self._finisher = Finisher(database, holds)
+        self._slots = Slots(tasks, settings, holds, self._submit, resources or {}, self._fail, around, worker=self.id)
+        self._claimer = Claimer(database, self.id, settings, self.queues, self._slots, holds, self._finisher)
         self._stager = Stager(database, self.id, settings, self._claimer.look_everywhere)
+        self._watchdog = Watchdog(holds)
+        self._heart = Heart(database, self.id, settings, holds, self._watchdog, self._slots.lose, self._identity)
+        self._rescuer = Rescuer(database, self.id, settings, holds, lambda: self._claimer.answered)
         self._log = get_logger(__name__).bind(worker=str(self.id))
 
     def snapshot(self) -> Snapshot:
@@ -94,6 +113,9 @@ class Supervisor:
             unwritten=self._finisher.backlog,
             draining=self._stopping.is_set(),
             listening=self._claimer.listening.is_set(),
+            refused=self._finisher.refused,
+            rescued=self._rescuer.rescued,
+            lag=self._watchdog.lag,
         )
 
     def stop(self, limit: float) -> None:
@@ -112,6 +134,8 @@ class Supervisor:
                 await vital.start(self._finisher.run)
                 await self._start_listener(vital)
                 await self._register()
+                vital.start_soon(self._watchdog.run)
+                vital.start_soon(self._heart.run)
                 self._log.info("worker.started", queues=self.queues.described, concurrency=self.settings.concurrency,
                                listening=self._claimer.listening.is_set())  # fmt: skip
                 task_status.started()
@@ -122,7 +146,8 @@ class Supervisor:
                     self.stop(0)  # a part of the worker is broken: nobody would renew or finish what runs
                     raise
                 finally:
-                    await self._drain()
+                    with anyio.CancelScope(shield=True):  # all waits in it are bounded
+                        await self._drain()
                     vital.cancel_scope.cancel()
         finally:
             await self._unregister()
@@ -133,6 +158,7 @@ class Supervisor:
     async def _work(self) -> None:
         async with anyio.create_task_group() as inner:
             inner.start_soon(Upkeep(self._database).run)
+            inner.start_soon(self._rescuer.run)
             inner.start_soon(self._stager.run)
             inner.start_soon(self._claim)
             await self._stopping.wait()
@@ -163,9 +189,9 @@ class Supervisor:
         hard = loop.time() + FINAL_WRITES
         if not await slots.wait_idle(lambda: hard - FINAL_WRITES / 2):
             self.clean = False
-            for running in list(slots.running):
-                self._log.error("job.outlived_stop", job_id=str(running.claim["id"]), task=running.claim["task"])
-                running.attempt.abandon()
+            for hold in list(slots.running):
+                self._log.error("job.outlived_stop", job_id=str(hold.id), task=hold.claim["task"])
+            slots.abandon_threads()
         with anyio.move_on_after(hard - loop.time()) as scope:
             await self._finisher.settled()
         self.clean = self.clean and not scope.cancelled_caught
@@ -178,11 +204,13 @@ class Supervisor:
         await vital.start(Listener(self._database, "wake", hear, flags).run)
 
     async def _register(self) -> None:
+        session = Session(self._database)
         try:
-            await workers.register(self._database, self.id, queues=self.queues.described,
-                                   concurrency=self.settings.concurrency, **self._identity)  # fmt: skip
+            await workers.register(session, self.id, self._identity)
         except DATABASE_ERRORS:
-            return  # information only; the database may be away at our start
+            return  # the database may be away at our start; the first beat makes up for it
+        finally:
+            await session.close()
 
     async def _unregister(self) -> None:
         with anyio.move_on_after(CLOSE_LIMIT, shield=True):
@@ -191,8 +219,8 @@ class Supervisor:
             except DATABASE_ERRORS:
                 return
 
-    def _submit(self, claim: Claim, outcome: Any) -> None:
-        self._finisher.submit(claim, outcome)
+    def _submit(self, hold: Hold, outcome: Outcome) -> None:
+        self._finisher.submit(hold, outcome)
 
     def _fail(self, error: BaseException) -> None:
         self._log.critical("worker.slot_lost", error=type(error).__name__)

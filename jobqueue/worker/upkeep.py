@@ -4,8 +4,8 @@ import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
-from jobqueue.base.service import Patience
-from jobqueue.store.faults import DATABASE_ERRORS, brief
+from jobqueue.store.faults import DATABASE_ERRORS
+from jobqueue.store.outage import Outage
 from jobqueue.store.pool import Database
 from jobqueue.store.upkeep import extend_archive
 
@@ -19,20 +19,18 @@ class Upkeep:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._outage = Outage("upkeep", database, log, cap=60.0)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Look at start and every hour, until cancelled."""
         task_status.started()
-        patience = Patience(first=1, cap=60)
         while True:
             try:
                 made = await extend_archive(self._database)
             except DATABASE_ERRORS as error:
-                delay = patience.next()
-                log.warning("database.unreachable", doing="upkeep", error=brief(error), retry_in=round(delay, 2))
-                await anyio.sleep(delay)
+                await self._outage.wait(error)
                 continue
-            patience.reset()
+            self._outage.over()
             if made:
                 log.info("archive.extended", partitions=made)
             await anyio.sleep(_INTERVAL)

@@ -1,26 +1,44 @@
 -- name: claim_jobs
--- takes: worker_id uuid, claim_no bigint, lease double precision, queues text[], rooms integer[], room bigint
+-- takes: worker_id uuid, claim_no bigint, lease double precision, queues text[], rooms integer[], room bigint, idle bigint, suspects bigint
 -- gives: id uuid, fence bigint, seq bigint, priority smallint, queue text, task text, args text, attempt integer, max_attempts integer, crashes smallint, lost smallint, timeout double precision, budget_left double precision, start_left double precision, origin text, meta text, key text, bundle_id uuid, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, deadline timestamptz, expires_at timestamptz, lease_until timestamptz, aside_since timestamptz, progress text, errors text
 -- One arm per queue with its own limit, read lazily: no more rows are locked than are returned. SKIP LOCKED: workers
--- never wait for each other. The answer has no order; the worker sorts by priority and seq.
-with picked as materialized (
-  -- materialized: as a subquery a nested loop could run it twice, and claim twice as much
-  select found.id
-  from unnest($4::text[], $5::integer[]) with ordinality as arm(queue, room, place)
+-- never wait for each other. The answer has no order; the worker sorts by priority and seq. At most `suspects` jobs whose
+-- worker died are among them. Those that find an idle slot start at once, so they count as started; the rest waits.
+with suspect as materialized (
+  select found.id, found.queue, found.priority, found.seq
+  from unnest($4::text[]) as arm(queue)
   cross join lateral (
-    select j.id from :"schema".job j
-    where j.state = 'ready' and j.crashes = 0 and j.queue = arm.queue
+    select j.id, j.queue, j.priority, j.seq from :"schema".job j
+    where j.state = 'ready' and j.crashes > 0 and j.queue = arm.queue
     order by j.priority desc, j.seq
-    limit arm.room
+    limit 1
     for update skip locked
   ) as found
-  limit $6
+  limit $8
+), picked as materialized (
+  -- materialized: as a subquery a nested loop could run it twice, and claim twice as much
+  select found.id, found.priority, found.seq
+  from unnest($4::text[], $5::integer[]) with ordinality as arm(queue, room, place)
+  cross join lateral (
+    select j.id, j.priority, j.seq from :"schema".job j
+    where j.state = 'ready' and j.crashes = 0 and j.queue = arm.queue
+    order by j.priority desc, j.seq
+    limit arm.room - (select count(*) from suspect s where s.queue = arm.queue)
+    for update skip locked
+  ) as found
+  limit $6 - (select count(*) from suspect)
+), taken as materialized (
+  select id, priority, seq from picked union all select id, priority, seq from suspect
+), waiting as materialized (
+  select priority, seq from taken order by priority desc, seq offset $7 limit 1
 ), claimed as (
   -- = any(array(...)): a join became a hash join over the whole table at batches of 500 (33 000 jobs/s, this 73 000)
   update :"schema".job j
   set state = 'running', attempt = j.attempt + 1, fence = (select nextval(':"schema".fence_seq')), worker_id = $1,
-    claim_no = $2, lease_until = now() + make_interval(secs => $3), claimed_at = now(), started = false
-  where j.id = any(array(select id from picked))
+    claim_no = $2, lease_until = now() + make_interval(secs => $3), claimed_at = now(),
+    started = coalesce(j.priority > (select priority from waiting)
+      or j.priority = (select priority from waiting) and j.seq < (select seq from waiting), true)
+  where j.id = any(array(select id from taken))
   returning j.*
 ), freed as (
   -- a key of scope `waiting` is free from here on, also if the job comes back: it may be another job's by then
@@ -35,12 +53,6 @@ select id, fence, seq, priority, queue, task, args::text as args, attempt, max_a
   aside_since, progress::text as progress, errors::text as errors
 from claimed;
 
--- name: claimed_before
--- takes: worker_id uuid, claim_no bigint
--- gives: id uuid, fence bigint, attempt integer
--- What a claim took whose answer was lost. Only running rows are read, by their own small index.
-select id, fence, attempt from :"schema".job where state = 'running' and worker_id = $1 and claim_no = $2;
-
 -- name: ready_queues
 -- takes:
 -- gives: queue text
@@ -52,7 +64,10 @@ with recursive found as (
     order by j.queue limit 1)
   from found f where f.queue is not null
 )
-select queue from found where queue is not null;
+select queue from found where queue is not null
+union
+select j.queue from :"schema".job j where j.state = 'ready' and j.crashes > 0
+order by queue;
 
 -- name: promote_due
 -- takes: room bigint

@@ -17,7 +17,7 @@ with mine as materialized (
     and k.job_id = any(array(select id from mine where key is not null))
 ), told as materialized (
   -- awaited was set on the row itself: its lock orders a waiter against this finish
-  select pg_notify(:'done_channel', id::text) from mine where awaited
+  select pg_notify(:'done_channel', id::text) from mine where awaited and pg_notification_queue_usage() < 0.9
 ), archived as (
   insert into :"schema".job_archive (id, queue, task, args, priority, state, due_at, attempt, max_attempts, crashes, lost,
     fence, worker_id, timeout, deadline, expires_at, origin, via, meta, key, bundle_id, follow, created_at, claimed_at,
@@ -53,7 +53,8 @@ with given as materialized (
   set state = case when mine.later then 'scheduled' else 'ready' end,
     due_at = case when mine.keep then j.due_at else mine.moment end,
     seq = case when mine.keep then j.seq else nextval(':"schema".job_seq') end,
-    attempt = j.attempt - mine.refund, fence = 0, worker_id = null, claim_no = null, lease_until = null,
+    attempt = j.attempt - mine.refund, fence = 0, returned = mine.fence, worker_id = null, claim_no = null,
+    lease_until = null,
     aside_since = case when mine.aside then coalesce(j.aside_since, now()) when not mine.keep then null else j.aside_since end,
     queue = coalesce(mine.queue, j.queue), priority = coalesce(mine.priority, j.priority),
     errors = case
@@ -73,3 +74,10 @@ select id from returned where (select count(*) from woken) > 0;
 -- After a lost answer: which of the refused outcomes were written by this very claim.
 select a.id from unnest($1::uuid[], $2::bigint[]) as g(id, fence)
 cross join lateral (select a.id from :"schema".job_archive a where a.id = g.id and a.fence = g.fence offset 0) as a;
+
+-- name: already_returned
+-- takes: ids uuid[], fences bigint[]
+-- gives: id uuid
+-- The same for jobs that were given back, unless another claim has ended since.
+select j.id from unnest($1::uuid[], $2::bigint[]) as g(id, fence)
+cross join lateral (select j.id from :"schema".job j where j.id = g.id and j.returned = g.fence offset 0) as j;

@@ -1,7 +1,9 @@
 -- name: register_worker
--- takes: id uuid, app text, host text, pid integer, version text, queues text[], concurrency integer
+-- takes: id uuid, app text, host text, pid integer, version text, queues text[], concurrency integer, alive double precision, machine text, born text
 -- gives:
-insert into :"schema".worker (id, app, host, pid, version, queues, concurrency) values ($1, $2, $3, $4, $5, $6, $7);
+insert into :"schema".worker (id, app, host, pid, version, queues, concurrency, alive_until, machine, born)
+values ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8), $9, $10)
+on conflict on constraint worker_pkey do update set seen_at = now(), alive_until = excluded.alive_until;
 
 -- name: stop_worker
 -- takes: id uuid
@@ -10,7 +12,28 @@ insert into :"schema".worker (id, app, host, pid, version, queues, concurrency) 
 with awake as (delete from :"schema".sleeper where worker_id = $1)
 delete from :"schema".worker where id = $1;
 
+-- name: workers_of_machine
+-- takes: machine text
+-- gives: id uuid, pid integer, born text
+select id, pid, born from :"schema".worker where machine = $1;
+
+-- name: forget_dead_workers
+-- takes: dead_workers uuid[], keep double precision
+-- gives:
+-- Their sleep flags only cost notifications; their rows stay for a while, for those who ask what happened.
+with dead as materialized (
+  select id, alive_until < now() - make_interval(secs => $2) as long_ago
+  from :"schema".worker where alive_until < now() or id = any($1::uuid[])
+), awake as (
+  delete from :"schema".sleeper s where not exists (
+    select from :"schema".worker w where w.id = s.worker_id and w.alive_until > now() and not w.id = any($1::uuid[]))
+), marked as (
+  update :"schema".worker set alive_until = least(alive_until, now()) where id = any($1::uuid[]) and alive_until > now()
+)
+delete from :"schema".worker where id = any(array(select id from dead where long_ago));
+
 -- name: list_workers
 -- takes:
--- gives: id uuid, app text, host text, pid integer, version text, queues text[], concurrency integer, started_at timestamptz, seen_at timestamptz
-select id, app, host, pid, version, queues, concurrency, started_at, seen_at from :"schema".worker order by started_at;
+-- gives: id uuid, app text, host text, pid integer, version text, queues text[], concurrency integer, started_at timestamptz, seen_at timestamptz, alive boolean
+select id, app, host, pid, version, queues, concurrency, started_at, seen_at, alive_until > now() as alive
+from :"schema".worker order by started_at;

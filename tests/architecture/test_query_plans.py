@@ -55,17 +55,20 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
     ).fetchall()
     ids, fences = [id for id, _ in running], [fence for _, fence in running]
     none, no = [None] * size, [False] * size
-    claim = (NOBODY, 1, 20.0, ["q0", "q1", "absent"], [size] * 3, size)
+    claim = (NOBODY, 1, 20.0, ["q0", "q1", "absent"], [size] * 3, size, size // 2, 1)
     back = (ids, fences, [0.0] * size, none, [0] * size, no, no, none, none, none)
     return {
-        "claim_jobs": (claim, {"job_ready", "job_pkey"}, 2 * size),
+        "claim_jobs": (claim, {"job_ready", "job_suspect", "job_pkey"}, 2 * size),
+        "renew_claims": ((NOBODY, 20.0, ids, fences, no), {"job_pkey"}, 4 * size),
+        "take_expired": ((size, [], 0.0), {"job_running", "job_pkey"}, 2_000 + size),
         "finish_jobs": ((ids, fences, ["completed"] * size, ["1"] * size, none, none), {"job_pkey"}, 2 * size),
         "return_jobs": (back, {"job_pkey"}, 2 * size),
         "promote_due": ((size,), {"job_due", "job_pkey"}, 2 * size + 2),
-        "ready_queues": ((), {"job_ready"}, 7),
+        "ready_queues": ((), {"job_ready", "job_suspect"}, 7),
         "find_job": ((ids[0], LONG_AGO), {"job_pkey"}, 1),
         "await_jobs": ((ids,), {"job_pkey"}, size),
-        "claimed_before": ((UUID("a2f1c0de-0000-4000-8000-000000000000"), 1), {"job_running"}, 2_000),
+        "strays": ((UUID("a2f1c0de-0000-4000-8000-000000000000"), 1, fences), {"job_running"}, 2_000),
+        "already_returned": ((ids, fences), {"job_pkey"}, size),
         "archived_ids": (([str(id) for id in ids],), set(), 0),
         "already_finished": ((ids, fences), set(), 0),
         "final_jobs": ((ids, LONG_AGO), set(), 0),
@@ -93,7 +96,7 @@ def test_no_hot_statement_reads_the_table(database: str, analysed: bool) -> None
                     assert plan.buffers <= 200 + 40 * size, label
 
 
-ELSEWHERE = ("job_archive", "job_key", "sleeper")
+ELSEWHERE = ("job_archive", "job_key", "sleeper", "worker")
 
 
 def whole_tables(plan: Plan) -> Iterator[str]:

@@ -94,9 +94,9 @@ def count(rows: list[Claim]) -> dict[str, int]:
     return {queue: queues.count(queue) for queue in sorted(set(queues))}
 
 
-@pytest.mark.parametrize("change", ["crashes = 1", "state = 'scheduled'", "state = 'blocked'"])
-async def test_only_ready_jobs_that_harmed_nobody_are_claimed(database: str, change: str) -> None:
-    """Suspects, scheduled and blocked jobs are not taken by a claim, and their queue is not a ready one."""
+@pytest.mark.parametrize("change", ["state = 'scheduled'", "state = 'blocked'"])
+async def test_only_ready_jobs_are_claimed(database: str, change: str) -> None:
+    """Scheduled and blocked jobs are not taken by a claim, and their queue is not a ready one."""
     async with open_session(database) as session, connect(database) as connection:
         await insert(session, new_job())
         await connection.execute(f"update jobqueue.job set {change}")
@@ -116,7 +116,7 @@ async def test_a_claim_is_written_on_the_row(database: str) -> None:
         )
 
     for row, claimed in zip(stored, rows, strict=False):
-        assert ("running", WORKER, 7, 1, 30, False) == (
+        assert ("running", WORKER, 7, 1, 30, True) == (
             row["state"], row["worker_id"], row["claim_no"], row["attempt"], row["lease"], row["started"]
         )  # fmt: skip
         assert row["just_now"]
@@ -149,10 +149,13 @@ async def test_a_lost_claim_is_found_again(database: str) -> None:
         second = await claim(session, 2, number=2)
         await finish(session, second[0])
 
-        found = await session.fetch("claimed_before", WORKER, 2)
-        assert [(second[1]["id"], second[1]["fence"], 1)] == [tuple(row) for row in found]
-        assert {row["id"] for row in first} == {row["id"] for row in await session.fetch("claimed_before", WORKER, 1)}
-        assert [] == await session.fetch("claimed_before", UUID(int=5), 1)
+        async def strays(last_claim: int, *held: int, worker: UUID = WORKER) -> set[int]:
+            return {row["fence"] for row in await session.fetch("strays", worker, last_claim, held)}
+
+        assert set() == await strays(0)
+        assert {row["fence"] for row in first} == await strays(1) == await strays(2, second[1]["fence"])
+        assert {row["fence"] for row in first} | {second[1]["fence"]} == await strays(2)
+        assert set() == await strays(2, worker=UUID(int=5))
 
 
 async def test_ready_queues_are_found_without_knowing_them(database: str) -> None:

@@ -10,7 +10,7 @@ from jobqueue.base.outcome import Cancelled, Dead, Outcome, Retried
 from jobqueue.store import lookup
 from jobqueue.store.pool import Database, Session
 from jobqueue.store.statements import channel
-from jobqueue.store.workers import list_workers, register, unregister
+from jobqueue.store.workers import Registration, list_workers, register, unregister
 from tests.support.store import (
     WORKER,
     Connection,
@@ -176,13 +176,14 @@ async def test_whoever_awaits_a_job_is_told_or_finds_it_ended(database: str) -> 
 async def test_workers_are_listed_while_they_live(database: str) -> None:
     """A worker's row says who runs where since when, by the server's clock, and goes with an orderly end."""
     async with open_session(database) as session, connect(database) as connection:
-        await register(session.database, WORKER, app="shop", version="1.0", queues=["a", "b"], concurrency=5)
+        await register(session, WORKER, Registration("shop", "1.0", ["a", "b"], 5, 20.0, "here", "4711"))
         (worker,) = await list_workers(session.database)
         now = await connection.fetchval("select now()")
         assert (WORKER, "shop", "1.0", ("a", "b"), 5) == (
             worker.id, worker.app, worker.version, worker.queues, worker.concurrency
         )  # fmt: skip
         assert timedelta() <= now - worker.started_at < timedelta(seconds=10)
+        assert worker.alive
 
         await unregister(session.database, WORKER)
         assert [] == await list_workers(session.database)

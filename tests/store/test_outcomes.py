@@ -82,19 +82,34 @@ async def test_a_stale_fence_writes_nothing(database: str) -> None:
             stale = await fresh_claim(session, connection)
             await finish(session, stale, outcome=Released())
             ready = await whole(connection)
-            assert set() == await finish(session, stale, outcome=outcome), "nobody holds it now"
+            said_before = set() if isinstance(outcome, Done | Cancelled | Dead) else {stale["id"]}
+            assert said_before == await finish(session, stale, outcome=outcome), "nobody holds it now"
             assert ready == await whole(connection)
 
             fresh = await claim_one(session)
             running = await whole(connection)
             assert stale["attempt"] == fresh["attempt"], "the attempt number alone could not tell them apart"
-            assert set() == await finish(session, stale, outcome=outcome), outcome
+            assert said_before == await finish(session, stale, outcome=outcome), outcome
             assert running == await whole(connection)
 
             assert {fresh["id"]} == await finish(session, fresh)
             archived = await whole(connection)
             assert set() == await finish(session, stale, outcome=outcome), outcome
             assert archived == await whole(connection)
+
+
+async def test_given_back_by_me_is_told_from_refused(database: str) -> None:
+    """A3: a job given back by this very claim counts as written when that is sent again, until another claim ended."""
+    async with open_session(database) as session:
+        await insert(session, new_job())
+        first = await claim_one(session)
+        await finish(session, first, outcome=Released())
+
+        assert {first["id"]} == await finish(session, first, outcome=Released())
+        second = await claim_one(session)
+        assert {first["id"]} == await finish(session, first, outcome=Released())
+        await finish(session, second, outcome=Released())
+        assert set() == await finish(session, first, outcome=Released())
 
 
 async def test_done_by_me_is_told_from_refused(database: str) -> None:

@@ -1,0 +1,76 @@
+"""Claims are kept: renewed while their worker lives, taken back when it does not."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TypeAlias
+from uuid import UUID
+
+import asyncpg
+
+from jobqueue.base.job import WorkerId
+from jobqueue.base.outcome import Released
+from jobqueue.store.outcomes import Ended, write
+from jobqueue.store.pool import Session
+
+Expired: TypeAlias = asyncpg.Record
+"""A claim that nobody holds any more, columns as in `leases.sql`."""
+
+
+class Renewal(Enum):
+    """What became of a claim that was to be renewed."""
+
+    RENEWED = auto()
+    BUSY = auto()
+    """Somebody has the row locked, our own finish perhaps: nothing is known, ask again."""
+    GONE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A claim to renew."""
+
+    id: UUID
+    fence: int
+    started: bool
+    """True once its handler runs: only then can the job have killed its worker."""
+
+
+async def renew(
+    session: Session, worker: WorkerId, lease: float, claims: Sequence[Kept]
+) -> tuple[bool, dict[int, Renewal]]:
+    """Renew these claims for `lease` seconds; what became of each, by its fence. False first: our row is not there."""
+    ordered = sorted(claims, key=lambda kept: kept.id)  # every writer locks in id order
+    rows = await session.fetch(
+        "renew_claims", worker, lease,
+        [kept.id for kept in ordered], [kept.fence for kept in ordered], [kept.started for kept in ordered],
+    )  # fmt: skip
+    seen: dict[str, set[int]] = {"renewed": set(), "present": set()}
+    for row in rows[1:]:
+        seen[row["state"]].add(row["fence"])
+
+    def fate(fence: int) -> Renewal:
+        if fence in seen["renewed"]:
+            return Renewal.RENEWED
+        return Renewal.BUSY if fence in seen["present"] else Renewal.GONE
+
+    return rows[0]["known"], {kept.fence: fate(kept.fence) for kept in ordered}
+
+
+async def take_expired(session: Session, page: int, dead: Collection[UUID], settle: float) -> list[Expired]:
+    """Count and lock up to `page` claims that nobody holds any more, in the session's transaction.
+
+    `dead` are workers whose process is known to be gone. `settle`: seconds after the server's start in which no lease
+    counts as over.
+    """
+    return await session.fetch("take_expired", page, list(dead), settle)
+
+
+async def give_back_strays(session: Session, worker: WorkerId, last_claim: int, held: Collection[int]) -> int:
+    """Give back what this worker's claims took without its knowledge, up to that claim; how many.
+
+    `held` are the fences that it knows of.
+    """
+    rows = await session.fetch("strays", worker, last_claim, list(held))
+    await write(session, [Ended(row["id"], row["fence"], Released()) for row in rows])
+    return len(rows)

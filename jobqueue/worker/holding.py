@@ -1,0 +1,63 @@
+"""The claims that a worker holds: from the claim's answer until the outcome is written.
+
+The event loop adds and drops; the heartbeat's thread reads. It gets a tuple, made in one step of the interpreter, so no
+lock is needed and a blocked loop holds nobody up.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from uuid import UUID
+
+from jobqueue.base.outcome import Outcome
+from jobqueue.store.claims import Claim
+from jobqueue.tasks.running import Attempt
+
+
+@dataclass(slots=True, eq=False)
+class Hold:
+    """One claimed job. Not known by the job's id: a thread may still run beside the next attempt of the same job."""
+
+    claim: Claim
+    lease_ends: float
+    """On this process's monotonic clock, counted from before the claim or its renewal was sent."""
+    attempt: Attempt | None = None
+    task: asyncio.Task[Outcome] | None = None
+    lost: bool = False
+    """The claim is over, or about to be without a renewal: the run is cancelled, or never begins."""
+    gone: bool = False
+    """Another has the job: there is nothing to give back."""
+
+    @property
+    def id(self) -> UUID:
+        """The job's id."""
+        id: UUID = self.claim["id"]
+        return id
+
+    @property
+    def fence(self) -> int:
+        """What proves the claim."""
+        fence: int = self.claim["fence"]
+        return fence
+
+
+class Held:
+    """All holds of one worker."""
+
+    def __init__(self) -> None:
+        self._by_fence: dict[int, Hold] = {}
+
+    def add(self, hold: Hold) -> None:
+        """Hold a claim from now on."""
+        self._by_fence[hold.claim["fence"]] = hold
+
+    def drop(self, hold: Hold) -> None:
+        """Its outcome is written, or refused."""
+        self._by_fence.pop(hold.claim["fence"], None)
+
+    def snapshot(self) -> tuple[Hold, ...]:
+        """All of them now; from any thread."""
+        return tuple(self._by_fence.copy().values())  # copy: one step, whatever else runs
+
+    def fences(self) -> list[int]:
+        """The fences of all of them now."""
+        return list(self._by_fence)

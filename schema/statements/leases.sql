@@ -1,0 +1,59 @@
+-- name: renew_claims
+-- takes: worker_id uuid, lease double precision, ids uuid[], fences bigint[], started boolean[]
+-- gives: known boolean, fence bigint, state text
+-- One beat: the worker is alive, and these claims hold a lease longer. Of a claim that is still its worker's it says
+-- `present`, and `renewed` if it could: else somebody has the row locked, our own finish perhaps. The first row only says
+-- whether the worker's own row is there. ids are sorted by the caller; SKIP LOCKED: a beat and a finish never wait for
+-- each other.
+with alive as (
+  update :"schema".worker set seen_at = now(), alive_until = now() + make_interval(secs => $2) where id = $1
+  returning id
+), given as materialized (
+  select * from unnest($3::uuid[], $4::bigint[], $5::boolean[]) as g(id, fence, started)
+), mine as materialized (
+  select j.id, g.fence, g.started from given g
+  cross join lateral (
+    select j.id from :"schema".job j where j.id = g.id and j.fence = g.fence for update skip locked
+  ) as j
+), renewed as (
+  update :"schema".job j
+  set lease_until = now() + make_interval(secs => $2), started = j.started or mine.started
+  from mine where j.id = any(array(select id from mine)) and j.id = mine.id
+  returning j.fence
+)
+select exists (select from alive) as known, null::bigint as fence, null::text as state
+union all
+select null, fence, 'renewed' from renewed
+union all
+select null, g.fence, 'present' from given g
+cross join lateral (select from :"schema".job j where j.id = g.id and j.fence = g.fence offset 0) as j;
+
+-- name: take_expired
+-- takes: page bigint, dead_workers uuid[], settle double precision
+-- gives: id uuid, fence bigint, queue text, task text, attempt integer, max_attempts integer, crashes smallint, lost smallint, worker_id uuid, crashed boolean
+-- Counts and locks claims that nobody holds any more: the lease is over, or their worker is known to be dead. The caller
+-- writes their outcome in the same transaction, with the fence that they still carry.
+-- A crash counts only if the handler had started and the worker beats no more; else the claim was lost for another reason.
+-- After the server's own start everybody gets time to renew: it may have been away for longer than a lease.
+with expired as materialized (
+  select j.id, j.started and (
+      j.worker_id = any($2::uuid[])
+      or not exists (select from :"schema".worker w where w.id = j.worker_id and w.alive_until > now())) as crashed
+  from :"schema".job j
+  where j.state = 'running' and (j.worker_id = any($2::uuid[])
+    or j.lease_until < now() and pg_postmaster_start_time() < now() - make_interval(secs => $3))
+  order by j.seq
+  limit $1
+  for update of j skip locked
+)
+update :"schema".job j
+set crashes = j.crashes + expired.crashed::integer, lost = j.lost + (not expired.crashed)::integer
+from expired where j.id = any(array(select id from expired)) and j.id = expired.id
+returning j.id, j.fence, j.queue, j.task, j.attempt, j.max_attempts, j.crashes, j.lost, j.worker_id, expired.crashed;
+
+-- name: strays
+-- takes: worker_id uuid, last_claim_no bigint, fences bigint[]
+-- gives: id uuid, fence bigint
+-- What this worker's claims took without its knowledge: the answer was lost. Only running rows are read, by their index.
+select id, fence from :"schema".job
+where state = 'running' and worker_id = $1 and claim_no <= $2 and fence <> all($3::bigint[]);

@@ -1,6 +1,6 @@
 """Claims are kept: renewed while their worker lives, taken back when it does not."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeAlias
@@ -37,12 +37,15 @@ class Kept:
 
 
 async def renew(
-    session: Session, worker: WorkerId, lease: float, claims: Sequence[Kept]
+    session: Session, worker: WorkerId, lease: float, alive: float, claims: Sequence[Kept]
 ) -> tuple[bool, dict[int, Renewal]]:
-    """Renew these claims for `lease` seconds; what became of each, by its fence. False first: our row is not there."""
+    """Renew these claims for `lease` seconds; what became of each, by its fence. False first: our row is not there.
+
+    The worker counts as alive for `alive` seconds: no longer than any claim of its that was left out this time.
+    """
     ordered = sorted(claims, key=lambda kept: kept.id)  # every writer locks in id order
     rows = await session.fetch(
-        "renew_claims", worker, lease,
+        "renew_claims", worker, lease, alive,
         [kept.id for kept in ordered], [kept.fence for kept in ordered], [kept.started for kept in ordered],
     )  # fmt: skip
     seen: dict[str, set[int]] = {"renewed": set(), "present": set()}
@@ -57,13 +60,20 @@ async def renew(
     return rows[0]["known"], {kept.fence: fate(kept.fence) for kept in ordered}
 
 
-async def take_expired(session: Session, page: int, dead: Collection[UUID], settle: float) -> list[Expired]:
+async def take_expired(
+    session: Session, worker: WorkerId, page: int, dead: Collection[UUID], settle: float
+) -> list[Expired]:
     """Count and lock up to `page` claims that nobody holds any more, in the session's transaction.
 
-    `dead` are workers whose process is known to be gone. `settle`: seconds after the server's start in which no lease
-    counts as over.
+    `worker` asks, so it lives. `dead` are workers whose process is known to be gone. `settle`: seconds after the
+    server's start in which no lease counts as over.
     """
-    return await session.fetch("take_expired", page, list(dead), settle)
+    return await session.fetch("take_expired", worker, page, list(dead), settle)
+
+
+async def pardon(session: Session, worker: WorkerId, ids: Iterable[UUID]) -> None:
+    """Take back the crash that was counted against these jobs when this worker was believed dead."""
+    await session.fetch("pardon_jobs", worker, sorted(ids))
 
 
 async def give_back_strays(session: Session, worker: WorkerId, last_claim: int, held: Collection[int]) -> int:

@@ -39,7 +39,8 @@ class Registration:
     version: str
     queues: Sequence[str]
     concurrency: int
-    lease: float
+    alive: float
+    """Seconds for which this vouches for the worker."""
     machine: str | None
     born: str | None
 
@@ -57,7 +58,7 @@ async def register(session: Session, id: WorkerId, told: Registration) -> None:
     """Note that a worker has started; its id is new at every start. Again: it lives after all."""
     await session.fetch(
         "register_worker", id, told.app, socket.gethostname(), os.getpid(), told.version, list(told.queues),
-        told.concurrency, told.lease, told.machine, told.born,
+        told.concurrency, told.alive, told.machine, told.born,
     )  # fmt: skip
 
 

@@ -39,7 +39,8 @@ class _Beside:
         try:
             asyncio.run(self._main())
         except asyncio.CancelledError:
-            pass
+            if not self._cancelled.is_set():
+                error = RuntimeError("cancelled by nobody who may")
         except BaseException as broken:
             error = broken
         with contextlib.suppress(RuntimeError):  # the worker's loop is closed: nobody waits for us

@@ -22,7 +22,7 @@ from jobqueue.base.log import get_logger
 from jobqueue.base.settings import Settings
 from jobqueue.store import workers
 from jobqueue.store.faults import DATABASE_ERRORS
-from jobqueue.store.leases import Kept, Renewal, renew
+from jobqueue.store.leases import Kept, Renewal, pardon, renew
 from jobqueue.store.outage import Outage
 from jobqueue.store.pool import Database, Session
 from jobqueue.store.workers import Registration
@@ -49,8 +49,9 @@ class Heart:
         registration: Registration,
     ) -> None:
         """`lose` is called on the worker's loop with holds whose claims are over, or will be in a beat."""
-        self.hung = False
-        """True once the loop was blocked for so long that the claims were let go."""
+        self.when_hung: Callable[[], None] | None = None
+        """Called in this thread when the loop was blocked until the claims were let go and their leases over."""
+        self._hung = False
         self._database = database
         self._worker = worker
         self._lease = settings.lease
@@ -70,6 +71,7 @@ class Heart:
         loop, lose = asyncio.get_running_loop(), self._lose
         self._lose = partial(_call_in, loop, lose)
         await run_beside(self._beat_beside, "jobqueue heartbeat")
+        raise RuntimeError("the heartbeat has ended")
 
     async def _beat_beside(self) -> None:
         database = await self._database.open_beside()
@@ -88,7 +90,7 @@ class Heart:
                     pause = await self._beat_once(session)
                     outage.over()
                 except DATABASE_ERRORS as error:
-                    pause = await outage.met(error, session)
+                    pause = min(await outage.met(error, session), self._beat / 2)
                 self._give_up_late()
                 await session.rest()
                 await anyio.sleep(max(0.0, began + pause - time.monotonic()))
@@ -104,19 +106,18 @@ class Heart:
         due = [hold for hold in self._holds.snapshot() if now - (hold.lease_ends - self._lease) >= self._beat / 2]
         kept = [Kept(hold.id, hold.fence, hold.attempt is not None) for hold in due]
         with anyio.fail_after(self._beat / 2):
-            known, renewals = await renew(session, self._worker, self._lease, kept)
+            known, renewals = await renew(session, self._worker, self._lease, self._lease - self._beat, kept)
             if not known:
                 await workers.register(session, self._worker, self._registration)
-        gone = []
+        gone = [hold for hold in due if renewals[hold.fence] is Renewal.GONE and not hold.gone]
         for hold in due:
-            match renewals[hold.fence]:
-                case Renewal.RENEWED:
-                    hold.lease_ends = now + self._lease
-                case Renewal.GONE:
-                    hold.gone = hold.lost = True
-                    gone.append(hold)
+            if renewals[hold.fence] is Renewal.RENEWED:
+                hold.lease_ends = now + self._lease
+        for hold in gone:
+            hold.gone = hold.lost = True
         if gone:
             self._lose(gone)
+            await pardon(session, self._worker, [hold.id for hold in gone])
         again = Renewal.BUSY in renewals.values()
         return min(_ASK_AGAIN, self._beat / 2) if again else self._beat * random.uniform(0.9, 1.0)  # noqa: S311 - spreads load
 
@@ -133,9 +134,11 @@ class Heart:
         """True while the event loop has been blocked for too long: then nothing is renewed, on purpose."""
         blocked = self._watchdog.blocked_for()
         hangs = blocked > HUNG * self._lease
-        if hangs and not self.hung:
+        if hangs and not self._hung:
             self._log.critical("worker.hung", seconds=round(blocked, 1))
-        self.hung = hangs
+        self._hung = hangs
+        if blocked > (HUNG + 1) * self._lease and self.when_hung is not None:
+            self.when_hung()
         return hangs
 
 

@@ -19,11 +19,30 @@ def this_machine() -> str | None:
         return None
 
 
-def born(pid: int | None = None) -> str | None:
-    """When the process started, in the kernel's ticks since boot; None if there is none, or only its remains."""
+def born(pid: int) -> str | None:
+    """When the process started, in the kernel's ticks since boot; None if that cannot be read."""
+    seen = _stat(pid)
+    return None if seen is None else seen[19]
+
+
+def is_gone(pid: int, born: str | None) -> bool:
+    """True if that process certainly lives no more: there is none, only its remains, or a later one of that number."""
+    seen = _stat(pid)
+    if seen is not None:
+        return seen[0] in "ZX" or seen[19] != born
     try:
-        fields = (_PROC / str(pid or os.getpid()) / "stat").read_text(encoding="ascii", errors="replace")
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False  # another user's, which lives
+    return False  # its entry could not be read, for whatever reason
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of its entry from the state on (the third); None if it cannot be read."""
+    try:
+        entry = (_PROC / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
     except OSError:
         return None
-    after_name = fields.rpartition(")")[2].split()  # the name may have spaces and brackets
-    return None if after_name[0] in "ZX" else after_name[19]
+    return entry.rpartition(")")[2].split()  # the name before it may have spaces and brackets

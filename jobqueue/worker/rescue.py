@@ -24,7 +24,7 @@ from jobqueue.store.outage import Outage
 from jobqueue.store.outcomes import Ended, write
 from jobqueue.store.pool import Database, Session
 from jobqueue.worker.holding import Held
-from jobqueue.worker.machine import born, this_machine
+from jobqueue.worker.machine import is_gone, this_machine
 
 _PAGE = 500
 _MAX_LOST = 10
@@ -86,13 +86,14 @@ class Rescuer:
         if self._machine is None:
             return []
         there = await workers.on_machine(self._session, self._machine)
-        return [each.id for each in there if each.born is not None and born(each.pid) != each.born]
+        others = [each for each in there if each.id != self._worker and each.born is not None]
+        return [each.id for each in others if is_gone(each.pid, each.born)]
 
     async def _take_back(self, dead: Collection[UUID]) -> int:
         """Rescue one page; how many."""
         settle = self._settle if time.monotonic() >= self._not_before else _NEVER
         async with self._session.transaction():
-            rows = await leases.take_expired(self._session, _PAGE, dead, settle)
+            rows = await leases.take_expired(self._session, self._worker, _PAGE, dead, settle)
             ends = [Ended(row["id"], row["fence"], self._verdict(row)) for row in rows]
             if any(isinstance(end.outcome, Dead) for end in ends):
                 # Whoever finishes on a day without a partition makes it and tries again; inside here it could not.

@@ -243,14 +243,14 @@ class Slots:
     def _uncount(self, hold: Hold) -> None:
         self.held[hold.claim["queue"]] -= 1
         self.suspects -= hold.claim["crashes"] > 0
+        if self.when_freed is not None:
+            self.when_freed(hold)
 
     def _free(self, hold: Hold) -> None:
         self._ended_since += 1
         self.running.remove(hold)
         self._uncount(hold)
         self.freed.set()
-        if self.when_freed is not None:
-            self.when_freed(hold)
         while self._waiting and len(self.running) < self.concurrency:
             self._launch(self._waiting.popleft())
 

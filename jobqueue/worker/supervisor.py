@@ -1,14 +1,15 @@
 """Starts and stops everything of one worker, in order, in a task of its own.
 
 No worker code runs in the caller's task: a native cancel or `asyncio.timeout` there would cut through anyio's shields
-and groups. The caller waits and turns whatever cancels it into `stop`. Two nested groups: the vital one (heartbeat,
-listener, finisher) outlives the inner one (claimer, stager, rescuer, upkeep), because outcomes are written while the
-jobs end, and claims are renewed until then.
+and groups. The caller waits and turns whatever cancels it into `stop`. Three nested groups: claimer, stager, rescuer
+and upkeep end when the drain begins; heartbeat and listener when the jobs have ended; the finisher, who writes their
+outcomes, last, even if the heart fails.
 """
 
 import asyncio
 import contextvars
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -88,7 +89,13 @@ class Supervisor:
         """Jobs that were still running when their time was over."""
         self._database = database
         self._identity = Registration(
-            app_name, version, self.queues.described, settings.concurrency, settings.lease, this_machine(), born()
+            app_name,
+            version,
+            self.queues.described,
+            settings.concurrency,
+            settings.lease - settings.beat,
+            this_machine(),
+            born(os.getpid()),
         )
         self._burst = burst
         self._stopping = asyncio.Event()
@@ -100,7 +107,7 @@ class Supervisor:
         self._claimer = Claimer(database, self.id, settings, self.queues, self._slots, holds, self._finisher)
         self._stager = Stager(database, self.id, settings, self._claimer.look_everywhere)
         self._watchdog = Watchdog(holds)
-        self._heart = Heart(database, self.id, settings, holds, self._watchdog, self._slots.lose, self._identity)
+        self.heart = Heart(database, self.id, settings, holds, self._watchdog, self._slots.lose, self._identity)
         self._rescuer = Rescuer(database, self.id, settings, holds, lambda: self._claimer.answered)
         self._log = get_logger(__name__).bind(worker=str(self.id))
 
@@ -130,12 +137,12 @@ class Supervisor:
         Raises what ended the worker if it was not asked to end.
         """
         try:
-            async with anyio.create_task_group() as vital:
-                await vital.start(self._finisher.run)
+            async with anyio.create_task_group() as writing, anyio.create_task_group() as vital:
+                await writing.start(self._finisher.run)
                 await self._start_listener(vital)
                 await self._register()
                 vital.start_soon(self._watchdog.run)
-                vital.start_soon(self._heart.run)
+                vital.start_soon(self.heart.run)
                 self._log.info("worker.started", queues=self.queues.described, concurrency=self.settings.concurrency,
                                listening=self._claimer.listening.is_set())  # fmt: skip
                 task_status.started()
@@ -149,6 +156,7 @@ class Supervisor:
                     with anyio.CancelScope(shield=True):  # all waits in it are bounded
                         await self._drain()
                     vital.cancel_scope.cancel()
+                    writing.cancel_scope.cancel()
         finally:
             await self._unregister()
             self._log.info("worker.stopped", clean=self.clean)
@@ -253,6 +261,10 @@ class Work:
     def snapshot(self) -> Snapshot:
         """The worker now."""
         return self._supervisor.snapshot()
+
+    def when_hung(self, then: Callable[[], None]) -> None:
+        """Call this, in another thread, once a job has blocked the event loop for so long that the claims are lost."""
+        self._supervisor.heart.when_hung = then
 
     def stop(self, limit: float) -> None:
         """Begin an orderly stop that gives running jobs `limit` seconds; returns at once."""

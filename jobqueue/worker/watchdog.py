@@ -16,6 +16,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
+from jobqueue.tasks import running
 from jobqueue.worker.holding import Held
 
 _LOOK = 0.25
@@ -62,7 +63,8 @@ class Watchdog:
                 return
             say_after = _BLOCKED
             while not self._answered.wait(asked + say_after - time.monotonic()) and not self._over.is_set():
-                self._say(loop, ident, say_after)
+                with contextlib.suppress(Exception):  # a log handler that is broken: the watch goes on
+                    self._say(loop, ident, say_after)
                 say_after *= 2
             self._asked, self.lag = None, time.monotonic() - asked
 
@@ -84,7 +86,9 @@ class Watchdog:
 
 
 def _stack(ident: int) -> str:
-    """Where a thread is now, innermost last: files, lines and functions; never a value."""
+    """Where a thread is now, from the task's own code inwards: files, lines and functions; never a value."""
     frame = sys._current_frames().get(ident)  # the one way to see another thread's frames
-    found = traceback.extract_stack(frame, None) if frame is not None else []
+    found = list(traceback.extract_stack(frame)) if frame is not None else []
+    ours = [place for place, entry in enumerate(found) if entry.filename == running.__file__]
+    found = found[ours[-1] + 1 :] if ours else found
     return " > ".join(f"{place.filename}:{place.lineno} {place.name}" for place in found[-_FRAMES:])

@@ -34,7 +34,7 @@ with suspect as materialized (
 ), claimed as (
   -- = any(array(...)): a join became a hash join over the whole table at batches of 500 (33 000 jobs/s, this 73 000)
   update :"schema".job j
-  set state = 'running', attempt = j.attempt + 1, fence = (select nextval(':"schema".fence_seq')), worker_id = $1,
+  set state = 'running', attempt = j.attempt + 1, fence = nextval(':"schema".fence_seq'), worker_id = $1,
     claim_no = $2, lease_until = now() + make_interval(secs => $3), claimed_at = now(),
     started = coalesce(j.priority > (select priority from waiting)
       or j.priority = (select priority from waiting) and j.seq < (select seq from waiting), true)

@@ -1,15 +1,15 @@
 -- name: renew_claims
--- takes: worker_id uuid, lease double precision, ids uuid[], fences bigint[], started boolean[]
+-- takes: worker_id uuid, lease double precision, alive double precision, ids uuid[], fences bigint[], started boolean[]
 -- gives: known boolean, fence bigint, state text
 -- One beat: the worker is alive, and these claims hold a lease longer. Of a claim that is still its worker's it says
 -- `present`, and `renewed` if it could: else somebody has the row locked, our own finish perhaps. The first row only says
 -- whether the worker's own row is there. ids are sorted by the caller; SKIP LOCKED: a beat and a finish never wait for
 -- each other.
 with alive as (
-  update :"schema".worker set seen_at = now(), alive_until = now() + make_interval(secs => $2) where id = $1
+  update :"schema".worker set seen_at = now(), alive_until = now() + make_interval(secs => $3) where id = $1
   returning id
 ), given as materialized (
-  select * from unnest($3::uuid[], $4::bigint[], $5::boolean[]) as g(id, fence, started)
+  select * from unnest($4::uuid[], $5::bigint[], $6::boolean[]) as g(id, fence, started)
 ), mine as materialized (
   select j.id, g.fence, g.started from given g
   cross join lateral (
@@ -29,21 +29,22 @@ select null, g.fence, 'present' from given g
 cross join lateral (select from :"schema".job j where j.id = g.id and j.fence = g.fence offset 0) as j;
 
 -- name: take_expired
--- takes: page bigint, dead_workers uuid[], settle double precision
+-- takes: worker_id uuid, page bigint, dead_workers uuid[], settle double precision
 -- gives: id uuid, fence bigint, queue text, task text, attempt integer, max_attempts integer, crashes smallint, lost smallint, worker_id uuid, crashed boolean
 -- Counts and locks claims that nobody holds any more: the lease is over, or their worker is known to be dead. The caller
 -- writes their outcome in the same transaction, with the fence that they still carry.
--- A crash counts only if the handler had started and the worker beats no more; else the claim was lost for another reason.
+-- A crash counts only if the handler had started and the worker beats no more (the asking one lives, whatever its beats
+-- do); else the claim was lost for another reason.
 -- After the server's own start everybody gets time to renew: it may have been away for longer than a lease.
 with expired as materialized (
-  select j.id, j.started and (
-      j.worker_id = any($2::uuid[])
+  select j.id, j.started and j.worker_id <> $1 and (
+      j.worker_id = any($3::uuid[])
       or not exists (select from :"schema".worker w where w.id = j.worker_id and w.alive_until > now())) as crashed
   from :"schema".job j
-  where j.state = 'running' and (j.worker_id = any($2::uuid[])
-    or j.lease_until < now() and pg_postmaster_start_time() < now() - make_interval(secs => $3))
+  where j.state = 'running' and (j.worker_id = any($3::uuid[])
+    or j.lease_until < now() and pg_postmaster_start_time() < now() - make_interval(secs => $4))
   order by j.seq
-  limit $1
+  limit $2
   for update of j skip locked
 )
 update :"schema".job j
@@ -57,3 +58,22 @@ returning j.id, j.fence, j.queue, j.task, j.attempt, j.max_attempts, j.crashes, 
 -- What this worker's claims took without its knowledge: the answer was lost. Only running rows are read, by their index.
 select id, fence from :"schema".job
 where state = 'running' and worker_id = $1 and claim_no <= $2 and fence <> all($3::bigint[]);
+
+-- name: pardon_jobs
+-- takes: worker_id uuid, ids uuid[]
+-- gives:
+-- The worker lives after all: it was frozen, or cut off. What was counted against its jobs as a crash was a lost claim.
+with mine as materialized (
+  select j.id from unnest($2::uuid[]) as g(id)
+  cross join lateral (
+    select j.id from :"schema".job j
+    where j.id = g.id and j.crashes > 0
+      and j.errors -> -1 ->> 'class' = 'WorkerCrashed' and j.errors -> -1 ->> 'worker' = $1::uuid::text
+    for update skip locked
+  ) as j
+), pardoned as (
+  update :"schema".job set crashes = crashes - 1, lost = lost + 1, errors = errors - (-1)
+  where id = any(array(select id from mine))
+  returning queue, state
+)
+select :"schema".wake(queue, null, false) from pardoned where state = 'ready' group by queue;

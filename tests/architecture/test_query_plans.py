@@ -59,8 +59,8 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
     back = (ids, fences, [0.0] * size, none, [0] * size, no, no, none, none, none)
     return {
         "claim_jobs": (claim, {"job_ready", "job_suspect", "job_pkey"}, 2 * size),
-        "renew_claims": ((NOBODY, 20.0, ids, fences, no), {"job_pkey"}, 4 * size),
-        "take_expired": ((size, [], 0.0), {"job_running", "job_pkey"}, 2_000 + size),
+        "renew_claims": ((NOBODY, 20.0, 15.0, ids, fences, no), {"job_pkey"}, 4 * size),
+        "take_expired": ((NOBODY, size, [], 0.0), {"job_running", "job_pkey"}, 2_000 + size),
         "finish_jobs": ((ids, fences, ["completed"] * size, ["1"] * size, none, none), {"job_pkey"}, 2 * size),
         "return_jobs": (back, {"job_pkey"}, 2 * size),
         "promote_due": ((size,), {"job_due", "job_pkey"}, 2 * size + 2),

@@ -58,7 +58,7 @@ class Settings:
             seconds: object = getattr(self, knob)
             if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < 10**9:
                 raise ConfigurationError(f"{knob}: must be a number of seconds above 0")
-        if self.lease < 3 * self.beat:
+        if self.lease < 2.999999 * self.beat:  # 0.3 is less than 3 * 0.1
             raise ConfigurationError(f"lease: must be at least three beats ({3 * self.beat:g} s)")
         if self.pooler not in get_args(Pooler):
             raise ConfigurationError(f"pooler: must be one of {', '.join(get_args(Pooler))}")

@@ -14,7 +14,7 @@ _WIDTH = 98
 _LABEL = 14
 
 
-def banner(app: App, settings: Settings, queues: Queues, *, database: str, migration: str) -> str:
+def banner(app: App, settings: Settings, queues: Queues, *, database: str, migration: str, processes: int = 1) -> str:
     """The lines, ready to be written. `database` is shown as it is, so it must have no password."""
     lines = [f"jobqueue {VERSION}, worker of {app.name}"]
     lines += _entry("database", database)
@@ -23,7 +23,8 @@ def banner(app: App, settings: Settings, queues: Queues, *, database: str, migra
     for label, (queue, tasks) in zip(_labels("tasks"), sorted(_tasks_by_queue(app).items()), strict=False):
         unserved = "" if queues.serves(queue) else " (not served here)"
         lines += _entry(label, f"{queue}{unserved}: {', '.join(sorted(tasks))}")
-    lines += _entry("concurrency", str(settings.concurrency))
+    each = f" in each of {processes} processes" if processes > 1 else ""
+    lines += _entry("concurrency", f"{settings.concurrency}{each}")
     lines += _entry("drain limit", f"{settings.drain_timeout:g} s")
     listens = settings.pooler == "none"
     lines += _entry("wake-ups", "listening" if listens else f"polling every {settings.poll:g} s (transaction pooler)")

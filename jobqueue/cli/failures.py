@@ -60,12 +60,15 @@ def tell(text: str) -> None:
     sys.stderr.write(f"jobqueue: {escaped(masked(text))}\n")
 
 
-def tell_now(text: str) -> None:
-    """Say one line from a signal handler or a dying process: unbuffered, and not at all if nobody reads."""
+def tell_now(text: str, *, own_line: bool = True) -> None:
+    """Say one line from a signal handler or a dying process: unbuffered, and not at all if nobody reads.
+
+    `own_line`: it answers a key, after which the terminal's cursor does not stand at the beginning of a line.
+    """
     with suppress(OSError, ValueError):
         number = sys.stderr.fileno()
         if select.select([], [number], [], 0)[1]:
-            after_control_c = "\n" if os.isatty(number) else ""  # the terminal has just written ^C
+            after_control_c = "\n" if own_line and os.isatty(number) else ""  # the terminal has just written ^C
             os.write(number, f"{after_control_c}jobqueue: {text}\n".encode())
 
 

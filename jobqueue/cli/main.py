@@ -94,26 +94,36 @@ def worker(
             metavar="SECONDS", help="What running jobs get to end after the first signal; 20 if the App does not say."
         ),
     ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, max=256, help="Worker processes, each with this concurrency; replaced if they die.")
+    ] = 1,
     burst: Annotated[bool, typer.Option("--burst", help="End when nothing is ready or running.")] = False,
     log_format: Annotated[LogFormat | None, typer.Option(help="By default console.")] = None,
     log_level: Annotated[LogLevel | None, typer.Option(help="By default info.")] = None,
+    child: Annotated[int | None, typer.Option(hidden=True, help="The descriptor that leads to the parent.")] = None,
+    silent: Annotated[bool, typer.Option("--silent", hidden=True, help="Show no banner.")] = False,
 ) -> int:
     """Run jobs until SIGTERM or Ctrl-C.
 
     The first signal stops claiming and waits for the running jobs; the second cancels them and gives them back; the
-    third leaves at once.
+    third leaves at once. With --processes a parent passes them on to all, and exits with the worst of their codes.
     """
-    from jobqueue.cli.worker import run_worker
-
     wishes = Wishes(
         queues=queues,
         concurrency=concurrency,
         drain_timeout=drain_timeout,
         burst=burst,
+        processes=processes,
         log_format=log_format,
         log_level=log_level,
     )
-    return run_worker(app, wishes)
+    if processes > 1 and child is None:
+        from jobqueue.cli.processes import run_processes
+
+        return run_processes(app, wishes)
+    from jobqueue.cli.worker import run_worker
+
+    return run_worker(app, wishes, child=child, silent=silent)
 
 
 @migrate.command("status")

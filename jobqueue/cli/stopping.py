@@ -20,14 +20,21 @@ from jobqueue.worker.supervisor import FINAL_WRITES, Work
 
 MARGIN = 2.0
 """Seconds beyond the drain's limit and the final writes before the process is ended, whatever still runs."""
+CANCELLING = "cancelling what runs and giving it back; again to leave at once"
+LEFT_AT_ONCE = "left at once; what ran is taken over when its lease has ended"
 
 
 class Stopping:
-    """Turns signals into the stop of one worker."""
+    """Turns signals into the stop of one worker.
 
-    def __init__(self) -> None:
+    `under_parent`: a parent counts the signals, says so, and lets the stop `reach` further stages. Those that come to
+    the worker itself only begin a drain, however many: a service manager sends one to each process.
+    """
+
+    def __init__(self, *, under_parent: bool = False) -> None:
+        self.under_parent = under_parent
         self.asked = 0
-        """Signals so far."""
+        """Signals so far: the stage that the stop has reached."""
         self.verdict: ExitCode | None = None
         """How the worker ended, once it has; what is left then are threads of the user's own."""
         self._limit = 0.0
@@ -54,18 +61,25 @@ class Stopping:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._loop is None:
             raise KeyboardInterrupt
-        self.asked += 1
-        if self.asked == 1:
-            tell_now(self._first_answer())
-            self._stop_within(self._limit)
-        elif self.asked == 2:
-            tell_now("cancelling what runs and giving it back; again to leave at once")
-            self._stop_within(0.0)
+        self.reach(1 if self.under_parent else self.asked + 1)
+
+    def reach(self, stage: int) -> None:
+        """From any thread: stop as if there had been so many signals. Before `begin` the process ends at once."""
+        if self._loop is None:
+            leave(ExitCode.OK)  # only the user's import is under way
+        if stage <= self.asked:
+            return
+        self.asked = stage
+        if not self.under_parent:
+            tell_now(self._answer())
+        if stage <= 2:
+            self._stop_within(self._limit if stage == 1 else 0.0)
         else:
-            tell_now("left at once; what ran is taken over when its lease has ended")
             leave(ExitCode.LEFT_HARD)
 
-    def _first_answer(self) -> str:
+    def _answer(self) -> str:
+        if self.asked > 1:
+            return CANCELLING if self.asked == 2 else LEFT_AT_ONCE
         if self._work is None:
             return "stopping, the worker had not started yet"
         jobs = self._work.snapshot().running

@@ -29,8 +29,19 @@ class Wishes:
     concurrency: int | None = None
     drain_timeout: float | None = None
     burst: bool = False
+    processes: int = 1
     log_format: LogFormat | None = None
     log_level: LogLevel | None = None
+
+    @property
+    def options(self) -> list[str]:
+        """The same wishes in the words of the command line."""
+        wished = {
+            "queues": self.queues, "concurrency": self.concurrency, "drain-timeout": self.drain_timeout,
+            "processes": self.processes, "log-format": self.log_format, "log-level": self.log_level,
+        }  # fmt: skip
+        words = [f"--{name}={value}" for name, value in wished.items() if value is not None]
+        return [*words, "--burst"] if self.burst else words
 
     @property
     def entries(self) -> list[str] | None:

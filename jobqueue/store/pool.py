@@ -165,6 +165,8 @@ class Session:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.breaks = 0
+        """How many connections were lost so far."""
         self._connection: Any = None  # asyncpg's proxy; its class is private
 
     async def fetch(self, name: str, *values: object) -> list[asyncpg.Record]:
@@ -228,11 +230,13 @@ class Session:
             await self._drop(connection)
 
     async def _drop(self, connection: Any) -> None:
+        self.breaks += 1
         cut(connection)
         await self.close()
 
     async def _ready(self) -> Any:
         if self._connection is not None and is_lost(self._connection):
+            self.breaks += 1
             await self.close()
         if self._connection is None:
             self._connection = await self.database.pool.acquire(timeout=CONNECT_LIMIT)

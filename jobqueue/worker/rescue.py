@@ -64,8 +64,7 @@ class Rescuer:
                     await self._session.rest()
                 except DATABASE_ERRORS as error:
                     if classify(error) is not Fault.CONFLICT:
-                        # Others may have been cut off as we were: they get time to renew before a lease counts as over.
-                        self._not_before = time.monotonic() + self._settle
+                        self._let_others_settle()
                     await self._outage.wait(error, self._session)
                     continue
                 spread = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
@@ -73,7 +72,15 @@ class Rescuer:
         finally:
             await self._session.close()
 
+    def _let_others_settle(self) -> None:
+        """They may have been cut off as we were: they get time to renew before a lease counts as over."""
+        self._not_before = time.monotonic() + self._settle
+
     async def _sweep(self) -> None:
+        breaks = self._session.breaks
+        await self._session.ready()
+        if self._session.breaks > breaks:
+            self._let_others_settle()
         dead = await self._dead_neighbours()
         while await self._take_back(dead) == _PAGE:
             pass

@@ -31,6 +31,11 @@ def test_the_defaults_are_valid_and_frozen() -> None:
         ("lease", float("nan")),
         ("lease", 14),
         ("beat", -1),
+        ("beat", 0),
+        ("rescue_interval", 0),
+        ("rescue_interval", float("inf")),
+        ("max_crashes", 0),
+        ("max_crashes", 2.5),
         ("poll", float("inf")),
         ("drain_timeout", 0),
         ("aside_max_age", -5),
@@ -41,6 +46,16 @@ def test_a_bad_knob_is_named(knob: str, value: Any) -> None:
     """Each value out of its limits is refused by an error that begins with the knob's name."""
     with pytest.raises(ConfigurationError, match=f"^{knob}: "):
         Settings(**{knob: value})
+
+
+@pytest.mark.parametrize("beat", [0.1, 1.0, 5.0, 20.0])
+def test_a_lease_is_at_least_three_beats(beat: float) -> None:
+    """S4-64, S4-70: with less a claim could end between two beats, so it is refused; beats cannot be turned off."""
+    assert Settings(beat=beat, lease=3 * beat).lease == 3 * beat
+    with pytest.raises(ConfigurationError, match="^lease: must be at least three beats"):
+        Settings(beat=beat, lease=2.9 * beat)
+    with pytest.raises(ConfigurationError, match="^beat: "):
+        Settings(beat=0, lease=beat)
 
 
 def test_the_environment_sets_what_it_names() -> None:

@@ -56,7 +56,7 @@ async def test_a_retry_at_a_time(database: str) -> None:
 
 
 async def test_a_failing_job_is_retried_until_it_succeeds(database: str) -> None:
-    """S3-28: a job that fails twice runs three times; result, attempts and both errors are kept."""
+    """S0-29, S3-10, S3-28: a job that fails twice runs three times; result, attempts and both errors are kept."""
     app = new_app(database)
 
     @app.task(retry=steps(0))
@@ -76,7 +76,7 @@ async def test_a_failing_job_is_retried_until_it_succeeds(database: str) -> None
 
 
 async def test_a_job_without_attempts_left_is_dead_and_keeps_its_errors(database: str) -> None:
-    """S0-10: with no hook at all the dead row holds class, message and traceback of each attempt."""
+    """S3-07, S0-10: with no hook at all the dead row holds class, message and traceback of each attempt."""
     app = new_app(database)
 
     @app.task(retry=steps(0), max_attempts=3)
@@ -184,7 +184,7 @@ async def test_fatal_ends_the_job_at_once(database: str) -> None:
 
 
 async def test_a_timeout_is_a_failed_attempt(database: str) -> None:
-    """S4-35: a run past its timeout costs an attempt, and the job is dead when none is left; a call may set its own."""
+    """S0-07, S4-35: a run past its timeout costs an attempt; dead when none is left; a call may set its own."""
     app = new_app(database)
 
     @app.task(timeout=30, retry=steps(0))

@@ -160,7 +160,7 @@ async def test_a_worker_starts_once(database: str) -> None:
 async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_the_end(
     database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A handler that outlives the stop is named; its job is not given back while it runs."""
+    """S4-27: A handler that outlives the stop is named; its job is not given back while it runs."""
     monkeypatch.setattr("jobqueue.worker.supervisor.FINAL_WRITES", 0.2)
     app = new_app(database)
     began, may_end = asyncio.Event(), asyncio.Event()
@@ -272,7 +272,7 @@ async def test_a_cancelled_caller_stops_the_worker(
 
 
 async def test_an_error_in_the_block_stops_the_worker_at_once(database: str) -> None:
-    """An exception out of `async with app.worker()` does not wait for running jobs, and is raised on."""
+    """S4-26: An exception out of `async with app.worker()` does not wait for running jobs, and is raised on."""
     app = new_app(database)
     began = asyncio.Event()
 
@@ -291,7 +291,7 @@ async def test_an_error_in_the_block_stops_the_worker_at_once(database: str) -> 
 
 
 async def test_the_end_of_the_block_drains(database: str) -> None:
-    """Leaving `async with app.worker()` waits for running jobs; one cut off at the limit is given back."""
+    """S4-26: Leaving `async with app.worker()` waits for running jobs; one cut off at the limit is given back."""
     app = new_app(database)
     began = asyncio.Event()
 
@@ -310,7 +310,7 @@ async def test_the_end_of_the_block_drains(database: str) -> None:
 
 
 async def test_a_start_that_is_cancelled_leaves_nothing(database: str) -> None:
-    """Cancelled while it starts, at many moments, a worker leaves neither tasks nor connections nor claims."""
+    """S0-27: Cancelled while it starts, at many moments, a worker leaves neither tasks nor connections nor claims."""
     app = new_app(database)
 
     @app.task

@@ -12,7 +12,7 @@ LONG = bool(os.environ.get("JOBQUEUE_LONG"))
 
 @pytest.mark.timeout(300)
 async def test_no_wake_up_is_lost(database: str) -> None:
-    """S4-31: jobs deferred in all ways just when workers go to sleep start at once; none waits for the poll.
+    """S1-07, S4-31: jobs deferred in all ways just when workers go to sleep start at once; none waits for the poll.
 
     1 600 random moments; 10 000 with JOBQUEUE_LONG=1.
     """

@@ -176,7 +176,10 @@ class Attempt:
                 await asyncio.sleep(0)
         if self.error is None and self.why in (Why.TIMEOUT, Why.BUDGET):
             self.error = asyncio.CancelledError()  # the handler swallowed the cancellation: its value came too late
-        return self._done(value) if self.error is None else await self._after(self.error)
+        if self.error is not None:
+            return await self._after(self.error)
+        self._runner = None  # breaks a circle: left to the garbage collector, it costs a fifth of the speed
+        return self._done(value)
 
     async def _call(self, positional: list[Any], named: dict[str, Any]) -> Any:
         context = JobContext(self._make_job, self.number, self._asked_to_end, self._resources)

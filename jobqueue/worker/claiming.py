@@ -23,7 +23,7 @@ from jobqueue.store.leases import give_back_strays
 from jobqueue.store.outage import Outage
 from jobqueue.store.pool import Database, Session
 from jobqueue.worker.finishing import Finisher
-from jobqueue.worker.holding import Held, Hold
+from jobqueue.worker.holding import Held
 from jobqueue.worker.queues import Queues
 from jobqueue.worker.slots import Slots
 from jobqueue.worker.wakeup import Wakeup
@@ -59,7 +59,7 @@ class Claimer:
         self._slots = slots
         self._holds = holds
         self._finisher = finisher
-        slots.when_freed = self._slot_freed
+        slots.when_freed, slots.limited = self.wakeup.ring, queues.limits
         self._number = 0
         self._unsettled = 0
         """The number of a claim whose answer has not come; 0 if all have."""
@@ -113,11 +113,6 @@ class Claimer:
         await self._finisher.settled()
         self._queues.stale = True
         return not await self._look()  # what has just ended may have deferred, or failed without a delay
-
-    def _slot_freed(self, hold: Hold) -> None:
-        """A queue with a limit may go on, or the next suspect: they wait for this job's end, not for a notification."""
-        if hold.claim["crashes"] or hold.claim["queue"] in self._queues.limits:
-            self.wakeup.ring()
 
     def look_everywhere(self) -> None:
         """Jobs have become ready, perhaps in a queue that nobody has told us of."""

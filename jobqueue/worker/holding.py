@@ -22,6 +22,8 @@ class Hold:
     """On this process's monotonic clock, counted from before the claim or its renewal was sent."""
     attempt: Attempt | None = None
     task: asyncio.Task[Outcome] | None = None
+    suspect: bool = False
+    """Its worker has died before while it ran."""
     lost: bool = False
     """The claim is over, or about to be without a renewal: the run is cancelled, or never begins."""
     gone: bool = False

@@ -7,7 +7,7 @@ There are no slot loops that such a job could end: a slot is a count, given back
 import asyncio
 import contextvars
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -57,8 +57,10 @@ class Slots:
         self.concurrency = settings.concurrency
         self.freed = asyncio.Event()
         """Set whenever a slot came free; whoever waits clears it."""
-        self.when_freed: Callable[[Hold], None] | None = None
-        """Called with the job that has left its slot."""
+        self.when_freed: Callable[[], None] = lambda: None
+        """Called when a job has left of which only so many may run at once: the next one waits for nothing else."""
+        self.limited: Container[str] = ()
+        """The queues of which only so many may run at once; of suspects it is one."""
         self.running: set[Hold] = set()
         self.held = Counter[str]()
         """Claimed and unfinished jobs by queue."""
@@ -102,10 +104,10 @@ class Slots:
 
     def start(self, claim: Claim, lease_ends: float) -> None:
         """Run a claimed job as soon as a slot is free."""
-        hold = Hold(claim, lease_ends)
+        hold = Hold(claim, lease_ends, suspect=claim["crashes"] > 0)
         self._holds.add(hold)
         self.held[claim["queue"]] += 1
-        self.suspects += claim["crashes"] > 0
+        self.suspects += hold.suspect
         if not self._open:
             self._leave(hold, Released())
         elif len(self.running) < self.concurrency:
@@ -241,10 +243,11 @@ class Slots:
             self._submit(hold, outcome)
 
     def _uncount(self, hold: Hold) -> None:
-        self.held[hold.claim["queue"]] -= 1
-        self.suspects -= hold.claim["crashes"] > 0
-        if self.when_freed is not None:
-            self.when_freed(hold)
+        queue = hold.claim["queue"]
+        self.held[queue] -= 1
+        self.suspects -= hold.suspect
+        if hold.suspect or queue in self.limited:
+            self.when_freed()
 
     def _free(self, hold: Hold) -> None:
         self._ended_since += 1

@@ -52,9 +52,9 @@ def test_a_bad_knob_is_named(knob: str, value: Any) -> None:
 def test_a_lease_is_at_least_three_beats(beat: float) -> None:
     """S4-64, S4-70: with less a claim could end between two beats, so it is refused; beats cannot be turned off."""
     assert Settings(beat=beat, lease=3 * beat).lease == 3 * beat
-    with pytest.raises(ConfigurationError, match="^lease: must be at least three beats"):
+    with pytest.raises(ConfigurationError, match=r"^lease: must be at least three beats"):
         Settings(beat=beat, lease=2.9 * beat)
-    with pytest.raises(ConfigurationError, match="^beat: "):
+    with pytest.raises(ConfigurationError, match=r"^beat: "):
         Settings(beat=0, lease=beat)
 
 

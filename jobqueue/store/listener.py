@@ -21,6 +21,7 @@ log = get_logger(__name__)
 
 _PROBE_INTERVAL = 10.0
 _PROBE_LIMIT = 5.0
+_LONGEST_WAIT = 2.0
 
 
 class Listener:
@@ -40,7 +41,7 @@ class Listener:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Listen until cancelled. Reports as started after the first try, successful or not: polling goes on anyway."""
-        patience = Patience()
+        patience = Patience(cap=_LONGEST_WAIT)
         started = False
         while True:
             try:
@@ -61,6 +62,8 @@ class Listener:
                 if not started:
                     started = True
                     task_status.started()
+                # Whatever became of this connection, has perhaps become of all that lie idle in the pool.
+                await self._database.expire()
                 delay = patience.next()
                 log.warning("listener.lost", error=brief(error), retry_in=round(delay, 2))
                 await anyio.sleep(delay)

@@ -5,35 +5,28 @@ import anyio
 from jobqueue.base.log import Log
 from jobqueue.base.service import Patience, Seldom
 from jobqueue.store.faults import Fault, brief, classify
-from jobqueue.store.pool import Database, Session
 
 
 class Outage:
     """One loop's troubles with the database."""
 
-    def __init__(self, doing: str, database: Database, log: Log, *, cap: float = 5.0) -> None:
+    def __init__(self, doing: str, log: Log, *, cap: float = 2.0) -> None:
         """`doing` names the loop in the log; `cap` is the longest wait in seconds."""
         self._doing = doing
-        self._database = database
         self._log = log
         self._patience = Patience(cap=cap)
         self._seldom = Seldom()
 
-    async def wait(self, error: BaseException, session: Session | None = None) -> None:
+    async def wait(self, error: BaseException) -> None:
         """Deal with one failure: its line in the log, at most one a second, and the wait before the next try."""
-        delay = await self.met(error, session)
-        await anyio.sleep(delay)
+        await anyio.sleep(self.met(error))
 
-    async def met(self, error: BaseException, session: Session | None = None) -> float:
+    def met(self, error: BaseException) -> float:
         """As `wait`, for those who wait by themselves: gives the seconds."""
         delay, fault = self._patience.next(), classify(error)
         if self._seldom():
             say = self._log.error if fault in (Fault.OURS, Fault.SCHEMA) else self._log.warning
             say("database.unreachable", doing=self._doing, error=brief(error), retry_in=round(delay, 2))
-        if fault is Fault.READ_ONLY:  # a standby, or a primary no more: every connection leads there
-            if session is not None:
-                await session.close()
-            await self._database.expire()
         return delay
 
     def over(self) -> None:

@@ -15,6 +15,7 @@ import anyio
 import asyncpg
 
 from jobqueue.base.settings import Pooler
+from jobqueue.store.faults import Fault, classify
 from jobqueue.store.migrate import applied_migrations, check_whole
 from jobqueue.store.statements import statement
 
@@ -139,15 +140,21 @@ class Database:
         """Throw away every pooled connection: they lead to a server that does not accept writes any more."""
         await self.pool.expire_connections()
 
-    async def close(self) -> None:
-        """Close the pool within CLOSE_LIMIT, if it is ours; what does not end by then is cut off."""
+    def cut_off(self) -> None:
+        """End every connection now, if they are ours: what they would still say, nobody may hear."""
         if self.owned:
-            await self._close_pool()
+            with contextlib.suppress(asyncpg.InterfaceError):  # not one was opened
+                self.pool.terminate()
+
+    async def close(self, limit: float | None = None) -> None:
+        """Close the pool within `limit` seconds (default: CLOSE_LIMIT), if it is ours; what does not end by then is cut off."""
+        if self.owned:
+            await self._close_pool(CLOSE_LIMIT if limit is None else limit)
         if self._leave is not None:
             await self._leave()
 
-    async def _close_pool(self) -> None:
-        with anyio.move_on_after(CLOSE_LIMIT, shield=True):
+    async def _close_pool(self, limit: float) -> None:
+        with anyio.move_on_after(limit, shield=True):
             try:
                 await self.pool.close()
                 return
@@ -174,8 +181,11 @@ class Session:
         connection = await self._ready()
         try:
             return await self.database.run(connection, name, *values)
-        except asyncpg.PostgresError:
-            if is_lost(connection):
+        except asyncpg.PostgresError as error:
+            if classify(error) is Fault.READ_ONLY:  # a standby, or a primary no more: so is every other connection
+                await self._drop(connection)
+                await self.database.expire()
+            elif is_lost(connection):
                 await self.close()
             raise
         except BaseException:

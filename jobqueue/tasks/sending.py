@@ -34,7 +34,7 @@ async def insert_surely(session: Session, jobs: Sequence[NewJob[Any]]) -> list[S
         return await insert_all(session, jobs, always=False)
     except DATABASE_ERRORS as error:
         first = classify(error)
-        if first not in (Fault.UNKNOWN, Fault.AWAY):
+        if first not in (Fault.UNKNOWN, Fault.AWAY, Fault.READ_ONLY):
             raise
     try:
         again = await insert_all(session, [replace(job, resent=True) for job in jobs], always=False)

@@ -66,7 +66,7 @@ class Claimer:
         self._claiming = anyio.CancelScope()
         self._asleep = False
         self._sleep_until = 0.0
-        self._outage = Outage("claim", database, get_logger(__name__))
+        self._outage = Outage("claim", get_logger(__name__))
 
     @property
     def answered(self) -> int:
@@ -218,4 +218,4 @@ class Claimer:
 
     async def _wait_for_database(self, error: BaseException) -> None:
         self._asleep = False
-        await self._outage.wait(error, self._session)
+        await self._outage.wait(error)

@@ -45,7 +45,7 @@ class Finisher:
         self._seldom_aside = Seldom()
         self._asides = 0
         self._log = get_logger(__name__)
-        self._outage = Outage("finish", database, self._log)
+        self._outage = Outage("finish", self._log)
 
     @property
     def backlog(self) -> int:
@@ -97,7 +97,7 @@ class Finisher:
                 if classify(error) is Fault.BAD_DATA:
                     await self._write_apart(batch)
                     return
-                await self._outage.wait(error, self._session)
+                await self._outage.wait(error)
             except BaseException:
                 self._pending.extendleft(reversed(batch))  # so that the end of the worker can name them
                 raise

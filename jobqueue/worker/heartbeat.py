@@ -33,6 +33,7 @@ from jobqueue.worker.watchdog import Watchdog
 HUNG = 10
 """Leases for which the event loop may be blocked until the beat stops on purpose: others take the jobs over."""
 _ASK_AGAIN = 1.0
+_CLOSE_LIMIT = 1.0
 
 
 class Heart:
@@ -78,11 +79,11 @@ class Heart:
         try:
             await self._beat_on(database)
         finally:
-            await database.close()
+            await database.close(_CLOSE_LIMIT)
 
     async def _beat_on(self, database: Database) -> None:
         session = Session(database)
-        outage = Outage("beat", database, self._log, cap=_ASK_AGAIN)
+        outage = Outage("beat", self._log, cap=_ASK_AGAIN)
         try:
             while True:
                 began = time.monotonic()
@@ -90,7 +91,7 @@ class Heart:
                     pause = await self._beat_once(session)
                     outage.over()
                 except DATABASE_ERRORS as error:
-                    pause = min(await outage.met(error, session), self._beat / 2)
+                    pause = min(outage.met(error), self._beat / 2)
                 self._give_up_late()
                 await session.rest()
                 await anyio.sleep(max(0.0, began + pause - time.monotonic()))

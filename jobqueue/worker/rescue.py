@@ -51,7 +51,7 @@ class Rescuer:
         self._machine = this_machine()
         self._not_before = 0.0
         self._log = get_logger(__name__)
-        self._outage = Outage("rescue", database, self._log)
+        self._outage = Outage("rescue", self._log)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Rescue until cancelled. Survives every database error."""
@@ -65,7 +65,7 @@ class Rescuer:
                 except DATABASE_ERRORS as error:
                     if classify(error) is not Fault.CONFLICT:
                         self._let_others_settle()
-                    await self._outage.wait(error, self._session)
+                    await self._outage.wait(error)
                     continue
                 spread = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
                 await anyio.sleep(self._settings.rescue_interval * spread)

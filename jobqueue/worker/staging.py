@@ -35,7 +35,7 @@ class Stager:
         self._worker = worker
         self._poll = settings.poll
         self._ready = ready
-        self._outage = Outage("stage", database, get_logger(__name__))
+        self._outage = Outage("stage", get_logger(__name__))
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Promote until cancelled. Survives every database error."""
@@ -45,7 +45,7 @@ class Stager:
                 try:
                     await self._until_next()
                 except DATABASE_ERRORS as error:
-                    await self._outage.wait(error, self._session)
+                    await self._outage.wait(error)
         finally:
             await self._session.close()
 

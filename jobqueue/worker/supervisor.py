@@ -9,7 +9,7 @@ outcomes, last, even if the heart fails.
 import asyncio
 import contextvars
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -100,6 +100,7 @@ class Supervisor:
         self._burst = burst
         self._stopping = asyncio.Event()
         self._stop_by = float("inf")
+        self._no_more_work = asyncio.Event()
         self._failure: BaseException | None = None
         holds = Held()
         self._finisher = Finisher(database, holds)
@@ -129,6 +130,7 @@ class Supervisor:
         """Stop claiming, give running jobs `limit` seconds, then cancel them. Again with less: sooner."""
         self._stop_by = min(self._stop_by, asyncio.get_running_loop().time() + limit)
         self._stopping.set()
+        self._slots.close()  # what a claim under way still brings is given back
         self._slots.freed.set()  # a drain that waits looks at its new limit
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -138,41 +140,53 @@ class Supervisor:
         """
         try:
             async with anyio.create_task_group() as writing, anyio.create_task_group() as vital:
-                await writing.start(self._finisher.run)
+                writing.start_soon(self._part, self._finisher.run)
                 await self._start_listener(vital)
                 await self._register()
-                vital.start_soon(self._watchdog.run)
-                vital.start_soon(self.heart.run)
+                vital.start_soon(self._part, self._watchdog.run)
+                vital.start_soon(self._part, self.heart.run)
+                vital.start_soon(self._take_work)
                 self._log.info("worker.started", queues=self.queues.described, concurrency=self.settings.concurrency,
                                listening=self._claimer.listening.is_set())  # fmt: skip
                 task_status.started()
                 try:
-                    await self._work()
-                except BaseException as error:
-                    self._log.critical("worker.failed", error=type(error).__name__)
-                    self.stop(0)  # a part of the worker is broken: nobody would renew or finish what runs
-                    raise
+                    await self._stopping.wait()
                 finally:
                     with anyio.CancelScope(shield=True):  # all waits in it are bounded
                         await self._drain()
+                    if not self.clean:
+                        self._database.cut_off()  # the limits are used up, perhaps because nobody answers
                     vital.cancel_scope.cancel()
                     writing.cancel_scope.cancel()
         finally:
-            await self._unregister()
+            if self.clean:
+                await self._unregister()
             self._log.info("worker.stopped", clean=self.clean)
         if self._failure is not None:
             raise self._failure
 
-    async def _work(self) -> None:
-        async with anyio.create_task_group() as inner:
-            inner.start_soon(Upkeep(self._database).run)
-            inner.start_soon(self._rescuer.run)
-            inner.start_soon(self._stager.run)
-            inner.start_soon(self._claim)
-            await self._stopping.wait()
-            self._slots.close()  # first: what a claim under way still brings is given back
-            self._claimer.hurry()
-            inner.cancel_scope.cancel()
+    async def _take_work(self) -> None:
+        """All that ends when the drain begins; a claim under way gets a moment."""
+        try:
+            async with anyio.create_task_group() as inner:
+                for run in (Upkeep(self._database).run, self._rescuer.run, self._stager.run, self._claim):
+                    inner.start_soon(self._part, run)
+                await self._stopping.wait()
+                self._claimer.hurry()
+                inner.cancel_scope.cancel()
+        finally:
+            self._no_more_work.set()
+
+    async def _part(self, run: Callable[[], Awaitable[None]]) -> None:
+        """A part of the worker. If it breaks, nobody would renew, finish or take what it should: the worker ends."""
+        try:
+            await run()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._log.critical("worker.failed", error=type(error).__name__)
+            self.stop(0)
+            raise
 
     async def _claim(self) -> None:
         if not self._burst:
@@ -187,7 +201,8 @@ class Supervisor:
         What still runs then is not given back: its claim holds until the lease ends.
         """
         slots, loop = self._slots, asyncio.get_running_loop()
-        slots.close()
+        if not self._stopping.is_set():
+            self.stop(0)
         if slots.running:
             limit = round(max(0.0, self._stop_by - loop.time()), 1)
             self._log.info("worker.draining", running=len(slots.running), limit=limit)
@@ -201,6 +216,7 @@ class Supervisor:
                 self._log.error("job.outlived_stop", job_id=str(hold.id), task=hold.claim["task"])
             slots.abandon_threads()
         with anyio.move_on_after(hard - loop.time()) as scope:
+            await self._no_more_work.wait()
             await self._finisher.settled()
         self.clean = self.clean and not scope.cancelled_caught
 

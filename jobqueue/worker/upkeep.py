@@ -19,7 +19,7 @@ class Upkeep:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._outage = Outage("upkeep", database, log, cap=60.0)
+        self._outage = Outage("upkeep", log, cap=60.0)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Look at start and every hour, until cancelled."""

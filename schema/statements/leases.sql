@@ -31,8 +31,8 @@ cross join lateral (select from :"schema".job j where j.id = g.id and j.fence = 
 -- name: take_expired
 -- takes: worker_id uuid, page bigint, dead_workers uuid[], settle double precision
 -- gives: id uuid, fence bigint, queue text, task text, attempt integer, max_attempts integer, crashes smallint, lost smallint, worker_id uuid, crashed boolean
--- Counts and locks claims that nobody holds any more: the lease is over, or their worker is known to be dead. The caller
--- writes their outcome in the same transaction, with the fence that they still carry.
+-- Counts and locks claims that nobody holds any more: the lease is over, or their worker is known to be dead. They get a
+-- new fence, with which the caller writes their outcome in the same transaction: a late writer is told from the rescuer.
 -- A crash counts only if the handler had started and the worker beats no more (the asking one lives, whatever its beats
 -- do); else the claim was lost for another reason.
 -- After the server's own start everybody gets time to renew: it may have been away for longer than a lease.
@@ -48,7 +48,7 @@ with expired as materialized (
   for update of j skip locked
 )
 update :"schema".job j
-set crashes = j.crashes + expired.crashed::integer, lost = j.lost + (not expired.crashed)::integer
+set fence = nextval(':"schema".fence_seq'), crashes = j.crashes + expired.crashed::integer, lost = j.lost + (not expired.crashed)::integer
 from expired where j.id = any(array(select id from expired)) and j.id = expired.id
 returning j.id, j.fence, j.queue, j.task, j.attempt, j.max_attempts, j.crashes, j.lost, j.worker_id, expired.crashed;
 

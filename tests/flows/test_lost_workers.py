@@ -1,0 +1,230 @@
+"""Workers that are killed, frozen or blocked: their jobs go on elsewhere, and what comes late changes nothing."""
+
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from jobqueue.base.errors import JobFailed
+from jobqueue.base.job import Job, JobState
+from tests.support.notebook import Notebook
+from tests.support.store import connect
+from tests.support.waiting import wait_until
+from tests.support.working import all_ended, archived, asked, claims_left, counted
+
+LEASE, BEAT, SWEEP = 1.5, 0.3, 0.3 * 1.2
+SUSPECT = 2.0
+"""The longest that a job waits after its first crash."""
+BUSY = 1.5
+"""What a busy machine may cost."""
+
+QUICK = {"JOBQUEUE_LEASE": str(LEASE), "JOBQUEUE_BEAT": str(BEAT), "JOBQUEUE_RESCUE_INTERVAL": "0.3"}
+
+FAR_AWAY = """
+import jobqueue.worker.rescue
+jobqueue.worker.rescue.this_machine = lambda: None  # as if the others ran elsewhere: their processes cannot be seen
+"""
+
+
+def notebook(folder: Path, dsn: str) -> Notebook:
+    return Notebook(folder, dsn, **QUICK)
+
+
+@pytest.mark.parametrize("neighbour", [True, False])
+async def test_another_worker_runs_the_jobs_of_a_killed_one(own: str, tmp_path: Path, neighbour: bool) -> None:
+    """S1-17, S4-67, A1: a worker is killed in mid-job and never comes back; its jobs run again within the bound.
+
+    A neighbour sees the death of a process of its machine; others have to wait for the end of the lease.
+    """
+    async with notebook(tmp_path, own) as book:
+        if not neighbour:
+            book.cli.module("notebook", (tmp_path / "notebook.py").read_text() + FAR_AWAY)
+        (first,) = await book.workers(1)
+        handle = await book.note.defer(0.5)
+        await book.began_within(3, handle.id)
+        (other,) = await book.workers(1)
+        killed = time.monotonic()
+        await book.kill(first)
+        await all_ended(own)
+
+        once, again = book.lines()
+        assert once.process != again.process
+        bound = SWEEP + SUSPECT + BUSY if neighbour else LEASE + SWEEP + SUSPECT + BUSY
+        assert again.at - killed < bound
+        assert neighbour or again.at - killed > LEASE - BEAT * 2
+        assert 1 == len(book.events(other, "job.rescued", crashed=True))
+        job = await book.app.jobs.get(handle.id)
+        assert (JobState.COMPLETED, 1, 1) == (job.state, job.attempt, job.crashes)
+        assert [] == await claims_left(own)
+
+
+@pytest.mark.timeout(30)
+async def test_what_a_frozen_worker_brings_late_is_refused(own: str, tmp_path: Path) -> None:
+    """S1-26, S4-69, A3-A6: workers are frozen beyond their leases; each kind of late outcome is refused and logged.
+
+    As they wake up, another worker runs their jobs: it is not disturbed, and its results stand.
+    """
+    async with notebook(tmp_path, own) as book:
+        frozen = {}
+        for number, how in enumerate(("blocks", "blocks fails", "blocks snoozes")):
+            (process,) = await book.workers(1, "--queues", f"q{number}")
+            handle = await book.note.options(queue=f"q{number}").defer(0.6, how)
+            await book.began_within(3, handle.id)
+            process.signal(signal.SIGSTOP)
+            frozen[handle.id] = (process, handle)
+        (other,) = await book.workers(1)
+        for id, (process, handle) in frozen.items():
+            await wait_until(lambda: len(runs_of(book, id)) == 2, "it runs again", 10)  # noqa: B023 - used at once
+            process.signal(signal.SIGCONT)
+            await wait_until(lambda: book.events(process, "job.refused", job_id=str(id)), "its outcome is refused", 3)  # noqa: B023 - used at once
+            assert runs_of(book, id)[1] == await handle.result(timeout=10)
+            job = await book.app.jobs.get(id)
+            assert (JobState.COMPLETED, 1) == (job.state, job.attempt)
+        assert [] == book.events(other, "job.refused")
+        assert {2: 3} == book.runs()
+        assert ([], 3) == (await claims_left(own), await archived(own))
+
+
+def runs_of(book: Notebook, id: UUID) -> list[int]:
+    """The processes in which a job has begun, in order."""
+    return [line.process for line in book.lines() if line.job == id]
+
+
+async def test_all_workers_are_killed_at_once(own: str, tmp_path: Path) -> None:
+    """A1, S2-17: nobody is left; workers that start later complete everything."""
+    async with notebook(tmp_path, own) as book:
+        workers = await book.workers(2, "--concurrency", "5")
+        await book.app.defer_many([book.note.job(0.05) for _ in range(200)])
+        await wait_until(lambda: len(book.lines()) > 40, "they are at work")
+        await book.kill(*workers)
+        held = len(await claims_left(own))
+        await book.workers(2, "--concurrency", "5")
+        await all_ended(own)
+
+        runs = book.runs()
+        assert 200 == await archived(own) == sum(runs.values())
+        assert {1, 2} >= set(runs)
+        assert runs.get(2, 0) <= held <= 2 * 2 * 5 + 10  # and what is claimed ahead
+        assert 0 == await asked(own, "select count(*) from jobqueue.job_archive where attempt <> 1")
+
+
+async def test_a_job_that_kills_its_worker_is_stopped(own: str, tmp_path: Path) -> None:
+    """S4-68, A17, A4: after three crashes the poison is dead; 99 neighbours complete and lose no attempt to it."""
+    async with notebook(tmp_path, own) as book:
+        good = [book.note.job(0.02) for _ in range(99)]
+        poison = book.note.job(0, "dies")
+        await book.app.defer_many([*good[:20], poison, *good[20:]])
+        (worker,) = await book.workers(1, "--concurrency", "10")
+        deaths = counted_as_crash = 0
+        while counted_as_crash < 3:
+            assert 9 == await worker.ends(10)
+            deaths += 1
+            (worker,) = await book.workers(1, "--concurrency", "10")
+            counted_as_crash = await crashes_after(book, poison.id, deaths)
+        # Claimed ahead, it may have died before any beat could tell that it had begun: that death is no proof yet.
+        assert deaths <= 4
+        await all_ended(own)
+
+        assert 99 == await archived(own)
+        with pytest.raises(JobFailed) as caught:
+            await book.note.handle(poison.id).result(timeout=1)
+        assert "crashed" == caught.value.reason
+        assert deaths == len(runs_of(book, poison.id))
+        assert 3 == (await book.app.jobs.get(poison.id)).crashes
+        assert 0 == await asked(
+            own, "select count(*) from jobqueue.job_archive where state = 'completed' and attempt <> 1"
+        )
+        assert {"WorkerCrashed", None} >= await error_classes(own)
+        worker.signal(signal.SIGTERM)
+        assert 0 == await worker.ends()
+
+
+async def crashes_after(book: Notebook, id: UUID, deaths: int) -> int:
+    """How many crashes are counted against the job, once its last death is known."""
+    found: list[Job] = []
+
+    async def is_known() -> bool:
+        found[:] = [await book.app.jobs.get(id)]
+        return bool(found[0].crashes + found[0].lost == deaths)
+
+    await wait_until(is_known, f"death {deaths} of its worker is known")
+    return found[0].crashes
+
+
+async def error_classes(dsn: str) -> set[Any]:
+    async with connect(dsn) as connection:
+        rows = await connection.fetch(
+            "select distinct e ->> 'class' as class from jobqueue.job_archive left join lateral"
+            " jsonb_array_elements(errors) as e on true where state = 'completed'"
+        )
+    return {row["class"] for row in rows}
+
+
+async def test_starting_workers_takes_nothing_from_a_busy_one(own: str, tmp_path: Path) -> None:
+    """S4-66: ten more workers start beside one whose jobs outlast several leases: none runs twice."""
+    async with notebook(tmp_path, own) as book:
+        await book.workers(1, "--concurrency", "20")
+        await book.app.defer_many([book.note.job(2 * LEASE) for _ in range(20)])
+        await wait_until(lambda: len(book.lines()) == 20, "all run")
+        for _ in range(5):
+            for late in await book.workers(2):
+                late.signal(signal.SIGTERM)
+        await all_ended(own)
+
+        assert ({1: 20}, 20) == (book.runs(), await archived(own))
+
+
+async def test_a_blocked_loop_and_a_long_drain_keep_their_claims(own: str, tmp_path: Path) -> None:
+    """S4-62, S4-63, A12, B8: a job blocks the loop, another outlasts a drain, both for two leases: one run each."""
+    async with notebook(tmp_path, own) as book:
+        (blocked,) = await book.workers(1, "--queues", "blocked")
+        (draining,) = await book.workers(1, "--queues", "draining", "--drain-timeout", "20")
+        await book.workers(1)  # would take them both
+        await book.app.defer_many([book.note.options(queue="elsewhere").job(0) for _ in range(3)])
+        block = await book.note.options(queue="blocked").defer(2 * LEASE, "blocks")
+        long = await book.note.options(queue="draining").defer(2 * LEASE)
+        await book.began_within(3, block.id, long.id)
+        draining.signal(signal.SIGTERM)
+        await all_ended(own)
+
+        assert {1: 5} == book.runs()
+        assert 5 == await archived(own)
+        assert 0 == await draining.ends()
+        assert [] == book.events(blocked, "job.refused")
+
+
+@pytest.mark.timeout(60)
+async def test_random_kills_lose_nothing(own: str, tmp_path: Path) -> None:
+    """S1-18, A1: four workers, killed and replaced one after the other under 1 000 jobs: each completes once."""
+    chosen = random.Random(18)  # noqa: S311 - a seed to repeat it by
+    async with notebook(tmp_path, own) as book, connect(own) as connection:
+        await connection.execute(RECORDER)
+        await book.app.defer_many([book.note.job(0.05) for _ in range(1_000)])
+        workers = await book.workers(4, "--concurrency", "3")
+        for _ in range(8):
+            victim = chosen.randrange(4)
+            so_far = len(book.lines()) + chosen.randrange(5, 40)
+            await wait_until(lambda: len(book.lines()) >= so_far, "some have run")  # noqa: B023 - used at once
+            await book.kill(workers[victim])
+            (workers[victim],) = await book.workers(1, "--concurrency", "3")
+        await all_ended(own, timeout=30)
+
+        assert (1_000, 0) == (await archived(own), await counted(own))
+        assert 1_000 == len({line.job for line in book.lines()})
+        extra = len(book.lines()) - 1_000
+        assert extra <= 8 * 3  # a kill costs the runs of one worker's slots
+        assert (1_000, 1_000) == tuple(
+            await connection.fetchrow("select count(*), count(distinct job) from ended") or ()
+        )
+
+
+RECORDER = """
+create table ended (job uuid);
+create function note_end() returns trigger language plpgsql as $$
+begin insert into ended values (new.id); return null; end $$;
+create trigger note_end after insert on jobqueue.job_archive for each row execute function note_end();
+"""

@@ -147,7 +147,7 @@ class Database:
                 self.pool.terminate()
 
     async def close(self, limit: float | None = None) -> None:
-        """Close the pool within `limit` seconds (default: CLOSE_LIMIT), if it is ours; what does not end by then is cut off."""
+        """Close the pool, if it is ours, within `limit` seconds (default: CLOSE_LIMIT); what still lives is cut off."""
         if self.owned:
             await self._close_pool(CLOSE_LIMIT if limit is None else limit)
         if self._leave is not None:

@@ -6,18 +6,21 @@ if another worker has taken over.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from dataclasses import replace
+from uuid import UUID
 
 import anyio
 from anyio.abc import TaskStatus
 
-from jobqueue.base.job import AttemptError
+from jobqueue.base.job import AttemptError, WorkerId
 from jobqueue.base.log import get_logger
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed
 from jobqueue.base.service import Seldom
 from jobqueue.store.claims import Claim
 from jobqueue.store.faults import DATABASE_ERRORS, Fault, classify
+from jobqueue.store.leases import pardon
 from jobqueue.store.outage import Outage
 from jobqueue.store.outcomes import Ended, write
 from jobqueue.store.pool import Database, Session
@@ -32,10 +35,11 @@ _REFUSED = AttemptError("OutcomeRefused", "the database refused to store this ou
 class Finisher:
     """The one writer of outcomes of a worker."""
 
-    def __init__(self, database: Database, holds: Held) -> None:
+    def __init__(self, database: Database, worker: WorkerId, holds: Held) -> None:
         self.refused = 0
         """Outcomes that the fence kept out: another worker had taken over."""
         self._session = Session(database)
+        self._worker = worker
         self._holds = holds
         self._pending: deque[tuple[Hold, Ended]] = deque()
         self._arrived = asyncio.Event()
@@ -103,12 +107,19 @@ class Finisher:
                 raise
             else:
                 self._outage.over()
+                if len(written) < len(batch):
+                    await self._say_that_we_live([ended.id for _, ended in batch if ended.id not in written])
                 debugs = self._log.debugs
                 for hold, ended in batch:
                     self._holds.drop(hold)
                     if debugs or ended.id not in written or not isinstance(ended.outcome, Done):
                         self._report(hold.claim, ended.outcome, accepted=ended.id in written)
                 return
+
+    async def _say_that_we_live(self, refused: list[UUID]) -> None:
+        """Somebody took us for dead, and perhaps counted that as a crash of these jobs."""
+        with contextlib.suppress(*DATABASE_ERRORS):
+            await pardon(self._session, self._worker, refused)
 
     async def _write_apart(self, batch: list[tuple[Hold, Ended]]) -> None:
         """Find the outcome that the database refuses by halving; only that job ends badly."""
@@ -119,7 +130,7 @@ class Finisher:
             return
         hold, ended = batch[0]
         if ended.outcome == Dead("result", _REFUSED):
-            self._holds.drop(hold)
+            hold.gone = True  # kept, so that it is not given back as a stray: the rescue counts how often that happens
             self._log.error("job.outcome_unsaved", job_id=str(ended.id), task=hold.claim["task"], outcome="dead")
             return
         await self._write([(hold, replace(ended, outcome=Dead("result", _REFUSED)))])

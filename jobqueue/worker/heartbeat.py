@@ -104,13 +104,17 @@ class Heart:
             return self._beat
         now = time.monotonic()
         # A claim younger than half a beat can wait for the next one: most jobs have ended by then.
-        due = [hold for hold in self._holds.snapshot() if now - (hold.lease_ends - self._lease) >= self._beat / 2]
+        due = [
+            hold
+            for hold in self._holds.snapshot()
+            if not hold.gone and now - (hold.lease_ends - self._lease) >= self._beat / 2
+        ]
         kept = [Kept(hold.id, hold.fence, hold.attempt is not None) for hold in due]
         with anyio.fail_after(self._beat / 2):
             known, renewals = await renew(session, self._worker, self._lease, self._lease - self._beat, kept)
             if not known:
                 await workers.register(session, self._worker, self._registration)
-        gone = [hold for hold in due if renewals[hold.fence] is Renewal.GONE and not hold.gone]
+        gone = [hold for hold in due if renewals[hold.fence] is Renewal.GONE]
         for hold in due:
             if renewals[hold.fence] is Renewal.RENEWED:
                 hold.lease_ends = now + self._lease

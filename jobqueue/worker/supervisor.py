@@ -103,7 +103,7 @@ class Supervisor:
         self._no_more_work = asyncio.Event()
         self._failure: BaseException | None = None
         holds = Held()
-        self._finisher = Finisher(database, holds)
+        self._finisher = Finisher(database, self.id, holds)
         self._slots = Slots(tasks, settings, holds, self._submit, resources or {}, self._fail, around, worker=self.id)
         self._claimer = Claimer(database, self.id, settings, self.queues, self._slots, holds, self._finisher)
         self._stager = Stager(database, self.id, settings, self._claimer.look_everywhere)

@@ -61,7 +61,7 @@ where state = 'running' and worker_id = $1 and claim_no <= $2 and fence <> all($
 
 -- name: pardon_jobs
 -- takes: worker_id uuid, ids uuid[]
--- gives:
+-- gives: wake void
 -- The worker lives after all: it was frozen, or cut off. What was counted against its jobs as a crash was a lost claim.
 with mine as materialized (
   select j.id from unnest($2::uuid[]) as g(id)
@@ -76,4 +76,4 @@ with mine as materialized (
   where id = any(array(select id from mine))
   returning queue, state
 )
-select :"schema".wake(queue, null, false) from pardoned where state = 'ready' group by queue;
+select :"schema".wake(queue, null, false) as wake from pardoned where state = 'ready' group by queue;

@@ -19,7 +19,10 @@ MARKED = {
     "cli/test_output.py": "one module of the command line",
     "cli/test_safe_text.py": "one module of the command line",
     "worker/test_aside.py": "reads the log as JSON",
+    "worker/test_beside.py": "the thread beside the loop, as a part",
+    "worker/test_machine.py": "which processes live, as a part",
     "worker/test_queues.py": "the shares of slots, as rules",
+    "worker/test_rescue.py": "pretends to be workers of this machine",
     "worker/test_wakeup.py": "the alarm, as a part",
 }
 

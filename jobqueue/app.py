@@ -34,7 +34,7 @@ Dsn: TypeAlias = str | Callable[[], str | Awaitable[str]]
 Lifespan: TypeAlias = Callable[["App"], contextlib.AbstractAsyncContextManager[Any]]
 
 PRODUCER_CONNECTIONS = 10
-WORKER_CONNECTIONS = 5  # claimer, finisher, stager, listener, and one for what is seldom
+WORKER_CONNECTIONS = 7  # claimer, finisher, stager, rescuer, listener, heart (on a user's pool), and one for the seldom
 
 
 class App(TaskHome):

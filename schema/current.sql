@@ -321,6 +321,9 @@ ALTER TABLE ONLY jobqueue.job_archive ATTACH PARTITION jobqueue.job_archive_comp
 
 ALTER TABLE ONLY jobqueue.job_archive ATTACH PARTITION jobqueue.job_archive_other FOR VALUES IN ('cancelled', 'dead');
 
+ALTER TABLE jobqueue.job
+    ADD CONSTRAINT job_errors_list CHECK ((jsonb_typeof(errors) = 'array'::text)) NOT VALID;
+
 ALTER TABLE ONLY jobqueue.job_key
     ADD CONSTRAINT job_key_pkey PRIMARY KEY (key);
 

@@ -17,10 +17,12 @@
 | job.put_aside | warning | job_id, task, queue, reason, jobs: how many since the last line, at most one a second |
 | job.lost | warning | job_id, task, queue, attempt, gone: its claim is over or not renewed; the run is cancelled |
 | job.rescued | warning | job_id, task, queue, attempt, crashed, of_worker: taken back; that worker lost its claim |
+| job.rescue_failed | error | job_id, error: the database refuses to store it; the others are rescued |
 | job.refused | warning | job_id, task, outcome: the claim was lost, nothing was written |
 | job.outcome_unsaved | error | job_id, task, outcome: the lease will run out, another worker takes over |
 | job.outlived_stop | error | job_id, task: its handler or thread still runs after the limit |
 | database.unreachable | warning | doing, error, retry_in (at most one line a second for each activity) |
+| loop.failed | error | doing, error, retry_in: the database works, but refuses what this part of the worker wants |
 | database.back | info | doing |
 | loop.blocked | warning | seconds, job_id, task, stack: a task keeps the event loop from turning (at 1, 2, 4, ... s) |
 | listener.lost | warning | error, retry_in |

@@ -58,6 +58,9 @@ class Dead:
 class Released:
     """Given back unharmed: ready at once in its old place, the attempt is given back."""
 
+    lost: bool = False
+    """Because its claim could not be kept, which is counted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rescued:

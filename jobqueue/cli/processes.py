@@ -278,8 +278,8 @@ class Parent:
         child.process = child.ready = None
 
     def _replace(self, child: Child, how: str) -> None:
-        pause = self._limits.first_pause * 4.0 ** min(child.ends_in_a_row, 20)
-        pause = min(pause, self._limits.longest_pause) * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load
+        spread = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+        pause = min(self._limits.first_pause * spread * 4.0 ** min(child.ends_in_a_row, 20), self._limits.longest_pause)
         tell_now(f"{child} {how}; replaced in {pause:.1f} s", own_line=False)
         child.due = time.monotonic() + pause
         child.ends_in_a_row += 1

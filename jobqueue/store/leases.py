@@ -61,14 +61,19 @@ async def renew(
 
 
 async def take_expired(
-    session: Session, worker: WorkerId, page: int, dead: Collection[UUID], settle: float
+    session: Session,
+    worker: WorkerId,
+    page: int,
+    dead: Collection[UUID],
+    settle: float,
+    skip: Collection[UUID] = (),
 ) -> list[Expired]:
     """Count and lock up to `page` claims that nobody holds any more, in the session's transaction.
 
     `worker` asks, so it lives. `dead` are workers whose process is known to be gone. `settle`: seconds after the
-    server's start in which no lease counts as over.
+    server's start in which no lease counts as over. `skip` are jobs to leave alone.
     """
-    return await session.fetch("take_expired", worker, page, list(dead), settle)
+    return await session.fetch("take_expired", worker, page, list(dead), settle, list(skip))
 
 
 async def pardon(session: Session, worker: WorkerId, ids: Iterable[UUID]) -> None:

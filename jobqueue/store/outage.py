@@ -6,6 +6,8 @@ from jobqueue.base.log import Log
 from jobqueue.base.service import Patience, Seldom
 from jobqueue.store.faults import Fault, brief, classify
 
+_AWAY = (Fault.UNKNOWN, Fault.AWAY, Fault.CONFLICT, Fault.READ_ONLY)
+
 
 class Outage:
     """One loop's troubles with the database."""
@@ -16,6 +18,7 @@ class Outage:
         self._log = log
         self._patience = Patience(cap=cap)
         self._seldom = Seldom()
+        self._unreachable = False
 
     async def wait(self, error: BaseException) -> None:
         """Deal with one failure: its line in the log, at most one a second, and the wait before the next try."""
@@ -23,13 +26,19 @@ class Outage:
 
     def met(self, error: BaseException) -> float:
         """As `wait`, for those who wait by themselves: gives the seconds."""
-        delay, fault = self._patience.next(), classify(error)
+        delay, away = self._patience.next(), classify(error) in _AWAY
+        self._unreachable = self._unreachable or away
         if self._seldom():
-            say = self._log.error if fault in (Fault.OURS, Fault.SCHEMA) else self._log.warning
-            say("database.unreachable", doing=self._doing, error=brief(error), retry_in=round(delay, 2))
+            facts = {"doing": self._doing, "error": brief(error), "retry_in": round(delay, 2)}
+            if away:
+                self._log.warning("database.unreachable", **facts)
+            else:
+                self._log.error("loop.failed", **facts)
         return delay
 
     def over(self) -> None:
         """Call after each success."""
-        if self._patience.reset():
+        self._patience.reset()
+        if self._unreachable:
+            self._unreachable = False
             self._log.info("database.back", doing=self._doing)

@@ -80,20 +80,20 @@ def _finishing(ended: Ended) -> Row:
 
 
 def _returning(ended: Ended) -> Row:
-    """id, fence, delay, at, refund, keep, aside, queue, priority, error."""
+    """id, fence, delay, at, refund, keep, aside, queue, priority, error, lost."""
     head = (ended.id, ended.fence)
     match ended.outcome:
         case Retried(error, delay, at, queue, priority):
-            return *head, delay or 0.0, at, 0, False, False, queue, priority, error_json(error)
+            return *head, delay or 0.0, at, 0, False, False, queue, priority, error_json(error), 0
         case Snoozed(delay, at):
-            return *head, delay or 0.0, at, 1, False, False, None, None, None
+            return *head, delay or 0.0, at, 1, False, False, None, None, None, 0
         case PutAside():
             wait = min(_ASIDE_CAP, max(_ASIDE_FIRST, ended.aside_for * _ASIDE_SHARE))
-            return *head, wait, None, 1, False, True, None, None, None
-        case Released():
-            return *head, 0.0, None, 1, True, False, None, None, None
+            return *head, wait, None, 1, False, True, None, None, None, 0
+        case Released(lost):
+            return *head, 0.0, None, 1, True, False, None, None, None, int(lost)
         case Rescued(error, delay):
-            return *head, delay, None, 1, False, False, None, None, error_json(error)
+            return *head, delay, None, 1, False, False, None, None, error_json(error), 0
     raise AssertionError(ended.outcome)
 
 

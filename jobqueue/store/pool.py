@@ -5,6 +5,7 @@ asyncpg leaves TCP keepalive off, so a cut network would stay unnoticed for a qu
 Nothing session-scoped is done on a pooled connection, so nothing has to be reset when one is given back.
 """
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -25,6 +26,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolC
 CONNECT_LIMIT = 10.0
 STATEMENT_LIMIT = 10.0
 CLOSE_LIMIT = 5.0
+_CANCEL_REQUEST_LIMIT = 0.25
 _SERVER_LIMIT_MS = 9_000  # below STATEMENT_LIMIT, so that the server ends a statement before we stop waiting for it
 
 
@@ -117,7 +119,7 @@ class Database:
             yield connection
         except BaseException as error:
             if not isinstance(error, asyncpg.PostgresError):
-                cut(connection)  # a cancel request may still be on its way to this backend
+                await stop_and_cut(connection)  # not reused: the request may yet reach whatever runs there next
             raise
         finally:
             with anyio.move_on_after(CLOSE_LIMIT, shield=True):
@@ -241,7 +243,7 @@ class Session:
 
     async def _drop(self, connection: Any) -> None:
         self.breaks += 1
-        cut(connection)
+        await stop_and_cut(connection)
         await self.close()
 
     async def _ready(self) -> Any:
@@ -259,6 +261,21 @@ def is_lost(connection: Any) -> bool:
         return bool(connection.is_closed())
     except asyncpg.InterfaceError:
         return True
+
+
+async def stop_and_cut(connection: Any) -> None:
+    """End a connection whose statement was cut off, but let the server know first.
+
+    It would not notice by itself: a statement that waits for a lock would go on waiting, and commit in the end.
+    """
+    inner = getattr(connection, "_con", connection)
+    with anyio.move_on_after(_CANCEL_REQUEST_LIMIT, shield=True):
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # by now asyncpg has sent its request on the way, in a task
+        requests = getattr(inner, "_cancellations", None)  # private in asyncpg, so its absence is tolerated
+        if requests:
+            await asyncio.wait(set(requests))
+    cut(connection)
 
 
 def cut(connection: Any) -> None:

@@ -67,6 +67,11 @@ async def unregister(database: Database, id: WorkerId) -> None:
     await database.fetch("stop_worker", id)
 
 
+async def leave(database: Database, id: WorkerId) -> None:
+    """Note that a worker ends while some of its jobs still run; their claims run out."""
+    await database.fetch("leave_worker", id)
+
+
 async def on_machine(session: Session, machine: str) -> list[Neighbour]:
     """The workers that have registered from this machine."""
     return [Neighbour(**row) for row in await session.fetch("workers_of_machine", machine)]

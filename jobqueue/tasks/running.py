@@ -135,11 +135,12 @@ class Attempt:
     def stop(self, why: Why) -> None:
         """Ask the run to end; the first reason counts. A handler that swallows the cancellation is asked only once.
 
-        A thread can still reach its outcome during a stop of the worker: it is waited for until `abandon`.
+        A thread can still reach its outcome, during a stop of the worker or with a claim that may hold after all: it is
+        waited for until `abandon`.
         """
         if self.why is None:
             self.why = why
-            if self._runner is not None and not (self.thread_runs and why is Why.STOP):
+            if self._runner is not None and not (self.thread_runs and why in (Why.STOP, Why.LOST)):
                 self._runner.cancel()
 
     def abandon(self) -> None:
@@ -252,7 +253,7 @@ class Attempt:
             case Why.CANCEL:
                 return Cancelled("requested")
             case Why.STOP | Why.LOST:
-                return Released()
+                return Released(lost=self.why is Why.LOST)
             case never:
                 assert_never(never)
 
@@ -278,8 +279,8 @@ class Attempt:
             check_moment(delay, at)
             queue, priority = _moved(error)
         except BaseException as broken:
-            if self.why is Why.STOP:
-                return Released()
+            if self.why in (Why.STOP, Why.LOST):
+                return Released(lost=self.why is Why.LOST)
             first_of(broken, error).__context__ = error  # both are kept: the traceback tells one after the other
             return Dead("policy", describe(broken, self.number))
         return Retried(facts, delay, at, queue, priority)

@@ -34,6 +34,7 @@ HUNG = 10
 """Leases for which the event loop may be blocked until the beat stops on purpose: others take the jobs over."""
 _ASK_AGAIN = 1.0
 _CLOSE_LIMIT = 1.0
+_FORGET_AFTER = 60.0
 
 
 class Heart:
@@ -53,6 +54,8 @@ class Heart:
         self.when_hung: Callable[[], None] | None = None
         """Called in this thread when the loop was blocked until the claims were let go and their leases over."""
         self._hung = False
+        self._watch: asyncio.TimerHandle
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._database = database
         self._worker = worker
         self._lease = settings.lease
@@ -69,8 +72,8 @@ class Heart:
         if not self._database.can_open_beside:
             await self._beat_on(self._database)
             return
-        loop, lose = asyncio.get_running_loop(), self._lose
-        self._lose = partial(_call_in, loop, lose)
+        self._loop, lose = asyncio.get_running_loop(), self._lose
+        self._lose = partial(_call_in, self._loop, lose)
         await run_beside(self._beat_beside, "jobqueue heartbeat")
         raise RuntimeError("the heartbeat has ended")
 
@@ -84,19 +87,24 @@ class Heart:
     async def _beat_on(self, database: Database) -> None:
         session = Session(database)
         outage = Outage("beat", self._log, cap=_ASK_AGAIN)
+        self._watch_leases(asyncio.get_running_loop())
         try:
-            while True:
+            while self._loop is None or not self._loop.is_closed():
                 began = time.monotonic()
                 try:
                     pause = await self._beat_once(session)
                     outage.over()
                 except DATABASE_ERRORS as error:
                     pause = min(outage.met(error), self._beat / 2)
-                self._give_up_late()
-                await session.rest()
                 await anyio.sleep(max(0.0, began + pause - time.monotonic()))
         finally:
+            self._watch.cancel()
             await session.close()
+
+    def _watch_leases(self, loop: asyncio.AbstractEventLoop) -> None:
+        """By the clock, however long a renewal takes."""
+        self._watch = loop.call_later(self._beat / 4, self._watch_leases, loop)
+        self._give_up_late()
 
     async def _beat_once(self, session: Session) -> float:
         """Renew what has not been renewed for a while; in how many seconds to do it again."""
@@ -110,26 +118,37 @@ class Heart:
             if not hold.gone and now - (hold.lease_ends - self._lease) >= self._beat / 2
         ]
         kept = [Kept(hold.id, hold.fence, hold.attempt is not None) for hold in due]
-        with anyio.fail_after(self._beat / 2):
+        with anyio.fail_after(self._time_for(due)):
             known, renewals = await renew(session, self._worker, self._lease, self._lease - self._beat, kept)
+            for hold in due:
+                if renewals[hold.fence] is Renewal.RENEWED:
+                    hold.lease_ends = now + self._lease
             if not known:
                 await workers.register(session, self._worker, self._registration)
-        gone = [hold for hold in due if renewals[hold.fence] is Renewal.GONE]
-        for hold in due:
-            if renewals[hold.fence] is Renewal.RENEWED:
-                hold.lease_ends = now + self._lease
-        for hold in gone:
-            hold.gone = hold.lost = True
-        if gone:
-            self._lose(gone)
-            await pardon(session, self._worker, [hold.id for hold in gone])
+            gone = [hold for hold in due if renewals[hold.fence] is Renewal.GONE]
+            for hold in gone:
+                hold.gone = hold.lost = True
+            if gone:
+                self._lose(gone)
+                await pardon(session, self._worker, [hold.id for hold in gone])
         again = Renewal.BUSY in renewals.values()
         return min(_ASK_AGAIN, self._beat / 2) if again else self._beat * random.uniform(0.9, 1.0)  # noqa: S311 - spreads load
 
+    def _time_for(self, due: Sequence[Hold]) -> float:
+        """Seconds for one try: half of what is left, so that a slow database gets its time and another try is left."""
+        left = min((hold.lease_ends for hold in due), default=0.0) - self._beat - time.monotonic()
+        return max(self._beat / 2, left / 2)
+
     def _give_up_late(self) -> None:
         """Let go of claims that end within a beat: somebody else may take them over then."""
-        soon = time.monotonic() + self._beat
-        late = [hold for hold in self._holds.snapshot() if not hold.lost and hold.lease_ends < soon]
+        now = time.monotonic()
+        soon, long_ago = now + self._beat, now - _FORGET_AFTER
+        late = []
+        for hold in self._holds.snapshot():
+            if hold.gone and hold.lease_ends < long_ago:
+                self._holds.drop(hold)
+            elif not hold.lost and hold.lease_ends < soon:
+                late.append(hold)
         for hold in late:
             hold.lost = True
         if late:

@@ -8,9 +8,13 @@ import asyncio
 from dataclasses import dataclass
 from uuid import UUID
 
-from jobqueue.base.outcome import Outcome
+from jobqueue.base.job import AttemptError
+from jobqueue.base.outcome import Dead, Outcome
 from jobqueue.store.claims import Claim
 from jobqueue.tasks.running import Attempt
+
+MAX_LOST = 10
+"""A claim may be lost so often without a crash, then its job is dead: it would run for nothing again and again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +44,11 @@ class Hold:
         """What proves the claim."""
         fence: int = self.claim["fence"]
         return fence
+
+
+def lost_too_often(times: int, attempt: int) -> Dead:
+    """The end of a job whose claim was lost MAX_LOST times."""
+    return Dead("lost", AttemptError("ClaimLost", f"its claim was lost {times} times", attempt=attempt))
 
 
 class Held:

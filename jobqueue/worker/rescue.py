@@ -6,7 +6,6 @@ and nobody vouches for the worker; the job is a suspect then, delayed, and run b
 """
 
 import random
-import time
 from collections.abc import Callable, Collection
 from uuid import UUID
 
@@ -18,19 +17,16 @@ from jobqueue.base.log import get_logger
 from jobqueue.base.outcome import Dead, Outcome, Released, Rescued
 from jobqueue.base.settings import Settings
 from jobqueue.store import leases, workers
-from jobqueue.store.faults import DATABASE_ERRORS, Fault, classify
+from jobqueue.store.faults import DATABASE_ERRORS, Fault, brief, classify
 from jobqueue.store.leases import Expired
 from jobqueue.store.outage import Outage
 from jobqueue.store.outcomes import Ended, write
 from jobqueue.store.pool import Database, Session
-from jobqueue.worker.holding import Held
+from jobqueue.worker.holding import MAX_LOST, Held, lost_too_often
 from jobqueue.worker.machine import is_gone, this_machine
 
 _PAGE = 500
-_MAX_LOST = 10
-"""A claim may be lost without a crash so often (its worker lives, but does not hold it), then its job is dead."""
 _SETTLE_BEATS = 2
-_NEVER = 1e9
 
 
 class Rescuer:
@@ -49,7 +45,9 @@ class Rescuer:
         self._holds = holds
         self._answered = answered
         self._machine = this_machine()
-        self._not_before = 0.0
+        self._cut_off = False
+        self._tried = UUID(int=0)
+        """The last job, or the first of a page, that was to be taken back."""
         self._log = get_logger(__name__)
         self._outage = Outage("rescue", self._log)
 
@@ -63,8 +61,7 @@ class Rescuer:
                     self._outage.over()
                     await self._session.rest()
                 except DATABASE_ERRORS as error:
-                    if classify(error) is not Fault.CONFLICT:
-                        self._let_others_settle()
+                    self._cut_off = self._cut_off or classify(error) in (Fault.UNKNOWN, Fault.AWAY, Fault.READ_ONLY)
                     await self._outage.wait(error)
                     continue
                 spread = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
@@ -72,21 +69,32 @@ class Rescuer:
         finally:
             await self._session.close()
 
-    def _let_others_settle(self) -> None:
-        """They may have been cut off as we were: they get time to renew before a lease counts as over."""
-        self._not_before = time.monotonic() + self._settle
-
     async def _sweep(self) -> None:
         breaks = self._session.breaks
         await self._session.ready()
-        if self._session.breaks > breaks:
-            self._let_others_settle()
+        if self._cut_off or self._session.breaks > breaks:
+            await anyio.sleep(self._settle)  # others may have been cut off as we were: they get time to renew
+            self._cut_off = False
         dead = await self._dead_neighbours()
-        while await self._take_back(dead) == _PAGE:
-            pass
+        await self._take_back_all(dead)
         await workers.forget_dead(self._session, dead)
         fences, answered = self._holds.fences(), self._answered()
         await leases.give_back_strays(self._session, self._worker, answered, fences)
+
+    async def _take_back_all(self, dead: Collection[UUID]) -> None:
+        """Page by page; one by one if a page has a job that the database refuses to store."""
+        page, refused = _PAGE, list[UUID]()
+        while True:
+            try:
+                if await self._take_back(dead, page, refused) < page:
+                    return
+            except DATABASE_ERRORS as error:
+                if classify(error) is not Fault.BAD_DATA or self._tried in refused:
+                    raise
+                if page == 1:
+                    self._log.error("job.rescue_failed", job_id=str(self._tried), error=brief(error))
+                    refused.append(self._tried)
+                page = 1
 
     async def _dead_neighbours(self) -> list[UUID]:
         """Workers of this machine whose process is gone: no need to wait for their leases."""
@@ -96,11 +104,13 @@ class Rescuer:
         others = [each for each in there if each.id != self._worker and each.born is not None]
         return [each.id for each in others if is_gone(each.pid, each.born)]
 
-    async def _take_back(self, dead: Collection[UUID]) -> int:
+    async def _take_back(self, dead: Collection[UUID], page: int, skip: Collection[UUID]) -> int:
         """Rescue one page; how many."""
-        settle = self._settle if time.monotonic() >= self._not_before else _NEVER
         async with self._session.transaction():
-            rows = await leases.take_expired(self._session, self._worker, _PAGE, dead, settle)
+            rows = await leases.take_expired(self._session, self._worker, page, dead, self._settle, skip)
+            if not rows:
+                return 0
+            self._tried = rows[0]["id"]
             ends = [Ended(row["id"], row["fence"], self._verdict(row)) for row in rows]
             if any(isinstance(end.outcome, Dead) for end in ends):
                 # Whoever finishes on a day without a partition makes it and tries again; inside here it could not.
@@ -119,10 +129,7 @@ class Rescuer:
             if row["crashes"] >= most or row["max_attempts"] == 1:  # one attempt means: never a second time
                 return Dead("crashed", error)
             return Rescued(error, 2.0 ** row["crashes"] * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load
-        if row["lost"] >= _MAX_LOST:
-            story = f"its claim was lost {row['lost']} times, though no worker died"
-            return Dead("lost", AttemptError("ClaimLost", story, attempt=row["attempt"]))
-        return Released()
+        return lost_too_often(row["lost"], row["attempt"]) if row["lost"] >= MAX_LOST else Released()
 
     def _report(self, row: Expired, outcome: Outcome) -> None:
         facts = {"job_id": str(row["id"]), "task": row["task"], "queue": row["queue"], "attempt": row["attempt"]}

@@ -20,7 +20,7 @@ from jobqueue.base.settings import Settings
 from jobqueue.store.claims import Claim, job_of
 from jobqueue.tasks.middleware import RunMiddleware
 from jobqueue.tasks.running import Attempt, Runnable, Why, interrupted
-from jobqueue.worker.holding import Held, Hold
+from jobqueue.worker.holding import MAX_LOST, Held, Hold, lost_too_often
 
 AHEAD = 0.01
 _MOST_AHEAD = 450
@@ -216,6 +216,8 @@ class Slots:
             outcome = task.result() if ended else interrupted(attempt, job_of(claim), broken)
             if isinstance(outcome, PutAside):
                 outcome = self._put_aside(claim, outcome.reason)
+            elif isinstance(outcome, Released) and outcome.lost and claim["lost"] + 1 >= MAX_LOST:
+                outcome = lost_too_often(claim["lost"] + 1, claim["attempt"])
             if not attempt.thread_runs:
                 self._hand_over(hold, outcome)
                 self._free(hold)

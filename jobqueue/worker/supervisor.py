@@ -7,6 +7,7 @@ outcomes, last, even if the heart fails.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -216,6 +217,9 @@ class Supervisor:
                 self._log.error("job.outlived_stop", job_id=str(hold.id), task=hold.claim["task"])
             slots.abandon_threads()
         with anyio.move_on_after(hard - loop.time()) as scope:
+            if not self.clean:
+                with contextlib.suppress(*DATABASE_ERRORS):
+                    await workers.leave(self._database, self.id)
             await self._no_more_work.wait()
             await self._finisher.settled()
         self.clean = self.clean and not scope.cancelled_caught

@@ -11,6 +11,9 @@ alter table :"schema".worker
 -- Which claim gave the job back last: a worker that never got the answer can tell its own write from another's.
 alter table :"schema".job add column returned bigint;
 
+-- Plain SQL may write anything; what every later write appends to must be a list.
+alter table :"schema".job add constraint job_errors_list check (jsonb_typeof(errors) = 'array') not valid;
+
 -- As in 0001, and no notification while the server's queue of them is nearly full, which happens when some session
 -- listens and then sits in a transaction: a full queue refuses the commit, and with it the job. Polling is the truth.
 create or replace function :"schema".wake(queue text, due timestamptz, always boolean) returns void

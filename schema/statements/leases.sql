@@ -29,20 +29,22 @@ select null, g.fence, 'present' from given g
 cross join lateral (select from :"schema".job j where j.id = g.id and j.fence = g.fence offset 0) as j;
 
 -- name: take_expired
--- takes: worker_id uuid, page bigint, dead_workers uuid[], settle double precision
+-- takes: worker_id uuid, page bigint, dead_workers uuid[], settle double precision, except uuid[]
 -- gives: id uuid, fence bigint, queue text, task text, attempt integer, max_attempts integer, crashes smallint, lost smallint, worker_id uuid, crashed boolean
 -- Counts and locks claims that nobody holds any more: the lease is over, or their worker is known to be dead. They get a
 -- new fence, with which the caller writes their outcome in the same transaction: a late writer is told from the rescuer.
 -- A crash counts only if the handler had started and the worker beats no more (the asking one lives, whatever its beats
--- do); else the claim was lost for another reason.
+-- do), and has not said that it ends; else the claim was lost for another reason.
 -- After the server's own start everybody gets time to renew: it may have been away for longer than a lease.
 with expired as materialized (
   select j.id, j.started and j.worker_id <> $1 and (
       j.worker_id = any($3::uuid[])
-      or not exists (select from :"schema".worker w where w.id = j.worker_id and w.alive_until > now())) as crashed
+      or not exists (select from :"schema".worker w where w.id = j.worker_id and w.alive_until > now()))
+    and not exists (select from :"schema".worker w where w.id = j.worker_id and w.stopped_at is not null) as crashed
   from :"schema".job j
   where j.state = 'running' and (j.worker_id = any($3::uuid[])
     or j.lease_until < now() and pg_postmaster_start_time() < now() - make_interval(secs => $4))
+    and j.id <> all($5::uuid[])
   order by j.seq
   limit $2
   for update of j skip locked

@@ -34,15 +34,15 @@ with mine as materialized (
 select id from mine where (select count(*) from told) >= 0;
 
 -- name: return_jobs
--- takes: ids uuid[], fences bigint[], delays double precision[], ats timestamptz[], refunds integer[], keeps boolean[], asides boolean[], queues text[], priorities smallint[], errors text[]
+-- takes: ids uuid[], fences bigint[], delays double precision[], ats timestamptz[], refunds integer[], keeps boolean[], asides boolean[], queues text[], priorities smallint[], errors text[], losts integer[]
 -- gives: id uuid
 -- Back to scheduled or ready: retry, snooze, put aside, release. A release keeps its place (seq); the others queue up
 -- anew. At most 25 errors are kept: the first five and the latest. Where and when they happened this row and this server say.
 with given as materialized (
   select g.*, coalesce(g.at, clock_timestamp() + make_interval(secs => g.delay)) as moment
   from unnest($1::uuid[], $2::bigint[], $3::double precision[], $4::timestamptz[], $5::integer[], $6::boolean[],
-    $7::boolean[], $8::text[], $9::smallint[], $10::text[])
-    as g(id, fence, delay, at, refund, keep, aside, queue, priority, error)
+    $7::boolean[], $8::text[], $9::smallint[], $10::text[], $11::integer[])
+    as g(id, fence, delay, at, refund, keep, aside, queue, priority, error, lost)
 ), mine as materialized (
   select g.*, j.errors, g.moment > clock_timestamp() as later,
     jsonb_build_object('at', now(), 'worker', j.worker_id) as witness
@@ -53,8 +53,8 @@ with given as materialized (
   set state = case when mine.later then 'scheduled' else 'ready' end,
     due_at = case when mine.keep then j.due_at else mine.moment end,
     seq = case when mine.keep then j.seq else nextval(':"schema".job_seq') end,
-    attempt = j.attempt - mine.refund, fence = 0, returned = mine.fence, worker_id = null, claim_no = null,
-    lease_until = null,
+    attempt = greatest(0, j.attempt - mine.refund), lost = j.lost + mine.lost,
+    fence = 0, returned = mine.fence, worker_id = null, claim_no = null, lease_until = null,
     aside_since = case when mine.aside then coalesce(j.aside_since, now()) when not mine.keep then null else j.aside_since end,
     queue = coalesce(mine.queue, j.queue), priority = coalesce(mine.priority, j.priority),
     errors = case

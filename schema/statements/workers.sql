@@ -12,10 +12,17 @@ on conflict on constraint worker_pkey do update set seen_at = now(), alive_until
 with awake as (delete from :"schema".sleeper where worker_id = $1)
 delete from :"schema".worker where id = $1;
 
+-- name: leave_worker
+-- takes: id uuid
+-- gives:
+-- A worker ends though some of its jobs still run: what becomes of them is no crash.
+with awake as (delete from :"schema".sleeper where worker_id = $1)
+update :"schema".worker set stopped_at = now() where id = $1;
+
 -- name: workers_of_machine
 -- takes: machine text
 -- gives: id uuid, pid integer, born text
-select id, pid, born from :"schema".worker where machine = $1;
+select id, pid, born from :"schema".worker where machine = $1 and alive_until > now();
 
 -- name: forget_dead_workers
 -- takes: dead_workers uuid[], keep double precision

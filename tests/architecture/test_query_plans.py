@@ -56,11 +56,11 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
     ids, fences = [id for id, _ in running], [fence for _, fence in running]
     none, no = [None] * size, [False] * size
     claim = (NOBODY, 1, 20.0, ["q0", "q1", "absent"], [size] * 3, size, size // 2, 1)
-    back = (ids, fences, [0.0] * size, none, [0] * size, no, no, none, none, none)
+    back = (ids, fences, [0.0] * size, none, [0] * size, no, no, none, none, none, [0] * size)
     return {
         "claim_jobs": (claim, {"job_ready", "job_suspect", "job_pkey"}, 2 * size),
         "renew_claims": ((NOBODY, 20.0, 15.0, ids, fences, no), {"job_pkey"}, 4 * size),
-        "take_expired": ((NOBODY, size, [], 0.0), {"job_running", "job_pkey"}, 2_000 + size),
+        "take_expired": ((NOBODY, size, [], 0.0, []), {"job_running", "job_pkey"}, 2_000 + size),
         "finish_jobs": ((ids, fences, ["completed"] * size, ["1"] * size, none, none), {"job_pkey"}, 2 * size),
         "return_jobs": (back, {"job_pkey"}, 2 * size),
         "promote_due": ((size,), {"job_due", "job_pkey"}, 2 * size + 2),

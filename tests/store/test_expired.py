@@ -220,9 +220,10 @@ async def test_rows_of_the_dead_stay_for_a_day(database: str) -> None:
 
 async def test_workers_of_a_machine_are_found(database: str) -> None:
     """Only workers that registered from this very machine are named, with what tells their process from later ones."""
-    here = await worker_row(database, machine="boot pid:[1]", pid=77, born="123")
-    await worker_row(database, machine="boot pid:[2]", pid=77, born="123")
-    await worker_row(database)
+    here = await worker_row(database, 60, machine="boot pid:[1]", pid=77, born="123")
+    await worker_row(database, 60, machine="boot pid:[2]", pid=77, born="123")
+    await worker_row(database, 60)
+    await worker_row(database, -1, machine="boot pid:[1]", pid=78, born="123")  # beats no more: leases decide
     async with open_session(database) as session:
         assert [Neighbour(here, 77, "123")] == await workers.on_machine(session, "boot pid:[1]")
         assert [] == await workers.on_machine(session, "elsewhere")

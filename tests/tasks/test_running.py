@@ -521,7 +521,7 @@ async def test_a_stopped_run_is_released(why: Why) -> None:
     await wait_until(lambda: attempt.started, "the handler runs")
     attempt.stop(why)
 
-    assert Released() == await running
+    assert Released(lost=why is Why.LOST) == await running
 
 
 async def test_a_run_stopped_before_it_began_never_begins() -> None:

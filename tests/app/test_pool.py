@@ -93,7 +93,7 @@ async def test_results_are_waited_for_on_a_small_pool(size: int, database: str) 
 
 async def test_a_worker_on_the_users_pool(database: str) -> None:
     """A worker runs on a pool that has room for it; on a smaller one it says how much it needs."""
-    async with own_pool(database, 5) as pool:
+    async with own_pool(database, 7) as pool:
         app = App(pool=pool)
         task = app.task(double)
         handles = await task.defer_many(range(10))
@@ -101,9 +101,9 @@ async def test_a_worker_on_the_users_pool(database: str) -> None:
         assert [2 * number for number in range(10)] == [await handle.result(timeout=5) for handle in handles]
         await app.close()
 
-    async with own_pool(database, 4) as pool:
+    async with own_pool(database, 6) as pool:
         app = App(pool=pool)
-        with pytest.raises(ConfigurationError, match=r"pool: a worker needs a max_size of 5"):
+        with pytest.raises(ConfigurationError, match=r"pool: a worker needs a max_size of 7"):
             await app.run_until_idle()
         await app.close()
 

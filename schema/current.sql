@@ -64,7 +64,7 @@ end $$;
 
 CREATE FUNCTION jobqueue.new_id() RETURNS uuid
     LANGUAGE sql
-    RETURN (encode(set_bit(set_bit(OVERLAY(uuid_send(gen_random_uuid()) PLACING SUBSTRING(int8send(((EXTRACT(epoch FROM clock_timestamp()) * (1000)::numeric))::bigint) FROM 3) FROM 1 FOR 6), (52)::bigint, 1), (53)::bigint, 1), 'hex'::text))::uuid;
+    RETURN (encode(OVERLAY(uuid_send(gen_random_uuid()) PLACING int8send((SELECT ((((floor(clock.ms))::bigint << 16) | ((7 << 12))::bigint) | (floor(((clock.ms - floor(clock.ms)) * (4096)::numeric)))::bigint) FROM (SELECT (EXTRACT(epoch FROM clock_timestamp()) * (1000)::numeric) AS ms) clock)) FROM 1 FOR 8), 'hex'::text))::uuid;
 
 COMMENT ON FUNCTION jobqueue.new_id() IS 'A UUIDv7: the time in milliseconds, then random bits.';
 

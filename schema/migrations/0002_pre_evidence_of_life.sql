@@ -33,3 +33,10 @@ begin
     perform pg_notify(:'wake_channel', case when due is null then 'r:' else 'd:' end || queue);
   end if;
 end $$;
+
+-- As in 0001, and in order also within a millisecond: the 12 bits after it are its fraction.
+create or replace function :"schema".new_id() returns uuid language sql volatile
+return encode(
+  overlay(uuid_send(gen_random_uuid()) placing int8send(
+    (select (floor(ms)::bigint << 16) | (7 << 12) | floor((ms - floor(ms)) * 4096)::bigint
+     from (select extract(epoch from clock_timestamp()) * 1000 as ms) as clock)) from 1 for 8), 'hex')::uuid;

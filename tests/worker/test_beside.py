@@ -101,15 +101,16 @@ async def test_a_stray_cancellation_is_no_orderly_end() -> None:
 
 def test_a_loop_that_ends_first_is_no_error() -> None:
     """The work may end after the caller's loop was closed: nobody waits, and nothing is raised or written."""
-    release, left = threading.Event(), threading.Event()
+    began, release, left = threading.Event(), threading.Event(), threading.Event()
 
     async def work() -> None:
+        began.set()
         release.wait(5)
         left.set()
 
     async def main() -> None:
         task = asyncio.create_task(run_beside(work, NAME))
-        await wait_until(threads, "it works")
+        await wait_until(began.is_set, "it works")
         task.cancel()
 
     with pytest.MonkeyPatch.context() as patch:

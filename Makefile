@@ -11,7 +11,7 @@ BIN   := $(VENV)/bin
 PY    := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-fast race matrix matrix-postgres fmt demo schema-snapshot requirements package clean ci
+.PHONY: help setup check test test-fast race chaos matrix matrix-postgres fmt demo schema-snapshot requirements package clean ci
 
 help: ## Show this list
 	@echo "jobqueue: make TARGET"
@@ -50,6 +50,9 @@ test-fast: setup ## Run what needs no database
 
 race: setup ## Run the wake-up race at 10 000 random instants
 	@JOBQUEUE_LONG=1 $(PY) -m pytest -k wake_up_is_lost tests/worker
+
+chaos: setup ## Kill 300 workers under 40 000 jobs
+	@JOBQUEUE_LONG=1 $(PY) -m pytest -k random_kills tests/flows
 
 matrix: setup ## Run the suite in each supported Python on this machine
 	@$(PY) -m tests.support.matrix --at-least $(MATRIX_MIN) --workers $(WORKERS) -- $(ARGS)

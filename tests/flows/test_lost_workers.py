@@ -33,8 +33,8 @@ jobqueue.worker.rescue.this_machine = lambda: None  # as if the others ran elsew
 LONG = bool(os.environ.get("JOBQUEUE_LONG"))
 
 
-def notebook(folder: Path, dsn: str) -> Notebook:
-    return Notebook(folder, dsn, **QUICK)
+def notebook(folder: Path, dsn: str, **environment: str) -> Notebook:
+    return Notebook(folder, dsn, **QUICK, **environment)
 
 
 @pytest.mark.parametrize("neighbour", [True, False])
@@ -204,11 +204,11 @@ async def test_a_blocked_loop_and_a_long_drain_keep_their_claims(own: str, tmp_p
 async def test_random_kills_lose_nothing(own: str, tmp_path: Path) -> None:
     """S1-18, A1: four workers, killed and replaced one after the other under 1 000 jobs: each completes once.
 
-    `make chaos` does the same with 40 000 jobs and 300 kills.
+    `make chaos` does the same with 40 000 jobs and 300 kills. Some jobs meet three of them: here that is no verdict.
     """
     jobs, kills = (40_000, 300) if LONG else (1_000, 8)
     chosen = random.Random(18)  # noqa: S311 - a seed to repeat it by
-    async with notebook(tmp_path, own) as book, connect(own) as connection:
+    async with notebook(tmp_path, own, JOBQUEUE_MAX_CRASHES="1000") as book, connect(own) as connection:
         await connection.execute(RECORDER)
         await book.app.defer_many([book.note.job(0.05) for _ in range(jobs)])
         workers = await book.workers(4, "--concurrency", "3")

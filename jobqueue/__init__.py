@@ -35,6 +35,7 @@ from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
 from jobqueue.base.retry import exponential, linear, steps
 from jobqueue.base.settings import Settings
 from jobqueue.base.version import VERSION as __version__
+from jobqueue.tasks.bounded import bounded_map
 from jobqueue.tasks.context import JobContext, current_job
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.options import Unique
@@ -77,6 +78,7 @@ __all__ = [
     "Unique",
     "Work",
     "__version__",
+    "bounded_map",
     "current_job",
     "exponential",
     "linear",

@@ -4,7 +4,7 @@ import contextlib
 import importlib
 import inspect
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -16,6 +16,7 @@ from anyio.abc import TaskStatus
 from jobqueue.base.errors import AppClosed, ConfigurationError, JobNotFound
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.settings import Settings
+from jobqueue.base.steering import Change
 from jobqueue.base.version import VERSION
 from jobqueue.store.dsn import fault_of_dsn
 from jobqueue.store.embedded_share import join_embedded
@@ -23,8 +24,9 @@ from jobqueue.store.loops import PerLoop
 from jobqueue.store.migrate import migrate
 from jobqueue.store.pool import Database, Pool
 from jobqueue.store.statements import names
+from jobqueue.tasks.context import resources_of
 from jobqueue.tasks.handle import JobHandle
-from jobqueue.tasks.jobs import Jobs
+from jobqueue.tasks.jobs import Jobs, Queues
 from jobqueue.tasks.middleware import DeferMiddleware, Middleware, RunMiddleware, nested, store_through
 from jobqueue.tasks.producer import Producer, send_many_on, send_on, send_sync
 from jobqueue.tasks.router import Router, TaskHome
@@ -80,7 +82,7 @@ class App(TaskHome):
         self._settings = Settings.from_environment(os.environ, settings)
         self._producers = PerLoop(self._make_producer, Producer.close)
         self._closed = False
-        self.jobs = Jobs(self._database)
+        self.jobs, self.queues = Jobs(self._database), Queues(self._database)
 
     @classmethod
     def null(cls, **keywords: Any) -> "App":
@@ -225,6 +227,10 @@ class App(TaskHome):
         with anyio.fail_after(timeout):
             return await (await self._producer()).wait_final(id)
 
+    async def cancel(self, id: UUID) -> Change:
+        """End a job; see `jobs.cancel`."""
+        return (await self.jobs.cancel(id)).each[id]
+
     # working
 
     @contextlib.asynccontextmanager
@@ -250,7 +256,7 @@ class App(TaskHome):
             stack.push_async_callback(database.close)
             await database.check()
             resources = (
-                {} if self._lifespan is None else _by_type(await stack.enter_async_context(self._lifespan(self)))
+                {} if self._lifespan is None else resources_of(await stack.enter_async_context(self._lifespan(self)))
             )
             supervisor = Supervisor(
                 database, self.registry, settings, app_name=self.name, version=VERSION, queues=queues, burst=burst,
@@ -376,6 +382,10 @@ class _NullApp(App):
     async def wait_final(self, id: UUID, timeout: float | None) -> Job:
         return await self.find(id)
 
+    async def cancel(self, id: UUID) -> Change:
+        self._refuse_if_closed()
+        return Change.NOT_FOUND
+
     async def open(self) -> None:
         self._refuse_if_closed()
 
@@ -385,9 +395,3 @@ class _NullApp(App):
 
 async def _drop(job: NewJob[Any]) -> Sent:
     return Sent(job.id)
-
-
-def _by_type(given: object) -> Mapping[type, Any]:
-    """A lifespan's value, or each of a tuple's, findable by its class and every class above it."""
-    values = given if isinstance(given, tuple) else (given,)
-    return {kind: value for value in values for kind in type(value).__mro__ if kind is not object}

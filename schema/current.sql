@@ -2,6 +2,43 @@
 
 CREATE SCHEMA jobqueue;
 
+CREATE FUNCTION jobqueue.count_archive(pages integer) RETURNS TABLE(leaf text, queue text, state text, jobs bigint, exact boolean)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+declare
+  day record;
+begin
+  for day in
+    select c.relname, pg_relation_size(c.oid) / current_setting('block_size')::bigint as size
+    from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent in ('"jobqueue".job_archive_completed'::regclass, '"jobqueue".job_archive_other'::regclass)
+      and pg_relation_size(c.oid) > 0
+  loop
+    begin
+      if day.size <= pages then
+        return query execute format(
+          'select %L, a.queue::text, a.state::text, count(*), true from %I.%I a group by a.queue, a.state',
+          day.relname, 'jobqueue', day.relname);
+      else
+        return query execute format(
+          'select %L, a.queue::text, a.state::text, (count(*) * $1::double precision / $2)::bigint, false
+           from (
+             -- one page of each stretch, always the same, at no regular distance from the next
+             select n * $1 / $2 + (hashint4(n)::bigint & 2147483647) %% ($1 / $2) as page
+             from generate_series(0, $2 - 1) as n
+           ) as chosen
+           cross join lateral (select s.queue, s.state from %I.%I s
+             where s.ctid >= format(''(%%s,0)'', page)::tid and s.ctid < format(''(%%s,0)'', page + 1)::tid offset 0) as a
+           group by a.queue, a.state',
+          day.relname, 'jobqueue', day.relname) using day.size, pages;
+      end if;
+    exception when undefined_table then
+      null;  -- dropped since
+    end;
+  end loop;
+end $_$;
+
 CREATE FUNCTION jobqueue.defer(task text, args text DEFAULT '{}'::text, queue text DEFAULT 'default'::text, priority integer DEFAULT 0, delay double precision DEFAULT 0, at timestamp with time zone DEFAULT NULL::timestamp with time zone, max_attempts integer DEFAULT 20, timeout double precision DEFAULT NULL::double precision, origin text DEFAULT NULL::text, meta text DEFAULT NULL::text, id text DEFAULT NULL::text) RETURNS uuid
     LANGUAGE plpgsql
     AS $$
@@ -30,6 +67,29 @@ begin
   perform "jobqueue".wake(defer.queue, case when waits then due end, true);
   return job_id;
 end $$;
+
+CREATE FUNCTION jobqueue.drop_archive(leaf text, wait boolean) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '100ms'
+    AS $_$
+declare
+  parent text := (
+    select p.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid join pg_class p on p.oid = i.inhparent
+    where i.inhparent in ('"jobqueue".job_archive_completed'::regclass, '"jobqueue".job_archive_other'::regclass)
+      and c.relname = leaf and leaf ~ '_[0-9]{8}$');
+begin
+  if parent is null or to_date(right(leaf, 8), 'YYYYMMDD') >= (now() at time zone 'UTC')::date - 1 then
+    return false;
+  end if;
+  execute format('lock table only %I.%I in access exclusive mode %s',
+    'jobqueue', parent, case when not wait then 'nowait' end);
+  execute format('lock table only %I.%I in access exclusive mode nowait', 'jobqueue', leaf);
+  execute format('drop table %I.%I', 'jobqueue', leaf);
+  return true;
+exception when lock_not_available or undefined_table then
+  return false;  -- in use, or dropped by another just now
+end $_$;
 
 CREATE FUNCTION jobqueue.extend_archive(days integer) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -67,6 +127,40 @@ CREATE FUNCTION jobqueue.new_id() RETURNS uuid
     RETURN (encode(OVERLAY(uuid_send(gen_random_uuid()) PLACING int8send((SELECT ((((floor(clock.ms))::bigint << 16) | ((7 << 12))::bigint) | (floor(((clock.ms - floor(clock.ms)) * (4096)::numeric)))::bigint) FROM (SELECT (EXTRACT(epoch FROM clock_timestamp()) * (1000)::numeric) AS ms) clock)) FROM 1 FOR 8), 'hex'::text))::uuid;
 
 COMMENT ON FUNCTION jobqueue.new_id() IS 'A UUIDv7: the time in milliseconds, then random bits.';
+
+CREATE FUNCTION jobqueue.prune_archive(leaf text, first bigint, pages integer, of_queue text, completed double precision, other double precision, dry boolean) RETURNS TABLE(state text, jobs bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '100ms'
+    AS $_$
+declare
+  old text := format(
+    'select a.ctid as place, a.state from %1$I.%2$I a cross join lateral (
+       select $4 as completed, $5 as other where ($4 is not null or $5 is not null) and ($3 is null or a.queue = $3)
+       union all
+       select q.keep_completed, q.keep_other from %1$I.queue q where $4 is null and $5 is null and q.name = a.queue
+     ) as keep
+     where a.ctid >= $1 and a.ctid < $2 and a.finished_at <
+       now() - make_interval(secs => case a.state when ''completed'' then keep.completed else keep.other end)',
+    'jobqueue', leaf);
+begin
+  if not exists (
+    select from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent in ('"jobqueue".job_archive_completed'::regclass, '"jobqueue".job_archive_other'::regclass)
+      and c.relname = leaf
+  ) then
+    return;
+  end if;
+  if not dry then
+    old := old || ' for update of a skip locked';
+  end if;
+  old := 'with old as materialized (' || old || ')';
+  if not dry then
+    old := old || format(', gone as (delete from %I.%I where ctid = any(array(select place from old)))', 'jobqueue', leaf);
+  end if;
+  return query execute old || ' select old.state::text, count(*) from old group by old.state'
+    using format('(%s,0)', first)::tid, format('(%s,0)', first + pages)::tid, of_queue, completed, other;
+end $_$;
 
 CREATE FUNCTION jobqueue.wake(queue text, due timestamp with time zone, always boolean) RETURNS void
     LANGUAGE plpgsql
@@ -150,6 +244,8 @@ CREATE TABLE jobqueue.job (
     progress json,
     errors jsonb,
     returned bigint,
+    cancel_asked timestamp with time zone,
+    budget double precision,
     CONSTRAINT job_args_object CHECK ((json_typeof(args) = 'object'::text)),
     CONSTRAINT job_attempts_sane CHECK (((attempt >= 0) AND ((max_attempts >= 1) AND (max_attempts <= 32767)) AND (crashes >= 0) AND (lost >= 0))),
     CONSTRAINT job_claim_whole CHECK ((((state = 'running'::text) AND (fence > 0) AND (worker_id IS NOT NULL) AND (lease_until IS NOT NULL)) OR ((state <> 'running'::text) AND (fence = 0) AND (worker_id IS NULL) AND (lease_until IS NULL)))),
@@ -194,6 +290,7 @@ CREATE TABLE jobqueue.job_archive (
     errors jsonb,
     seq bigint DEFAULT nextval('jobqueue.archive_seq'::regclass) NOT NULL,
     xact xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    budget double precision,
     CONSTRAINT job_archive_result_if_completed CHECK (((result IS NOT NULL) = (state = 'completed'::text))),
     CONSTRAINT job_archive_state_final CHECK ((state = ANY (ARRAY['completed'::text, 'cancelled'::text, 'dead'::text])))
 )
@@ -231,6 +328,7 @@ CREATE TABLE jobqueue.job_archive_completed (
     errors jsonb,
     seq bigint DEFAULT nextval('jobqueue.archive_seq'::regclass) NOT NULL,
     xact xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    budget double precision,
     CONSTRAINT job_archive_result_if_completed CHECK (((result IS NOT NULL) = (state = 'completed'::text))),
     CONSTRAINT job_archive_state_final CHECK ((state = ANY (ARRAY['completed'::text, 'cancelled'::text, 'dead'::text])))
 )
@@ -268,6 +366,7 @@ CREATE TABLE jobqueue.job_archive_other (
     errors jsonb,
     seq bigint DEFAULT nextval('jobqueue.archive_seq'::regclass) NOT NULL,
     xact xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    budget double precision,
     CONSTRAINT job_archive_result_if_completed CHECK (((result IS NOT NULL) = (state = 'completed'::text))),
     CONSTRAINT job_archive_state_final CHECK ((state = ANY (ARRAY['completed'::text, 'cancelled'::text, 'dead'::text])))
 )
@@ -292,6 +391,9 @@ CREATE TABLE jobqueue.queue (
     paused_at timestamp with time zone,
     resume_at timestamp with time zone,
     concurrency integer,
+    keep_completed double precision,
+    keep_other double precision,
+    CONSTRAINT queue_keep_positive CHECK (((keep_completed > (0)::double precision) AND (keep_other > (0)::double precision))),
     CONSTRAINT queue_name_length CHECK (((char_length(name) >= 1) AND (char_length(name) <= 100)))
 );
 
@@ -299,6 +401,11 @@ CREATE UNLOGGED TABLE jobqueue.sleeper (
     worker_id uuid NOT NULL,
     queue text NOT NULL COLLATE pg_catalog."C",
     wake_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE jobqueue.sweep (
+    name text NOT NULL COLLATE pg_catalog."C",
+    begun_at timestamp with time zone NOT NULL
 );
 
 CREATE TABLE jobqueue.worker (
@@ -338,6 +445,9 @@ ALTER TABLE ONLY jobqueue.queue
 
 ALTER TABLE ONLY jobqueue.sleeper
     ADD CONSTRAINT sleeper_pkey PRIMARY KEY (worker_id, queue);
+
+ALTER TABLE ONLY jobqueue.sweep
+    ADD CONSTRAINT sweep_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY jobqueue.worker
     ADD CONSTRAINT worker_pkey PRIMARY KEY (id);

@@ -108,6 +108,8 @@ class Job:
     expires_at: datetime | None = None
     origin: str | None = None
     worker_id: UUID | None = None
+    cancel_asked: datetime | None = None
+    """When somebody asked the running job to end."""
     lease_until: datetime | None = None
     key: str | None = None
     bundle_id: UUID | None = None

@@ -16,6 +16,8 @@
 | job.released | info | job_id, task, queue, attempt |
 | job.put_aside | warning | job_id, task, queue, reason, jobs: how many since the last line, at most one a second |
 | job.lost | warning | job_id, task, queue, attempt, gone: its claim is over or not renewed; the run is cancelled |
+| job.failed_after_completion | warning | job_id, task, queue, attempt: its handler had completed it, then raised |
+| job.stuck | warning | job_id, task, queue, attempt, why, stack: it was asked to end 5 s ago and goes on |
 | job.rescued | warning | job_id, task, queue, attempt, crashed, of_worker: taken back; that worker lost its claim |
 | job.rescue_failed | error | job_id, error: the database refuses to store it; the others are rescued |
 | job.refused | warning | job_id, task, outcome: the claim was lost, nothing was written |
@@ -28,6 +30,8 @@
 | listener.lost | warning | error, retry_in |
 | listener.ready | info | channel |
 | archive.extended | info | partitions |
+| archive.dropped | info | partitions: whole days of the archive, too old to be kept |
+| archive.pruned | info | jobs: deleted from the archive one by one, by the age that their queue says |
 | schema.migrated | info | schema, migration |
 
 `error` is the class of an exception; its message is stored with the job, not logged, for it may quote a payload.

@@ -11,6 +11,9 @@ from typing import Any, Literal, get_args
 from jobqueue.base.errors import ConfigurationError
 
 _WHOLE = {"concurrency": 1, "max_attempts": 1, "max_crashes": 1, "max_payload": 1, "max_result": 1, "prefetch": 0}
+_SECONDS = (
+    "lease", "beat", "rescue_interval", "poll", "drain_timeout", "aside_max_age", "keep_completed", "keep_other",
+)  # fmt: skip
 
 Pooler = Literal["none", "transaction"]
 
@@ -40,6 +43,13 @@ class Settings:
     """A job whose worker died so often while it ran is dead. Those runs are not counted as attempts."""
     aside_max_age: float = 7 * 86_400.0
     """After this long as unknown task or unfitting payload a job is dead."""
+    keep_completed: float = 86_400.0
+    """How long completed jobs stay, with their results. Dropped by days (UTC), so it may be up to a day longer, and
+    is never less than the day after. Whatever looks a job up by its id depends on it: a resend with the same id runs
+    again once the archive has forgotten the first, a late `result()` finds nothing. Of several workers on one schema
+    the shortest setting counts; a queue can only have a shorter one."""
+    keep_other: float = 30 * 86_400.0
+    """The same for cancelled and dead jobs."""
     max_payload: int = 1 << 20
     """Bytes of one job's arguments as JSON."""
     max_result: int = 1 << 20
@@ -54,7 +64,7 @@ class Settings:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 2**30:
                 raise ConfigurationError(f"{knob}: must be a whole number of at least {least}")
-        for knob in ("lease", "beat", "rescue_interval", "poll", "drain_timeout", "aside_max_age"):
+        for knob in _SECONDS:
             seconds: object = getattr(self, knob)
             if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < 10**9:
                 raise ConfigurationError(f"{knob}: must be a number of seconds above 0")

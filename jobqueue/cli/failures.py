@@ -33,6 +33,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     CUT_OFF = 3
     LEFT_HARD = 4
+    TIMED_OUT = 124
     INTERRUPTED = 130
 
 

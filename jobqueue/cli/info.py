@@ -92,7 +92,7 @@ def _write(place: Place, facts: Facts) -> None:
     write_heading("settings (* is not the default)")
     defaults = asdict(Settings())
     for knob, value in asdict(place.settings).items():
-        shown = f"{value:g}" if isinstance(value, float) else "-" if value is None else value
+        shown = f"{value:.10g}" if isinstance(value, float) else "-" if value is None else value
         write(f"  {'*' if value != defaults[knob] else ' '} {knob:<16}{shown}")
 
 

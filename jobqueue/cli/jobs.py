@@ -2,28 +2,31 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import TypeVar
 from uuid import UUID
 
+import anyio
 import orjson
 
+from jobqueue.base.errors import JobNotFound
 from jobqueue.base.job import AttemptError, Job, JobState
 from jobqueue.cli.failures import ExitCode, tell
 from jobqueue.cli.output import ago, duration, moment, write, write_facts, write_json, write_table
 from jobqueue.cli.place import Place
 from jobqueue.cli.safe_text import escaped
-from jobqueue.store.lookup import Counts
-from jobqueue.store.pool import Database
+from jobqueue.store.lookup import Counts, find_job
+from jobqueue.store.workers import WorkerRow, list_workers
 from jobqueue.tasks.jobs import Jobs
-
-T = TypeVar("T")
+from jobqueue.tasks.waiting import Waiters
 
 _JSON_TEXTS = {"args_json": "args", "result_json": "result", "meta_json": "meta", "progress_json": "progress"}
 _PAYLOAD = {"args", "result"}
-_ERRORS_SHOWN = 5
+
+
+class WaitedInVain(Exception):
+    """Raised when a job has not ended in time."""
 
 
 def list_jobs(
@@ -40,8 +43,8 @@ def list_jobs(
 ) -> ExitCode:
     """A page of jobs, newest first."""
     page = asyncio.run(
-        _asked(
-            place,
+        place.ask(
+            Jobs,
             lambda jobs: jobs.list(
                 state=states or None, queue=queue, task=task, origin=origin, after=after, limit=limit
             ),
@@ -62,21 +65,40 @@ def list_jobs(
 
 
 def show_job(place: Place, id: UUID, *, payload: bool, as_json: bool) -> ExitCode:
-    """One job with its errors. Raises JobNotFound."""
-    job = asyncio.run(_asked(place, lambda jobs: jobs.get(id)))
+    """The whole story of one job. Raises JobNotFound."""
+    job, workers = asyncio.run(_told(place, id))
     if as_json:
         write_json(as_document(job, payload))
         return ExitCode.OK
+    names = {str(row.id): f"{row.host}, pid {row.pid}" for row in workers}
     write(f"job {job.id}  {job.state}" + (f" ({job.reason})" if job.reason else ""))
-    write_facts(_facts(job) | (_payload_facts(job) if payload else {}))
+    write_facts(_facts(job, names) | (_payload_facts(job) if payload else {}))
     if job.errors:
-        _write_errors(job.errors)
+        _write_errors(job.errors, names)
     return ExitCode.OK
+
+
+def wait_for_job(place: Place, id: UUID, limit: float | None, *, payload: bool, as_json: bool) -> ExitCode:
+    """Wait for its end, at most `limit` seconds. Raises JobNotFound."""
+    try:
+        job = asyncio.run(_ended(place, id, limit))
+    except WaitedInVain:
+        tell(f"job {id} has not ended within {limit:g} s")
+        return ExitCode.TIMED_OUT
+    if as_json:
+        write_json(as_document(job, payload))
+    else:
+        write(f"{job.state}" + (f" ({job.reason})" if job.reason else ""))
+        if payload and job.result_json is not None:
+            write(job.result_json)
+        if job.error is not None and job.state is not JobState.COMPLETED:
+            tell(f"{job.error.error_class}: {job.error.message}")
+    return ExitCode.OK if job.state is JobState.COMPLETED else ExitCode.ERROR
 
 
 def show_counts(place: Place, as_json: bool) -> ExitCode:
     """How many jobs there are, by queue and state."""
-    counts = asyncio.run(_asked(place, Jobs.counts))
+    counts = asyncio.run(place.ask(Jobs, Jobs.counts))
     if as_json:
         write_json(counts_document(counts))
     else:
@@ -85,29 +107,40 @@ def show_counts(place: Place, as_json: bool) -> ExitCode:
 
 
 def counts_document(counts: Counts) -> dict[str, object]:
-    """Counts as JSON values: sums, by queue, and for how many seconds the oldest ready job of a queue has waited."""
+    """Counts as JSON values: sums, by queue, and for how many seconds the oldest ready job of a queue has waited.
+
+    `estimated` names the numbers that are only about right.
+    """
+    estimated: dict[str, list[str]] = {}
+    for queue, state in sorted(counts.estimated):
+        estimated.setdefault(queue, []).append(str(state))
     return {
         "total": _by_name(counts.by_state),
         "queues": {queue: _by_name(held) for queue, held in counts.by_queue.items()},
+        "estimated": estimated,
         "oldest_ready": counts.oldest_ready,
     }
 
 
 def write_counts(counts: Counts) -> None:
-    """Counts as a table, with the sums if there is more than one queue."""
+    """Counts as a table, with the sums if there is more than one queue; ~ stands before what is estimated."""
     if not counts.by_queue:
         tell("no jobs")
         return
     total = counts.by_state
     states = [state for state in JobState if state is not JobState.BLOCKED or total[state]]
+    about = {state for _, state in counts.estimated}
     rows = [
-        [queue, *(held.get(state, 0) for state in states), _waited(counts.oldest_ready.get(queue))]
+        [
+            queue,
+            *(_number(held.get(state, 0), (queue, state) in counts.estimated) for state in states),
+            _waited(counts.oldest_ready.get(queue)),
+        ]
         for queue, held in sorted(counts.by_queue.items())
     ]
     if len(rows) > 1:
-        rows.append(
-            ["all", *(total[state] for state in states), _waited(max(counts.oldest_ready.values(), default=None))]
-        )
+        sums = [_number(total[state], state in about) for state in states]
+        rows.append(["all", *sums, _waited(max(counts.oldest_ready.values(), default=None))])
     write_table(["queue", *states, "oldest ready"], rows, right=[*states, "oldest ready"])
 
 
@@ -123,16 +156,6 @@ def as_document(job: Job, payload: bool) -> dict[str, object]:
     return {name: value for name, value in document.items() if payload or name not in _PAYLOAD}
 
 
-async def _asked(place: Place, question: Callable[[Jobs], Awaitable[T]]) -> T:
-    async with place.database() as (_, database):
-        await database.check()
-
-        async def there() -> Database:
-            return database
-
-        return await question(Jobs(there))
-
-
 def _error_document(error: AttemptError, payload: bool) -> dict[str, object]:
     document: dict[str, object] = {
         "attempt": error.attempt,
@@ -145,6 +168,27 @@ def _error_document(error: AttemptError, payload: bool) -> dict[str, object]:
     return document | ({"data": error.data} if payload else {})
 
 
+async def _told(place: Place, id: UUID) -> tuple[Job, list[WorkerRow]]:
+    async with place.database() as (_, database):
+        await database.check()
+        job = await find_job(database, id)
+        if job is None:
+            raise JobNotFound(id)
+        return job, await list_workers(database)
+
+
+async def _ended(place: Place, id: UUID, limit: float | None) -> Job:
+    async with place.resolved_dsn() as dsn, place.reached(dsn, connections=2) as database:  # one of them listens
+        await database.check()
+        waiters = Waiters(database, listens=place.settings.pooler == "none")
+        try:
+            with anyio.move_on_after(limit):
+                return await waiters.final(id)
+        finally:
+            await waiters.close()
+    raise WaitedInVain
+
+
 def _latest_event(job: Job) -> datetime:
     if job.state is JobState.RUNNING:
         return job.claimed_at or job.due_at
@@ -155,11 +199,15 @@ def _by_name(held: Mapping[JobState, int]) -> dict[str, int]:
     return {str(state): jobs for state, jobs in held.items()}
 
 
+def _number(jobs: int, about: bool) -> str:
+    return f"~{jobs}" if about else str(jobs)
+
+
 def _waited(seconds: float | None) -> str:
     return "" if seconds is None else duration(seconds)
 
 
-def _facts(job: Job) -> dict[str, object]:
+def _facts(job: Job, workers: Mapping[str, str]) -> dict[str, object]:
     return {
         "task": job.task,
         "queue": f"{job.queue}, priority {job.priority}",
@@ -170,13 +218,14 @@ def _facts(job: Job) -> dict[str, object]:
         "due": moment(job.due_at),
         "claimed": moment(job.claimed_at),
         "finished": moment(job.finished_at),
+        "cancel asked": moment(job.cancel_asked),
         "timeout": None if job.timeout is None else f"{job.timeout:g} s",
         "deadline": moment(job.deadline),
         "expires": moment(job.expires_at),
         "origin": job.origin,
-        "worker": job.worker_id,
+        "worker": None if job.worker_id is None else _worker(str(job.worker_id), workers),
         "lease until": moment(job.lease_until),
-        "key": job.key,
+        "key": None if job.key is None else job.key.removeprefix(f"{job.task}\n"),  # as --key takes it
         "bundle": job.bundle_id,
         "progress": job.progress_json,
         "meta": job.meta_json,
@@ -187,11 +236,17 @@ def _payload_facts(job: Job) -> dict[str, object]:
     return {"args": job.args_json, "result": job.result_json}
 
 
-def _write_errors(errors: tuple[AttemptError, ...]) -> None:
-    shown = errors[-_ERRORS_SHOWN:]
-    write(f"errors, the last {len(shown)} of {len(errors)}" if len(errors) > len(shown) else "errors")
-    for error in shown:
-        write(f"  attempt {error.attempt}, {ago(error.at) or 'time unknown'}: {error.error_class}: {error.message}")
+def _worker(id: str, workers: Mapping[str, str]) -> str:
+    """Who that was; a worker that ended in good order has left nothing but its id."""
+    return f"{id} ({workers[id]})" if id in workers else id
+
+
+def _write_errors(errors: tuple[AttemptError, ...], workers: Mapping[str, str]) -> None:
+    write("errors")
+    for error in errors:
+        by = f", worker {_worker(error.worker, workers)}" if error.worker else ""
+        write(f"  attempt {error.attempt}, {moment(error.at) or 'time unknown'}{by}")
+        write(f"    {error.error_class}: {error.message}")
     if errors[-1].traceback:
         write("last traceback")
         for line in errors[-1].traceback.splitlines():

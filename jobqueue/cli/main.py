@@ -2,59 +2,38 @@
 
 import sys
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
-from jobqueue.base.job import JobState
 from jobqueue.base.version import VERSION
-from jobqueue.cli.failures import ExitCode, Refusal, report
+from jobqueue.cli.failures import ExitCode, report
+from jobqueue.cli.moments import moment_of, seconds
+from jobqueue.cli.options import Dsn, Json, Schema, Target, group
+from jobqueue.cli.surface_queues import queues
+from jobqueue.cli.surface_steering import jobs
 from jobqueue.cli.wishes import LogFormat, LogLevel, Wishes
 
 _EPILOG = """\b
 Exit codes:
     0  done
-    1  an error; `migrate status`: a migration is missing
+    1  an error; `migrate status`: a migration is missing; `jobs`: a job was refused or is not there
     2  wrong usage; `worker`: the App has no tasks
     3  `worker` cancelled jobs at its limit; they were given back
     4  `worker` was ended by force; what ran is taken over when its lease has ended
+  124  `jobs wait`: the job had not ended in time
   130  interrupted
 """
 
-
-def _group(help: str, epilog: str | None = None) -> typer.Typer:
-    """A command with verbs, all laid out alike."""
-    return typer.Typer(
-        help=help,
-        epilog=epilog,
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-        context_settings={"max_content_width": 100},
-    )
-
-
-surface = _group("A durable job queue for Python asyncio on PostgreSQL.", _EPILOG)
-migrate = _group("Bring the database's schema up to date.")
-jobs = _group("Look at jobs.")
+surface = group("A durable job queue for Python asyncio on PostgreSQL.", _EPILOG)
+migrate = group("Bring the database's schema up to date.")
 surface.add_typer(migrate, name="migrate")
 surface.add_typer(jobs, name="jobs")
+surface.add_typer(queues, name="queues")
 
 WorkerTarget = Annotated[
     str,
     typer.Argument(metavar="APP", help="The App: shop:app. The attribute is `app` if not named; a factory will do."),
 ]
-Target = Annotated[
-    str | None, typer.Argument(metavar="APP", help="The App: shop:app. Or give --dsn, or set JOBQUEUE_DSN.")
-]
-Dsn = Annotated[
-    str | None,
-    typer.Option(metavar="DSN", help="postgresql://user:password@host/database. Visible to `ps`; JOBQUEUE_DSN is not."),
-]
-Schema = Annotated[str | None, typer.Option(metavar="NAME", help="The schema in the database; the App's, or jobqueue.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
-Payload = Annotated[bool, typer.Option("--payload", help="Show arguments and results too.")]
 
 
 def main() -> None:
@@ -153,63 +132,30 @@ def migrate_sql(app: Target = None, schema: Schema = None) -> int:
     return write_script(schema_of(app, schema))
 
 
-@jobs.command("list")
-def jobs_list(
-    app: Target = None,
+@surface.command()
+def defer(
+    app: Annotated[str | None, typer.Argument(metavar="APP", help="The App that has the task: shop:app.")] = None,
+    task: Annotated[str | None, typer.Argument(metavar="TASK", help="The name of the task.")] = None,
+    arguments: Annotated[
+        str, typer.Argument(metavar="JSON", help="An object keyed by parameter name; - reads it from stdin.")
+    ] = "{}",
+    queue: Annotated[str | None, typer.Option(metavar="NAME", help="Not the task's own queue.")] = None,
+    priority: Annotated[int | None, typer.Option(help="Higher runs first.")] = None,
+    delay: Annotated[str | None, typer.Option(metavar="TIME", help="From now: 90 (seconds), 10m, 2h, 1d.")] = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="With a zone: 2026-03-01T12:00+01:00.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="KEY", help="At most one unfinished job with this key.")] = None,
+    meta: Annotated[str | None, typer.Option(metavar="JSON", help="An object that travels with the job.")] = None,
+    origin: Annotated[str | None, typer.Option(metavar="NAME", help="Who defers it; the App's name.")] = None,
+    id: Annotated[str | None, typer.Option(metavar="ID", help="A UUID of yours: sent again, nothing is added.")] = None,
     dsn: Dsn = None,
-    schema: Schema = None,
-    state: Annotated[list[JobState] | None, typer.Option(help="Only this state; may be repeated.")] = None,
-    queue: Annotated[str | None, typer.Option(metavar="NAME", help="Only this queue.")] = None,
-    task: Annotated[str | None, typer.Option(metavar="NAME", help="Only this task.")] = None,
-    origin: Annotated[str | None, typer.Option(metavar="NAME", help="Only jobs deferred by this origin.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
-    after: Annotated[
-        UUID | None, typer.Option(metavar="ID", help="Go on after this job, the last of the page before.")
-    ] = None,
-    payload: Payload = False,
     json: Json = False,
 ) -> int:
-    """List jobs, newest first."""
-    from jobqueue.cli.jobs import list_jobs
-    from jobqueue.cli.place import Place
+    """Store a job of one of the App's tasks, and say its id."""
+    from jobqueue.cli.defer import defer as defer_job
 
-    return list_jobs(
-        Place.of(app, dsn, schema),
-        states=state,
-        queue=queue,
-        task=task,
-        origin=origin,
-        after=after,
-        limit=limit,
-        payload=payload,
-        as_json=json,
-    )
-
-
-@jobs.command("show")
-def jobs_show(
-    id: Annotated[str, typer.Argument(metavar="ID", help="The job's id.")],
-    app: Annotated[str | None, typer.Argument(metavar="APP", help="As elsewhere; before or after the id.")] = None,
-    dsn: Dsn = None,
-    schema: Schema = None,
-    payload: Payload = False,
-    json: Json = False,
-) -> int:
-    """Show one job, with its errors."""
-    from jobqueue.cli.jobs import show_job
-    from jobqueue.cli.place import Place
-
-    job, target = _id_and_app([id] if app is None else [id, app])
-    return show_job(Place.of(target, dsn, schema), job, payload=payload, as_json=json)
-
-
-@jobs.command("counts")
-def jobs_counts(app: Target = None, dsn: Dsn = None, schema: Schema = None, json: Json = False) -> int:
-    """Count jobs by queue and state."""
-    from jobqueue.cli.jobs import show_counts
-    from jobqueue.cli.place import Place
-
-    return show_counts(Place.of(app, dsn, schema), json)
+    when = {"delay": seconds("--delay", delay), "at": moment_of("--at", at)}
+    said = when | {"queue": queue, "priority": priority, "unique": key, "meta": meta, "origin": origin, "id": id}
+    return defer_job(app, dsn, (task, arguments), said, json)
 
 
 @surface.command()
@@ -221,17 +167,27 @@ def info(app: Target = None, dsn: Dsn = None, schema: Schema = None, json: Json 
     return show_info(Place.of(app, dsn, schema), json)
 
 
-def _id_and_app(words: list[str]) -> tuple[UUID, str | None]:
-    """In whichever order they came: an id is never taken for an App."""
-    ids, apps = [word for word in words if _is_id(word)], [word for word in words if not _is_id(word)]
-    if len(ids) != 1:
-        raise Refusal("give the id of one job, a UUID, and perhaps an App", ExitCode.USAGE)
-    return UUID(ids[0]), (apps[0] if apps else None)
+@surface.command("prune")
+def prune_archive(
+    app: Target = None,
+    dsn: Dsn = None,
+    schema: Schema = None,
+    completed: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Completed jobs older than this: 90 (seconds), 45m, 12h, 1d.")
+    ] = None,
+    other: Annotated[str | None, typer.Option(metavar="AGE", help="The same for cancelled and dead jobs.")] = None,
+    queue: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this queue; with an age.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
+) -> int:
+    """Remove old finished jobs now.
 
+    Without an age: whatever workers remove each hour, by settings and queues. With one, all finished jobs older than
+    that, and only of the outcomes that have one. Unfinished jobs are never touched.
+    """
+    from jobqueue.cli.place import Place
+    from jobqueue.cli.prune import Order, prune
 
-def _is_id(word: str) -> bool:
-    try:
-        UUID(word)
-    except ValueError:
-        return False
-    return True
+    order = Order.of(completed, other, queue)
+    return prune(Place.of(app, dsn, schema), order, dry_run=dry_run, yes=yes, as_json=json)

@@ -2,8 +2,9 @@
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from jobqueue.app import App
 from jobqueue.base.errors import ConfigurationError
@@ -13,6 +14,9 @@ from jobqueue.cli.loading import load_app
 from jobqueue.store.faults import DATABASE_ERRORS
 from jobqueue.store.pool import Database
 from jobqueue.store.statements import names
+
+T = TypeVar("T")
+View = TypeVar("View")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +58,26 @@ class Place:
         async with self.resolved_dsn() as dsn, self.reached(dsn) as database:
             yield dsn, database
 
+    async def ask(
+        self,
+        view: Callable[[Callable[[], Awaitable[Database]]], View],
+        question: Callable[[View], Awaitable[T]],
+    ) -> T:
+        """What `Jobs` or `Queues` there answer. Raises NotMigrated too."""
+        async with self.database() as (_, database):
+            await database.check()
+
+            async def there() -> Database:
+                return database
+
+            return await question(view(there))
+
     @contextlib.asynccontextmanager
-    async def reached(self, dsn: str) -> AsyncIterator[Database]:
+    async def reached(self, dsn: str, connections: int = 1) -> AsyncIterator[Database]:
         """One connection to a connection string that is resolved already; else as `database`."""
         with reaching(dsn):
             database = await Database.open(
-                dsn, self.schema, name="jobqueue command line", max_size=1, pooler=self.settings.pooler
+                dsn, self.schema, name="jobqueue command line", max_size=connections, pooler=self.settings.pooler
             )
             try:
                 yield database

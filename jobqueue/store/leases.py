@@ -36,10 +36,20 @@ class Kept:
     """True once its handler runs: only then can the job have killed its worker."""
 
 
-async def renew(
-    session: Session, worker: WorkerId, lease: float, alive: float, claims: Sequence[Kept]
-) -> tuple[bool, dict[int, Renewal]]:
-    """Renew these claims for `lease` seconds; what became of each, by its fence. False first: our row is not there.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the database says to a beat."""
+
+    known: bool
+    """False: the worker's own row is not there."""
+    renewals: dict[int, Renewal]
+    """What became of each claim, by its fence."""
+    cancelled: set[int]
+    """The claims on jobs that were asked to end."""
+
+
+async def renew(session: Session, worker: WorkerId, lease: float, alive: float, claims: Sequence[Kept]) -> Answer:
+    """Renew these claims for `lease` seconds.
 
     The worker counts as alive for `alive` seconds: no longer than any claim of its that was left out this time.
     """
@@ -48,7 +58,7 @@ async def renew(
         "renew_claims", worker, lease, alive,
         [kept.id for kept in ordered], [kept.fence for kept in ordered], [kept.started for kept in ordered],
     )  # fmt: skip
-    seen: dict[str, set[int]] = {"renewed": set(), "present": set()}
+    seen: dict[str, set[int]] = {"renewed": set(), "present": set(), "cancel": set()}
     for row in rows[1:]:
         seen[row["state"]].add(row["fence"])
 
@@ -57,7 +67,7 @@ async def renew(
             return Renewal.RENEWED
         return Renewal.BUSY if fence in seen["present"] else Renewal.GONE
 
-    return rows[0]["known"], {kept.fence: fate(kept.fence) for kept in ordered}
+    return Answer(rows[0]["known"], {kept.fence: fate(kept.fence) for kept in ordered}, seen["cancel"])
 
 
 async def take_expired(

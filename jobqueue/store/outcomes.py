@@ -5,8 +5,8 @@ claim has written its outcome already and only the answer was lost.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import orjson
@@ -14,7 +14,9 @@ import orjson
 from jobqueue.base.job import AttemptError
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Rescued, Retried, Snoozed
 from jobqueue.store.faults import DATABASE_ERRORS, Fault, classify
-from jobqueue.store.pool import Session
+from jobqueue.store.intake import Executor
+from jobqueue.store.pool import STATEMENT_LIMIT
+from jobqueue.store.statements import statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,43 +31,86 @@ class Ended:
 
 
 Row: TypeAlias = tuple[object, ...]
+_NOBODY = 0
+"""The fence of a job that nobody has claimed."""
 _ASIDE_FIRST, _ASIDE_CAP, _ASIDE_SHARE = 1.0, 60.0, 0.25
 
 
-async def write(session: Session, batch: Sequence[Ended]) -> set[UUID]:
+async def write(session: Executor, batch: Sequence[Ended]) -> set[UUID]:
     """Write a batch; the ids that were written, now or by an earlier try of this same batch."""
+    return set(await write_each(session, batch))
+
+
+async def write_each(session: Executor, batch: Sequence[Ended]) -> dict[UUID, Outcome]:
+    """As `write`, with the outcome that each job got: one that was asked to end gets no further run."""
     ordered = sorted(batch, key=lambda ended: ended.id)  # every writer locks in id order
     final = [ended for ended in ordered if isinstance(ended.outcome, Done | Cancelled | Dead)]
     back = [ended for ended in ordered if not isinstance(ended.outcome, Done | Cancelled | Dead)]
-    written: set[UUID] = set()
-    if final:
-        written |= await _finish(session, final)
+    written = set[UUID]()
     if back:
-        returned = await _fetch(session, "return_jobs", [_returning(ended) for ended in back])
-        written |= returned | await _done_before(session, "already_returned", back, returned)
-    return written
+        rows = await session.fetch("return_jobs", *_columns([_returning(ended) for ended in back]))
+        written = {row["id"] for row in rows if not row["cancelled"]}
+        asked = {row["id"] for row in rows if row["cancelled"]}
+        written |= await _done_before(session, "already_returned", back, written | asked)
+        # Neither returned nor asked: perhaps an earlier try of ours has ended them, and its answer was lost.
+        asked |= await _done_before(session, "already_finished", back, written | asked)
+        final += [replace(ended, outcome=Cancelled("requested")) for ended in back if ended.id in asked]
+    outcomes: dict[UUID, Outcome] = {ended.id: ended.outcome for ended in back if ended.id in written}
+    if final:
+        finished = await _finish(session, final)
+        outcomes |= {ended.id: ended.outcome for ended in final if ended.id in finished}
+    return outcomes
 
 
-async def _finish(session: Session, final: list[Ended]) -> set[UUID]:
-    rows = [_finishing(ended) for ended in final]
-    try:
-        written = await _fetch(session, "finish_jobs", rows)
-    except DATABASE_ERRORS as error:
-        if classify(error) is not Fault.NO_PARTITION:
-            raise
-        await session.fetch("extend_archive", 7)
-        written = await _fetch(session, "finish_jobs", rows)
+async def complete_on(connection: Any, schema: str, ended: Ended) -> bool:
+    """Finish a job inside the transaction that this connection is in; False if its claim is lost."""
+    values = _columns([_finishing(ended)])
+    return bool(await connection.fetch(statement("finish_jobs", schema), *values, timeout=STATEMENT_LIMIT))
+
+
+async def holds_still(connection: Any, schema: str, id: UUID, fence: int) -> bool:
+    """Whether this claim still holds; it stays so until the connection's transaction ends."""
+    return bool(await connection.fetch(statement("holds_still", schema), id, fence, timeout=STATEMENT_LIMIT))
+
+
+async def was_completed(executor: Executor, id: UUID, fence: int) -> bool:
+    """Whether this very claim has finished its job."""
+    return bool(await executor.fetch("already_finished", [id], [fence]))
+
+
+async def finish_waiting(executor: Executor, ids: Sequence[UUID], outcome: Cancelled) -> set[UUID]:
+    """End jobs that nobody has claimed; those that were ended so."""
+    rows = [_finishing(Ended(id, _NOBODY, outcome)) for id in sorted(ids)]
+    return await _finish_rows(executor, rows) if rows else set()
+
+
+async def _finish(session: Executor, final: list[Ended]) -> set[UUID]:
+    written = await _finish_rows(session, [_finishing(ended) for ended in final])
     return written | await _done_before(session, "already_finished", final, written)
 
 
-async def _done_before(session: Session, name: str, batch: list[Ended], written: set[UUID]) -> set[UUID]:
+async def _finish_rows(session: Executor, rows: list[Row]) -> set[UUID]:
+    try:
+        return await _fetch(session, "finish_jobs", rows)
+    except DATABASE_ERRORS as error:
+        if classify(error) is not Fault.NO_PARTITION:
+            raise
+    await session.fetch("extend_archive", 7)
+    return await _fetch(session, "finish_jobs", rows)
+
+
+async def _done_before(session: Executor, name: str, batch: list[Ended], written: set[UUID]) -> set[UUID]:
     """Which of the refused outcomes this very claim has written before: then only the answer was lost."""
     refused: list[Row] = [(ended.id, ended.fence) for ended in batch if ended.id not in written]
     return await _fetch(session, name, refused) if refused else set()
 
 
-async def _fetch(session: Session, name: str, rows: list[Row]) -> set[UUID]:
-    return {row["id"] for row in await session.fetch(name, *map(list, zip(*rows, strict=True)))}
+async def _fetch(session: Executor, name: str, rows: list[Row]) -> set[UUID]:
+    return {row[0] for row in await session.fetch(name, *_columns(rows))}  # by place: SQLAlchemy gives plain tuples
+
+
+def _columns(rows: list[Row]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def _finishing(ended: Ended) -> Row:

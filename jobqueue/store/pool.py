@@ -38,7 +38,7 @@ class Database:
     ) -> None:
         """`leave` is called last, once the pool is closed: the share in an embedded server."""
         self._leave = leave
-        self._again: Callable[[], Awaitable[Database]] | None = None
+        self._again: Callable[..., Awaitable[Database]] | None = None
         self.pool = pool
         self.schema = schema
         self.owned = owned
@@ -56,23 +56,27 @@ class Database:
         max_size: int,
         pooler: Pooler = "none",
         leave: Callable[[], Awaitable[None]] | None = None,
+        limited: bool = True,
     ) -> "Database":
-        """Make a pool that connects, and reads the DSN, on first use: see `fault_of_dsn`."""
+        """Make a pool that connects, and reads the DSN, on first use: see `fault_of_dsn`.
+
+        `limited`: statements have a time limit, here and on the server.
+        """
         direct = pooler == "none"
         settings = {"application_name": name[:63]}
         if direct:  # a transaction pooler refuses start-up parameters that it does not know
             settings |= {
                 "default_transaction_isolation": "read committed",
-                "statement_timeout": str(_SERVER_LIMIT_MS),
                 "jit": "off",
             }
+            settings |= {"statement_timeout": str(_SERVER_LIMIT_MS)} if limited else {}
         pool = await asyncpg.create_pool(
             dsn,
             min_size=0,
             max_size=max_size,
             max_queries=2**31,
             timeout=CONNECT_LIMIT,
-            command_timeout=STATEMENT_LIMIT,
+            command_timeout=STATEMENT_LIMIT if limited else None,
             statement_cache_size=100 if direct else 0,
             server_settings=settings,
             init=keep_alive,
@@ -96,6 +100,13 @@ class Database:
         """The same database once more, with one connection, for another event loop: call this there."""
         assert self._again is not None  # noqa: S101 - asked for by can_open_beside
         database = await self._again()
+        database._pins_isolation = self._pins_isolation
+        return database
+
+    async def open_for_handlers(self, max_size: int) -> "Database":
+        """The same database once more, for the user's own statements: with no limit on how long they take."""
+        assert self._again is not None  # noqa: S101 - asked for by can_open_beside
+        database = await self._again(max_size=max_size, limited=False)
         database._pins_isolation = self._pins_isolation
         return database
 

@@ -1,11 +1,181 @@
-"""Keeps the archive's partitions ahead of time."""
+"""The archive's days: made ahead of time, dropped when they are too old, and thinned out by queue.
 
+Nothing here touches unfinished jobs, and nothing waits where a finish would have to wait behind it.
+"""
+
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date
+
+import anyio
+import asyncpg
+
+from jobqueue.base.job import JobState
+from jobqueue.base.service import Patience
+from jobqueue.store.faults import Fault, classify
 from jobqueue.store.pool import Database
 
 DAYS_AHEAD = 7
+_TRIES = 10
+_BATCH_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """How old finished jobs may become, in seconds; None: no limit."""
+
+    completed: float | None = None
+    other: float | None = None
+
+
+NO_AGES = Ages()
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One day of one half of the archive."""
+
+    leaf: str
+    kind: str
+    """`completed` or `other`."""
+    day: date
+    pages: int
+    whole: bool
+    """May be dropped."""
+    part: bool
+    """Long enough ago to hold jobs that may be deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep removed."""
+
+    days: int
+    jobs: int
+
+
+class Stride:
+    """Pages read by one delete: half as many after each that took too long or met a lock, more again after others."""
+
+    def __init__(self, pages: int = 64, most: int = 1_024) -> None:
+        self.pages = pages
+        self._most = most
+
+    def grow(self) -> None:
+        """After a success."""
+        self.pages = min(self._most, 2 * self.pages)
+
+    def shrink(self) -> bool:
+        """After a failure; False if it cannot get smaller."""
+        before, self.pages = self.pages, max(1, self.pages // 2)
+        return self.pages < before
 
 
 async def extend_archive(database: Database) -> int:
     """Make the partitions up to a week ahead; how many were missing."""
     made: int = (await database.fetch("extend_archive", DAYS_AHEAD))[0]["made"]
     return made
+
+
+async def take_turn(database: Database, pause: float) -> bool:
+    """True for one of all workers that ask within `pause` seconds: that one sweeps."""
+    return bool(await database.fetch("take_turn", "retention", pause))
+
+
+async def sweep(database: Database, ages: Ages) -> Swept:
+    """Drop the days that are older than `ages`, and delete from the others what its queue keeps for less long.
+
+    What is locked is left for the next time. Safe from several at once, and to be cancelled at any time.
+    """
+    days = await archive_days(database, drop=ages, prune=await shortest_keeps(database))
+    dropped, locked = await drop_days(database, [day for day in days if day.whole])
+    jobs = 0
+    for day in [day for day in days if day.part and (not day.whole or day in locked)]:
+        jobs += (await prune_day(database, day)).total()
+    return Swept(len(dropped), jobs)
+
+
+async def shortest_keeps(database: Database) -> Ages:
+    """The shortest ages that any queue says for itself."""
+    (row,) = await database.fetch("shortest_keeps")
+    return Ages(row["completed"], row["other"])
+
+
+async def archive_days(database: Database, *, drop: Ages, prune: Ages) -> list[Day]:
+    """The archive's days, the oldest first, with what these ages allow."""
+    rows = await database.fetch("archive_days", drop.completed, drop.other, prune.completed, prune.other)
+    return [Day(**dict(row)) for row in rows]
+
+
+async def drop_days(database: Database, days: list[Day]) -> tuple[list[Day], list[Day]]:
+    """Drop these days; which are gone, and which somebody held on to. Whoever holds one holds all of its kind."""
+    dropped: list[Day] = []
+    locked: list[Day] = []
+    for day in days:
+        held = any(other.kind == day.kind for other in locked)
+        (locked if held or not await _drop(database, day) else dropped).append(day)
+    return dropped, locked
+
+
+async def prune_day(
+    database: Database,
+    day: Day,
+    ages: Ages = NO_AGES,
+    queue: str | None = None,
+    *,
+    stride: Stride | None = None,
+    dry: bool = False,
+) -> Counter[JobState]:
+    """Delete the jobs of one day that are older than `ages`, of one queue or of all; without ages, as each queue says.
+
+    In batches of pages, which shrink when one takes too long or meets a lock. Rows that others hold are left, and the
+    rest of the day when even the smallest batch fails. `dry`: count only.
+    """
+    stride = stride or Stride()
+    found: Counter[JobState] = Counter()
+    patience = Patience(first=0.02, cap=0.5)
+    page = 0
+    while page < day.pages:
+        began = time.monotonic()
+        try:
+            rows = await _prune(database, (day.leaf, page, stride.pages, queue, ages.completed, ages.other, dry))
+        except asyncpg.PostgresError as error:
+            if classify(error) is not Fault.CONFLICT:
+                raise
+            if not stride.shrink():
+                break
+            await anyio.sleep(patience.next())
+            continue
+        found.update({JobState(row["state"]): row["jobs"] for row in rows})
+        page += stride.pages
+        stride.grow()
+        patience.reset()
+        await anyio.sleep(time.monotonic() - began)  # half of the time is for others
+    return found
+
+
+async def _prune(database: Database, values: tuple[object, ...]) -> list[asyncpg.Record]:
+    async with database.connection() as connection, connection.transaction(isolation="read_committed"):
+        await database.run(connection, "limit_batch", str(_BATCH_MS))
+        return await database.run(connection, "prune_archive", *values)
+
+
+async def _drop(database: Database, day: Day) -> bool:
+    """Drop one day, between two finishes, or behind those that are under way.
+
+    Never behind a transaction that stays: it would hold up every finish that comes later.
+    """
+    staying: set[str] | None = None
+    for _ in range(_TRIES):
+        if await _dropped(database, day, wait=False):
+            return True
+        holders = {row["holder"] for row in await database.fetch("archive_holders", day.leaf)}
+        staying = holders if staying is None else staying & holders
+        await anyio.sleep(random.uniform(0.02, 0.08))  # noqa: S311 - spreads load, guards nothing
+    return not staying and await _dropped(database, day, wait=True)
+
+
+async def _dropped(database: Database, day: Day, *, wait: bool) -> bool:
+    return bool((await database.fetch("drop_archive", day.leaf, wait))[0]["dropped"])

@@ -1,24 +1,30 @@
 """What task code sees of its job: `JobContext`, and `current_job()` to find it in deep code."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final
 
-from jobqueue.base.errors import ConfigurationError
-from jobqueue.base.job import Job
+from jobqueue.base.codec import encode
+from jobqueue.base.errors import ConfigurationError, InvalidOption
+from jobqueue.base.job import Job, JsonValue
 from jobqueue.base.log import structlog_logger
 
 if TYPE_CHECKING:
     from structlog.types import FilteringBoundLogger
 
 T = TypeVar("T")
+_REPORT_LIMIT = 16_384
+
+Transact: TypeAlias = Callable[[], AbstractAsyncContextManager[tuple[Any, Callable[[Any], None]]]]
 
 
 @final
 class JobContext:
     """Given to a task whose first parameter is annotated `JobContext`. Safe to use from the task's thread as well."""
 
-    __slots__ = ("_job", "_make_job", "_resources", "_stopped", "attempt")
+    __slots__ = ("_complete", "_job", "_make_job", "_report", "_resources", "_stopped", "_transact", "attempt")
 
     def __init__(
         self,
@@ -26,7 +32,12 @@ class JobContext:
         attempt: int,
         stopped: Callable[[], bool],
         resources: Mapping[type, Any],
+        report: Callable[[str], None],
+        transact: Transact,
     ) -> None:
+        self._report = report
+        self._transact = transact
+        self._complete: Callable[[Any], None] | None = None
         self._make_job = make_job
         self._job: Job | None = None
         self._stopped = stopped
@@ -53,6 +64,44 @@ class JobContext:
         logger = structlog_logger(f"jobqueue.task.{job.task}")
         return logger.bind(job_id=str(job.id), task=job.task, attempt=self.attempt, queue=job.queue)
 
+    def progress(self, fraction: float, message: str | None = None, data: JsonValue = None) -> None:
+        """Say how far this run is: `fraction` from 0 to 1, a word for people, JSON for programs.
+
+        Anybody can read it as `job.progress` while the job runs and afterwards; it outlives retries. Returns at once,
+        also in a thread: the worker writes the last report, at most twice a second. Raises InvalidOption and
+        InvalidPayload.
+        """
+        if not 0 <= fraction <= 1:  # also refuses NaN
+            raise InvalidOption("fraction", "must be a number from 0 to 1")
+        report: dict[str, JsonValue] = {"fraction": fraction, "message": message, "data": data}
+        self._report(encode(report, "progress", _REPORT_LIMIT))
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        """An asyncpg connection in a transaction that ends together with this job.
+
+        What is written on it, jobs deferred with `connection=` and `ctx.complete(value)` commit together or not at all.
+        A claim that was lost meanwhile makes the block raise ClaimLost before anything commits, also without
+        `complete`. If the block raises, or is cancelled, everything is rolled back and the job has not been completed.
+        Raises ConfigurationError in a `def` task and outside a worker.
+        """
+        async with self._transact() as (connection, complete):
+            self._complete = complete
+            try:
+                yield connection
+            finally:
+                self._complete = None
+
+    def complete(self, value: Any = None) -> None:
+        """Complete this job with this result, inside `async with ctx.transaction()`: with its commit.
+
+        The handler may go on afterwards; what it returns or raises then changes nothing on record. Raises
+        InvalidPayload if the result cannot be stored, ConfigurationError outside the block.
+        """
+        if self._complete is None:
+            raise ConfigurationError("ctx.complete(): belongs inside `async with ctx.transaction()`; else just return")
+        self._complete(value)
+
     @property
     def cancelled(self) -> bool:
         """True once this run was asked to end: timeout, drain, cancel request or lost claim. For threads and loops."""
@@ -70,6 +119,12 @@ class JobContext:
         except KeyError:
             raise ConfigurationError(f"the app's lifespan provides no {kind.__name__}; yield one from it") from None
         return found
+
+
+def resources_of(given: object) -> Mapping[type, Any]:
+    """A lifespan's value, or each of a tuple's, findable by its class and every class above it."""
+    values = given if isinstance(given, tuple) else (given,)
+    return {kind: value for value in values for kind in type(value).__mro__ if kind is not object}
 
 
 CURRENT: ContextVar[JobContext] = ContextVar("jobqueue_current_job")

@@ -7,6 +7,7 @@ from uuid import UUID
 from jobqueue.base.codec import loads
 from jobqueue.base.errors import JobCancelled, JobFailed
 from jobqueue.base.job import JobState, NewJob, Sent
+from jobqueue.base.steering import Change
 from jobqueue.tasks.sender import Sender
 
 R_co = TypeVar("R_co", covariant=True)
@@ -39,6 +40,13 @@ class JobHandle(Generic[R_co]):
     async def status(self) -> JobState:
         """Where the job is now. Raises JobNotFound."""
         return (await self._sender.find(self.id)).state
+
+    async def cancel(self) -> Change:
+        """End the job, from any process: at once if it waits; if it runs, as soon as its worker has heard of it.
+
+        `done`, `asked` (it runs), `too_late` or `not_found`: as `app.jobs.cancel` says of it.
+        """
+        return await self._sender.cancel(self.id)
 
     async def result(self, timeout: float | None = None) -> R_co:
         """Wait for the job's end, at most `timeout` seconds, and return its result, decoded by the return annotation.

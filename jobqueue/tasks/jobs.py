@@ -1,18 +1,40 @@
-"""`app.jobs`: look at stored jobs."""
+"""`app.jobs`: look at stored jobs, and steer them; `app.queues`: pause and resume."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, TypeAlias, TypedDict, Unpack
 from uuid import UUID
 
 from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.job import Job, JobState
+from jobqueue.base.outcome import check_moment
+from jobqueue.base.steering import LEGAL, Action, Change, Changes
+from jobqueue.store import steering
+from jobqueue.store.caller import executor_on
+from jobqueue.store.intake import Executor
 from jobqueue.store.lookup import Counts, count_jobs, find_job, list_jobs
-from jobqueue.store.pool import Database
+from jobqueue.store.pool import Database, Session
+from jobqueue.store.steering import QueueStatus
+from jobqueue.tasks.options import PRIORITIES, Unique, check_queue, check_whole, stored_key
 
 _PAGE_LIMIT = 1_000
+_STEER_PAGE = 500
+
+
+class Filter(TypedDict, total=False):
+    """Which jobs are meant: those for which all that is given holds."""
+
+    state: JobState | str | Sequence[JobState | str] | None
+    queue: str | None
+    task: str | None
+    origin: str | None
+    key: str | None
+    """The job that holds this unique key of `task` now; no other filter beside the two."""
 
 
 class Jobs:
-    """Reads jobs, finished ones as long as the archive keeps them."""
+    """Reads and steers jobs, finished ones as long as the archive keeps them."""
 
     def __init__(self, database: Callable[[], Awaitable[Database]]) -> None:
         self._database = database
@@ -50,6 +72,171 @@ class Jobs:
     async def counts(self) -> Counts:
         """How many jobs there are, by queue and state."""
         return await count_jobs(await self._database())
+
+    async def cancel(
+        self, *ids: UUID, connection: object | None = None, dry_run: bool = False, **which: Unpack[Filter]
+    ) -> Changes:
+        """End jobs: those that wait at once, those that run as soon as their worker has heard of it (about at once).
+
+        By id, or by a `Filter`. Says of each job what became of it; a second cancel of the same job is told `too_late`.
+        `connection` joins the caller's transaction, `dry_run` only says what would be. Raises InvalidOption without any
+        id or filter.
+        """
+        return await self._steer(Action.CANCEL, steering.cancel, ids, which, connection, dry_run)
+
+    async def retry(
+        self, *ids: UUID, connection: object | None = None, dry_run: bool = False, **which: Unpack[Filter]
+    ) -> Changes:
+        """Run jobs again that have ended, with all their attempts and their history; those that wait are due at once.
+
+        Refused for a job that runs, or whose unique key another job holds by now. A filter without `state` means dead
+        jobs. Otherwise as `cancel`.
+        """
+        return await self._steer(Action.RETRY, steering.retry, ids, which, connection, dry_run)
+
+    async def reschedule(
+        self,
+        *ids: UUID,
+        delay: float | None = None,
+        at: datetime | None = None,
+        connection: object | None = None,
+        dry_run: bool = False,
+        **which: Unpack[Filter],
+    ) -> Changes:
+        """Give jobs that wait another due time: `delay` seconds from now, or `at`. Otherwise as `cancel`."""
+        check_moment(delay, at)
+        if delay is None and at is None:
+            raise InvalidOption("delay", "give either delay= or at=")
+        change = partial(_change, Action.RESCHEDULE, delay=delay, at=at)
+        return await self._steer(Action.RESCHEDULE, change, ids, which, connection, dry_run)
+
+    async def move(
+        self, *ids: UUID, to: str, connection: object | None = None, dry_run: bool = False, **which: Unpack[Filter]
+    ) -> Changes:
+        """Move jobs that wait to another queue, where they line up anew. Otherwise as `cancel`."""
+        change = partial(_change, Action.MOVE, queue=_named("to", to))
+        return await self._steer(Action.MOVE, change, ids, which, connection, dry_run)
+
+    async def set_priority(
+        self,
+        *ids: UUID,
+        priority: int,
+        connection: object | None = None,
+        dry_run: bool = False,
+        **which: Unpack[Filter],
+    ) -> Changes:
+        """Give jobs that wait another priority; they keep their place in it. Otherwise as `cancel`."""
+        if priority is None:
+            raise InvalidOption("priority", "must be a whole number")
+        change = partial(_change, Action.SET_PRIORITY, priority=check_whole("priority", priority, PRIORITIES))
+        return await self._steer(Action.SET_PRIORITY, change, ids, which, connection, dry_run)
+
+    async def delete(
+        self, *ids: UUID, connection: object | None = None, dry_run: bool = False, **which: Unpack[Filter]
+    ) -> Changes:
+        """Remove jobs and their results for good, finished or waiting; never one that runs. Otherwise as `cancel`."""
+        return await self._steer(Action.DELETE, steering.delete, ids, which, connection, dry_run)
+
+    async def _steer(
+        self,
+        action: Action,
+        change: "Steer",
+        ids: Sequence[UUID],
+        which: Filter,
+        connection: object | None,
+        dry_run: bool,
+    ) -> Changes:
+        database = await self._database()
+        session = Session(database)
+        theirs = connection is not None
+        executor = session if connection is None else executor_on(connection, database.schema)
+        changes = Changes()
+        try:
+            async for page in _pages(executor, action, ids, which):
+                changes.each.update(
+                    await (steering.look(executor, action, page) if dry_run else change(executor, page, theirs))
+                )
+        finally:
+            await session.close()
+        return changes
+
+
+class Queues:
+    """Looks at queues, pauses and resumes them for every worker there is."""
+
+    def __init__(self, database: Callable[[], Awaitable[Database]]) -> None:
+        self._database = database
+
+    async def list(self) -> "list[QueueStatus]":
+        """The queues that have unfinished jobs or were paused, by name."""
+        return await steering.list_queues(await self._database())
+
+    async def pause(self, name: str, until: datetime | None = None) -> None:
+        """Start no more jobs of a queue, in any worker, until it is resumed or `until` (timezone-aware) has come.
+
+        What runs goes on. Jobs are deferred as ever. Raises InvalidOption.
+        """
+        if until is not None and until.tzinfo is None:
+            raise InvalidOption("until", "must be timezone-aware, e.g. datetime.now(UTC)")
+        await self._run(steering.pause_queue, _named("name", name), until)
+
+    async def resume(self, name: str) -> None:
+        """Start jobs of a queue again, at once."""
+        await self._run(steering.resume_queue, _named("name", name))
+
+    async def _run(self, call: Callable[..., Awaitable[None]], *values: object) -> None:
+        session = Session(await self._database())
+        try:
+            await call(session, *values)
+        finally:
+            await session.close()
+
+
+Steer: TypeAlias = Callable[[Executor, Sequence[UUID], bool], Awaitable[dict[UUID, Change]]]
+
+
+def _named(option: str, queue: str | None) -> str:
+    name = check_queue(queue)
+    if name is None:
+        raise InvalidOption(option, "must be the name of a queue")
+    return name
+
+
+async def _change(
+    action: Action, executor: Executor, ids: Sequence[UUID], always: bool, **to: Any
+) -> dict[UUID, Change]:
+    return await steering.change(executor, action, ids, always, **to)
+
+
+async def _pages(
+    executor: Executor, action: Action, ids: Sequence[UUID], which: Filter
+) -> AsyncIterator[Sequence[UUID]]:
+    """The jobs that are meant, a bounded page at a time."""
+    given: dict[str, Any] = {name: value for name, value in which.items() if value is not None}
+    if unknown := sorted(set(which) - set(Filter.__annotations__)):
+        raise InvalidOption(unknown[0], f"is no filter; these are: {', '.join(Filter.__annotations__)}")
+    if bool(ids) == bool(given):
+        raise InvalidOption("ids", "give ids, or at least one filter, not both")
+    if any(not isinstance(id, UUID) for id in ids):
+        raise InvalidOption("ids", "must be UUIDs, as in handle.id")
+    if by_key := "key" in given:
+        if set(given) != {"key", "task"}:
+            raise InvalidOption("key", "a key is one of a task: give task= with it, and no other filter")
+        ids = await steering.holders(executor, [stored_key(given["task"], Unique(given["key"]), "")])
+    if ids or by_key:
+        for start in range(0, len(ids), _STEER_PAGE):
+            yield ids[start : start + _STEER_PAGE]
+        return
+    # Without a state only jobs are meant to which it can be done: not every job that the archive remembers.
+    legal = [state for state, change in LEGAL[action].items() if change.happened]
+    if action is Action.RETRY:
+        legal = [JobState.DEAD]  # to run again what was completed, or cancelled, is seldom what is meant
+    states = _states(given.pop("state")) if "state" in given else legal
+    names = {name: given.get(name) for name in ("queue", "task", "origin")}
+    after: UUID | None = None
+    while page := await steering.find_ids(executor, states=states, after=after, room=_STEER_PAGE, **names):
+        after = page[-1]
+        yield page
 
 
 def _states(given: JobState | str | Sequence[JobState | str]) -> Sequence[JobState]:

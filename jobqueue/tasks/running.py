@@ -9,16 +9,17 @@ import asyncio
 import contextlib
 import contextvars
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum, auto
 from functools import partial
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any, Protocol, assert_never
 
 import anyio
 
-from jobqueue.base.errors import InvalidPayload
+from jobqueue.base.errors import ConfigurationError, InvalidPayload
 from jobqueue.base.job import Job
 from jobqueue.base.outcome import (
     Cancel,
@@ -83,7 +84,9 @@ class Attempt:
     __slots__ = (
         "_args",
         "_around",
+        "_budget_ends",
         "_make_job",
+        "_report",
         "_resources",
         "_result_limit",
         "_runner",
@@ -91,10 +94,14 @@ class Attempt:
         "_seconds_why",
         "_thread_done",
         "_threads",
+        "_transact",
+        "asked_at",
+        "completion",
         "error",
         "number",
         "started",
         "task",
+        "thread",
         "thread_runs",
         "why",
     )  # fmt: skip
@@ -112,10 +119,24 @@ class Attempt:
         threads: anyio.CapacityLimiter | None,
         resources: Mapping[type, Any],
         around: Sequence[RunMiddleware] = (),
+        report: Callable[[str], None] = lambda report: None,
+        transact: Callable[[], contextlib.AbstractAsyncContextManager[Any]] | None = None,
     ) -> None:
+        """`report` is called with each report of progress, in whatever thread the handler runs.
+
+        `transact` gives the handler a transaction that ends with its job's `completion`; None where there is no job.
+        """
+        self._report = report
+        self._transact = transact
+        self.completion: Done | None = None
+        """What the handler has completed with in its open transaction."""
         self.task = task
         self.number = number
         self.why: Why | None = None
+        self.asked_at: float | None = None
+        """When it was asked to end, on the monotonic clock."""
+        self.thread: int | None = None
+        """The identity of the thread that it runs in, if it does."""
         self.error: BaseException | None = None
         self.started = False
         self.thread_runs = False
@@ -131,6 +152,7 @@ class Attempt:
         tight = budget_left is not None and (timeout is None or budget_left < timeout)
         self._seconds = budget_left if tight else timeout
         self._seconds_why = Why.BUDGET if tight else Why.TIMEOUT
+        self._budget_ends = None if budget_left is None else time.monotonic() + budget_left
 
     def stop(self, why: Why) -> None:
         """Ask the run to end; the first reason counts. A handler that swallows the cancellation is asked only once.
@@ -139,7 +161,7 @@ class Attempt:
         waited for until `abandon`.
         """
         if self.why is None:
-            self.why = why
+            self.why, self.asked_at = why, time.monotonic()
             if self._runner is not None and not (self.thread_runs and why in (Why.STOP, Why.LOST)):
                 self._runner.cancel()
 
@@ -183,11 +205,29 @@ class Attempt:
         return self._done(value)
 
     async def _call(self, positional: list[Any], named: dict[str, Any]) -> Any:
-        context = JobContext(self._make_job, self.number, self._asked_to_end, self._resources)
+        context = JobContext(
+            self._make_job, self.number, self._asked_to_end, self._resources, self._report, self._own_transaction
+        )
         CURRENT.set(context)
         if not self._around:
             return await self._call_task(context, positional, named)
         return await nested(self._around, partial(self._call_task, positional=positional, named=named))(context)
+
+    @contextlib.asynccontextmanager
+    async def _own_transaction(self) -> AsyncIterator[tuple[Any, Callable[[Any], None]]]:
+        """A connection in a transaction, and what notes the result that the job is completed with in it."""
+        if self._transact is None:
+            raise ConfigurationError("ctx.transaction(): only a worker has a job to complete; task.run has none")
+        if self.thread_runs:
+            raise ConfigurationError("ctx.transaction(): needs an async task; a `def` task runs in a thread")
+        try:
+            async with self._transact() as connection:
+                yield connection, self._complete
+        finally:
+            self.completion = None
+
+    def _complete(self, value: Any) -> None:
+        self.completion = Done(self.task.signature.encode_result(value, self._result_limit))
 
     async def _call_task(self, context: JobContext, positional: list[Any], named: dict[str, Any]) -> Any:
         if self.task.signature.wants_context:
@@ -204,6 +244,7 @@ class Attempt:
                 return None  # given up before a thread came to it
             try:
                 self._refuse_to_begin_late()
+                self.thread = get_ident()
                 return call()
             finally:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for this thread any more
@@ -279,11 +320,23 @@ class Attempt:
             check_moment(delay, at)
             queue, priority = _moved(error)
         except BaseException as broken:
+            if self.why is Why.CANCEL:
+                return Cancelled("requested")
             if self.why in (Why.STOP, Why.LOST):
                 return Released(lost=self.why is Why.LOST)
             first_of(broken, error).__context__ = error  # both are kept: the traceback tells one after the other
             return Dead("policy", describe(broken, self.number))
+        if self._comes_too_late(job, delay, at):
+            return Dead("budget", facts)
         return Retried(facts, delay, at, queue, priority)
+
+    def _comes_too_late(self, job: Job, delay: float | None, at: datetime | None) -> bool:
+        """Whether the next run would begin after the budget of all runs is used up."""
+        if self._budget_ends is None:
+            return False
+        if at is not None:
+            return job.deadline is not None and at >= job.deadline
+        return time.monotonic() + (delay or 0) >= self._budget_ends
 
     async def _moment(self, job: Job, error: BaseException) -> Moment:
         """When to run again: what the handler asked for, else what the policy says."""

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.settings import Settings
+from jobqueue.base.steering import Change
 
 
 class Sender(Protocol):
@@ -35,6 +36,10 @@ class Sender(Protocol):
 
     async def wait_final(self, id: UUID, timeout: float | None) -> Job:
         """The job once it has ended. Raises JobNotFound, TimeoutError. Cancelling the wait leaves the job alone."""
+        ...
+
+    async def cancel(self, id: UUID) -> Change:
+        """End the job, or ask its worker to."""
         ...
 
     def send_sync(self, job: NewJob[Any], connection: object) -> Sent:

@@ -22,9 +22,11 @@ from jobqueue.store.claims import Claim
 from jobqueue.store.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.leases import pardon
 from jobqueue.store.outage import Outage
-from jobqueue.store.outcomes import Ended, write
+from jobqueue.store.outcomes import Ended, write_each
 from jobqueue.store.pool import Database, Session
+from jobqueue.store.progress import write_progress
 from jobqueue.worker.holding import Held, Hold
+from jobqueue.worker.progress import Reporter
 from jobqueue.worker.slots import aside_for
 
 BATCH = 500
@@ -35,12 +37,13 @@ _REFUSED = AttemptError("OutcomeRefused", "the database refused to store this ou
 class Finisher:
     """The one writer of outcomes of a worker."""
 
-    def __init__(self, database: Database, worker: WorkerId, holds: Held) -> None:
+    def __init__(self, database: Database, worker: WorkerId, holds: Held, reporter: Reporter) -> None:
         self.refused = 0
         """Outcomes that the fence kept out: another worker had taken over."""
         self._session = Session(database)
         self._worker = worker
         self._holds = holds
+        self._reporter = reporter
         self._pending: deque[tuple[Hold, Ended]] = deque()
         self._arrived = asyncio.Event()
         self._settled = asyncio.Event()
@@ -96,7 +99,9 @@ class Finisher:
     async def _write(self, batch: list[tuple[Hold, Ended]]) -> None:
         while True:
             try:
-                written = await write(self._session, [ended for _, ended in batch])
+                if reports := await self._reporter.last_words(hold for hold, _ in batch):
+                    await write_progress(self._session, reports)
+                written = await write_each(self._session, [ended for _, ended in batch])
             except DATABASE_ERRORS as error:
                 if classify(error) is Fault.BAD_DATA:
                     await self._write_apart(batch)
@@ -113,7 +118,7 @@ class Finisher:
                 for hold, ended in batch:
                     self._holds.drop(hold)
                     if debugs or ended.id not in written or not isinstance(ended.outcome, Done):
-                        self._report(hold.claim, ended.outcome, accepted=ended.id in written)
+                        self._report(hold.claim, written.get(ended.id, ended.outcome), accepted=ended.id in written)
                 return
 
     async def _say_that_we_live(self, refused: list[UUID]) -> None:

@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from typing import TypeVar
 
 import anyio
 from anyio.abc import TaskStatus
@@ -29,6 +30,8 @@ from jobqueue.store.workers import Registration
 from jobqueue.worker.beside import run_beside
 from jobqueue.worker.holding import Held, Hold
 from jobqueue.worker.watchdog import Watchdog
+
+T = TypeVar("T")
 
 HUNG = 10
 """Leases for which the event loop may be blocked until the beat stops on purpose: others take the jobs over."""
@@ -48,9 +51,13 @@ class Heart:
         holds: Held,
         watchdog: Watchdog,
         lose: Callable[[Sequence[Hold]], None],
+        cancel: Callable[[Collection[int]], None],
         registration: Registration,
     ) -> None:
-        """`lose` is called on the worker's loop with holds whose claims are over, or will be in a beat."""
+        """`lose` is called on the worker's loop with holds whose claims are over, or will be in a beat.
+
+        `cancel` is called there with the fences of claims whose jobs were asked to end.
+        """
         self.when_hung: Callable[[], None] | None = None
         """Called in this thread when the loop was blocked until the claims were let go and their leases over."""
         self._hung = False
@@ -63,6 +70,7 @@ class Heart:
         self._holds = holds
         self._watchdog = watchdog
         self._lose = lose
+        self._cancel = cancel
         self._registration = registration
         self._log = get_logger(__name__).bind(worker=str(worker))
 
@@ -72,8 +80,9 @@ class Heart:
         if not self._database.can_open_beside:
             await self._beat_on(self._database)
             return
-        self._loop, lose = asyncio.get_running_loop(), self._lose
-        self._lose = partial(_call_in, self._loop, lose)
+        self._loop = asyncio.get_running_loop()
+        self._lose = partial(_call_in, self._loop, self._lose)
+        self._cancel = partial(_call_in, self._loop, self._cancel)
         await run_beside(self._beat_beside, "jobqueue heartbeat")
         raise RuntimeError("the heartbeat has ended")
 
@@ -119,19 +128,21 @@ class Heart:
         ]
         kept = [Kept(hold.id, hold.fence, hold.attempt is not None) for hold in due]
         with anyio.fail_after(self._time_for(due)):
-            known, renewals = await renew(session, self._worker, self._lease, self._lease - self._beat, kept)
+            answer = await renew(session, self._worker, self._lease, self._lease - self._beat, kept)
             for hold in due:
-                if renewals[hold.fence] is Renewal.RENEWED:
+                if answer.renewals[hold.fence] is Renewal.RENEWED:
                     hold.lease_ends = now + self._lease
-            if not known:
+            if not answer.known:
                 await workers.register(session, self._worker, self._registration)
-            gone = [hold for hold in due if renewals[hold.fence] is Renewal.GONE]
+            if answer.cancelled:
+                self._cancel(answer.cancelled)
+            gone = [hold for hold in due if answer.renewals[hold.fence] is Renewal.GONE]
             for hold in gone:
                 hold.gone = hold.lost = True
             if gone:
                 self._lose(gone)
                 await pardon(session, self._worker, [hold.id for hold in gone])
-        again = Renewal.BUSY in renewals.values()
+        again = Renewal.BUSY in answer.renewals.values()
         return min(_ASK_AGAIN, self._beat / 2) if again else self._beat * random.uniform(0.9, 1.0)  # noqa: S311 - spreads load
 
     def _time_for(self, due: Sequence[Hold]) -> float:
@@ -166,6 +177,6 @@ class Heart:
         return hangs
 
 
-def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[Sequence[Hold]], None], holds: Sequence[Hold]) -> None:
+def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[T], None], about: T) -> None:
     with contextlib.suppress(RuntimeError):  # the loop is closed, and its jobs with it
-        loop.call_soon_threadsafe(call, holds)
+        loop.call_soon_threadsafe(call, about)

@@ -28,6 +28,8 @@ class Hold:
     task: asyncio.Task[Outcome] | None = None
     suspect: bool = False
     """Its worker has died before while it ran."""
+    completed: bool = False
+    """Its handler has committed its completion itself: nothing is left to write."""
     lost: bool = False
     """The claim is over, or about to be without a renewal: the run is cancelled, or never begins."""
     gone: bool = False

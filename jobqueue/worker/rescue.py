@@ -14,13 +14,13 @@ from anyio.abc import TaskStatus
 
 from jobqueue.base.job import AttemptError, WorkerId
 from jobqueue.base.log import get_logger
-from jobqueue.base.outcome import Dead, Outcome, Released, Rescued
+from jobqueue.base.outcome import Cancelled, Dead, Outcome, Released, Rescued
 from jobqueue.base.settings import Settings
 from jobqueue.store import leases, workers
 from jobqueue.store.faults import DATABASE_ERRORS, Fault, brief, classify
 from jobqueue.store.leases import Expired
 from jobqueue.store.outage import Outage
-from jobqueue.store.outcomes import Ended, write
+from jobqueue.store.outcomes import Ended, write_each
 from jobqueue.store.pool import Database, Session
 from jobqueue.worker.holding import MAX_LOST, Held, lost_too_often
 from jobqueue.worker.machine import is_gone, this_machine
@@ -112,12 +112,11 @@ class Rescuer:
                 return 0
             self._tried = rows[0]["id"]
             ends = [Ended(row["id"], row["fence"], self._verdict(row)) for row in rows]
-            if any(isinstance(end.outcome, Dead) for end in ends):
-                # Whoever finishes on a day without a partition makes it and tries again; inside here it could not.
-                await self._session.fetch("extend_archive", 1)
-            await write(self._session, ends)
+            # Whoever finishes on a day without a partition makes it and tries again; inside here it could not.
+            await self._session.fetch("extend_archive", 1)
+            written = await write_each(self._session, ends)
         for row, end in zip(rows, ends, strict=True):
-            self._report(row, end.outcome)
+            self._report(row, written.get(end.id, end.outcome))
         self.rescued += len(rows)
         return len(rows)
 
@@ -136,5 +135,7 @@ class Rescuer:
         if isinstance(outcome, Dead):
             error = outcome.error and outcome.error.error_class
             self._log.error("job.dead", reason=outcome.reason, error=error, **facts)
+        elif isinstance(outcome, Cancelled):
+            self._log.info("job.cancelled", **facts)
         else:
             self._log.warning("job.rescued", crashed=row["crashed"], of_worker=str(row["worker_id"]), **facts)

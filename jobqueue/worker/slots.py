@@ -5,9 +5,10 @@ There are no slot loops that such a job could end: a slot is a count, given back
 """
 
 import asyncio
+import contextlib
 import contextvars
 from collections import Counter, deque
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ import anyio
 
 from jobqueue.base.job import WorkerId
 from jobqueue.base.log import bind_log, get_logger
-from jobqueue.base.outcome import Dead, Outcome, PutAside, Released
+from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released
 from jobqueue.base.settings import Settings
 from jobqueue.store.claims import Claim, job_of
 from jobqueue.tasks.middleware import RunMiddleware
@@ -24,6 +25,7 @@ from jobqueue.worker.holding import MAX_LOST, Held, Hold, lost_too_often
 
 AHEAD = 0.01
 _MOST_AHEAD = 450
+_EARLY_KEPT = 100_000
 _HELD_UP = 0.1
 """Seconds after which jobs claimed ahead are given back: a slow one has taken the slot that they waited for."""
 
@@ -54,11 +56,16 @@ class Slots:
         self._around = around
         self._worker = str(worker)
         self._fatal = fatal
-        self.concurrency = settings.concurrency
+        self._slots = self.concurrency = settings.concurrency
+        """The second is how many jobs may run at once: as many as there are slots, and the spare ones."""
         self.freed = asyncio.Event()
         """Set whenever a slot came free; whoever waits clears it."""
         self.when_freed: Callable[[], None] = lambda: None
         """Called when a job has left of which only so many may run at once: the next one waits for nothing else."""
+        self.transact: Callable[[Hold], contextlib.AbstractAsyncContextManager[Any]] | None = None
+        """Gives a handler its transaction."""
+        self.when_reported: Callable[[Hold, str], None] = lambda hold, report: None
+        """Called with a job's report of progress, in whatever thread its handler runs."""
         self.limited: Container[str] = ()
         """The queues of which only so many may run at once; of suspects it is one."""
         self.running: set[Hold] = set()
@@ -75,6 +82,7 @@ class Slots:
         self._ahead = settings.prefetch or 0
         self._ended_since, self._measured_at = 0, 0.0
         self._threads = anyio.CapacityLimiter(settings.concurrency)
+        self._cancelled_early = set[int]()
         self._open = True
         self._log = get_logger(__name__)
 
@@ -110,6 +118,8 @@ class Slots:
         self.suspects += hold.suspect
         if not self._open:
             self._leave(hold, Released())
+        elif self._cancelled_early and hold.fence in self._cancelled_early:
+            self._leave(hold, Cancelled("requested"))
         elif len(self.running) < self.concurrency:
             self._launch(hold)
         else:
@@ -118,6 +128,8 @@ class Slots:
     def lose(self, holds: Sequence[Hold]) -> None:
         """The claims on these jobs are over, or soon will be: cancel those that run. What has ended is left alone."""
         for hold in holds:
+            if hold.completed:
+                continue
             if hold in self.running:
                 _running(hold).stop(Why.LOST)
             elif hold in self._waiting:
@@ -127,6 +139,31 @@ class Slots:
                 continue
             facts = {"job_id": str(hold.id), "task": hold.claim["task"], "queue": hold.claim["queue"]}
             self._log.warning("job.lost", attempt=hold.claim["attempt"], gone=hold.gone, **facts)
+
+    def cancel(self, fences: Collection[int]) -> None:
+        """End the jobs of these claims, if they are here, or as soon as the claim's answer brings them."""
+        here = [hold for hold in self._holds.snapshot() if hold.fence in fences]
+        if not here:
+            if len(self._cancelled_early) > _EARLY_KEPT:  # the whole fleet's; answers to claims come within seconds
+                self._cancelled_early.clear()
+            self._cancelled_early.update(fences)
+        for hold in here:
+            if hold in self.running:
+                _running(hold).stop(Why.CANCEL)
+            elif hold in self._waiting:
+                self._waiting.remove(hold)
+                self._leave(hold, Cancelled("requested"))
+
+    def open_spare(self, stuck: int) -> None:
+        """So many handlers will not end: let as many others run beside them, twice as many in all at the most."""
+        more = self._slots + min(stuck, self._slots) - self.concurrency
+        if more == 0:
+            return
+        self.concurrency += more
+        self._threads.total_tokens += more
+        self.freed.set()
+        while self._waiting and len(self.running) < self.concurrency:
+            self._launch(self._waiting.popleft())
 
     def close(self) -> None:
         """Start nothing more; what was claimed ahead is given back at once."""
@@ -200,6 +237,8 @@ class Slots:
             threads=self._threads,
             resources=self._resources,
             around=self._around,
+            report=partial(self.when_reported, hold),
+            transact=None if self.transact is None else partial(self.transact, hold),
         )
         self.running.add(hold)
         hold.task = asyncio.get_running_loop().create_task(
@@ -239,8 +278,11 @@ class Slots:
         self._free(hold)
 
     def _hand_over(self, hold: Hold, outcome: Outcome) -> None:
-        if hold.gone and isinstance(outcome, Released):
-            self._holds.drop(hold)  # another has it: there is nothing to give back
+        if hold.completed or (hold.gone and isinstance(outcome, Released)):
+            self._holds.drop(hold)  # it is written; or another has it, and there is nothing to give back
+            if hold.completed and not isinstance(outcome, Done):
+                facts = {"job_id": str(hold.id), "task": hold.claim["task"], "queue": hold.claim["queue"]}
+                self._log.warning("job.failed_after_completion", attempt=hold.claim["attempt"], **facts)
         else:
             self._submit(hold, outcome)
 
@@ -254,6 +296,7 @@ class Slots:
     def _free(self, hold: Hold) -> None:
         self._ended_since += 1
         self.running.remove(hold)
+        hold.attempt = hold.task = None  # breaks a circle, which only the garbage collector would find
         self._uncount(hold)
         self.freed.set()
         while self._waiting and len(self.running) < self.concurrency:

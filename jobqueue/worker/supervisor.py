@@ -31,14 +31,17 @@ from jobqueue.store.pool import CLOSE_LIMIT, Database, Session
 from jobqueue.store.workers import Registration
 from jobqueue.tasks.middleware import RunMiddleware
 from jobqueue.worker.claiming import Claimer
+from jobqueue.worker.completing import Completions
 from jobqueue.worker.finishing import Finisher
 from jobqueue.worker.heartbeat import Heart
 from jobqueue.worker.holding import Held, Hold
 from jobqueue.worker.machine import born, this_machine
+from jobqueue.worker.progress import Reporter
 from jobqueue.worker.queues import Queues
 from jobqueue.worker.rescue import Rescuer
 from jobqueue.worker.slots import Slots, Tasks
 from jobqueue.worker.staging import Stager
+from jobqueue.worker.stuck import StuckFinder
 from jobqueue.worker.upkeep import Upkeep
 from jobqueue.worker.wakeup import router
 from jobqueue.worker.watchdog import Watchdog
@@ -104,12 +107,18 @@ class Supervisor:
         self._no_more_work = asyncio.Event()
         self._failure: BaseException | None = None
         holds = Held()
-        self._finisher = Finisher(database, self.id, holds)
+        self._reporter = Reporter(database)
+        self._finisher = Finisher(database, self.id, holds, self._reporter)
         self._slots = Slots(tasks, settings, holds, self._submit, resources or {}, self._fail, around, worker=self.id)
         self._claimer = Claimer(database, self.id, settings, self.queues, self._slots, holds, self._finisher)
         self._stager = Stager(database, self.id, settings, self._claimer.look_everywhere)
         self._watchdog = Watchdog(holds)
-        self.heart = Heart(database, self.id, settings, holds, self._watchdog, self._slots.lose, self._identity)
+        self.heart = Heart(
+            database, self.id, settings, holds, self._watchdog, self._slots.lose, self._slots.cancel, self._identity
+        )
+        self._slots.when_reported = self._reporter.say
+        self._completions = Completions(database, holds)
+        self._slots.transact = self._completions.transaction
         self._rescuer = Rescuer(database, self.id, settings, holds, lambda: self._claimer.answered)
         self._log = get_logger(__name__).bind(worker=str(self.id))
 
@@ -146,6 +155,8 @@ class Supervisor:
                 await self._register()
                 vital.start_soon(self._part, self._watchdog.run)
                 vital.start_soon(self._part, self.heart.run)
+                vital.start_soon(self._part, self._reporter.run)
+                vital.start_soon(self._part, StuckFinder(self._slots).run)
                 vital.start_soon(self._take_work)
                 self._log.info("worker.started", queues=self.queues.described, concurrency=self.settings.concurrency,
                                listening=self._claimer.listening.is_set())  # fmt: skip
@@ -160,6 +171,7 @@ class Supervisor:
                     vital.cancel_scope.cancel()
                     writing.cancel_scope.cancel()
         finally:
+            await self._completions.close()
             if self.clean:
                 await self._unregister()
             self._log.info("worker.stopped", clean=self.clean)
@@ -168,9 +180,10 @@ class Supervisor:
 
     async def _take_work(self) -> None:
         """All that ends when the drain begins; a claim under way gets a moment."""
+        upkeep = Upkeep(self._database, self.settings)
         try:
             async with anyio.create_task_group() as inner:
-                for run in (Upkeep(self._database).run, self._rescuer.run, self._stager.run, self._claim):
+                for run in (upkeep.run, self._rescuer.run, self._stager.run, self._claim):
                     inner.start_soon(self._part, run)
                 await self._stopping.wait()
                 self._claimer.hurry()
@@ -227,7 +240,9 @@ class Supervisor:
     async def _start_listener(self, vital: TaskGroup) -> None:
         if self.settings.pooler == "transaction":
             return
-        hear = router(self._claimer.wakeup, self._stager.wakeup, self.queues.serves, self._claimer.gap)
+        hear = router(
+            self._claimer.wakeup, self._stager.wakeup, self.queues.serves, self._claimer.gap, self._slots.cancel
+        )
         flags = (self._claimer.listening, self._stager.listening)
         await vital.start(Listener(self._database, "wake", hear, flags).run)
 

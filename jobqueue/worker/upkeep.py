@@ -1,36 +1,66 @@
-"""Keeps the archive's partitions a week ahead, so that no finish ever has to make one."""
+"""Housekeeping in the archive: partitions a week ahead, so that no finish has to make one, and old jobs removed."""
+
+import random
 
 import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
+from jobqueue.base.settings import Settings
 from jobqueue.store.faults import DATABASE_ERRORS
 from jobqueue.store.outage import Outage
 from jobqueue.store.pool import Database
-from jobqueue.store.upkeep import extend_archive
+from jobqueue.store.upkeep import Ages, extend_archive, sweep, take_turn
 
 _INTERVAL = 3600.0
+_FIRST = 5.0
 
 log = get_logger(__name__)
 
 
 class Upkeep:
-    """Hourly housekeeping; every worker does it, a second one finds nothing to do."""
+    """Every worker looks hourly; for the removal of old jobs they take turns."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, settings: Settings, *, interval: float = _INTERVAL, first: float = _FIRST
+    ) -> None:
+        """`first`: seconds within which the first removal begins, at random, so that the start has passed."""
         self._database = database
+        self._ages = Ages(settings.keep_completed, settings.keep_other)
+        self._interval = interval
+        self._first = first
+        self._our_turn = False
         self._outage = Outage("upkeep", log, cap=60.0)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Look at start and every hour, until cancelled."""
         task_status.started()
+        wait = self._first
         while True:
             try:
-                made = await extend_archive(self._database)
+                await self._extend()
+                await anyio.sleep(wait * random.uniform(0.1, 1))  # noqa: S311 - spreads load, guards nothing
+                wait = 0.0
+                await self._remove()
             except DATABASE_ERRORS as error:
                 await self._outage.wait(error)
                 continue
             self._outage.over()
-            if made:
-                log.info("archive.extended", partitions=made)
-            await anyio.sleep(_INTERVAL)
+            await anyio.sleep(self._interval)
+
+    async def _extend(self) -> None:
+        made = await extend_archive(self._database)
+        if made:
+            log.info("archive.extended", partitions=made)
+
+    async def _remove(self) -> None:
+        # a little less than the interval: whoever comes first in the next hour is not too early
+        self._our_turn = self._our_turn or await take_turn(self._database, 0.9 * self._interval)
+        if not self._our_turn:
+            return
+        swept = await sweep(self._database, self._ages)
+        self._our_turn = False
+        if swept.days:
+            log.info("archive.dropped", partitions=swept.days)
+        if swept.jobs:
+            log.info("archive.pruned", jobs=swept.jobs)

@@ -4,11 +4,12 @@ Hints may be lost or wrong; whoever waits here has a timer as well.
 """
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Collection
 
 import anyio
 
-READY, DUE = "r:", "d:"
+READY, DUE, CANCEL = "r:", "d:", "c:"
 
 
 class Wakeup:
@@ -33,7 +34,11 @@ class Wakeup:
 
 
 def router(
-    claimer: Wakeup, stager: Wakeup, serves: Callable[[str], bool], gap: Callable[[], None]
+    claimer: Wakeup,
+    stager: Wakeup,
+    serves: Callable[[str], bool],
+    gap: Callable[[], None],
+    cancel: Callable[[Collection[int]], None],
 ) -> Callable[[str | None], None]:
     """What a listener calls with each payload of `wake()`; None means that some may have been missed: a gap."""
 
@@ -44,6 +49,9 @@ def router(
             stager.ring()
         elif payload.startswith(DUE):
             stager.ring()
+        elif payload.startswith(CANCEL):
+            with contextlib.suppress(ValueError):  # hints may be wrong
+                cancel({int(payload.removeprefix(CANCEL))})
         elif serves(payload.removeprefix(READY)):
             claimer.ring()
 

@@ -7,22 +7,19 @@ must not keep its claims for ever.
 
 import asyncio
 import contextlib
-import sys
 import threading
 import time
-import traceback
 
 import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
-from jobqueue.tasks import running
 from jobqueue.worker.holding import Held
+from jobqueue.worker.stacks import stack_of_thread
 
 _LOOK = 0.25
 _BLOCKED = 1.0
 """Seconds without a turn of the loop after which it counts as blocked; said again after 2, 4, 8, ..."""
-_FRAMES = 12
 
 
 class Watchdog:
@@ -81,14 +78,5 @@ class Watchdog:
             seconds=seconds,
             job_id=hold and str(hold.id),
             task=hold and hold.claim["task"],
-            stack=_stack(ident),
+            stack=stack_of_thread(ident),
         )
-
-
-def _stack(ident: int) -> str:
-    """Where a thread is now, from the task's own code inwards: files, lines and functions; never a value."""
-    frame = sys._current_frames().get(ident)  # the one way to see another thread's frames
-    found = list(traceback.extract_stack(frame)) if frame is not None else []
-    ours = [place for place, entry in enumerate(found) if entry.filename == running.__file__]
-    found = found[ours[-1] + 1 :] if ours else found
-    return " > ".join(f"{place.filename}:{place.lineno} {place.name}" for place in found[-_FRAMES:])

@@ -1,12 +1,18 @@
 -- name: claim_jobs
 -- takes: worker_id uuid, claim_no bigint, lease double precision, queues text[], rooms integer[], room bigint, idle bigint, suspects bigint
 -- gives: id uuid, fence bigint, seq bigint, priority smallint, queue text, task text, args text, attempt integer, max_attempts integer, crashes smallint, lost smallint, timeout double precision, budget_left double precision, start_left double precision, origin text, meta text, key text, bundle_id uuid, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, deadline timestamptz, expires_at timestamptz, lease_until timestamptz, aside_since timestamptz, progress text, errors text
--- One arm per queue with its own limit, read lazily: no more rows are locked than are returned. SKIP LOCKED: workers
+-- One arm per queue that is not paused, with its own limit, read lazily: no more rows are locked than are returned. SKIP LOCKED: workers
 -- never wait for each other. The answer has no order; the worker sorts by priority and seq. At most `suspects` jobs whose
 -- worker died are among them. Those that find an idle slot start at once, so they count as started; the rest waits.
-with suspect as materialized (
+with serving as materialized (
+  select arm.queue, arm.room from unnest($4::text[], $5::integer[]) with ordinality as arm(queue, room, place)
+  where not exists (
+    select from :"schema".queue q where q.name = arm.queue and q.paused_at is not null
+      and (q.resume_at is null or q.resume_at > now()))
+  order by place
+), suspect as materialized (
   select found.id, found.queue, found.priority, found.seq
-  from unnest($4::text[]) as arm(queue)
+  from serving as arm
   cross join lateral (
     select j.id, j.queue, j.priority, j.seq from :"schema".job j
     where j.state = 'ready' and j.crashes > 0 and j.queue = arm.queue
@@ -18,7 +24,7 @@ with suspect as materialized (
 ), picked as materialized (
   -- materialized: as a subquery a nested loop could run it twice, and claim twice as much
   select found.id, found.priority, found.seq
-  from unnest($4::text[], $5::integer[]) with ordinality as arm(queue, room, place)
+  from serving as arm
   cross join lateral (
     select j.id, j.priority, j.seq from :"schema".job j
     where j.state = 'ready' and j.crashes = 0 and j.queue = arm.queue
@@ -73,7 +79,9 @@ order by queue;
 -- takes: room bigint
 -- gives: promoted bigint, next_in double precision
 -- Scheduled jobs that have come due become ready, with a new seq: a delayed job does not overtake the backlog.
-with due as materialized (
+with resumed as (
+  update :"schema".queue set paused_at = null, resume_at = null where resume_at <= now() returning name
+), due as materialized (
   select d.id, nextval(':"schema".job_seq') as seq from (
     -- -infinity: for a range with two ends the planner of an unknown table expects few rows and reads the index in
     -- order; for one end it read and sorted all that was due, however much
@@ -85,11 +93,13 @@ with due as materialized (
   from due where j.id = any(array(select id from due)) and j.id = due.id
   returning j.queue
 ), woken as materialized (
-  select :"schema".wake(queue, null, false) from promoted group by queue
+  select :"schema".wake(queue, null, false)
+  from (select queue from promoted union select name from resumed) as either(queue)
 )
 select (select count(*) from promoted) + 0 * (select count(*) from woken) as promoted,
-  (select extract(epoch from min(due_at) - clock_timestamp())::double precision from :"schema".job
-   where state = 'scheduled' and due_at > now()) as next_in;
+  extract(epoch from least(
+    (select min(due_at) from :"schema".job where state = 'scheduled' and due_at > now()),
+    (select min(resume_at) from :"schema".queue where resume_at > now())) - clock_timestamp())::double precision as next_in;
 
 -- name: publish_sleep
 -- takes: worker_id uuid, queues text[], seconds double precision

@@ -11,10 +11,10 @@ with clock as materialized (
     $8::integer[], $9::double precision[], $10::double precision[], $11::double precision[], $12::text[], $13::text[],
     $14::text[]) as g(id, queue, task, args, priority, delay, at, max_attempts, timeout, budget, expires, origin, meta, key)
 ), inserted as (
-  insert into :"schema".job (id, queue, task, args, priority, state, due_at, max_attempts, timeout, deadline, expires_at,
-    origin, via, meta, key, created_at)
+  insert into :"schema".job (id, queue, task, args, priority, state, due_at, max_attempts, timeout, deadline, budget,
+    expires_at, origin, via, meta, key, created_at)
   select id::uuid, queue, task, args::json, priority, case when due_at > now then 'scheduled' else 'ready' end, due_at,
-    max_attempts, timeout, due_at + make_interval(secs => budget), due_at + make_interval(secs => expires),
+    max_attempts, timeout, due_at + make_interval(secs => budget), budget, due_at + make_interval(secs => expires),
     origin, 'py', meta::json, key, now
   from given
   on conflict on constraint job_pkey do nothing

@@ -3,7 +3,7 @@
 -- gives: known boolean, fence bigint, state text
 -- One beat: the worker is alive, and these claims hold a lease longer. Of a claim that is still its worker's it says
 -- `present`, and `renewed` if it could: else somebody has the row locked, our own finish perhaps. The first row only says
--- whether the worker's own row is there. ids are sorted by the caller; SKIP LOCKED: a beat and a finish never wait for
+-- whether the worker's own row is there; `cancel` that the job was asked to end. ids are sorted by the caller; SKIP LOCKED: a beat and a finish never wait for
 -- each other.
 with alive as (
   update :"schema".worker set seen_at = now(), alive_until = now() + make_interval(secs => $3) where id = $1
@@ -26,7 +26,11 @@ union all
 select null, fence, 'renewed' from renewed
 union all
 select null, g.fence, 'present' from given g
-cross join lateral (select from :"schema".job j where j.id = g.id and j.fence = g.fence offset 0) as j;
+cross join lateral (select from :"schema".job j where j.id = g.id and j.fence = g.fence offset 0) as j
+union all
+select null, g.fence, 'cancel' from given g
+cross join lateral (
+  select from :"schema".job j where j.id = g.id and j.fence = g.fence and j.cancel_asked is not null offset 0) as j;
 
 -- name: take_expired
 -- takes: worker_id uuid, page bigint, dead_workers uuid[], settle double precision, except uuid[]

@@ -1,26 +1,26 @@
 -- name: find_job
 -- takes: id uuid, since timestamptz
--- gives: id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, finished_at timestamptz, timeout double precision, deadline timestamptz, expires_at timestamptz, origin text, worker_id uuid, lease_until timestamptz, key text, bundle_id uuid, reason text, errors text, args text, result text, meta text, progress text
+-- gives: id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, finished_at timestamptz, timeout double precision, deadline timestamptz, expires_at timestamptz, origin text, worker_id uuid, lease_until timestamptz, cancel_asked timestamptz, key text, bundle_id uuid, reason text, errors text, args text, result text, meta text, progress text
 -- Both tables in one statement, so in one snapshot: a job that is just finishing is seen in exactly one of them.
 -- `since` is the time inside the UUIDv7, less a day: older partitions are not even opened.
 select id, task, queue, state, priority, attempt, max_attempts, crashes, lost, due_at, created_at, claimed_at,
-  null::timestamptz as finished_at, timeout, deadline, expires_at, origin, worker_id, lease_until, key, bundle_id,
+  null::timestamptz as finished_at, timeout, deadline, expires_at, origin, worker_id, lease_until, cancel_asked, key, bundle_id,
   null::text as reason, errors::text as errors, args::text as args, null::text as result, meta::text as meta,
   progress::text as progress
 from :"schema".job where id = $1
 union all
 select id, task, queue, state, priority, attempt, max_attempts, crashes, lost, due_at, created_at, claimed_at,
-  finished_at, timeout, deadline, expires_at, origin, worker_id, null, key, bundle_id,
+  finished_at, timeout, deadline, expires_at, origin, worker_id, null, null, key, bundle_id,
   reason, errors::text, args::text, result::text, meta::text, progress::text
 from :"schema".job_archive where id = $1 and finished_at >= $2;
 
 -- name: list_jobs
 -- takes: states text[], queue text, task text, origin text, before uuid, room bigint
--- gives: id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, finished_at timestamptz, timeout double precision, deadline timestamptz, expires_at timestamptz, origin text, worker_id uuid, lease_until timestamptz, key text, bundle_id uuid, reason text, errors text, args text, result text, meta text, progress text
+-- gives: id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, finished_at timestamptz, timeout double precision, deadline timestamptz, expires_at timestamptz, origin text, worker_id uuid, lease_until timestamptz, cancel_asked timestamptz, key text, bundle_id uuid, reason text, errors text, args text, result text, meta text, progress text
 -- Newest first by id, which is by time for UUIDv7; `before` is the last id of the page before.
 select * from (
   (select id, task, queue, state, priority, attempt, max_attempts, crashes, lost, due_at, created_at, claimed_at,
-    null::timestamptz as finished_at, timeout, deadline, expires_at, origin, worker_id, lease_until, key, bundle_id,
+    null::timestamptz as finished_at, timeout, deadline, expires_at, origin, worker_id, lease_until, cancel_asked, key, bundle_id,
     null::text as reason, errors::text as errors, args::text as args, null::text as result, meta::text as meta,
     progress::text as progress
   from :"schema".job
@@ -29,7 +29,7 @@ select * from (
   order by id desc limit $6)
   union all
   (select id, task, queue, state, priority, attempt, max_attempts, crashes, lost, due_at, created_at, claimed_at,
-    finished_at, timeout, deadline, expires_at, origin, worker_id, null, key, bundle_id,
+    finished_at, timeout, deadline, expires_at, origin, worker_id, null, null, key, bundle_id,
     reason, errors::text, args::text, result::text, meta::text, progress::text
   from :"schema".job_archive
   where ($1::text[] is null or state = any($1)) and ($2::text is null or queue = $2) and ($3::text is null or task = $3)
@@ -39,12 +39,19 @@ select * from (
 order by id desc limit $6;
 
 -- name: count_jobs
--- takes:
--- gives: queue text, state text, jobs bigint
-select queue, state, count(*) as jobs from :"schema".job group by queue, state
+-- takes: pages integer
+-- gives: queue text, state text, jobs bigint, exact boolean
+-- Unfinished jobs are counted; of the archive, days of more than so many pages are estimated.
+select queue, state, count(*) as jobs, true as exact from :"schema".job group by queue, state
 union all
-select queue, state, count(*) from :"schema".job_archive group by queue, state
+select queue, state, sum(jobs)::bigint, bool_and(exact) from :"schema".count_archive($1) group by queue, state
 order by queue, state;
+
+-- name: count_archive
+-- takes: pages integer
+-- gives: leaf text, state text, jobs bigint, exact boolean
+select leaf, state, sum(jobs)::bigint as jobs, bool_and(exact) as exact
+from :"schema".count_archive($1) group by leaf, state order by leaf, state;
 
 -- name: oldest_ready
 -- takes:

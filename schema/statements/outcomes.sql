@@ -20,11 +20,11 @@ with mine as materialized (
   select pg_notify(:'done_channel', id::text) from mine where awaited and pg_notification_queue_usage() < 0.9
 ), archived as (
   insert into :"schema".job_archive (id, queue, task, args, priority, state, due_at, attempt, max_attempts, crashes, lost,
-    fence, worker_id, timeout, deadline, expires_at, origin, via, meta, key, bundle_id, follow, created_at, claimed_at,
-    finished_at, result, reason, progress, errors)
+    fence, worker_id, timeout, deadline, budget, expires_at, origin, via, meta, key, bundle_id, follow, created_at,
+    claimed_at, finished_at, result, reason, progress, errors)
   select id, queue, task, args, priority, outcome, due_at, attempt, max_attempts, crashes, lost,
-    fence, worker_id, timeout, deadline, expires_at, origin, via, meta, key, bundle_id, follow, created_at, claimed_at,
-    now(), result::json, reason, progress, case
+    fence, worker_id, timeout, deadline, budget, expires_at, origin, via, meta, key, bundle_id, follow, created_at,
+    claimed_at, now(), result::json, reason, progress, case
       when error is null then errors
       when jsonb_array_length(errors) >= 25
         then (errors - 5) || (error::jsonb || jsonb_build_object('at', now(), 'worker', worker_id))
@@ -35,16 +35,16 @@ select id from mine where (select count(*) from told) >= 0;
 
 -- name: return_jobs
 -- takes: ids uuid[], fences bigint[], delays double precision[], ats timestamptz[], refunds integer[], keeps boolean[], asides boolean[], queues text[], priorities smallint[], errors text[], losts integer[]
--- gives: id uuid
+-- gives: id uuid, cancelled boolean
 -- Back to scheduled or ready: retry, snooze, put aside, release. A release keeps its place (seq); the others queue up
--- anew. At most 25 errors are kept: the first five and the latest. Where and when they happened this row and this server say.
+-- anew. A job that was asked to end stays as it is, and is said to be cancelled: the caller finishes it. At most 25 errors are kept: the first five and the latest. Where and when they happened this row and this server say.
 with given as materialized (
   select g.*, coalesce(g.at, clock_timestamp() + make_interval(secs => g.delay)) as moment
   from unnest($1::uuid[], $2::bigint[], $3::double precision[], $4::timestamptz[], $5::integer[], $6::boolean[],
     $7::boolean[], $8::text[], $9::smallint[], $10::text[], $11::integer[])
     as g(id, fence, delay, at, refund, keep, aside, queue, priority, error, lost)
 ), mine as materialized (
-  select g.*, j.errors, g.moment > clock_timestamp() as later,
+  select g.*, j.errors, j.cancel_asked is not null as cancelled, g.moment > clock_timestamp() as later,
     jsonb_build_object('at', now(), 'worker', j.worker_id) as witness
   from given g
   cross join lateral (select * from :"schema".job j where j.id = g.id and j.fence = g.fence for update) as j
@@ -61,12 +61,12 @@ with given as materialized (
       when mine.error is null then j.errors
       when jsonb_array_length(j.errors) >= 25 then (j.errors - 5) || (mine.error::jsonb || mine.witness)
       else coalesce(j.errors, '[]') || (mine.error::jsonb || mine.witness) end
-  from mine where j.id = any(array(select id from mine)) and j.id = mine.id
+  from mine where j.id = any(array(select id from mine where not cancelled)) and j.id = mine.id
   returning j.id, j.queue, case when mine.later then j.due_at end as due
 ), woken as materialized (
   select :"schema".wake(queue, min(due), false) from returned group by queue, due is null
 )
-select id from returned where (select count(*) from woken) > 0;
+select id, cancelled from mine where (select count(*) from woken) >= 0;
 
 -- name: already_finished
 -- takes: ids uuid[], fences bigint[]
@@ -81,3 +81,9 @@ cross join lateral (select a.id from :"schema".job_archive a where a.id = g.id a
 -- The same for jobs that were given back, unless another claim has ended since.
 select j.id from unnest($1::uuid[], $2::bigint[]) as g(id, fence)
 cross join lateral (select j.id from :"schema".job j where j.id = g.id and j.returned = g.fence offset 0) as j;
+
+-- name: holds_still
+-- takes: id uuid, fence bigint
+-- gives: id uuid
+-- For a transaction that must not commit without its claim: nobody can take it over before that has ended.
+select id from :"schema".job where id = $1 and fence = $2 for share;

@@ -2,3 +2,68 @@
 -- takes: days integer
 -- gives: made integer
 select :"schema".extend_archive($1) as made;
+
+-- name: take_turn
+-- takes: name text, pause double precision
+-- gives: name text
+-- Nothing if another worker has swept within the pause. One that began later may have written first: hence the time now.
+insert into :"schema".sweep as s (name, begun_at) values ($1, now())
+on conflict on constraint sweep_pkey do update set begun_at = now()
+  where s.begun_at not between clock_timestamp() - make_interval(secs => $2) and clock_timestamp()
+returning name;
+
+-- name: shortest_keeps
+-- takes:
+-- gives: completed double precision, other double precision
+-- The shortest age that any queue says for itself.
+select min(keep_completed) as completed, min(keep_other) as other from :"schema".queue;
+
+-- name: archive_days
+-- takes: drop_completed double precision, drop_other double precision, prune_completed double precision, prune_other double precision
+-- gives: leaf text, kind text, day date, pages bigint, whole boolean, part boolean
+-- The archive's days, the oldest first: which may be dropped as a whole, being over for the age and for a day at least
+-- (a finish belongs to the day on which its transaction began), and which of the others can hold a job of that age.
+with days as (
+  select c.oid, c.relname::text as leaf, i.inhparent = ':"schema".job_archive_completed'::regclass as completed,
+    to_date(right(c.relname, 8), 'YYYYMMDD') as day
+  from pg_inherits i join pg_class c on c.oid = i.inhrelid
+  where i.inhparent in (':"schema".job_archive_completed'::regclass, ':"schema".job_archive_other'::regclass)
+    and c.relname ~ '_[0-9]{8}$'
+), aged as (
+  select *, case when completed then 'completed' else 'other' end as kind,
+    extract(epoch from (now() at time zone 'UTC') - day) as since,
+    case when completed then $1::double precision else $2::double precision end as drop_age,
+    case when completed then $3::double precision else $4::double precision end as prune_age
+  from days
+)
+select leaf, kind, day, pg_relation_size(oid) / current_setting('block_size')::bigint as pages,
+  coalesce(since - 86400 >= greatest(drop_age, 86400) and drop_age > 0, false) as whole,
+  coalesce(since >= prune_age, false) as part
+from aged where pg_relation_size(oid) is not null order by day, leaf;
+
+-- name: drop_archive
+-- takes: leaf text, wait boolean
+-- gives: dropped boolean
+select :"schema".drop_archive($1, $2) as dropped;
+
+-- name: archive_holders
+-- takes: leaf text
+-- gives: holder text
+-- The transactions that read or write this day, or its half of the archive.
+select distinct l.virtualtransaction as holder
+from pg_inherits i join pg_class c on c.oid = i.inhrelid
+join pg_locks l on l.relation in (i.inhrelid, i.inhparent) and l.granted and l.pid is distinct from pg_backend_pid()
+  and l.database = (select oid from pg_database where datname = current_database())
+where c.relname = $1::text
+  and i.inhparent in (':"schema".job_archive_completed'::regclass, ':"schema".job_archive_other'::regclass);
+
+-- name: limit_batch
+-- takes: milliseconds text
+-- gives: milliseconds text
+-- For the rest of this transaction.
+select set_config('statement_timeout', $1, true) as milliseconds;
+
+-- name: prune_archive
+-- takes: leaf text, first bigint, pages integer, of_queue text, completed double precision, other double precision, dry boolean
+-- gives: state text, jobs bigint
+select * from :"schema".prune_archive($1, $2, $3, $4, $5, $6, $7);

@@ -41,7 +41,7 @@ async def test_fifty_thousand_jobs_are_one_transaction(database: str) -> None:
 
     assert seen <= {0, 50_000}
     assert (50_000, 50_000) == (await counted(database), len(set(handles)))
-    assert took < 10, f"{took:.1f} s"
+    assert took < 30, f"{took:.1f} s"  # a row at a time it would be minutes
     await app.close()
 
 

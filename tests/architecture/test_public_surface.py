@@ -14,15 +14,19 @@ DRIVING = ("app", "cli", "examples", "flows", "worker")
 MARKED = {
     "app/test_bulk.py": "makes chunks small",
     "app/test_closing.py": "makes limits short",
+    "app/test_steering.py": "goes through the table of actions",
     "cli/test_failures.py": "one module of the command line",
     "cli/test_loading.py": "one module of the command line",
     "cli/test_output.py": "one module of the command line",
     "cli/test_safe_text.py": "one module of the command line",
     "worker/test_aside.py": "reads the log as JSON",
     "worker/test_beside.py": "the thread beside the loop, as a part",
+    "worker/test_cancelling.py": "listens to what workers are told, and holds an answer up",
     "worker/test_machine.py": "which processes live, as a part",
+    "worker/test_progress.py": "a report past its fence",
     "worker/test_queues.py": "the shares of slots, as rules",
     "worker/test_rescue.py": "pretends to be workers of this machine",
+    "worker/test_upkeep.py": "makes the hour short",
     "worker/test_wakeup.py": "the alarm, as a part",
 }
 

@@ -83,7 +83,8 @@ async def test_a_job_is_shown_with_its_errors(cli: CommandLine, shop: Shop) -> N
 
     lines = shown.out.splitlines()
     assert f"job {ids['dead']}  dead (fatal)" == lines[0]
-    assert any(re.match(r"  attempt 1, .*Fatal: cannot: no\\nway$", line) for line in lines)
+    attempt = next(number for number, line in enumerate(lines) if re.match(r"  attempt 1, .*\), worker \S+$", line))
+    assert lines[attempt + 1].endswith(r"Fatal: cannot: no\nway")
     assert "last traceback" in lines
     assert "471147114711" not in shown.out
     assert not any(line.startswith("  args") for line in lines)

@@ -15,7 +15,7 @@ from jobqueue.base.outcome import Released, Retried
 from jobqueue.store import workers
 from jobqueue.store.claims import Claim
 from jobqueue.store.claims import claim as claim_jobs
-from jobqueue.store.leases import Kept, Renewal, pardon, renew
+from jobqueue.store.leases import Answer, Kept, Renewal, pardon, renew
 from jobqueue.store.pool import Session
 from jobqueue.store.workers import Registration
 from tests.support.store import (
@@ -44,8 +44,8 @@ def kept(*rows: Claim, started: bool = True) -> list[Kept]:
 
 async def fates(session: Session, claims: Sequence[Kept], lease: float = LEASE) -> list[Renewal]:
     """What became of each claim, in their order."""
-    _, renewals = await renew(session, WORKER, lease, ALIVE, claims)
-    return [renewals[each.fence] for each in claims]
+    answer = await renew(session, WORKER, lease, ALIVE, claims)
+    return [answer.renewals[each.fence] for each in claims]
 
 
 async def test_a_renewal_gives_a_claim_a_new_lease(database: str) -> None:
@@ -138,13 +138,13 @@ async def test_what_was_started_stays_so(database: str) -> None:
 async def test_a_beat_vouches_for_its_worker(database: str) -> None:
     """A beat moves its worker's row, also without a claim, and no other; it says whether the row is there at all."""
     async with open_session(database) as session, connect(database) as connection:
-        assert (False, {}) == await renew(session, WORKER, LEASE, ALIVE, [])
+        assert Answer(known=False, renewals={}, cancelled=set()) == await renew(session, WORKER, LEASE, ALIVE, [])
         await workers.register(session, WORKER, TOLD)
         await workers.register(session, OTHER, TOLD)
         await connection.execute(
             "update jobqueue.worker set alive_until = now() - interval '1 h', seen_at = '-infinity'"
         )
-        assert (True, {}) == await renew(session, WORKER, LEASE, ALIVE, [])
+        assert Answer(known=True, renewals={}, cancelled=set()) == await renew(session, WORKER, LEASE, ALIVE, [])
 
         alive = await connection.fetch(
             "select id, extract(epoch from alive_until - now())::float as left, seen_at > '-infinity' as seen"
@@ -160,8 +160,8 @@ async def test_claims_are_told_apart_without_a_row(database: str) -> None:
     async with open_session(database) as session:
         await insert(session, new_job())
         row = await claim_one(session)
-        known, renewals = await renew(session, WORKER, LEASE, ALIVE, kept(row))
-    assert (False, {row["fence"]: Renewal.RENEWED}) == (known, renewals)
+        answer = await renew(session, WORKER, LEASE, ALIVE, kept(row))
+    assert Answer(known=False, renewals={row["fence"]: Renewal.RENEWED}, cancelled=set()) == answer
 
 
 async def test_two_hundred_claims_are_one_statement(database: str) -> None:
@@ -229,8 +229,8 @@ async def test_beats_and_finishes_never_lock_each_other_out(database: str) -> No
                 renew(others[1], WORKER, LEASE, ALIVE, kept(*chosen.sample(rows, len(rows)))),
                 renew(others[2], WORKER, LEASE, ALIVE, kept(*chosen.sample(rows, len(rows)))),
             )
-            for _, renewals in (one, two):
-                assert Renewal.GONE not in {renewals[row["fence"]] for row in stays}
+            for answer in (one, two):
+                assert Renewal.GONE not in {answer.renewals[row["fence"]] for row in stays}
             assert ended <= {row["id"] for row in ends}
             await finish(session, *rows)
             await empty(session)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from jobqueue import App, JobContext, JobHandle, Router
+from jobqueue import App, JobContext, JobHandle, Router, bounded_map
 
 router = Router()
 app = App("postgresql://nowhere/none")
@@ -128,6 +128,20 @@ async def results() -> None:
     c: JobHandle[str] = await count.defer(["a"])  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     send.defer(Mail(to="a"))  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
     _ = (a, b, c)
+
+
+async def length(word: str) -> int:
+    return len(word)
+
+
+async def bounded() -> None:
+    await bounded_map(length, [5])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await bounded_map(length, 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await bounded_map(length, ["a"], limit="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await bounded_map(len, ["a"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    a: list[str] = await bounded_map(length, ["a"])  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
+    bounded_map(length, ["a"])  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
+    _ = a
 
 
 @router.task(timeout="5")  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportArgumentType]

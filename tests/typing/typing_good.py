@@ -1,12 +1,13 @@
 """Calls that are right: mypy and pyright, both strict, find nothing here and see the exact types."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 from uuid import UUID
 
 from pydantic import BaseModel
 
-from jobqueue import App, JobContext, JobHandle, NewJob, Router, Task, Unique, exponential
+from jobqueue import App, JobContext, JobHandle, NewJob, Router, Task, Unique, bounded_map, exponential
 
 router = Router("shop.")
 app = App("postgresql://nowhere/none")
@@ -137,6 +138,22 @@ async def still_functions(ctx: JobContext) -> None:
     assert_type(await resize(ctx, "a", width=3), Report)
     assert_type(count(["a"]), int)
     assert_type(store(ctx, "a"), None)
+
+
+async def pages() -> AsyncIterator[str]:
+    yield "a"
+
+
+async def length(word: str) -> int:
+    return len(word)
+
+
+async def bounded(words: list[str]) -> None:
+    assert_type(await bounded_map(length, words), list[int])
+    assert_type(await bounded_map(length, (word for word in words), limit=5), list[int])
+    assert_type(await bounded_map(length, pages(), 5), list[int])
+    assert_type(await bounded_map(send, [Mail(to="a")]), list[str])
+    assert_type(await bounded_map(lambda word: tick.defer(), words), list[JobHandle[None]])
 
 
 def covariant(handle: JobHandle[bool], job: NewJob[bool]) -> tuple[JobHandle[int], NewJob[object]]:

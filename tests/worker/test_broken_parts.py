@@ -78,7 +78,7 @@ async def test_a_broken_finisher_ends_the_worker(
     async def broken(*given: Any) -> Any:
         raise Broken
 
-    monkeypatch.setattr("jobqueue.worker.finishing.write", broken)
+    monkeypatch.setattr("jobqueue.worker.finishing.write_each", broken)
     async with app:
         await hangs.defer()
         lost = await ends.defer()

@@ -14,7 +14,7 @@ from tests.support.locks import jobs_held
 from tests.support.waiting import wait_until
 from tests.support.working import POLL, counted, new_app
 
-CLAIMS, BEATS = (f"{WAITS_FOR_LOCK} and query like '%{name}%'" for name in ("with suspect as", "with alive as"))
+CLAIMS, BEATS = (f"{WAITS_FOR_LOCK} and query like '%{name}%'" for name in ("with serving as", "with alive as"))
 SOON = 3.0
 """Seconds: far below the server's own limit of a statement, which ends a forgotten one as well."""
 

@@ -295,6 +295,20 @@ async def test_the_budget_bounds_all_attempts(database: str) -> None:
     assert 1 == jobs[1].attempt
 
 
+async def test_a_retry_beyond_the_budget_is_not_planned(database: str) -> None:
+    """S3-11: a job whose next attempt would begin after its budget is dead at once, with its error kept."""
+    app = new_app(database)
+
+    @app.task(retry=steps(30), budget=20)
+    async def fails() -> None:
+        raise OSError("no route")
+
+    async with app, app.worker():
+        job = await end_of(app, await fails.defer())
+    assert (JobState.DEAD, "budget", 1) == (job.state, job.reason, job.attempt)
+    assert "no route" == job.errors[-1].message
+
+
 async def test_a_retried_job_waits_behind_the_backlog(database: str) -> None:
     """A retried or delayed job queues up anew: it does not overtake what was ready before."""
     app = new_app(database)

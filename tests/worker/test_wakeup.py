@@ -36,9 +36,10 @@ async def test_a_ring_is_kept_until_it_is_heard() -> None:
 
 
 def test_notifications_ring_those_whom_they_concern() -> None:
-    """A ready job rings the claimer if it serves the queue, a due one the stager, a gap both."""
+    """A ready job rings the claimer if it serves the queue, a due one the stager, a gap both; a cancel rings nobody."""
     claimer, stager, gaps = Bell(), Bell(), Bell()
-    hear = router(claimer, stager, lambda queue: queue == "ours", gaps.ring)
+    cancelled: list[int] = []
+    hear = router(claimer, stager, lambda queue: queue == "ours", gaps.ring, cancelled.extend)
 
     hear("r:theirs")
     assert [0, 0, 0] == [claimer.rings, stager.rings, gaps.rings]
@@ -46,6 +47,10 @@ def test_notifications_ring_those_whom_they_concern() -> None:
     assert [1, 0, 0] == [claimer.rings, stager.rings, gaps.rings]
     hear("d:theirs")
     assert [1, 1, 0] == [claimer.rings, stager.rings, gaps.rings]
+    hear("c:7")
+    assert [1, 1, 0] == [claimer.rings, stager.rings, gaps.rings]
+    hear("c:rubbish")
+    assert [7] == cancelled
     hear(None)
     assert [2, 2, 1] == [claimer.rings, stager.rings, gaps.rings]
 

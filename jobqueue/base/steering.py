@@ -1,0 +1,85 @@
+"""What may be done to a job from outside, in which state, and what then happens: the one table of it.
+
+Workers move jobs by their outcomes (`outcome.py`), fenced. Everything here is for the hands of people and programs.
+
+| | scheduled, ready | blocked | running | completed, cancelled, dead |
+|---|---|---|---|---|
+| cancel | done | done | asked: its worker ends it | too late |
+| retry | done: due now | busy | busy | done: again, with all attempts |
+| reschedule, move, set_priority | done | busy | busy | too late |
+| delete | done | done | busy | done |
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from uuid import UUID
+
+from jobqueue.base.job import FINAL, JobState
+
+
+class Action(StrEnum):
+    """What is asked for."""
+
+    CANCEL = "cancel"
+    RETRY = "retry"
+    RESCHEDULE = "reschedule"
+    MOVE = "move"
+    SET_PRIORITY = "set_priority"
+    DELETE = "delete"
+
+
+class Change(StrEnum):
+    """What became of it, for one job."""
+
+    DONE = "done"
+    ASKED = "asked"
+    """The job runs: its worker was told to end it. What the handler reaches before that counts."""
+    BUSY = "busy"
+    """Refused: the job runs, or waits for another one. Cancel it first."""
+    TOO_LATE = "too_late"
+    """Refused: the job has ended."""
+    KEY_TAKEN = "key_taken"
+    """Refused: another job holds its unique key by now."""
+    NOT_FOUND = "not_found"
+
+    @property
+    def happened(self) -> bool:
+        """True if this call has changed the job."""
+        return self in (Change.DONE, Change.ASKED)
+
+
+_WAITING = {JobState.SCHEDULED: Change.DONE, JobState.READY: Change.DONE}
+_BUSY = {JobState.BLOCKED: Change.BUSY, JobState.RUNNING: Change.BUSY}
+_OVER = dict.fromkeys(sorted(FINAL), Change.TOO_LATE)
+_AGAIN = dict.fromkeys(sorted(FINAL), Change.DONE)
+
+LEGAL: Mapping[Action, Mapping[JobState, Change]] = {
+    Action.CANCEL: {**_WAITING, JobState.BLOCKED: Change.DONE, JobState.RUNNING: Change.ASKED, **_OVER},
+    Action.RETRY: {**_WAITING, **_BUSY, **_AGAIN},
+    Action.RESCHEDULE: {**_WAITING, **_BUSY, **_OVER},
+    Action.MOVE: {**_WAITING, **_BUSY, **_OVER},
+    Action.SET_PRIORITY: {**_WAITING, **_BUSY, **_OVER},
+    Action.DELETE: {**_WAITING, JobState.BLOCKED: Change.DONE, JobState.RUNNING: Change.BUSY, **_AGAIN},
+}
+"""The result of each action in each state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What became of each job that was meant, by its id."""
+
+    each: dict[UUID, Change] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> list[UUID]:
+        """The jobs that this call has changed."""
+        return [id for id, change in self.each.items() if change.happened]
+
+    @property
+    def refused(self) -> dict[UUID, Change]:
+        """The others, with the reason."""
+        return {id: change for id, change in self.each.items() if not change.happened}
+
+    def __len__(self) -> int:
+        return len(self.changed)

@@ -1,0 +1,48 @@
+"""What the verbs of the command line have in common: how a group is laid out, and the options of many verbs."""
+
+from typing import Annotated
+
+import typer
+
+from jobqueue.base.job import JobState
+
+
+def group(help: str, epilog: str | None = None) -> typer.Typer:
+    """A command with verbs, all laid out alike."""
+    return typer.Typer(
+        help=help,
+        epilog=epilog,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"max_content_width": 100},
+    )
+
+
+Target = Annotated[
+    str | None, typer.Argument(metavar="APP", help="The App: shop:app. Or give --dsn, or set JOBQUEUE_DSN.")
+]
+SecondTarget = Annotated[str | None, typer.Argument(metavar="APP", help="As elsewhere; before or after the id.")]
+Dsn = Annotated[
+    str | None,
+    typer.Option(metavar="DSN", help="postgresql://user:password@host/database. Visible to `ps`; JOBQUEUE_DSN is not."),
+]
+Schema = Annotated[str | None, typer.Option(metavar="NAME", help="The schema in the database; the App's, or jobqueue.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
+Payload = Annotated[bool, typer.Option("--payload", help="Show arguments and results too.")]
+
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
+IdsAndApp = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="APP|ID", help="The jobs, or else filters; and the App as elsewhere, before or after them."),
+]
+States = Annotated[list[JobState] | None, typer.Option("--state", help="Only this state; may be repeated.")]
+Queue = Annotated[str | None, typer.Option(metavar="NAME", help="Only this queue.")]
+TaskName = Annotated[str | None, typer.Option("--task", metavar="NAME", help="Only this task.")]
+Origin = Annotated[str | None, typer.Option(metavar="NAME", help="Only jobs deferred by this origin.")]
+Key = Annotated[
+    str | None, typer.Option(metavar="KEY", help="The job that holds this unique key of the --task, which it needs.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

@@ -1,0 +1,55 @@
+"""The surface of `queues`: every verb with its options."""
+
+from typing import Annotated
+
+import typer
+
+from jobqueue.cli.moments import moment_of, seconds
+from jobqueue.cli.options import Dsn, Json, Schema, Target, group
+
+queues = group("Look at queues, pause and resume them.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The queue.")]
+App = Annotated[str | None, typer.Argument(metavar="APP", help="As elsewhere; before or after the name.")]
+
+
+@queues.command("list")
+def queues_list(app: Target = None, dsn: Dsn = None, schema: Schema = None, json: Json = False) -> int:
+    """List the queues that have unfinished jobs or were paused."""
+    from jobqueue.cli.place import Place
+    from jobqueue.cli.queues import show_queues
+
+    return show_queues(Place.of(app, dsn, schema), json)
+
+
+@queues.command("pause")
+def queues_pause(
+    name: Name,
+    app: App = None,
+    length: Annotated[
+        str | None, typer.Option("--for", metavar="TIME", help="So long: 90 (seconds), 10m, 2h, 1d.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Until then, with a zone: 2026-03-01T12:00+01:00.")
+    ] = None,
+    dsn: Dsn = None,
+    schema: Schema = None,
+    json: Json = False,
+) -> int:
+    """Start no more jobs of a queue, in any worker, until it is resumed. What runs goes on."""
+    from jobqueue.cli.place import Place
+    from jobqueue.cli.queues import pause_queue, queue_and_app
+
+    queue, target = queue_and_app(name, app)
+    pause = seconds("--for", length), moment_of("--until", until)
+    return pause_queue(Place.of(target, dsn, schema), queue, *pause, json)
+
+
+@queues.command("resume")
+def queues_resume(name: Name, app: App = None, dsn: Dsn = None, schema: Schema = None, json: Json = False) -> int:
+    """Start jobs of a queue again, at once."""
+    from jobqueue.cli.place import Place
+    from jobqueue.cli.queues import queue_and_app, resume_queue
+
+    queue, target = queue_and_app(name, app)
+    return resume_queue(Place.of(target, dsn, schema), queue, json)

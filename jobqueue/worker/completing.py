@@ -1,0 +1,90 @@
+"""Transactional completion: a handler's own rows, the jobs it defers and the end of its job commit together.
+
+Handlers have a pool of their own here, so that none of them can starve the claimer or the heartbeat. (On a user's own
+`pool=` they take from that one, as they would by themselves.)
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+
+from jobqueue.base.errors import ClaimLost
+from jobqueue.base.log import get_logger
+from jobqueue.store.faults import DATABASE_ERRORS
+from jobqueue.store.outcomes import Ended, complete_on, holds_still, was_completed
+from jobqueue.store.pool import Database, Session
+from jobqueue.worker.holding import Held, Hold
+
+CONNECTIONS = 10
+_LOOK_LIMIT = 10.0
+
+
+class Completions:
+    """Gives handlers their transactions."""
+
+    def __init__(self, database: Database, holds: Held) -> None:
+        self._database = database
+        self._own: Database | None = None
+        self._opening = asyncio.Lock()
+        self._holds = holds
+        self._log = get_logger(__name__)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self, hold: Hold) -> AsyncIterator[Any]:
+        """A connection in a transaction, for `ctx.transaction()`."""
+        attempt = hold.attempt
+        assert attempt is not None  # noqa: S101 - a run asks
+        database = await self._for_handlers()
+        done = None
+        try:
+            async with database.connection() as connection, connection.transaction():
+                yield connection
+                done = attempt.completion
+                if done is not None:
+                    kept = await complete_on(connection, database.schema, Ended(hold.id, hold.fence, done))
+                else:
+                    kept = await holds_still(connection, database.schema, hold.id, hold.fence)
+                if not kept:
+                    raise ClaimLost(hold.id)
+        except DATABASE_ERRORS:
+            if done is None or not await self._committed(hold):
+                raise
+        if done is not None:
+            self._note(hold)
+
+    async def close(self) -> None:
+        """Close the handlers' pool. Bounded."""
+        if self._own is not None:
+            await self._own.close()
+
+    def _note(self, hold: Hold) -> None:
+        hold.completed = True
+        self._holds.drop(hold)
+        claim = hold.claim
+        facts = {"task": claim["task"], "queue": claim["queue"], "attempt": claim["attempt"]}
+        self._log.debug("job.completed", job_id=str(hold.id), **facts)
+
+    async def _committed(self, hold: Hold) -> bool:
+        """The answer to the commit was lost: the archive knows. Asked until it answers, or the claim is over."""
+        session = Session(self._database)
+        try:
+            with anyio.move_on_after(_LOOK_LIMIT, shield=True):
+                while True:
+                    try:
+                        return await was_completed(session, hold.id, hold.fence)
+                    except DATABASE_ERRORS:
+                        await anyio.sleep(0.5)
+            return False
+        finally:
+            await session.close()
+
+    async def _for_handlers(self) -> Database:
+        if not self._database.can_open_beside:
+            return self._database
+        async with self._opening:
+            if self._own is None:
+                self._own = await self._database.open_for_handlers(CONNECTIONS)
+        return self._own

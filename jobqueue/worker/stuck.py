@@ -1,0 +1,59 @@
+"""Handlers that were asked to end and do not: they are named, and a spare slot is opened for each.
+
+Nothing can end them: they swallow their cancellation, or run in a thread. Their slot stays taken until they return, so
+without a spare one a few of them would bring a worker to a standstill.
+"""
+
+import time
+
+import anyio
+from anyio.abc import TaskStatus
+
+from jobqueue.base.log import get_logger
+from jobqueue.worker.holding import Hold
+from jobqueue.worker.slots import Slots
+from jobqueue.worker.stacks import stack_of_task, stack_of_thread
+
+_LOOK = 1.0
+_PATIENCE = 5.0
+"""Seconds that a handler gets to clean up before it counts as stuck."""
+
+
+class StuckFinder:
+    """Looks once a second."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._known: set[Hold] = set()
+        self._log = get_logger(__name__)
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Look until cancelled."""
+        task_status.started()
+        while True:
+            await anyio.sleep(_LOOK)
+            stuck = {hold for hold in self._slots.running if _is_stuck(hold)}
+            for hold in stuck - self._known:
+                self._say(hold)
+            self._known = stuck
+            self._slots.open_spare(len(stuck))
+
+    def _say(self, hold: Hold) -> None:
+        attempt = hold.attempt
+        if attempt is None or attempt.why is None:
+            return
+        in_thread = attempt.thread_runs and attempt.thread is not None
+        self._log.warning(
+            "job.stuck",
+            job_id=str(hold.id),
+            task=hold.claim["task"],
+            queue=hold.claim["queue"],
+            attempt=hold.claim["attempt"],
+            why=attempt.why.name.lower(),
+            stack=stack_of_thread(attempt.thread or 0) if in_thread else hold.task and stack_of_task(hold.task),
+        )
+
+
+def _is_stuck(hold: Hold) -> bool:
+    asked_at = hold.attempt.asked_at if hold.attempt is not None else None
+    return asked_at is not None and time.monotonic() - asked_at > _PATIENCE

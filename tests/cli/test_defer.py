@@ -1,0 +1,55 @@
+"""`defer`: a job of the App's own task."""
+
+import json
+
+import pytest
+
+from tests.cli.conftest import Shop
+from tests.support.processes import CommandLine
+
+pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
+
+
+async def test_a_job_is_stored_as_its_task_says(cli: CommandLine, shop: Shop) -> None:
+    """The id is all that is printed; queue and options are the job's; a key's second defer tells of the first."""
+    first = await cli.run(
+        "defer", "shop", "wait", '{"seconds": 1}', "--key", "k", "--priority", "3", "--meta", '{"a": 1}'
+    )
+    second = await cli.run("defer", "shop:app", "wait", '{"seconds": 2}', "--key", "k", "--json")
+
+    id = first.out.strip()
+    job = json.loads((await cli.run("jobs", "show", id, "shop", "--json", "--payload")).out)
+    assert (0, "") == (first.code, first.err)
+    assert ("mail", 3, {"a": 1}, "shop", {"seconds": 1.0}) == (
+        job["queue"], job["priority"], job["meta"], job["origin"], job["args"],
+    )  # fmt: skip
+    assert {"id": id, "task": "wait", "duplicate": True} == json.loads(second.out)
+    assert "nothing was stored" in second.err
+    assert {"ready": 1} == shop.states()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("shop", "nope", "{}"), 1, "shop has no task 'nope'; these are: block, cling"),
+        (("shop", "note", "{}"), 1, "note arguments: n: is missing"),
+        (("shop", "note", '{"n": "4711x"}'), 1, "note arguments: n: does not fit"),
+        (("shop", "note", '{"n": 1, "m": 2}'), 1, "m: is unknown to the signature"),
+        (("shop", "note", "{n: 4711}"), 1, "JSON: is not valid JSON"),
+        (("shop", "note", "[4711]"), 2, "JSON: must be an object"),
+        (("shop", "note", "-"), 1, "JSON: is not valid JSON"),
+        (("shop", "note", '{"n": 1}', "--priority", "99999"), 2, "--priority: must be a whole number"),
+        (("shop", "note", '{"n": 1}', "--delay", "soon"), 2, "--delay: must be a length"),
+        (("note", '{"n": 1}', "--dsn", "postgresql://me:4711@h/d"), 2, "select jobqueue.defer('TASK'"),
+    ],
+)
+async def test_what_cannot_be_is_one_line(
+    cli: CommandLine, shop: Shop, words: tuple[str, ...], code: int, told: str
+) -> None:
+    """Task, arguments and options are checked before anything is stored; neither value nor password is quoted."""
+    answer = await cli.run("defer", *words)
+
+    assert (code, "", 1) == (answer.code, answer.out, len(answer.err.splitlines()))
+    assert told in answer.err
+    assert "4711" not in answer.err
+    assert not shop.states()

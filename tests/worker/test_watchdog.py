@@ -119,7 +119,7 @@ async def test_a_log_that_breaks_is_no_hang(
 
     async with app, app.worker() as worker:
         with monkeypatch.context() as inner:
-            inner.setattr("jobqueue.worker.watchdog._stack", fail)
+            inner.setattr("jobqueue.worker.watchdog.stack_of_thread", fail)
             await end_of(app, await slow.defer())
             await wait_until(lambda: worker.snapshot().lag < 0.1, "it turns again")
         assert [] == said(caplog.text)

@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 
 import pytest
+import structlog
 
 from jobqueue import JobState
 from tests.support.cancels import Storm, cancel_around_claims
@@ -15,6 +16,7 @@ from tests.worker.test_cancelling import events
 async def test_two_hundred_cancels_at_random_moments(database: str, caplog: pytest.LogCaptureFixture) -> None:
     """S2-30, S2-44: around start and finish each job ends once; answers, states and log events agree, all of them."""
     caplog.set_level(logging.DEBUG, "jobqueue")
+    structlog.reset_defaults()  # an earlier test of this process may have sent events elsewhere
     storm = Storm(database, seed=3)
     await storm.run(200)
     assert 0 == await counted(database)

@@ -2,9 +2,8 @@
 
 import contextlib
 import importlib
-import inspect
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -18,21 +17,21 @@ from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change
 from jobqueue.base.version import VERSION
-from jobqueue.store.dsn import fault_of_dsn
-from jobqueue.store.embedded_share import join_embedded
+from jobqueue.store.caller import executor_on
+from jobqueue.store.intake import Executor
+from jobqueue.store.location import Dsn, Location
 from jobqueue.store.loops import PerLoop
 from jobqueue.store.migrate import migrate
 from jobqueue.store.pool import Database, Pool
-from jobqueue.store.statements import names
 from jobqueue.tasks.context import resources_of
 from jobqueue.tasks.handle import JobHandle
-from jobqueue.tasks.jobs import Jobs, Queues
+from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.middleware import DeferMiddleware, Middleware, RunMiddleware, nested, store_through
 from jobqueue.tasks.producer import Producer, send_many_on, send_on, send_sync
+from jobqueue.tasks.queues import Queues
 from jobqueue.tasks.router import Router, TaskHome
 from jobqueue.worker.supervisor import Supervisor, Work, tuned
 
-Dsn: TypeAlias = str | Callable[[], str | Awaitable[str]]
 Lifespan: TypeAlias = Callable[["App"], contextlib.AbstractAsyncContextManager[Any]]
 
 PRODUCER_CONNECTIONS = 10
@@ -65,24 +64,20 @@ class App(TaskHome):
         lifespan: Lifespan | None = None,
         middleware: Iterable[RunMiddleware | DeferMiddleware] = (),
     ) -> None:
-        if dsn is not None and pool is not None:
-            raise ConfigurationError("pool: give either dsn or pool, not both")
-        names(schema)
         super().__init__()
         self.link.sender = self
         self._routers: list[Router] = []
         self._opened = False
         self.name = name or "jobqueue"
         self.schema = schema
-        self._dsn = dsn
-        self._pool = pool
+        self._location = Location(dsn, pool, schema)
         self._modules = tuple(tasks)
         self._lifespan = lifespan
         self._middleware = Middleware(middleware)
         self._settings = Settings.from_environment(os.environ, settings)
         self._producers = PerLoop(self._make_producer, Producer.close)
         self._closed = False
-        self.jobs, self.queues = Jobs(self._database), Queues(self._database)
+        self.jobs, self.queues = Jobs(self._database, self._executor_on), Queues(self._database)
 
     @classmethod
     def null(cls, **keywords: Any) -> "App":
@@ -154,13 +149,13 @@ class App(TaskHome):
 
         What was opened inside is closed by `await app.close()` inside, or when the loop ends.
         """
-        kept = self._dsn, self._pool, self._producers, self._opened, self._closed
-        self._dsn, self._pool, self._opened, self._closed = dsn, None, False, False
+        kept = self._location, self._producers, self._opened, self._closed
+        self._location, self._opened, self._closed = Location(dsn, None, self.schema), False, False
         self._producers = PerLoop(self._make_producer, Producer.close)
         try:
             yield self
         finally:
-            self._dsn, self._pool, self._producers, self._opened, self._closed = kept
+            self._location, self._producers, self._opened, self._closed = kept
 
     async def migrate(self) -> list[str]:
         """Apply the migrations that are missing; returns their names. Safe from ten processes at once."""
@@ -171,17 +166,8 @@ class App(TaskHome):
     async def resolved_dsn(self) -> AsyncIterator[str]:
         """The connection string to use now; the embedded server, if that is it, runs at least as long as the block."""
         self._refuse_if_closed()
-        if self._pool is not None:
-            raise ConfigurationError("pool: this needs a connection string, and this App stands on a pool of yours")
-        dsn = await self._configured_dsn()
-        if dsn is not None:
+        async with self._location.resolved_dsn() as dsn:
             yield dsn
-            return
-        server = await join_embedded(self.schema)
-        try:
-            yield server.dsn
-        finally:
-            await server.leave()
 
     # producing: what a task needs of its app
 
@@ -247,7 +233,7 @@ class App(TaskHome):
         back, and the last writes take at most 5 s. Installs no signal handlers.
         """
         self._refuse_if_closed()
-        if self._pool is not None and self._pool.get_max_size() < WORKER_CONNECTIONS:
+        if self._location.most_connections < WORKER_CONNECTIONS:
             raise ConfigurationError(f"pool: a worker needs a max_size of {WORKER_CONNECTIONS} connections at least")
         self.load_tasks()
         settings = tuned(self._settings, concurrency, drain_timeout)
@@ -319,42 +305,15 @@ class App(TaskHome):
         database = await self._open_database(PRODUCER_CONNECTIONS)
         self._opened = True
         # A pool of one connection would have none left to look with.
-        roomy = self._pool is None or self._pool.get_max_size() > 1
+        roomy = self._location.most_connections > 1
         return Producer(database, listens=roomy and self._settings.pooler == "none")
 
     async def _open_database(self, connections: int) -> Database:
-        """A database of its own for a producer or a worker; `close` on it ends its share in an embedded server too."""
-        dsn = None
-        if self._pool is not None:
-            database = Database.around(self._pool, self.schema)
-        else:
-            # No `async with` around what lives as long as the loop: its generator would be ended by the loop as well,
-            # in no order.
-            server = None
-            dsn = await self._configured_dsn()
-            if dsn is None:
-                server = await join_embedded(self.schema)
-                dsn = server.dsn
-            database = await Database.open(
-                dsn, self.schema, name=self.name, max_size=connections, pooler=self._settings.pooler,
-                leave=None if server is None else server.leave,
-            )  # fmt: skip
-        try:
-            await database.reach()
-        except BaseException as error:
-            await database.close()
-            fault = fault_of_dsn(error, dsn)
-            if fault is None:
-                raise
-        else:
-            return database
-        raise fault  # out here: the driver's own words would follow as its context
+        return await self._location.open(name=self.name, connections=connections, pooler=self._settings.pooler)
 
-    async def _configured_dsn(self) -> str | None:
-        given = self._dsn() if callable(self._dsn) else self._dsn
-        if inspect.isawaitable(given):
-            given = await given
-        return given or os.environ.get("JOBQUEUE_DSN") or None
+    def _executor_on(self, connection: object) -> Executor:
+        self._refuse_if_closed()
+        return executor_on(connection, self.schema)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
@@ -363,6 +322,10 @@ class App(TaskHome):
 
 class _NullApp(App):
     """See `App.null`."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self._location = Location(_no_database, None, self.schema)
 
     async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
         self._refuse_if_closed()
@@ -389,8 +352,9 @@ class _NullApp(App):
     async def open(self) -> None:
         self._refuse_if_closed()
 
-    async def _configured_dsn(self) -> str | None:
-        raise ConfigurationError("App.null() has no database; make an App(...) for what needs one")
+
+def _no_database() -> str:
+    raise ConfigurationError("App.null() has no database; make an App(...) for what needs one")
 
 
 async def _drop(job: NewJob[Any]) -> Sent:

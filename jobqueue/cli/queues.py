@@ -9,7 +9,7 @@ from jobqueue.cli.failures import ExitCode, Refusal, tell
 from jobqueue.cli.output import ago, duration, moment, write, write_json, write_table
 from jobqueue.cli.place import Place
 from jobqueue.store.steering import QueueStatus
-from jobqueue.tasks.jobs import Queues
+from jobqueue.tasks.queues import Queues
 from jobqueue.tasks.options import check_queue
 
 _NUMBERS = ("scheduled", "ready", "running", "oldest ready")

@@ -1,5 +1,6 @@
-"""`app.jobs`: look at stored jobs, and steer them; `app.queues`: pause and resume."""
+"""`app.jobs`: look at stored jobs, and steer them."""
 
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -11,12 +12,10 @@ from jobqueue.base.job import Job, JobState
 from jobqueue.base.outcome import check_moment
 from jobqueue.base.steering import LEGAL, Action, Change, Changes
 from jobqueue.store import steering
-from jobqueue.store.caller import executor_on
 from jobqueue.store.intake import Executor
 from jobqueue.store.lookup import Counts, count_jobs, find_job, list_jobs
 from jobqueue.store.pool import Database, Session
-from jobqueue.store.steering import QueueStatus
-from jobqueue.tasks.options import PRIORITIES, Unique, check_queue, check_whole, stored_key
+from jobqueue.tasks.options import PRIORITIES, Unique, check_whole, queue_named, stored_key
 
 _PAGE_LIMIT = 1_000
 _STEER_PAGE = 500
@@ -36,8 +35,12 @@ class Filter(TypedDict, total=False):
 class Jobs:
     """Reads and steers jobs, finished ones as long as the archive keeps them."""
 
-    def __init__(self, database: Callable[[], Awaitable[Database]]) -> None:
+    def __init__(
+        self, database: Callable[[], Awaitable[Database]], on: Callable[[object], Executor] | None = None
+    ) -> None:
+        """`on` gives the executor for a caller's connection, then all that is used; None where nobody has one."""
         self._database = database
+        self._on = on
 
     async def get(self, id: UUID) -> Job:
         """The job as it stands now. Raises JobNotFound."""
@@ -114,7 +117,7 @@ class Jobs:
         self, *ids: UUID, to: str, connection: object | None = None, dry_run: bool = False, **which: Unpack[Filter]
     ) -> Changes:
         """Move jobs that wait to another queue, where they line up anew. Otherwise as `cancel`."""
-        change = partial(_change, Action.MOVE, queue=_named("to", to))
+        change = partial(_change, Action.MOVE, queue=queue_named("to", to))
         return await self._steer(Action.MOVE, change, ids, which, connection, dry_run)
 
     async def set_priority(
@@ -146,60 +149,30 @@ class Jobs:
         connection: object | None,
         dry_run: bool,
     ) -> Changes:
-        database = await self._database()
-        session = Session(database)
-        theirs = connection is not None
-        executor = session if connection is None else executor_on(connection, database.schema)
         changes = Changes()
-        try:
+        async with self._executor(connection) as executor:
             async for page in _pages(executor, action, ids, which):
                 changes.each.update(
-                    await (steering.look(executor, action, page) if dry_run else change(executor, page, theirs))
+                    await steering.look(executor, action, page)
+                    if dry_run
+                    else await change(executor, page, connection is not None)
                 )
-        finally:
-            await session.close()
         return changes
 
-
-class Queues:
-    """Looks at queues, pauses and resumes them for every worker there is."""
-
-    def __init__(self, database: Callable[[], Awaitable[Database]]) -> None:
-        self._database = database
-
-    async def list(self) -> "list[QueueStatus]":
-        """The queues that have unfinished jobs or were paused, by name."""
-        return await steering.list_queues(await self._database())
-
-    async def pause(self, name: str, until: datetime | None = None) -> None:
-        """Start no more jobs of a queue, in any worker, until it is resumed or `until` (timezone-aware) has come.
-
-        What runs goes on. Jobs are deferred as ever. Raises InvalidOption.
-        """
-        if until is not None and until.tzinfo is None:
-            raise InvalidOption("until", "must be timezone-aware, e.g. datetime.now(UTC)")
-        await self._run(steering.pause_queue, _named("name", name), until)
-
-    async def resume(self, name: str) -> None:
-        """Start jobs of a queue again, at once."""
-        await self._run(steering.resume_queue, _named("name", name))
-
-    async def _run(self, call: Callable[..., Awaitable[None]], *values: object) -> None:
+    @contextlib.asynccontextmanager
+    async def _executor(self, connection: object | None) -> AsyncIterator[Executor]:
+        if connection is not None:
+            assert self._on is not None  # noqa: S101 - the command line has no connections
+            yield self._on(connection)
+            return
         session = Session(await self._database())
         try:
-            await call(session, *values)
+            yield session
         finally:
             await session.close()
 
 
 Steer: TypeAlias = Callable[[Executor, Sequence[UUID], bool], Awaitable[dict[UUID, Change]]]
-
-
-def _named(option: str, queue: str | None) -> str:
-    name = check_queue(queue)
-    if name is None:
-        raise InvalidOption(option, "must be the name of a queue")
-    return name
 
 
 async def _change(

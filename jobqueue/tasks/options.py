@@ -169,6 +169,14 @@ def check_queue(queue: str | None) -> str | None:
     return None if queue is None else check_name("queue", queue)
 
 
+def queue_named(option: str, queue: str | None) -> str:
+    """A queue's name where one must be given."""
+    name = check_queue(queue)
+    if name is None:
+        raise InvalidOption(option, "must be the name of a queue")
+    return name
+
+
 def check_seconds(option: str, value: Seconds | None) -> float | None:
     """A length of time above 0, in seconds."""
     seconds = _seconds(option, value)

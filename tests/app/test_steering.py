@@ -255,6 +255,18 @@ async def test_what_was_deferred_in_it_can_be_steered_in_it(app: App, database: 
         assert JobState.CANCELLED is await handle.status()
 
 
+@pytest.mark.parametrize("action", list(Action))
+async def test_the_callers_connection_is_all_it_takes(app: App, database: str, action: Action) -> None:
+    """C11: on a pool that has no other connection left, a second one would be waited for by whoever holds the first."""
+    handle = await app.task(note).defer("a")
+    nowhere = App("postgresql://127.0.0.1:1/nothing")
+    async with connect(database) as connection, connection.transaction():
+        assert {handle.id} == set((await steer(nowhere, action, handle.id, connection=connection)).each)
+        await nowhere.close()
+        with pytest.raises(AppClosed):
+            await steer(nowhere, action, handle.id, connection=connection)
+
+
 @pytest.mark.parametrize("action", [Action.RESCHEDULE, Action.RETRY])
 async def test_an_open_transaction_keeps_no_worker_awake(app: App, database: str, action: Action) -> None:
     """E1: what a caller has steered in a transaction that stays open must not keep workers from going to sleep."""

@@ -1,8 +1,10 @@
 """What long-running parts share: patience after errors, and the shape of a service."""
 
+import asyncio
+import contextlib
 import random
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 from anyio.abc import TaskStatus
@@ -14,6 +16,19 @@ class Service(Protocol):
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled."""
         ...
+
+
+async def outlast(future: "asyncio.Future[Any]", limit: float | None = None) -> bool:
+    """Wait until it is done, whatever cancellations come, at most `limit` seconds; True if it is.
+
+    For a caller who was cancelled already and raises that on afterwards: no shield holds off a second native cancel.
+    """
+    deadline = float("inf") if limit is None else time.monotonic() + limit
+    with anyio.CancelScope(shield=True):
+        while not future.done() and (left := deadline - time.monotonic()) > 0:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({future}, timeout=None if limit is None else left)
+    return future.done()
 
 
 class Patience:

@@ -31,6 +31,7 @@ class Ended:
 
 
 Row: TypeAlias = tuple[object, ...]
+_COMPLETED, _CANCELLED = Done("null"), Cancelled("requested")
 _NOBODY = 0
 """The fence of a job that nobody has claimed."""
 _ASIDE_FIRST, _ASIDE_CAP, _ASIDE_SHARE = 1.0, 60.0, 0.25
@@ -46,16 +47,15 @@ async def write_each(session: Executor, batch: Sequence[Ended]) -> dict[UUID, Ou
     ordered = sorted(batch, key=lambda ended: ended.id)  # every writer locks in id order
     final = [ended for ended in ordered if isinstance(ended.outcome, Done | Cancelled | Dead)]
     back = [ended for ended in ordered if not isinstance(ended.outcome, Done | Cancelled | Dead)]
-    written = set[UUID]()
+    written, over = set[UUID](), dict[UUID, Outcome]()
     if back:
         rows = await session.fetch("return_jobs", *_columns([_returning(ended) for ended in back]))
         written = {row["id"] for row in rows if not row["cancelled"]}
         asked = {row["id"] for row in rows if row["cancelled"]}
         written |= await _done_before(session, "already_returned", back, written | asked)
-        # Neither returned nor asked: perhaps an earlier try of ours has ended them, and its answer was lost.
-        asked |= await _done_before(session, "already_finished", back, written | asked)
-        final += [replace(ended, outcome=Cancelled("requested")) for ended in back if ended.id in asked]
-    outcomes: dict[UUID, Outcome] = {ended.id: ended.outcome for ended in back if ended.id in written}
+        over = await _over_before(session, [ended for ended in back if ended.id not in written | asked])
+        final += [replace(ended, outcome=_CANCELLED) for ended in back if ended.id in asked]
+    outcomes = over | {ended.id: ended.outcome for ended in back if ended.id in written}
     if final:
         finished = await _finish(session, final)
         outcomes |= {ended.id: ended.outcome for ended in final if ended.id in finished}
@@ -97,6 +97,14 @@ async def _finish_rows(session: Executor, rows: list[Row]) -> set[UUID]:
             raise
     await session.fetch("extend_archive", 7)
     return await _fetch(session, "finish_jobs", rows)
+
+
+async def _over_before(session: Executor, refused: list[Ended]) -> dict[UUID, Outcome]:
+    """Which of these this very claim has ended, and how: by an earlier try, or in its handler's own transaction."""
+    if not refused:
+        return {}
+    rows = await session.fetch("already_finished", *_columns([(ended.id, ended.fence) for ended in refused]))
+    return {id: _COMPLETED if state == "completed" else _CANCELLED for id, state in rows}
 
 
 async def _done_before(session: Executor, name: str, batch: list[Ended], written: set[UUID]) -> set[UUID]:

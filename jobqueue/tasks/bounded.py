@@ -11,10 +11,10 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaita
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-import anyio
 import anyio.lowlevel
 
 from jobqueue.base.errors import InvalidOption
+from jobqueue.base.service import outlast
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -57,7 +57,7 @@ class _Calls(Generic[T, R]):
         self._context = contextvars.copy_context()
         self._results: list[Any] = []
         self._running: set[asyncio.Task[None]] = set()
-        self._gone = asyncio.Event()
+        self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stopped = False
         self._errors: list[BaseException] = []
 
@@ -66,10 +66,10 @@ class _Calls(Generic[T, R]):
         await anyio.lowlevel.checkpoint()  # whoever is cancelled already begins nothing
         self._begin(partial(self._feed, source))
         try:
-            await self._gone.wait()
+            await asyncio.shield(self._gone)
         except asyncio.CancelledError as cancellation:
             self._stop()
-            await self._all_gone()
+            await outlast(self._gone)
             _note(cancellation, self._errors)
             raise
         if self._errors:
@@ -81,15 +81,6 @@ class _Calls(Generic[T, R]):
             finally:
                 del first, others
         return self._results
-
-    async def _all_gone(self) -> None:
-        """Wait whatever further cancellations come: the first one is raised as soon as nothing runs any more."""
-        with anyio.CancelScope(shield=True):
-            while not self._gone.is_set():
-                try:
-                    await self._gone.wait()
-                except asyncio.CancelledError:  # a native one, which no shield holds off
-                    continue
 
     async def _feed(self, source: AsyncIterator[T]) -> None:
         """Start a call for each item, as room comes free."""
@@ -131,7 +122,7 @@ class _Calls(Generic[T, R]):
         if task.cancelled():  # before it began
             self._fail(asyncio.CancelledError())
         if not self._running:  # nor will there be: the feeder has ended as well
-            self._gone.set()
+            self._gone.set_result(None)
 
     def _fail(self, error: BaseException) -> None:
         """The first error stops the rest; that they are cancelled then is no error."""

@@ -87,6 +87,7 @@ class Attempt:
         "_budget_ends",
         "_make_job",
         "_report",
+        "_put_off",
         "_resources",
         "_result_limit",
         "_runner",
@@ -98,6 +99,7 @@ class Attempt:
         "asked_at",
         "completion",
         "error",
+        "held_off",
         "number",
         "started",
         "task",
@@ -132,6 +134,7 @@ class Attempt:
         """What the handler has completed with in its open transaction."""
         self.task = task
         self.number = number
+        self.held_off = self._put_off = False
         self.why: Why | None = None
         self.asked_at: float | None = None
         """When it was asked to end, on the monotonic clock."""
@@ -163,7 +166,21 @@ class Attempt:
         if self.why is None:
             self.why, self.asked_at = why, time.monotonic()
             if self._runner is not None and not (self.thread_runs and why in (Why.STOP, Why.LOST)):
-                self._runner.cancel()
+                if self.held_off:
+                    self._put_off = True
+                else:
+                    self._runner.cancel()
+
+    def hold_off(self) -> None:
+        """Until `resume` a request to end does not cut the run: it is committing its own completion."""
+        self.held_off = True
+
+    def resume(self) -> None:
+        """What `hold_off` kept out comes now."""
+        self.held_off = False
+        if self._put_off and self._runner is not None:
+            self._put_off = False
+            self._runner.cancel()
 
     def abandon(self) -> None:
         """Wait no longer for a thread that was asked to end."""

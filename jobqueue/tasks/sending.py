@@ -1,16 +1,14 @@
 """A write under way: sent once more if its answer is lost, waited for if its caller is cancelled."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
 
-import anyio
-
 from jobqueue.base.errors import DeferUnknown
 from jobqueue.base.job import NewJob, Sent
+from jobqueue.base.service import outlast
 from jobqueue.store.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.intake import insert_all
 from jobqueue.store.pool import Session
@@ -71,11 +69,4 @@ async def answer_of(
 
 async def _is_settled(answer: "asyncio.Future[Any]") -> bool:
     """Wait for the answer whatever cancellations come, at most CANCEL_LIMIT; True if it came and is known."""
-    deadline = time.monotonic() + CANCEL_LIMIT
-    with anyio.CancelScope(shield=True):
-        while not answer.done() and (left := deadline - time.monotonic()) > 0:
-            try:
-                await asyncio.wait({answer}, timeout=left)
-            except asyncio.CancelledError:  # another native cancel: the first one is raised as soon as we know
-                continue
-    return answer.done() and not isinstance(answer.exception(), DeferUnknown)
+    return await outlast(answer, CANCEL_LIMIT) and not isinstance(answer.exception(), DeferUnknown)

@@ -13,10 +13,13 @@ import anyio
 
 from jobqueue.base.errors import ClaimLost
 from jobqueue.base.log import get_logger
+from jobqueue.base.service import outlast
+from jobqueue.store.caller import executor_on
 from jobqueue.store.faults import DATABASE_ERRORS
 from jobqueue.store.outcomes import Ended, complete_on, holds_still, was_completed
 from jobqueue.store.pool import Database, Session
 from jobqueue.worker.holding import Held, Hold
+from jobqueue.worker.progress import Reporter
 
 CONNECTIONS = 10
 _LOOK_LIMIT = 10.0
@@ -25,8 +28,9 @@ _LOOK_LIMIT = 10.0
 class Completions:
     """Gives handlers their transactions."""
 
-    def __init__(self, database: Database, holds: Held) -> None:
+    def __init__(self, database: Database, holds: Held, reporter: Reporter) -> None:
         self._database = database
+        self._reporter = reporter
         self._own: Database | None = None
         self._opening = asyncio.Lock()
         self._holds = holds
@@ -43,17 +47,25 @@ class Completions:
             async with database.connection() as connection, connection.transaction():
                 yield connection
                 done = attempt.completion
-                if done is not None:
-                    kept = await complete_on(connection, database.schema, Ended(hold.id, hold.fence, done))
-                else:
+                if done is None:
                     kept = await holds_still(connection, database.schema, hold.id, hold.fence)
+                else:
+                    attempt.hold_off()
+                    await self._reporter.write_last_words(executor_on(connection, database.schema), [hold])
+                    kept = await complete_on(connection, database.schema, Ended(hold.id, hold.fence, done))
                 if not kept:
                     raise ClaimLost(hold.id)
-        except DATABASE_ERRORS:
-            if done is None or not await self._committed(hold):
+        except BaseException as error:
+            if done is None or isinstance(error, ClaimLost) or not await self._committed(hold):
                 raise
-        if done is not None:
             self._note(hold)
+            if not isinstance(error, DATABASE_ERRORS):
+                raise
+        else:
+            if done is not None:
+                self._note(hold)
+        finally:
+            attempt.resume()
 
     async def close(self) -> None:
         """Close the handlers' pool. Bounded."""
@@ -68,10 +80,15 @@ class Completions:
         self._log.debug("job.completed", job_id=str(hold.id), **facts)
 
     async def _committed(self, hold: Hold) -> bool:
-        """The answer to the commit was lost: the archive knows. Asked until it answers, or the claim is over."""
+        """The answer to the commit was lost, or cut off by a cancellation: the archive knows."""
+        look = asyncio.ensure_future(self._look(hold))
+        await outlast(look)
+        return look.result()
+
+    async def _look(self, hold: Hold) -> bool:
         session = Session(self._database)
         try:
-            with anyio.move_on_after(_LOOK_LIMIT, shield=True):
+            with anyio.move_on_after(_LOOK_LIMIT):
                 while True:
                     try:
                         return await was_completed(session, hold.id, hold.fence)

@@ -24,7 +24,6 @@ from jobqueue.store.leases import pardon
 from jobqueue.store.outage import Outage
 from jobqueue.store.outcomes import Ended, write_each
 from jobqueue.store.pool import Database, Session
-from jobqueue.store.progress import write_progress
 from jobqueue.worker.holding import Held, Hold
 from jobqueue.worker.progress import Reporter
 from jobqueue.worker.slots import aside_for
@@ -99,8 +98,7 @@ class Finisher:
     async def _write(self, batch: list[tuple[Hold, Ended]]) -> None:
         while True:
             try:
-                if reports := await self._reporter.last_words(hold for hold, _ in batch):
-                    await write_progress(self._session, reports)
+                await self._reporter.write_last_words(self._session, [hold for hold, _ in batch])
                 written = await write_each(self._session, [ended for _, ended in batch])
             except DATABASE_ERRORS as error:
                 if classify(error) is Fault.BAD_DATA:

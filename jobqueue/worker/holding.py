@@ -67,6 +67,9 @@ class Held:
         """Its outcome is written, or refused."""
         self._by_fence.pop(hold.claim["fence"], None)
 
+    def __contains__(self, hold: Hold) -> bool:
+        return hold.fence in self._by_fence
+
     def snapshot(self) -> tuple[Hold, ...]:
         """All of them now; from any thread."""
         return tuple(self._by_fence.copy().values())  # copy: one step, whatever else runs

@@ -1,21 +1,22 @@
 """Writes what handlers report of their progress: at once, then at most twice a second, only the last word of each job.
 
-What is still unwritten when a job ends, the finisher writes before its outcome.
+What is still unwritten when a job ends, whoever ends it writes first: the finisher, or the job's own transaction.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
-from jobqueue.store.faults import DATABASE_ERRORS
+from jobqueue.store.faults import DATABASE_ERRORS, Fault, classify
+from jobqueue.store.intake import Executor
 from jobqueue.store.outage import Outage
 from jobqueue.store.pool import Database, Session
-from jobqueue.store.progress import Report, write_progress
-from jobqueue.worker.holding import Hold
+from jobqueue.store.progress import write_progress
+from jobqueue.worker.holding import Held, Hold
 
 _PAUSE = 0.5
 _BATCH = 500
@@ -24,13 +25,15 @@ _BATCH = 500
 class Reporter:
     """Keeps the last report of each running job until it is written."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, holds: Held) -> None:
         self._session = Session(database)
+        self._holds = holds
         self._loop = asyncio.get_running_loop()
         self._latest: dict[Hold, str] = {}
         """Handlers write here from any thread, and are read from the loop: by single steps of a dict."""
         self._arrived = asyncio.Event()
-        self._writing = asyncio.Lock()
+        self._in_flight: Collection[Hold] = ()
+        self._landed = asyncio.Event()
         self._outage = Outage("progress", get_logger(__name__))
 
     def say(self, hold: Hold, report: str) -> None:
@@ -41,37 +44,63 @@ class Reporter:
             with contextlib.suppress(RuntimeError):  # the loop is closed: a thread has outlived its worker
                 self._loop.call_soon_threadsafe(self._arrived.set)
 
-    async def last_words(self, holds: Iterable[Hold]) -> list[Report]:
-        """What these jobs, which have ended, have last reported, after all that is being written now."""
-        if self._writing.locked():
-            async with self._writing:
-                pass
-        return self.take(holds)
+    async def write_last_words(self, executor: Executor, holds: Collection[Hold]) -> None:
+        """Write what these jobs, which are about to end, have last reported; after what is being written of them now.
 
-    def take(self, holds: Iterable[Hold]) -> list[Report]:
-        """What these jobs have last reported, if nobody has written it yet."""
-        if not self._latest:
-            return []
-        found = ((hold, self._latest.pop(hold, None)) for hold in holds)
-        return [(hold.id, hold.fence, report) for hold, report in found if report is not None]
+        Raises the database's errors; the reports are then kept, unless they are what it refuses.
+        """
+        while any(hold in self._in_flight for hold in holds):
+            self._landed.clear()
+            await self._landed.wait()
+        await self._write(executor, holds)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Write until cancelled. Survives every database error; a report may be lost then, the next one is not."""
+        """Write until cancelled. Survives every database error."""
         task_status.started()
         try:
             while True:
                 await self._arrived.wait()
                 self._arrived.clear()
+                self._forget_the_ended()
                 try:
-                    async with self._writing:
-                        # The last word of one that has ended is the finisher's to write.
-                        reports = self.take([hold for hold in list(self._latest) if hold.task and not hold.task.done()])
-                        for start in range(0, len(reports), _BATCH):
-                            await write_progress(self._session, reports[start : start + _BATCH])
+                    # The last word of one that has ended is the finisher's to write.
+                    await self._write(self._session, [hold for hold in list(self._latest) if _runs(hold)])
                     self._outage.over()
                 except DATABASE_ERRORS as error:
                     await self._outage.wait(error)
+                    self._arrived.set()
                 await self._session.close()  # seldom needed: not a connection of its own
                 await anyio.sleep(_PAUSE)
         finally:
             await self._session.close()
+
+    async def _write(self, executor: Executor, holds: Iterable[Hold]) -> None:
+        if not self._latest:
+            return
+        found = ((hold, self._latest.pop(hold, None)) for hold in holds)
+        reports = {hold: report for hold, report in found if report is not None}
+        while reports:
+            part = list(reports)[:_BATCH]
+            self._in_flight = {*self._in_flight, *part}
+            try:
+                await write_progress(executor, [(hold.id, hold.fence, reports[hold]) for hold in part])
+            except BaseException as error:
+                if not (isinstance(error, DATABASE_ERRORS) and classify(error) is Fault.BAD_DATA):
+                    for hold, report in reports.items():
+                        self._latest.setdefault(hold, report)  # unless it has reported again
+                raise
+            finally:
+                self._in_flight = {hold for hold in self._in_flight if hold not in part}
+                self._landed.set()
+            for hold in part:
+                del reports[hold]
+
+    def _forget_the_ended(self) -> None:
+        """A thread may report on after its job has ended, and some jobs end without an outcome to write."""
+        for hold in list(self._latest):
+            if hold not in self._holds:
+                self._latest.pop(hold, None)
+
+
+def _runs(hold: Hold) -> bool:
+    return hold.task is not None and not hold.task.done()

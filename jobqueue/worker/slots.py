@@ -128,8 +128,8 @@ class Slots:
     def lose(self, holds: Sequence[Hold]) -> None:
         """The claims on these jobs are over, or soon will be: cancel those that run. What has ended is left alone."""
         for hold in holds:
-            if hold.completed:
-                continue
+            if hold.completed or (hold.attempt is not None and hold.attempt.held_off):
+                continue  # while it commits, the fence decides
             if hold in self.running:
                 _running(hold).stop(Why.LOST)
             elif hold in self._waiting:
@@ -280,7 +280,7 @@ class Slots:
     def _hand_over(self, hold: Hold, outcome: Outcome) -> None:
         if hold.completed or (hold.gone and isinstance(outcome, Released)):
             self._holds.drop(hold)  # it is written; or another has it, and there is nothing to give back
-            if hold.completed and not isinstance(outcome, Done):
+            if hold.completed and not isinstance(outcome, Done | Released):
                 facts = {"job_id": str(hold.id), "task": hold.claim["task"], "queue": hold.claim["queue"]}
                 self._log.warning("job.failed_after_completion", attempt=hold.claim["attempt"], **facts)
         else:

@@ -23,6 +23,7 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.job import WorkerId
 from jobqueue.base.log import get_logger
 from jobqueue.base.outcome import Outcome
+from jobqueue.base.service import outlast
 from jobqueue.base.settings import Settings
 from jobqueue.store import workers
 from jobqueue.store.faults import DATABASE_ERRORS
@@ -107,7 +108,7 @@ class Supervisor:
         self._no_more_work = asyncio.Event()
         self._failure: BaseException | None = None
         holds = Held()
-        self._reporter = Reporter(database)
+        self._reporter = Reporter(database, holds)
         self._finisher = Finisher(database, self.id, holds, self._reporter)
         self._slots = Slots(tasks, settings, holds, self._submit, resources or {}, self._fail, around, worker=self.id)
         self._claimer = Claimer(database, self.id, settings, self.queues, self._slots, holds, self._finisher)
@@ -117,7 +118,7 @@ class Supervisor:
             database, self.id, settings, holds, self._watchdog, self._slots.lose, self._slots.cancel, self._identity
         )
         self._slots.when_reported = self._reporter.say
-        self._completions = Completions(database, holds)
+        self._completions = Completions(database, holds, self._reporter)
         self._slots.transact = self._completions.transaction
         self._rescuer = Rescuer(database, self.id, settings, holds, lambda: self._claimer.answered)
         self._log = get_logger(__name__).bind(worker=str(self.id))
@@ -352,14 +353,8 @@ class Work:
     async def stop_now(self) -> None:
         """Cancel running jobs, write what can be written, and return within the hard limit whatever cancels us."""
         self._supervisor.stop(0)
-        loop, task = asyncio.get_running_loop(), self._task
-        limit = loop.time() + FINAL_WRITES + 2 * CLOSE_LIMIT
-        with anyio.CancelScope(shield=True):
-            while task is not None and not task.done() and (left := limit - loop.time()) > 0:
-                try:
-                    await asyncio.wait({task}, timeout=left)
-                except asyncio.CancelledError:  # another native cancel; the first one is raised by our caller
-                    continue
+        if self._task is not None:
+            await outlast(self._task, FINAL_WRITES + 2 * CLOSE_LIMIT)
 
 
 class _Started(TaskStatus[None]):

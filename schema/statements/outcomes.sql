@@ -70,10 +70,10 @@ select id, cancelled from mine where (select count(*) from woken) >= 0;
 
 -- name: already_finished
 -- takes: ids uuid[], fences bigint[]
--- gives: id uuid
--- After a lost answer: which of the refused outcomes were written by this very claim.
-select a.id from unnest($1::uuid[], $2::bigint[]) as g(id, fence)
-cross join lateral (select a.id from :"schema".job_archive a where a.id = g.id and a.fence = g.fence offset 0) as a;
+-- gives: id uuid, state text
+-- After a lost answer: which of the refused outcomes were written by this very claim, and what they were.
+select a.id, a.state from unnest($1::uuid[], $2::bigint[]) as g(id, fence)
+cross join lateral (select a.id, a.state from :"schema".job_archive a where a.id = g.id and a.fence = g.fence offset 0) as a;
 
 -- name: already_returned
 -- takes: ids uuid[], fences bigint[]

@@ -11,7 +11,7 @@ from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed
 from jobqueue.store.claims import Claim
 from jobqueue.store.lookup import find_job
-from jobqueue.store.outcomes import Ended, write
+from jobqueue.store.outcomes import Ended, write, write_each
 from jobqueue.store.pool import Session
 from tests.support.store import (
     Connection,
@@ -122,6 +122,16 @@ async def test_done_by_me_is_told_from_refused(database: str) -> None:
         again = [ended(rows[0]), ended(rows[1], fence=rows[1]["fence"] + 1), ended(rows[2])]
 
         assert {ids[0], ids[2]} == await write(session, again)
+
+
+async def test_what_its_own_transaction_completed_is_completed(database: str) -> None:
+    """S2-30, S3-33: a handler that fails after a completion whose answer was lost is told, and logged, as completed."""
+    async with open_session(database) as session:
+        await insert(session, new_job())
+        row = await claim_one(session)
+        await write(session, [ended(row, Done("7"))])
+        told = await write_each(session, [ended(row, Retried(failure(), delay=0.0))])
+        assert [Done] == [type(outcome) for outcome in told.values()]
 
 
 async def test_a_finished_job_is_archived_whole(database: str) -> None:

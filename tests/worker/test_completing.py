@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -10,6 +12,7 @@ import pytest
 from jobqueue import App, JobContext, steps
 from jobqueue.base.errors import ConfigurationError, JobFailed
 from jobqueue.base.job import JobState
+from tests.support.backends import WAITS_FOR_LOCK, becomes
 from tests.support.proxy import proxied
 from tests.support.store import connect
 from tests.support.waiting import wait_until
@@ -20,6 +23,21 @@ EFFECTS = "create table effect (job uuid, attempt integer)"
 
 async def effects(dsn: str) -> int:
     return int(await asked(dsn, "select count(*) from effect"))
+
+
+@asynccontextmanager
+async def commits_held(dsn: str) -> AsyncIterator[None]:
+    """Whoever has written an effect waits in its commit until the end of the block."""
+    async with connect(dsn) as connection, connection.transaction():
+        await connection.execute("""
+            create function wait() returns trigger language plpgsql as
+                'begin perform pg_advisory_xact_lock_shared(1); return null; end';
+            create constraint trigger held after insert on effect deferrable initially deferred
+                for each row execute function wait();
+        """)
+    async with connect(dsn) as connection, connection.transaction():
+        await connection.execute("select pg_advisory_xact_lock(1)")
+        yield
 
 
 async def write_effect(connection: Any, ctx: JobContext) -> None:
@@ -140,7 +158,7 @@ async def test_a_lost_claim_commits_nothing(own_table: str, completes: bool) -> 
 
 async def test_a_commit_whose_answer_is_lost_counts(own_table: str, caplog: pytest.LogCaptureFixture) -> None:
     """C13: when the connection breaks in the commit, the archive tells what happened: completed once, run once."""
-    app_dsn = own_table
+    app_dsn, went_on = own_table, []
     async with proxied(own_table) as proxy:
         far = new_app(proxy.dsn)
 
@@ -150,6 +168,7 @@ async def test_a_commit_whose_answer_is_lost_counts(own_table: str, caplog: pyte
                 await write_effect(conn, ctx)
                 ctx.complete(ctx.attempt)
                 proxy.lose_answer_to(b"COMMIT;")
+            went_on.append(ctx.attempt)
             return 0
 
         async with far, far.worker():
@@ -162,8 +181,87 @@ async def test_a_commit_whose_answer_is_lost_counts(own_table: str, caplog: pyte
             proxy.cut()
             proxy.let_pass()
             assert 1 == await handle.result(timeout=15)
+            await wait_until(lambda: went_on == [1], "the handler was told that it has committed")
     assert 1 == await effects(own_table)
     assert "job.refused" not in caplog.text
+
+
+@pytest.mark.parametrize("asks", ["a stop", "a time limit", "the lost claim"])
+async def test_a_commit_under_way_is_not_cut(own_table: str, caplog: pytest.LogCaptureFixture, asks: str) -> None:
+    """S1-26: who asks the run to end while it commits waits for the commit, which counts; the handler ends after it."""
+    app = new_app(own_table)
+    came_back: list[str] = []
+
+    @app.task(timeout=0.3 if asks == "a time limit" else None, retry=steps(0))
+    async def work(ctx: JobContext) -> int:
+        async with ctx.transaction() as conn:
+            await write_effect(conn, ctx)
+            ctx.complete(1)
+        try:
+            await asyncio.sleep(0)
+            came_back.append("went on")
+            return 0
+        except asyncio.CancelledError:
+            came_back.append("cancelled")
+            raise
+
+    async with app, app.worker() as worker:
+        async with commits_held(own_table):
+            handle = await work.defer()
+            await becomes(own_table, 1, WAITS_FOR_LOCK)
+            match asks:
+                case "a stop":
+                    worker.stop(0)
+                    await wait_until(lambda: worker.snapshot().draining, "the run is asked to end")
+                case "a time limit":
+                    await asked(own_table, "select pg_sleep(0.4)")
+                case "the lost claim":
+                    worker._supervisor._slots.lose(worker._supervisor._slots._holds.snapshot())
+        await wait_until(lambda: came_back, "the commit has ended")
+        assert 1 == await handle.result(timeout=10)
+    assert ["went on" if asks == "the lost claim" else "cancelled"] == came_back
+    assert (1, 1, 0) == (await effects(own_table), await archived(own_table), await counted(own_table))
+    assert "job.refused" not in caplog.text
+    assert "job.lost" not in caplog.text
+
+
+async def test_a_commit_that_the_handler_cuts_itself(own_table: str) -> None:
+    """A3, promise 4: a handler's own `timeout` around the block undoes it, or comes after it, and we know which."""
+    app = new_app(own_table)
+    ended: list[str] = []
+
+    @app.task(retry=steps(0))
+    async def work(ctx: JobContext) -> int:
+        try:
+            async with asyncio.timeout(0.3 if ctx.attempt == 1 else 10), ctx.transaction() as conn:
+                await write_effect(conn, ctx)
+                ctx.complete(ctx.attempt)
+        finally:
+            ended.append("ended")
+        return 0
+
+    async with app, app.worker():
+        async with commits_held(own_table):
+            handle = await work.defer()
+            await wait_until(lambda: ended, "the first try was cut off")
+        assert 2 == await handle.result(timeout=10)
+    assert (1, 1, 0) == (await effects(own_table), await archived(own_table), await counted(own_table))
+
+
+async def test_a_report_just_before_completing_is_kept(own_table: str) -> None:
+    """S3-17: the last word of a job that completes in its own transaction stands in the archive."""
+    app = new_app(own_table)
+
+    @app.task
+    async def work(ctx: JobContext, number: int) -> None:
+        ctx.progress(0.1)
+        async with ctx.transaction():
+            ctx.progress(1, data=number)
+            ctx.complete()
+
+    async with app, app.worker():
+        jobs = [await end_of(app, handle) for handle in [await work.defer(number) for number in range(20)]]
+    assert list(range(20)) == [job.progress["data"] for job in jobs]
 
 
 async def test_forty_handlers_share_ten_connections(own_table: str) -> None:

@@ -36,6 +36,11 @@ class Reporter:
         self._landed = asyncio.Event()
         self._outage = Outage("progress", get_logger(__name__))
 
+    @property
+    def unwritten(self) -> int:
+        """How many jobs have reported what nobody has written yet."""
+        return len(self._latest)
+
     def say(self, hold: Hold, report: str) -> None:
         """Take over a report; from any thread, and never waits."""
         first = hold not in self._latest

@@ -3,15 +3,22 @@
 import asyncio
 from typing import Any
 
+import anyio
 import pytest
 
 from jobqueue import App, JobContext, steps
 from jobqueue.base.errors import JobFailed
 from jobqueue.store.progress import write_progress
+from jobqueue.worker.holding import Held, Hold
+from jobqueue.worker.progress import Reporter
+from tests.support.backends import WAITS_FOR_LOCK, becomes, terminate
 from tests.support.counting import counted_pool
-from tests.support.store import claim_one, insert, new_job, open_session
+from tests.support.locks import jobs_held
+from tests.support.store import claim, claim_one, insert, new_job, new_jobs, open_session
 from tests.support.waiting import wait_until
 from tests.support.working import end_of, new_app
+
+REPORTS = f"{WAITS_FOR_LOCK} and query like '%set progress%'"
 
 
 async def test_others_read_it_while_the_job_runs(database: str) -> None:
@@ -103,6 +110,52 @@ async def test_a_late_report_changes_nothing(database: str) -> None:
         await write_progress(session, [(row["id"], row["fence"] + 1, '{"fraction": 0.9}')])
         stored = await session.database.pool.fetchval("select progress::text from jobqueue.job")
     assert '{"fraction": 0.5}' == stored
+
+
+async def test_a_report_outlives_a_broken_connection(database: str) -> None:
+    """S3-17, C13: a report whose write fails is written by the next one, though the handler says nothing more."""
+    app = new_app(database)
+    begin, end = asyncio.Event(), asyncio.Event()
+
+    @app.task
+    async def work(ctx: JobContext) -> None:
+        await begin.wait()
+        ctx.progress(0.5)
+        await end.wait()
+
+    async with app, app.worker() as worker:
+        handle = await work.defer()
+        await wait_until(lambda: worker.snapshot().running == 1, "it runs")
+        async with jobs_held(database):
+            begin.set()
+            await becomes(database, 1, REPORTS)
+            assert 1 == await terminate(database, REPORTS)
+
+        async def reported() -> bool:
+            return (await app.jobs.get(handle.id)).progress is not None
+
+        await wait_until(reported, "the report is read")
+        end.set()
+        await handle.result(timeout=10)
+
+
+async def test_reports_of_jobs_that_have_ended_are_dropped(database: str) -> None:
+    """A thread that reports on after its job's time limit leaves nothing behind in the worker's memory."""
+    async with open_session(database) as session:
+        await insert(session, *new_jobs(2))
+        held, ended = (Hold(row, 0.0) for row in await claim(session))
+        holds = Held()
+        holds.add(held)
+        reporter = Reporter(session.database, holds)
+        reporter.say(held, '{"fraction": 0.5}')
+        reporter.say(ended, '{"fraction": 0.9}')
+        async with anyio.create_task_group() as group:
+            group.start_soon(reporter.run)
+            await wait_until(lambda: reporter.unwritten == 1, "what is of no use is forgotten")
+            group.cancel_scope.cancel()
+        await reporter.write_last_words(session, [held, ended])
+        stored = await session.database.pool.fetch("select progress::text from jobqueue.job where progress is not null")
+    assert [('{"fraction": 0.5}',)] == [tuple(row) for row in stored]
 
 
 @pytest.mark.parametrize(

@@ -37,17 +37,17 @@ def delays(policy: RetryPolicy, attempts: int) -> list[object]:
 
 
 def test_exponential_doubles_up_to_its_cap() -> None:
-    """Each delay is the one before times the factor, until the cap."""
+    """S1-14, S2-20: Each delay is the one before times the factor, until the cap."""
     assert [2, 4, 8, 16, 20, 20] == delays(exponential(first=2, factor=2, cap=20, jitter=0), 6)
 
 
 def test_linear_adds_a_step() -> None:
-    """Each delay is one step longer, until the cap."""
+    """S1-14: Each delay is one step longer, until the cap."""
     assert [1, 6, 11, 15, 15] == delays(linear(first=1, step=5, cap=15, jitter=0), 5)
 
 
 def test_steps_repeat_the_last() -> None:
-    """The given delays in turn, then the last one for ever."""
+    """S3-09: The given delays in turn, then the last one for ever."""
     assert [0, 30, 300, 300] == delays(steps(0, 30, 300), 4)
 
 

@@ -39,6 +39,10 @@ def test_the_defaults_are_valid_and_frozen() -> None:
         ("poll", float("inf")),
         ("drain_timeout", 0),
         ("aside_max_age", -5),
+        ("keep_completed", 0),
+        ("keep_completed", float("inf")),
+        ("keep_other", -1),
+        ("keep_other", float("nan")),
         ("pooler", "session"),
     ],
 )

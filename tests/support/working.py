@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -91,3 +92,8 @@ async def asleep(dsn: str, workers: int = 1) -> None:
         return bool(await asked(dsn, "select count(*) = $1 from jobqueue.sleeper", 2 * workers))
 
     await wait_until(all_sleep, "claimers and stagers sleep")
+
+
+def seconds_until(job: Job) -> float:
+    """Seconds until the job is due, by this machine's clock."""
+    return (job.due_at - datetime.now(UTC)).total_seconds()

@@ -231,7 +231,7 @@ async def test_retry_does_not_give_more_attempts() -> None:
 
 
 async def test_fatal_ends_the_job_whatever_attempts_are_left() -> None:
-    """`Fatal` is dead at once and keeps its message and data."""
+    """S3-15: `Fatal` is dead at once and keeps its message and data."""
 
     async def refuse() -> None:
         raise Fatal("card refused", {"code": 51})
@@ -245,7 +245,7 @@ async def test_fatal_ends_the_job_whatever_attempts_are_left() -> None:
 
 @pytest.mark.parametrize("data", [object(), "a\x00b", float("nan"), {1: 2}, "x" * 100_000])
 async def test_data_that_cannot_be_stored_is_left_out(data: Any) -> None:
-    """An exception's data that the database could not hold costs neither the error nor the job."""
+    """S4-37: An exception's data that the database could not hold costs neither the error nor the job."""
 
     async def refuse() -> None:
         raise Fatal("message", data)
@@ -268,7 +268,7 @@ async def test_data_that_cannot_be_stored_is_left_out(data: Any) -> None:
     ],
 )
 async def test_backoff(policy: RetryPolicy | None, attempt: int, least: float, most: float) -> None:
-    """A failed attempt runs again after what its policy says for that attempt."""
+    """S1-14, S2-20, S3-09, S4-51: A failed attempt runs again after what its policy says for that attempt."""
 
     async def fail() -> None:
         raise OSError("no route")
@@ -281,7 +281,7 @@ async def test_backoff(policy: RetryPolicy | None, attempt: int, least: float, m
 
 
 async def test_a_policy_sees_the_job_and_the_error() -> None:
-    """A policy is called with the job as claimed and the exception itself; sync and async ones, seconds and times."""
+    """S4-50: a policy is called with the job as claimed and the exception itself; sync or async, seconds and times."""
     at = datetime.now(UTC) + timedelta(days=1)
     seen: list[tuple[int, str]] = []
 
@@ -306,7 +306,7 @@ async def test_a_policy_sees_the_job_and_the_error() -> None:
 
 
 async def test_a_policy_may_give_up() -> None:
-    """A policy that returns None ends the job as dead, with the handler's error."""
+    """S4-50: A policy that returns None ends the job as dead, with the handler's error."""
 
     async def fail() -> None:
         raise OSError("no route")
@@ -346,7 +346,7 @@ async def _exits(job: Job, error: BaseException) -> float:
     ],
 )
 async def test_a_broken_policy_shows_both_errors(policy: Any, named: str) -> None:
-    """A policy that raises or answers nonsense ends the job as dead; its error and the handler's are both kept."""
+    """S4-52: a policy that raises or answers nonsense ends the job as dead; its and the handler's error are kept."""
 
     async def fail() -> None:
         raise OSError("no route")
@@ -499,7 +499,7 @@ async def test_no_timeout_means_none() -> None:
 
 
 async def test_a_used_up_budget_is_final() -> None:
-    """The budget of all attempts ends the job as dead, also when the timeout would be longer."""
+    """S3-13: The budget of all attempts ends the job as dead, also when the timeout would be longer."""
     outcome = await run(anyio.sleep_forever, timeout=30, budget=0.02)
 
     assert isinstance(outcome, Dead)

@@ -11,17 +11,13 @@ import pytest
 
 from jobqueue.app import App
 from jobqueue.base.errors import JobCancelled, JobFailed
-from jobqueue.base.job import Job, JobState
+from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
-from jobqueue.base.retry import exponential, steps
+from jobqueue.base.retry import steps
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.handle import JobHandle
 from tests.support.waiting import wait_until
-from tests.support.working import end_of, new_app, reached
-
-
-def seconds_until(job: Job) -> float:
-    return (job.due_at - datetime.now(UTC)).total_seconds()
+from tests.support.working import end_of, new_app, reached, seconds_until
 
 
 async def test_a_retry_waits_as_long_as_asked(database: str) -> None:
@@ -56,7 +52,7 @@ async def test_a_retry_at_a_time(database: str) -> None:
 
 
 async def test_a_failing_job_is_retried_until_it_succeeds(database: str) -> None:
-    """S0-29, S3-10, S3-28: a job that fails twice runs three times; result, attempts and both errors are kept."""
+    """S4-41, S0-29, S3-10, S3-28: a job that fails twice runs three times; result, attempts and errors are kept."""
     app = new_app(database)
 
     @app.task(retry=steps(0))
@@ -169,7 +165,7 @@ async def test_cancel_ends_the_job_as_cancelled(database: str) -> None:
 
 
 async def test_fatal_ends_the_job_at_once(database: str) -> None:
-    """`Fatal` is dead after one attempt; message and data reach the waiting caller."""
+    """S3-15, S4-37, S4-41: `Fatal` is dead after one attempt; message and data reach the waiting caller."""
     app = new_app(database)
 
     @app.task
@@ -184,7 +180,7 @@ async def test_fatal_ends_the_job_at_once(database: str) -> None:
 
 
 async def test_a_timeout_is_a_failed_attempt(database: str) -> None:
-    """S0-07, S4-35: a run past its timeout costs an attempt; dead when none is left; a call may set its own."""
+    """S4-56, S0-07, S4-35: a run past its timeout costs an attempt; dead when none is left; a call may set its own."""
     app = new_app(database)
 
     @app.task(timeout=30, retry=steps(0))
@@ -235,7 +231,7 @@ async def test_none_and_an_empty_object_are_told_apart(database: str) -> None:
 
 
 async def test_a_job_that_has_expired_never_starts(database: str) -> None:
-    """`expires`: a job that was not started in time is dead and its code has not run."""
+    """S3-12: `expires`: a job that was not started in time is dead and its code has not run."""
     app = new_app(database)
     runs: list[int] = []
 
@@ -275,7 +271,7 @@ async def test_expires_concerns_the_first_start_only(database: str) -> None:
 
 
 async def test_the_budget_bounds_all_attempts(database: str) -> None:
-    """`budget`: a job whose deadline passes while it waits or runs is dead with that reason."""
+    """S3-11, S3-12, S3-13: `budget`: a job whose deadline passes while it waits or runs is dead with that reason."""
     app = new_app(database)
 
     @app.task(retry=steps(0.05))
@@ -326,23 +322,6 @@ async def test_a_retried_job_waits_behind_the_backlog(database: str) -> None:
         await app.run_worker(concurrency=1, burst=True)
 
     assert ["fails", "one", "two", "three", "fails"] == order
-
-
-async def test_a_job_released_by_a_policy_of_the_task(database: str) -> None:
-    """The task's own policy decides on retries in the worker; None makes the job dead."""
-    app = new_app(database)
-
-    async def only_os_errors(job: Job, error: BaseException) -> float | None:
-        return 0 if isinstance(error, OSError) else None
-
-    @app.task(retry=only_os_errors)
-    async def fail(ctx: JobContext) -> None:
-        raise OSError if ctx.attempt == 1 else KeyError("lost")
-
-    async with app, app.worker():
-        job = await end_of(app, await fail.defer())
-
-    assert (JobState.DEAD, "policy", 2) == (job.state, job.reason, job.attempt)
 
 
 @pytest.mark.parametrize(("attempts", "levels"), [(1, ["ERROR"]), (3, ["WARNING", "WARNING", "ERROR"])])
@@ -398,24 +377,3 @@ async def test_handlers_that_swallow_the_cancellation_time_out_all_the_same(data
         assert "ran" == await (await next_one.defer()).result(timeout=10)
 
     assert (JobState.DEAD, "TimeoutError") == (job.state, job.error and job.error.error_class)
-
-
-async def test_default_backoff(database: str) -> None:
-    """Without a policy the first retry comes after about two seconds, the second after about four."""
-    app = new_app(database)
-
-    @app.task
-    async def fail() -> None:
-        raise OSError
-
-    @app.task(retry=exponential(first=20, jitter=0))
-    async def fail_slowly() -> None:
-        raise OSError
-
-    async with app, app.worker():
-        default = await reached(app, await fail.defer(), JobState.SCHEDULED)
-        left = seconds_until(default)
-        slow = await reached(app, await fail_slowly.defer(), JobState.SCHEDULED)
-
-    assert 1 < left <= 2.4
-    assert 18 < seconds_until(slow) <= 20

@@ -70,7 +70,7 @@ async def test_every_form_of_task_runs(database: str) -> None:
 
 
 async def test_the_context_tells_the_attempt_and_a_key_that_stays(database: str) -> None:
-    """`ctx.idempotency_key` is the same for all attempts of a job and different between jobs."""
+    """S4-120: `ctx.idempotency_key` is the same for all attempts of a job and different between jobs."""
     app = new_app(database)
     seen: list[tuple[int, str]] = []
 

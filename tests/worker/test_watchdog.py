@@ -23,7 +23,7 @@ def blocks_the_loop(secret: str, seconds: float) -> None:
 
 
 async def test_the_task_that_blocks_is_named(database: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Reliability B8: after a second without a turn the log has task, job and place, and no argument."""
+    """S3-14, Reliability B8: after a second without a turn the log has task, job and place, and no argument."""
     app = new_app(database)
     lags: list[float] = []
 

@@ -39,6 +39,27 @@ begin
   end loop;
 end $_$;
 
+CREATE FUNCTION jobqueue.count_seconds(leaf text, first bigint, pages integer) RETURNS TABLE(queue text, second timestamp with time zone, jobs bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+begin
+  if not exists (
+    select from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent in ('"jobqueue".job_archive_completed'::regclass, '"jobqueue".job_archive_other'::regclass)
+      and c.relname = leaf
+  ) then
+    return;
+  end if;
+  return query execute format(
+    'select a.queue::text, date_trunc(''second'', a.finished_at), count(*)
+     from %1$I.%2$I a join %1$I.queue q on q.name = a.queue
+     where a.ctid >= $1 and a.ctid < $2
+       and case a.state when ''completed'' then q.most_completed else q.most_other end is not null
+     group by 1, 2', 'jobqueue', leaf)
+    using format('(%s,0)', first)::tid, format('(%s,0)', first + pages)::tid;
+end $_$;
+
 CREATE FUNCTION jobqueue.defer(task text, args text DEFAULT '{}'::text, queue text DEFAULT 'default'::text, priority integer DEFAULT 0, delay double precision DEFAULT 0, at timestamp with time zone DEFAULT NULL::timestamp with time zone, max_attempts integer DEFAULT 20, timeout double precision DEFAULT NULL::double precision, origin text DEFAULT NULL::text, meta text DEFAULT NULL::text, id text DEFAULT NULL::text) RETURNS uuid
     LANGUAGE plpgsql
     AS $$
@@ -160,6 +181,30 @@ begin
   end if;
   return query execute old || ' select old.state::text, count(*) from old group by old.state'
     using format('(%s,0)', first)::tid, format('(%s,0)', first + pages)::tid, of_queue, completed, other;
+end $_$;
+
+CREATE FUNCTION jobqueue.prune_before(leaf text, first bigint, pages integer, of_queue text, moment timestamp with time zone, dry boolean) RETURNS TABLE(state text, jobs bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '100ms'
+    AS $_$
+declare
+  old text := format(
+    'with old as materialized (select a.ctid as place, a.state from %I.%I a
+       where a.ctid >= $1 and a.ctid < $2 and a.queue = $3 and a.finished_at < $4', 'jobqueue', leaf);
+begin
+  if not exists (
+    select from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent in ('"jobqueue".job_archive_completed'::regclass, '"jobqueue".job_archive_other'::regclass)
+      and c.relname = leaf
+  ) then
+    return;
+  end if;
+  old := old || case when dry then ')' else format(
+    ' for update of a skip locked), gone as (delete from %I.%I where ctid = any(array(select place from old)))',
+    'jobqueue', leaf) end;
+  return query execute old || ' select old.state::text, count(*) from old group by old.state'
+    using format('(%s,0)', first)::tid, format('(%s,0)', first + pages)::tid, of_queue, moment;
 end $_$;
 
 CREATE FUNCTION jobqueue.wake(queue text, due timestamp with time zone, always boolean) RETURNS void
@@ -393,7 +438,10 @@ CREATE TABLE jobqueue.queue (
     concurrency integer,
     keep_completed double precision,
     keep_other double precision,
+    most_completed bigint,
+    most_other bigint,
     CONSTRAINT queue_keep_positive CHECK (((keep_completed > (0)::double precision) AND (keep_other > (0)::double precision))),
+    CONSTRAINT queue_most_positive CHECK (((most_completed > 0) AND (most_other > 0))),
     CONSTRAINT queue_name_length CHECK (((char_length(name) >= 1) AND (char_length(name) <= 100)))
 );
 

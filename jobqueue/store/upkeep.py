@@ -6,8 +6,9 @@ Nothing here touches unfinished jobs, and nothing waits where a finish would hav
 import random
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 import anyio
 import asyncpg
@@ -15,7 +16,7 @@ import asyncpg
 from jobqueue.base.job import JobState
 from jobqueue.base.service import Patience
 from jobqueue.store.faults import Fault, classify
-from jobqueue.store.pool import Database
+from jobqueue.store.pool import Database, Session
 
 DAYS_AHEAD = 7
 _TRIES = 10
@@ -28,6 +29,14 @@ class Ages:
 
     completed: float | None = None
     other: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Most:
+    """How many of the newest finished jobs stay; None: no limit."""
+
+    completed: int | None = None
+    other: int | None = None
 
 
 NO_AGES = Ages()
@@ -73,6 +82,11 @@ class Stride:
         return self.pages < before
 
 
+async def keep_finished(session: Session, queue: str, ages: Ages, most: Most) -> None:
+    """From the next sweep on this queue's finished jobs stay no longer, and are no more, than this."""
+    await session.fetch("keep_finished", queue, ages.completed, ages.other, most.completed, most.other)
+
+
 async def extend_archive(database: Database) -> int:
     """Make the partitions up to a week ahead; how many were missing."""
     made: int = (await database.fetch("extend_archive", DAYS_AHEAD))[0]["made"]
@@ -85,7 +99,7 @@ async def take_turn(database: Database, pause: float) -> bool:
 
 
 async def sweep(database: Database, ages: Ages) -> Swept:
-    """Drop the days that are older than `ages`, and delete from the others what its queue keeps for less long.
+    """Drop the days that are older than `ages`, and delete what is too old or too much for its queue.
 
     What is locked is left for the next time. Safe from several at once, and to be cancelled at any time.
     """
@@ -94,6 +108,8 @@ async def sweep(database: Database, ages: Ages) -> Swept:
     jobs = 0
     for day in [day for day in days if day.part and (not day.whole or day in locked)]:
         jobs += (await prune_day(database, day)).total()
+    left = [day for day in days if day not in dropped]
+    jobs += sum(found.total() for _, found in await prune_excess(database, left))
     return Swept(len(dropped), jobs)
 
 
@@ -130,17 +146,60 @@ async def prune_day(
 ) -> Counter[JobState]:
     """Delete the jobs of one day that are older than `ages`, of one queue or of all; without ages, as each queue says.
 
-    In batches of pages, which shrink when one takes too long or meets a lock. Rows that others hold are left, and the
-    rest of the day when even the smallest batch fails. `dry`: count only.
+    Rows that others hold are left, and the rest of the day when even the smallest batch fails. `dry`: count only.
     """
-    stride = stride or Stride()
     found: Counter[JobState] = Counter()
+    further = (queue, ages.completed, ages.other, dry)
+    async for row in _by_pages(database, "prune_archive", day, further, stride or Stride()):
+        found[JobState(row["state"])] += row["jobs"]
+    return found
+
+
+async def prune_excess(
+    database: Database, days: list[Day], *, dry: bool = False
+) -> list[tuple[Day, Counter[JobState]]]:
+    """Delete the oldest jobs of each queue that has more finished ones than it keeps, to within a second of jobs."""
+    limits = await database.fetch("queue_limits")
+    pruned = []
+    for kind in ("completed", "other"):
+        room = {row["queue"]: row[f"most_{kind}"] for row in limits if row[f"most_{kind}"] is not None}
+        full: dict[str, datetime] = {}
+        for day in reversed([day for day in days if day.kind == kind]):
+            if len(full) < len(room):
+                await _fill(database, day, room, full)
+            for queue, since in full.items():
+                found: Counter[JobState] = Counter()
+                async for row in _by_pages(database, "prune_before", day, (queue, since, dry), Stride()):
+                    found[JobState(row["state"])] += row["jobs"]
+                pruned.append((day, found))
+    return pruned
+
+
+async def _fill(database: Database, day: Day, room: dict[str, int], full: dict[str, datetime]) -> None:
+    """Count a day's jobs into the `room` of their queues; notes since when a queue is `full`."""
+    finished: Counter[tuple[str, datetime]] = Counter()
+    async for row in _by_pages(database, "count_seconds", day, (), Stride()):
+        finished[row["queue"], row["second"]] += row["jobs"]
+    for (queue, second), jobs in sorted(finished.items(), key=lambda one: one[0][1], reverse=True):
+        if queue in room and queue not in full:
+            room[queue] -= jobs
+            if room[queue] <= 0:
+                full[queue] = second
+
+
+async def _by_pages(
+    database: Database, statement: str, day: Day, further: tuple[object, ...], stride: Stride
+) -> AsyncIterator[asyncpg.Record]:
+    """Run a statement over a day, in batches of pages, which shrink when one takes too long or meets a lock.
+
+    The rest of the day is left when even the smallest batch fails.
+    """
     patience = Patience(first=0.02, cap=0.5)
     page = 0
     while page < day.pages:
         began = time.monotonic()
         try:
-            rows = await _prune(database, (day.leaf, page, stride.pages, queue, ages.completed, ages.other, dry))
+            rows = await _run_batch(database, statement, (day.leaf, page, stride.pages, *further))
         except asyncpg.PostgresError as error:
             if classify(error) is not Fault.CONFLICT:
                 raise
@@ -148,18 +207,18 @@ async def prune_day(
                 break
             await anyio.sleep(patience.next())
             continue
-        found.update({JobState(row["state"]): row["jobs"] for row in rows})
+        for row in rows:
+            yield row
         page += stride.pages
         stride.grow()
         patience.reset()
         await anyio.sleep(time.monotonic() - began)  # half of the time is for others
-    return found
 
 
-async def _prune(database: Database, values: tuple[object, ...]) -> list[asyncpg.Record]:
+async def _run_batch(database: Database, statement: str, values: tuple[object, ...]) -> list[asyncpg.Record]:
     async with database.connection() as connection, connection.transaction(isolation="read_committed"):
         await database.run(connection, "limit_batch", str(_BATCH_MS))
-        return await database.run(connection, "prune_archive", *values)
+        return await database.run(connection, statement, *values)
 
 
 async def _drop(database: Database, day: Day) -> bool:

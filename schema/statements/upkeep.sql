@@ -67,3 +67,27 @@ select set_config('statement_timeout', $1, true) as milliseconds;
 -- takes: leaf text, first bigint, pages integer, of_queue text, completed double precision, other double precision, dry boolean
 -- gives: state text, jobs bigint
 select * from :"schema".prune_archive($1, $2, $3, $4, $5, $6, $7);
+
+-- name: keep_finished
+-- takes: queue text, completed double precision, other double precision, most_completed bigint, most_other bigint
+-- gives:
+insert into :"schema".queue (name, keep_completed, keep_other, most_completed, most_other) values ($1, $2, $3, $4, $5)
+on conflict on constraint queue_pkey do update set keep_completed = excluded.keep_completed,
+  keep_other = excluded.keep_other, most_completed = excluded.most_completed, most_other = excluded.most_other;
+
+-- name: queue_limits
+-- takes:
+-- gives: queue text, most_completed bigint, most_other bigint
+-- The queues that keep only so many finished jobs.
+select name as queue, most_completed, most_other from :"schema".queue
+where most_completed is not null or most_other is not null;
+
+-- name: count_seconds
+-- takes: leaf text, first bigint, pages integer
+-- gives: queue text, second timestamptz, jobs bigint
+select * from :"schema".count_seconds($1, $2, $3);
+
+-- name: prune_before
+-- takes: leaf text, first bigint, pages integer, of_queue text, moment timestamptz, dry boolean
+-- gives: state text, jobs bigint
+select * from :"schema".prune_before($1, $2, $3, $4, $5, $6);

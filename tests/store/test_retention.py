@@ -8,6 +8,7 @@ import asyncpg
 import psycopg
 import pytest
 
+from jobqueue import App
 from jobqueue.base.job import JobState
 from jobqueue.store import upkeep
 from jobqueue.store.lookup import COUNTED_PAGES, count_jobs
@@ -170,14 +171,14 @@ async def only_day(db: Database) -> Day:
 def strides(stride: Stride) -> Iterator[list[int]]:
     """What sizes the batches had, the failed ones too."""
     sizes: list[int] = []
-    original = upkeep._prune
+    original = upkeep._run_batch
 
-    async def recorded(database: Database, values: tuple[object, ...]) -> list[asyncpg.Record]:
+    async def recorded(database: Database, statement: str, values: tuple[object, ...]) -> list[asyncpg.Record]:
         sizes.append(stride.pages)
-        return await original(database, values)
+        return await original(database, statement, values)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upkeep, "_prune", recorded)
+        patch.setattr(upkeep, "_run_batch", recorded)
         yield sizes
 
 
@@ -276,7 +277,9 @@ grant select on all tables in schema jobqueue to {role};
 """
 REMOVAL = """
 grant execute on function jobqueue.drop_archive(text, boolean),
-  jobqueue.prune_archive(text, bigint, integer, text, double precision, double precision, boolean) to {role};
+  jobqueue.prune_archive(text, bigint, integer, text, double precision, double precision, boolean),
+  jobqueue.count_seconds(text, bigint, integer),
+  jobqueue.prune_before(text, bigint, integer, text, timestamptz, boolean) to {role};
 """
 
 
@@ -295,6 +298,10 @@ async def test_least_rights_do(database: str, role: str) -> None:
     keep(database, "mail", completed=1.0)
     finished(database, 3, seconds=5.0, queue="mail")
     finished(database, seconds=5 * DAY)
+    async with App(database) as app:
+        await app.queues.keep("bulk", most_completed=1)
+    for seconds in (5, 15):
+        finished(database, seconds=seconds, queue="bulk")
     as_role = f"{database}{'&' if '?' in database else '?'}role={role}"
     async with open_database(as_role) as db, connect(as_role) as connection:
         for forbidden in ("delete from jobqueue.job_archive", f"drop table jobqueue.{leaf('completed', 5)}"):
@@ -302,7 +309,7 @@ async def test_least_rights_do(database: str, role: str) -> None:
                 await connection.execute(forbidden)
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await sweep(db, DEFAULT)
-        assert 4 == sum((await count_jobs(db)).by_state.values()), "also of a day that was made after the grants"
+        assert 6 == sum((await count_jobs(db)).by_state.values()), "also of a day that was made after the grants"
         with psycopg.connect(database, autocommit=True) as owner:
             owner.execute(REMOVAL.format(role=role).encode())
 
@@ -311,7 +318,7 @@ async def test_least_rights_do(database: str, role: str) -> None:
         for table in ("job", "queue", "job_archive"):
             assert [] == await db.fetch("prune_archive", table, 0, 1_000, None, 0.001, 0.001, False)
 
-    assert (1, 3) == (swept.days, swept.jobs)
+    assert (1, 4) == (swept.days, swept.jobs)
 
 
 # Counting.

@@ -44,6 +44,8 @@ class Cancelled:
     """The job ends as cancelled, by its handler or from outside."""
 
     reason: str | None = None
+    error: AttemptError | None = None
+    """How its last attempt failed, if it did before the request was met."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,12 +54,16 @@ async def write_each(session: Executor, batch: Sequence[Ended]) -> dict[UUID, Ou
         asked = {row["id"] for row in rows if row["cancelled"]}
         written |= await _done_before(session, "already_returned", back, written | asked)
         over = await _over_before(session, [ended for ended in back if ended.id not in written | asked])
-        final += [replace(ended, outcome=_CANCELLED) for ended in back if ended.id in asked]
+        final += [replace(ended, outcome=_instead_of(ended.outcome)) for ended in back if ended.id in asked]
     outcomes = over | {ended.id: ended.outcome for ended in back if ended.id in written}
     if final:
         finished = await _finish(session, final)
         outcomes |= {ended.id: ended.outcome for ended in final if ended.id in finished}
     return outcomes
+
+
+def _instead_of(outcome: Outcome) -> Cancelled:
+    return replace(_CANCELLED, error=outcome.error) if isinstance(outcome, Retried | Rescued) else _CANCELLED
 
 
 async def complete_on(connection: Any, schema: str, ended: Ended) -> bool:
@@ -125,8 +129,8 @@ def _finishing(ended: Ended) -> Row:
     match ended.outcome:
         case Done(result):
             return ended.id, ended.fence, "completed", result, None, None
-        case Cancelled(reason):
-            return ended.id, ended.fence, "cancelled", None, reason, None
+        case Cancelled(reason, error):
+            return ended.id, ended.fence, "cancelled", None, reason, error_json(error)
         case Dead(reason, error):
             return ended.id, ended.fence, "dead", None, reason, error_json(error)
     raise AssertionError(ended.outcome)

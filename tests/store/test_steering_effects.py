@@ -195,7 +195,11 @@ async def asked_to_end(session: Session) -> Claim:
 
 @pytest.mark.parametrize("outcome", BACK, ids=lambda outcome: type(outcome).__name__)
 async def test_what_would_run_again_ends_instead(database: str, outcome: Outcome) -> None:
-    """S2-09, C: retried, snoozed, given back or rescued, a job that was asked to end is cancelled; others go on."""
+    """S2-09, C: retried, snoozed, given back or rescued, a job that was asked to end is cancelled; others go on.
+
+    How its last attempt failed is kept (S1-15).
+    """
+    error = getattr(outcome, "error", None)
     async with open_session(database) as session, connect(database) as connection:
         row = await asked_to_end(session)
         await insert(session, new_job())
@@ -203,7 +207,9 @@ async def test_what_would_run_again_ends_instead(database: str, outcome: Outcome
 
         written = await write_each(session, [ended(row, outcome), ended(other, outcome)])
 
-        assert {row["id"]: Cancelled("requested"), other["id"]: outcome} == written
+        assert {row["id"]: Cancelled("requested", error), other["id"]: outcome} == written
+        history = await connection.fetchval("select coalesce(jsonb_array_length(errors), 0) from jobqueue.job_archive")
+        assert (error is not None) == history
         assert [(row["id"], "cancelled", "requested")] == [
             tuple(found) for found in await connection.fetch("select id, state, reason from jobqueue.job_archive")
         ]
@@ -225,8 +231,9 @@ async def test_a_lost_answer_is_no_refusal(database: str) -> None:
     """S2-30: written again after its answer was lost, the end of a job that was asked to end is still its own."""
     async with open_session(database) as session:
         batch = [ended(await asked_to_end(session), Retried(failure(), delay=0.0))]
-        first = await write_each(session, batch)
-        assert first == await write_each(session, batch)
+        for _ in range(2):
+            written = await write_each(session, batch)
+            assert [Cancelled] == [type(outcome) for outcome in written.values()]
 
 
 async def test_without_a_day_in_the_archive_a_cancel_makes_one(database: str) -> None:

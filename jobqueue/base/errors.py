@@ -6,6 +6,7 @@ JobQueueError
 ├── InvalidSignature (TypeError)      a function cannot be a task as it is written
 ├── InvalidPayload (ValueError)       arguments that cannot be stored or do not fit the task
 ├── DuplicateTask                     two functions with one task name
+├── DuplicateJob                      another job holds the unique key, and the defer said `raise`
 ├── RouterNotIncluded                 a router's task is used before an app includes the router
 ├── AppClosed                         the app was closed
 ├── NotMigrated                       the database lacks the schema, or part of it
@@ -67,6 +68,21 @@ class DuplicateTask(JobQueueError):
     def __init__(self, name: str, first: str, second: str) -> None:
         super().__init__(f"task name {name!r} is taken by {first}; give {second} another one with name=...")
         self.name = name
+
+
+class DuplicateJob(JobQueueError):
+    """Raised by a defer with `Unique(on_conflict="raise")` whose key another job holds: nothing of the call is stored.
+
+    `id` is the job that holds the key, or would: of two with one key in one call it is the first.
+    """
+
+    def __init__(self, id: UUID, task: str) -> None:
+        super().__init__(
+            f"the unique key of this {task!r} job is held by job {id}, and nothing was stored; go on with that one, "
+            'or say Unique(on_conflict=...): "skip", "replace", "move" or "replace+move"'
+        )
+        self.id = id
+        self.task = task
 
 
 class RouterNotIncluded(JobQueueError):

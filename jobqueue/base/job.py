@@ -11,6 +11,7 @@ from uuid import UUID
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 WorkerId = NewType("WorkerId", UUID)
 KeyScope: TypeAlias = Literal["waiting", "unfinished", "period"]
+OnConflict: TypeAlias = Literal["skip", "raise", "replace", "move", "replace+move"]
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -33,6 +34,18 @@ class JobState(StrEnum):
     def final(self) -> bool:
         """True once nothing but an explicit retry can change the job."""
         return self in FINAL
+
+
+class Conflict(StrEnum):
+    """What a new job did to the other job that holds its unique key; itself it was not stored."""
+
+    SKIPPED = "skipped"
+    """Nothing was done: as asked for, or because the holder runs or has ended."""
+    REPLACED = "replaced"
+    """The holder waits, and has the new arguments now."""
+    MOVED = "moved"
+    """The holder waits, and has the new due time now."""
+    REPLACED_AND_MOVED = "replaced+moved"
 
 
 FINAL = frozenset({JobState.COMPLETED, JobState.CANCELLED, JobState.DEAD})
@@ -60,6 +73,8 @@ class NewJob(Generic[R_co]):
     key: str | None = None
     key_scope: KeyScope = "unfinished"
     key_period: float | None = None
+    on_conflict: OnConflict = "skip"
+    """What happens if another job holds the key."""
     resent: bool = False
     """True if the caller chose the id: the archive is then asked as well, so that a resend never runs twice."""
     decode_result: Callable[[str], R_co] | None = field(default=None, repr=False, compare=False)
@@ -71,6 +86,8 @@ class Sent:
 
     id: UUID
     duplicate: bool = False
+    conflict: Conflict | None = None
+    """What was done about the other job that holds the unique key; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,8 @@ class Settings:
     max_crashes: int = 3
     """A job whose worker died so often while it ran is dead. Those runs are not counted as attempts."""
     aside_max_age: float = 7 * 86_400.0
-    """After this long as unknown task or unfitting payload a job is dead."""
+    """After this long as unknown task or unfitting payload a job is dead; 0: at once. Until then it is put aside, for
+    a worker that knows it."""
     keep_completed: float = 86_400.0
     """How long completed jobs stay, with their results. Dropped by days (UTC), so it may be up to a day longer, and
     is never less than the day after. Whatever looks a job up by its id depends on it: a resend with the same id runs
@@ -66,6 +67,8 @@ class Settings:
                 raise ConfigurationError(f"{knob}: must be a whole number of at least {least}")
         for knob in _SECONDS:
             seconds: object = getattr(self, knob)
+            if seconds == 0 and knob == "aside_max_age":
+                continue
             if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < 10**9:
                 raise ConfigurationError(f"{knob}: must be a number of seconds above 0")
         if self.lease < 2.999999 * self.beat:  # 0.3 is less than 3 * 0.1

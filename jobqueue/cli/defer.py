@@ -7,6 +7,7 @@ from typing import Any
 from jobqueue.app import App
 from jobqueue.base.codec import loads
 from jobqueue.base.errors import InvalidOption
+from jobqueue.base.job import Conflict
 from jobqueue.cli.failures import ExitCode, Refusal, tell
 from jobqueue.cli.loading import load_tasks
 from jobqueue.cli.output import write, write_json
@@ -37,9 +38,10 @@ def defer(
     args, kwargs = task.signature.decode_args(_arguments(text))
     handle = asyncio.run(_deferred(place, app, _with_options(task, said), args, kwargs))
     if handle.duplicate:
-        tell(f"job {handle.id} was there already: nothing was stored")
+        done = "nothing was stored" if handle.conflict in (None, Conflict.SKIPPED) else f"it was {handle.conflict}"
+        tell(f"job {handle.id} was there already: {done}")
     if as_json:
-        write_json({"id": handle.id, "task": handle.task, "duplicate": handle.duplicate})
+        write_json({"id": handle.id, "task": handle.task, "duplicate": handle.duplicate, "conflict": handle.conflict})
     else:
         write(str(handle.id))
     return ExitCode.OK

@@ -8,14 +8,14 @@ isolation. Where the other library's error would quote the row, asyncpg's is rai
 import contextlib
 import inspect
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import asyncpg
 
-from jobqueue.base.errors import InvalidOption
+from jobqueue.base.errors import DuplicateJob, InvalidOption
 from jobqueue.store.faults import Fault, classify
-from jobqueue.store.intake import Executor
+from jobqueue.store.intake import Executor, KeyChangedHands
 from jobqueue.store.statements import statement
 
 _NUMBERED = re.compile(r"\$(\d+)")
@@ -38,6 +38,19 @@ def _is_of(package: str, given: object) -> bool:
     return any(f"{kind.__module__}.".startswith(f"{package}.") for kind in type(given).__mro__)
 
 
+@contextlib.asynccontextmanager
+async def _savepoint(execute: Callable[[str], Awaitable[object]]) -> AsyncIterator[None]:
+    """In SQL, not by the libraries' own means: those know nothing of a transaction that was begun by SQL."""
+    await execute("savepoint jobqueue_defer")
+    try:
+        yield
+    except (DuplicateJob, KeyChangedHands):
+        await execute("rollback to savepoint jobqueue_defer")
+        await execute("release savepoint jobqueue_defer")
+        raise
+    await execute("release savepoint jobqueue_defer")
+
+
 class OnAsyncpg:
     """Statements on an asyncpg connection."""
 
@@ -58,6 +71,10 @@ class OnAsyncpg:
             return
         async with self._connection.transaction():
             yield
+
+    def savepoint(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """What is done inside can be undone."""
+        return _savepoint(self._connection.execute)
 
 
 class OnPsycopg:
@@ -102,6 +119,16 @@ class OnPsycopg:
         else:
             yield
 
+    def savepoint(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """What is done inside can be undone."""
+
+        from psycopg import Cursor
+
+        async def execute(sql: str) -> None:
+            Cursor(self._connection).execute(sql.encode())
+
+        return _savepoint(execute)
+
 
 class OnSqlalchemy:
     """Statements on SQLAlchemy's connection or session.
@@ -140,6 +167,14 @@ class OnSqlalchemy:
             return
         async with driver.transaction():
             yield
+
+    def savepoint(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """What is done inside can be undone."""
+
+        async def execute(sql: str) -> None:
+            await (await self._connection()).exec_driver_sql(sql)
+
+        return _savepoint(execute)
 
     async def _connection(self) -> Any:
         given = self._given

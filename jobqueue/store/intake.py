@@ -4,18 +4,26 @@ Statements take text, numbers and flags only, so that a caller's connection keep
 """
 
 import contextlib
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 from uuid import UUID
 
 import asyncpg
 
-from jobqueue.base.job import NewJob, Sent
+from jobqueue.base.errors import DuplicateJob
+from jobqueue.base.job import Conflict, NewJob, Sent
 from jobqueue.store.pool import chunks
 
 CHUNK_ROWS = 5_000
 CHUNK_BYTES = 8 << 20
 _TRIES = 20
+_CHANGED = {"replace": Conflict.REPLACED, "move": Conflict.MOVED, "replace+move": Conflict.REPLACED_AND_MOVED}
+
+_Holders: TypeAlias = Mapping[str | None, str]
+"""The id of the job that holds a key."""
+_Looked: TypeAlias = dict[str | None, tuple[str, bool]]
+"""The same, and whether that job waits; if so, it is locked."""
 
 
 class Executor(Protocol):
@@ -30,6 +38,15 @@ class Executor(Protocol):
         ...
 
 
+@runtime_checkable
+class Undoing(Protocol):
+    """An executor whose transaction may be a caller's, which must not end because of us."""
+
+    def savepoint(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Undo the statements inside, their locks too, if it ends by DuplicateJob or KeyChangedHands."""
+        ...
+
+
 async def insert_one_statement(executor: Executor, jobs: Sequence[NewJob[Any]], *, always: bool) -> list[Sent]:
     """Insert jobs without keys or given ids by a single statement, which is a transaction of its own."""
     present = await _insert(executor, jobs, always)
@@ -39,28 +56,45 @@ async def insert_one_statement(executor: Executor, jobs: Sequence[NewJob[Any]], 
 async def insert_all(executor: Executor, jobs: Sequence[NewJob[Any]], *, always: bool) -> list[Sent]:
     """Insert all jobs or none, in one transaction, in chunks; answers in the order given.
 
-    A job whose key is taken, or whose id is known to `job` or the archive, comes back as a duplicate.
+    A job whose key is taken, or whose id is known to `job` or the archive, comes back as a duplicate; what becomes of
+    the holder of the key, the job says. Raises DuplicateJob. `always` notifies whether anybody sleeps or not.
     """
     if len(jobs) <= CHUNK_ROWS and not any(job.key or job.resent for job in jobs) and _bytes(jobs) <= CHUNK_BYTES:
         return await insert_one_statement(executor, jobs, always=always)
+    steers = any(job.key is not None and job.on_conflict != "skip" for job in jobs)
     taken: set[str] = set()
     for _ in range(_TRIES):
-        with contextlib.suppress(_KeyChangedHands):
-            async with executor.transaction():
+        with contextlib.suppress(KeyChangedHands):
+            async with executor.transaction(), _savepoint(executor, needed=steers):
                 return await _insert_whole(executor, jobs, taken, always)
+        if steers or not always:
+            taken.clear()  # that try was undone
     raise asyncpg.SerializationError(f"unique keys kept changing hands, {_TRIES} times in a row")
 
 
+def _savepoint(executor: Executor, *, needed: bool) -> contextlib.AbstractAsyncContextManager[None]:
+    return executor.savepoint() if needed and isinstance(executor, Undoing) else contextlib.nullcontext()
+
+
 async def _insert_whole(executor: Executor, jobs: Sequence[NewJob[Any]], taken: set[str], always: bool) -> list[Sent]:
-    holders = await _take_keys(executor, [job for job in jobs if job.key is not None], taken)
-    going = [job for job in jobs if job.key is None or holders[job.key] == str(job.id)]
+    keyed = [job for job in jobs if job.key is not None]
+    looked = await _lock_holders(executor, keyed)
+    holders = await _take_keys(executor, keyed, taken)
+    await _lock_late(executor, keyed, holders, looked, taken)
+    rivals = [job for job in keyed if holders[job.key] != str(job.id)]
+    known = await _known(executor, rivals)
+    changes = _changes([job for job in rivals if job.id not in known], holders, looked, taken)
+    going = [_changed(job, changes) for job in jobs if job.key is None or holders[job.key] == str(job.id)]
     cuts = chunks([len(job.args) for job in going], CHUNK_ROWS, CHUNK_BYTES)
     present: set[Any] = set()
     for cut in cuts:
         # a transaction of many chunks would hold the lock of wake() for long: it notifies instead
         present |= await _insert(executor, going[cut], always or len(cuts) > 1)
     present -= await _withdraw_known(executor, [job for job in going if job.resent and job.id in present], taken)
-    return _answers(jobs, present, holders)
+    stored = {id: change for id, change in changes.items() if change.key not in taken}
+    await _change_holders(executor, stored, always)
+    changed = {id for id in changes if id in stored or UUID(id) in present}
+    return _answers(jobs, present, holders, known, changed)
 
 
 def _bytes(jobs: Sequence[NewJob[Any]]) -> int:
@@ -107,14 +141,101 @@ async def _withdraw_known(executor: Executor, jobs: Sequence[NewJob[Any]], taken
     return {UUID(id) for id in known}
 
 
-class _KeyChangedHands(Exception):
+class KeyChangedHands(Exception):
     """Raised when a key was neither free, nor held when we looked first, nor held any more: a whole job in between.
 
-    A transaction of ours then begins anew. To try again inside it, holding other keys, could end in a deadlock.
+    Or its holder came late and is locked. All is undone and begun anew: to wait, holding keys, could end in a deadlock.
     """
 
 
-async def _take_keys(executor: Executor, jobs: Sequence[NewJob[Any]], taken: set[str]) -> dict[str, str]:
+@dataclass(slots=True)
+class _Change:
+    """What the holder of a key gets from the jobs that wanted it, in their order: the last word counts."""
+
+    key: str | None
+    args: str | None = None
+    meta: str | None = None
+    due: NewJob[Any] | None = None
+
+    def add(self, job: NewJob[Any]) -> None:
+        if "replace" in job.on_conflict:
+            self.args, self.meta = job.args, job.meta or self.meta
+        if "move" in job.on_conflict:
+            self.due = job
+
+
+async def _lock_holders(executor: Executor, jobs: Sequence[NewJob[Any]]) -> _Looked:
+    """Who holds the keys of jobs that would change it; the holders that wait are locked from now on."""
+    keys = {job.key for job in jobs if job.key is not None and job.on_conflict in _CHANGED}
+    return {row[0]: (row[1], row[2]) for row in await executor.fetch("lock_holders", sorted(keys))} if keys else {}
+
+
+async def _lock_late(
+    executor: Executor, jobs: Sequence[NewJob[Any]], holders: _Holders, looked: _Looked, taken: set[str]
+) -> None:
+    """The same for those that came after the look. Raises KeyChangedHands if it cannot be done at once."""
+    keys = {job.key for job in jobs if job.key is not None and job.on_conflict in _CHANGED and job.key not in taken}
+    late = sorted(key for key in keys if looked.get(key, ("", False))[0] != holders[key])
+    if not late:
+        return
+    rows = await executor.fetch("lock_late_holders", late)
+    now = {row[0]: row[1] for row in await executor.fetch("key_holders", late)}
+    for key, id, waits in rows:
+        if waits is None or not now.get(key) == id == holders[key]:
+            raise KeyChangedHands
+        looked[key] = (id, waits)
+    if len(rows) < len(late):
+        raise KeyChangedHands
+
+
+async def _known(executor: Executor, rivals: Sequence[NewJob[Any]]) -> set[UUID]:
+    """Those that were stored before: a resend, whose key is another job's by now, has nothing to say about that one."""
+    resent = [str(job.id) for job in rivals if job.resent and job.on_conflict != "skip"]
+    return {UUID(row[0]) for row in await executor.fetch("known_ids", resent)} if resent else set()
+
+
+def _changes(rivals: Sequence[NewJob[Any]], holders: _Holders, looked: _Looked, taken: set[str]) -> dict[str, _Change]:
+    """What becomes of each holder: one that waits, or a job of this very call. Raises DuplicateJob."""
+    changes: dict[str, _Change] = {}
+    for job in rivals:
+        holder = holders[job.key]
+        if job.on_conflict == "raise":
+            raise DuplicateJob(UUID(holder), job.task)
+        if job.on_conflict not in _CHANGED:
+            continue
+        if job.key in taken or looked[job.key][1]:
+            changes.setdefault(holder, _Change(job.key)).add(job)
+    return changes
+
+
+def _changed(job: NewJob[Any], changes: Mapping[str, _Change]) -> NewJob[Any]:
+    """The job as the later ones with its key, in the same call, want it."""
+    change = changes.get(str(job.id))
+    if change is None:
+        return job
+    if change.args is not None:
+        job = replace(job, args=change.args, meta=change.meta or job.meta)
+    return job if change.due is None else replace(job, delay=change.due.delay, at=change.due.at)
+
+
+async def _change_holders(executor: Executor, changes: Mapping[str, _Change], always: bool) -> None:
+    ids = sorted(changes)
+    cuts = chunks([len(changes[id].args or "") for id in ids], CHUNK_ROWS, CHUNK_BYTES)
+    for cut in cuts:
+        some = [changes[id] for id in ids[cut]]
+        await executor.fetch(
+            "change_holders",
+            ids[cut],
+            [change.args for change in some],
+            [change.meta for change in some],
+            [change.due is not None for change in some],
+            [change.due and change.due.delay for change in some],
+            [change.due.at.isoformat() if change.due and change.due.at else None for change in some],
+            always or len(cuts) > 1,
+        )
+
+
+async def _take_keys(executor: Executor, jobs: Sequence[NewJob[Any]], taken: set[str]) -> _Holders:
     """For each key the id of the job that holds it now; those that were free go to `taken`, and to their first job."""
     first = {job.key: job for job in reversed(jobs) if job.key is not None}
     if not first:
@@ -128,21 +249,27 @@ async def _take_keys(executor: Executor, jobs: Sequence[NewJob[Any]], taken: set
         [job.key_period for job in wanted],
     )
     taken |= {row[0] for row in rows if row[2]}
-    holders: dict[str, str] = {row[0]: row[1] for row in rows}
+    holders: dict[str | None, str] = {row[0]: row[1] for row in rows}
     if rest := [row[0] for row in rows if not row[2]] + sorted(first.keys() - holders):
         # held by others: by whom now, if by anybody, else by whom before
         holders |= {row[0]: row[1] for row in await executor.fetch("key_holders", rest)}
     if first.keys() - holders:
-        raise _KeyChangedHands
+        raise KeyChangedHands
     return holders
 
 
-def _answers(jobs: Sequence[NewJob[Any]], present: set[Any], holders: dict[str, str]) -> list[Sent]:
+def _answers(
+    jobs: Sequence[NewJob[Any]], present: set[Any], holders: _Holders, known: set[UUID], changed: set[str]
+) -> list[Sent]:
     """What each caller is told; of several jobs with one id only the first is new."""
     new = set(present)
     answers = []
     for job in jobs:
-        holder = job.id if job.key is None else UUID(holders[job.key])
-        answers.append(Sent(holder, duplicate=holder != job.id or holder not in new))
-        new.discard(holder)
+        holder = job.id if job.key is None or job.id in known else UUID(holders[job.key])
+        if holder == job.id:
+            answers.append(Sent(holder, duplicate=holder not in new))
+            new.discard(holder)
+        else:
+            done = _CHANGED.get(job.on_conflict) if str(holder) in changed else None
+            answers.append(Sent(holder, duplicate=True, conflict=done or Conflict.SKIPPED))
     return answers

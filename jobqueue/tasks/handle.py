@@ -6,7 +6,7 @@ from uuid import UUID
 
 from jobqueue.base.codec import loads
 from jobqueue.base.errors import JobCancelled, JobFailed
-from jobqueue.base.job import JobState, NewJob, Sent
+from jobqueue.base.job import Conflict, JobState, NewJob, Sent
 from jobqueue.base.steering import Change
 from jobqueue.tasks.sender import Sender
 
@@ -17,17 +17,26 @@ R = TypeVar("R")
 class JobHandle(Generic[R_co]):
     """`id` to find the job again, `task` its name, `duplicate` if an earlier job held its id or unique key.
 
-    A duplicate's handle is that of the earlier job. Handles of one job are equal.
+    A duplicate's handle is that of the earlier job. If that one holds the unique key, `conflict` says what became of it
+    by `Unique(on_conflict=...)`: `skipped`, `replaced`, `moved` or `replaced+moved`. Handles of one job are equal.
     """
 
-    __slots__ = ("_decode", "_sender", "duplicate", "id", "task")
+    __slots__ = ("_decode", "_sender", "conflict", "duplicate", "id", "task")
 
     def __init__(
-        self, id: UUID, task: str, sender: Sender, decode: Callable[[str], R_co], *, duplicate: bool = False
+        self,
+        id: UUID,
+        task: str,
+        sender: Sender,
+        decode: Callable[[str], R_co],
+        *,
+        duplicate: bool = False,
+        conflict: Conflict | None = None,
     ) -> None:
         self.id = id
         self.task = task
         self.duplicate = duplicate
+        self.conflict = conflict
         self._sender = sender
         self._decode = decode
 
@@ -35,7 +44,7 @@ class JobHandle(Generic[R_co]):
     def of(job: NewJob[R], sent: Sent, sender: Sender) -> "JobHandle[R]":
         """The handle of a job that has just been sent."""
         decode = job.decode_result or cast(Callable[[str], R], loads)
-        return JobHandle(sent.id, job.task, sender, decode, duplicate=sent.duplicate)
+        return JobHandle(sent.id, job.task, sender, decode, duplicate=sent.duplicate, conflict=sent.conflict)
 
     async def status(self) -> JobState:
         """Where the job is now. Raises JobNotFound."""

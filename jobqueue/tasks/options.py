@@ -12,7 +12,7 @@ from uuid import UUID
 
 from jobqueue.base.codec import encode, fingerprint
 from jobqueue.base.errors import InvalidOption, InvalidPayload
-from jobqueue.base.job import KeyScope
+from jobqueue.base.job import KeyScope, OnConflict
 from jobqueue.base.outcome import check_moment
 from jobqueue.base.retry import RetryPolicy
 
@@ -32,11 +32,18 @@ class Unique:
     Keys belong to their task. Without `key` it is a hash of the arguments as they are given: a default that is spelt
     out differs from one that is left out, and sets have no order; give a key where that matters. Scopes: `waiting`
     (until it starts), `unfinished` (until it has ended), `period` (`period` seconds from the defer on, ended or not).
+
+    `on_conflict` says what a further defer does: `skip` nothing, `raise` DuplicateJob, with nothing of the call stored;
+    `replace` gives the holder the new arguments (and `meta`, if given), `move` the new due time (`delay` or `at`, else
+    now; `expires` and `budget` stay what they were), `replace+move` both: a debounce. The holder keeps its id, attempts
+    and history. One that runs or has ended is left alone: `handle.conflict` says `skipped` then. Where arguments must
+    never be lost, the scope is `waiting`: from the holder's start on the key is free, and a new job is stored.
     """
 
     key: str | None = None
     scope: Literal["waiting", "unfinished", "period"] = "unfinished"
     period: Seconds | None = None
+    on_conflict: Literal["skip", "raise", "replace", "move", "replace+move"] = "skip"
 
     def __post_init__(self) -> None:
         if self.key is not None:
@@ -46,6 +53,9 @@ class Unique:
         if (self.scope == "period") != (self.period is not None):
             raise InvalidOption("unique", 'scope="period" and period= belong together')
         check_seconds("unique", self.period)
+        if self.on_conflict not in get_args(OnConflict):
+            rule = f"on_conflict must be one of {', '.join(get_args(OnConflict))}"
+            raise InvalidOption("unique", f"{rule}, not {self.on_conflict!r}")
 
     @property
     def seconds(self) -> float | None:

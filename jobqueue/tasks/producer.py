@@ -48,7 +48,7 @@ class Producer:
     async def send_many(self, jobs: Sequence[NewJob[Any]]) -> list[Sent]:
         """Store all jobs or none. A cancelled call has either committed or never will.
 
-        Raises DeferUnknown with the first one's id if the network was cut: all are in, or none.
+        Raises DuplicateJob, and DeferUnknown with the first one's id if the network was cut: all are in, or none.
         """
         self._refuse_if_closed()
         if not jobs:

@@ -59,9 +59,12 @@ with given as materialized (
   update :"schema".job_key k set job_id = g.job_id, scope = g.scope, expires_at = g.expires_at
   from given g where k.key = any(array(select key from over)) and k.key = g.key
   returning k.key, k.job_id
+), there as materialized (
+  select k.key, k.job_id from :"schema".job_key k where k.key = any($1::text[])
 ), inserted as (
+  -- not where there is one: if another renews it in this moment we would wait for that, in no order
   insert into :"schema".job_key (key, job_id, scope, expires_at)
-  select key, job_id, scope, expires_at from given
+  select key, job_id, scope, expires_at from given g where not exists (select from there t where t.key = g.key)
   on conflict on constraint job_key_pkey do nothing
   returning key, job_id
 ), taken as (
@@ -69,10 +72,82 @@ with given as materialized (
 )
 select key, job_id::text as job_id, true as taken from taken
 union all
-select k.key, k.job_id::text, false from :"schema".job_key k
-where k.key = any($1::text[]) and k.key <> all(array(select key from taken));
+select key, job_id::text, false from there where key <> all(array(select key from taken));
 
 -- name: key_holders
 -- takes: keys text[]
 -- gives: key text, job_id text
 select key, job_id::text as job_id from :"schema".job_key where key = any($1::text[]);
+
+-- name: lock_holders
+-- takes: keys text[]
+-- gives: key text, job_id text, waits boolean
+-- Who holds these keys, and whether it waits; those that wait are locked, in the order of their ids as all writers do, and
+-- before any key is taken: claims and finishes lock jobs first too. No claim can free the key of one that is locked.
+with held as materialized (
+  select k.key, k.job_id from unnest($1::text[]) as g(key)
+  cross join lateral (
+    select k.key, k.job_id from :"schema".job_key k
+    where k.key = g.key and (k.expires_at is null or k.expires_at > now()) offset 0) as k
+  order by k.job_id
+), waiting as materialized (
+  select j.id from held
+  cross join lateral (
+    select j.id from :"schema".job j where j.id = held.job_id and j.state in ('ready', 'scheduled') for update) as j
+)
+select key, job_id::text as job_id, job_id = any(array(select id from waiting)) as waits from held;
+
+-- name: lock_late_holders
+-- takes: keys text[]
+-- gives: key text, job_id text, waits boolean
+-- The same for holders that came after that look, when keys were taken: then nobody may be waited for. Null: it waits, and
+-- somebody else has locked it.
+with held as materialized (
+  select k.key, k.job_id, k.waits from unnest($1::text[]) as g(key)
+  cross join lateral (
+    select k.key, k.job_id, j.state in ('ready', 'scheduled') as waits
+    from :"schema".job_key k left join :"schema".job j on j.id = k.job_id
+    where k.key = g.key offset 0) as k
+), waiting as materialized (
+  select j.id from held
+  cross join lateral (
+    select j.id from :"schema".job j
+    where j.id = held.job_id and j.state in ('ready', 'scheduled') for update skip locked) as j
+)
+select key, job_id::text as job_id,
+  case when job_id = any(array(select id from waiting)) then true when waits then null else false end as waits
+from held;
+
+-- name: change_holders
+-- takes: ids text[], args text[], metas text[], moves boolean[], delays double precision[], ats text[], always boolean
+-- gives: id text
+-- Jobs that this transaction has locked while they waited get other arguments, where given, and another due time, where
+-- they move: those line up anew. Claims have skipped them meanwhile: hence the wake-up, also where nothing moves.
+with clock as materialized (
+  select clock_timestamp() as now
+), given as materialized (
+  select g.id::uuid as id, g.args, g.meta, clock.now,
+    case when g.move then coalesce(g.at::timestamptz, clock.now + make_interval(secs => g.delay), clock.now) end as due_at
+  from clock, unnest($1::text[], $2::text[], $3::text[], $4::boolean[], $5::double precision[], $6::text[])
+    as g(id, args, meta, move, delay, at)
+), changed as (
+  update :"schema".job j
+  set args = coalesce(given.args::json, j.args), meta = coalesce(given.meta::json, j.meta),
+    due_at = coalesce(given.due_at, j.due_at),
+    state = case when given.due_at is null then j.state when given.due_at > given.now then 'scheduled' else 'ready' end,
+    seq = case when given.due_at is null then j.seq else nextval(':"schema".job_seq') end
+  from given where j.id = any(array(select id from given)) and j.id = given.id
+  returning j.id, j.queue, case when j.state = 'scheduled' then j.due_at end as due
+), woken as materialized (
+  select :"schema".wake(queue, min(due), $7) from changed group by queue, due is null
+)
+select id::text as id from changed where (select count(*) from woken) >= 0;
+
+-- name: known_ids
+-- takes: ids text[]
+-- gives: id text
+-- Which of these were stored before, whether they have ended or not.
+select j.id::text as id from :"schema".job j where j.id = any($1::text[]::uuid[])
+union all
+select g.id from unnest($1::text[]) as g(id)
+cross join lateral (select a.id from :"schema".job_archive a where a.id = g.id::uuid offset 0) as a;

@@ -11,6 +11,7 @@ from jobqueue.base.errors import (
     AppClosed,
     ConfigurationError,
     DeferUnknown,
+    DuplicateJob,
     DuplicateTask,
     InvalidOption,
     InvalidPayload,
@@ -59,6 +60,7 @@ def test_the_tree_in_the_docstring_is_complete() -> None:
         (AppClosed(), ["closed"]),
         (NotMigrated("jobs", 2), ["'jobs'", "2", "jobqueue migrate up"]),
         (SchemaTooNew("jobs", "0009_pre_x"), ["'jobs'", "0009_pre_x", "upgrade"]),
+        (DuplicateJob(ID, "send"), [str(ID), "'send'", "nothing was stored", "on_conflict="]),
         (DeferUnknown(ID), [str(ID), "options(id="]),
         (JobNotFound(ID), [str(ID), "retention"]),
         (JobFailed(ID, "attempts", "ValueError", "boom"), [str(ID), "attempts", "ValueError: boom"]),
@@ -83,6 +85,8 @@ def test_errors_are_what_python_calls_them_too() -> None:
 def test_facts_are_attributes() -> None:
     """Programs need not read texts."""
     payload, failed = InvalidPayload("w", "a.b", "nan", "is NaN"), JobFailed(ID, "fatal", "E", "m", data=[1])
+    held = DuplicateJob(ID, "send")
 
     assert ("a.b", "nan", "is NaN") == (payload.path, payload.kind, payload.rule)
+    assert (ID, "send") == (held.id, held.task)
     assert (ID, "fatal", "E", "m", [1]) == (failed.id, failed.reason, failed.error_class, failed.message, failed.data)

@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 
-from jobqueue.base.job import NewJob, Sent
+from jobqueue.base.job import Conflict, NewJob, Sent
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, Released, Retried, Snoozed
 from jobqueue.store.intake import insert_all
 from jobqueue.store.pool import Session
@@ -32,6 +33,10 @@ def keyed(key: str = "k", scope: str = "unfinished", **said: Any) -> NewJob[None
     return new_job(key=key, key_scope=scope, key_period=60.0 if scope == "period" else None, **said)
 
 
+def skipped(id: UUID) -> Sent:
+    return Sent(id, duplicate=True, conflict=Conflict.SKIPPED)
+
+
 async def send(session: Session, *jobs: NewJob[None]) -> list[Sent]:
     return await insert_all(session, jobs, always=False)
 
@@ -47,7 +52,7 @@ async def test_a_second_job_with_a_key_is_told_who_holds_it(database: str, scope
     async with open_session(database) as session:
         assert [Sent(first.id)] == await send(session, first)
 
-        assert [Sent(first.id, duplicate=True), Sent(other.id)] == await send(session, second, other)
+        assert [skipped(first.id), Sent(other.id)] == await send(session, second, other)
         assert {first.id, other.id} == {row["id"] for row in await claim(session)}
 
 
@@ -128,7 +133,7 @@ async def test_a_period_outlives_its_job_and_ends_by_the_clock(database: str) ->
     async with open_session(database) as session, connect(database) as connection:
         (first,) = await insert(session, keyed(scope="period"))
         await finish(session, await claim_one(session))
-        assert [Sent(first, duplicate=True)] == await send(session, keyed(scope="period"))
+        assert [skipped(first)] == await send(session, keyed(scope="period"))
         left = await connection.fetchval("select extract(epoch from expires_at - now()) from jobqueue.job_key")
         assert 50 < left <= 60
 
@@ -204,7 +209,7 @@ async def test_whoever_meets_the_key_of_an_open_transaction_waits_for_its_end(da
                 if not commits:
                     raise Abandoned
 
-        assert [Sent(first.id, duplicate=True) if commits else Sent(second.id)] == await waiting
+        assert [skipped(first.id) if commits else Sent(second.id)] == await waiting
 
 
 @pytest.mark.timeout(60)
@@ -277,4 +282,4 @@ async def test_an_expired_key_goes_to_one_of_two(database: str) -> None:
             await send(one, first)
             waiting = asyncio.create_task(send(two, second))
             await wait_until(lambda: somebody_waits(observer), "the second waits for the first")
-        assert [Sent(first.id, duplicate=True)] == await waiting
+        assert [skipped(first.id)] == await waiting

@@ -271,6 +271,23 @@ def test_scope_and_period_arrive() -> None:
     assert ("waiting", None) == (called.key_scope, called.key_period)
 
 
+@pytest.mark.parametrize("conflict", ["skip", "raise", "replace", "move", "replace+move"])
+def test_what_happens_on_a_conflict_arrives(conflict: Any) -> None:
+    """A10: what a Unique says about a taken key stands in the new job; without a word it is `skip`."""
+    assert conflict == job(task={"unique": Unique("a", on_conflict=conflict)}).on_conflict
+    assert conflict == job(task={"unique": "a"}, unique=Unique("b", on_conflict=conflict)).on_conflict
+    assert "skip" == job(task={"unique": "a"}).on_conflict == job().on_conflict
+
+
+@pytest.mark.parametrize("wrong", ["override", "", None, 5, ("replace", "move"), "move+replace"])
+def test_an_unknown_conflict_is_refused_by_name(wrong: Any) -> None:
+    """A10: a bad `on_conflict` is refused where it is said, with the value and those that there are."""
+    with pytest.raises(InvalidOption, match=r"^unique: on_conflict must be one of skip, raise, replace, ") as told:
+        Unique("a", on_conflict=wrong)
+
+    assert repr(wrong) in str(told.value)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

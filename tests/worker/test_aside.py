@@ -65,7 +65,7 @@ def _handle(app: App, id: UUID) -> JobHandle[Any]:
 
 
 async def test_a_payload_that_does_not_fit_never_runs_the_code(database: str, caplog: pytest.LogCaptureFixture) -> None:
-    """S3-26: valid JSON of the wrong shape is put aside without an attempt; no line quotes it (S3-20)."""
+    """S4-39, S3-26: valid JSON of the wrong shape is put aside without an attempt; no line quotes it (S3-20)."""
     app = new_app(database)
     caplog.set_level(logging.DEBUG)
     seen: list[int] = []
@@ -107,8 +107,25 @@ async def test_a_payload_that_fits_again_runs(database: str) -> None:
             assert "seven" == await handle.result(timeout=5)
 
 
+@pytest.mark.parametrize(
+    ("aside_max_age", "state"), [(0, JobState.DEAD), (3600, JobState.SCHEDULED)], ids=["fail", "leave"]
+)
+async def test_an_unknown_task_fails_at_once_or_is_left(database: str, aside_max_age: float, state: JobState) -> None:
+    """S3-24: left for another worker, which is the default, or dead at first sight; in neither case an attempt."""
+    app = new_app(database, aside_max_age=aside_max_age)
+
+    @app.task
+    async def known() -> None: ...
+
+    async with app, app.worker():
+        handle = known.handle(await asked(database, "select jobqueue.defer('nobody-has-this')"))
+        await reached(app, handle, state)
+        job = await app.jobs.get(handle.id)
+    assert (0, 1 if state is JobState.DEAD else 0) == (len(job.errors), job.attempt)
+
+
 async def test_what_stays_aside_too_long_is_dead(database: str) -> None:
-    """Put aside for longer than `aside_max_age`, by the database's clock, a job is dead with the reason."""
+    """S3-24: put aside for longer than `aside_max_age`, by the database's clock, a job is dead with the reason."""
     app = new_app(database, aside_max_age=3600)
 
     @app.task

@@ -136,6 +136,33 @@ class Job:
     result_json: str | None = field(default=None, repr=False)
     meta_json: str | None = field(default=None, repr=False)
     progress_json: str | None = field(default=None, repr=False)
+    read_at: datetime | None = field(default=None, compare=False)
+    """When it was read, by the database's clock; `app.jobs.get(job.id)` reads it anew."""
+
+    @property
+    def started(self) -> bool:
+        """True once a worker has claimed it, for this attempt or an earlier one."""
+        return self.claimed_at is not None
+
+    @property
+    def running(self) -> bool:
+        """True while a worker holds it."""
+        return self.state is JobState.RUNNING
+
+    @property
+    def ended(self) -> bool:
+        """True once it is completed, cancelled or dead."""
+        return self.state.final
+
+    @property
+    def succeeded(self) -> bool:
+        """True once it is completed."""
+        return self.state is JobState.COMPLETED
+
+    @property
+    def worker_alive(self) -> bool:
+        """True if it runs and its claim held when it was read: its worker had renewed it in time."""
+        return self.lease_until is not None and self.read_at is not None and self.lease_until > self.read_at
 
     @property
     def args(self) -> dict[str, Any]:

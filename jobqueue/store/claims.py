@@ -85,4 +85,5 @@ def job_of(claim: Claim) -> Job:
         args_json=claim["args"],
         meta_json=claim["meta"],
         progress_json=claim["progress"],
+        read_at=claim["claimed_at"],
     )

@@ -13,6 +13,7 @@ from jobqueue.app import App
 from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.outcome import Cancel, Fatal
+from jobqueue.tasks.context import JobContext
 from tests.support.backends import change
 
 
@@ -139,6 +140,38 @@ async def test_one_job_by_its_id(shop: Shop) -> None:
     for unknown in (uuid7(), uuid4()):
         with pytest.raises(JobNotFound, match=str(unknown)):
             await shop.app.jobs.get(unknown)
+
+
+async def test_what_a_job_says_of_itself(shop: Shop, database: str) -> None:
+    """S4-71: started, running, ended, succeeded, its worker alive: as the row was when it was read."""
+    expected = {
+        "completed": (True, False, True, True),
+        "dead": (True, False, True, False),
+        "cancelled": (True, False, True, False),
+        "ready": (False, False, False, False),
+        "scheduled": (False, False, False, False),
+    }
+    for job in await shop.app.jobs.list():
+        assert expected[job.state] == (job.started, job.running, job.ended, job.succeeded)
+        assert not job.worker_alive
+        assert job == await shop.app.jobs.get(job.id)
+
+
+async def test_a_jobs_worker_is_alive_while_its_lease_holds(database: str) -> None:
+    """S4-71: and no longer, by the database's clock."""
+    app = App(database)
+
+    @app.task
+    async def look(ctx: JobContext) -> list[bool]:
+        alive = []
+        for lease in ("1 minute", "-1 minute"):
+            await change(database, f"update jobqueue.job set lease_until = now() + interval '{lease}'")
+            job = await app.jobs.get(ctx.job.id)
+            alive.append(job.running and job.started and job.worker_alive)
+        return [ctx.job.worker_alive, *alive]
+
+    async with app, app.worker():
+        assert [True, True, False] == await (await look.defer()).result(timeout=10)
 
 
 async def test_an_ended_job_with_any_id_is_found(database: str) -> None:

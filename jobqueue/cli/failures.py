@@ -153,7 +153,7 @@ def _only_one_of(error: BaseException) -> BaseException:
 
 
 def _one_line(message: str) -> str:
-    return " ".join(message.split()).rstrip(".")
+    return " ".join(message.replace("Value error, ", "").split()).rstrip(".")  # the parser says it of every choice
 
 
 def _where_to_read(error: WrongUsage) -> str:

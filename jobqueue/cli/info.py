@@ -11,8 +11,8 @@ from jobqueue.cli.jobs import counts_document, write_counts
 from jobqueue.cli.output import ago, write, write_facts, write_heading, write_json, write_table
 from jobqueue.cli.place import Place
 from jobqueue.cli.safe_text import shown_dsn
-from jobqueue.store.lookup import Counts, count_jobs
 from jobqueue.store.migrate import applied_migrations, migrations
+from jobqueue.store.overview import Counts, count_jobs
 from jobqueue.store.workers import WorkerRow, list_workers
 
 

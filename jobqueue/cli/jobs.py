@@ -13,11 +13,12 @@ import orjson
 from jobqueue.base.errors import JobNotFound
 from jobqueue.base.job import AttemptError, Job, JobState
 from jobqueue.cli.failures import ExitCode, tell
-from jobqueue.cli.output import ago, duration, moment, write, write_facts, write_json, write_table
+from jobqueue.cli.output import ago, duration, number, write, write_json, write_table
 from jobqueue.cli.place import Place
-from jobqueue.cli.safe_text import escaped
-from jobqueue.store.lookup import Counts, find_job
-from jobqueue.store.workers import WorkerRow, list_workers
+from jobqueue.cli.story import Story
+from jobqueue.store.lookup import find_job
+from jobqueue.store.overview import Counts, beside_job
+from jobqueue.store.workers import list_workers
 from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.waiting import Waiters
 
@@ -66,15 +67,11 @@ def list_jobs(
 
 def show_job(place: Place, id: UUID, *, payload: bool, as_json: bool) -> ExitCode:
     """The whole story of one job. Raises JobNotFound."""
-    job, workers = asyncio.run(_told(place, id))
+    story = asyncio.run(_told(place, id))
     if as_json:
-        write_json(as_document(job, payload))
-        return ExitCode.OK
-    names = {str(row.id): f"{row.host}, pid {row.pid}" for row in workers}
-    write(f"job {job.id}  {job.state}" + (f" ({job.reason})" if job.reason else ""))
-    write_facts(_facts(job, names) | (_payload_facts(job) if payload else {}))
-    if job.errors:
-        _write_errors(job.errors, names)
+        write_json(as_document(story.job, payload))
+    else:
+        story.write(payload)
     return ExitCode.OK
 
 
@@ -133,13 +130,13 @@ def write_counts(counts: Counts) -> None:
     rows = [
         [
             queue,
-            *(_number(held.get(state, 0), (queue, state) in counts.estimated) for state in states),
+            *(number(held.get(state, 0), (queue, state) in counts.estimated) for state in states),
             _waited(counts.oldest_ready.get(queue)),
         ]
         for queue, held in sorted(counts.by_queue.items())
     ]
     if len(rows) > 1:
-        sums = [_number(total[state], state in about) for state in states]
+        sums = [number(total[state], state in about) for state in states]
         rows.append(["all", *sums, _waited(max(counts.oldest_ready.values(), default=None))])
     write_table(["queue", *states, "oldest ready"], rows, right=[*states, "oldest ready"])
 
@@ -168,13 +165,13 @@ def _error_document(error: AttemptError, payload: bool) -> dict[str, object]:
     return document | ({"data": error.data} if payload else {})
 
 
-async def _told(place: Place, id: UUID) -> tuple[Job, list[WorkerRow]]:
+async def _told(place: Place, id: UUID) -> Story:
     async with place.database() as (_, database):
         await database.check()
         job = await find_job(database, id)
         if job is None:
             raise JobNotFound(id)
-        return job, await list_workers(database)
+        return Story(job, await beside_job(database, id), await list_workers(database))
 
 
 async def _ended(place: Place, id: UUID, limit: float | None) -> Job:
@@ -199,55 +196,5 @@ def _by_name(held: Mapping[JobState, int]) -> dict[str, int]:
     return {str(state): jobs for state, jobs in held.items()}
 
 
-def _number(jobs: int, about: bool) -> str:
-    return f"~{jobs}" if about else str(jobs)
-
-
 def _waited(seconds: float | None) -> str:
     return "" if seconds is None else duration(seconds)
-
-
-def _facts(job: Job, workers: Mapping[str, str]) -> dict[str, object]:
-    return {
-        "task": job.task,
-        "queue": f"{job.queue}, priority {job.priority}",
-        "attempt": f"{job.attempt} of {job.max_attempts}",
-        "crashes": job.crashes or None,
-        "lost": job.lost or None,
-        "created": moment(job.created_at),
-        "due": moment(job.due_at),
-        "claimed": moment(job.claimed_at),
-        "finished": moment(job.finished_at),
-        "cancel asked": moment(job.cancel_asked),
-        "timeout": None if job.timeout is None else f"{job.timeout:g} s",
-        "deadline": moment(job.deadline),
-        "expires": moment(job.expires_at),
-        "origin": job.origin,
-        "worker": None if job.worker_id is None else _worker(str(job.worker_id), workers),
-        "lease until": moment(job.lease_until),
-        "key": None if job.key is None else job.key.removeprefix(f"{job.task}\n"),  # as --key takes it
-        "bundle": job.bundle_id,
-        "progress": job.progress_json,
-        "meta": job.meta_json,
-    }
-
-
-def _payload_facts(job: Job) -> dict[str, object]:
-    return {"args": job.args_json, "result": job.result_json}
-
-
-def _worker(id: str, workers: Mapping[str, str]) -> str:
-    """Who that was; a worker that ended in good order has left nothing but its id."""
-    return f"{id} ({workers[id]})" if id in workers else id
-
-
-def _write_errors(errors: tuple[AttemptError, ...], workers: Mapping[str, str]) -> None:
-    write("errors")
-    for error in errors:
-        by = f", worker {_worker(error.worker, workers)}" if error.worker else ""
-        write(f"  attempt {error.attempt}, {moment(error.at) or 'time unknown'}{by}")
-        write(f"    {error.error_class}: {error.message}")
-    if errors[-1].traceback:
-        write("last traceback")
-        for line in errors[-1].traceback.splitlines():
-            sys.stdout.write(f"  {escaped(line)}\n")

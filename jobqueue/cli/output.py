@@ -32,10 +32,12 @@ def write_heading(text: str) -> None:
     sys.stdout.write(f"\n{escaped(text)}\n")
 
 
-def write_json(document: object) -> None:
-    """One JSON document; times as ISO 8601, ids as text."""
-    option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+def write_json(document: object, *, line: bool = False) -> None:
+    """One JSON document; times as ISO 8601, ids as text. `line`: one of several, each on a line of its own."""
+    option = orjson.OPT_APPEND_NEWLINE | (0 if line else orjson.OPT_INDENT_2)
     sys.stdout.write(orjson.dumps(document, default=_id_as_text, option=option).decode())
+    if line:
+        sys.stdout.flush()  # somebody waits for it
 
 
 def write_table(headers: Sequence[str], rows: Iterable[Row], whole: str = "", right: Iterable[str] = ()) -> None:
@@ -69,6 +71,11 @@ def duration(seconds: float) -> str:
     """Seconds as people say them: `90 s`, `5 min`, `3 h`, `4 days`."""
     size, unit = next((size, unit) for least, size, unit in _UNITS if seconds >= least)
     return f"{seconds / size:.0f} {unit}"
+
+
+def number(jobs: int, about: bool) -> str:
+    """A number of jobs; ~ stands before what is estimated."""
+    return f"~{jobs}" if about else str(jobs)
 
 
 def moment(time: datetime | None) -> str | None:

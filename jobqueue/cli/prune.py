@@ -1,23 +1,19 @@
 """`prune`: removes old finished jobs now, as workers do hourly, or by other ages. Says first, or afterwards, which."""
 
 import asyncio
-import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import date
 
-import typer
-
 from jobqueue.base.job import JobState
+from jobqueue.cli.asking import agreed, somebody_to_ask
 from jobqueue.cli.failures import ExitCode, Refusal, tell
 from jobqueue.cli.moments import seconds
 from jobqueue.cli.output import write_json, write_table
 from jobqueue.cli.place import Place
-from jobqueue.store.lookup import count_archive
+from jobqueue.store.overview import count_archive
 from jobqueue.store.pool import Database
 from jobqueue.store.upkeep import NO_AGES, Ages, Day, archive_days, drop_days, prune_day, shortest_keeps
-
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,7 @@ class Report:
 def prune(place: Place, order: Order, *, dry_run: bool, yes: bool, as_json: bool) -> ExitCode:
     """Remove old finished jobs. Without `yes` it asks first, if there is somebody to be asked."""
     if not dry_run and not yes:
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not somebody_to_ask():
             raise Refusal("prune removes jobs for good: give --yes, or --dry-run to see which", ExitCode.USAGE)
         would = asyncio.run(_pruned(place, order, dry=True))
         if would.removed and not _agreed(would, as_json):
@@ -116,7 +112,7 @@ async def _prune(database: Database, place: Place, order: Order, *, dry: bool) -
 def _agreed(would: Report, as_json: bool) -> bool:
     if not as_json:
         _write(would)
-    return typer.confirm(f"remove {would.total} for good?", err=True)
+    return agreed(f"remove {would.total} for good?")
 
 
 def _write(report: Report) -> None:

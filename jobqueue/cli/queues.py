@@ -2,37 +2,27 @@
 
 import asyncio
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from jobqueue.base.errors import InvalidOption
+from jobqueue.base.job import JobState
 from jobqueue.cli.failures import ExitCode, Refusal, tell
-from jobqueue.cli.output import ago, duration, moment, write, write_json, write_table
+from jobqueue.cli.output import ago, duration, moment, number, write, write_json, write_table
 from jobqueue.cli.place import Place
-from jobqueue.store.steering import QueueStatus
-from jobqueue.tasks.queues import Queues
+from jobqueue.store.overview import QueueStats
 from jobqueue.tasks.options import check_queue
+from jobqueue.tasks.queues import Queues
 
 _NUMBERS = ("scheduled", "ready", "running", "oldest ready")
 
 
 def show_queues(place: Place, as_json: bool) -> ExitCode:
     """The queues that have unfinished jobs or were paused."""
-    now = datetime.now(UTC)
-    queues = asyncio.run(place.ask(Queues, Queues.list))
+    queues = asyncio.run(place.ask(Queues, Queues.stats))
     if as_json:
-        write_json([_document(queue, now) for queue in queues])
+        write_json([queue_document(queue) for queue in queues])
         return ExitCode.OK
-    rows = [
-        (
-            queue.name,
-            queue.scheduled,
-            queue.ready,
-            queue.running,
-            None if queue.oldest is None else duration(max(queue.oldest, 0.0)),
-            _pause(queue, now),
-        )
-        for queue in queues
-    ]
+    rows = [queue_row(queue) for queue in queues]
     if rows:
         write_table(("queue", *_NUMBERS, "paused"), rows, right=_NUMBERS)
     else:
@@ -45,23 +35,20 @@ def pause_queue(place: Place, name: str, length: float | None, until: datetime |
     name = _checked(name)
     if length is not None and until is not None:
         raise Refusal("give either --for or --until, not both", ExitCode.USAGE)
-    now = datetime.now(UTC)
-    if length is not None:
-        until = now + timedelta(seconds=length)
-    if until is not None and until <= now:
+    if until is not None and until <= datetime.now(UTC):
         raise Refusal("--until: this time is over", ExitCode.USAGE)
 
-    async def pause(queues: Queues) -> bool:
-        known = name in {queue.name for queue in await queues.list()}
-        await queues.pause(name, until)
-        return known
+    async def pause(queues: Queues) -> tuple[bool, datetime | None]:
+        found = await queues.stats()
+        surely_unknown = all(queue.queue != name and not queue.estimated for queue in found)
+        return surely_unknown, await queues.pause(name, until, seconds=length)
 
-    known = asyncio.run(place.ask(Queues, pause))
+    unknown, end = asyncio.run(place.ask(Queues, pause))
     if as_json:
-        write_json({"queue": name, "paused": True, "until": until})
+        write_json({"queue": name, "paused": True, "until": end})
         return ExitCode.OK
-    write(f"queue {name} is paused until {moment(until) if until else 'it is resumed'}; what runs goes on")
-    if not known:
+    write(f"queue {name} is paused until {moment(end) if end else 'it is resumed'}; what runs goes on")
+    if unknown:
         tell(f"no job waits in queue {name} now: is that its name?")
     return ExitCode.OK
 
@@ -69,24 +56,12 @@ def pause_queue(place: Place, name: str, length: float | None, until: datetime |
 def resume_queue(place: Place, name: str, as_json: bool) -> ExitCode:
     """Start its jobs again."""
     name = _checked(name)
-
-    async def resume(queues: Queues) -> bool:
-        now = datetime.now(UTC)
-        paused = any(queue.name == name and is_paused(queue, now) for queue in await queues.list())
-        await queues.resume(name)
-        return paused
-
-    was_paused = asyncio.run(place.ask(Queues, resume))
+    was_paused = asyncio.run(place.ask(Queues, lambda queues: queues.resume(name)))
     if as_json:
         write_json({"queue": name, "paused": False, "was_paused": was_paused})
     else:
         write(f"queue {name} is resumed" if was_paused else f"queue {name} was not paused")
     return ExitCode.OK
-
-
-def is_paused(queue: QueueStatus, now: datetime) -> bool:
-    """The mark of a pause that is over stays until a worker clears it away."""
-    return queue.paused and (queue.resume_at is None or queue.resume_at > now)
 
 
 def queue_and_app(first: str, second: str | None) -> tuple[str, str | None]:
@@ -96,6 +71,24 @@ def queue_and_app(first: str, second: str | None) -> tuple[str, str | None]:
     return first, second
 
 
+def queue_document(queue: QueueStats) -> dict[str, object]:
+    """A queue as JSON values."""
+    document: dict[str, object] = {field.name: getattr(queue, field.name) for field in fields(QueueStats)}
+    return document | {"estimated": sorted(queue.estimated)}
+
+
+def queue_row(queue: QueueStats) -> tuple[str | None, ...]:
+    """A queue as the cells of a table: name, scheduled, ready, running, oldest ready, paused."""
+    return (
+        queue.queue,
+        number(queue.scheduled, JobState.SCHEDULED in queue.estimated),
+        number(queue.ready, JobState.READY in queue.estimated),
+        number(queue.running, JobState.RUNNING in queue.estimated),
+        None if queue.oldest_due is None else duration(max(queue.oldest_due, 0.0)),
+        _pause(queue),
+    )
+
+
 def _checked(name: str) -> str:
     try:
         return check_queue(name) or name
@@ -103,14 +96,10 @@ def _checked(name: str) -> str:
         raise Refusal(str(error), ExitCode.USAGE) from None
 
 
-def _document(queue: QueueStatus, now: datetime) -> dict[str, object]:
-    document: dict[str, object] = {field.name: getattr(queue, field.name) for field in fields(QueueStatus)}
-    return document | {"paused": is_paused(queue, now)}
-
-
-def _pause(queue: QueueStatus, now: datetime) -> str:
-    if not is_paused(queue, now):
+def _pause(queue: QueueStats) -> str:
+    if not queue.paused or queue.paused_at is None:
         return ""
-    since = 0.0 if queue.paused_at is None else max((now - queue.paused_at).total_seconds(), 0.0)
+    now = datetime.now(UTC)
+    since = max((now - queue.paused_at).total_seconds(), 0.0)
     resumes = "" if queue.resume_at is None else f", resumes {ago(queue.resume_at, now)}"
     return f"for {duration(since)}{resumes}"

@@ -1,17 +1,15 @@
 """`jobs cancel`, `retry`, `reschedule`, `move`, `priority` and `delete`: by ids, or by filters after a question."""
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-import typer
-
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.steering import Action, Change, Changes
+from jobqueue.cli.asking import agreed, somebody_to_ask
 from jobqueue.cli.failures import ExitCode, Refusal, tell
 from jobqueue.cli.meant import Meant
 from jobqueue.cli.output import write, write_json
@@ -64,7 +62,7 @@ class Order:
             raise Refusal(f"--to: {str(error).partition(': ')[2]}", ExitCode.USAGE) from None
         if self.action is Action.RESCHEDULE and (self.to["delay"] is None) == (self.to["at"] is None):
             raise Refusal("when? Give either --in or --at", ExitCode.USAGE)
-        if self._always_asks and not self._somebody_to_ask:
+        if self._always_asks and not somebody_to_ask():
             what = "removes jobs for good" if self.action is Action.DELETE else "by filter may end more than you mean"
             raise _unasked(f"jobs {self.action} {what}")
 
@@ -78,10 +76,6 @@ class Order:
         return self.dry_run or self.yes
 
     @property
-    def _somebody_to_ask(self) -> bool:
-        return sys.stdin.isatty() and sys.stderr.isatty()
-
-    @property
     def looks_first(self) -> bool:
         """True if it may have to be asked whether this is meant."""
         return self._always_asks or not (self._needs_nobody or self.meant.ids)
@@ -90,10 +84,10 @@ class Order:
         """Ask, if so much needs a question. Raises Refusal if nobody is there."""
         if not would.changed or not (self._always_asks or len(would) > 1):
             return True
-        if not self._somebody_to_ask:
+        if not somebody_to_ask():
             raise _unasked(f"this is about {len(would)} jobs")
         forever = " for good" if self.action is Action.DELETE else ""
-        return typer.confirm(f"{_told(self, would, done=False)}{forever}?", err=True)
+        return agreed(f"{_told(self, would, done=False)}{forever}?")
 
 
 def steer(place: Place, order: Order) -> ExitCode:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.store.migrate import migrate
 
+_ANY = "*"
 _announced: set[str] = set()
 
 
@@ -18,6 +19,11 @@ class EmbeddedShare:
     leave: Callable[[], Awaitable[None]]
 
 
+def be_silent() -> None:
+    """Say nothing: another process of the same command does."""
+    _announced.add(_ANY)
+
+
 async def join_embedded(schema: str) -> EmbeddedShare:
     """Join the server of this machine, which the first one starts, and migrate it. Raises ConfigurationError."""
     if sys.platform == "win32":
@@ -27,7 +33,7 @@ async def join_embedded(schema: str) -> EmbeddedShare:
     server = EmbeddedServer(embedded_folder())
     dsn = await server.join()
     try:
-        if str(server.folder) not in _announced:
+        if not {_ANY, str(server.folder)} & _announced:
             _announced.add(str(server.folder))
             sys.stderr.write(f"jobqueue: using the embedded PostgreSQL in {server.folder}\n")
         await migrate(dsn, schema)

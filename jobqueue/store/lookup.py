@@ -1,8 +1,7 @@
-"""Reads jobs: one, many, counted; in `job` and the archive as if they were one table."""
+"""Reads jobs: one or many; in `job` and the archive as if they were one table."""
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -17,31 +16,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TEXTS = {"args": "args_json", "result": "result_json", "meta": "meta_json", "progress": "progress_json"}
 _IDS = ("id", "worker_id", "bundle_id")
 _PLAIN = [field.name for field in fields(Job) if field.name not in {"state", "errors", *_IDS, *_TEXTS.values()}]
-
-COUNTED_PAGES = 500
-"""A day of the archive with more pages is not counted, but estimated from so many: 10 000 jobs and more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many jobs there are, by queue and state, and how long the oldest ready job of each queue has waited.
-
-    Unfinished jobs are counted. So are finished ones, but of an archive's day with more than some 10 000 jobs the
-    numbers are about right only, within a few percent for a queue that has many of them: they come from a sample, in
-    which a queue with very few may not appear. `estimated` says which.
-    """
-
-    by_queue: dict[str, dict[JobState, int]]
-    oldest_ready: dict[str, float]
-    estimated: frozenset[tuple[str, JobState]] = frozenset()
-
-    @property
-    def by_state(self) -> dict[JobState, int]:
-        """The sums over all queues, every state named."""
-        sums = Counter[JobState]()
-        for states in self.by_queue.values():
-            sums.update(states)
-        return {state: sums[state] for state in JobState}
 
 
 async def find_job(database: Database, id: UUID) -> Job | None:
@@ -63,25 +37,6 @@ async def list_jobs(
     """A page of jobs, newest first."""
     names = None if states is None else [str(state) for state in states]
     return [job_of(row) for row in await database.fetch("list_jobs", names, queue, task, origin, before, limit)]
-
-
-async def count_jobs(database: Database) -> Counts:
-    """Jobs by queue and state, finished ones as long as the archive keeps them; see Counts for how exactly."""
-    by_queue: dict[str, dict[JobState, int]] = {}
-    estimated: set[tuple[str, JobState]] = set()
-    for row in await database.fetch("count_jobs", COUNTED_PAGES):
-        state = JobState(row["state"])
-        by_queue.setdefault(row["queue"], {})[state] = row["jobs"]
-        if not row["exact"]:
-            estimated.add((row["queue"], state))
-    oldest = {row["queue"]: row["seconds"] for row in await database.fetch("oldest_ready")}
-    return Counts(by_queue, oldest, frozenset(estimated))
-
-
-async def count_archive(database: Database) -> list[tuple[str, JobState, int, bool]]:
-    """Finished jobs by partition and state, and whether that was counted, not estimated."""
-    rows = await database.fetch("count_archive", COUNTED_PAGES)
-    return [(row["leaf"], JobState(row["state"]), row["jobs"], row["exact"]) for row in rows]
 
 
 async def await_jobs(database: Database, ids: Sequence[UUID]) -> set[UUID]:

@@ -5,7 +5,6 @@ one that changes its state meanwhile. Rows are read by place: SQLAlchemy gives p
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -15,30 +14,10 @@ from jobqueue.base.steering import LEGAL, Action, Change
 from jobqueue.store.intake import Executor
 from jobqueue.store.lookup import as_uuid, earliest_finish
 from jobqueue.store.outcomes import finish_waiting
-from jobqueue.store.pool import Database
 
 _TRIES = 5
 REQUESTED = "requested"
 """The reason of a job that was cancelled from outside."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueueStatus:
-    """A queue as it stands: its unfinished jobs, and whether it is paused."""
-
-    name: str
-    scheduled: int
-    ready: int
-    running: int
-    oldest: float | None
-    """Seconds for which the oldest ready job has waited."""
-    paused_at: datetime | None
-    resume_at: datetime | None
-
-    @property
-    def paused(self) -> bool:
-        """True if nothing is claimed from it."""
-        return self.paused_at is not None
 
 
 async def cancel(executor: Executor, ids: Sequence[UUID], always: bool = False) -> dict[UUID, Change]:
@@ -126,19 +105,15 @@ async def holders(executor: Executor, keys: Sequence[str]) -> list[UUID]:
     return [as_uuid(row[0]) for row in await executor.fetch("holders", list(keys))]
 
 
-async def pause_queue(executor: Executor, name: str, until: datetime | None) -> None:
-    """Claim nothing from a queue until it is resumed, or until this time."""
-    await executor.fetch("pause_queue", name, until)
+async def pause_queue(executor: Executor, name: str, until: datetime | None, seconds: float | None) -> datetime | None:
+    """Claim nothing from a queue until it is resumed, or until this time, or for so long; when it ends by itself."""
+    end: datetime | None = (await executor.fetch("pause_queue", name, until, seconds))[0][0]
+    return end
 
 
-async def resume_queue(executor: Executor, name: str) -> None:
-    """Claim from a queue again."""
-    await executor.fetch("resume_queue", name)
-
-
-async def list_queues(database: Database) -> list[QueueStatus]:
-    """The queues that have jobs or were paused, by name."""
-    return [QueueStatus(**row) for row in await database.fetch("list_queues")]
+async def resume_queue(executor: Executor, name: str) -> bool:
+    """Claim from a queue again. False if it was not paused."""
+    return bool((await executor.fetch("resume_queue", name))[0][0])
 
 
 async def _until_each_is_told(

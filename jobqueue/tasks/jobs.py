@@ -13,7 +13,8 @@ from jobqueue.base.outcome import check_moment
 from jobqueue.base.steering import LEGAL, Action, Change, Changes
 from jobqueue.store import steering
 from jobqueue.store.intake import Executor
-from jobqueue.store.lookup import Counts, count_jobs, find_job, list_jobs
+from jobqueue.store.lookup import find_job, list_jobs
+from jobqueue.store.overview import Counts, count_jobs
 from jobqueue.store.pool import Database, Session
 from jobqueue.tasks.options import PRIORITIES, Unique, check_whole, queue_named, stored_key
 

@@ -2,12 +2,18 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from typing import TypeVar
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.store import steering
+from jobqueue.store.overview import QueueStats, queue_stats
 from jobqueue.store.pool import Database, Session
-from jobqueue.store.steering import QueueStatus
-from jobqueue.tasks.options import queue_named
+from jobqueue.store.upkeep import Ages, Most, keep_finished
+from jobqueue.tasks.options import Seconds, check_seconds, check_whole, queue_named
+
+T = TypeVar("T")
+
+_SOME = (1, 2**53)
 
 
 class Queues:
@@ -16,26 +22,53 @@ class Queues:
     def __init__(self, database: Callable[[], Awaitable[Database]]) -> None:
         self._database = database
 
-    async def list(self) -> list[QueueStatus]:
-        """The queues that have unfinished jobs or were paused, by name."""
-        return await steering.list_queues(await self._database())
+    async def stats(self) -> list[QueueStats]:
+        """The queues that have unfinished jobs, or were ever paused, by name. Cheap, also with millions of jobs.
 
-    async def pause(self, name: str, until: datetime | None = None) -> None:
-        """Start no more jobs of a queue, in any worker, until it is resumed or `until` (timezone-aware) has come.
+        Large numbers are then estimates: `estimated` names the states that are.
+        """
+        return await queue_stats(await self._database())
 
-        What runs goes on. Jobs are deferred as ever. Raises InvalidOption.
+    async def pause(
+        self, name: str, until: datetime | None = None, *, seconds: Seconds | None = None
+    ) -> datetime | None:
+        """Start no more jobs of a queue, in any worker, until it is resumed.
+
+        Or until `until` (timezone-aware) has come, or for so many `seconds` on the database's clock: then it says when
+        that will be. What runs goes on. Jobs are deferred as ever. Raises InvalidOption.
         """
         if until is not None and until.tzinfo is None:
             raise InvalidOption("until", "must be timezone-aware, e.g. datetime.now(UTC)")
-        await self._run(steering.pause_queue, queue_named("name", name), until)
+        if until is not None and seconds is not None:
+            raise InvalidOption("seconds", "give either until= or seconds=")
+        length = check_seconds("seconds", seconds)
+        return await self._run(steering.pause_queue, queue_named("name", name), until, length)
 
-    async def resume(self, name: str) -> None:
-        """Start jobs of a queue again, at once."""
-        await self._run(steering.resume_queue, queue_named("name", name))
+    async def resume(self, name: str) -> bool:
+        """Start jobs of a queue again, at once. False if it was not paused."""
+        return await self._run(steering.resume_queue, queue_named("name", name))
 
-    async def _run(self, call: Callable[..., Awaitable[None]], *values: object) -> None:
+    async def keep(
+        self,
+        name: str,
+        *,
+        completed: Seconds | None = None,
+        other: Seconds | None = None,
+        most_completed: int | None = None,
+        most_other: int | None = None,
+    ) -> None:
+        """How long this queue's finished jobs stay, and how many of the newest; without either, as the settings say.
+
+        `other` means the cancelled and the dead. An age can only be shorter than the setting, which drops whole days.
+        Workers remove hourly, row by row, so the limits are passed for a while. Raises InvalidOption.
+        """
+        ages = Ages(check_seconds("completed", completed), check_seconds("other", other))
+        most = Most(check_whole("most_completed", most_completed, _SOME), check_whole("most_other", most_other, _SOME))
+        await self._run(keep_finished, queue_named("name", name), ages, most)
+
+    async def _run(self, call: Callable[..., Awaitable[T]], *values: object) -> T:
         session = Session(await self._database())
         try:
-            await call(session, *values)
+            return await call(session, *values)
         finally:
             await session.close()

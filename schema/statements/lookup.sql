@@ -38,27 +38,6 @@ select * from (
 ) as both_tables
 order by id desc limit $6;
 
--- name: count_jobs
--- takes: pages integer
--- gives: queue text, state text, jobs bigint, exact boolean
--- Unfinished jobs are counted; of the archive, days of more than so many pages are estimated.
-select queue, state, count(*) as jobs, true as exact from :"schema".job group by queue, state
-union all
-select queue, state, sum(jobs)::bigint, bool_and(exact) from :"schema".count_archive($1) group by queue, state
-order by queue, state;
-
--- name: count_archive
--- takes: pages integer
--- gives: leaf text, state text, jobs bigint, exact boolean
-select leaf, state, sum(jobs)::bigint as jobs, bool_and(exact) as exact
-from :"schema".count_archive($1) group by leaf, state order by leaf, state;
-
--- name: oldest_ready
--- takes:
--- gives: queue text, seconds double precision
-select queue, extract(epoch from clock_timestamp() - min(due_at))::double precision as seconds
-from :"schema".job where state = 'ready' group by queue order by queue;
-
 -- name: await_jobs
 -- takes: ids uuid[]
 -- gives: id uuid

@@ -140,33 +140,29 @@ order by id limit $6;
 select job_id from :"schema".job_key where key = any($1::text[]) and (expires_at is null or expires_at > now());
 
 -- name: pause_queue
--- takes: name text, until timestamptz
--- gives:
+-- takes: name text, until timestamptz, seconds double precision
+-- gives: resume_at timestamptz
 with paused as (
-  insert into :"schema".queue (name, paused_at, resume_at) values ($1, now(), $2)
-  on conflict on constraint queue_pkey do update set paused_at = coalesce(:"schema".queue.paused_at, now()), resume_at = $2
+  insert into :"schema".queue (name, paused_at, resume_at)
+  values ($1, now(), coalesce($2, clock_timestamp() + make_interval(secs => $3)))
+  on conflict on constraint queue_pkey
+  do update set paused_at = coalesce(:"schema".queue.paused_at, now()), resume_at = excluded.resume_at
   returning resume_at
+), woken as materialized (
+  select :"schema".wake($1, resume_at, false) from paused where resume_at is not null
 )
-select from (select :"schema".wake($1, resume_at, false) from paused where resume_at is not null) as woken;
+select resume_at from paused where (select count(*) from woken) >= 0;
 
 -- name: resume_queue
 -- takes: name text
--- gives: wake void
-with resumed as (
-  update :"schema".queue set paused_at = null, resume_at = null where name = $1 and paused_at is not null returning name
+-- gives: was_paused boolean
+-- The mark of a pause that is over stays until a worker clears it away.
+with found as materialized (
+  select name, resume_at is null or resume_at > now() as paused from :"schema".queue
+  where name = $1 and paused_at is not null for update
+), resumed as (
+  update :"schema".queue set paused_at = null, resume_at = null where name in (select name from found)
+), woken as materialized (
+  select :"schema".wake(name, null, false) from found
 )
-select :"schema".wake(name, null, false) as wake from resumed;
-
--- name: list_queues
--- takes:
--- gives: name text, paused_at timestamptz, resume_at timestamptz, scheduled bigint, ready bigint, running bigint, oldest double precision
-select coalesce(q.name, j.queue) as name, q.paused_at, q.resume_at, coalesce(j.scheduled, 0) as scheduled,
-  coalesce(j.ready, 0) as ready, coalesce(j.running, 0) as running, j.oldest
-from :"schema".queue q
-full join (
-  select queue, count(*) filter (where state = 'scheduled') as scheduled, count(*) filter (where state = 'ready') as ready,
-    count(*) filter (where state = 'running') as running,
-    extract(epoch from clock_timestamp() - min(due_at) filter (where state = 'ready'))::double precision as oldest
-  from :"schema".job group by queue
-) as j on j.queue = q.name
-order by 1;
+select (select count(*) from woken) >= 0 and coalesce((select paused from found), false) as was_paused;

@@ -15,7 +15,7 @@ from jobqueue.app import App
 from jobqueue.base.errors import AppClosed, ConfigurationError, InvalidOption
 from jobqueue.base.job import JobState
 from jobqueue.base.steering import Action, Change
-from jobqueue.store.steering import QueueStatus
+from jobqueue.store.overview import QueueStats
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.task import Task
 from tests.app.test_sqlalchemy import on
@@ -338,6 +338,8 @@ BAD: dict[str, tuple[str, Callable[[App], Awaitable[Any]]]] = {
     "a pause of no queue": ("queue", lambda app: app.queues.pause("")),
     "a pause of None": ("name", lambda app: app.queues.pause(None)),  # type: ignore[arg-type]
     "a pause until a naive time": ("until", lambda app: app.queues.pause("mail", until=datetime(2030, 1, 1))),
+    "a pause of no length": ("seconds", lambda app: app.queues.pause("mail", seconds=0)),
+    "a pause with two ends": ("seconds", lambda app: app.queues.pause("mail", until=LATER, seconds=5)),
     "a resume of a long queue": ("queue", lambda app: app.queues.resume("q" * 101)),
 }
 
@@ -360,7 +362,7 @@ USES: dict[str, Callable[[App], Awaitable[Any]]] = {
     "by filter": lambda app: app.jobs.cancel(queue="mail"),
     "by key": lambda app: app.jobs.cancel(task="t", key="k"),
     "dry": lambda app: app.jobs.cancel(SOME, dry_run=True),
-    "list": lambda app: app.queues.list(),
+    "stats": lambda app: app.queues.stats(),
     "pause": lambda app: app.queues.pause("mail"),
     "resume": lambda app: app.queues.resume("mail"),
 }
@@ -399,12 +401,12 @@ async def test_the_null_app_has_nothing_to_steer() -> None:
 async def test_queues_are_listed_as_they_stand(app: App, database: str) -> None:
     """S4-98: queues with unfinished jobs, and paused ones without any, by name."""
     task = app.task(note)
-    assert [] == await app.queues.list()
+    assert [] == await app.queues.stats()
     await task.options(queue="mail").defer_many(["a", "b"])
     await task.options(queue="mail", delay=60.0).defer("c")
     await app.queues.pause("bulk", until=LATER)
-    bulk, mail = await app.queues.list()
-    assert ("bulk", True, LATER, 0, None) == (bulk.name, bulk.paused, bulk.resume_at, bulk.ready, bulk.oldest)
-    assert QueueStatus("mail", 1, 2, 0, mail.oldest, None, None) == mail
-    assert mail.oldest is not None
-    assert 0 <= mail.oldest < 10
+    bulk, mail = await app.queues.stats()
+    assert ("bulk", True, LATER, 0, None) == (bulk.queue, bulk.paused, bulk.resume_at, bulk.ready, bulk.oldest_due)
+    assert QueueStats("mail", 1, 2, 0, mail.oldest_due, False) == mail
+    assert mail.oldest_due is not None
+    assert 0 <= mail.oldest_due < 10

@@ -11,7 +11,8 @@ pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may
 
 
 async def test_a_job_is_stored_as_its_task_says(cli: CommandLine, shop: Shop) -> None:
-    """The id is all that is printed; queue and options are the job's; a key's second defer tells of the first."""
+    """S2-01: the id is all that is printed; queue and options are the job's; a key's second defer tells of the
+    first."""
     first = await cli.run(
         "defer", "shop", "wait", '{"seconds": 1}', "--key", "k", "--priority", "3", "--meta", '{"a": 1}'
     )
@@ -23,9 +24,40 @@ async def test_a_job_is_stored_as_its_task_says(cli: CommandLine, shop: Shop) ->
     assert ("mail", 3, {"a": 1}, "shop", {"seconds": 1.0}) == (
         job["queue"], job["priority"], job["meta"], job["origin"], job["args"],
     )  # fmt: skip
-    assert {"id": id, "task": "wait", "duplicate": True} == json.loads(second.out)
+    assert {"id": id, "task": "wait", "duplicate": True, "conflict": "skipped"} == json.loads(second.out)
     assert "nothing was stored" in second.err
     assert {"ready": 1} == shop.states()
+
+
+KEYED = """
+import os
+from jobqueue import App, Unique
+
+app = App(os.environ["SHOP_DSN"])
+
+@app.task(unique=Unique("k", on_conflict="replace+move"))
+async def save(n: int) -> None: ...
+
+@app.task(name="strict", unique=Unique("k", on_conflict="raise"))
+async def only_once(n: int) -> None: ...
+"""
+
+
+async def test_what_became_of_the_holder_of_a_key_is_said(cli: CommandLine, shop: Shop) -> None:
+    """A10: a task that replaces says so, one that raises is one line with the holder's id, without the arguments."""
+    cli.module("keyed", KEYED)
+    first = await cli.run("defer", "keyed", "save", '{"n": 1}')
+    second = await cli.run("defer", "keyed", "save", '{"n": 2}', "--json")
+    held = await cli.run("defer", "keyed", "strict", '{"n": 3}')
+    refused = await cli.run("defer", "keyed", "strict", '{"n": 4711}')
+
+    id = first.out.strip()
+    assert {"id": id, "task": "save", "duplicate": True, "conflict": "replaced+moved"} == json.loads(second.out)
+    assert f"job {id} was there already: it was replaced+moved" in second.err
+    assert (1, "", 1) == (refused.code, refused.out, len(refused.err.splitlines()))
+    assert held.out.strip() in refused.err
+    assert "4711" not in refused.err
+    assert {"ready": 2} == shop.states()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +78,8 @@ async def test_a_job_is_stored_as_its_task_says(cli: CommandLine, shop: Shop) ->
 async def test_what_cannot_be_is_one_line(
     cli: CommandLine, shop: Shop, words: tuple[str, ...], code: int, told: str
 ) -> None:
-    """Task, arguments and options are checked before anything is stored; neither value nor password is quoted."""
+    """S4-39, S0-01: task, arguments and options are checked before anything is stored; neither value nor password is
+    quoted."""
     answer = await cli.run("defer", *words)
 
     assert (code, "", 1) == (answer.code, answer.out, len(answer.err.splitlines()))

@@ -1,20 +1,14 @@
 """`jobs`: list, show, counts, in a terminal, as plain text and as JSON."""
 
-import fcntl
 import json
-import os
-import pty
 import re
-import struct
-import subprocess
-import sys
-import termios
 from uuid import UUID
 
 import pytest
 
 from tests.cli.conftest import Shop
-from tests.support.processes import ROOT, CommandLine
+from tests.support.processes import CommandLine
+from tests.support.terminal import terminal
 
 pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
 
@@ -34,7 +28,8 @@ async def run_some(cli: CommandLine, shop: Shop) -> dict[str, str]:
 
 
 async def test_the_list(cli: CommandLine, shop: Shop) -> None:
-    """Newest first, as plain text without a terminal: one line a job, its id whole; options leave what they name."""
+    """S4-98: newest first, as plain text without a terminal: one line a job, its id whole; options leave what they
+    name."""
     ids = await run_some(cli, shop)
 
     answer = await cli.run("jobs", "list", "shop")
@@ -58,7 +53,7 @@ async def test_the_list(cli: CommandLine, shop: Shop) -> None:
 
 
 async def test_json_has_all_but_the_payload(cli: CommandLine, shop: Shop) -> None:
-    """The document of a job has every field; arguments, result and error data only with --payload."""
+    """S4-98, S3-20: the document of a job has every field; arguments, result and error data only with --payload."""
     ids = await run_some(cli, shop)
 
     plain = json.loads((await cli.run("jobs", "list", "shop", "--json", "--state", "dead", "--state", "completed")).out)
@@ -75,7 +70,8 @@ async def test_json_has_all_but_the_payload(cli: CommandLine, shop: Shop) -> Non
 
 
 async def test_a_job_is_shown_with_its_errors(cli: CommandLine, shop: Shop) -> None:
-    """`show` names class and message of the errors and the last traceback; its arguments only with --payload."""
+    """S4-98, S3-20: `show` names class and message of the errors and the last traceback; its arguments only with
+    --payload."""
     ids = await run_some(cli, shop)
 
     shown = await cli.run("jobs", "show", "shop", ids["dead"])
@@ -83,8 +79,9 @@ async def test_a_job_is_shown_with_its_errors(cli: CommandLine, shop: Shop) -> N
 
     lines = shown.out.splitlines()
     assert f"job {ids['dead']}  dead (fatal)" == lines[0]
-    attempt = next(number for number, line in enumerate(lines) if re.match(r"  attempt 1, .*\), worker \S+$", line))
+    attempt = next(number for number, line in enumerate(lines) if re.match(r"  attempt 1, .* UTC \(.*\)$", line))
     assert lines[attempt + 1].endswith(r"Fatal: cannot: no\nway")
+    assert re.match(r"    worker \S+$", lines[attempt + 2])
     assert "last traceback" in lines
     assert "471147114711" not in shown.out
     assert not any(line.startswith("  args") for line in lines)
@@ -92,7 +89,7 @@ async def test_a_job_is_shown_with_its_errors(cli: CommandLine, shop: Shop) -> N
 
 
 async def test_counts_by_queue_and_state(cli: CommandLine, shop: Shop) -> None:
-    """`counts` has a line a queue and the sums, and says how long the oldest ready job has waited."""
+    """S4-97: `counts` has a line a queue and the sums, and says how long the oldest ready job has waited."""
     await run_some(cli, shop)
 
     plain = await cli.run("jobs", "counts", "shop")
@@ -111,7 +108,7 @@ async def test_counts_by_queue_and_state(cli: CommandLine, shop: Shop) -> None:
 
 
 async def test_what_is_not_there_is_said(cli: CommandLine, shop: Shop) -> None:
-    """No jobs is no error, an unknown id is one, something else than an id is wrong usage: one line each."""
+    """S4-98: no jobs is no error, an unknown id is one, something else than an id is wrong usage: one line each."""
     empty = await cli.run("jobs", "list", "shop")
     counts = await cli.run("jobs", "counts", "shop")
     unknown = await cli.run("jobs", "show", "shop", UNKNOWN)
@@ -125,7 +122,7 @@ async def test_what_is_not_there_is_said(cli: CommandLine, shop: Shop) -> None:
 
 
 async def test_without_app_and_dsn_the_way_out_is_named(cli: CommandLine) -> None:
-    """A verb that does not know its database says the three ways to name one."""
+    """S4-98: a verb that does not know its database says the three ways to name one."""
     answer = await cli.run("jobs", "list")
 
     assert 2 == answer.code
@@ -133,21 +130,14 @@ async def test_without_app_and_dsn_the_way_out_is_named(cli: CommandLine) -> Non
 
 
 async def test_a_table_fits_a_terminal(cli: CommandLine, shop: Shop) -> None:
-    """In a terminal of 100 columns no line is longer, and the id, which people copy, is whole."""
+    """S4-98: in a terminal of 100 columns no line is longer, and the id, which people copy, is whole."""
     id = shop.defer("a_task_with_a_name_that_is_long_enough", "{}", "a_queue_with_a_long_name")
     shop.defer("note\x1b[31m", "{}")
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 100, 0, 0))
-    words = [sys.executable, "-m", "jobqueue", "jobs", "list", "--dsn", shop.dsn]
-    environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "NO_COLOR"}}
-    environment |= {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
-    subprocess.run(words, cwd=cli.folder, env=environment, stdout=theirs, stdin=theirs, check=True)
-    os.close(theirs)
-    written = os.read(ours, 10_000).decode()
-    os.close(ours)
+    with terminal(cli.folder, "jobs", "list", size=(100, 50), JOBQUEUE_DSN=shop.dsn) as running:
+        assert 0 == await running.ends()
+        lines = running.text.splitlines()
 
-    lines = re.sub(r"\x1b\[[\d;]*m", "", written).splitlines()
     assert max(map(len, lines)) <= 100
     assert any(line.startswith(id) for line in lines)
-    assert r"note\x1b[31m" in written
+    assert any(r"note\x1b[31m" in line for line in lines)
     assert UUID(id).version == 7

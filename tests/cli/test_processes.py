@@ -45,7 +45,7 @@ async def started(cli: CommandLine, *options: str, workers: int = 2, **environme
 
 def children_of(parent: Process) -> list[psutil.Process]:
     """Its children, the oldest first; those that nobody has reaped too."""
-    return sorted(psutil.Process(parent._process.pid).children(), key=lambda child: (child.create_time(), child.pid))
+    return sorted(psutil.Process(parent.pid).children(), key=lambda child: (child.create_time(), child.pid))
 
 
 def is_gone(process: psutil.Process) -> bool:
@@ -324,3 +324,14 @@ async def test_the_number_is_checked(cli: CommandLine) -> None:
 
     assert 2 == answer.code
     assert "--processes" in answer.err
+
+
+async def test_the_embedded_server_is_named_once(cli: CommandLine) -> None:
+    """S0-02: without a database of their own all children use one embedded server, and one line says so."""
+    cli.module("own", "from jobqueue import App\napp = App()\n@app.task\nasync def nothing() -> None: ...\n")
+
+    answer = await cli.run("worker", "own", "--burst", *TWO)
+
+    assert 0 == answer.code, answer.err
+    assert 2 == answer.err.count("worker.stopped")
+    assert 1 == answer.err.count("using the embedded PostgreSQL")

@@ -1,16 +1,13 @@
 """`prune`: removes old finished jobs on demand, and says which; never without having been told so."""
 
 import json
-import os
-import pty
-import subprocess
-import sys
 
 import pytest
 
 from tests.cli.conftest import Shop
 from tests.support.history import finished, keep, kept, leaf, leaves, utc_day
-from tests.support.processes import ROOT, CommandLine
+from tests.support.processes import CommandLine
+from tests.support.terminal import terminal
 
 pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
 
@@ -128,22 +125,17 @@ async def test_wrong_usage_removes_nothing(cli: CommandLine, shop: Shop, words: 
     assert before == kept(shop.dsn)
 
 
-@pytest.mark.parametrize(("typed", "code", "left"), [("n\n", 1, 21), ("\n", 1, 21), ("y\n", 0, 11)])
-def test_a_terminal_is_asked(cli: CommandLine, shop: Shop, typed: str, code: int, left: int) -> None:
+@pytest.mark.parametrize(("typed", "code", "left"), [("n\n", 1, 21), ("\n", 1, 21), ("y\n", 0, 11), ("\x03", 130, 21)])
+async def test_a_terminal_is_asked(cli: CommandLine, shop: Shop, typed: str, code: int, left: int) -> None:
     """S4-99: in a terminal it shows what would go, and asks; only a yes removes."""
     old_and_new(shop.dsn)
-    ours, theirs = pty.openpty()
-    os.write(ours, typed.encode())
-    words = [sys.executable, "-m", "jobqueue", "prune", "--dsn", shop.dsn]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"}
-    run = subprocess.run(words, cwd=cli.folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    written = os.read(ours, 10_000).decode()
-    os.close(ours)
+    with terminal(cli.folder, "prune", JOBQUEUE_DSN=shop.dsn) as running:
+        await running.shows("remove 10 finished jobs for good? [y/N]")
+        assert str(utc_day(40)) in running.text
+        running.type(typed)
+        assert code == await running.ends(), running.text
 
-    assert "remove 10 finished jobs for good? [y/N]" in written
-    assert str(utc_day(40)) in written
-    assert (code, left) == (run.returncode, sum(kept(shop.dsn).values())), written
+    assert left == sum(kept(shop.dsn).values())
 
 
 async def test_estimates_are_marked(cli: CommandLine, shop: Shop) -> None:

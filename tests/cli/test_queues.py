@@ -1,6 +1,7 @@
 """`queues`: list, pause, resume."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -11,14 +12,15 @@ pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may
 
 
 async def test_a_paused_queue_is_listed_and_rests(cli: CommandLine, shop: Shop) -> None:
-    """Numbers and pauses are listed; a paused queue runs nothing until it is resumed; without the user's module."""
+    """S2-01, S4-97: numbers and pauses are listed; a paused queue runs nothing until it is resumed; without the
+    user's module."""
     shop.defer("note", '{"n": 1}')
     shop.defer("wait", '{"seconds": 0}', "mail", delay=3600)
     paused = await cli.run("queues", "pause", "default", "--dsn", shop.dsn)
     timed = await cli.run("queues", "pause", "shop:app", "mail", "--for", "10m")
 
     listed = await cli.run("queues", "list", "--dsn", shop.dsn)
-    document = {queue["name"]: queue for queue in json.loads((await cli.run("queues", "list", "shop", "--json")).out)}
+    document = {queue["queue"]: queue for queue in json.loads((await cli.run("queues", "list", "shop", "--json")).out)}
 
     assert (0, "queue default is paused until it is resumed; what runs goes on\n") == (paused.code, paused.out)
     assert 0 == timed.code
@@ -35,7 +37,7 @@ async def test_a_paused_queue_is_listed_and_rests(cli: CommandLine, shop: Shop) 
 
 
 async def test_wrong_words_are_usage(cli: CommandLine, shop: Shop) -> None:
-    """One line that names the option; and a queue without jobs is asked about, in case its name is a slip."""
+    """S2-01: one line that names the option; and a queue without jobs is asked about, in case its name is a slip."""
     for words, told in (
         (("mail", "--for", "1y"), "--for: must be a length of time"),
         (("mail", "--until", "2020-01-01T00:00Z"), "--until: this time is over"),
@@ -47,3 +49,37 @@ async def test_wrong_words_are_usage(cli: CommandLine, shop: Shop) -> None:
         assert told in answer.err
     assert "[]\n" == (await cli.run("queues", "list", "shop", "--json")).out
     assert "is that its name?" in (await cli.run("queues", "pause", "mial", "shop")).err
+
+
+async def test_a_pause_ends_on_the_database_s_clock(cli: CommandLine, shop: Shop) -> None:
+    """S2-01, S4-12: the clock of the machine where it is said does not count."""
+    cli.module(
+        "early",
+        "from datetime import datetime, timedelta\n"
+        "import jobqueue.cli.queues\n"
+        "from shop import app\n"
+        "class Early(datetime):\n"
+        "    @classmethod\n"
+        "    def now(cls, zone=None):\n"
+        "        return datetime.now(zone) + timedelta(days=1)\n"
+        "jobqueue.cli.queues.datetime = Early\n",
+    )
+
+    paused = await cli.run("queues", "pause", "early:app", "mail", "--for", "10m", "--json")
+    listed = await cli.run("queues", "list", "early:app")
+
+    end = datetime.fromisoformat(json.loads(paused.out)["until"])
+    assert 590 < (end - datetime.now(UTC)).total_seconds() <= 600
+    assert "for 24 h, resumes 24 h ago" in listed.out, "the other clock was not used"
+
+
+async def test_a_queue_that_was_not_paused(cli: CommandLine, shop: Shop) -> None:
+    """S2-44: a second resume says that there was nothing to do; a pause that is over is none."""
+    await cli.run("queues", "pause", "mail", "--dsn", shop.dsn)
+
+    first, second = [
+        json.loads((await cli.run("queues", "resume", "mail", "--dsn", shop.dsn, "--json")).out) for _ in range(2)
+    ]
+
+    assert {"queue": "mail", "paused": False, "was_paused": True} == first
+    assert not second["was_paused"]

@@ -1,15 +1,12 @@
 """The verbs that change jobs, and `wait`: by ids and by filters, with and without a terminal."""
 
 import json
-import os
-import pty
-import subprocess
-import sys
 
 import pytest
 
 from tests.cli.conftest import Shop
-from tests.support.processes import ROOT, CommandLine
+from tests.support.processes import CommandLine
+from tests.support.terminal import terminal
 
 pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
 
@@ -25,30 +22,17 @@ async def shown(cli: CommandLine, shop: Shop, id: str) -> dict[str, object]:
     return document
 
 
-def in_terminal(cli: CommandLine, shop: Shop, answer: bytes, *words: str) -> tuple[int, str]:
-    """Run a command in a pseudo-terminal, type `answer` at its question; its exit code and what was written."""
-    ours, theirs = pty.openpty()
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "JOBQUEUE_DSN": shop.dsn, "TERM": "xterm"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jobqueue", *words],
-        cwd=cli.folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs,
-    )  # fmt: skip
-    os.close(theirs)
-    written = b""
-    while True:
-        try:
-            part = os.read(ours, 10_000)
-        except OSError:  # its end is closed
-            break
-        if b"[y/N]" in part:
-            os.write(ours, answer)
-        written += part
-    os.close(ours)
-    return process.wait(), written.decode()
+async def in_terminal(cli: CommandLine, shop: Shop, answer: str, *words: str) -> tuple[int, str]:
+    """Run a command in a terminal, type `answer` at its question; its exit code and what was written."""
+    with terminal(cli.folder, *words, JOBQUEUE_DSN=shop.dsn) as running:
+        await running.shows("[y/N]")
+        running.type(answer)
+        return await running.ends(), running.text
 
 
 async def test_each_verb_by_id(cli: CommandLine, shop: Shop) -> None:
-    """Each verb does what it says to the ids that were given, without the user's module, and sums it up."""
+    """S2-08, S4-57, S4-58, S4-99: each verb does what it says to the ids that were given, without the user's module,
+    and sums it up."""
     one, two = later(shop), later(shop)
     reach = ("--dsn", shop.dsn)
 
@@ -69,7 +53,8 @@ async def test_each_verb_by_id(cli: CommandLine, shop: Shop) -> None:
 
 
 async def test_by_filter(cli: CommandLine, shop: Shop) -> None:
-    """A filter means the jobs for which all of it holds; a key is that of a task; nothing found is no error."""
+    """S4-98, S4-99: a filter means the jobs for which all of it holds; a key is that of a task; nothing found is no
+    error."""
     later(shop, "bulk", origin="web"), later(shop, "bulk")
     keyed = (await cli.run("defer", "shop", "note", '{"n": 1}', "--key", "k", "--delay", "1h")).out.strip()
 
@@ -86,7 +71,8 @@ async def test_by_filter(cli: CommandLine, shop: Shop) -> None:
 
 
 async def test_refusals_are_told_job_by_job(cli: CommandLine, shop: Shop) -> None:
-    """A job that has ended or is not there is one line with the reason; the others are done; the exit code is 1."""
+    """S2-44: a job that has ended or is not there is one line with the reason; the others are done; the exit code is
+    1."""
     ended, waiting = later(shop), later(shop)
     await cli.run("jobs", "cancel", ended, "shop")
 
@@ -100,7 +86,7 @@ async def test_refusals_are_told_job_by_job(cli: CommandLine, shop: Shop) -> Non
 
 
 async def test_without_a_terminal_many_need_yes(cli: CommandLine, shop: Shop) -> None:
-    """What would ask is refused without a terminal, with the way out; nothing has changed. So does --dry-run."""
+    """S4-99: what would ask is refused without a terminal, with the way out; nothing has changed. So does --dry-run."""
     id = later(shop), later(shop)
     for words in (
         ("cancel", "--queue", "mail"),
@@ -119,15 +105,28 @@ async def test_without_a_terminal_many_need_yes(cli: CommandLine, shop: Shop) ->
 
 
 async def test_a_terminal_is_asked(cli: CommandLine, shop: Shop) -> None:
-    """The question says what would be done; no changes nothing, yes does it."""
+    """S2-08: the question says what would be done; no changes nothing, yes does it."""
     later(shop), later(shop)
 
-    no, asked = in_terminal(cli, shop, b"n\n", "jobs", "cancel", "--queue", "mail")
+    no, asked = await in_terminal(cli, shop, "n\n", "jobs", "cancel", "--queue", "mail")
     assert (1, {"scheduled": 2}) == (no, shop.states())
     assert "cancel 2 jobs? [y/N]" in asked
-    yes, told = in_terminal(cli, shop, b"y\n", "jobs", "cancel", "--queue", "mail")
+    yes, told = await in_terminal(cli, shop, "y\n", "jobs", "cancel", "--queue", "mail")
     assert (0, {"cancelled": 2}) == (yes, shop.states())
     assert "cancelled 2 jobs" in told
+
+
+@pytest.mark.parametrize("key", ["\x03", "\x04"], ids=["Ctrl-C", "Ctrl-D"])
+async def test_a_question_can_be_left(cli: CommandLine, shop: Shop, key: str) -> None:
+    """S4-99: Ctrl-C or Ctrl-D at the question does nothing, says so in one line, and exits with 130."""
+    later(shop), later(shop)
+
+    code, text = await in_terminal(cli, shop, key, "jobs", "delete", "--queue", "mail")
+
+    assert (130, {"scheduled": 2}) == (code, shop.states())
+    question, told, *rest = [line for line in text.split("\n") if line]
+    assert "delete 2 jobs for good? [y/N]" in question
+    assert ("jobqueue: interrupted, nothing was done", []) == (told, rest)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +142,7 @@ async def test_a_terminal_is_asked(cli: CommandLine, shop: Shop) -> None:
     ],
 )
 async def test_wrong_words_are_usage(cli: CommandLine, words: tuple[str, ...], told: str) -> None:
-    """One line that names the option, before any database is looked for."""
+    """S4-58, S4-98: one line that names the option, before any database is looked for."""
     answer = await cli.run("jobs", *words)
 
     assert (2, 1) == (answer.code, len(answer.err.splitlines()))
@@ -151,7 +150,7 @@ async def test_wrong_words_are_usage(cli: CommandLine, words: tuple[str, ...], t
 
 
 async def test_a_running_job_is_asked_and_waited_for(cli: CommandLine, shop: Shop) -> None:
-    """A running job is asked to end, and `wait` tells its end by the exit code."""
+    """S2-09, S4-99: a running job is asked to end, and `wait` tells its end by the exit code."""
     id = shop.defer("wait", '{"seconds": 471147114711}', "mail")
     worker = cli.start("worker", "shop")
     await worker.says("waiting")
@@ -170,7 +169,7 @@ async def test_a_running_job_is_asked_and_waited_for(cli: CommandLine, shop: Sho
 
 
 async def test_wait_shows_a_result_on_demand(cli: CommandLine, shop: Shop) -> None:
-    """0 for a completed job, its result only with --payload; 1 for a dead one or none."""
+    """S2-01: 0 for a completed job, its result only with --payload; 1 for a dead one or none."""
     good, bad = shop.defer("note", '{"n": 4711}'), shop.defer("fail", '{"text": "no"}', "bulk")
     await cli.run("worker", "shop", "--burst")
 

@@ -7,7 +7,7 @@ import pytest
 
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.outcome import Cancelled, Dead, Outcome, Retried
-from jobqueue.store import lookup
+from jobqueue.store import lookup, overview
 from jobqueue.store.pool import Database, Session
 from jobqueue.store.statements import channel
 from jobqueue.store.workers import Registration, list_workers, register, unregister
@@ -140,7 +140,7 @@ async def test_counts_are_by_queue_and_state(database: str) -> None:
         await one_of_each(session)
         await insert(session, *new_jobs(3, queue="post"))
         await connection.execute("update jobqueue.job set due_at = now() - interval '90 s' where queue = 'post'")
-        counts = await lookup.count_jobs(session.database)
+        counts = await overview.count_jobs(session.database)
 
     assert {
         "default": dict.fromkeys(set(JobState) - {JobState.BLOCKED}, 1),

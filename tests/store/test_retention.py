@@ -11,7 +11,7 @@ import pytest
 from jobqueue import App
 from jobqueue.base.job import JobState
 from jobqueue.store import upkeep
-from jobqueue.store.lookup import COUNTED_PAGES, count_jobs
+from jobqueue.store.overview import COUNTED_PAGES, count_jobs
 from jobqueue.store.pool import Database, Session
 from jobqueue.store.upkeep import Ages, Day, Stride, archive_days, prune_day, sweep, take_turn
 from tests.support.history import finished, keep, kept, leaf, leaves
@@ -338,7 +338,7 @@ async def test_a_large_day_is_estimated_cheaply(database: str) -> None:
         ]
         counts = await count_jobs(db)
     with psycopg.connect(database, autocommit=True) as connection:
-        plan = run_plan(connection, "count_jobs", (COUNTED_PAGES,), "generic")
+        plan = run_plan(connection, "count_finished", (COUNTED_PAGES,), "generic")
 
     assert size > 8 * COUNTED_PAGES
     assert {("mail", JobState.COMPLETED), ("bulk", JobState.COMPLETED)} == counts.estimated

@@ -41,6 +41,11 @@ class Process:
         await wait_until(lambda: text in self.err or self._process.poll() is not None, f"it says {text!r}", PATIENCE)
         assert text in self.err, f"it ended with {self._process.returncode} and never said {text!r}:\n{self.err}"
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def signal(self, number: int) -> None:
         """Send it a signal."""
         self._process.send_signal(number)

@@ -1,17 +1,24 @@
 """A part of the worker itself breaks: that ends the worker, loudly, and the jobs are given back."""
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 import pytest
 
+from jobqueue.app import App
 from jobqueue.base.job import JobState
+from jobqueue.tasks.handle import JobHandle
 from tests.support.working import asked, new_app
 
 
 class Broken(Exception):
     """A mistake in the library."""
+
+
+async def broken(*given: Any) -> Any:
+    raise Broken
 
 
 def leaves(error: BaseException) -> set[type[BaseException]]:
@@ -21,36 +28,51 @@ def leaves(error: BaseException) -> set[type[BaseException]]:
     return {type(error)}
 
 
+@dataclass
+class Hanging:
+    """A job that runs until it is cancelled."""
+
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+    cleaned: bool = False
+
+    async def defer(self, app: App) -> JobHandle[None]:
+        @app.task
+        async def hangs() -> None:
+            try:
+                self.began.set()
+                await anyio.sleep_forever()
+            finally:
+                await anyio.lowlevel.checkpoint()
+                self.cleaned = True
+
+        return await hangs.defer()
+
+
+async def worker_breaks(app: App) -> None:
+    """Run a worker, which must end by the mistake."""
+    with anyio.fail_after(10), pytest.raises(BaseException) as caught:
+        await app.run_worker()
+    assert {Broken} == leaves(caught.value)
+
+
 async def test_a_broken_part_ends_the_worker(
     database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An error that no part of the worker expects stops it at once: running jobs are given back, the caller is told."""
-    app = new_app(database)
-    began = asyncio.Event()
-    cleaned: list[bool] = []
-
-    @app.task
-    async def work() -> None:
-        try:
-            began.set()
-            await anyio.sleep_forever()
-        finally:
-            cleaned.append(True)
+    app, hanging = new_app(database), Hanging()
 
     async def break_once_a_job_runs(*given: Any) -> None:
-        await began.wait()
+        await hanging.began.wait()
         raise Broken
 
     monkeypatch.setattr("jobqueue.worker.staging.Stager._until_next", break_once_a_job_runs)
     async with app:
-        handle = await work.defer()
-        with anyio.fail_after(5), pytest.raises(BaseException) as caught:
-            await app.run_worker()
-        assert {Broken} == leaves(caught.value)
+        handle = await hanging.defer(app)
+        await worker_breaks(app)
         job = await app.jobs.get(handle.id)
         assert 0 == await asked(database, "select count(*) from jobqueue.worker")
 
-    assert (JobState.READY, 0, [True]) == (job.state, job.attempt, cleaned)
+    assert (JobState.READY, 0, True) == (job.state, job.attempt, hanging.cleaned)
     assert "worker.failed" in caplog.text
 
 
@@ -58,35 +80,19 @@ async def test_a_broken_finisher_ends_the_worker(
     database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A worker that cannot write outcomes any more cancels what runs, names what it could not save, and raises."""
-    app = new_app(database)
-    began = asyncio.Event()
-    cleaned: list[bool] = []
-
-    @app.task
-    async def hangs() -> None:
-        try:
-            began.set()
-            await anyio.sleep_forever()
-        finally:
-            await anyio.lowlevel.checkpoint()
-            cleaned.append(True)
+    app, hanging = new_app(database), Hanging()
 
     @app.task
     async def ends() -> None:
-        await began.wait()
-
-    async def broken(*given: Any) -> Any:
-        raise Broken
+        await hanging.began.wait()
 
     monkeypatch.setattr("jobqueue.worker.finishing.write_each", broken)
     async with app:
-        await hangs.defer()
+        await hanging.defer(app)
         lost = await ends.defer()
-        with anyio.fail_after(10), pytest.raises(BaseException) as caught:
-            await app.run_worker()
-        assert {Broken} == leaves(caught.value)
+        await worker_breaks(app)
 
-    assert [True] == cleaned
+    assert hanging.cleaned
     assert "job.outcome_unsaved" in caplog.text
     assert str(lost.id) in caplog.text
 
@@ -100,15 +106,13 @@ async def test_a_slot_that_cannot_be_freed_ends_the_worker(
     @app.task
     async def work() -> None: ...
 
-    def broken(*given: Any) -> None:
+    def refuses(*given: Any) -> None:
         raise Broken
 
-    monkeypatch.setattr("jobqueue.worker.finishing.Finisher.submit", broken)
+    monkeypatch.setattr("jobqueue.worker.finishing.Finisher.submit", refuses)
     monkeypatch.setattr("jobqueue.worker.supervisor.FINAL_WRITES", 0.2)
     async with app:
         await work.defer()
-        with anyio.fail_after(10), pytest.raises(BaseException) as caught:
-            await app.run_worker()
-        assert {Broken} == leaves(caught.value)
+        await worker_breaks(app)
 
     assert "worker.slot_lost" in caplog.text

@@ -83,16 +83,16 @@ async def test_a_pause_stops_every_worker_at_once(database: str, queues: list[st
         await asleep(database, 2)  # they have looked once more, and found nothing
         assert "held" not in notes.started + more.started
         assert {JobState.READY} == await states(held)
-        (mail,) = [queue for queue in await boss.queues.list() if queue.name == "mail"]
+        (mail,) = [queue for queue in await boss.queues.stats() if queue.queue == "mail"]
         assert (True, 30, 0, None) == (mail.paused, mail.ready, mail.running, mail.resume_at)
-        assert mail.oldest is not None
+        assert mail.oldest_due is not None
 
         await boss.queues.resume("mail")
         resumed = asyncio.get_running_loop().time()
         await wait_until(lambda: (notes.started + more.started).count("held") == 30, "all have started")
         assert min(done.at["held"] for done in (notes, more) if "held" in done.at) - resumed < SOON
         await asyncio.gather(*(handle.result(timeout=5) for handle in held))
-        assert not any(queue.paused for queue in await boss.queues.list())
+        assert not any(queue.paused for queue in await boss.queues.stats())
 
 
 async def test_a_queue_that_nobody_knows_can_be_paused(database: str) -> None:

@@ -11,6 +11,7 @@ from jobqueue.base.errors import JobFailed
 from jobqueue.store.progress import write_progress
 from jobqueue.worker.holding import Held, Hold
 from jobqueue.worker.progress import Reporter
+from jobqueue.worker.tally import Tally
 from tests.support.backends import WAITS_FOR_LOCK, becomes, terminate
 from tests.support.counting import counted_pool
 from tests.support.locks import jobs_held
@@ -144,7 +145,7 @@ async def test_reports_of_jobs_that_have_ended_are_dropped(database: str) -> Non
     async with open_session(database) as session:
         await insert(session, *new_jobs(2))
         held, ended = (Hold(row, 0.0) for row in await claim(session))
-        holds = Held()
+        holds = Held(Tally(lambda name: None))
         holds.add(held)
         reporter = Reporter(session.database, holds)
         reporter.say(held, '{"fraction": 0.5}')

@@ -1,0 +1,188 @@
+"""Looks at the whole at little cost, however much there is: queues, flow, workers and what they run."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from jobqueue.base.job import JobState
+from jobqueue.store.pool import Database
+
+COUNTED_PAGES = 500
+"""A table with more pages is not counted, but estimated from so many: 10 000 jobs and more."""
+COUNTED_JOBS = 10_000
+"""Of a table with more than COUNTED_PAGES pages at most so many ready, and as many scheduled, jobs are counted."""
+RECENT = 10.0
+"""Seconds that `Flow.dead` and `Flow.cancelled` are about."""
+
+_RECENT_PAGES = 1_000
+_PLAIN = ("queue", "scheduled", "ready", "running", "oldest_due", "paused", "paused_at", "resume_at")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    """A queue as it stands: its unfinished jobs, and whether it is paused. All times are the database's."""
+
+    queue: str
+    scheduled: int
+    ready: int
+    running: int
+    oldest_due: float | None
+    """For how many seconds the longest waiting ready job has been due; None if none waits."""
+    paused: bool
+    """Nothing is claimed from it now."""
+    paused_at: datetime | None = None
+    resume_at: datetime | None = None
+    estimated: frozenset[JobState] = frozenset()
+    """The states whose numbers are only about right, within a few percent of a large one; others are exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many jobs there are, by queue and state, and how long the oldest ready job of each queue has waited.
+
+    Small numbers are exact. Of a large backlog, and of an archive's day with more than some 10 000 jobs, they are about
+    right only, within a few percent for a queue that has many of them: they come from a sample, in which a queue with
+    very few may not appear. `estimated` says which.
+    """
+
+    by_queue: dict[str, dict[JobState, int]]
+    oldest_ready: dict[str, float]
+    estimated: frozenset[tuple[str, JobState]] = frozenset()
+
+    @property
+    def by_state(self) -> dict[JobState, int]:
+        """The sums over all queues, every state named."""
+        sums = Counter[JobState]()
+        for states in self.by_queue.values():
+            sums.update(states)
+        return {state: sums[state] for state in JobState}
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Counters that only grow; two of them make rates. `dead` and `cancelled` are those of the last RECENT seconds."""
+
+    now: datetime
+    deferred: int
+    """Jobs stored, those retried by hand too; about a second late."""
+    started: int
+    """Attempts begun."""
+    finished: int
+    """Jobs that have ended, however."""
+    dead: int
+    cancelled: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerNow:
+    """A worker and how much it does. Times in seconds."""
+
+    id: UUID
+    app: str
+    host: str
+    pid: int
+    version: str
+    concurrency: int
+    up: float
+    silent: float
+    """Since its last beat."""
+    alive: bool
+    leaving: bool
+    """It has ended, but not all of its jobs have: their claims run out."""
+    running: int
+    ahead: int
+    """Claimed ahead of a free slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningJob:
+    """A job that runs now, for so many seconds; and what it says of its progress."""
+
+    id: UUID
+    task: str
+    queue: str
+    attempt: int
+    max_attempts: int
+    seconds: float
+    ahead: bool
+    """Claimed, and not known yet to have started."""
+    cancelling: bool
+    fraction: float | None
+    message: str | None
+    worker_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What keeps an unfinished job from running."""
+
+    aside: float | None
+    """Seconds since it was put aside: no worker knows its task, or its arguments do not fit."""
+    paused: bool
+    """Its queue is."""
+    resume_at: datetime | None
+
+
+async def queue_stats(database: Database) -> list[QueueStats]:
+    """The queues that have unfinished jobs, or were ever paused, by name.
+
+    Small numbers are exact, those of a large backlog estimated: some ten milliseconds, whether thousands wait or
+    millions, and 30 more for every thousand queues. Of a long queue, a job that was moved or promoted late may have
+    waited for longer than `oldest_due` says.
+    """
+    return [_stats_of(row) for row in await database.fetch("queue_stats", COUNTED_JOBS, COUNTED_PAGES)]
+
+
+async def count_jobs(database: Database) -> Counts:
+    """Jobs by queue and state, finished ones as long as the archive keeps them: both as of one moment."""
+    async with database.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        queues = [_stats_of(row) for row in await database.run(connection, "queue_stats", COUNTED_JOBS, COUNTED_PAGES)]
+        finished = await database.run(connection, "count_finished", COUNTED_PAGES)
+    by_queue: dict[str, dict[JobState, int]] = {}
+    estimated = {(queue.queue, state) for queue in queues for state in queue.estimated}
+    for queue in queues:
+        for state in (JobState.SCHEDULED, JobState.READY, JobState.RUNNING):
+            if jobs := getattr(queue, state):
+                by_queue.setdefault(queue.queue, {})[state] = jobs
+    for row in finished:
+        state = JobState(row["state"])
+        by_queue.setdefault(row["queue"], {})[state] = row["jobs"]
+        if not row["exact"]:
+            estimated.add((row["queue"], state))
+    oldest = {queue.queue: queue.oldest_due for queue in queues if queue.oldest_due is not None}
+    return Counts(by_queue, oldest, frozenset(estimated))
+
+
+async def count_archive(database: Database) -> list[tuple[str, JobState, int, bool]]:
+    """Finished jobs by partition and state, and whether that was counted, not estimated."""
+    rows = await database.fetch("count_archive", COUNTED_PAGES)
+    return [(row["leaf"], JobState(row["state"]), row["jobs"], row["exact"]) for row in rows]
+
+
+async def read_flow(database: Database) -> Flow:
+    """The counters now."""
+    return Flow(**dict((await database.fetch("flow", RECENT, _RECENT_PAGES))[0]))
+
+
+async def workers_now(database: Database) -> list[WorkerNow]:
+    """The workers that have not ended in good order: the living first, then what crashed within a day."""
+    return [WorkerNow(**dict(row)) for row in await database.fetch("working")]
+
+
+async def longest_running(database: Database, limit: int) -> list[RunningJob]:
+    """So many of the jobs that run now, the longest first."""
+    return [RunningJob(**dict(row)) for row in await database.fetch("longest_running", limit)]
+
+
+async def beside_job(database: Database, id: UUID) -> Beside | None:
+    """What is to be known beside the job itself; None for one that has ended."""
+    rows = await database.fetch("beside_job", id)
+    return Beside(**dict(rows[0])) if rows else None
+
+
+def _stats_of(row: asyncpg.Record) -> QueueStats:
+    about = frozenset(JobState(state) for state in row["about"])
+    return QueueStats(**{name: row[name] for name in _PLAIN}, estimated=about)

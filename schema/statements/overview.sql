@@ -1,0 +1,154 @@
+-- name: queue_stats
+-- takes: room bigint, pages bigint
+-- gives: queue text, scheduled bigint, ready bigint, running bigint, oldest_due double precision, paused boolean, paused_at timestamptz, resume_at timestamptz, about text[]
+-- A table of at most so many pages is read and counted. Of a larger one at most `room` ready and as many scheduled jobs are
+-- counted, by their indexes; what goes beyond is estimated from one page of each stretch, always the same. `about` names
+-- the states that were. The longest waiting job of a long queue is one of those at the head of each priority, the lowest 50.
+with recursive size as materialized (
+  select pg_relation_size(':"schema".job'::regclass) / current_setting('block_size')::bigint as pages
+), sample as materialized (
+  select j.queue, j.state, (count(*) * greatest(max(pages)::double precision / $2, 1))::bigint as jobs, min(j.due_at) as due_at,
+    max(pages) <= $2 as exact
+  from (
+    select n * pages / stretches + mod(hashint4(n)::bigint & 2147483647, pages / stretches) as page, pages
+    from size, least(pages, $2) as stretches, generate_series(0, stretches::integer - 1) as n
+  ) as chosen
+  cross join lateral (
+    select s.queue, s.state, s.due_at from :"schema".job s
+    where s.ctid >= ('(' || page || ',0)')::tid and s.ctid < ('(' || page + 1 || ',0)')::tid offset 0) as j
+  group by j.queue, j.state
+), line as (  -- the queues with ready jobs, by a loose index scan, see ready_queues
+  (select j.queue from :"schema".job j where j.state = 'ready' and j.crashes = 0 and (select pages from size) > $2
+    order by j.queue limit 1)
+  union all
+  select (select j.queue from :"schema".job j where j.state = 'ready' and j.crashes = 0 and j.queue > l.queue
+    order by j.queue limit 1)
+  from line l where l.queue is not null
+), share as materialized (
+  select greatest($1 / greatest(count(*), 1), 10) as room from line
+), ready as (
+  select l.queue, first.jobs, first.jobs < share.room as exact, least(first.due_at, head.due_at) as due_at
+  from line l cross join share
+  cross join lateral (
+    select count(*) as jobs, min(j.due_at) as due_at from (
+      select j.due_at from :"schema".job j where j.state = 'ready' and j.crashes = 0 and j.queue = l.queue
+      order by j.priority desc, j.seq limit share.room) as j
+  ) as first
+  left join lateral (
+    with recursive step as (
+      (select j.priority from :"schema".job j where j.state = 'ready' and j.crashes = 0 and j.queue = l.queue
+        order by j.priority limit 1)
+      union all
+      select (select j.priority from :"schema".job j
+        where j.state = 'ready' and j.crashes = 0 and j.queue = l.queue and j.priority > s.priority order by j.priority limit 1)
+      from step s where s.priority is not null
+    )
+    select min(h.due_at) as due_at from (select priority from step limit 50) as s
+    cross join lateral (select j.due_at from :"schema".job j
+      where j.state = 'ready' and j.crashes = 0 and j.queue = l.queue and j.priority = s.priority order by j.seq limit 1) as h
+  ) as head on first.jobs >= share.room
+  where l.queue is not null
+), scheduled as materialized (  -- a range with two ends, see promote_due
+  select j.queue, count(*) as jobs from (
+    select j.queue from :"schema".job j
+    where j.state = 'scheduled' and j.due_at between '-infinity' and 'infinity' and (select pages from size) > $2
+    order by j.due_at limit $1) as j
+  group by j.queue
+), counted as (
+  select queue, state, jobs, due_at, exact from sample
+  where exact or state = 'scheduled' and (select sum(jobs) from scheduled) >= $1
+  union all
+  select queue, 'estimate', jobs, null, true from sample where state = 'ready' and not exact
+  union all
+  select queue, 'ready', jobs, due_at, exact from ready
+  union all
+  select j.queue, 'ready', count(*), min(j.due_at), true from :"schema".job j
+  where j.state = 'ready' and j.crashes > 0 and (select pages from size) > $2 group by j.queue
+  union all
+  select queue, 'scheduled', jobs, null, true from scheduled where (select sum(jobs) from scheduled) < $1
+  union all
+  select j.queue, 'running', count(*), null, true from :"schema".job j
+  where j.state = 'running' and (select pages from size) > $2 group by j.queue
+), held as (
+  select queue, coalesce(sum(jobs) filter (where state = 'scheduled'), 0)::bigint as scheduled,
+    coalesce(greatest(sum(jobs) filter (where state = 'ready'),
+      sum(jobs) filter (where state = 'estimate' and not whole)), 0)::bigint as ready,
+    coalesce(sum(jobs) filter (where state = 'running'), 0)::bigint as running,
+    min(due_at) filter (where state = 'ready') as due_at,
+    coalesce(array_agg(distinct state) filter (where not exact), '{}') as about
+  from (select *, bool_and(exact) filter (where state = 'ready') over (partition by queue) as whole from counted) as counted
+  group by queue
+)
+select coalesce(q.name, h.queue) as queue, coalesce(h.scheduled, 0) as scheduled, coalesce(h.ready, 0) as ready,
+  coalesce(h.running, 0) as running, extract(epoch from clock_timestamp() - h.due_at)::double precision as oldest_due,
+  q.paused_at is not null and (q.resume_at is null or q.resume_at > now()) as paused, q.paused_at, q.resume_at,
+  coalesce(h.about, '{}')::text[] as about
+from :"schema".queue q full join held h on h.queue = q.name
+order by 1;
+
+-- name: count_finished
+-- takes: pages integer
+-- gives: queue text, state text, jobs bigint, exact boolean
+-- Days of the archive with more than so many pages are estimated.
+select queue, state, sum(jobs)::bigint as jobs, bool_and(exact) as exact
+from :"schema".count_archive($1) group by queue, state order by queue, state;
+
+-- name: count_archive
+-- takes: pages integer
+-- gives: leaf text, state text, jobs bigint, exact boolean
+select leaf, state, sum(jobs)::bigint as jobs, bool_and(exact) as exact
+from :"schema".count_archive($1) group by leaf, state order by leaf, state;
+
+-- name: flow
+-- takes: seconds double precision, pages bigint
+-- gives: now timestamptz, deferred bigint, started bigint, finished bigint, dead bigint, cancelled bigint
+-- What two looks turn into rates. Sequences count claims and ends, as they happen; the server's statistics, about a second
+-- late, the inserts. The dead and cancelled of the last seconds stand at the end of their day, which is read from behind.
+select clock_timestamp() as now,
+  pg_stat_get_tuples_inserted(':"schema".job'::regclass) as deferred,
+  coalesce(pg_sequence_last_value(':"schema".fence_seq'::regclass), 0) as started,
+  coalesce(pg_sequence_last_value(':"schema".archive_seq'::regclass), 0) as finished,
+  count(*) filter (where a.state = 'dead') as dead, count(*) filter (where a.state = 'cancelled') as cancelled
+from (
+  select coalesce(max(pg_relation_size(i.inhrelid)), 0) / current_setting('block_size')::bigint as pages
+  from pg_inherits i join pg_class c on c.oid = i.inhrelid
+  where i.inhparent = ':"schema".job_archive_other'::regclass and right(c.relname, 8) = to_char(now() at time zone 'UTC', 'YYYYMMDD')
+) as today
+left join lateral (
+  select o.state from :"schema".job_archive_other o
+  where o.finished_at > now() - make_interval(secs => $1) and o.finished_at < now() + interval '1 day'
+    and o.ctid >= ('(' || greatest(today.pages - $2, 0) || ',0)')::tid
+) as a on true;
+
+-- name: working
+-- takes:
+-- gives: id uuid, app text, host text, pid integer, version text, concurrency integer, up double precision, silent double precision, alive boolean, leaving boolean, running bigint, ahead bigint
+-- Workers, those that live first, and how many jobs each has: running, and claimed ahead of a free slot.
+select w.id, w.app, w.host, w.pid, w.version, w.concurrency, extract(epoch from now() - w.started_at)::double precision as up,
+  extract(epoch from now() - w.seen_at)::double precision as silent, w.alive_until > now() as alive,
+  w.stopped_at is not null as leaving, coalesce(j.running, 0) as running, coalesce(j.ahead, 0) as ahead
+from :"schema".worker w
+left join (
+  select worker_id, count(*) filter (where started) as running, count(*) filter (where not started) as ahead
+  from :"schema".job where state = 'running' group by worker_id
+) as j on j.worker_id = w.id
+order by alive desc, w.started_at, w.id;
+
+-- name: longest_running
+-- takes: room bigint
+-- gives: id uuid, task text, queue text, attempt integer, max_attempts integer, seconds double precision, ahead boolean, cancelling boolean, fraction double precision, message text, worker_id uuid
+-- No payload. Those claimed ahead of a free slot come last.
+select id, task, queue, attempt, max_attempts, extract(epoch from now() - claimed_at)::double precision as seconds,
+  not started as ahead, cancel_asked is not null as cancelling,
+  case when json_typeof(progress -> 'fraction') = 'number' then (progress ->> 'fraction')::double precision end as fraction,
+  left(progress ->> 'message', 300) as message, worker_id
+from :"schema".job where state = 'running'
+order by started desc, claimed_at, id limit $1;
+
+-- name: beside_job
+-- takes: id uuid
+-- gives: aside double precision, paused boolean, resume_at timestamptz
+-- What keeps an unfinished job from running: seconds since it was put aside, and the pause of its queue.
+select extract(epoch from now() - j.aside_since)::double precision as aside,
+  coalesce(q.paused_at is not null and (q.resume_at is null or q.resume_at > now()), false) as paused, q.resume_at
+from :"schema".job j left join :"schema".queue q on q.name = j.queue where j.id = $1;

@@ -1,0 +1,250 @@
+"""The whole at one look, whatever its size: queues, the flow through them, workers and what they run."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from jobqueue.base.job import JobState
+from jobqueue.base.outcome import Cancelled, Dead
+from jobqueue.store import overview
+from jobqueue.store.overview import COUNTED_JOBS, COUNTED_PAGES, RECENT, QueueStats, queue_stats
+from jobqueue.store.pool import Database
+from jobqueue.store.progress import write_progress
+from jobqueue.store.steering import cancel, pause_queue, resume_queue
+from jobqueue.store.workers import Registration, leave, register, unregister
+from tests.support.history import finished
+from tests.support.plans import run_plan
+from tests.support.store import (
+    WORKER,
+    claim,
+    claim_one,
+    connect,
+    failure,
+    finish,
+    insert,
+    new_job,
+    new_jobs,
+    open_session,
+)
+
+MANY = """
+alter table jobqueue.job set (autovacuum_enabled = false);
+insert into jobqueue.job (queue, task, priority, state, via, args)
+  select 'long', 'task', n % 3, 'ready', 'py', '{"text": "some words"}' from generate_series(1, 30000) n;
+insert into jobqueue.job (queue, task, state, via, due_at)
+  select 'later', 'task', 'scheduled', 'py', now() + n * interval '1 s' from generate_series(1, %(scheduled)s) n;
+insert into jobqueue.job (queue, task, state, via) select 'short', 'task', 'ready', 'py' from generate_series(1, 7);
+insert into jobqueue.job (queue, task, state, via, crashes)
+  select 'odd', 'task', 'ready', 'py', 1 from generate_series(1, 3);
+insert into jobqueue.job (queue, task, state, via, priority, due_at)
+  values ('long', 'task', 'ready', 'py', -5, now() - interval '1 hour');
+insert into jobqueue.job (queue, task, state, via, fence, worker_id, claim_no, lease_until, attempt, claimed_at,
+  started)
+  select 'long', 'task', 'running', 'py', n, 'a2f1c0de-0000-4000-8000-000000000000', 1, now(), 1, now(), true
+  from generate_series(1, 40) n;
+"""
+
+
+@contextmanager
+def many(dsn: str, scheduled: int = 40_000) -> Iterator["psycopg.Connection[Any]"]:
+    """A table of more pages than are read as a whole."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(MANY.replace("%(scheduled)s", str(scheduled)))  # several statements take no parameters
+        found = connection.execute("select pg_relation_size('jobqueue.job') / 8192").fetchone()
+        assert found is not None
+        assert found[0] > COUNTED_PAGES
+        yield connection
+
+
+async def by_name(database: Database) -> dict[str, QueueStats]:
+    return {queue.queue: queue for queue in await queue_stats(database)}
+
+
+async def test_queues_are_counted(database: str) -> None:
+    """S4-97: jobs by queue and state, for how long the oldest is due, and pauses; a queue once paused stays listed."""
+    async with open_session(database) as session:
+        assert [] == await queue_stats(session.database)
+        await insert(
+            session, *new_jobs(3, queue="mail"), new_job(queue="mail", delay=60.0), new_job(queue="night", delay=60.0)
+        )
+        await claim(session, 1, queues=["mail"])
+        end = await pause_queue(session, "mail", None, 600.0)
+        await pause_queue(session, "idle", None, None)
+        await pause_queue(session, "over", datetime.fromisoformat("2020-01-01T00:00Z"), None)
+
+        idle, mail, night, over = await queue_stats(session.database)
+
+        assert ("idle", 0, 0, 0, None, True, None) == counts(idle)
+        assert ("mail", 1, 2, 1, mail.oldest_due, True, end) == counts(mail)
+        assert mail.oldest_due is not None
+        assert 0 <= mail.oldest_due < 10
+        assert ("night", 1, 0, 0, None, False, None) == counts(night)
+        assert not over.paused
+        assert all(not queue.estimated for queue in (idle, mail, night, over))
+
+
+def counts(queue: QueueStats) -> tuple[object, ...]:
+    return queue.queue, queue.scheduled, queue.ready, queue.running, queue.oldest_due, queue.paused, queue.resume_at
+
+
+async def test_a_pause_ends_on_the_database_s_clock(database: str) -> None:
+    """S2-01, S4-12: so many seconds from the database's now; resumed, it says whether it was paused."""
+    async with open_session(database) as session, connect(database) as connection:
+        end = await pause_queue(session, "mail", None, 600.0)
+        assert end is not None
+        assert 595 < (end - await connection.fetchval("select now()")).total_seconds() <= 600
+        assert await resume_queue(session, "mail")
+        assert not await resume_queue(session, "mail")
+        await pause_queue(session, "mail", datetime.fromisoformat("2020-01-01T00:00Z"), None)
+        assert not await resume_queue(session, "mail")
+
+
+async def test_a_long_backlog_is_estimated(database: str) -> None:
+    """S4-97: of a large table small numbers are exact, large ones about right and marked; the oldest job counts, even
+    one of the lowest priority behind thousands."""
+    with many(database):
+        async with open_session(database) as session:
+            found = await by_name(session.database)
+
+    assert {"later", "long", "odd", "short"} == set(found)
+    assert (7, 3, 40) == (found["short"].ready, found["odd"].ready, found["long"].running)
+    assert not found["short"].estimated | found["odd"].estimated
+    assert {JobState.READY} == found["long"].estimated
+    assert {JobState.SCHEDULED} == found["later"].estimated
+    assert 30_001 == pytest.approx(found["long"].ready, rel=0.05)
+    assert 40_000 == pytest.approx(found["later"].scheduled, rel=0.05)
+    oldest = found["long"].oldest_due
+    assert oldest is not None
+    assert 3_600 <= oldest < 3_700
+
+
+async def test_few_scheduled_jobs_are_exact_beside_a_long_backlog(database: str) -> None:
+    """S4-97: as long as not more than some thousand wait for their time, each queue's number is exact."""
+    with many(database, scheduled=COUNTED_JOBS - 1):
+        async with open_session(database) as session:
+            later = (await by_name(session.database))["later"]
+
+    assert (COUNTED_JOBS - 1, frozenset()) == (later.scheduled, later.estimated)
+
+
+@pytest.mark.parametrize("analysed", [False, True], ids=["unknown", "analysed"])
+@pytest.mark.parametrize(
+    ("name", "values", "most"),
+    [
+        ("queue_stats", (COUNTED_JOBS, COUNTED_PAGES), 15_000),
+        ("flow", (RECENT, 1_000), 200),
+        ("working", (), 200),
+        ("longest_running", (20,), 200),
+        ("beside_job", (UUID(int=1),), 50),
+    ],
+)
+def test_no_look_reads_the_table(
+    database: str, name: str, values: tuple[object, ...], most: int, analysed: bool
+) -> None:
+    """S4-97: whatever the planner knows, a look touches a bounded number of rows and pages, and no table as a whole."""
+    with many(database) as connection:
+        if analysed:
+            connection.execute("analyze")
+        for mode in ("custom", "generic"):
+            plan = run_plan(connection, name, values, mode)
+            label = f"{name}, {mode} plan:\n{plan}"
+            assert plan.buffers <= most, label
+            assert plan.rows_read("job") <= 2 * COUNTED_JOBS + 50 * COUNTED_PAGES, label
+            assert not [
+                node for node in plan.scans("job") if node["Node Type"] == "Seq Scan" and node["Actual Rows"]
+            ], label
+
+
+async def test_the_flow_is_counted(database: str) -> None:
+    """S4-97: two looks differ by what was deferred, started and has ended between them; the dead and the cancelled of
+    the last seconds are counted, those of long ago are not."""
+    finished(database, 5, seconds=RECENT + 60, state="dead")
+    async with open_session(database) as session:
+        before = await overview.read_flow(session.database)
+        await insert(session, *new_jobs(4))
+        done, dead, *_ = await claim(session, 3)
+        await finish(session, done)
+        await finish(session, dead, outcome=Dead("fatal", failure()))
+        await finish(session, await claim_one(session), outcome=Cancelled())
+        after = await overview.read_flow(session.database)
+
+    assert (4, 3) == (after.started - before.started, after.finished - before.finished)
+    assert ((0, 0), (1, 1)) == ((before.dead, before.cancelled), (after.dead, after.cancelled))
+    assert before.now < after.now
+
+
+async def test_workers_are_shown_as_they_are(database: str) -> None:
+    """S4-97: who lives, who left jobs behind and who is dead, with what each runs and holds ahead."""
+    dead, gone = UUID(int=1), UUID(int=2)
+    async with open_session(database) as session:
+        for id, alive in ((WORKER, 60.0), (dead, 0.0), (gone, 60.0)):
+            await register(session, id, Registration("shop", "1.2", ["*"], 5, alive, None, None))  # type: ignore[arg-type]
+        await insert(session, *new_jobs(3))
+        await claim(session)
+        async with connect(database) as connection:
+            await connection.execute(
+                "update jobqueue.job set started = id = (select min(id::text)::uuid from jobqueue.job)"
+            )
+        await leave(session.database, gone)  # type: ignore[arg-type]
+        found = {worker.id: worker for worker in await overview.workers_now(session.database)}
+
+        assert [True, True, False] == [worker.alive for worker in found.values()]
+        assert (1, 2, 5, "1.2", False) == (
+            found[WORKER].running, found[WORKER].ahead, found[WORKER].concurrency, found[WORKER].version,
+            found[WORKER].leaving,
+        )  # fmt: skip
+        assert found[gone].leaving
+        assert 0 <= found[dead].silent < 10
+        await unregister(session.database, WORKER)
+        assert WORKER not in {worker.id for worker in await overview.workers_now(session.database)}
+
+
+async def test_what_runs_is_shown_the_longest_first(database: str) -> None:
+    """S3-17, S4-97: running jobs with attempt, time and progress; something else written as progress hurts nobody."""
+    async with open_session(database) as session:
+        ids = await insert(session, *new_jobs(4, queue="mail"))
+        first, second, third = [await claim_one(session, queues=["mail"]) for _ in range(3)]
+        await write_progress(
+            session, [(first["id"], first["fence"], '{"fraction": 0.5, "message": "half", "data": {"secret": 1}}')]
+        )
+        await write_progress(session, [(second["id"], second["fence"], '["odd"]')])
+        await cancel(session, [third["id"]])
+        async with connect(database) as connection:
+            await connection.execute(
+                "update jobqueue.job set claimed_at = claimed_at - interval '60 s' where id = $1", third["id"]
+            )
+
+        found = await overview.longest_running(session.database, 10)
+
+        assert [third["id"], first["id"], second["id"]] == [job.id for job in found]
+        assert ids[3] not in {job.id for job in found}
+        assert [(None, None), (0.5, "half"), (None, None)] == [(job.fraction, job.message) for job in found]
+        assert [True, False, False] == [job.cancelling for job in found]
+        assert 60 <= found[0].seconds < 70
+        assert ("mail", 1, 20, WORKER, False) == (
+            found[0].queue, found[0].attempt, found[0].max_attempts, found[0].worker_id, found[0].ahead,
+        )  # fmt: skip
+        assert [third["id"]] == [job.id for job in await overview.longest_running(session.database, 1)]
+
+
+async def test_what_keeps_a_job_from_running(database: str) -> None:
+    """S4-98: put aside, or in a paused queue; nothing of a job that is not there."""
+    async with open_session(database) as session:
+        (id,) = await insert(session, new_job(queue="mail"))
+        free = await overview.beside_job(session.database, id)
+        await pause_queue(session, "mail", None, None)
+        async with connect(database) as connection:
+            await connection.execute("update jobqueue.job set aside_since = now() - interval '60 s'")
+        held = await overview.beside_job(session.database, id)
+
+        assert overview.Beside(None, False, None) == free
+        assert held is not None
+        assert (True, None) == (held.paused, held.resume_at)
+        assert held.aside is not None
+        assert 60 <= held.aside < 70
+        assert await overview.beside_job(session.database, UUID(int=7)) is None

@@ -13,7 +13,7 @@ from jobqueue.cli.output import write_json, write_table
 from jobqueue.cli.place import Place
 from jobqueue.store.overview import count_archive
 from jobqueue.store.pool import Database
-from jobqueue.store.upkeep import NO_AGES, Ages, Day, archive_days, drop_days, prune_day, shortest_keeps
+from jobqueue.store.upkeep import NO_AGES, Ages, Day, archive_days, drop_days, prune_day, prune_excess, shortest_keeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,9 @@ async def _prune(database: Database, place: Place, order: Order, *, dry: bool) -
     for day in days:
         if day.part and day not in dropped:
             gone: Counter[JobState] = await prune_day(database, day, order.ages, order.queue, dry=dry)
+            removed += [Removed(day.day, state, jobs, False, False) for state, jobs in sorted(gone.items())]
+    if order.ages == NO_AGES:
+        for day, gone in await prune_excess(database, [day for day in days if day not in dropped], dry=dry):
             removed += [Removed(day.day, state, jobs, False, False) for state, jobs in sorted(gone.items())]
     return Report(removed, locked)
 

@@ -1,8 +1,9 @@
-"""`queues`: list them, pause and resume them."""
+"""`queues`: list them, pause and resume them, limit what stays of them."""
 
 import asyncio
 from dataclasses import fields
 from datetime import UTC, datetime
+from typing import Any
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.job import JobState
@@ -64,6 +65,24 @@ def resume_queue(place: Place, name: str, as_json: bool) -> ExitCode:
     return ExitCode.OK
 
 
+def keep_finished(place: Place, name: str, limits: dict[str, Any], as_json: bool) -> ExitCode:
+    """From the next sweep on its finished jobs are kept within these limits, and no others."""
+    name = _checked(name)
+    for limit, value in limits.items():
+        if value is not None and value <= 0:
+            raise Refusal(f"--{limit.replace('_', '-')}: must be above 0", ExitCode.USAGE)
+    asyncio.run(place.ask(Queues, lambda queues: queues.keep(name, **limits)))
+    said = {limit: value for limit, value in limits.items() if value is not None}
+    if as_json:
+        write_json({"queue": name, **limits})
+    elif said:
+        kept = (f"{limit.replace('_', ' ')} {_amount(limit, value)}" for limit, value in said.items())
+        write(f"finished jobs of queue {name} stay: {', '.join(kept)}; workers remove the others hourly")
+    else:
+        write(f"finished jobs of queue {name} stay as long as the workers' settings say")
+    return ExitCode.OK
+
+
 def queue_and_app(first: str, second: str | None) -> tuple[str, str | None]:
     """The name, and perhaps an App: after it, or before it if it is written with its colon."""
     if second is not None and ":" in first and ":" not in second:
@@ -87,6 +106,10 @@ def queue_row(queue: QueueStats) -> tuple[str | None, ...]:
         None if queue.oldest_due is None else duration(max(queue.oldest_due, 0.0)),
         _pause(queue),
     )
+
+
+def _amount(limit: str, value: Any) -> str:
+    return str(value) if limit.startswith("most") else duration(value)
 
 
 def _checked(name: str) -> str:

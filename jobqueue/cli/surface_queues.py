@@ -7,7 +7,7 @@ import typer
 from jobqueue.cli.moments import moment_of, seconds
 from jobqueue.cli.options import Dsn, Json, Schema, Target, group
 
-queues = group("Look at queues, pause and resume them.")
+queues = group("Look at queues, pause and resume them, say how long their finished jobs stay.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The queue.")]
 App = Annotated[str | None, typer.Argument(metavar="APP", help="As elsewhere; before or after the name.")]
@@ -53,3 +53,27 @@ def queues_resume(name: Name, app: App = None, dsn: Dsn = None, schema: Schema =
 
     queue, target = queue_and_app(name, app)
     return resume_queue(Place.of(target, dsn, schema), queue, json)
+
+
+@queues.command("keep")
+def queues_keep(
+    name: Name,
+    app: App = None,
+    completed: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Completed jobs stay so long: 90 (seconds), 10m, 2h, 1d.")
+    ] = None,
+    other: Annotated[str | None, typer.Option(metavar="AGE", help="The same for cancelled and dead jobs.")] = None,
+    most_completed: Annotated[int | None, typer.Option(metavar="N", help="Only the newest so many stay.")] = None,
+    most_other: Annotated[int | None, typer.Option(metavar="N", help="The same for cancelled and dead jobs.")] = None,
+    dsn: Dsn = None,
+    schema: Schema = None,
+    json: Json = False,
+) -> int:
+    """Say how long, and how many of, a queue's finished jobs stay. What is not given is as the settings say."""
+    from jobqueue.cli.place import Place
+    from jobqueue.cli.queues import keep_finished, queue_and_app
+
+    queue, target = queue_and_app(name, app)
+    ages = {"completed": seconds("--completed", completed), "other": seconds("--other", other)}
+    most = {"most_completed": most_completed, "most_other": most_other}
+    return keep_finished(Place.of(target, dsn, schema), queue, {**ages, **most}, json)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.cli.conftest import Shop
+from tests.support.history import finished, kept
 from tests.support.processes import CommandLine
 
 pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
@@ -83,3 +84,24 @@ async def test_a_queue_that_was_not_paused(cli: CommandLine, shop: Shop) -> None
 
     assert {"queue": "mail", "paused": False, "was_paused": True} == first
     assert not second["was_paused"]
+
+
+async def test_what_a_queue_keeps(cli: CommandLine, shop: Shop) -> None:
+    """S2-15: ages and numbers of a queue's finished jobs are said, counted by a dry run, and then obeyed by `prune`."""
+    finished(shop.dsn, 8, seconds=100, queue="mail")
+    finished(shop.dsn, 8, seconds=10, queue="mail")
+    finished(shop.dsn, 8, seconds=400, queue="mail", state="dead")
+    said = await cli.run("queues", "keep", "mail", "shop", "--other", "5m", "--most-completed", "5")
+    would = await cli.run("prune", "--dsn", shop.dsn, "--dry-run")
+    await cli.run("prune", "--dsn", shop.dsn, "--yes")
+
+    assert (0, "other 5 min, most completed 5") == (said.code, said.out.partition(": ")[2].partition(";")[0])
+    assert "would remove 16 finished jobs" in would.err
+    assert {("mail", "completed"): 8} == kept(shop.dsn)
+    reset = await cli.run("queues", "keep", "mail", "--dsn", shop.dsn)
+    assert "finished jobs of queue mail stay as long as the workers' settings say\n" == reset.out
+    for wrong, named in ((("--most-other", "0"), "--most-other: "), (("--completed", "soon"), "--completed: ")):
+        refused = await cli.run("queues", "keep", "mail", "shop", *wrong)
+        assert 2 == refused.code
+        assert named in refused.err
+        assert 1 == len(refused.err.splitlines())

@@ -18,6 +18,7 @@ from jobqueue.base.errors import (
     ClaimLost,
     ConfigurationError,
     DeferUnknown,
+    DuplicateJob,
     DuplicateTask,
     InvalidOption,
     InvalidPayload,
@@ -30,28 +31,38 @@ from jobqueue.base.errors import (
     RouterNotIncluded,
     SchemaTooNew,
 )
-from jobqueue.base.job import AttemptError, Job, JobState, NewJob, Sent
+from jobqueue.base.job import AttemptError, Conflict, Job, JobState, NewJob, Sent
 from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
 from jobqueue.base.retry import exponential, linear, steps
 from jobqueue.base.settings import Settings
+from jobqueue.base.steering import Change, Changes
 from jobqueue.base.version import VERSION as __version__
+from jobqueue.store.overview import Counts, QueueStats
 from jobqueue.tasks.bounded import bounded_map
 from jobqueue.tasks.context import JobContext, current_job
 from jobqueue.tasks.handle import JobHandle
+from jobqueue.tasks.hooks import FailedAttempt
 from jobqueue.tasks.options import Unique
 from jobqueue.tasks.router import Router
 from jobqueue.tasks.task import Task
-from jobqueue.worker.supervisor import Snapshot, Work
+from jobqueue.worker.snapshot import Snapshot
+from jobqueue.worker.supervisor import Work
 
 __all__ = [
     "App",
     "AppClosed",
     "AttemptError",
     "Cancel",
+    "Change",
+    "Changes",
     "ClaimLost",
     "ConfigurationError",
+    "Conflict",
+    "Counts",
     "DeferUnknown",
+    "DuplicateJob",
     "DuplicateTask",
+    "FailedAttempt",
     "Fatal",
     "InvalidOption",
     "InvalidPayload",
@@ -66,6 +77,7 @@ __all__ = [
     "JobState",
     "NewJob",
     "NotMigrated",
+    "QueueStats",
     "Retry",
     "Router",
     "RouterNotIncluded",

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypeVar
 from uuid import UUID
 
 import anyio
@@ -25,6 +25,7 @@ from jobqueue.store.migrate import migrate
 from jobqueue.store.pool import Database, Pool
 from jobqueue.tasks.context import resources_of
 from jobqueue.tasks.handle import JobHandle
+from jobqueue.tasks.hooks import ErrorHook
 from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.middleware import DeferMiddleware, Middleware, RunMiddleware, nested, store_through
 from jobqueue.tasks.producer import Producer, send_many_on, send_on, send_sync
@@ -32,6 +33,7 @@ from jobqueue.tasks.queues import Queues
 from jobqueue.tasks.router import Router, TaskHome
 from jobqueue.worker.supervisor import Supervisor, Work, tuned
 
+H = TypeVar("H", bound=ErrorHook)
 Lifespan: TypeAlias = Callable[["App"], contextlib.AbstractAsyncContextManager[Any]]
 
 PRODUCER_CONNECTIONS = 10
@@ -217,6 +219,18 @@ class App(TaskHome):
         """End a job; see `jobs.cancel`."""
         return (await self.jobs.cancel(id)).each[id]
 
+    def on_error(self, hook: H) -> H:
+        """Call this function, `def` or `async def`, after every failed attempt, with a `FailedAttempt`; a decorator.
+
+        It is told job, task, attempt, the exception and whether the job will run again, never the payload. The attempt
+        keeps its slot until all hooks have returned, each within 10 s; what they raise is logged and changes nothing.
+
+            @app.on_error
+            async def report(failed: FailedAttempt) -> None: ...
+        """
+        self._middleware.on_error.append(hook)
+        return hook
+
     # working
 
     @contextlib.asynccontextmanager
@@ -246,7 +260,7 @@ class App(TaskHome):
             )
             supervisor = Supervisor(
                 database, self.registry, settings, app_name=self.name, version=VERSION, queues=queues, burst=burst,
-                resources=resources, around=self._middleware.around_run,
+                resources=resources, middleware=self._middleware,
             )  # fmt: skip
             work = Work(supervisor)
             await work.start()

@@ -6,9 +6,11 @@ from typing import TypeVar
 
 import pytest
 import pytest_asyncio
+import structlog
 
 from tests.support.database import Databases
 from tests.support.leaks import Surroundings, find_leaks
+from tests.support.secrets import WATCH, install
 from tests.support.server import Caller, Door, RunServer, ServerSource, ServerUnavailable, describe_choice
 
 T = TypeVar("T")
@@ -24,7 +26,8 @@ DATABASE_FIXTURES = {"databases", "database", "empty_database"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Own the server of this run, or know where to ask for it."""
+    """Own the server of this run, or know where to ask for it; listen to what the library tells."""
+    install()
     workerinput = getattr(config, "workerinput", None)
     if workerinput is not None:
         config.stash[SOURCE] = Caller(*workerinput["door"])
@@ -71,6 +74,24 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             session.config.stash[SOURCE].template()
         except ServerUnavailable:
             return  # the fixtures say it, test by test
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Start with structlog as it comes: `capture_logs` leaves it configured, and later events go astray."""
+    structlog.reset_defaults()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Function) -> Generator[None, object, object]:
+    """S3-20, S4-39: whatever a test is about, nothing of a payload is told, and each event is as the table says."""
+    WATCH.begin()
+    result = yield
+    dsn = item.funcargs.get("database", item.funcargs.get("own"))  # of the run's server, or of the flows' own
+    faults = WATCH.faults(dsn if isinstance(dsn, str) else None)
+    if faults:
+        pytest.fail("the library has told what it should not:\n" + "\n".join(faults[:5]), pytrace=False)
+    return result
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,15 +14,16 @@
 | job.cancelled | info | job_id, task, queue, attempt |
 | job.dead | error | job_id, task, queue, attempt, reason, error |
 | job.released | info | job_id, task, queue, attempt |
-| job.put_aside | warning | job_id, task, queue, reason, jobs: how many since the last line, at most one a second |
+| job.put_aside | warning | job_id, task, queue, attempt, reason, jobs: how many since the last line, one a second |
 | job.lost | warning | job_id, task, queue, attempt, gone: its claim is over or not renewed; the run is cancelled |
 | job.failed_after_completion | warning | job_id, task, queue, attempt: its handler had completed it, then raised |
 | job.stuck | warning | job_id, task, queue, attempt, why, stack: it was asked to end 5 s ago and goes on |
 | job.rescued | warning | job_id, task, queue, attempt, crashed, of_worker: taken back; that worker lost its claim |
 | job.rescue_failed | error | job_id, error: the database refuses to store it; the others are rescued |
-| job.refused | warning | job_id, task, outcome: the claim was lost, nothing was written |
+| job.refused | warning | job_id, task, queue, attempt, outcome: the claim was lost, nothing was written |
 | job.outcome_unsaved | error | job_id, task, outcome: the lease will run out, another worker takes over |
 | job.outlived_stop | error | job_id, task: its handler or thread still runs after the limit |
+| hook.failed | error | job_id, task, attempt, hook, error: an `on_error` function raised; the outcome stands |
 | database.unreachable | warning | doing, error, retry_in (at most one line a second for each activity) |
 | loop.failed | error | doing, error, retry_in: the database works, but refuses what this part of the worker wants |
 | database.back | info | doing |
@@ -33,7 +34,9 @@
 | archive.dropped | info | partitions: whole days of the archive, too old to be kept |
 | archive.pruned | info | jobs: deleted from the archive one by one, by the age that their queue says |
 | schema.migrated | info | schema, migration |
+| http.listening | info | url: of the pages of `worker --http` |
 
+Parts that know their worker say it in each line. `outcome` is one of the words of the metric `tasks_processed_total`.
 `error` is the class of an exception; its message is stored with the job, not logged, for it may quote a payload.
 """
 

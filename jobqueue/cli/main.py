@@ -35,6 +35,14 @@ WorkerTarget = Annotated[
     typer.Argument(metavar="APP", help="The App: shop:app. The attribute is `app` if not named; a factory will do."),
 ]
 
+Http = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Serve /metrics, /healthz and /readyz there; of several processes each at the next port.",
+    ),
+]
+
 
 def main() -> None:
     """Run the command that the process was started with, and exit."""
@@ -79,6 +87,7 @@ def worker(
     burst: Annotated[bool, typer.Option("--burst", help="End when nothing is ready or running.")] = False,
     log_format: Annotated[LogFormat | None, typer.Option(help="By default console.")] = None,
     log_level: Annotated[LogLevel | None, typer.Option(help="By default info.")] = None,
+    http: Http = None,
     child: Annotated[int | None, typer.Option(hidden=True, help="The descriptor that leads to the parent.")] = None,
     silent: Annotated[bool, typer.Option("--silent", hidden=True, help="Show no banner.")] = False,
 ) -> int:
@@ -95,13 +104,17 @@ def worker(
         processes=processes,
         log_format=log_format,
         log_level=log_level,
+        http=http,
     )
     if processes > 1 and child is None:
         from jobqueue.cli.processes import run_processes
 
         return run_processes(app, wishes)
     from jobqueue.cli.worker import run_worker
+    from jobqueue.store.embedded_share import be_silent
 
+    if silent:
+        be_silent()
     return run_worker(app, wishes, child=child, silent=silent)
 
 
@@ -165,6 +178,29 @@ def info(app: Target = None, dsn: Dsn = None, schema: Schema = None, json: Json 
     from jobqueue.cli.place import Place
 
     return show_info(Place.of(app, dsn, schema), json)
+
+
+@surface.command()
+def top(
+    app: Target = None,
+    dsn: Dsn = None,
+    schema: Schema = None,
+    interval: Annotated[
+        float | None,
+        typer.Option(min=0.5, metavar="SECONDS", help="Between two looks; 2. With --json it goes on into a pipe too."),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="One frame, as always where stdout is no terminal.")] = False,
+    json: Json = False,
+) -> int:
+    """Watch queues, workers and running jobs. Ends with q or Ctrl-C.
+
+    Rates are jobs a second over the last 10 s: deferred (or retried by hand; up to a second late), started (attempts),
+    and how jobs ended. Numbers after ~ are estimates. A worker's jobs ahead are claimed, and wait in it for a slot.
+    """
+    from jobqueue.cli.place import Place
+    from jobqueue.cli.top import Wish, show_top
+
+    return show_top(Place.of(app, dsn, schema), Wish(interval, once, json))
 
 
 @surface.command("prune")

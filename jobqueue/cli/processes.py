@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from jobqueue.base.settings import Settings
 from jobqueue.cli.failures import ExitCode, Refusal, tell_now
+from jobqueue.cli.http import address_of, listen
 from jobqueue.cli.stopping import CANCELLING, LEFT_AT_ONCE, MARGIN
 from jobqueue.cli.wishes import Wishes
 from jobqueue.worker.supervisor import FINAL_WRITES
@@ -50,7 +51,18 @@ def run_processes(target: str, wishes: Wishes) -> int:
     if sys.platform == "win32":
         raise Refusal("--processes does not work on Windows; start several workers instead", ExitCode.USAGE)
     command = [sys.executable, "-m", "jobqueue", "worker", *wishes.options]
-    return Parent(command, target, wishes.processes, burst=wishes.burst).run()
+    own = [] if wishes.http is None else _http_of_each(wishes.http, wishes.processes)
+    return Parent(command, target, wishes.processes, own=own, burst=wishes.burst).run()
+
+
+def _http_of_each(text: str, processes: int) -> list[str]:
+    """Each process has a port of its own. All are tried: else a child whose port is taken would be started for ever."""
+    first = address_of(text, processes)
+    addresses = [first.of_process(number) for number in range(1, processes + 1)]
+    for address in addresses:
+        for each in listen(address):
+            each.close()
+    return [f"--http={address}" for address in addresses]
 
 
 @dataclass(eq=False)
@@ -135,9 +147,18 @@ class Parent:
     """Keeps `count` children running. `command` runs one of them, `target` is its last word."""
 
     def __init__(
-        self, command: Sequence[str], target: str, count: int, *, burst: bool = False, limits: Limits | None = None
+        self,
+        command: Sequence[str],
+        target: str,
+        count: int,
+        *,
+        own: Sequence[str] = (),
+        burst: bool = False,
+        limits: Limits | None = None,
     ) -> None:
+        """`own` has a word for each child that only its command has."""
         self._command = command
+        self._own = own
         self._target = target
         self._burst = burst
         self._limits = limits or Limits()
@@ -220,7 +241,7 @@ class Parent:
             if child.due is not None and child.due <= time.monotonic():
                 try:
                     silent = ["--silent"] if self._any_was_ready else []
-                    child.start([*self._command, *silent], self._target)
+                    child.start([*self._command, *self._own[child.number - 1 : child.number], *silent], self._target)
                 except OSError as error:
                     self._replace(child, f"could not be started: {error.strerror}")
 

@@ -32,10 +32,11 @@ class Wishes:
     processes: int = 1
     log_format: LogFormat | None = None
     log_level: LogLevel | None = None
+    http: str | None = None
 
     @property
     def options(self) -> list[str]:
-        """The same wishes in the words of the command line."""
+        """The same wishes in the words of the command line, but for `http`, which each process has its own of."""
         wished = {
             "queues": self.queues, "concurrency": self.concurrency, "drain-timeout": self.drain_timeout,
             "processes": self.processes, "log-format": self.log_format, "log-level": self.log_level,

@@ -1,6 +1,7 @@
 """`worker`: runs jobs until a signal stops it, or in a burst until nothing is left."""
 
 import asyncio
+import logging
 import sys
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from jobqueue.base.settings import Settings
 from jobqueue.cli.banner import banner
 from jobqueue.cli.child import Leash
 from jobqueue.cli.failures import ExitCode, Refusal, leave, report, tell, tell_now
+from jobqueue.cli.http import address_of, serving
 from jobqueue.cli.loading import load_app, load_tasks
 from jobqueue.cli.logs import configure, configured_by_user
 from jobqueue.cli.place import Place
@@ -19,6 +21,7 @@ from jobqueue.cli.safe_text import shown_dsn
 from jobqueue.cli.stopping import Stopping
 from jobqueue.cli.wishes import LogFormat, LogLevel, Wishes
 from jobqueue.store.migrate import applied_migrations
+from jobqueue.web.address import Address
 from jobqueue.worker.queues import Queues
 from jobqueue.worker.supervisor import Work, tuned
 
@@ -33,21 +36,28 @@ def run_worker(target: str, wishes: Wishes, *, child: int | None = None, silent:
     leash = None if child is None else Leash(child, stopping)
     try:
         queues = _checked_queues(wishes)
+        http = None if wishes.http is None else address_of(wishes.http)
         app = load_app(target)
         load_tasks(app, target)
         _set_up_logging(wishes, silent)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_serve(app, wishes, queues, stopping, leash, silent))
+            return runner.run(_serve(app, wishes, queues, stopping, leash, silent, http))
     except KeyboardInterrupt:
         return _stopped_early(stopping)
 
 
 async def _serve(
-    app: App, wishes: Wishes, queues: Queues, stopping: Stopping, leash: Leash | None, silent: bool
+    app: App,
+    wishes: Wishes,
+    queues: Queues,
+    stopping: Stopping,
+    leash: Leash | None,
+    silent: bool,
+    http: Address | None,
 ) -> ExitCode:
     settings = tuned(app.settings, wishes.concurrency, wishes.drain_timeout)
     started = _Started(stopping, leash, settings)
-    running = asyncio.create_task(_run(app, wishes, settings, queues, started, silent))
+    running = asyncio.create_task(_run(app, wishes, settings, queues, started, silent, http))
     stopping.begin(asyncio.get_running_loop(), settings.drain_timeout, running.cancel)
     try:
         await running
@@ -67,18 +77,28 @@ async def _serve(
     return code
 
 
-async def _run(app: App, wishes: Wishes, settings: Settings, queues: Queues, started: "_Started", silent: bool) -> None:
+async def _run(
+    app: App,
+    wishes: Wishes,
+    settings: Settings,
+    queues: Queues,
+    started: "_Started",
+    silent: bool,
+    http: Address | None,
+) -> None:
     place = Place(app, None, app.schema, app.settings)
-    async with place.resolved_dsn() as dsn:  # held meanwhile, or an embedded server would stop between the two
-        migration = await _checked_schema(app, place, dsn)
-        if not silent:
-            sys.stderr.write(
-                banner(app, settings, queues, database=shown_dsn(dsn), migration=migration, processes=wishes.processes)
+    with serving(http, lambda: started.work):  # before the worker: a port that is taken is said before anything is done
+        async with place.resolved_dsn() as dsn:  # held meanwhile, or an embedded server would stop between the two
+            migration = await _checked_schema(app, place, dsn)
+            if not silent:
+                shown = shown_dsn(dsn)
+                sys.stderr.write(
+                    banner(app, settings, queues, database=shown, migration=migration, processes=wishes.processes)
+                )
+                sys.stderr.flush()
+            await app.run_worker(
+                wishes.entries, wishes.concurrency, wishes.drain_timeout, wishes.burst, task_status=started
             )
-            sys.stderr.flush()
-        await app.run_worker(
-            wishes.entries, wishes.concurrency, wishes.drain_timeout, wishes.burst, task_status=started
-        )
 
 
 class _Started(TaskStatus[Work]):
@@ -142,6 +162,7 @@ def _checked_queues(wishes: Wishes) -> Queues:
 def _set_up_logging(wishes: Wishes, silent: bool) -> None:
     if not configured_by_user():
         configure(wishes.log_format or LogFormat.CONSOLE, wishes.log_level or LogLevel.INFO)
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)  # of --http; that it runs we say ourselves
     elif (wishes.log_format or wishes.log_level) and not silent:
         tell("--log-format and --log-level have no effect: your own code sets up logging")
 

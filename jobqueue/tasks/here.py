@@ -6,16 +6,17 @@ from typing import Any
 from jobqueue.base.errors import JobCancelled, JobQueueError
 from jobqueue.base.job import Job, JobState, NewJob
 from jobqueue.base.outcome import Cancelled, Done
-from jobqueue.tasks.running import Attempt, Runnable, run_apart
+from jobqueue.tasks.batch import Alone, Registered
+from jobqueue.tasks.running import Attempt, run_apart
 
 
-async def run_here(task: Runnable, job: NewJob[Any], result_limit: int) -> Any:
+async def run_here(task: Registered, job: NewJob[Any], result_limit: int) -> Any:
     """Give the result as `handle.result()` would; raise what the handler raised, or JobCancelled.
 
     One attempt, whatever the outcome asks for. A cancelled caller cancels the handler and waits for it.
     """
     attempt = Attempt(
-        task,
+        task if task.batch is None else Alone(task),
         job.args,
         lambda: _as_claimed(job),
         1,

@@ -14,6 +14,7 @@ import anyio
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.job import NewJob, Sent
 from jobqueue.tasks.context import JobContext
+from jobqueue.tasks.hooks import ErrorHook
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -28,6 +29,8 @@ class Middleware:
     def __init__(self, given: Iterable[RunMiddleware | DeferMiddleware]) -> None:
         self.around_run: list[RunMiddleware] = []
         self.around_defer: list[DeferMiddleware] = []
+        self.on_error: list[ErrorHook] = []
+        """Called after a failed attempt; may grow while workers run."""
         for layer in given:
             subject = _subject(layer)
             if subject is JobContext:

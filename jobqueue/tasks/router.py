@@ -1,11 +1,12 @@
 """Where tasks are declared: `TaskHome` has the decorator, which App and Router share."""
 
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any, ParamSpec, Protocol, TypeVar, overload
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.retry import RetryPolicy
+from jobqueue.tasks.batch import Batching, BatchSignature
 from jobqueue.tasks.options import Seconds, TaskOptions, Unique, check_aliases, check_name, check_queue
 from jobqueue.tasks.registry import Registry
 from jobqueue.tasks.sender import Sender
@@ -14,6 +15,8 @@ from jobqueue.tasks.task import Link, Task
 
 P = ParamSpec("P")
 X = TypeVar("X")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class TaskDecorator(Protocol):
@@ -22,6 +25,29 @@ class TaskDecorator(Protocol):
     def __call__(self, function: Callable[P, X], /) -> Task[P, X]:
         """Register the function."""
         ...
+
+
+class BatchDecorator(Protocol):
+    """What `batch_task(...)` gives: it turns a function of a list into a task of one item."""
+
+    @overload
+    def __call__(
+        self, function: Callable[[list[T]], Coroutine[Any, Any, None]], /
+    ) -> Task[[T], Coroutine[Any, Any, None]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[T]], Coroutine[Any, Any, list[R | BaseException]]], /
+    ) -> Task[[T], Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[T]], Coroutine[Any, Any, Sequence[R | Exception]]], /
+    ) -> Task[[T], Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, function: Callable[[list[T]], None], /) -> Task[[T], None]: ...
+    @overload
+    def __call__(self, function: Callable[[list[T]], list[R | BaseException]], /) -> Task[[T], R]: ...
+    @overload
+    def __call__(self, function: Callable[[list[T]], Sequence[R | Exception]], /) -> Task[[T], R]: ...
 
 
 class Owner(Sender, Protocol):
@@ -109,18 +135,74 @@ class TaskHome:
         others = check_aliases(aliases)
 
         def decorate(function: Callable[P, X], /) -> Task[P, X]:
-            names = sys._getframe(depth).f_locals if "<locals>" in getattr(function, "__qualname__", "") else NO_NAMES
-            signature = Signature.of(function, names)
-            called = check_name("name", f"{self.prefix}{function.__name__}" if name is None else name)
-            task = Task(function, called, options, others, signature, self.link)
+            signature = Signature.of(function, _local_names(function, depth))
+            task = Task(function, self._named(function, name), options, others, signature, self.link)
             self._register(task)
             return task
 
-        depth = 1 if function is None else 2  # frames up to where the function is written, which has its local names
+        depth = 2 if function is None else 3  # frames up to where the function is written, which has its local names
         return decorate if function is None else decorate(function)
+
+    def batch_task(
+        self,
+        *,
+        size: int = 100,
+        wait: Seconds = 0.05,
+        name: str | None = None,
+        queue: str | None = None,
+        priority: int = 0,
+        retry: RetryPolicy | None = None,
+        max_attempts: int | None = None,
+        timeout: Seconds | None = None,
+        budget: Seconds | None = None,
+        expires: Seconds | None = None,
+        unique: Unique | str | None = None,
+        aliases: Iterable[str] = (),
+    ) -> BatchDecorator:
+        """Make a function of a list a task of one item: each item is a job of its own. Raises as `task` does.
+
+        The function begins with `size` items, or with fewer `wait` seconds after the first. It returns a list with one
+        result for each item in their order, an exception for one that failed, or None. If it raises, all have failed.
+        Each item is retried, cancelled and limited by itself; its `timeout` counts from when it begins to wait for the
+        others, so give it more than `wait`. A cancelled item ends with its batch; once all of them are, the function is
+        cancelled. A batch takes one slot. Deferred and run with one item; called, it takes the list.
+
+            @app.batch_task(size=100, wait=0.05)
+            async def index(docs: list[Doc]) -> list[str | Exception]: ...
+
+            await index.defer(Doc(...))
+        """
+        batching = Batching.of(size, wait)
+        options = TaskOptions(
+            queue=self.queue if queue is None else queue,
+            priority=priority,
+            retry=retry,
+            max_attempts=max_attempts,
+            timeout=timeout,
+            budget=budget,
+            expires=expires,
+            unique=unique,
+        )
+        others = check_aliases(aliases)
+
+        def decorate(function: Callable[..., Any], /) -> Task[..., Any]:
+            signature = BatchSignature.of(function, _local_names(function, 2))
+            task = Task(function, self._named(function, name), options, others, signature, self.link, batching)
+            self._register(task)
+            return task
+
+        return cast(BatchDecorator, decorate)
+
+    def _named(self, function: Callable[..., Any], name: str | None) -> str:
+        return check_name("name", f"{self.prefix}{function.__name__}" if name is None else name)
 
     def _register(self, task: Task[Any, Any]) -> None:
         self.registry.add(task)
+
+
+def _local_names(function: object, depth: int) -> Mapping[str, Any]:
+    """The names that are known where a function is written, so many frames up, if that is inside another function."""
+    return sys._getframe(depth).f_locals if "<locals>" in getattr(function, "__qualname__", "") else NO_NAMES
 
 
 class Router(TaskHome):

@@ -86,8 +86,8 @@ class Attempt:
         "_around",
         "_budget_ends",
         "_make_job",
-        "_report",
         "_put_off",
+        "_report",
         "_resources",
         "_result_limit",
         "_runner",
@@ -265,7 +265,7 @@ class Attempt:
                 return call()
             finally:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for this thread any more
-                    loop.call_soon_threadsafe(self._thread_ended)
+                    loop.call_soon_threadsafe(self.thread_ended)
 
         ticket = Lock()
         self.thread_runs = True
@@ -283,7 +283,8 @@ class Attempt:
         """Call this once the thread has returned."""
         self._thread_done = then
 
-    def _thread_ended(self) -> None:
+    def thread_ended(self) -> None:
+        """The thread has returned."""
         self.thread_runs = False
         if self._thread_done is not None:
             self._thread_done()

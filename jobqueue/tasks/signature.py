@@ -141,8 +141,7 @@ class Signature:
 
     def _build(self) -> None:
         """Read all annotations, then make both adapters. Raises InvalidSignature, Unresolved."""
-        found = {part.name: resolve(self.function, part.name, part.annotation, self._names) for part in self._all}
-        self.returns = resolve(self.function, _RESULT, self._result_as_written, self._names)
+        found, self.returns = self._annotations()
         self._refuse_bad_context(found)
         parameters = [part for part in self._all if found[part.name] is not JobContext]
         arguments = self._argument_adapter(parameters, found)
@@ -155,6 +154,11 @@ class Signature:
         self._raw = frozenset(name for name, schema in arguments.fields().items() if schema["type"] == "json")
         self._names = NO_NAMES
         self._arguments = arguments
+
+    def _annotations(self) -> tuple[dict[str, Any], Any]:
+        """What the parameters and the result are. Raises InvalidSignature, Unresolved."""
+        found = {part.name: resolve(self.function, part.name, part.annotation, self._names) for part in self._all}
+        return found, resolve(self.function, _RESULT, self._result_as_written, self._names)
 
     def _refuse_bad_context(self, found: Mapping[str, Any]) -> None:
         for index, part in enumerate(self._all):

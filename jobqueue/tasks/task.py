@@ -18,6 +18,7 @@ from jobqueue.base.errors import ConfigurationError, InvalidOption, RouterNotInc
 from jobqueue.base.job import NewJob
 from jobqueue.base.retry import RetryPolicy
 from jobqueue.base.settings import Settings
+from jobqueue.tasks.batch import Batching
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.here import run_here
 from jobqueue.tasks.kinds import (
@@ -65,6 +66,7 @@ class Task(Generic[P, X]):
         aliases: tuple[str, ...],
         signature: Signature,
         link: Link,
+        batch: Batching | None = None,
     ) -> None:
         update_wrapper(self, function)
         self.function = function
@@ -72,6 +74,8 @@ class Task(Generic[P, X]):
         self.task_options = options
         self.aliases = aliases
         self.signature = signature
+        self.batch = batch
+        """How items are gathered; None for a task whose jobs run one by one."""
         self.queue = options.queue or "default"
         self._link = link
         self._said = NOTHING_SAID
@@ -143,7 +147,9 @@ class Task(Generic[P, X]):
     @overload
     async def defer(self: Plain[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> JobHandle[R]: ...
     async def defer(self, *args: Any, **kwargs: Any) -> JobHandle[Any]:
-        """Store a job that calls the function with these arguments. Raises InvalidPayload, RouterNotIncluded.
+        """Store a job that calls the function with these arguments.
+
+        Raises InvalidPayload, RouterNotIncluded, and DuplicateJob if `unique` says so.
 
         A cancelled call has either stored the job or never will.
         """
@@ -172,7 +178,10 @@ class Task(Generic[P, X]):
     @overload
     async def defer_many(self: PlainPayload[T, R], payloads: Iterable[T], /) -> list[JobHandle[R]]: ...
     async def defer_many(self, payloads: Iterable[Any], /) -> list[JobHandle[Any]]:
-        """Store one job for each payload, which is the first argument: all or none, in one transaction."""
+        """Store one job for each payload, which is the first argument: all or none, in one transaction.
+
+        Raises as `defer` does.
+        """
         sender = self._sender()
         if self._said.id is not None:
             raise InvalidOption("id", "names one job; use app.defer_many([task.options(id=...).job(...), ...])")
@@ -262,6 +271,7 @@ class Task(Generic[P, X]):
             key=None if unique is None else stored_key(self.name, unique, args),
             key_scope="unfinished" if unique is None else unique.scope,
             key_period=None if unique is None else unique.seconds,
+            on_conflict="skip" if unique is None else unique.on_conflict,
             resent=said.id is not None,
             decode_result=self.signature.decode_result,
         )

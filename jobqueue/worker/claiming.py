@@ -142,6 +142,8 @@ class Claimer:
 
     async def _sleep(self) -> None:
         clock = asyncio.get_running_loop().time
+        if self._blind:
+            return
         if not self._asleep:
             seconds = self._settings.poll * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
             self._sleep_until = clock() + seconds
@@ -149,11 +151,17 @@ class Claimer:
                 await claims.publish_sleep(self._session, self._worker, self._queues.flags, seconds)
                 self._asleep = True
                 self._queues.stale = True  # a new queue's first job may have come while nobody slept
-                if await self._look():  # the second look: what was committed before the flag could be seen
+                # The second look: what was committed before the flag could be seen.
+                if await self._look() or self._blind:
                     await self._wake_up()
                     return
         if not await self.wakeup.wait(self._sleep_until - clock()):
             self.gap()  # the flag's time is over: look at everything, publish anew
+
+    @property
+    def _blind(self) -> bool:
+        """True if the last look may not have looked: its room was that of a batch, which has begun meanwhile."""
+        return self._slots.room <= 0
 
     async def _wake_up(self) -> None:
         if self._asleep:

@@ -13,6 +13,7 @@ import anyio
 
 from jobqueue.base.errors import ClaimLost
 from jobqueue.base.log import get_logger
+from jobqueue.base.outcome import Done
 from jobqueue.base.service import outlast
 from jobqueue.store.caller import executor_on
 from jobqueue.store.faults import DATABASE_ERRORS
@@ -20,6 +21,7 @@ from jobqueue.store.outcomes import Ended, complete_on, holds_still, was_complet
 from jobqueue.store.pool import Database, Session
 from jobqueue.worker.holding import Held, Hold
 from jobqueue.worker.progress import Reporter
+from jobqueue.worker.tally import WORDS
 
 CONNECTIONS = 10
 _LOOK_LIMIT = 10.0
@@ -74,7 +76,8 @@ class Completions:
 
     def _note(self, hold: Hold) -> None:
         hold.completed = True
-        self._holds.drop(hold)
+        hold.ends()  # on record; what its handler does from here on is its own affair
+        self._holds.drop(hold, WORDS[Done])
         claim = hold.claim
         facts = {"task": claim["task"], "queue": claim["queue"], "attempt": claim["attempt"]}
         self._log.debug("job.completed", job_id=str(hold.id), **facts)

@@ -27,6 +27,7 @@ from jobqueue.store.pool import Database, Session
 from jobqueue.worker.holding import Held, Hold
 from jobqueue.worker.progress import Reporter
 from jobqueue.worker.slots import aside_for
+from jobqueue.worker.tally import REFUSED, WORDS
 
 BATCH = 500
 _BATCH_BYTES = 8 << 20
@@ -114,9 +115,12 @@ class Finisher:
                     await self._say_that_we_live([ended.id for _, ended in batch if ended.id not in written])
                 debugs = self._log.debugs
                 for hold, ended in batch:
-                    self._holds.drop(hold)
-                    if debugs or ended.id not in written or not isinstance(ended.outcome, Done):
-                        self._report(hold.claim, written.get(ended.id, ended.outcome), accepted=ended.id in written)
+                    outcome = written.get(ended.id)
+                    self._holds.drop(hold, REFUSED if outcome is None else WORDS[type(outcome)])
+                    if outcome is None:
+                        self._report_refused(hold.claim, ended.outcome)
+                    elif debugs or not isinstance(outcome, Done):
+                        self._report(hold.claim, outcome)
                 return
 
     async def _say_that_we_live(self, refused: list[UUID]) -> None:
@@ -138,17 +142,12 @@ class Finisher:
             return
         await self._write([(hold, replace(ended, outcome=Dead("result", _REFUSED)))])
 
-    def _report(self, claim: Claim, outcome: Outcome, *, accepted: bool) -> None:
-        facts = {
-            "job_id": str(claim["id"]),
-            "task": claim["task"],
-            "queue": claim["queue"],
-            "attempt": claim["attempt"],
-        }
-        if not accepted:
-            self.refused += 1
-            self._log.warning("job.refused", outcome=type(outcome).__name__.lower(), **facts)
-            return
+    def _report_refused(self, claim: Claim, outcome: Outcome) -> None:
+        self.refused += 1
+        self._log.warning("job.refused", outcome=WORDS[type(outcome)], **_facts(claim))
+
+    def _report(self, claim: Claim, outcome: Outcome) -> None:
+        facts = _facts(claim)
         match outcome:
             case Done():
                 self._log.debug("job.completed", **facts)
@@ -163,11 +162,20 @@ class Finisher:
                 if self._seldom_aside():  # an old worker meets a whole backlog of a new task: a line a second tells it
                     self._log.warning("job.put_aside", reason=outcome.reason, jobs=self._asides, **facts)
                     self._asides = 0
-            case Snoozed() | Cancelled() | Released():
-                self._log.info(f"job.{type(outcome).__name__.lower()}", **facts)
+            case Snoozed():
+                self._log.info("job.snoozed", **facts)
+            case Cancelled():
+                self._log.info("job.cancelled", **facts)
+            case Released():
+                self._log.info("job.released", **facts)
 
     def _report_unsaved(self) -> None:
         while self._pending:
             hold, ended = self._pending.popleft()
-            kind = type(ended.outcome).__name__.lower()
-            self._log.error("job.outcome_unsaved", job_id=str(ended.id), task=hold.claim["task"], outcome=kind)
+            word = WORDS[type(ended.outcome)]
+            self._log.error("job.outcome_unsaved", job_id=str(ended.id), task=hold.claim["task"], outcome=word)
+
+
+def _facts(claim: Claim) -> dict[str, object]:
+    """What every line about a job tells of it."""
+    return {"job_id": str(claim["id"]), "task": claim["task"], "queue": claim["queue"], "attempt": claim["attempt"]}

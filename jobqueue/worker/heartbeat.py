@@ -29,6 +29,7 @@ from jobqueue.store.pool import Database, Session
 from jobqueue.store.workers import Registration
 from jobqueue.worker.beside import run_beside
 from jobqueue.worker.holding import Held, Hold
+from jobqueue.worker.tally import LOST
 from jobqueue.worker.watchdog import Watchdog
 
 T = TypeVar("T")
@@ -71,6 +72,11 @@ class Heart:
         self._watchdog = watchdog
         self._lose = lose
         self._cancel = cancel
+        self._forget: Callable[[Hold], None] = partial(holds.drop, outcome=LOST)
+        self.turned_at = time.monotonic()
+        """When it last moved, on this process's clock; before that, when it was made."""
+        self.answered_at = float("-inf")
+        """When the database last answered it, on the same clock."""
         self._registration = registration
         self._log = get_logger(__name__).bind(worker=str(worker))
 
@@ -83,6 +89,7 @@ class Heart:
         self._loop = asyncio.get_running_loop()
         self._lose = partial(_call_in, self._loop, self._lose)
         self._cancel = partial(_call_in, self._loop, self._cancel)
+        self._forget = partial(_call_in, self._loop, self._forget)
         await run_beside(self._beat_beside, "jobqueue heartbeat")
         raise RuntimeError("the heartbeat has ended")
 
@@ -112,6 +119,7 @@ class Heart:
 
     def _watch_leases(self, loop: asyncio.AbstractEventLoop) -> None:
         """By the clock, however long a renewal takes."""
+        self.turned_at = time.monotonic()
         self._watch = loop.call_later(self._beat / 4, self._watch_leases, loop)
         self._give_up_late()
 
@@ -129,6 +137,7 @@ class Heart:
         kept = [Kept(hold.id, hold.fence, hold.attempt is not None) for hold in due]
         with anyio.fail_after(self._time_for(due)):
             answer = await renew(session, self._worker, self._lease, self._lease - self._beat, kept)
+            self.answered_at = time.monotonic()
             for hold in due:
                 if answer.renewals[hold.fence] is Renewal.RENEWED:
                     hold.lease_ends = now + self._lease
@@ -157,7 +166,7 @@ class Heart:
         late = []
         for hold in self._holds.snapshot():
             if hold.gone and hold.lease_ends < long_ago:
-                self._holds.drop(hold)
+                self._forget(hold)
             elif not hold.lost and hold.lease_ends < soon:
                 late.append(hold)
         for hold in late:

@@ -1,10 +1,11 @@
 """The claims that a worker holds: from the claim's answer until the outcome is written.
 
 The event loop adds and drops; the heartbeat's thread reads. It gets a tuple, made in one step of the interpreter, so no
-lock is needed and a blocked loop holds nobody up.
+lock is needed and a blocked loop holds nobody up. What is added and dropped is counted here, and nowhere else.
 """
 
 import asyncio
+import time
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from jobqueue.base.job import AttemptError
 from jobqueue.base.outcome import Dead, Outcome
 from jobqueue.store.claims import Claim
 from jobqueue.tasks.running import Attempt
+from jobqueue.worker.tally import Counts, Tally
 
 MAX_LOST = 10
 """A claim may be lost so often without a crash, then its job is dead: it would run for nothing again and again."""
@@ -34,6 +36,11 @@ class Hold:
     """The claim is over, or about to be without a renewal: the run is cancelled, or never begins."""
     gone: bool = False
     """Another has the job: there is nothing to give back."""
+    counts: Counts | None = None
+    """Where it is counted."""
+    began: float = 0.0
+    ran: float | None = None
+    """For how many seconds its handler ran; None until that ended, and if it never began."""
 
     @property
     def id(self) -> UUID:
@@ -47,6 +54,15 @@ class Hold:
         fence: int = self.claim["fence"]
         return fence
 
+    def begins(self) -> None:
+        """Its run begins now."""
+        self.began = time.monotonic()
+
+    def ends(self) -> None:
+        """Its run has ended now; a handler that was never called has not run."""
+        if self.attempt is not None and self.attempt.started:
+            self.ran = time.monotonic() - self.began
+
 
 def lost_too_often(times: int, attempt: int) -> Dead:
     """The end of a job whose claim was lost MAX_LOST times."""
@@ -56,16 +72,20 @@ def lost_too_often(times: int, attempt: int) -> Dead:
 class Held:
     """All holds of one worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
         self._by_fence: dict[int, Hold] = {}
 
     def add(self, hold: Hold) -> None:
         """Hold a claim from now on."""
+        hold.counts = counts = self._tally.of(hold.claim["task"])
+        counts.claimed += 1
         self._by_fence[hold.claim["fence"]] = hold
 
-    def drop(self, hold: Hold) -> None:
-        """Its outcome is written, or refused."""
-        self._by_fence.pop(hold.claim["fence"], None)
+    def drop(self, hold: Hold, outcome: str) -> None:
+        """Its outcome, one of the tally's words, is written, or refused, or there is none. A second time is nothing."""
+        if self._by_fence.pop(hold.claim["fence"], None) is not None and hold.counts is not None:
+            hold.counts.end(outcome, hold.ran)
 
     def __contains__(self, hold: Hold) -> bool:
         return hold.fence in self._by_fence

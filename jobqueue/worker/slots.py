@@ -16,12 +16,16 @@ import anyio
 
 from jobqueue.base.job import WorkerId
 from jobqueue.base.log import bind_log, get_logger
-from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released
+from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried
 from jobqueue.base.settings import Settings
 from jobqueue.store.claims import Claim, job_of
-from jobqueue.tasks.middleware import RunMiddleware
-from jobqueue.tasks.running import Attempt, Runnable, Why, interrupted
+from jobqueue.tasks.batch import Registered
+from jobqueue.tasks.hooks import ErrorHook, FailedAttempt, tell
+from jobqueue.tasks.middleware import Middleware
+from jobqueue.tasks.running import Attempt, Why, interrupted
+from jobqueue.worker.batches import Batches
 from jobqueue.worker.holding import MAX_LOST, Held, Hold, lost_too_often
+from jobqueue.worker.tally import LOST
 
 AHEAD = 0.01
 _MOST_AHEAD = 450
@@ -33,7 +37,7 @@ _HELD_UP = 0.1
 class Tasks(Protocol):
     """The registered tasks by name; may grow while workers run."""
 
-    def find(self, name: str) -> Runnable | None:
+    def find(self, name: str) -> Registered | None:
         """The task of this name or alias."""
         ...
 
@@ -49,15 +53,16 @@ class Slots:
         submit: Callable[[Hold, Outcome], None],
         resources: Mapping[type, Any],
         fatal: Callable[[BaseException], None],
-        around: Sequence[RunMiddleware] = (),
-        *,
+        middleware: Middleware,
         worker: WorkerId,
     ) -> None:
-        self._around = around
+        self._around, self._hooks = middleware.around_run, middleware.on_error
         self._worker = str(worker)
         self._fatal = fatal
-        self._slots = self.concurrency = settings.concurrency
-        """The second is how many jobs may run at once: as many as there are slots, and the spare ones."""
+        self.concurrency = settings.concurrency
+        """How many jobs may run at once: as many as there are slots, the spare ones, and those that ride along."""
+        self._spare = 0
+        """Slots beyond the configured ones, beside handlers that are stuck."""
         self.freed = asyncio.Event()
         """Set whenever a slot came free; whoever waits clears it."""
         self.when_freed: Callable[[], None] = lambda: None
@@ -82,28 +87,34 @@ class Slots:
         self._ahead = settings.prefetch or 0
         self._ended_since, self._measured_at = 0, 0.0
         self._threads = anyio.CapacityLimiter(settings.concurrency)
+        self._batches = Batches(str(worker), self._threads, self._ride)
         self._cancelled_early = set[int]()
         self._open = True
+        self._watched = False
+        """Whether somebody will look if what is claimed ahead moves on."""
         self._log = get_logger(__name__)
 
     @property
     def room(self) -> int:
         """How many more jobs may be claimed now; none once it is closed."""
-        if not self._open:
-            return 0
-        if self._settings.prefetch is None:
+        if self._open and self._settings.prefetch is None:
             self._measure_pace()
-        return self.concurrency + self._ahead - len(self.running) - len(self._waiting)
+        return self.free
+
+    @property
+    def free(self) -> int:
+        """The same, with the pace as it was last measured; from any thread."""
+        return self.capacity - len(self.running) - len(self._waiting) if self._open else 0
 
     @property
     def unused(self) -> int:
-        """How many slots would start a job at once."""
-        return max(0, self.concurrency - len(self.running) - len(self._waiting))
+        """How many jobs would start at once: in free slots, and in seats if they are of the right task."""
+        return max(0, self.capacity - self._ahead - len(self.running) - len(self._waiting))
 
     @property
     def capacity(self) -> int:
-        """How many jobs are claimed at the most now: the slots, and what is claimed ahead."""
-        return self.concurrency + self._ahead
+        """How many jobs are claimed at the most now: the slots, what is claimed ahead, and seats in open batches."""
+        return self.concurrency + self._ahead + self._batches.seats(_MOST_AHEAD)
 
     @property
     def idle(self) -> bool:
@@ -120,7 +131,7 @@ class Slots:
             self._leave(hold, Released())
         elif self._cancelled_early and hold.fence in self._cancelled_early:
             self._leave(hold, Cancelled("requested"))
-        elif len(self.running) < self.concurrency:
+        elif len(self.running) < self.concurrency or self._rides(hold):
             self._launch(hold)
         else:
             self._wait(hold)
@@ -156,9 +167,10 @@ class Slots:
 
     def open_spare(self, stuck: int) -> None:
         """So many handlers will not end: let as many others run beside them, twice as many in all at the most."""
-        more = self._slots + min(stuck, self._slots) - self.concurrency
+        more = min(stuck, self._settings.concurrency) - self._spare
         if more == 0:
             return
+        self._spare += more
         self.concurrency += more
         self._threads.total_tokens += more
         self.freed.set()
@@ -168,7 +180,8 @@ class Slots:
     def close(self) -> None:
         """Start nothing more; what was claimed ahead is given back at once."""
         self._open = False
-        self._give_back_waiting()
+        self._give_back_waiting(0)
+        self._batches.close()
 
     def stop_running(self) -> None:
         """Cancel every running job."""
@@ -194,23 +207,46 @@ class Slots:
 
     def _wait(self, hold: Hold) -> None:
         self._waiting.append(hold)
-        if self._settings.prefetch is None and len(self._waiting) == 1:
+        if not self._watched and len(self._waiting) > (self._settings.prefetch or 0):
             self._watch_waiting()
 
     def _watch_waiting(self) -> None:
+        self._watched = True
         asyncio.get_running_loop().call_later(_HELD_UP, self._give_back_held_up, self._waiting[-1])
 
     def _give_back_held_up(self, newest: Hold) -> None:
-        """Give back what is claimed ahead if it has not moved on as fast as its claim supposed."""
+        """Give back what is claimed ahead if it has not moved on as fast as its claim supposed.
+
+        As many may wait as the settings say. What came for the seats of a batch and is of another task would come again
+        at once, so nothing more is claimed for those seats.
+        """
+        self._watched = False
         if newest in self._waiting:
-            self._give_back_waiting()
-            self._ahead = 0
-        elif self._waiting:
+            self._ahead = self._settings.prefetch or 0
+            self._give_back_waiting(self._ahead)
+            self._batches.want_no_more()
+        elif len(self._waiting) > (self._settings.prefetch or 0):
             self._watch_waiting()
 
-    def _give_back_waiting(self) -> None:
-        while self._waiting:
-            self._leave(self._waiting.popleft(), Released())
+    def _give_back_waiting(self, kept: int) -> None:
+        while len(self._waiting) > kept:
+            self._leave(self._waiting.pop(), Released())
+
+    def _ride(self, more: int) -> None:
+        """So many jobs more, or less, run in the slot that their batch has."""
+        self.concurrency += more
+
+    def _rides(self, hold: Hold) -> bool:
+        return not hold.suspect and self._batches.has_seat(self._tasks.find(hold.claim["task"]))
+
+    def _board(self) -> None:
+        """A batch has opened: jobs that wait for a slot and fit in need none."""
+        waiting, self._waiting = self._waiting, deque[Hold]()
+        for hold in waiting:
+            if self._rides(hold):
+                self._launch(hold)
+            else:
+                self._waiting.append(hold)
 
     def _measure_pace(self) -> None:
         """Claim ahead what ends in AHEAD seconds: then nothing claimed waits longer than that for its slot."""
@@ -226,8 +262,9 @@ class Slots:
         if task is None or unfit is not None:
             self._leave(hold, unfit or Released())
             return
+        member = None if task.batch is None else self._batches.seat(task, task.batch, hold)
         hold.attempt = Attempt(
-            task,
+            member or task,
             claim["args"],
             partial(job_of, claim),
             claim["attempt"],
@@ -241,14 +278,20 @@ class Slots:
             transact=None if self.transact is None else partial(self.transact, hold),
         )
         self.running.add(hold)
+        hold.begins()
         hold.task = asyncio.get_running_loop().create_task(
-            _perform(claim, hold.attempt, self._worker), context=contextvars.Context()
+            _perform(claim, hold.attempt, self._worker, self._hooks), context=contextvars.Context()
         )
+        if member is not None:
+            hold.task.add_done_callback(member.leave)
         hold.task.add_done_callback(partial(self._ended, hold, hold.attempt))
+        if member is not None and member.opened and self._waiting:
+            self._board()
 
     def _ended(self, hold: Hold, attempt: Attempt, task: asyncio.Task[Outcome]) -> None:
         """Called by the loop when a job's task is done. An error here would lose a slot, so it ends the worker."""
         claim = hold.claim
+        hold.ends()
         try:
             broken = None if task.cancelled() else task.exception()
             ended = not task.cancelled() and broken is None
@@ -279,7 +322,7 @@ class Slots:
 
     def _hand_over(self, hold: Hold, outcome: Outcome) -> None:
         if hold.completed or (hold.gone and isinstance(outcome, Released)):
-            self._holds.drop(hold)  # it is written; or another has it, and there is nothing to give back
+            self._holds.drop(hold, LOST)  # it is written; or another has it, and there is nothing to give back
             if hold.completed and not isinstance(outcome, Done | Released):
                 facts = {"job_id": str(hold.id), "task": hold.claim["task"], "queue": hold.claim["queue"]}
                 self._log.warning("job.failed_after_completion", attempt=hold.claim["attempt"], **facts)
@@ -303,7 +346,7 @@ class Slots:
             self._launch(self._waiting.popleft())
 
     def _put_aside(self, claim: Claim, reason: str) -> Outcome:
-        return Dead(reason) if aside_for(claim) > self._settings.aside_max_age else PutAside(reason)
+        return Dead(reason) if aside_for(claim) >= self._settings.aside_max_age else PutAside(reason)
 
 
 def aside_for(claim: Claim) -> float:
@@ -326,7 +369,11 @@ def _running(hold: Hold) -> Attempt:
     return hold.attempt
 
 
-async def _perform(claim: Claim, attempt: Attempt, worker: str) -> Outcome:
+async def _perform(claim: Claim, attempt: Attempt, worker: str, hooks: Sequence[ErrorHook]) -> Outcome:
     job = {"job_id": str(claim["id"]), "task": claim["task"], "attempt": claim["attempt"], "queue": claim["queue"]}
     bind_log(**job, worker=worker)
-    return await attempt.run()
+    outcome = await attempt.run()
+    if hooks and attempt.error is not None and isinstance(outcome, Retried | Dead):
+        facts = claim["id"], claim["task"], claim["queue"], claim["attempt"]
+        await tell(hooks, FailedAttempt(*facts, attempt.error, will_retry=isinstance(outcome, Retried)))
+    return outcome

@@ -10,6 +10,8 @@ import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
+from jobqueue.tasks.running import Attempt
+from jobqueue.worker.batches import batch_of
 from jobqueue.worker.holding import Hold
 from jobqueue.worker.slots import Slots
 from jobqueue.worker.stacks import stack_of_task, stack_of_thread
@@ -27,6 +29,11 @@ class StuckFinder:
         self._known: set[Hold] = set()
         self._log = get_logger(__name__)
 
+    @property
+    def count(self) -> int:
+        """How many there were at the last look."""
+        return len(self._known)
+
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Look until cancelled."""
         task_status.started()
@@ -42,7 +49,9 @@ class StuckFinder:
         attempt = hold.attempt
         if attempt is None or attempt.why is None:
             return
-        in_thread = attempt.thread_runs and attempt.thread is not None
+        batch = batch_of(attempt)
+        runner = hold.task if batch is None else batch.runner
+        thread = (attempt.thread if attempt.thread_runs else None) if batch is None else batch.thread
         self._log.warning(
             "job.stuck",
             job_id=str(hold.id),
@@ -50,10 +59,18 @@ class StuckFinder:
             queue=hold.claim["queue"],
             attempt=hold.claim["attempt"],
             why=attempt.why.name.lower(),
-            stack=stack_of_thread(attempt.thread or 0) if in_thread else hold.task and stack_of_task(hold.task),
+            stack=stack_of_thread(thread) if thread is not None else runner and stack_of_task(runner),
         )
 
 
 def _is_stuck(hold: Hold) -> bool:
-    asked_at = hold.attempt.asked_at if hold.attempt is not None else None
+    asked_at = None if hold.attempt is None else _asked_at(hold, hold.attempt)
     return asked_at is not None and time.monotonic() - asked_at > _PATIENCE
+
+
+def _asked_at(hold: Hold, attempt: Attempt) -> float | None:
+    """When the handler was asked to end. A batch has one handler and one slot, so its first item stands for all."""
+    batch = batch_of(attempt)
+    if batch is None:
+        return attempt.asked_at
+    return batch.asked_at if batch.present and batch.present[0].hold is hold else None

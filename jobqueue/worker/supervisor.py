@@ -10,9 +10,11 @@ import asyncio
 import contextlib
 import contextvars
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any, TypeVar
 from uuid import UUID
 
 import anyio
@@ -30,7 +32,7 @@ from jobqueue.store.faults import DATABASE_ERRORS
 from jobqueue.store.listener import Listener
 from jobqueue.store.pool import CLOSE_LIMIT, Database, Session
 from jobqueue.store.workers import Registration
-from jobqueue.tasks.middleware import RunMiddleware
+from jobqueue.tasks.middleware import Middleware
 from jobqueue.worker.claiming import Claimer
 from jobqueue.worker.completing import Completions
 from jobqueue.worker.finishing import Finisher
@@ -41,32 +43,18 @@ from jobqueue.worker.progress import Reporter
 from jobqueue.worker.queues import Queues
 from jobqueue.worker.rescue import Rescuer
 from jobqueue.worker.slots import Slots, Tasks
+from jobqueue.worker.snapshot import Snapshot
 from jobqueue.worker.staging import Stager
 from jobqueue.worker.stuck import StuckFinder
+from jobqueue.worker.tally import Tally
 from jobqueue.worker.upkeep import Upkeep
 from jobqueue.worker.wakeup import router
 from jobqueue.worker.watchdog import Watchdog
 
+T = TypeVar("T")
+
 FINAL_WRITES = 5.0
 """Seconds for cancelled handlers to end and for the last outcomes to be written, beyond the drain's limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A worker as it stands: the same facts for banner, dashboard, health check and tests."""
-
-    id: UUID
-    running: int
-    free: int
-    unwritten: int
-    draining: bool
-    listening: bool
-    refused: int
-    """Outcomes that came too late: another worker had taken over."""
-    rescued: int
-    """Claims taken back from workers that had died."""
-    lag: float
-    """Seconds by which the event loop was last late."""
 
 
 class Supervisor:
@@ -83,7 +71,7 @@ class Supervisor:
         queues: Iterable[str] | None = None,
         burst: bool = False,
         resources: Mapping[type, Any] | None = None,
-        around: Sequence[RunMiddleware] = (),
+        middleware: Middleware | None = None,
     ) -> None:
         self.id = WorkerId(uuid7())
         self.queues = Queues(queues)
@@ -92,31 +80,30 @@ class Supervisor:
         """False once a handler outlived its stop, or an outcome could not be written."""
         self.cut_off = 0
         """Jobs that were still running when their time was over."""
-        self._database = database
+        self.database = database
         self._identity = Registration(
-            app_name,
-            version,
-            self.queues.described,
-            settings.concurrency,
-            settings.lease - settings.beat,
-            this_machine(),
-            born(os.getpid()),
-        )
+            app_name, version, self.queues.described, settings.concurrency, settings.lease - settings.beat,
+            this_machine(), born(os.getpid()),
+        )  # fmt: skip
         self._burst = burst
         self._stopping = asyncio.Event()
         self._stop_by = float("inf")
         self._no_more_work = asyncio.Event()
         self._failure: BaseException | None = None
-        holds = Held()
+        self.tally = Tally(tasks.find)
+        holds = Held(self.tally)
         self._reporter = Reporter(database, holds)
         self._finisher = Finisher(database, self.id, holds, self._reporter)
-        self._slots = Slots(tasks, settings, holds, self._submit, resources or {}, self._fail, around, worker=self.id)
+        self._slots = Slots(
+            tasks, settings, holds, self._submit, resources or {}, self._fail, middleware or Middleware(()), self.id
+        )
         self._claimer = Claimer(database, self.id, settings, self.queues, self._slots, holds, self._finisher)
         self._stager = Stager(database, self.id, settings, self._claimer.look_everywhere)
         self._watchdog = Watchdog(holds)
         self.heart = Heart(
             database, self.id, settings, holds, self._watchdog, self._slots.lose, self._slots.cancel, self._identity
         )
+        self._stuck = StuckFinder(self._slots)
         self._slots.when_reported = self._reporter.say
         self._completions = Completions(database, holds, self._reporter)
         self._slots.transact = self._completions.transaction
@@ -125,16 +112,21 @@ class Supervisor:
 
     def snapshot(self) -> Snapshot:
         """The worker now."""
+        now = time.monotonic()
         return Snapshot(
             id=self.id,
             running=len(self._slots.running),
-            free=self._slots.room,
+            free=self._slots.free,
             unwritten=self._finisher.backlog,
             draining=self._stopping.is_set(),
             listening=self._claimer.listening.is_set(),
             refused=self._finisher.refused,
             rescued=self._rescuer.rescued,
+            stuck=self._stuck.count,
             lag=self._watchdog.lag,
+            blocked=self._watchdog.blocked_for(),
+            heart_silent=now - self.heart.turned_at,
+            unanswered=now - self.heart.answered_at,
         )
 
     def stop(self, limit: float) -> None:
@@ -157,7 +149,7 @@ class Supervisor:
                 vital.start_soon(self._part, self._watchdog.run)
                 vital.start_soon(self._part, self.heart.run)
                 vital.start_soon(self._part, self._reporter.run)
-                vital.start_soon(self._part, StuckFinder(self._slots).run)
+                vital.start_soon(self._part, self._stuck.run)
                 vital.start_soon(self._take_work)
                 self._log.info("worker.started", queues=self.queues.described, concurrency=self.settings.concurrency,
                                listening=self._claimer.listening.is_set())  # fmt: skip
@@ -168,7 +160,7 @@ class Supervisor:
                     with anyio.CancelScope(shield=True):  # all waits in it are bounded
                         await self._drain()
                     if not self.clean:
-                        self._database.cut_off()  # the limits are used up, perhaps because nobody answers
+                        self.database.cut_off()  # the limits are used up, perhaps because nobody answers
                     vital.cancel_scope.cancel()
                     writing.cancel_scope.cancel()
         finally:
@@ -181,7 +173,7 @@ class Supervisor:
 
     async def _take_work(self) -> None:
         """All that ends when the drain begins; a claim under way gets a moment."""
-        upkeep = Upkeep(self._database, self.settings)
+        upkeep = Upkeep(self.database, self.settings)
         try:
             async with anyio.create_task_group() as inner:
                 for run in (upkeep.run, self._rescuer.run, self._stager.run, self._claim):
@@ -233,7 +225,7 @@ class Supervisor:
         with anyio.move_on_after(hard - loop.time()) as scope:
             if not self.clean:
                 with contextlib.suppress(*DATABASE_ERRORS):
-                    await workers.leave(self._database, self.id)
+                    await workers.leave(self.database, self.id)
             await self._no_more_work.wait()
             await self._finisher.settled()
         self.clean = self.clean and not scope.cancelled_caught
@@ -245,10 +237,10 @@ class Supervisor:
             self._claimer.wakeup, self._stager.wakeup, self.queues.serves, self._claimer.gap, self._slots.cancel
         )
         flags = (self._claimer.listening, self._stager.listening)
-        await vital.start(Listener(self._database, "wake", hear, flags).run)
+        await vital.start(Listener(self.database, "wake", hear, flags).run)
 
     async def _register(self) -> None:
-        session = Session(self._database)
+        session = Session(self.database)
         try:
             await workers.register(session, self.id, self._identity)
         except DATABASE_ERRORS:
@@ -259,7 +251,7 @@ class Supervisor:
     async def _unregister(self) -> None:
         with anyio.move_on_after(CLOSE_LIMIT, shield=True):
             try:
-                await workers.unregister(self._database, self.id)
+                await workers.unregister(self.database, self.id)
             except DATABASE_ERRORS:
                 return
 
@@ -294,9 +286,30 @@ class Work:
         """How many jobs were cancelled because the time of the stop was over."""
         return self._supervisor.cut_off
 
+    @property
+    def has_ended(self) -> bool:
+        """True once nothing of it runs any more."""
+        return self._task is not None and self._task.done()
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """The worker itself, for other rooms of this package."""
+        return self._supervisor
+
     def snapshot(self) -> Snapshot:
         """The worker now."""
         return self._supervisor.snapshot()
+
+    def ask(self, question: Callable[[Database], Coroutine[Any, Any, T]]) -> "Future[T]":
+        """Ask the worker's database, on the worker's event loop, from any thread. Raises RuntimeError after its end."""
+        asking = question(self._supervisor.database)
+        try:
+            if self._task is None:
+                raise RuntimeError("the worker has not started")
+            return asyncio.run_coroutine_threadsafe(asking, self._task.get_loop())
+        except RuntimeError:
+            asking.close()
+            raise
 
     def when_hung(self, then: Callable[[], None]) -> None:
         """Call this, in another thread, once a job has blocked the event loop for so long that the claims are lost."""

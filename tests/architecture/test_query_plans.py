@@ -29,6 +29,8 @@ insert into jobqueue.job (task, state, via, fence, worker_id, claim_no, lease_un
 insert into jobqueue.job_key (key, job_id, scope)
   select 'key' || n, coalesce(j.id, gen_random_uuid()), 'unfinished'
   from generate_series(1, 50000) n left join jobqueue.job j on j.key = 'key' || n;
+insert into jobqueue.job_key (key, job_id, scope)
+  select 'held' || row_number() over (order by id), id, 'waiting' from jobqueue.job where state = 'ready' limit 1000;
 """
 ARCHIVE = """
 insert into jobqueue.job_archive (id, queue, task, args, priority, state, due_at, attempt, max_attempts, crashes, lost,
@@ -38,6 +40,8 @@ select gen_random_uuid(), 'q', 't', '{}', 0, 'completed', now(), 1, 1, 0, 0, n, 
 """
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 NOBODY = UUID(int=1)
+LOOKS_AT_KEYS = {"take_keys": 2}
+"""How often a statement reads a key, if not once: is it over, and whose is it?"""
 
 
 @contextmanager
@@ -57,7 +61,10 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
     ids, fences = [id for id, _ in running], [fence for _, fence in running]
     waiting = first_ids(connection, "job where state in ('ready', 'scheduled')", size)
     finished = first_ids(connection, "job_archive", size)
+    held = [f"held{number}" for number in range(1, size + 1)]
+    mixed = [*held[: size // 2], *(f"key{number}" for number in range(1, size - size // 2 + 1))]
     none, no = [None] * size, [False] * size
+    texts = [str(id) for id in ids]
     claim = (NOBODY, 1, 20.0, ["q0", "q1", "q2", "absent"], [size] * 4, size, size // 2, 1)
     back = (ids, fences, [0.0] * size, none, [0] * size, no, no, none, none, none, [0] * size)
     return {
@@ -72,10 +79,19 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
         "await_jobs": ((ids,), {"job_pkey"}, size),
         "strays": ((UUID("a2f1c0de-0000-4000-8000-000000000000"), 1, fences), {"job_running"}, 2_000),
         "already_returned": ((ids, fences), {"job_pkey"}, size),
-        "archived_ids": (([str(id) for id in ids],), set(), 0),
+        "archived_ids": ((texts,), set(), 0),
         "already_finished": ((ids, fences), set(), 0),
         "final_jobs": ((ids, LONG_AGO), set(), 0),
-        "withdraw_jobs": (([str(id) for id in ids], ["key1"]), {"job_pkey"}, size),
+        "withdraw_jobs": ((texts, ["key1"]), {"job_pkey"}, size),
+        "take_keys": ((mixed, texts, ["unfinished"] * size, none), set(), 0),
+        "lock_holders": ((held,), {"job_pkey"}, size),
+        "lock_late_holders": ((held,), {"job_pkey"}, 2 * size),
+        "change_holders": (
+            ([str(id) for id in waiting], ["{}"] * size, none, [True] * size, [5.0] * size, none, False),
+            {"job_pkey"},
+            2 * size,
+        ),
+        "known_ids": (([str(id) for id in ids[: size // 2] + finished[: size - size // 2]],), {"job_pkey"}, size),
         "ask_to_cancel": ((ids,), {"job_pkey"}, 2 * size),
         "change_waiting": ((waiting, 5.0, None, "q0", 1, False), {"job_pkey"}, 2 * size),
         "delete_waiting": ((waiting,), {"job_pkey"}, 2 * size),
@@ -102,7 +118,7 @@ def test_no_hot_statement_reads_the_table(database: str, analysed: bool) -> None
                     label = f"{name} of {size}, {mode} plan:\n{plan}"
                     assert plan.rows_read("job") - plan.rows_read("job_") <= rows, label
                     assert plan.rows_read("job_archive") <= size, label
-                    assert plan.rows_read("job_key") <= size, label
+                    assert plan.rows_read("job_key") <= LOOKS_AT_KEYS.get(name, 1) * size, label
                     assert indexes == {index for index in plan.indexes() if not index.startswith(ELSEWHERE)}, label
                     assert not set(whole_tables(plan)) - {"queue"}, label
                     assert plan.buffers <= 200 + 40 * size, label

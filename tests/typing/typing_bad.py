@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from jobqueue import App, JobContext, JobHandle, Router, bounded_map
+from jobqueue import App, JobContext, JobHandle, Router, Unique, bounded_map
 
 router = Router()
 app = App("postgresql://nowhere/none")
@@ -66,6 +66,32 @@ async def tick() -> None: ...
 def tock(ctx: JobContext) -> None: ...
 
 
+@router.batch_task()
+async def index(mails: list[Mail]) -> list[str | Exception]:
+    return [mail.to for mail in mails]
+
+
+@router.batch_task()
+def index_plain(payloads: list[dict[str, Any]]) -> None: ...
+
+
+async def batches() -> None:
+    await index.defer("a")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await index.defer([Mail(to="a")])  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await index.defer()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    await index.defer(Mail(to="a"), Mail(to="b"))  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    await index.defer_many(Mail(to="a"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await index.defer_many([[Mail(to="a")]])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await index.run(5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    index.job("a")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await index_plain.defer(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await index_plain.defer_many([5])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    a: JobHandle[int] = await index.defer(Mail(to="a"))  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    b: list[str] = await index.run(Mail(to="a"))  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    c: str = await (await index_plain.defer({})).result()  # type: ignore[assignment, func-returns-value]  # pyright: ignore[reportAssignmentType]
+    _ = (a, b, c)
+
+
 async def defers() -> None:
     await send.defer("a")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     await send.defer()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
@@ -119,6 +145,7 @@ async def options() -> None:
     await send.options(dely=5).defer(Mail(to="a"))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue, reportUnknownMemberType]
     await send.options(at=timedelta(1)).defer(Mail(to="a"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await send.options(unique=5).defer(Mail(to="a"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    send.options(unique=Unique("a", on_conflict="override"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await send.options(delay=5).defer("a")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
@@ -154,3 +181,32 @@ async def bad_option(n: int) -> None: ...
 
 @router.task(retry=5)  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportArgumentType]
 async def bad_retry(n: int) -> None: ...
+
+
+@router.batch_task(size="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+async def bad_size(words: list[str]) -> None: ...
+
+
+@router.batch_task(wait="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+async def bad_wait(words: list[str]) -> None: ...
+
+
+@router.batch_task()  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUntypedFunctionDecorator]
+async def one_item(word: str) -> None: ...
+
+
+@router.batch_task()  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUntypedFunctionDecorator]
+async def no_list(words: list[str]) -> dict[str, str]:
+    return {}
+
+
+@router.batch_task()  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUntypedFunctionDecorator]
+async def with_context(ctx: JobContext, words: list[str]) -> None: ...
+
+
+@router.batch_task()  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUntypedFunctionDecorator]
+async def too_many(words: list[str], more: int) -> None: ...
+
+
+@router.batch_task  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportCallIssue, reportUntypedFunctionDecorator]
+async def without_parentheses(words: list[str]) -> None: ...

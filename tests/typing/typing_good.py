@@ -1,13 +1,14 @@
 """Calls that are right: mypy and pyright, both strict, find nothing here and see the exact types."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 from uuid import UUID
 
 from pydantic import BaseModel
 
-from jobqueue import App, JobContext, JobHandle, NewJob, Router, Task, Unique, bounded_map, exponential
+from jobqueue import App, Conflict, JobContext, JobHandle, NewJob, Router, Task, Unique, bounded_map, exponential
 
 router = Router("shop.")
 app = App("postgresql://nowhere/none")
@@ -74,6 +75,44 @@ async def tick() -> None: ...
 def tock(ctx: JobContext) -> None: ...
 
 
+@router.batch_task(size=100, wait=0.05)
+async def index(mails: list[Mail]) -> list[str | Exception]:
+    return [mail.to for mail in mails]
+
+
+@app.batch_task(size=10, wait=timedelta(seconds=1), queue="index", timeout=30, retry=exponential(first=1))
+async def index_all(mails: list[Mail]) -> None: ...
+
+
+@router.batch_task()
+async def index_gathered(words: list[str]) -> list[int | BaseException]:
+    return await asyncio.gather(*map(length, words), return_exceptions=True)
+
+
+@router.batch_task()
+async def index_perhaps(words: list[str]) -> Sequence[str | None]:
+    return words
+
+
+@router.batch_task()
+async def index_or_fail(words: list[str]) -> list[Exception | None]:
+    return [None for _ in words]
+
+
+@router.batch_task()
+def index_plain(payloads: list[dict[str, Any]]) -> list[Report | Exception]:
+    return [Report() for _ in payloads]
+
+
+@router.batch_task()
+def index_plain_all(payloads: list[Any]) -> None: ...
+
+
+@router.batch_task()
+async def index_free(payloads: list[dict[str, Any]]) -> list[Any]:
+    return payloads
+
+
 def by_hand(job: object, error: BaseException) -> float | None:
     return None
 
@@ -131,6 +170,28 @@ async def options() -> None:
     slow = send.options(delay=timedelta(hours=1), queue="slow", priority=-1, meta={"a": [1]}, unique="a")
     assert_type(await slow.options(at=datetime.now(UTC), id=UUID(int=1)).defer(Mail(to="a")), JobHandle[str])
     assert_type(await slow.defer_many([Mail(to="a")]), list[JobHandle[str]])
+    debounced = send.options(unique=Unique("a", scope="waiting", on_conflict="replace+move"))
+    assert_type((await debounced.defer(Mail(to="a"))).conflict, Conflict | None)
+
+
+async def batches() -> None:
+    assert_type(await index.defer(Mail(to="a")), JobHandle[str])
+    assert_type(await index.options(delay=5).defer(Mail(to="a")), JobHandle[str])
+    assert_type(await index.defer_many([Mail(to="a")]), list[JobHandle[str]])
+    assert_type(await index.run(Mail(to="a")), str)
+    assert_type(index.job(Mail(to="a")), NewJob[str])
+    assert_type(index.handle(UUID(int=1)), JobHandle[str])
+    assert_type(await index_all.defer(Mail(to="a")), JobHandle[None])
+    assert_type(await index_all.defer_many([Mail(to="a")]), list[JobHandle[None]])
+    assert_type(await index_gathered.defer("a"), JobHandle[int])
+    assert_type(await index_perhaps.defer("a"), JobHandle[str | None])
+    assert_type(await index_or_fail.defer("a"), JobHandle[None])
+    assert_type(await index_plain.defer({"a": 1}), JobHandle[Report])
+    assert_type(await index_plain.defer_many([{"a": 1}]), list[JobHandle[Report]])
+    assert_type(await index_plain.run({"a": 1}), Report)
+    assert_type(await index_plain_all.defer(1), JobHandle[None])
+    assert_type(await index_free.defer({"a": 1}), JobHandle[Any])
+    await app.defer_many([index.job(Mail(to="a")), index_plain.job({})])
 
 
 async def still_functions(ctx: JobContext) -> None:
@@ -166,3 +227,4 @@ def anyone(task: Task[..., Any]) -> str:
 
 anyone(send)
 anyone(store)
+anyone(index)

@@ -1,8 +1,11 @@
 """What is logged: facts about jobs, never their payload."""
 
+import asyncio
 import logging
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 import structlog
 from structlog.testing import LogCapture
@@ -10,6 +13,7 @@ from structlog.testing import LogCapture
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.outcome import Cancel, Fatal, Snooze
 from jobqueue.base.retry import steps
+from jobqueue.tasks.bounded import bounded_map
 from jobqueue.tasks.context import JobContext
 from tests.support.store import connect
 from tests.support.working import all_ended, end_of, new_app, reached
@@ -56,6 +60,46 @@ async def test_lines_of_a_task_tell_its_job(database: str, lines: list[dict[str,
         expected["worker"] = str(worker.id)
         assert expected.items() <= told[event].items()
     assert "job_id" not in told["outside"]
+
+
+async def test_lines_of_what_a_task_starts_tell_its_job_too(database: str, lines: list[dict[str, Any]]) -> None:
+    """S4-42: child tasks and threads of a handler, also those of a `def` task, log with the facts of their job."""
+    app = new_app(database)
+    logger = structlog.get_logger("shop")
+
+    async def child(ctx: JobContext, name: str) -> None:
+        logger.info(name)
+        ctx.log.info("by ctx.log: " + name)  # noqa: G003 - each line is to be found by its words
+
+    def in_thread(ctx: JobContext, name: str) -> None:
+        logger.info(name)
+        ctx.log.info("by ctx.log: " + name)  # noqa: G003 - each line is to be found by its words
+
+    @app.task(queue="mail")
+    async def starts_all(ctx: JobContext) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(child(ctx, "asyncio task"))
+        async with anyio.create_task_group() as children:
+            children.start_soon(child, ctx, "anyio task")
+        await bounded_map(lambda name: child(ctx, name), ["bounded_map"])
+        await asyncio.to_thread(in_thread, ctx, "asyncio thread")
+        await anyio.to_thread.run_sync(in_thread, ctx, "anyio thread")
+
+    @app.task(queue="mail")
+    def threaded(ctx: JobContext) -> None:
+        in_thread(ctx, "task in a thread")
+
+    async with app, app.worker() as worker:
+        handles = [await starts_all.defer(), await threaded.defer()]
+        for handle in handles:
+            await end_of(app, handle)
+
+    told = {line["event"]: line for line in lines if not line["event"].startswith(("job.", "worker.", "listener."))}
+    assert 12 == len(told)
+    for event, line in told.items():
+        handle = handles["task in a thread" in event]
+        facts = {"job_id": str(handle.id), "task": handle.task, "attempt": 1, "queue": "mail", "worker": str(worker.id)}
+        assert facts.items() <= line.items(), event
 
 
 async def test_no_log_line_and_no_error_has_a_payload(database: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,117 @@
+"""Prometheus' view of one worker, made anew for each scrape. There is no registry, so nothing of it is global."""
+
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+
+from jobqueue.base.errors import ConfigurationError
+
+try:
+    from prometheus_client import Metric
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+    from prometheus_client.exposition import choose_encoder
+    from prometheus_client.registry import Collector
+except ModuleNotFoundError as missing:
+    raise ConfigurationError(f'web: {missing.name} is not installed; pip install "jobqueue[web]"') from None
+
+from jobqueue.base.version import VERSION
+from jobqueue.web.depths import Depth
+from jobqueue.worker.snapshot import Snapshot
+from jobqueue.worker.tally import BOUNDS, OUTCOMES, Counts
+
+_LES = [*(str(bound) for bound in BOUNDS), "+Inf"]
+
+
+def exposition(
+    worker: Snapshot | None, tasks: Mapping[str, Counts], depths: Mapping[str, Depth] | None, accept: str
+) -> tuple[bytes, str]:
+    """The text of a scrape, and its content type, which depends on what is accepted.
+
+    `worker` is None before it has started, `depths` while the database does not answer: those metrics are missing then.
+    """
+    encode, content_type = choose_encoder(accept)
+    return encode(_Scrape([*_of_tasks(tasks), *_of_worker(worker), *_of_queues(depths)])), content_type
+
+
+class _Scrape(Collector):
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _of_tasks(tasks: Mapping[str, Counts]) -> Iterable[Metric]:
+    claimed = _counter("tasks_claimed", "Jobs that this worker took; always processed and in flight together.", "task")
+    processed = _counter(
+        "tasks_processed",
+        f"Claims that came to their end, as {', '.join(OUTCOMES)}. A job that is retried counts each time.",
+        "task",
+        "outcome",
+    )
+    in_flight = _gauge(
+        "tasks_in_flight",
+        "Jobs that this worker holds: about to run, running, or being saved.",
+        "task",
+    )
+    retries = _counter("retries", "Attempts that failed and will be made again.", "task")
+    duration = HistogramMetricFamily(
+        "jobqueue_task_duration_seconds", "How long handlers ran, whatever came of it.", labels=["task"]
+    )
+    for task, counts in sorted(tasks.items()):
+        outcomes = counts.outcomes.copy()
+        in_all = counts.claimed  # read after the outcomes: it is ahead of them
+        claimed.add_metric([task], in_all)
+        in_flight.add_metric([task], in_all - sum(outcomes.values()))
+        retries.add_metric([task], outcomes["retried"])
+        for outcome, number in outcomes.items():
+            processed.add_metric([task, outcome], number)
+        up_to = zip(_LES, accumulate(counts.buckets.copy()), strict=True)
+        duration.add_metric([task], [(le, float(runs)) for le, runs in up_to], counts.seconds)
+    return claimed, processed, in_flight, retries, duration
+
+
+def _of_worker(worker: Snapshot | None) -> Iterable[Metric]:
+    info = InfoMetricFamily("jobqueue_worker", "The worker that this page is about.")
+    info.add_metric([], {"version": VERSION, "worker": str(worker.id) if worker else ""})
+    yield info
+    if worker is None:
+        return
+    yield _one(_counter("rescues", "Jobs taken back from workers that had died."), worker.rescued)
+    yield _one(_counter("writes_refused", "Outcomes that came too late: another worker had the job."), worker.refused)
+    yield _one(_gauge("handlers_stuck", "Handlers that were asked to end more than 5 s ago and go on."), worker.stuck)
+    lag = max(worker.lag, worker.blocked)
+    yield _one(_gauge("loop_lag_seconds", "By how much the event loop is late, or was when it last turned."), lag)
+
+
+def _of_queues(depths: Mapping[str, Depth] | None) -> Iterable[Metric]:
+    if depths is None:
+        return
+    depth = _gauge(
+        "queue_depth",
+        "Unfinished jobs of a queue in the database, whoever runs them.",
+        "queue",
+        "state",
+    )
+    oldest = _gauge(
+        "queue_oldest_due_age_seconds",
+        "For how long the longest waiting ready job has been due.",
+        "queue",
+    )
+    for queue, now in sorted(depths.items()):
+        for state, jobs in (("scheduled", now.scheduled), ("ready", now.ready), ("running", now.running)):
+            depth.add_metric([queue, state], jobs)
+        oldest.add_metric([queue], now.oldest_due)
+    yield from (depth, oldest)
+
+
+def _counter(name: str, meaning: str, *labels: str) -> CounterMetricFamily:
+    return CounterMetricFamily(f"jobqueue_{name}", meaning, labels=labels)
+
+
+def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"jobqueue_{name}", meaning, labels=labels)
+
+
+def _one(family: CounterMetricFamily | GaugeMetricFamily, value: float) -> Metric:
+    family.add_metric([], value)
+    return family

@@ -1,0 +1,31 @@
+"""A worker as it stands: the same facts for banner, dashboard, health check and tests."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Taken in one step, from any thread."""
+
+    id: UUID
+    running: int
+    free: int
+    """How many more jobs may be claimed now."""
+    unwritten: int
+    draining: bool
+    listening: bool
+    refused: int
+    """Outcomes that came too late: another worker had taken over."""
+    rescued: int
+    """Claims taken back from workers that had died."""
+    stuck: int
+    """Handlers that were asked to end and do not."""
+    lag: float
+    """Seconds by which the event loop was last late."""
+    blocked: float
+    """Seconds for which the event loop has not turned now; 0 if it does."""
+    heart_silent: float
+    """Seconds since the heart last moved, whatever the database said."""
+    unanswered: float
+    """Seconds since the database last answered the heart, which asks once a beat; infinite if it never has."""

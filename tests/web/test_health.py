@@ -1,0 +1,161 @@
+"""Liveness and readiness: what they say while a worker starts, works, hangs, drains, is cut off, and has ended."""
+
+import asyncio
+import threading
+
+import pytest
+
+from jobqueue.app import App
+from jobqueue.base.settings import Settings
+from jobqueue.web.health import health_app
+from jobqueue.worker.supervisor import Work
+from tests.support.proxy import proxied
+from tests.support.waiting import wait_until
+from tests.support.working import new_app
+from tests.web.pages import Page, fetch, get, served
+
+OK = Page(200, "ok\n")
+
+
+async def test_a_worker_that_works_is_alive_and_ready(database: str) -> None:
+    """Both pages say so; there is no other, and none to write to."""
+    app = new_app(database)
+    async with app, app.worker() as worker:
+        pages = health_app(worker)
+        await wait_until(lambda: worker.snapshot().unanswered < 5, "its heart has beaten")
+        assert (OK, OK) == (await get(pages, "/healthz"), await get(pages, "/readyz"))
+        assert (404, 405) == ((await get(pages, "/")).status, (await get(pages, "/healthz", method="POST")).status)
+
+
+async def test_before_its_start_it_is_alive_and_not_ready() -> None:
+    """A process that is only starting must not be replaced for it, and gets no work that waits for it."""
+    pages = health_app(lambda: None)
+
+    assert OK == await get(pages, "/healthz")
+    assert Page(503, "starting\n") == await get(pages, "/readyz")
+    assert 200 == (await get(pages, "/metrics")).status
+
+
+async def test_a_drain_is_alive_and_not_ready(database: str) -> None:
+    """S4-26: while it lets its jobs end nobody should replace it; once it has ended it is neither."""
+    app = new_app(database)
+    running, let_go = asyncio.Event(), asyncio.Event()
+
+    @app.task
+    async def work() -> None:
+        running.set()
+        await let_go.wait()
+
+    async with app, app.worker() as worker:
+        pages = health_app(worker)
+        await work.defer()
+        await running.wait()
+        worker.stop(20)
+        assert (OK, Page(503, "draining\n")) == (await get(pages, "/healthz"), await get(pages, "/readyz"))
+        let_go.set()
+        await worker.ended()
+        ended = Page(503, "the worker has ended\n")
+        assert (ended, ended) == (await get(pages, "/healthz"), await get(pages, "/readyz"))
+        assert 200 == (await get(pages, "/metrics")).status, "what it has done can still be read"
+
+
+async def test_without_its_database_it_is_alive_and_not_ready(database: str) -> None:
+    """A silent network makes it unready within a few beats, and no reason to replace it; both end with the silence."""
+    async with proxied(database) as proxy:
+        app = App(proxy.dsn, settings=Settings(lease=3.0, beat=0.2))
+        async with app, app.worker() as worker:
+            pages = health_app(worker)
+            await wait_until(lambda: ready(worker), "it is ready")
+            proxy.stall()
+            await wait_until(lambda: not ready(worker), "it has noticed")
+            page = await get(pages, "/readyz")
+            assert (503, True) == (page.status, page.text.startswith("the database has not answered for "))
+            assert OK == await get(pages, "/healthz")
+            proxy.let_pass()
+            proxy.cut()
+            await wait_until(lambda: ready(worker), "it is ready again")
+            assert OK == await get(pages, "/readyz")
+
+
+def ready(worker: Work) -> bool:
+    now = worker.snapshot()
+    return now.listening and now.unanswered < 1.4
+
+
+async def test_it_answers_while_a_job_blocks_the_loop(database: str) -> None:
+    """B9: served in a thread of its own, a blocked event loop is alive, shows its lag, and counts its jobs.
+
+    Only the depths of the queues are missing, whose question goes over that loop.
+    """
+    app = new_app(database)
+    let_go = threading.Event()
+    seen: list[Page] = []
+
+    @app.task
+    async def block() -> None:
+        let_go.wait(15)
+
+    async with app, app.worker() as worker:
+        with served(health_app(worker)) as url:
+
+            def look() -> None:
+                try:
+                    while worker.snapshot().blocked < 0.5:
+                        pass
+                    seen.extend(fetch(f"{url}/{page}") for page in ("healthz", "metrics"))
+                finally:
+                    let_go.set()
+
+            thread = threading.Thread(target=look)
+            handle = await block.defer()
+            thread.start()
+            await handle.result(timeout=15)
+            thread.join()
+    alive, metrics = seen
+    assert OK == alive
+    assert metrics.value("loop_lag_seconds") > 0.5
+    assert {("block",): 1.0} == metrics.values("tasks_in_flight")
+    assert {} == metrics.values("queue_depth")
+
+
+@pytest.mark.timeout(40)
+async def test_a_loop_that_hangs_for_good_is_not_alive(database: str) -> None:
+    """B9, S2-41: after ten leases its claims are lost on purpose; then liveness fails too, and says why."""
+    app = new_app(database, lease=0.3, beat=0.1)
+    let_go = threading.Event()
+    seen: list[Page] = []
+
+    @app.task(max_attempts=1)
+    async def hang() -> None:
+        let_go.wait(20)
+
+    async with app, app.worker() as worker:
+        with served(health_app(worker)) as url:
+
+            def look() -> None:
+                try:
+                    while worker.snapshot().blocked < 3.1:
+                        let_go.wait(0.05)
+                    seen.append(fetch(f"{url}/healthz"))
+                finally:
+                    let_go.set()
+
+            thread = threading.Thread(target=look)
+            await hang.defer()
+            thread.start()
+            await wait_until(lambda: not thread.is_alive(), "it was looked at", 20)
+    assert (503, "a job has blocked the event loop for 3 s\n") == (seen[0].status, seen[0].text)
+
+
+async def test_a_heart_that_stands_still_is_not_alive(database: str) -> None:
+    """A worker whose heart has not moved for a lease holds no claim any more, whatever else it does."""
+    app = new_app(database)
+    async with app, app.worker() as worker:
+        pages = health_app(worker)
+        await wait_until(lambda: worker.snapshot().unanswered < 5, "its heart has beaten")
+        worker.supervisor.heart.turned_at -= worker.supervisor.settings.lease
+        await wait_until(lambda: worker.snapshot().heart_silent < 5, "it has moved again")
+        assert OK == await get(pages, "/healthz")
+        worker.supervisor.heart.turned_at -= worker.supervisor.settings.lease + 1
+        page = await get(pages, "/healthz")
+    assert (503, "the heart has not beaten for 21 s\n") == (page.status, page.text)

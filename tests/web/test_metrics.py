@@ -1,0 +1,215 @@
+"""What Prometheus scrapes: it adds up, has few labels, stays there without the database, and tells nothing private."""
+
+import asyncio
+from urllib.parse import urlsplit
+
+import pytest
+from starlette.applications import Starlette
+
+from jobqueue import Fatal, Retry
+from jobqueue.app import App
+from jobqueue.web import depths
+from jobqueue.web.health import health_app
+from jobqueue.worker.tally import OUTCOMES, UNKNOWN
+from tests.support.proxy import proxied
+from tests.support.store import connect
+from tests.support.waiting import wait_until
+from tests.support.working import all_ended, asked, counted, new_app
+from tests.web.pages import Page, get
+
+SECRET = "marker-4f1b8-secret"
+
+
+async def scrape(pages: Starlette) -> Page:
+    page = await get(pages, "/metrics")
+    assert 200 == page.status
+    return page
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database is asked at each scrape."""
+    monkeypatch.setattr(depths, "KEPT", 0.0)
+
+
+async def test_a_scrape_adds_up(database: str, fresh: None) -> None:
+    """S3-22: claimed = processed + in flight in every scrape, while jobs run; one duration for each run."""
+    app = new_app(database)
+    let_go = asyncio.Event()
+
+    @app.task(max_attempts=2)
+    async def work(n: int) -> int:
+        if n == 0:
+            await let_go.wait()
+        if n % 3 == 1:
+            raise Retry(0)
+        if n % 3 == 2:
+            raise Fatal("no")
+        return n
+
+    async with app, app.worker(concurrency=10) as worker:
+        pages = health_app(worker)
+        await app.defer_many([work.job(n) for n in range(300)])
+        while await counted(database) > 1:
+            page = await scrape(pages)
+            processed = sum(page.values("tasks_processed_total").values())
+            held = sum(page.values("tasks_in_flight").values())
+            assert sum(page.values("tasks_claimed_total").values()) == processed + held
+        await wait_until(lambda: worker.supervisor.tally.of("work").processed == 399, "all but one are counted")
+        page = await scrape(pages)
+        let_go.set()
+        await all_ended(database)
+    found = {outcome: number for (outcome, _), number in page.values("tasks_processed_total").items()}
+    assert found == dict.fromkeys(OUTCOMES, 0.0) | {"completed": 99, "dead": 200, "retried": 100}
+    assert {("work",): 400} == page.values("tasks_claimed_total")
+    assert {("work",): 1} == page.values("tasks_in_flight")
+    assert {("work",): 100} == page.values("retries_total")
+    assert {("work",): 399} == page.values("task_duration_seconds_count")
+    assert 399 == page.values("task_duration_seconds_bucket")[("+Inf", "work")]
+    assert (0, 0, 0) == tuple(page.value(name) for name in ("rescues_total", "writes_refused_total", "handlers_stuck"))
+
+
+async def test_a_scrape_explains_itself(database: str) -> None:
+    """Each metric has a sentence of help and a type, in Prometheus' text and in OpenMetrics if that is asked for."""
+    app = new_app(database)
+
+    @app.task
+    async def work() -> None: ...
+
+    async with app, app.worker() as worker:
+        await (await work.defer()).result(timeout=10)
+        pages = health_app(worker)
+        plain = (await scrape(pages)).text
+        modern = (await get(pages, "/metrics", accept="application/openmetrics-text; version=1.0.0")).text
+    names = {line.split()[2] for line in plain.splitlines() if line.startswith("# TYPE")}
+    helped = {line.split()[2]: line.split(maxsplit=3)[3] for line in plain.splitlines() if line.startswith("# HELP")}
+    assert names == set(helped)
+    assert len(names) >= 12
+    assert [] == [name for name, text in helped.items() if not (text.endswith(".") and 20 < len(text) < 200)]
+    assert all(name.startswith("jobqueue_") for name in names)
+    assert modern.endswith("# EOF\n")
+
+
+async def test_queues_are_measured_where_they_are(database: str, fresh: None) -> None:
+    """S3-22: depth by queue and state, age of the oldest due job, from the database; empty again, zeros remain."""
+    app = new_app(database)
+
+    @app.task(queue="mail")
+    async def work() -> None: ...
+
+    async with app, app.worker(queues=["other", "mail"]) as worker:
+        pages = health_app(worker)
+        await app.queues.pause("mail")
+        await app.defer_many([work.job(), work.options(delay=3600).job()])
+        await asked(
+            database, "update jobqueue.job set due_at = now() - interval '100 s' where state = 'ready' returning 1"
+        )
+        page = await scrape(pages)
+        depth = {("mail", "scheduled"): 1, ("mail", "ready"): 1, ("mail", "running"): 0}
+        none = {("other", state): 0 for state in ("scheduled", "ready", "running")}
+        assert depth | none == page.values("queue_depth")
+        oldest = page.values("queue_oldest_due_age_seconds")
+        assert (0, True) == (oldest["other",], 100 <= oldest["mail",] < 130)
+        await asked(database, "delete from jobqueue.job returning 1")
+        assert dict.fromkeys([*depth, *none], 0) == (await scrape(pages)).values("queue_depth")
+
+
+@pytest.mark.parametrize("serves_all", [True, False])
+async def test_queues_from_elsewhere_share_one_label(
+    database: str, fresh: None, monkeypatch: pytest.MonkeyPatch, serves_all: bool
+) -> None:
+    """S3-23: of queues that somebody made up by SQL only so many get a label, and none where only some are served.
+
+    What has a label keeps it; what has none is counted together.
+    """
+    monkeypatch.setattr(depths, "MOST", 5)
+    app = new_app(database)
+    async with app, app.worker(queues=None if serves_all else ["mail"], concurrency=1) as worker:
+        pages = health_app(worker)
+        async with connect(database) as connection:
+            page = await scrape(pages)
+            for since in (1, 1_001):
+                await connection.execute(
+                    "insert into jobqueue.job (id, queue, task, args, state, due_at) select gen_random_uuid(),"
+                    " 'queue ' || n, 'none', '{}', 'scheduled', now() + interval '1 day' "
+                    " from generate_series($1, $1 + 999) n",
+                    since,
+                )  # fmt: skip
+                page = await scrape(pages)
+    queues = {queue for queue, _ in page.values("queue_depth")}
+    own = {"mail"} if not serves_all else {"queue 1", "queue 10", "queue 100", "queue 1000", "queue 101"}
+    assert own | {UNKNOWN} == queues
+    assert 2_000 == sum(page.values("queue_depth").values())
+
+
+async def test_a_paused_queue_has_a_label(database: str, fresh: None) -> None:
+    """Somebody has steered it, so it is no invention, even if this worker does not serve it."""
+    app = new_app(database)
+    async with app, app.worker(queues=["mail"]) as worker:
+        await app.queues.pause("bulk")
+        page = await scrape(health_app(worker))
+    assert {"mail", "bulk"} == {queue for queue, _ in page.values("queue_depth")}
+
+
+async def test_the_database_is_asked_seldom(database: str) -> None:
+    """However often somebody scrapes, the queues are counted once in a few seconds."""
+    app = new_app(database)
+    async with app, app.worker() as worker:
+        pages = health_app(worker)
+        first = (await scrape(pages)).values("queue_depth")
+        await asked(database, "select jobqueue.defer('none', '{}', 'mail', delay => 3600)")
+        assert first == (await scrape(pages)).values("queue_depth")
+
+
+async def test_without_the_database_the_rest_is_there(
+    database: str, fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3-22: a silent network costs a scrape its queues and a moment, no more; they are back with the database."""
+    monkeypatch.setattr(depths, "LIMIT", 0.3)
+    async with proxied(database) as proxy:
+        app = App(proxy.dsn)
+
+        @app.task
+        async def work() -> None: ...
+
+        async with app, app.worker() as worker:
+            await (await work.options(queue="mail").defer()).result(timeout=10)
+            pages = health_app(worker)
+            proxy.stall()
+            async with asyncio.timeout(3):
+                page = await scrape(pages)
+            assert ({}, {}) == (page.values("queue_depth"), page.values("queue_oldest_due_age_seconds"))
+            assert {("work",): 1} == page.values("tasks_claimed_total")
+            proxy.let_pass()
+            proxy.cut()
+
+            await asked(database, "select jobqueue.defer('none', '{}', 'mail', delay => 3600)")
+
+            async def has_depths() -> bool:
+                return ("mail", "scheduled") in (await scrape(pages)).values("queue_depth")
+
+            await wait_until(has_depths, "the queues are back")
+
+
+async def test_nothing_private_is_on_any_page(database: str, fresh: None) -> None:
+    """S3-20, S3-23: neither payload, result, meta, key, error, task name from elsewhere, nor a part of the DSN."""
+    dsn = f"{database}{'&' if urlsplit(database).query else '?'}application_name={SECRET}-dsn"
+    app = App(dsn)
+
+    @app.task(max_attempts=1)
+    async def work(text: str, fails: bool) -> str:
+        if fails:
+            raise Fatal(text, data=text)
+        return text
+
+    async with app, app.worker() as worker:
+        pages = health_app(worker)
+        for fails in (True, False):
+            await work.options(meta={"secret": SECRET}, unique=SECRET, origin=SECRET).defer(SECRET, fails)
+            await all_ended(database)
+        await asked(database, "select jobqueue.defer($1, '{}')", f"{SECRET}-task")
+        await wait_until(lambda: UNKNOWN in worker.supervisor.tally.tasks(), "it was met")
+        texts = [(await get(pages, page)).text for page in ("/metrics", "/healthz", "/readyz")]
+    assert 'task="work"' in texts[0]
+    for private in (SECRET, database, urlsplit(database).path.strip("/")):
+        assert private not in "".join(texts)

@@ -49,7 +49,7 @@ async def test_a_drain_waits_for_running_jobs_and_writes_them(database: str) -> 
 
 
 async def test_a_drain_past_its_limit_gives_jobs_back_and_says_so(database: str) -> None:
-    """S3-25, S4-54, S4-55: what still runs is cancelled, cleans up, and is ready again with attempt and errors as before.
+    """S3-25, S4-54, S4-55: what still runs is cancelled, cleans up, and is ready again as it was before this attempt.
 
     The TimeoutError reaches the caller when everything is cleaned up (S2-19, S2-34), once.
     """

@@ -266,7 +266,7 @@ class Batches:
         """How many items may be claimed beyond free slots, because open batches wait for them."""
         if not self._open:
             return 0
-        return min(most, sum(batch.seats for batch in self._open.values() if batch.wanted))
+        return min(most, sum(batch.seats for batch in list(self._open.values()) if batch.wanted))
 
     def has_seat(self, task: Registered | None) -> bool:
         """True if a job of this task needs no slot of its own."""

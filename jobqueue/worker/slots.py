@@ -97,19 +97,21 @@ class Slots:
     @property
     def room(self) -> int:
         """How many more jobs may be claimed now; none once it is closed."""
-        if self._open and self._settings.prefetch is None:
+        if not self._open:
+            return 0
+        if self._settings.prefetch is None:
             self._measure_pace()
-        return self.free
-
-    @property
-    def free(self) -> int:
-        """The same, with the pace as it was last measured; from any thread."""
-        return self.capacity - len(self.running) - len(self._waiting) if self._open else 0
+        return self.capacity - len(self.running) - len(self._waiting)
 
     @property
     def unused(self) -> int:
         """How many jobs would start at once: in free slots, and in seats if they are of the right task."""
         return max(0, self.capacity - self._ahead - len(self.running) - len(self._waiting))
+
+    @property
+    def ahead(self) -> int:
+        """How many claimed jobs wait for a slot."""
+        return len(self._waiting)
 
     @property
     def capacity(self) -> int:

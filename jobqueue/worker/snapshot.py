@@ -11,7 +11,9 @@ class Snapshot:
     id: UUID
     running: int
     free: int
-    """How many more jobs may be claimed now."""
+    """Slots in which a job would start at once."""
+    ahead: int
+    """Claimed jobs that wait for a slot."""
     unwritten: int
     draining: bool
     listening: bool

@@ -116,7 +116,8 @@ class Supervisor:
         return Snapshot(
             id=self.id,
             running=len(self._slots.running),
-            free=self._slots.free,
+            free=self._slots.unused,
+            ahead=self._slots.ahead,
             unwritten=self._finisher.backlog,
             draining=self._stopping.is_set(),
             listening=self._claimer.listening.is_set(),

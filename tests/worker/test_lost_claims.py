@@ -98,7 +98,7 @@ async def test_a_claim_lost_ahead_never_starts(database: str) -> None:
         async with app.worker(concurrency=1) as worker:
             await wait_until(lambda: counted_is(database, 3), "all are claimed")
             await take_away(database, handles[1].id)
-            await wait_until(lambda: worker.snapshot().free == 1, "the claim is given up")
+            await wait_until(lambda: worker.snapshot().ahead == 1, "the claim is given up")
             release.set()
             assert [0, 2] == [await handles[place].result(timeout=10) for place in (0, 2)]
     assert [0, 2] == ran

@@ -18,7 +18,7 @@ from jobqueue.tasks.handle import JobHandle
 from tests.support.backends import change
 from tests.support.store import connect
 from tests.support.waiting import wait_until
-from tests.support.working import POLL, asked, counted
+from tests.support.working import POLL, asked, counted, seen
 
 REFUSE_BAD = "alter table jobqueue.job add constraint no_bad_jobs check (args ->> 'text' not like '%bad%')"
 TABLE = "create table invoice (number integer primary key)"
@@ -77,13 +77,13 @@ async def test_nothing_shows_before_the_commit(database: str) -> None:
         await transaction.start()
         handle = await task.options(connection=connection).defer("a")
         other = await task.defer("b")
-        assert "b" == await other.result(timeout=5), "the worker is awake and looks"
+        assert "b" == await seen(other), "the worker is awake and looks"
         await asleep(database)
 
         assert 0 == await asked(database, "select count(*) from jobqueue.job where args ->> 'text' = 'a'")
         assert (JobState.READY, 0) == await state_on(connection, handle)
         await transaction.commit()
-        assert "a" == await handle.result(timeout=5), "its wake-up came with the commit"
+        assert "a" == await seen(handle), "its wake-up came with the commit"
     await app.close()
 
 
@@ -107,7 +107,7 @@ async def test_a_scheduled_job_wakes_the_stager_at_the_commit(database: str) -> 
         async with connection.transaction():
             handle = await task.options(connection=connection, delay=0.3).defer("a")
 
-        assert "a" == await handle.result(timeout=5)
+        assert "a" == await seen(handle)
     await app.close()
 
 
@@ -231,7 +231,7 @@ async def test_every_isolation_wakes_and_stores(isolation: Any, database: str) -
             keyed = await task.options(connection=connection, unique="k").defer("b")
             level = await connection.fetchval("show transaction_isolation")
 
-        assert ("a", "b") == (await handle.result(timeout=5), await keyed.result(timeout=5))
+        assert ("a", "b") == (await seen(handle), await seen(keyed))
     assert isolation.replace("_", " ") == level
     await app.close()
 

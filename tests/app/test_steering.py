@@ -21,7 +21,7 @@ from jobqueue.tasks.task import Task
 from tests.app.test_sqlalchemy import on
 from tests.support.backends import backends
 from tests.support.store import connect
-from tests.support.working import asleep, counted, new_app, reached
+from tests.support.working import asleep, counted, new_app, reached, seen
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 WORDS: dict[Action, dict[str, Any]] = {
@@ -299,7 +299,7 @@ async def test_a_retried_job_starts_at_once(app: App, database: str) -> None:
         await reached(app, handle, JobState.DEAD)
         await asleep(database)
         assert [handle.id] == (await app.jobs.retry(handle.id)).changed
-        assert 5 == await handle.result(timeout=2)
+        assert 5 == await seen(handle)
     job = await app.jobs.get(handle.id)
     assert (1, ["OSError"]) == (job.attempt, [error.error_class for error in job.errors])
     assert job.finished_at is not None

@@ -4,7 +4,7 @@ import pytest
 
 from jobqueue.base.job import JobState
 from tests.support.store import connect
-from tests.support.working import asleep, counted, end_of, new_app
+from tests.support.working import asleep, counted, end_of, new_app, seen
 
 
 async def test_a_job_starts_only_after_its_transaction_has_committed(database: str) -> None:
@@ -62,7 +62,7 @@ async def test_an_open_transaction_does_not_keep_workers_awake_or_asleep(databas
         async with app.worker():
             for _ in range(3):
                 await asleep(database)
-                assert "ran" == await (await work.defer()).result(timeout=3)
+                assert "ran" == await seen(await work.defer())
         state = await connection.fetchval("select state from jobqueue.job where id = $1", held.id)
 
     assert JobState.READY == state

@@ -40,6 +40,16 @@ async def reached(app: App, handle: JobHandle[Any], state: JobState, timeout: fl
     return found[0]
 
 
+async def seen(handle: JobHandle[Any], timeout: float = 3.0) -> Any:
+    """The job's result, waited for by looking only: whoever asks for a result wakes workers by that."""
+
+    async def has_ended() -> bool:
+        return (await handle.status()).final
+
+    await wait_until(has_ended, f"job {handle.task} has ended, and nobody but its defer woke a worker", timeout)
+    return await handle.result(timeout=1)
+
+
 async def counted(dsn: str, condition: str = "true", *values: object) -> int:
     """How many unfinished jobs there are for which this SQL condition holds."""
     return int(await asked(dsn, f"select count(*) from jobqueue.job where {condition}", *values))

@@ -23,6 +23,7 @@ from tests.support.working import (
     end_of,
     new_app,
     one_waits,
+    seen,
 )
 
 
@@ -213,10 +214,10 @@ async def test_a_lost_listener_is_replaced(database: str, caplog: pytest.LogCapt
             assert 1 == await terminate(database, LISTENS)
             await wait_until(lambda: not worker.snapshot().listening, "the loss is noticed")
             handle = await work.defer()
-            assert "ran" == await handle.result(timeout=5)
+            assert "ran" == await seen(handle, timeout=5)
             await wait_until(lambda: worker.snapshot().listening, "it listens again")
             await becomes(database, 1, f"{LISTENS} and query like '%wake%'")
-            assert "ran" == await (await work.defer()).result(timeout=2)
+            assert "ran" == await seen(await work.defer())
 
     assert "listener.lost" in caplog.text
 
@@ -238,7 +239,7 @@ async def test_flags_lost_with_the_server_are_published_anew(database: str) -> N
             await connection.execute("truncate jobqueue.sleeper")
         await terminate(database, "application_name <> 'tests'")
         await wait_until(asleep, "the worker has published its sleep again")
-        assert "ran" == await (await work.defer()).result(timeout=2)
+        assert "ran" == await seen(await work.defer())
 
 
 async def test_an_unreachable_database_is_told_once_a_second_at_most(

@@ -13,7 +13,7 @@ from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.task import Task
 from tests.support.store import connect
 from tests.support.waiting import wait_until
-from tests.support.working import asked, counted, new_app, reached
+from tests.support.working import asked, counted, new_app, reached, seen
 
 SOON = 0.3
 """Seconds within which a resumed queue must be served; the poll comes after a minute only."""
@@ -215,7 +215,7 @@ async def test_suspects_of_a_paused_queue_are_not_claimed(database: str) -> None
             assert JobState.READY is await held.status()
             assert ["other"] == notes.started
             await app.queues.resume("mail")
-            await held.result(timeout=5)
+            await seen(held)
 
 
 async def test_a_burst_ends_in_front_of_a_paused_queue(database: str) -> None:

@@ -10,7 +10,7 @@ from tests.support.beating import QUICK
 from tests.support.deaths import left_running
 from tests.support.store import connect
 from tests.support.waiting import wait_until
-from tests.support.working import asleep, counted, end_of, new_app
+from tests.support.working import asleep, counted, end_of, new_app, seen
 
 
 async def blame(dsn: str, condition: str = "true") -> None:
@@ -121,7 +121,7 @@ async def test_a_sleeping_worker_is_woken_for_a_suspect(database: str) -> None:
         await asleep(database)
         handle = await work.options(delay=0.2).defer()
         await blame(database)
-        assert "ran" == await handle.result(timeout=3)
+        assert "ran" == await seen(handle)
 
 
 async def test_a_completed_suspect_tells_its_crashes(database: str) -> None:

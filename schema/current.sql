@@ -508,6 +508,8 @@ CREATE INDEX job_archive_other_id_idx ON ONLY jobqueue.job_archive_other USING b
 
 CREATE INDEX job_due ON jobqueue.job USING btree (due_at) WHERE (state = 'scheduled'::text);
 
+CREATE INDEX job_key_expiry ON jobqueue.job_key USING btree (expires_at) WHERE (expires_at IS NOT NULL);
+
 CREATE INDEX job_ready ON jobqueue.job USING btree (queue, priority DESC, seq) WHERE ((state = 'ready'::text) AND (crashes = 0));
 
 CREATE INDEX job_running ON jobqueue.job USING btree (seq) WHERE (state = 'running'::text);

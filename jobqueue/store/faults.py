@@ -36,6 +36,9 @@ class Fault(Enum):
 DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 """All that a call of this room can raise because of the database, the network or the data."""
 
+Deadlock = asyncpg.DeadlockDetectedError
+"""Raised to one of two transactions that wait for each other; it was undone."""
+
 _BY_STATE = {
     "25006": Fault.READ_ONLY,
     "40001": Fault.CONFLICT,

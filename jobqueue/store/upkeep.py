@@ -21,6 +21,7 @@ from jobqueue.store.pool import Database, Session
 DAYS_AHEAD = 7
 _TRIES = 10
 _BATCH_MS = 1_000
+_KEYS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,8 @@ async def sweep(database: Database, ages: Ages) -> Swept:
 
     What is locked is left for the next time. Safe from several at once, and to be cancelled at any time.
     """
+    while await _forget_keys(database) == _KEYS:
+        pass
     days = await archive_days(database, drop=ages, prune=await shortest_keeps(database))
     dropped, locked = await drop_days(database, [day for day in days if day.whole])
     jobs = 0
@@ -219,6 +222,12 @@ async def _run_batch(database: Database, statement: str, values: tuple[object, .
     async with database.connection() as connection, connection.transaction(isolation="read_committed"):
         await database.run(connection, "limit_batch", str(_BATCH_MS))
         return await database.run(connection, statement, *values)
+
+
+async def _forget_keys(database: Database) -> int:
+    """Remove some unique keys whose period is over; how many."""
+    forgotten: int = (await database.fetch("forget_keys", _KEYS))[0]["forgotten"]
+    return forgotten
 
 
 async def _drop(database: Database, day: Day) -> bool:

@@ -1,20 +1,24 @@
 """A write under way: sent once more if its answer is lost, waited for if its caller is cancelled."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
 
+import anyio
+
 from jobqueue.base.errors import DeferUnknown
 from jobqueue.base.job import NewJob, Sent
-from jobqueue.base.service import outlast
-from jobqueue.store.faults import DATABASE_ERRORS, Fault, classify
+from jobqueue.base.service import Patience, outlast
+from jobqueue.store.faults import DATABASE_ERRORS, Deadlock, Fault, classify
 from jobqueue.store.intake import insert_all
 from jobqueue.store.pool import Session
 
 T = TypeVar("T")
 
+_DEADLOCKS = 3
 CANCEL_LIMIT = 5.0
 """Seconds that a cancelled caller waits for the answer to what was sent already."""
 
@@ -29,19 +33,29 @@ async def insert_surely(session: Session, jobs: Sequence[NewJob[Any]]) -> list[S
     Raises AnswerLost, or a database error after which certainly nothing is in.
     """
     try:
-        return await insert_all(session, jobs, always=False)
+        return await _insert(session, jobs)
     except DATABASE_ERRORS as error:
         first = classify(error)
         if first not in (Fault.UNKNOWN, Fault.AWAY, Fault.READ_ONLY):
             raise
     try:
-        again = await insert_all(session, [replace(job, resent=True) for job in jobs], always=False)
+        again = await _insert(session, [replace(job, resent=True) for job in jobs])
     except DATABASE_ERRORS as error:
         second = classify(error)
         if Fault.UNKNOWN in (first, second) and second is not Fault.BAD_DATA:
             raise AnswerLost from None
         raise
     return [_own(job, sent) for job, sent in zip(jobs, again, strict=True)]
+
+
+async def _insert(session: Session, jobs: Sequence[NewJob[Any]]) -> list[Sent]:
+    """Insert all or none. A deadlock has undone everything: tried again, a few times."""
+    patience = Patience(first=0.02, cap=0.2)
+    for _ in range(_DEADLOCKS):
+        with contextlib.suppress(Deadlock):
+            return await insert_all(session, jobs, always=False)
+        await anyio.sleep(patience.next())
+    return await insert_all(session, jobs, always=False)
 
 
 def _own(job: NewJob[Any], sent: Sent) -> Sent:

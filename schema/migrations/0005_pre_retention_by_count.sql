@@ -4,6 +4,9 @@ alter table :"schema".queue
   add column most_other bigint,
   add constraint queue_most_positive check (most_completed > 0 and most_other > 0);
 
+-- Keys whose time is over are removed, the oldest first.
+create index job_key_expiry on :"schema".job_key (expires_at) where expires_at is not null;
+
 -- How many jobs finished in which second, for the queues that have such a limit for this half of the archive, in some
 -- pages of one of its days. Of the owner: rights on the archive do not reach the days that come later.
 create function :"schema".count_seconds(leaf text, first bigint, pages integer)

@@ -50,8 +50,11 @@ with mine as materialized (
 ), gone as (
   delete from :"schema".job where id = any(array(select id from mine)) returning id, key
 ), freed as (
-  delete from :"schema".job_key
-  where key = any(array(select key from gone where key is not null)) and job_id = any(array(select id from gone))
+  -- locked in the order of the keys: an expired one may be another's to take
+  delete from :"schema".job_key where key = any(array(
+    select k.key from :"schema".job_key k
+    where k.key = any(array(select key from gone where key is not null)) and k.job_id = any(array(select id from gone))
+    order by k.key for update))
 )
 select id from gone;
 
@@ -69,8 +72,11 @@ with found as materialized (
   where ctid = any(array(select place from found)) and id = any(array(select id from found)) and finished_at >= $2
   returning id, key
 ), freed as (
-  delete from :"schema".job_key
-  where key = any(array(select key from gone where key is not null)) and job_id = any(array(select id from gone))
+  -- locked in the order of the keys: an expired one may be another's to take
+  delete from :"schema".job_key where key = any(array(
+    select k.key from :"schema".job_key k
+    where k.key = any(array(select key from gone where key is not null)) and k.job_id = any(array(select id from gone))
+    order by k.key for update))
 )
 select id from gone;
 
@@ -84,12 +90,25 @@ with found as materialized (
   cross join lateral (
     select a.id, a.key, a.ctid as place from :"schema".job_archive a where a.id = g.id and a.finished_at >= $2 for update
   ) as a
-), keyed as (
-  insert into :"schema".job_key as k (key, job_id, scope)
-  select distinct on (key) key, id, 'unfinished' from found where key is not null order by key, id desc
-  on conflict on constraint job_key_pkey do update set job_id = excluded.job_id, scope = excluded.scope, expires_at = null
-    where k.job_id = excluded.job_id or k.expires_at <= now()
+), wanted as materialized (
+  select distinct on (key) key, id from found where key is not null order by key, id desc
+), there as materialized (
+  select k.key from :"schema".job_key k where k.key = any(array(select key from wanted))
+), over as materialized (
+  -- only what is ours to take is locked, in the order of the keys, see take_keys
+  select k.key from wanted w cross join lateral (
+    select k.key from :"schema".job_key k where k.key = w.key and (k.job_id = w.id or k.expires_at <= now()) for update) as k
+), renewed as (
+  update :"schema".job_key k set job_id = w.id, scope = 'unfinished', expires_at = null
+  from wanted w where k.key = any(array(select key from over)) and k.key = w.key
+  returning k.job_id
+), entered as (
+  insert into :"schema".job_key (key, job_id, scope)
+  select key, id, 'unfinished' from wanted w where not exists (select from there t where t.key = w.key)
+  on conflict on constraint job_key_pkey do nothing
   returning job_id
+), keyed as (
+  select job_id from renewed union all select job_id from entered
 ), free as materialized (
   select id, place from found where key is null or id in (select job_id from keyed)
 ), back as (

@@ -75,6 +75,17 @@ insert into :"schema".queue (name, keep_completed, keep_other, most_completed, m
 on conflict on constraint queue_pkey do update set keep_completed = excluded.keep_completed,
   keep_other = excluded.keep_other, most_completed = excluded.most_completed, most_other = excluded.most_other;
 
+-- name: forget_keys
+-- takes: room bigint
+-- gives: forgotten bigint
+-- Keys of scope `period` whose time is over, except what somebody is just taking.
+with over as materialized (
+  select key from :"schema".job_key where expires_at <= now() order by expires_at limit $1 for update skip locked
+), gone as (
+  delete from :"schema".job_key where key = any(array(select key from over)) returning key
+)
+select count(*) as forgotten from gone;
+
 -- name: queue_limits
 -- takes:
 -- gives: queue text, most_completed bigint, most_other bigint

@@ -273,6 +273,7 @@ RIGHTS = """
 create role {role};
 grant usage on schema jobqueue to {role};
 grant select, insert, update on jobqueue.sweep to {role};
+grant update, delete on jobqueue.job_key to {role};
 grant select on all tables in schema jobqueue to {role};
 """
 REMOVAL = """

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from jobqueue import App, InvalidOption
+from jobqueue.store.pool import Session
 from jobqueue.store.upkeep import Ages, archive_days, prune_excess, sweep
 from tests.support.history import finished, kept
-from tests.support.store import open_database
+from tests.support.store import connect, insert, new_job, open_database
 
 
 async def test_a_queue_keeps_so_many(database: str) -> None:
@@ -58,3 +59,20 @@ async def test_a_limit_without_sense_is_refused(given: dict[str, Any]) -> None:
     async with App.null() as app:
         with pytest.raises(InvalidOption, match=f"^{next(iter(given))}: "):
             await app.queues.keep("mail", **given)
+
+
+# Keys.
+
+
+async def test_keys_whose_period_is_over_are_forgotten(database: str) -> None:
+    """S2-15, A10: a key a job has had for a while leaves no row for ever; others are kept."""
+    async with open_database(database) as db, connect(database) as connection:
+        session = Session(db)
+        for number in range(20):
+            await insert(session, new_job(key=f"over{number}", key_scope="period", key_period=0.001))
+        await insert(session, new_job(key="goes on", key_scope="period", key_period=60.0))
+        await insert(session, new_job(key="unfinished"), new_job(key="waiting", key_scope="waiting"))
+        await session.close()
+        await sweep(db, Ages())
+        kept = [row["key"] for row in await connection.fetch("select key from jobqueue.job_key order by key")]
+    assert ["goes on", "unfinished", "waiting"] == kept

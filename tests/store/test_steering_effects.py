@@ -1,5 +1,7 @@
 """What steering does beside its answer: who is woken, who gets a key, how a job lives on, and how it ends."""
 
+import asyncio
+
 import asyncpg
 import pytest
 
@@ -15,6 +17,7 @@ from tests.store.test_steering import ENDS, HOUR, Steer, rows_of, set_priority
 from tests.store.test_waking import ear_on
 from tests.support.store import (
     WORKER,
+    claim,
     claim_one,
     connect,
     ended,
@@ -249,3 +252,31 @@ async def test_without_a_day_in_the_archive_a_cancel_makes_one(database: str) ->
         except asyncpg.CheckViolationError:
             pytest.fail("the database's own error has come through")
     assert dict.fromkeys(ids, Change.DONE) == answer
+
+
+# Keys beside others.
+
+
+@pytest.mark.parametrize("other", ["finish", "claim", "insert"])
+async def test_a_retry_and_the_holders_of_its_keys_never_lock_each_other_out(database: str, other: str) -> None:
+    """A10, C: retries and deletes of jobs whose keys others hold, or take, by now, end without a deadlock."""
+    scope = {"finish": "unfinished", "claim": "waiting", "insert": "period"}[other]
+    period = 0.001 if other == "insert" else None
+    async with open_sessions(database, 3) as (a, b, c), connect(database) as connection:
+        for turn in range(15):
+            keys = [f"{turn} {number:03}" for number in range(60)]
+            await insert(a, *(new_job(key=key, key_scope=scope, key_period=period) for key in keys))
+            rows = await claim(a, 60)
+            await finish(a, *rows, outcome=Dead("error", failure()))
+            ids = [row["id"] for row in rows]
+            if other == "insert":
+                beside = insert(b, *(new_job(key=key, key_scope=scope, key_period=60.0) for key in keys))
+                await asyncio.gather(beside, steering.delete(c, ids[::2]), steering.retry(a, ids[1::2]))
+            else:
+                for key in reversed(keys):  # in the table they lie the other way round
+                    await insert(a, new_job(key=key, key_scope=scope))
+                theirs = finish(b, *await claim(a, 60)) if other == "finish" else claim(b, 60)
+                await asyncio.gather(theirs, steering.retry(c, ids))
+            doubled = "select count(*) from (select key from jobqueue.job group by key having count(*) > 1) as twice"
+            assert other == "claim" or 0 == await connection.fetchval(doubled)  # claimed, they have let go of their keys
+            await connection.execute("truncate jobqueue.job, jobqueue.job_key")

@@ -183,15 +183,17 @@ begin
     using format('(%s,0)', first)::tid, format('(%s,0)', first + pages)::tid, of_queue, completed, other;
 end $_$;
 
-CREATE FUNCTION jobqueue.prune_before(leaf text, first bigint, pages integer, of_queue text, moment timestamp with time zone, dry boolean) RETURNS TABLE(state text, jobs bigint)
+CREATE FUNCTION jobqueue.prune_before(leaf text, first bigint, pages integer, queues text[], moments timestamp with time zone[], dry boolean) RETURNS TABLE(state text, jobs bigint)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET lock_timeout TO '100ms'
     AS $_$
 declare
   old text := format(
-    'with old as materialized (select a.ctid as place, a.state from %I.%I a
-       where a.ctid >= $1 and a.ctid < $2 and a.queue = $3 and a.finished_at < $4', 'jobqueue', leaf);
+    'with old as materialized (
+       select a.ctid as place, a.state from %1$I.%2$I a
+       join unnest($3, $4) as f(queue, moment) on f.queue = a.queue and a.finished_at < f.moment
+       where a.ctid >= $1 and a.ctid < $2', 'jobqueue', leaf);
 begin
   if not exists (
     select from pg_inherits i join pg_class c on c.oid = i.inhrelid
@@ -200,11 +202,14 @@ begin
   ) then
     return;
   end if;
-  old := old || case when dry then ')' else format(
+  old := old || case when dry then format(
+    ' and not exists (select from %I.queue q where q.name = a.queue and a.finished_at <
+        now() - make_interval(secs => case a.state when ''completed'' then q.keep_completed else q.keep_other end)))',
+    'jobqueue') else format(
     ' for update of a skip locked), gone as (delete from %I.%I where ctid = any(array(select place from old)))',
     'jobqueue', leaf) end;
   return query execute old || ' select old.state::text, count(*) from old group by old.state'
-    using format('(%s,0)', first)::tid, format('(%s,0)', first + pages)::tid, of_queue, moment;
+    using format('(%s,0)', first)::tid, format('(%s,0)', first + pages)::tid, queues, moments;
 end $_$;
 
 CREATE FUNCTION jobqueue.wake(queue text, due timestamp with time zone, always boolean) RETURNS void

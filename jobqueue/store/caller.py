@@ -5,6 +5,7 @@ Takes asyncpg connections (also pooled ones), SQLAlchemy's AsyncConnection and A
 isolation. Where the other library's error would quote the row, asyncpg's is raised in its place, for `faults`.
 """
 
+import asyncio
 import contextlib
 import inspect
 import re
@@ -14,10 +15,12 @@ from typing import Any
 import asyncpg
 
 from jobqueue.base.errors import DuplicateJob, InvalidOption
-from jobqueue.store.faults import Fault, classify
+from jobqueue.base.service import outlast
+from jobqueue.store.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.intake import Executor, KeyChangedHands
 from jobqueue.store.statements import statement
 
+_UNDO_LIMIT = 5.0
 _NUMBERED = re.compile(r"\$(\d+)")
 _RULE = "must be an asyncpg connection, or SQLAlchemy's AsyncConnection or AsyncSession on asyncpg"
 
@@ -45,9 +48,19 @@ async def _savepoint(execute: Callable[[str], Awaitable[object]]) -> AsyncIterat
     try:
         yield
     except (DuplicateJob, KeyChangedHands):
-        await execute("rollback to savepoint jobqueue_defer")
-        await execute("release savepoint jobqueue_defer")
+        await _undo(execute)
         raise
+    except asyncio.CancelledError:  # between two statements it would leave half of them in the caller's transaction
+        with contextlib.suppress(*DATABASE_ERRORS):
+            undoing = asyncio.ensure_future(_undo(execute))
+            if await outlast(undoing, _UNDO_LIMIT):
+                undoing.result()
+        raise
+    await execute("release savepoint jobqueue_defer")
+
+
+async def _undo(execute: Callable[[str], Awaitable[object]]) -> None:
+    await execute("rollback to savepoint jobqueue_defer")
     await execute("release savepoint jobqueue_defer")
 
 

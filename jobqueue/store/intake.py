@@ -43,7 +43,7 @@ class Undoing(Protocol):
     """An executor whose transaction may be a caller's, which must not end because of us."""
 
     def savepoint(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Undo the statements inside, their locks too, if it ends by DuplicateJob or KeyChangedHands."""
+        """Undo what is done inside, its locks too, if it ends by DuplicateJob, KeyChangedHands or a cancellation."""
         ...
 
 
@@ -61,19 +61,17 @@ async def insert_all(executor: Executor, jobs: Sequence[NewJob[Any]], *, always:
     """
     if len(jobs) <= CHUNK_ROWS and not any(job.key or job.resent for job in jobs) and _bytes(jobs) <= CHUNK_BYTES:
         return await insert_one_statement(executor, jobs, always=always)
-    steers = any(job.key is not None and job.on_conflict != "skip" for job in jobs)
     taken: set[str] = set()
     for _ in range(_TRIES):
         with contextlib.suppress(KeyChangedHands):
-            async with executor.transaction(), _savepoint(executor, needed=steers):
+            async with executor.transaction(), _savepoint(executor):
                 return await _insert_whole(executor, jobs, taken, always)
-        if steers or not always:
-            taken.clear()  # that try was undone
+        taken.clear()  # that try was undone
     raise asyncpg.SerializationError(f"unique keys kept changing hands, {_TRIES} times in a row")
 
 
-def _savepoint(executor: Executor, *, needed: bool) -> contextlib.AbstractAsyncContextManager[None]:
-    return executor.savepoint() if needed and isinstance(executor, Undoing) else contextlib.nullcontext()
+def _savepoint(executor: Executor) -> contextlib.AbstractAsyncContextManager[None]:
+    return executor.savepoint() if isinstance(executor, Undoing) else contextlib.nullcontext()
 
 
 async def _insert_whole(executor: Executor, jobs: Sequence[NewJob[Any]], taken: set[str], always: bool) -> list[Sent]:
@@ -90,6 +88,9 @@ async def _insert_whole(executor: Executor, jobs: Sequence[NewJob[Any]], taken: 
     for cut in cuts:
         # a transaction of many chunks would hold the lock of wake() for long: it notifies instead
         present |= await _insert(executor, going[cut], always or len(cuts) > 1)
+    # A resend of a job that has let go of its key, as it runs: it does not get it back.
+    if stale := [job for job in going if job.key in taken and job.id not in present]:
+        await executor.fetch("give_up_keys", [job.key for job in stale], [str(job.id) for job in stale])
     present -= await _withdraw_known(executor, [job for job in going if job.resent and job.id in present], taken)
     stored = {id: change for id, change in changes.items() if change.key not in taken}
     await _change_holders(executor, stored, always)

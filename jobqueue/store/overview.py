@@ -14,16 +14,33 @@ COUNTED_PAGES = 500
 """A table with more pages is not counted, but estimated from so many: 10 000 jobs and more."""
 COUNTED_JOBS = 10_000
 """Of a table with more than COUNTED_PAGES pages at most so many ready, and as many scheduled, jobs are counted."""
-RECENT = 10.0
-"""Seconds that `Flow.dead` and `Flow.cancelled` are about."""
 
-_RECENT_PAGES = 1_000
-_PLAIN = ("queue", "scheduled", "ready", "running", "oldest_due", "paused", "paused_at", "resume_at")
+_RECENT_PAGES = 4_000
+_PLAIN = (
+    "queue", "scheduled", "ready", "running", "oldest_due", "paused", "paused_at", "paused_for", "resume_at",
+    "resumes_in",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a queue keeps of its finished jobs: ages in seconds, and how many of the newest; None: as the settings say.
+
+    `other` means the cancelled and the dead.
+    """
+
+    completed: float | None = None
+    other: float | None = None
+    most_completed: int | None = None
+    most_other: int | None = None
+
+
+NO_LIMITS = Kept()
 
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """A queue as it stands: its unfinished jobs, and whether it is paused. All times are the database's."""
+    """A queue as it stands: its unfinished jobs, whether it is paused, what it keeps. All times are the database's."""
 
     queue: str
     scheduled: int
@@ -34,7 +51,12 @@ class QueueStats:
     paused: bool
     """Nothing is claimed from it now."""
     paused_at: datetime | None = None
+    paused_for: float | None = None
+    """Seconds since then."""
     resume_at: datetime | None = None
+    resumes_in: float | None = None
+    """Seconds until then."""
+    keep: Kept = NO_LIMITS
     estimated: frozenset[JobState] = frozenset()
     """The states whose numbers are only about right, within a few percent of a large one; others are exact."""
 
@@ -63,7 +85,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Counters that only grow; two of them make rates. `dead` and `cancelled` are those of the last RECENT seconds."""
+    """Counters that only grow, but for `dead` and `cancelled`; two of them make rates."""
 
     now: datetime
     deferred: int
@@ -73,7 +95,9 @@ class Flow:
     finished: int
     """Jobs that have ended, however."""
     dead: int
+    """Of the jobs that have ended since the look that this one is compared with."""
     cancelled: int
+    """The same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +151,7 @@ class Beside:
 
 
 async def queue_stats(database: Database) -> list[QueueStats]:
-    """The queues that have unfinished jobs, or were ever paused, by name.
+    """The queues that have unfinished jobs, or were ever paused or told what to keep, by name.
 
     Small numbers are exact, those of a large backlog estimated: some ten milliseconds, whether thousands wait or
     millions, and 30 more for every thousand queues. Of a long queue, a job that was moved or promoted late may have
@@ -162,9 +186,10 @@ async def count_archive(database: Database) -> list[tuple[str, JobState, int, bo
     return [(row["leaf"], JobState(row["state"]), row["jobs"], row["exact"]) for row in rows]
 
 
-async def read_flow(database: Database) -> Flow:
-    """The counters now."""
-    return Flow(**dict((await database.fetch("flow", RECENT, _RECENT_PAGES))[0]))
+async def read_flow(database: Database, first: Flow | None = None) -> Flow:
+    """The counters now, to be compared with those of `first`."""
+    since = (None, None) if first is None else (first.finished, first.now)
+    return Flow(**dict((await database.fetch("flow", *since, _RECENT_PAGES))[0]))
 
 
 async def workers_now(database: Database) -> list[WorkerNow]:
@@ -185,4 +210,5 @@ async def beside_job(database: Database, id: UUID) -> Beside | None:
 
 def _stats_of(row: asyncpg.Record) -> QueueStats:
     about = frozenset(JobState(state) for state in row["about"])
-    return QueueStats(**{name: row[name] for name in _PLAIN}, estimated=about)
+    keep = Kept(row["keep_completed"], row["keep_other"], row["most_completed"], row["most_other"])
+    return QueueStats(**{name: row[name] for name in _PLAIN}, keep=keep, estimated=about)

@@ -170,9 +170,10 @@ async def prune_excess(
         for day in reversed([day for day in days if day.kind == kind]):
             if len(full) < len(room):
                 await _fill(database, day, room, full)
-            for queue, since in full.items():
+            if full:
                 found: Counter[JobState] = Counter()
-                async for row in _by_pages(database, "prune_before", day, (queue, since, dry), Stride()):
+                further = (list(full), list(full.values()), dry)
+                async for row in _by_pages(database, "prune_before", day, further, Stride()):
                     found[JobState(row["state"])] += row["jobs"]
                 pruned.append((day, found))
     return pruned
@@ -203,6 +204,8 @@ async def _by_pages(
         began = time.monotonic()
         try:
             rows = await _run_batch(database, statement, (day.leaf, page, stride.pages, *further))
+        except asyncpg.UndefinedTableError:
+            return  # dropped by another just now
         except asyncpg.PostgresError as error:
             if classify(error) is not Fault.CONFLICT:
                 raise

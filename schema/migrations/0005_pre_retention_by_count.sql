@@ -29,16 +29,18 @@ begin
     using format('(%s,0)', first)::tid, format('(%s,0)', first + pages)::tid;
 end $$;
 
--- Deletes what a queue finished before that moment from some pages of one day of the archive, past rows that others
--- hold, and says how many jobs of each outcome that were; `dry`: how many it would be.
+-- Deletes what each queue finished before its moment from some pages of one day of the archive, past rows that others
+-- hold, and says how many jobs of each outcome that were. `dry`: how many it would be beside what is too old anyway.
 create function :"schema".prune_before(
-  leaf text, first bigint, pages integer, of_queue text, moment timestamptz, dry boolean
+  leaf text, first bigint, pages integer, queues text[], moments timestamptz[], dry boolean
 ) returns table (state text, jobs bigint)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
 declare
   old text := format(
-    'with old as materialized (select a.ctid as place, a.state from %I.%I a
-       where a.ctid >= $1 and a.ctid < $2 and a.queue = $3 and a.finished_at < $4', :'schema', leaf);
+    'with old as materialized (
+       select a.ctid as place, a.state from %1$I.%2$I a
+       join unnest($3, $4) as f(queue, moment) on f.queue = a.queue and a.finished_at < f.moment
+       where a.ctid >= $1 and a.ctid < $2', :'schema', leaf);
 begin
   if not exists (
     select from pg_inherits i join pg_class c on c.oid = i.inhrelid
@@ -47,13 +49,16 @@ begin
   ) then
     return;
   end if;
-  old := old || case when dry then ')' else format(
+  old := old || case when dry then format(
+    ' and not exists (select from %I.queue q where q.name = a.queue and a.finished_at <
+        now() - make_interval(secs => case a.state when ''completed'' then q.keep_completed else q.keep_other end)))',
+    :'schema') else format(
     ' for update of a skip locked), gone as (delete from %I.%I where ctid = any(array(select place from old)))',
     :'schema', leaf) end;
   return query execute old || ' select old.state::text, count(*) from old group by old.state'
-    using format('(%s,0)', first)::tid, format('(%s,0)', first + pages)::tid, of_queue, moment;
+    using format('(%s,0)', first)::tid, format('(%s,0)', first + pages)::tid, queues, moments;
 end $$;
 
 -- A worker that is not the owner is granted both.
 revoke execute on function :"schema".count_seconds(text, bigint, integer) from public;
-revoke execute on function :"schema".prune_before(text, bigint, integer, text, timestamptz, boolean) from public;
+revoke execute on function :"schema".prune_before(text, bigint, integer, text[], timestamptz[], boolean) from public;

@@ -42,6 +42,12 @@ with gone as (
 )
 delete from :"schema".job_key k where k.key = any($2::text[]) and k.job_id = any($1::text[]::uuid[]);
 
+-- name: give_up_keys
+-- takes: keys text[], ids text[]
+-- gives:
+-- What this transaction has just taken for jobs that it did not insert.
+delete from :"schema".job_key k where k.key = any($1::text[]) and k.job_id = any($2::text[]::uuid[]);
+
 -- name: take_keys
 -- takes: keys text[], ids text[], scopes text[], periods double precision[]
 -- gives: key text, job_id text, taken boolean
@@ -122,7 +128,7 @@ from held;
 -- takes: ids text[], args text[], metas text[], moves boolean[], delays double precision[], ats text[], always boolean
 -- gives: id text
 -- Jobs that this transaction has locked while they waited get other arguments, where given, and another due time, where
--- they move: those line up anew. Claims have skipped them meanwhile: hence the wake-up, also where nothing moves.
+-- they move: those line up anew, and their limits move along. Claims have skipped them meanwhile: hence the wake-up, also where nothing moves.
 with clock as materialized (
   select clock_timestamp() as now
 ), given as materialized (
@@ -134,6 +140,8 @@ with clock as materialized (
   update :"schema".job j
   set args = coalesce(given.args::json, j.args), meta = coalesce(given.meta::json, j.meta),
     due_at = coalesce(given.due_at, j.due_at),
+    deadline = j.deadline + (coalesce(given.due_at, j.due_at) - j.due_at),
+    expires_at = j.expires_at + (coalesce(given.due_at, j.due_at) - j.due_at),
     state = case when given.due_at is null then j.state when given.due_at > given.now then 'scheduled' else 'ready' end,
     seq = case when given.due_at is null then j.seq else nextval(':"schema".job_seq') end
   from given where j.id = any(array(select id from given)) and j.id = given.id

@@ -99,6 +99,6 @@ where most_completed is not null or most_other is not null;
 select * from :"schema".count_seconds($1, $2, $3);
 
 -- name: prune_before
--- takes: leaf text, first bigint, pages integer, of_queue text, moment timestamptz, dry boolean
+-- takes: leaf text, first bigint, pages integer, queues text[], moments timestamptz[], dry boolean
 -- gives: state text, jobs bigint
 select * from :"schema".prune_before($1, $2, $3, $4, $5, $6);

@@ -1,6 +1,7 @@
 """Unique(on_conflict=...) in the caller's transaction, sent again, and seen from around."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from uuid_utils.compat import uuid7
 from jobqueue.app import App
 from jobqueue.base.errors import DuplicateJob, InvalidPayload
 from jobqueue.base.job import Conflict, JobState, NewJob, Sent
+from jobqueue.tasks.options import Unique
 from tests.support.backends import change
 from tests.support.deferring import WAYS, Way, alone, for_sqlalchemy, on_asyncpg, on_psycopg, on_sqlalchemy, unique
 from tests.support.store import claim_one, connect, finish, open_session
@@ -254,3 +256,44 @@ async def test_no_error_shows_a_payload(way: Way, database: str) -> None:
     assert {"text": f"good {SECRET}"} == (await app.jobs.get(first.id)).args
     assert 1 == await counted(database)
     await app.close()
+
+
+# A caller who gives up in between.
+
+
+async def test_a_cancelled_defer_leaves_no_key_in_the_callers_transaction(database: str) -> None:
+    """Promise 4, A10: given up between two statements, a keyed defer leaves nothing, though the caller commits."""
+    async with App(database) as app, connect(database) as connection:
+        task = app.task(note)
+        given_up = 0
+        for number in range(150):
+            async with connection.transaction():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.0005 + 0.00005 * (number % 60)):
+                        given_up += 1
+                        await task.options(connection=connection, unique=f"k{number}").defer("a")
+                        given_up -= 1
+        keys, jobs = "select key, job_id from jobqueue.job_key", "select key, id from jobqueue.job"
+        assert set(await connection.fetch(keys)) == set(await connection.fetch(jobs))
+        assert 150 - given_up <= await counted(database) < 150
+    assert 10 < given_up < 150
+
+
+async def test_a_resend_of_a_running_job_does_not_take_its_key_back(database: str) -> None:
+    """A10: the key of scope `waiting` is free from the claim on, also if the first defer is sent again."""
+    app = App(database)
+    began, release = asyncio.Event(), asyncio.Event()
+
+    @app.task(unique=Unique("k", scope="waiting"))
+    async def work(text: str) -> None:
+        began.set()
+        await release.wait()
+
+    async with app, app.worker():
+        first = await work.options(id=uuid7()).defer("a")
+        await began.wait()
+        again = await work.options(id=first.id).defer("a")
+        second = await work.defer("b")
+        assert (True, False) == (again.duplicate, second.duplicate)
+        release.set()
+        await second.result(timeout=10)

@@ -338,10 +338,11 @@ async def test_a_large_batch_replaces_in_chunks(database: str, monkeypatch: pyte
         assert 4 == slow.names.count("change_holders")
 
 
-async def test_limits_of_a_moved_job_stay(database: str) -> None:
-    """A10: a move treats `expires` and `budget` as a reschedule does: they stay the moments that they were."""
+async def test_limits_of_a_moved_job_move_along(database: str) -> None:
+    """A10: a debounce under steady traffic does not expire: `expires` and `budget` count from the new due time."""
     columns = (
-        "select expires_at, deadline, priority, queue, timeout, max_attempts, origin, created_at from jobqueue.job"
+        "select expires_at - due_at, deadline - due_at, priority, queue, timeout, max_attempts, origin, created_at"
+        " from jobqueue.job"
     )
     async with open_session(database) as session, connect(database) as observer:
         await send(session, keyed(expires=60.0, budget=90.0))
@@ -376,4 +377,4 @@ async def test_nothing_is_done_for_those_who_skip(database: str) -> None:
         await insert_all(looked, [keyed(), new_job()], always=True)
         await insert_all(looked, [keyed(), keyed(resent=True)], always=True)
 
-    assert {"take_keys", "key_holders", "insert_jobs"} == set(looked.names)
+    assert {"savepoint", "take_keys", "key_holders", "insert_jobs"} == set(looked.names)

@@ -280,7 +280,7 @@ REMOVAL = """
 grant execute on function jobqueue.drop_archive(text, boolean),
   jobqueue.prune_archive(text, bigint, integer, text, double precision, double precision, boolean),
   jobqueue.count_seconds(text, bigint, integer),
-  jobqueue.prune_before(text, bigint, integer, text, timestamptz, boolean) to {role};
+  jobqueue.prune_before(text, bigint, integer, text[], timestamptz[], boolean) to {role};
 """
 
 

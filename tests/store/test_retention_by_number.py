@@ -7,7 +7,7 @@ import pytest
 
 from jobqueue import App, InvalidOption
 from jobqueue.store.pool import Session
-from jobqueue.store.upkeep import Ages, archive_days, prune_excess, sweep
+from jobqueue.store.upkeep import Ages, archive_days, prune_day, prune_excess, shortest_keeps, sweep
 from tests.support.history import finished, kept
 from tests.support.store import connect, insert, new_job, open_database
 
@@ -59,6 +59,22 @@ async def test_a_limit_without_sense_is_refused(given: dict[str, Any]) -> None:
     async with App.null() as app:
         with pytest.raises(InvalidOption, match=f"^{next(iter(given))}: "):
             await app.queues.keep("mail", **given)
+
+
+async def test_a_dry_run_counts_nothing_twice(database: str) -> None:
+    """S2-15: what is too old and too much is said once, for many queues in one pass over a day."""
+    async with App(database) as app, open_database(database) as db:
+        for queue in ("a", "b", "c"):
+            for seconds in (100, 20, 10):
+                finished(database, 5, seconds=seconds, queue=queue)
+            await app.queues.keep(queue, completed=60, most_completed=1)
+        days = await archive_days(db, drop=Ages(), prune=await shortest_keeps(db))
+        old = sum([(await prune_day(db, day, dry=True)).total() for day in days if day.part])
+        excess = sum(found.total() for _, found in await prune_excess(db, days, dry=True))
+        swept = await sweep(db, Ages())
+
+    assert (15, 15, 30) == (old, excess, swept.jobs)
+    assert {(queue, "completed"): 5 for queue in ("a", "b", "c")} == kept(database)
 
 
 # Keys.

@@ -263,10 +263,10 @@ async def test_a_retry_and_the_holders_of_its_keys_never_lock_each_other_out(dat
     scope = {"finish": "unfinished", "claim": "waiting", "insert": "period"}[other]
     period = 0.001 if other == "insert" else None
     async with open_sessions(database, 3) as (a, b, c), connect(database) as connection:
-        for turn in range(15):
-            keys = [f"{turn} {number:03}" for number in range(60)]
+        for turn in range(8):
+            keys = [f"{turn} {number:03}" for number in range(400)]
             await insert(a, *(new_job(key=key, key_scope=scope, key_period=period) for key in keys))
-            rows = await claim(a, 60)
+            rows = await claim(a, 400)
             await finish(a, *rows, outcome=Dead("error", failure()))
             ids = [row["id"] for row in rows]
             if other == "insert":
@@ -275,8 +275,10 @@ async def test_a_retry_and_the_holders_of_its_keys_never_lock_each_other_out(dat
             else:
                 for key in reversed(keys):  # in the table they lie the other way round
                     await insert(a, new_job(key=key, key_scope=scope))
-                theirs = finish(b, *await claim(a, 60)) if other == "finish" else claim(b, 60)
+                theirs = finish(b, *await claim(a, 400)) if other == "finish" else claim(b, 400)
                 await asyncio.gather(theirs, steering.retry(c, ids))
             doubled = "select count(*) from (select key from jobqueue.job group by key having count(*) > 1) as twice"
-            assert other == "claim" or 0 == await connection.fetchval(doubled)  # claimed, they have let go of their keys
+            assert other == "claim" or 0 == await connection.fetchval(
+                doubled
+            )  # claimed, they have let go of their keys
             await connection.execute("truncate jobqueue.job, jobqueue.job_key")

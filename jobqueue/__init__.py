@@ -37,7 +37,7 @@ from jobqueue.base.retry import exponential, linear, steps
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change, Changes
 from jobqueue.base.version import VERSION as __version__
-from jobqueue.store.overview import Counts, QueueStats
+from jobqueue.store.overview import Counts, Kept, QueueStats
 from jobqueue.tasks.bounded import bounded_map
 from jobqueue.tasks.context import JobContext, current_job
 from jobqueue.tasks.handle import JobHandle
@@ -75,6 +75,7 @@ __all__ = [
     "JobNotFound",
     "JobQueueError",
     "JobState",
+    "Kept",
     "NewJob",
     "NotMigrated",
     "QueueStats",

@@ -25,7 +25,7 @@ from jobqueue.store.migrate import migrate
 from jobqueue.store.pool import Database, Pool
 from jobqueue.tasks.context import resources_of
 from jobqueue.tasks.handle import JobHandle
-from jobqueue.tasks.hooks import ErrorHook
+from jobqueue.tasks.hooks import ErrorHook, check_hook
 from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.middleware import DeferMiddleware, Middleware, RunMiddleware, nested, store_through
 from jobqueue.tasks.producer import Producer, send_many_on, send_on, send_sync
@@ -222,13 +222,15 @@ class App(TaskHome):
     def on_error(self, hook: H) -> H:
         """Call this function, `def` or `async def`, after every failed attempt, with a `FailedAttempt`; a decorator.
 
-        It is told job, task, attempt, the exception and whether the job will run again, never the payload. The attempt
-        keeps its slot until all hooks have returned, each within 10 s; what they raise is logged and changes nothing.
+        It is told job, task, attempt, the exception and whether the job will run again, never the payload. By then the
+        attempt's outcome is on its way to the database: what a hook raises is logged and changes nothing. The attempt's
+        slot is kept until all hooks have returned, each within 10 s; a worker that cuts off its jobs cancels them.
+        An attempt that has completed its job in its own transaction did not fail, whatever its handler raises then.
 
             @app.on_error
             async def report(failed: FailedAttempt) -> None: ...
         """
-        self._middleware.on_error.append(hook)
+        self._middleware.on_error.append(check_hook(hook))
         return hook
 
     # working

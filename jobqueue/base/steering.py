@@ -45,7 +45,7 @@ class Change(StrEnum):
 
     @property
     def happened(self) -> bool:
-        """True if this call has changed the job."""
+        """True if what was asked for is done or under way; a running job may have been asked to end before."""
         return self in (Change.DONE, Change.ASKED)
 
 
@@ -73,7 +73,7 @@ class Changes:
 
     @property
     def changed(self) -> list[UUID]:
-        """The jobs that this call has changed."""
+        """The jobs to which it happened, see `Change.happened`."""
         return [id for id, change in self.each.items() if change.happened]
 
     @property

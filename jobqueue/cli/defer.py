@@ -6,9 +6,8 @@ from typing import Any
 
 from jobqueue.app import App
 from jobqueue.base.codec import loads
-from jobqueue.base.errors import InvalidOption
 from jobqueue.base.job import Conflict
-from jobqueue.cli.failures import ExitCode, Refusal, tell
+from jobqueue.cli.failures import ExitCode, Refusal, as_usage, tell
 from jobqueue.cli.loading import load_tasks
 from jobqueue.cli.output import write, write_json
 from jobqueue.cli.place import Place, reaching
@@ -19,7 +18,6 @@ _WAY_OUT = (
     "defer checks the arguments by the task itself, so it needs the App: defer shop:app TASK JSON; "
     "without it, in SQL: select jobqueue.defer('TASK', '{\"name\": \"value\"}')"
 )
-_OPTIONS = {"unique": "key"}
 _NAMES_SHOWN = 10
 
 
@@ -79,8 +77,5 @@ def _with_options(task: AnyTask, said: dict[str, Any]) -> AnyTask:
     options = dict(said)
     if options.get("meta") is not None:
         options["meta"] = loads(options["meta"], "--meta")
-    try:
+    with as_usage(unique="--key"):
         return task.options(**options)
-    except InvalidOption as error:
-        rule = str(error).partition(": ")[2]
-        raise Refusal(f"--{_OPTIONS.get(error.option, error.option)}: {rule}", ExitCode.USAGE) from None

@@ -4,25 +4,30 @@ What a user can put right is one line. An exception out of the user's own code k
 frame on. Nothing that is said here contains a password.
 """
 
+import errno
+import io
 import os
 import select
 import sys
 import sysconfig
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Protocol, runtime_checkable
 
-from jobqueue.base.errors import ConfigurationError, JobQueueError
+from jobqueue.base.errors import ConfigurationError, InvalidOption, JobQueueError
 from jobqueue.cli.safe_text import escaped, masked
 
-_PACKAGE = Path(__file__).parents[1]
+_HERE = Path(__file__).parent
+_PACKAGE = _HERE.parent
 _STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
 _INSTALLED = {"site-packages", "dist-packages"}
 _MACHINERY = {"anyio", "asyncpg", "click", "pydantic", "pydantic_core", "structlog", "typer", "uvloop"}
 """Packages whose frames above the user's own are of no interest to them."""
+_CANNOT_WRITE = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class ExitCode(IntEnum):
@@ -43,6 +48,16 @@ class Refusal(Exception):
     def __init__(self, text: str, code: ExitCode = ExitCode.ERROR) -> None:
         super().__init__(text)
         self.code = code
+
+
+@contextmanager
+def as_usage(**words: str) -> Iterator[None]:
+    """Turn an InvalidOption into a Refusal that names the option of the command line; `words` has those named apart."""
+    try:
+        yield
+    except InvalidOption as error:
+        word = words.get(error.option) or f"--{error.option.replace('_', '-')}"
+        raise Refusal(f"{word}: {str(error).partition(': ')[2]}", ExitCode.USAGE) from None
 
 
 @runtime_checkable
@@ -81,9 +96,20 @@ def leave(code: ExitCode) -> NoReturn:
     os._exit(code)
 
 
+def write_what_it_can() -> None:
+    """Have stdout write as an escape what its encoding lacks, as stderr does."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def report(error: BaseException) -> ExitCode:
     """Tell the user what failed; the exit code that goes with it."""
     error = _only_one_of(error)
+    if isinstance(error, OSError) and error.errno in _CANNOT_WRITE and _was_writing(error.__traceback__):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail again at the exit
+        if not isinstance(error, BrokenPipeError):  # whoever read this has seen enough
+            tell(f"cannot write: {error.strerror}")
+        return ExitCode.ERROR
     if isinstance(error, WrongUsage):
         message = error.format_message()
         if message.startswith("Usage: "):  # no verb was given: the message is the help
@@ -136,6 +162,16 @@ def _is_machinery(file: str) -> bool:
         return bool(path.parts) and path.parts[0] in _MACHINERY
     below = [folder for parent, folder in zip(path.parts, path.parts[1:], strict=False) if parent in _INSTALLED]
     return below[0] in _MACHINERY if below else path.is_relative_to(_STANDARD_LIBRARY)
+
+
+def _was_writing(trace: TracebackType | None) -> bool:
+    """True if it failed in a function of the command line's own, or in rich: they only write, others reach places."""
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return False
+    file = Path(trace.tb_frame.f_code.co_filename)
+    return file.is_relative_to(_HERE) or "rich" in file.parts
 
 
 def _last_place(theirs: TracebackType) -> str:

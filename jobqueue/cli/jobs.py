@@ -1,6 +1,7 @@
 """`jobs`: list, show and count them. Arguments and results are shown only on demand: they are the user's data."""
 
 import asyncio
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -12,14 +13,14 @@ import orjson
 
 from jobqueue.base.errors import JobNotFound
 from jobqueue.base.job import AttemptError, Job, JobState
-from jobqueue.cli.failures import ExitCode, tell
+from jobqueue.cli.failures import ExitCode, as_usage, tell
 from jobqueue.cli.output import ago, duration, number, write, write_json, write_table
 from jobqueue.cli.place import Place
 from jobqueue.cli.story import Story
 from jobqueue.store.lookup import find_job
 from jobqueue.store.overview import Counts, beside_job
 from jobqueue.store.workers import list_workers
-from jobqueue.tasks.jobs import Jobs
+from jobqueue.tasks.jobs import Jobs, check_filters
 from jobqueue.tasks.waiting import Waiters
 
 _JSON_TEXTS = {"args_json": "args", "result_json": "result", "meta_json": "meta", "progress_json": "progress"}
@@ -28,6 +29,17 @@ _PAYLOAD = {"args", "result"}
 
 class WaitedInVain(Exception):
     """Raised when a job has not ended in time."""
+
+
+class _Away(logging.Handler):
+    """Says in a sentence, once, what the library would write to its log again and again."""
+
+    _said = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self._said:
+            self._said = True
+            tell("the database is away; still waiting")
 
 
 def list_jobs(
@@ -43,6 +55,8 @@ def list_jobs(
     as_json: bool,
 ) -> ExitCode:
     """A page of jobs, newest first."""
+    with as_usage():
+        check_filters(queue=queue, task=task, origin=origin)
     page = asyncio.run(
         place.ask(
             Jobs,
@@ -77,6 +91,8 @@ def show_job(place: Place, id: UUID, *, payload: bool, as_json: bool) -> ExitCod
 
 def wait_for_job(place: Place, id: UUID, limit: float | None, *, payload: bool, as_json: bool) -> ExitCode:
     """Wait for its end, at most `limit` seconds. Raises JobNotFound."""
+    if not logging.getLogger().handlers:  # the user has not set up any
+        logging.getLogger("jobqueue").addHandler(_Away())
     try:
         job = asyncio.run(_ended(place, id, limit))
     except WaitedInVain:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from jobqueue.base.version import VERSION
-from jobqueue.cli.failures import ExitCode, report
+from jobqueue.cli.failures import ExitCode, report, write_what_it_can
 from jobqueue.cli.moments import moment_of, seconds
 from jobqueue.cli.options import Dsn, Json, Schema, Target, group
 from jobqueue.cli.surface_queues import queues
@@ -47,7 +47,9 @@ Http = Annotated[
 def main() -> None:
     """Run the command that the process was started with, and exit."""
     try:
+        write_what_it_can()
         code = typer.main.get_command(surface).main(standalone_mode=False)
+        sys.stdout.flush()
     except typer.Abort:
         code = ExitCode.INTERRUPTED
     except Exception as error:
@@ -194,8 +196,9 @@ def top(
 ) -> int:
     """Watch queues, workers and running jobs. Ends with q or Ctrl-C.
 
-    Rates are jobs a second over the last 10 s: deferred (or retried by hand; up to a second late), started (attempts),
-    and how jobs ended. Numbers after ~ are estimates. A worker's jobs ahead are claimed, and wait in it for a slot.
+    Rates are jobs a second over the last 10 s, or since the first look: deferred (or retried by hand; up to a second
+    late), started (attempts), and how jobs ended. Numbers after ~ are estimates. A worker's jobs ahead are claimed, and
+    wait in it for a slot.
     """
     from jobqueue.cli.place import Place
     from jobqueue.cli.top import Wish, show_top

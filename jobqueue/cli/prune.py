@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import date
+from enum import StrEnum
 
 from jobqueue.base.job import JobState
 from jobqueue.cli.asking import agreed, somebody_to_ask
@@ -32,15 +33,23 @@ class Order:
         return cls(ages, queue)
 
 
+class How(StrEnum):
+    """Why jobs are removed."""
+
+    WHOLE_DAY = "whole day"
+    BY_AGE = "by age"
+    BY_NUMBER = "by number"
+
+
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """Jobs of one day and outcome. `about`: their number is an estimate; `whole`: the day goes as a whole."""
+    """Jobs of one day and outcome. `about`: their number is an estimate; `how` they are chosen."""
 
     day: date
     state: JobState
     jobs: int
     about: bool
-    whole: bool
+    how: How
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +106,7 @@ async def _prune(database: Database, place: Place, order: Order, *, dry: bool) -
     counts = await count_archive(database) if whole else []
     dropped, locked = (whole, []) if dry else await drop_days(database, whole)
     removed = [
-        Removed(day.day, state, jobs, not exact, True)
+        Removed(day.day, state, jobs, not exact, How.WHOLE_DAY)
         for day in dropped
         for leaf, state, jobs, exact in counts
         if leaf == day.leaf
@@ -105,10 +114,10 @@ async def _prune(database: Database, place: Place, order: Order, *, dry: bool) -
     for day in days:
         if day.part and day not in dropped:
             gone: Counter[JobState] = await prune_day(database, day, order.ages, order.queue, dry=dry)
-            removed += [Removed(day.day, state, jobs, False, False) for state, jobs in sorted(gone.items())]
+            removed += [Removed(day.day, state, jobs, False, How.BY_AGE) for state, jobs in sorted(gone.items())]
     if order.ages == NO_AGES:
         for day, gone in await prune_excess(database, [day for day in days if day not in dropped], dry=dry):
-            removed += [Removed(day.day, state, jobs, False, False) for state, jobs in sorted(gone.items())]
+            removed += [Removed(day.day, state, jobs, False, How.BY_NUMBER) for state, jobs in sorted(gone.items())]
     return Report(removed, locked)
 
 
@@ -120,7 +129,7 @@ def _agreed(would: Report, as_json: bool) -> bool:
 
 def _write(report: Report) -> None:
     rows = [
-        (part.day, part.state, f"~{part.jobs}" if part.about else part.jobs, "whole day" if part.whole else "by age")
+        (part.day, part.state, f"~{part.jobs}" if part.about else part.jobs, part.how)
         for part in sorted(report.removed, key=lambda part: (part.day, part.state))
     ]
     write_table(("day", "outcome", "jobs", "how"), rows, right=("jobs",))

@@ -1,24 +1,22 @@
 """`queues`: list them, pause and resume them, limit what stays of them."""
 
 import asyncio
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from typing import Any
 
-from jobqueue.base.errors import InvalidOption
 from jobqueue.base.job import JobState
-from jobqueue.cli.failures import ExitCode, Refusal, tell
-from jobqueue.cli.output import ago, duration, moment, number, write, write_json, write_table
+from jobqueue.cli.asking import agreed, somebody_to_ask
+from jobqueue.cli.failures import ExitCode, Refusal, as_usage, tell
+from jobqueue.cli.output import duration, moment, number, write, write_json, write_table
 from jobqueue.cli.place import Place
-from jobqueue.store.overview import QueueStats
-from jobqueue.tasks.options import check_queue
-from jobqueue.tasks.queues import Queues
+from jobqueue.store.overview import NO_LIMITS, Kept, QueueStats
+from jobqueue.tasks.queues import Queues, check_limits, queue_called
 
 _NUMBERS = ("scheduled", "ready", "running", "oldest ready")
 
 
 def show_queues(place: Place, as_json: bool) -> ExitCode:
-    """The queues that have unfinished jobs or were paused."""
+    """The queues that have unfinished jobs, or were paused or told what to keep."""
     queues = asyncio.run(place.ask(Queues, Queues.stats))
     if as_json:
         write_json([queue_document(queue) for queue in queues])
@@ -65,21 +63,32 @@ def resume_queue(place: Place, name: str, as_json: bool) -> ExitCode:
     return ExitCode.OK
 
 
-def keep_finished(place: Place, name: str, limits: dict[str, Any], as_json: bool) -> ExitCode:
-    """From the next sweep on its finished jobs are kept within these limits, and no others."""
+def show_kept(place: Place, name: str, as_json: bool) -> ExitCode:
+    """What the queue keeps of its finished jobs."""
     name = _checked(name)
-    for limit, value in limits.items():
-        if value is not None and value <= 0:
-            raise Refusal(f"--{limit.replace('_', '-')}: must be above 0", ExitCode.USAGE)
+    queues = asyncio.run(place.ask(Queues, Queues.stats))
+    _tell_kept(name, next((queue.keep for queue in queues if queue.queue == name), NO_LIMITS), as_json)
+    return ExitCode.OK
+
+
+def keep_finished(place: Place, name: str, keep: Kept, *, yes: bool, as_json: bool) -> ExitCode:
+    """From the next sweep on its finished jobs are kept within these limits, and no others. Asks if there are any."""
+    name = _checked(name)
+    limits = {limit: value for limit, value in asdict(keep).items() if value is not None}
+    with as_usage():
+        check_limits(**asdict(keep))
+    for limit, longest in (("completed", place.settings.keep_completed), ("other", place.settings.keep_other)):
+        if limits.get(limit, 0.0) > longest:
+            after = f"keep_{limit} is {duration(longest)}: workers with this setting drop whole days after that"
+            tell(f"--{limit}: has no effect, as {after}")
+    if limits and not yes:
+        if not somebody_to_ask():
+            raise Refusal("queues keep has workers remove jobs for good: give --yes", ExitCode.USAGE)
+        if not agreed(f"queue {name} will keep {_limits(keep)}: have workers remove other finished jobs for good?"):
+            tell("nothing was changed")
+            return ExitCode.ERROR
     asyncio.run(place.ask(Queues, lambda queues: queues.keep(name, **limits)))
-    said = {limit: value for limit, value in limits.items() if value is not None}
-    if as_json:
-        write_json({"queue": name, **limits})
-    elif said:
-        kept = (f"{limit.replace('_', ' ')} {_amount(limit, value)}" for limit, value in said.items())
-        write(f"finished jobs of queue {name} stay: {', '.join(kept)}; workers remove the others hourly")
-    else:
-        write(f"finished jobs of queue {name} stay as long as the workers' settings say")
+    _tell_kept(name, keep, as_json)
     return ExitCode.OK
 
 
@@ -108,21 +117,28 @@ def queue_row(queue: QueueStats) -> tuple[str | None, ...]:
     )
 
 
-def _amount(limit: str, value: Any) -> str:
-    return str(value) if limit.startswith("most") else duration(value)
+def _tell_kept(name: str, keep: Kept, as_json: bool) -> None:
+    if as_json:
+        write_json({"queue": name, **asdict(keep)})
+    elif keep == NO_LIMITS:
+        write(f"finished jobs of queue {name} stay as long as the workers' settings say")
+    else:
+        write(f"finished jobs of queue {name} stay: {_limits(keep)}; workers remove the others hourly")
+
+
+def _limits(keep: Kept) -> str:
+    said = {limit: value for limit, value in asdict(keep).items() if value is not None}
+    amounts = {limit: str(value) if limit.startswith("most") else duration(value) for limit, value in said.items()}
+    return ", ".join(f"{limit.replace('_', ' ')} {amount}" for limit, amount in amounts.items())
 
 
 def _checked(name: str) -> str:
-    try:
-        return check_queue(name) or name
-    except InvalidOption as error:
-        raise Refusal(str(error), ExitCode.USAGE) from None
+    with as_usage(name="NAME"):
+        return queue_called("name", name)
 
 
 def _pause(queue: QueueStats) -> str:
-    if not queue.paused or queue.paused_at is None:
+    if not queue.paused or queue.paused_for is None:
         return ""
-    now = datetime.now(UTC)
-    since = max((now - queue.paused_at).total_seconds(), 0.0)
-    resumes = "" if queue.resume_at is None else f", resumes {ago(queue.resume_at, now)}"
-    return f"for {duration(since)}{resumes}"
+    resumes = "" if queue.resumes_in is None else f", resumes in {duration(max(queue.resumes_in, 0.0))}"
+    return f"for {duration(max(queue.paused_for, 0.0))}{resumes}"

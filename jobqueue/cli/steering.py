@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from jobqueue.base.errors import InvalidOption
 from jobqueue.base.steering import Action, Change, Changes
 from jobqueue.cli.asking import agreed, somebody_to_ask
-from jobqueue.cli.failures import ExitCode, Refusal, tell
+from jobqueue.cli.failures import ExitCode, Refusal, as_usage, tell
 from jobqueue.cli.meant import Meant
 from jobqueue.cli.output import write, write_json
 from jobqueue.cli.place import Place
-from jobqueue.tasks.jobs import Jobs
-from jobqueue.tasks.options import check_queue
+from jobqueue.tasks.jobs import Jobs, check_filters
+from jobqueue.tasks.queues import queue_called
 
 _REFUSALS_SHOWN = 20
 """By filter; of ids that were given, each is told of."""
@@ -55,11 +54,10 @@ class Order:
 
     def check(self) -> None:
         """Raise Refusal for what no database is needed to refuse."""
-        try:
+        with as_usage():
+            check_filters(queue=self.meant.queue, task=self.meant.task, origin=self.meant.origin, key=self.meant.key)
             if self.action is Action.MOVE:
-                check_queue(self.to["to"])
-        except InvalidOption as error:
-            raise Refusal(f"--to: {str(error).partition(': ')[2]}", ExitCode.USAGE) from None
+                queue_called("to", self.to["to"])
         if self.action is Action.RESCHEDULE and (self.to["delay"] is None) == (self.to["at"] is None):
             raise Refusal("when? Give either --in or --at", ExitCode.USAGE)
         if self._always_asks and not somebody_to_ask():

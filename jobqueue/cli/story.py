@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from jobqueue.base.job import AttemptError, Job, JobState
 from jobqueue.cli.output import ago, duration, moment, write, write_facts
@@ -44,7 +44,7 @@ class Story:
             write(f"  {sentence}")
         write_facts(self._facts() | ({"args": job.args_json, "result": job.result_json} if payload else {}))
         if job.errors:
-            self._write_errors()
+            self._write_errors(payload)
 
     def _sentences(self, now: datetime) -> Iterator[str]:
         """What somebody wants to know who was woken up for this job."""
@@ -115,13 +115,15 @@ class Story:
             return id
         return f"{name} ({id})" if whole else name
 
-    def _write_errors(self) -> None:
+    def _write_errors(self, payload: bool) -> None:
         errors = self.job.errors
         write("errors")
         for (kind, message), alike in groupby(errors, key=lambda error: (error.error_class, error.message)):
             run = list(alike)
             write(f"  {_attempts(run)} {moment(run[-1].at) or 'time unknown'}")
             write(f"    {kind}: {message}")
+            if payload and run[-1].data is not None:
+                write(f"    data {json.dumps(run[-1].data, ensure_ascii=False)}")
             if worker := run[-1].worker:
                 write(f"    worker {self._worker(worker)}")
         if errors[-1].traceback:
@@ -131,9 +133,16 @@ class Story:
 
 
 def _attempts(run: Sequence[AttemptError]) -> str:
-    """`attempt 3,` or, of several that failed alike, `attempts 1 to 3, the last`."""
-    first, last = run[0].attempt, run[-1].attempt
-    return f"attempt {last}," if len(run) == 1 else f"attempts {first} to {last}, the last"
+    """`attempt 3,` or, of several that failed alike, `attempts 1 to 3, the last`.
+
+    Numbers begin anew once the job was retried by hand, and stay as they are when its worker dies.
+    """
+    numbers = [error.attempt for error in run]
+    if len(run) == 1:
+        return f"attempt {numbers[0]},"
+    if all(before < after for before, after in pairwise(numbers)):
+        return f"attempts {numbers[0]} to {numbers[-1]}, the last"
+    return f"{len(run)} failures, the last in attempt {numbers[-1]},"
 
 
 def _length(since: datetime, until: datetime) -> str:

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
+from jobqueue.cli.failures import ExitCode, Refusal
 from jobqueue.cli.moments import moment_of, seconds
-from jobqueue.cli.options import Dsn, Json, Schema, Target, group
+from jobqueue.cli.options import Dsn, Json, Schema, Target, Yes, group
 
 queues = group("Look at queues, pause and resume them, say how long their finished jobs stay.")
 
@@ -15,7 +16,7 @@ App = Annotated[str | None, typer.Argument(metavar="APP", help="As elsewhere; be
 
 @queues.command("list")
 def queues_list(app: Target = None, dsn: Dsn = None, schema: Schema = None, json: Json = False) -> int:
-    """List the queues that have unfinished jobs or were paused."""
+    """List the queues that have unfinished jobs, or were paused or told what to keep."""
     from jobqueue.cli.place import Place
     from jobqueue.cli.queues import show_queues
 
@@ -55,7 +56,14 @@ def queues_resume(name: Name, app: App = None, dsn: Dsn = None, schema: Schema =
     return resume_queue(Place.of(target, dsn, schema), queue, json)
 
 
-@queues.command("keep")
+@queues.command(
+    "keep",
+    epilog="""\b
+Exit codes:
+    0  done, or shown
+    1  the question was answered with no
+    2  wrong usage; or limits without --yes, as there is no terminal to ask""",
+)
 def queues_keep(
     name: Name,
     app: App = None,
@@ -65,15 +73,26 @@ def queues_keep(
     other: Annotated[str | None, typer.Option(metavar="AGE", help="The same for cancelled and dead jobs.")] = None,
     most_completed: Annotated[int | None, typer.Option(metavar="N", help="Only the newest so many stay.")] = None,
     most_other: Annotated[int | None, typer.Option(metavar="N", help="The same for cancelled and dead jobs.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Take back what was said: as the settings say.")] = False,
+    yes: Yes = False,
     dsn: Dsn = None,
     schema: Schema = None,
     json: Json = False,
 ) -> int:
-    """Say how long, and how many of, a queue's finished jobs stay. What is not given is as the settings say."""
+    """Show, or say, how long and how many of a queue's finished jobs stay.
+
+    Without options it shows what was said. Otherwise what is not given is as the settings say. An age can only be
+    shorter than keep_completed and keep_other, which drop whole days.
+    """
     from jobqueue.cli.place import Place
-    from jobqueue.cli.queues import keep_finished, queue_and_app
+    from jobqueue.cli.queues import keep_finished, queue_and_app, show_kept
+    from jobqueue.store.overview import NO_LIMITS, Kept
 
     queue, target = queue_and_app(name, app)
-    ages = {"completed": seconds("--completed", completed), "other": seconds("--other", other)}
-    most = {"most_completed": most_completed, "most_other": most_other}
-    return keep_finished(Place.of(target, dsn, schema), queue, {**ages, **most}, json)
+    keep = Kept(seconds("--completed", completed), seconds("--other", other), most_completed, most_other)
+    if clear and keep != NO_LIMITS:
+        raise Refusal("--clear: takes back all limits; give either it or limits", ExitCode.USAGE)
+    place = Place.of(target, dsn, schema)
+    if not clear and keep == NO_LIMITS:
+        return show_kept(place, queue, json)
+    return keep_finished(place, queue, keep, yes=yes, as_json=json)

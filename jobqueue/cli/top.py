@@ -18,13 +18,15 @@ from jobqueue.cli.queues import queue_document
 from jobqueue.cli.safe_text import shown_dsn
 from jobqueue.cli.top_frame import Frame, Rates, draw, write_plain
 from jobqueue.store.faults import DATABASE_ERRORS, brief
-from jobqueue.store.overview import RECENT, Flow, longest_running, queue_stats, read_flow, workers_now
+from jobqueue.store.overview import Flow, longest_running, queue_stats, read_flow, workers_now
 from jobqueue.store.pool import Database
 
 _PATIENCE = 8.0
 _JOBS = 100
 _BETWEEN = 1.0
 """Seconds between the two looks that one frame needs for its rates."""
+RECENT = 10.0
+"""Seconds that rates are about, once it has looked for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class Looks:
     def __init__(self, database: Database, name: str) -> None:
         self._database = database
         self._name = name
-        self._flows: deque[Flow] = deque()
+        self._flows: deque[tuple[float, Flow]] = deque()
+        """What rates may be compared with, by our own clock: one that is old enough, and those after it."""
         self.frame: Frame | None = None
         self.trouble: str | None = None
         self._seen = 0.0
@@ -65,11 +68,19 @@ class Looks:
     async def look(self) -> None:
         """Look once. Raises what `DATABASE_ERRORS` lists."""
         with anyio.fail_after(_PATIENCE):
-            flow = await read_flow(self._database)
+            first = self._first()
+            began = asyncio.get_running_loop().time()
+            flow = await read_flow(self._database, first)
             queues = await queue_stats(self._database)
             workers = await workers_now(self._database)
             jobs = await longest_running(self._database, _JOBS)
-        self.frame = Frame(self._name, flow.now, self._rates(flow), queues, workers, jobs)
+        before = self._flows[-1][1] if self._flows else flow
+        if min(flow.finished - before.finished, flow.deferred - before.deferred) < 0:
+            self._flows.clear()  # the server's statistics were reset
+            first = None
+        self._flows.append((began, flow))
+        rates = None if first is None else Rates.between(first, flow)
+        self.frame = Frame(self._name, flow.now, rates, queues, workers, jobs)
         self.trouble, self._seen = None, asyncio.get_running_loop().time()
 
     async def look_again(self) -> None:
@@ -80,13 +91,12 @@ class Looks:
             self.trouble = brief(error)
             self._flows.clear()  # what comes after a pause, and perhaps a restart, is compared with nothing before it
 
-    def _rates(self, flow: Flow) -> Rates | None:
-        if self._flows and min(flow.finished - self._flows[-1].finished, flow.deferred - self._flows[-1].deferred) < 0:
-            self._flows.clear()  # the server's statistics were reset
-        while len(self._flows) > 1 and (flow.now - self._flows[1].now).total_seconds() >= RECENT:
+    def _first(self) -> Flow | None:
+        """With what the next look is compared: the latest that is old enough, or the oldest."""
+        now = asyncio.get_running_loop().time()
+        while len(self._flows) > 1 and now - self._flows[1][0] >= RECENT:
             self._flows.popleft()
-        self._flows.append(flow)
-        return None if len(self._flows) < 2 else Rates.between(self._flows[0], flow)
+        return self._flows[0][1] if self._flows else None
 
 
 def show_top(place: Place, wish: Wish) -> ExitCode:

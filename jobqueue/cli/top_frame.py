@@ -12,7 +12,7 @@ from jobqueue.base.version import VERSION
 from jobqueue.cli.output import duration
 from jobqueue.cli.queues import queue_row
 from jobqueue.cli.safe_text import escaped
-from jobqueue.store.overview import RECENT, Flow, QueueStats, RunningJob, WorkerNow
+from jobqueue.store.overview import Flow, QueueStats, RunningJob, WorkerNow
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -35,15 +35,14 @@ class Rates:
 
     @classmethod
     def between(cls, first: Flow, last: Flow) -> "Rates":
-        """From two looks."""
+        """From two looks, the last of which has counted the dead and the cancelled since the first."""
         seconds = max((last.now - first.now).total_seconds(), 0.001)
-        dead, cancelled = last.dead / RECENT, last.cancelled / RECENT
         return cls(
             deferred=(last.deferred - first.deferred) / seconds,
             started=(last.started - first.started) / seconds,
-            completed=max((last.finished - first.finished) / seconds - dead - cancelled, 0.0),
-            dead=dead,
-            cancelled=cancelled,
+            completed=max(last.finished - first.finished - last.dead - last.cancelled, 0) / seconds,
+            dead=last.dead / seconds,
+            cancelled=last.cancelled / seconds,
         )
 
 

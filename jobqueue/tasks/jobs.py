@@ -9,14 +9,23 @@ from uuid import UUID
 
 from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.job import Job, JobState
-from jobqueue.base.outcome import check_moment
 from jobqueue.base.steering import LEGAL, Action, Change, Changes
 from jobqueue.store import steering
 from jobqueue.store.intake import Executor
 from jobqueue.store.lookup import find_job, list_jobs
 from jobqueue.store.overview import Counts, count_jobs
 from jobqueue.store.pool import Database, Session
-from jobqueue.tasks.options import PRIORITIES, Unique, check_whole, queue_named, stored_key
+from jobqueue.tasks.options import (
+    PRIORITIES,
+    DeferOptions,
+    Seconds,
+    Unique,
+    check_id,
+    check_name,
+    check_whole,
+    stored_key,
+)
+from jobqueue.tasks.queues import queue_called
 
 _PAGE_LIMIT = 1_000
 _STEER_PAGE = 500
@@ -43,11 +52,12 @@ class Jobs:
         self._database = database
         self._on = on
 
-    async def get(self, id: UUID) -> Job:
-        """The job as it stands now. Raises JobNotFound."""
-        job = await find_job(await self._database(), id)
+    async def get(self, id: UUID | str) -> Job:
+        """The job as it stands now. Raises JobNotFound, InvalidOption if that is no id."""
+        meant = check_id(id)
+        job = await find_job(await self._database(), meant)
         if job is None:
-            raise JobNotFound(id)
+            raise JobNotFound(meant)
         return job
 
     async def list(
@@ -61,8 +71,11 @@ class Jobs:
         limit: int = 50,
     ) -> list[Job]:
         """A page of jobs, newest first; `after` is the last id of the page before. Raises InvalidOption."""
-        if not 1 <= limit <= _PAGE_LIMIT:
-            raise InvalidOption("limit", f"must be from 1 to {_PAGE_LIMIT}")
+        if check_whole("limit", limit, (1, _PAGE_LIMIT)) is None:
+            raise InvalidOption("limit", f"must be a whole number from 1 to {_PAGE_LIMIT}")
+        if not isinstance(after, UUID | None):
+            raise InvalidOption("after", "must be the UUID of a job, as in job.id")
+        check_filters(queue=queue, task=task, origin=origin)
         return await list_jobs(
             await self._database(),
             states=None if state is None else _states(state),
@@ -82,9 +95,9 @@ class Jobs:
     ) -> Changes:
         """End jobs: those that wait at once, those that run as soon as their worker has heard of it (about at once).
 
-        By id, or by a `Filter`. Says of each job what became of it; a second cancel of the same job is told `too_late`.
-        `connection` joins the caller's transaction, `dry_run` only says what would be. Raises InvalidOption without any
-        id or filter.
+        By id, or by a `Filter`. Says of each job what became of it; a second cancel of the same job is told `asked`
+        again while it runs, and `too_late` once it has ended. `connection` joins the caller's transaction, `dry_run`
+        only says what would be. Raises InvalidOption without any id or filter.
         """
         return await self._steer(Action.CANCEL, steering.cancel, ids, which, connection, dry_run)
 
@@ -101,24 +114,27 @@ class Jobs:
     async def reschedule(
         self,
         *ids: UUID,
-        delay: float | None = None,
+        delay: Seconds | None = None,
         at: datetime | None = None,
         connection: object | None = None,
         dry_run: bool = False,
         **which: Unpack[Filter],
     ) -> Changes:
-        """Give jobs that wait another due time: `delay` seconds from now, or `at`. Otherwise as `cancel`."""
-        check_moment(delay, at)
+        """Give jobs that wait another due time: `at`, or `delay` (seconds or timedelta) from now.
+
+        Otherwise as `cancel`.
+        """
+        said = DeferOptions(delay=delay, at=at)
         if delay is None and at is None:
             raise InvalidOption("delay", "give either delay= or at=")
-        change = partial(_change, Action.RESCHEDULE, delay=delay, at=at)
+        change = partial(_change, Action.RESCHEDULE, delay=said.delay, at=said.at)
         return await self._steer(Action.RESCHEDULE, change, ids, which, connection, dry_run)
 
     async def move(
         self, *ids: UUID, to: str, connection: object | None = None, dry_run: bool = False, **which: Unpack[Filter]
     ) -> Changes:
         """Move jobs that wait to another queue, where they line up anew. Otherwise as `cancel`."""
-        change = partial(_change, Action.MOVE, queue=queue_named("to", to))
+        change = partial(_change, Action.MOVE, queue=queue_called("to", to))
         return await self._steer(Action.MOVE, change, ids, which, connection, dry_run)
 
     async def set_priority(
@@ -193,6 +209,7 @@ async def _pages(
         raise InvalidOption("ids", "give ids, or at least one filter, not both")
     if any(not isinstance(id, UUID) for id in ids):
         raise InvalidOption("ids", "must be UUIDs, as in handle.id")
+    check_filters(**{name: value for name, value in given.items() if name != "state"})
     if by_key := "key" in given:
         if set(given) != {"key", "task"}:
             raise InvalidOption("key", "a key is one of a task: give task= with it, and no other filter")
@@ -213,8 +230,15 @@ async def _pages(
         yield page
 
 
+def check_filters(**names: str | None) -> None:
+    """Refuse names that none of our jobs can have. Raises InvalidOption."""
+    for option, name in names.items():
+        if name is not None:
+            check_name(option, name)
+
+
 def _states(given: JobState | str | Sequence[JobState | str]) -> Sequence[JobState]:
     try:
         return [JobState(state) for state in ([given] if isinstance(given, str) else given)]
-    except ValueError:
+    except (ValueError, TypeError):
         raise InvalidOption("state", f"must be one of {', '.join(JobState)}") from None

@@ -16,6 +16,23 @@ T = TypeVar("T")
 _SOME = (1, 2**53)
 
 
+def queue_called(option: str, queue: str | None) -> str:
+    """A queue's name where one must be given; the error names `option`."""
+    try:
+        return queue_named(option, queue)
+    except InvalidOption as error:
+        raise InvalidOption(option, str(error).partition(": ")[2]) from None
+
+
+def check_limits(
+    completed: Seconds | None, other: Seconds | None, most_completed: int | None, most_other: int | None
+) -> tuple[Ages, Most]:
+    """What a queue may keep of its finished jobs. Raises InvalidOption."""
+    ages = Ages(check_seconds("completed", completed), check_seconds("other", other))
+    most = Most(check_whole("most_completed", most_completed, _SOME), check_whole("most_other", most_other, _SOME))
+    return ages, most
+
+
 class Queues:
     """Looks at queues, pauses and resumes them for every worker there is."""
 
@@ -23,9 +40,10 @@ class Queues:
         self._database = database
 
     async def stats(self) -> list[QueueStats]:
-        """The queues that have unfinished jobs, or were ever paused, by name. Cheap, also with millions of jobs.
+        """The queues that have unfinished jobs, or were ever paused or told what to keep, by name.
 
-        Large numbers are then estimates: `estimated` names the states that are.
+        `keep` is what the last `keep()` of a queue said. Cheap, also with millions of jobs. Large numbers are then
+        estimates: `estimated` names the states that are.
         """
         return await queue_stats(await self._database())
 
@@ -34,19 +52,21 @@ class Queues:
     ) -> datetime | None:
         """Start no more jobs of a queue, in any worker, until it is resumed.
 
-        Or until `until` (timezone-aware) has come, or for so many `seconds` on the database's clock: then it says when
-        that will be. What runs goes on. Jobs are deferred as ever. Raises InvalidOption.
+        Or until `until` (timezone-aware) has come, or for so many `seconds`: then it says when that will be. The clock
+        is the database's: an `until` that is over there pauses nothing, and ends a pause. What runs goes on. Jobs are
+        deferred as ever. Raises InvalidOption.
         """
-        if until is not None and until.tzinfo is None:
-            raise InvalidOption("until", "must be timezone-aware, e.g. datetime.now(UTC)")
+        moment: object = until
+        if moment is not None and (not isinstance(moment, datetime) or moment.tzinfo is None):
+            raise InvalidOption("until", "must be a timezone-aware datetime, e.g. datetime.now(UTC)")
         if until is not None and seconds is not None:
             raise InvalidOption("seconds", "give either until= or seconds=")
         length = check_seconds("seconds", seconds)
-        return await self._run(steering.pause_queue, queue_named("name", name), until, length)
+        return await self._run(steering.pause_queue, queue_called("name", name), until, length)
 
     async def resume(self, name: str) -> bool:
         """Start jobs of a queue again, at once. False if it was not paused."""
-        return await self._run(steering.resume_queue, queue_named("name", name))
+        return await self._run(steering.resume_queue, queue_called("name", name))
 
     async def keep(
         self,
@@ -57,14 +77,14 @@ class Queues:
         most_completed: int | None = None,
         most_other: int | None = None,
     ) -> None:
-        """How long this queue's finished jobs stay, and how many of the newest; without either, as the settings say.
+        """How long this queue's finished jobs stay, and how many of the newest; what is not given, as the settings say.
 
-        `other` means the cancelled and the dead. An age can only be shorter than the setting, which drops whole days.
-        Workers remove hourly, row by row, so the limits are passed for a while. Raises InvalidOption.
+        So without limits it takes back what was said before; `stats()` has what holds. `other` means the cancelled
+        and the dead. An age can only be shorter than the setting, which drops whole days. Workers remove hourly, row by
+        row, so the limits are passed for a while. Raises InvalidOption.
         """
-        ages = Ages(check_seconds("completed", completed), check_seconds("other", other))
-        most = Most(check_whole("most_completed", most_completed, _SOME), check_whole("most_other", most_other, _SOME))
-        await self._run(keep_finished, queue_named("name", name), ages, most)
+        limits = check_limits(completed, other, most_completed, most_other)
+        await self._run(keep_finished, queue_called("name", name), *limits)
 
     async def _run(self, call: Callable[..., Awaitable[T]], *values: object) -> T:
         session = Session(await self._database())

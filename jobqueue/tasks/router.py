@@ -11,7 +11,7 @@ from jobqueue.tasks.options import Seconds, TaskOptions, Unique, check_aliases, 
 from jobqueue.tasks.registry import Registry
 from jobqueue.tasks.sender import Sender
 from jobqueue.tasks.signature import NO_NAMES, Signature
-from jobqueue.tasks.task import Link, Task
+from jobqueue.tasks.task import Link, Task, check_timeout
 
 P = ParamSpec("P")
 X = TypeVar("X")
@@ -163,9 +163,9 @@ class TaskHome:
 
         The function begins with `size` items, or with fewer `wait` seconds after the first. It returns a list with one
         result for each item in their order, an exception for one that failed, or None. If it raises, all have failed.
-        Each item is retried, cancelled and limited by itself; its `timeout` counts from when it begins to wait for the
-        others, so give it more than `wait`. A cancelled item ends with its batch; once all of them are, the function is
-        cancelled. A batch takes one slot. Deferred and run with one item; called, it takes the list.
+        Each item is retried, cancelled and limited by itself; its `timeout` counts from when it begins to wait for
+        others, so it must be more than `wait`. A cancelled item ends with its batch; once all of them are, the function
+        is cancelled. A batch takes one slot. Deferred and run with one item; called, it takes the list.
 
             @app.batch_task(size=100, wait=0.05)
             async def index(docs: list[Doc]) -> list[str | Exception]: ...
@@ -183,6 +183,7 @@ class TaskHome:
             expires=expires,
             unique=unique,
         )
+        check_timeout(options.timeout, batching.wait)
         others = check_aliases(aliases)
 
         def decorate(function: Callable[..., Any], /) -> Task[..., Any]:

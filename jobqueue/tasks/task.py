@@ -134,6 +134,8 @@ class Task(Generic[P, X]):
             id=id,
             connection=connection,
         )
+        if self.batch is not None:
+            check_timeout(later.timeout, self.batch.wait)
         same = copy(self)
         same._said = later if self._said is NOTHING_SAID else self._said.merge(later)
         return same
@@ -275,6 +277,12 @@ class Task(Generic[P, X]):
             resent=said.id is not None,
             decode_result=self.signature.decode_result,
         )
+
+
+def check_timeout(timeout: float | None, wait: float) -> None:
+    """Refuse a limit that is over before a batch has begun: it counts from when an item begins to wait for others."""
+    if timeout is not None and timeout <= wait:
+        raise InvalidOption("timeout", f"must be more than wait: an item waits up to {wait:g} s for others first")
 
 
 def _loop_is_running() -> bool:

@@ -1,15 +1,19 @@
 """How long the queues are, as the database says: asked at most every few seconds, and never waited for long.
 
 The question goes over the worker's event loop, where its pool lives, from whatever loop the answer is wanted on.
+A queue has a label of its own if this worker's code or command line names it; whoever can write to the table could make
+up any number of others.
 """
 
 import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 from jobqueue.store.faults import DATABASE_ERRORS
 from jobqueue.store.overview import QueueStats, queue_stats
+from jobqueue.tasks.registry import Registry
 from jobqueue.worker.queues import ALL
 from jobqueue.worker.supervisor import Work
 from jobqueue.worker.tally import UNKNOWN
@@ -18,8 +22,6 @@ KEPT = 5.0
 """Seconds for which an answer, and a failure as well, is kept."""
 LIMIT = 2.0
 """Seconds that the database gets."""
-MOST = 200
-"""Queues with a label of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +36,10 @@ class Depth:
 
 
 class Depths:
-    """The last answer, and the queues that have a label of their own: once had, it is kept."""
+    """The last answer."""
 
     def __init__(self) -> None:
-        self._known: dict[str, None] = {}
-        self._answer: dict[str, Depth] | None = None
+        self._answer: list[QueueStats] | None = None
         self._asked_at = float("-inf")
         self._asking = asyncio.Lock()
 
@@ -46,28 +47,30 @@ class Depths:
         """The depth of each queue by label; None if the database does not answer."""
         async with self._asking:
             if time.monotonic() - self._asked_at >= KEPT:
-                stats = await _ask(work)
+                self._answer = await _ask(work)
                 self._asked_at = time.monotonic()
-                self._answer = None if stats is None else self._labelled(stats, work.supervisor.queues.flags)
-            return self._answer
+            return None if self._answer is None else labelled(self._answer, named(work))
 
-    def _labelled(self, stats: Iterable[QueueStats], served: Iterable[str]) -> dict[str, Depth]:
-        """Whoever can write to the table could make up any number of queues: only so many become labels."""
-        served = set(served)
-        self._known |= dict.fromkeys(sorted(served - {ALL}))
-        depths = dict.fromkeys(self._known, Depth())
-        for each in stats:
-            if (ALL in served or each.paused_at is not None) and len(self._known) < MOST:
-                self._known[each.queue] = None
-            label = each.queue if each.queue in self._known else UNKNOWN
-            before = depths.get(label, Depth())
-            depths[label] = Depth(  # a queue that is empty by now stands there with zeros
-                before.scheduled + each.scheduled,
-                before.ready + each.ready,
-                before.running + each.running,
-                max(before.oldest_due, each.oldest_due or 0.0),
-            )
-        return depths
+
+def named(work: Work) -> set[str]:
+    """The queues that this worker was told to serve, and those of its tasks as they are registered now."""
+    registered = cast(Registry, work.supervisor.tasks)  # an App gives its workers its registry
+    return {task.queue for task in registered} | set(work.supervisor.queues.flags) - {ALL}
+
+
+def labelled(stats: Iterable[QueueStats], known: Iterable[str]) -> dict[str, Depth]:
+    """The depths of these queues, zeros if they are empty, and of all others together."""
+    depths = dict.fromkeys(known, Depth())
+    for each in stats:
+        label = each.queue if each.queue in depths else UNKNOWN
+        before = depths.get(label, Depth())
+        depths[label] = Depth(
+            before.scheduled + each.scheduled,
+            before.ready + each.ready,
+            before.running + each.running,
+            max(before.oldest_due, each.oldest_due or 0.0),
+        )
+    return depths
 
 
 async def _ask(work: Work) -> list[QueueStats] | None:

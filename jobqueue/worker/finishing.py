@@ -131,9 +131,13 @@ class Finisher:
     async def _write_apart(self, batch: list[tuple[Hold, Ended]]) -> None:
         """Find the outcome that the database refuses by halving; only that job ends badly."""
         if len(batch) > 1:
-            middle = len(batch) // 2
-            await self._write(batch[:middle])
-            await self._write(batch[middle:])
+            first, second = batch[: len(batch) // 2], batch[len(batch) // 2 :]
+            try:
+                await self._write(first)
+            except BaseException:
+                self._pending.extend(second)  # so that the end of the worker can name them too
+                raise
+            await self._write(second)
             return
         hold, ended = batch[0]
         if ended.outcome == Dead("result", _REFUSED):

@@ -75,6 +75,7 @@ class Supervisor:
     ) -> None:
         self.id = WorkerId(uuid7())
         self.queues = Queues(queues)
+        self.tasks = tasks
         self.settings = settings
         self.clean = True
         """False once a handler outlived its stop, or an outcome could not be written."""

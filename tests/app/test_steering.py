@@ -1,10 +1,12 @@
 """`app.jobs` and `app.queues`: which jobs are meant, in whose transaction, and one clear error for what cannot be."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import anyio
 import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -15,7 +17,6 @@ from jobqueue.app import App
 from jobqueue.base.errors import AppClosed, ConfigurationError, InvalidOption
 from jobqueue.base.job import JobState
 from jobqueue.base.steering import Action, Change
-from jobqueue.store.overview import QueueStats
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.task import Task
 from tests.app.test_sqlalchemy import on
@@ -306,57 +307,7 @@ async def test_a_retried_job_starts_at_once(app: App, database: str) -> None:
     assert job.claimed_at is not None
 
 
-# What cannot be.
-
 SOME = uuid7()
-HIGH: Any = "high"
-NONE: Any = None
-BAD: dict[str, tuple[str, Callable[[App], Awaitable[Any]]]] = {
-    "neither ids nor filter": ("ids", lambda app: app.jobs.cancel()),
-    "a filter of None": ("ids", lambda app: app.jobs.delete(queue=None)),
-    "both": ("ids", lambda app: app.jobs.retry(SOME, queue="mail")),
-    "an unknown filter": ("colour", lambda app: app.jobs.cancel(colour="red")),  # type: ignore[call-arg]
-    "an unknown filter with ids": ("colour", lambda app: app.jobs.cancel(SOME, colour="red")),  # type: ignore[call-arg]
-    "an unknown state": ("state", lambda app: app.jobs.cancel(state="asleep")),
-    "a key and more": ("key", lambda app: app.jobs.cancel(key="k", task="t", queue="mail")),
-    "a key without its task": ("key", lambda app: app.jobs.cancel(key="k")),
-    "a naive time": ("at", lambda app: app.jobs.reschedule(SOME, at=datetime(2030, 1, 1))),
-    "a time and a delay": ("delay", lambda app: app.jobs.reschedule(SOME, at=LATER, delay=1.0)),
-    "neither time nor delay": ("delay", lambda app: app.jobs.reschedule(SOME)),
-    "a negative delay": ("delay", lambda app: app.jobs.reschedule(SOME, delay=-1.0)),
-    "an endless delay": ("delay", lambda app: app.jobs.reschedule(SOME, delay=float("inf"))),
-    "no queue": ("queue", lambda app: app.jobs.move(SOME, to="")),
-    "a long queue": ("queue", lambda app: app.jobs.move(SOME, to="q" * 101)),
-    "a queue of None": ("to", lambda app: app.jobs.move(SOME, to=None)),  # type: ignore[arg-type]
-    "a priority too high": ("priority", lambda app: app.jobs.set_priority(SOME, priority=2**15)),
-    "a priority of another kind": ("priority", lambda app: app.jobs.set_priority(SOME, priority=HIGH)),
-    "a priority of None": ("priority", lambda app: app.jobs.set_priority(SOME, priority=NONE)),
-    "a foreign connection": ("connection", lambda app: app.jobs.cancel(SOME, connection=object())),
-    "an id that is none": ("ids", lambda app: app.jobs.cancel("abc")),  # type: ignore[arg-type]
-    "a list of ids": ("ids", lambda app: app.jobs.cancel([SOME])),  # type: ignore[arg-type]
-    "an id of None": ("ids", lambda app: app.jobs.delete(None)),  # type: ignore[arg-type]
-    "a pause of no queue": ("queue", lambda app: app.queues.pause("")),
-    "a pause of None": ("name", lambda app: app.queues.pause(None)),  # type: ignore[arg-type]
-    "a pause until a naive time": ("until", lambda app: app.queues.pause("mail", until=datetime(2030, 1, 1))),
-    "a pause of no length": ("seconds", lambda app: app.queues.pause("mail", seconds=0)),
-    "a pause with two ends": ("seconds", lambda app: app.queues.pause("mail", until=LATER, seconds=5)),
-    "a resume of a long queue": ("queue", lambda app: app.queues.resume("q" * 101)),
-}
-
-
-@pytest.mark.parametrize("fault", list(BAD))
-async def test_invalid_use_is_one_clear_error(app: App, database: str, fault: str) -> None:
-    """S2-43: the error names the field, and nothing has changed."""
-    await app.task(note).defer("a")
-    before = await everything(database)
-    field, attempt = BAD[fault]
-    with pytest.raises(InvalidOption) as caught:
-        await attempt(app)
-    assert str(caught.value).startswith(f"{field}: "), caught.value
-    assert caught.value.__cause__ is None
-    assert before == await everything(database)
-
-
 USES: dict[str, Callable[[App], Awaitable[Any]]] = {
     **{str(action): use(action) for action in Action},
     "by filter": lambda app: app.jobs.cancel(queue="mail"),
@@ -398,15 +349,35 @@ async def test_the_null_app_has_nothing_to_steer() -> None:
         await task.handle(SOME).cancel()
 
 
-async def test_queues_are_listed_as_they_stand(app: App, database: str) -> None:
-    """S4-98: queues with unfinished jobs, and paused ones without any, by name."""
-    task = app.task(note)
-    assert [] == await app.queues.stats()
-    await task.options(queue="mail").defer_many(["a", "b"])
-    await task.options(queue="mail", delay=60.0).defer("c")
-    await app.queues.pause("bulk", until=LATER)
-    bulk, mail = await app.queues.stats()
-    assert ("bulk", True, LATER, 0, None) == (bulk.queue, bulk.paused, bulk.resume_at, bulk.ready, bulk.oldest_due)
-    assert QueueStats("mail", 1, 2, 0, mail.oldest_due, False) == mail
-    assert mail.oldest_due is not None
-    assert 0 <= mail.oldest_due < 10
+async def test_a_timedelta_is_a_delay(app: App) -> None:
+    """S2-43: as everywhere else where a length of time is given."""
+    handle = await app.task(note).defer("a")
+    assert [handle.id] == (await app.jobs.reschedule(handle.id, delay=timedelta(hours=1))).changed
+    job = await app.jobs.get(str(handle.id))
+    assert JobState.SCHEDULED is job.state
+    assert 3_590 < (job.due_at - datetime.now(UTC)).total_seconds() < 3_610
+
+
+async def test_a_second_cancel_asks_again(app: App) -> None:
+    """S2-44: as long as the job runs it is told `asked`, which counts as done; `too_late` once it has ended."""
+    began = asyncio.Event()
+
+    @app.task
+    async def work() -> None:
+        try:
+            began.set()
+            await asyncio.Event().wait()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await let_go.wait()
+
+    let_go = asyncio.Event()
+    async with app.worker():
+        handle = await work.defer()
+        await began.wait()
+        for _ in range(2):
+            changes = await app.jobs.cancel(handle.id)
+            assert ({handle.id: Change.ASKED}, [handle.id]) == (changes.each, changes.changed)
+        let_go.set()
+        await reached(app, handle, JobState.CANCELLED)
+    assert {handle.id: Change.TOO_LATE} == (await app.jobs.cancel(handle.id)).refused

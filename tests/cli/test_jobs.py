@@ -141,3 +141,14 @@ async def test_a_table_fits_a_terminal(cli: CommandLine, shop: Shop) -> None:
     assert any(line.startswith(id) for line in lines)
     assert any(r"note\x1b[31m" in line for line in lines)
     assert UUID(id).version == 7
+
+
+async def test_a_name_that_none_can_have_is_usage(cli: CommandLine, shop: Shop) -> None:
+    """S2-43: bytes that are no text, from a slip or a script: one line that names the option, and no word of the
+    driver's."""
+    for option in ("--queue", "--task", "--origin"):
+        answer = await cli.run("jobs", "list", "shop", option, "\udcff")
+        assert (2, "") == (answer.code, answer.out)
+        assert (
+            f"jobqueue: {option}: must have printable characters only: no NUL, line break or the like\n" == answer.err
+        )

@@ -43,9 +43,10 @@ async def test_a_dry_run_changes_nothing(cli: CommandLine, shop: Shop) -> None:
     assert ["completed", "4", "by", "age"] == plain.out.splitlines()[-1].split()[1:]
     assert "jobqueue: would remove 10 finished jobs\n" == plain.err
     assert document["dry_run"] is True
-    assert {(str(utc_day(4)), "completed", 3, False, True), (str(utc_day(40)), "dead", 2, False, True)} < {
-        (part["day"], part["state"], part["jobs"], part["about"], part["whole"]) for part in document["removed"]
-    }
+    assert {
+        (str(utc_day(4)), "completed", 3, False, "whole day"),
+        (str(utc_day(40)), "dead", 2, False, "whole day"),
+    } < {(part["day"], part["state"], part["jobs"], part["about"], part["how"]) for part in document["removed"]}
     assert (before, days) == (kept(shop.dsn), leaves(shop.dsn, "completed"))
 
 

@@ -1,13 +1,15 @@
 """`queues`: list, pause, resume."""
 
 import json
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.cli.conftest import Shop
 from tests.support.history import finished, kept
 from tests.support.processes import CommandLine
+from tests.support.terminal import terminal
 
 pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
 
@@ -68,10 +70,13 @@ async def test_a_pause_ends_on_the_database_s_clock(cli: CommandLine, shop: Shop
 
     paused = await cli.run("queues", "pause", "early:app", "mail", "--for", "10m", "--json")
     listed = await cli.run("queues", "list", "early:app")
+    tomorrow = (datetime.now(UTC) + timedelta(hours=23)).isoformat()
+    over = await cli.run("queues", "pause", "early:app", "mail", "--until", tomorrow)
 
     end = datetime.fromisoformat(json.loads(paused.out)["until"])
     assert 590 < (end - datetime.now(UTC)).total_seconds() <= 600
-    assert "for 24 h, resumes 24 h ago" in listed.out, "the other clock was not used"
+    assert re.search(r"for \d s, resumes in 10 min\n", listed.out)
+    assert "--until: this time is over" in over.err, "the other clock was not used"
 
 
 async def test_a_queue_that_was_not_paused(cli: CommandLine, shop: Shop) -> None:
@@ -91,17 +96,72 @@ async def test_what_a_queue_keeps(cli: CommandLine, shop: Shop) -> None:
     finished(shop.dsn, 8, seconds=100, queue="mail")
     finished(shop.dsn, 8, seconds=10, queue="mail")
     finished(shop.dsn, 8, seconds=400, queue="mail", state="dead")
-    said = await cli.run("queues", "keep", "mail", "shop", "--other", "5m", "--most-completed", "5")
+    said = await cli.run("queues", "keep", "mail", "shop", "--other", "5m", "--most-completed", "5", "--yes")
     would = await cli.run("prune", "--dsn", shop.dsn, "--dry-run")
     await cli.run("prune", "--dsn", shop.dsn, "--yes")
 
     assert (0, "other 5 min, most completed 5") == (said.code, said.out.partition(": ")[2].partition(";")[0])
     assert "would remove 16 finished jobs" in would.err
+    assert [("completed", "8", "by number"), ("dead", "8", "by age")] == sorted(
+        (outcome, jobs, " ".join(how)) for _, outcome, jobs, *how in map(str.split, would.out.splitlines()[1:])
+    )
     assert {("mail", "completed"): 8} == kept(shop.dsn)
-    reset = await cli.run("queues", "keep", "mail", "--dsn", shop.dsn)
-    assert "finished jobs of queue mail stay as long as the workers' settings say\n" == reset.out
-    for wrong, named in ((("--most-other", "0"), "--most-other: "), (("--completed", "soon"), "--completed: ")):
-        refused = await cli.run("queues", "keep", "mail", "shop", *wrong)
-        assert 2 == refused.code
-        assert named in refused.err
-        assert 1 == len(refused.err.splitlines())
+
+
+async def test_what_a_queue_keeps_is_shown(cli: CommandLine, shop: Shop) -> None:
+    """S2-15: a look changes nothing, in text and as JSON; only `--clear` takes it back."""
+    nothing = await cli.run("queues", "keep", "mail", "--dsn", shop.dsn)
+    await cli.run("queues", "keep", "mail", "--dsn", shop.dsn, "--completed", "2h", "--most-other", "7", "--yes")
+    limits = {"completed": 7200.0, "other": None, "most_completed": None, "most_other": 7}
+
+    for _ in range(2):
+        shown = await cli.run("queues", "keep", "mail", "shop")
+        assert (0, "") == (shown.code, shown.err)
+        assert shown.out.startswith("finished jobs of queue mail stay: completed 2 h, most other 7; workers")
+    document = json.loads((await cli.run("queues", "keep", "shop:app", "mail", "--json")).out)
+    listed = json.loads((await cli.run("queues", "list", "shop", "--json")).out)
+    assert {"queue": "mail", **limits} == document
+    assert [("mail", limits)] == [(queue["queue"], queue["keep"]) for queue in listed]
+    cleared = await cli.run("queues", "keep", "mail", "--dsn", shop.dsn, "--clear")
+    assert (0, "finished jobs of queue mail stay as long as the workers' settings say\n") == (cleared.code, cleared.out)
+    assert cleared.out == nothing.out == (await cli.run("queues", "keep", "mail", "shop")).out
+
+
+async def test_limits_are_not_set_unasked(cli: CommandLine, shop: Shop) -> None:
+    """S4-99: they have jobs removed for good: a terminal is asked, without one it takes --yes; wrong words
+    are usage."""
+    finished(shop.dsn, 3, queue="mail")
+    for words, told in (
+        (("--most-completed", "1"), "give --yes"),
+        (("--most-other", "0"), "--most-other: must be a whole number"),
+        (("--most-other", str(2**60), "--yes"), "--most-other: must be a whole number"),
+        (("--completed", "soon"), "--completed: must be a length of time"),
+        (("--clear", "--other", "1h"), "--clear: "),
+    ):
+        refused = await cli.run("queues", "keep", "mail", "shop", *words)
+        assert (2, "", 1) == (refused.code, refused.out, len(refused.err.splitlines()))
+        assert told in refused.err
+    for typed, code, left in (("n\n", 1, None), ("y\n", 0, 1)):
+        with terminal(cli.folder, "queues", "keep", "mail", "--most-completed", "1", JOBQUEUE_DSN=shop.dsn) as running:
+            await running.shows(
+                "queue mail will keep most completed 1: have workers remove other finished jobs for good?"
+            )
+            running.type(typed)
+            assert code == await running.ends(), running.text
+        shown = json.loads((await cli.run("queues", "keep", "mail", "shop", "--json")).out)
+        assert left == shown["most_completed"]
+
+
+async def test_an_age_beyond_the_setting_is_told(cli: CommandLine, shop: Shop) -> None:
+    """S2-15: it is the setting that drops the day; one line says so, and names both. --help says it too."""
+    words = ("queues", "keep", "mail", "--dsn", shop.dsn, "--yes", "--completed", "30d", "--other", "20d")
+    told = await cli.run(*words)
+    longer = await cli.run(*words, JOBQUEUE_KEEP_COMPLETED=str(60 * 86_400))
+
+    assert 0 == told.code
+    assert ["--completed: has no effect, as keep_completed is 24 h"] == [
+        line.removeprefix("jobqueue: ").partition(": workers")[0] for line in told.err.splitlines()
+    ]
+    assert (0, "") == (longer.code, longer.err)
+    help = " ".join((await cli.run("queues", "keep", "--help")).out.split())
+    assert "An age can only be shorter than keep_completed and keep_other" in help

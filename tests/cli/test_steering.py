@@ -139,6 +139,10 @@ async def test_a_question_can_be_left(cli: CommandLine, shop: Shop, key: str) ->
         (("reschedule", UNKNOWN, "--in", "soon"), "--in: must be a length of time"),
         (("reschedule", UNKNOWN, "--at", "2026-03-01T12:00"), "--at: needs a zone"),
         (("move", UNKNOWN, "--to", "*"), "--to: '*' means all queues"),
+        (("move", UNKNOWN, "--to", "x" * 101), "--to: must have 1 to 100 characters"),
+        (("cancel", "--task", "t", "--key", "\udcff"), "--key: must have printable characters only"),
+        (("retry", "--origin", "a\nb"), "--origin: must have printable characters only"),
+        (("delete", "--queue", ""), "--queue: must have 1 to 100 characters"),
     ],
 )
 async def test_wrong_words_are_usage(cli: CommandLine, words: tuple[str, ...], told: str) -> None:

@@ -112,6 +112,38 @@ def test_errors_that_are_alike_are_told_once(capsys: pytest.CaptureFixture[str])
     assert max(map(len, text.splitlines())) <= 80
 
 
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ([1, 2, 1, 2, 1, 2], "6 failures, the last in attempt 2,"),
+        ([2, 1], "2 failures, the last in attempt 1,"),
+        ([1, 1], "2 failures, the last in attempt 1,"),
+        ([1, 2, 3, 4, 5, 8, 9], "attempts 1 to 9, the last"),
+        ([2], "attempt 2,"),
+    ],
+)
+def test_no_failure_is_lost_in_a_sum(capsys: pytest.CaptureFixture[str], numbers: list[int], said: str) -> None:
+    """S4-98: after a retry by hand attempts are counted anew; the sum of equal failures says how many they were."""
+    errors = tuple(replace(FAILED, attempt=number) for number in numbers)
+
+    _, text = told(capsys, replace(JOB, errors=errors))
+
+    assert [said] == [
+        line[: line.index(" 20")].strip() for line in text.splitlines() if "UTC" in line and "attempt" in line
+    ]
+
+
+def test_data_of_an_error_is_shown_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
+    """S4-98, S3-20: only with --payload, on one line; an error without data has no such line."""
+    job = replace(JOB, errors=(replace(FAILED, data={"card": "4711", "why": "nö\x1b"}), replace(FAILED, message="b")))
+    _, plain = told(capsys, job)
+    Story(job, FREE, (WORKER,)).write(True, NOW)
+    whole = capsys.readouterr().out
+
+    assert "card" not in plain
+    assert ['    data {"card": "4711", "why": "nö\\u001b"}'] == [line for line in whole.splitlines() if "data" in line]
+
+
 @pytest.mark.timeout(90)
 async def test_why_a_job_waits_is_found_out(cli: CommandLine, shop: Shop) -> None:
     """S4-98: the command line looks at queue and workers: a paused queue, and no worker."""

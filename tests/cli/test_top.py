@@ -12,11 +12,15 @@ import pytest
 from rich.console import Console
 
 from jobqueue.base.job import JobState
+from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome
+from jobqueue.cli import top
+from jobqueue.cli.top import Looks
 from jobqueue.cli.top_frame import Frame, Rates, draw, shared, short
 from jobqueue.store.overview import Flow, QueueStats, RunningJob, WorkerNow
 from tests.cli.conftest import Shop
 from tests.support.own_server import TEMPLATE, OwnServer, own_server
 from tests.support.processes import CommandLine
+from tests.support.store import claim, failure, finish, insert, new_jobs, open_session
 from tests.support.terminal import terminal
 from tests.support.waiting import wait_until
 
@@ -87,7 +91,8 @@ def test_states_of_queues_and_workers_are_named() -> None:
     odd = frame(
         queues=[
             QueueStats("big", 2_500_000, 612_345, 0, 7_300.0, False, estimated=ABOUT),
-            QueueStats("held", 0, 3, 0, 1.0, True, datetime.now(UTC) - timedelta(minutes=5), None),
+            QueueStats("held", 0, 3, 0, 1.0, True, NOON, paused_for=300.0),
+            QueueStats("rests", 0, 2, 0, 1.0, True, NOON, paused_for=5.0, resume_at=NOON, resumes_in=600.0),
         ],
         workers=[WORKER, replace(WORKER, alive=False), replace(WORKER, leaving=True)],
         jobs=[replace(JOB, cancelling=True), replace(JOB, worker_id=UUID(int=9))],
@@ -98,7 +103,8 @@ def test_states_of_queues_and_workers_are_named() -> None:
     assert "1 worker (2 dead or leaving), jobs: ~612 k ready, ~2.5 M scheduled, 0 running" in text
     assert ["big", "~612", "k", "~2.5", "M", "0", "2", "h"] == text.splitlines()[5].split()
     assert text.splitlines()[6].endswith("for 5 min")
-    assert ["alive", "dead", "leaving"] == [line.split()[-1] for line in text.splitlines()[9:12]]
+    assert text.splitlines()[7].endswith("for 5 s, resumes in 10 min")
+    assert ["alive", "dead", "leaving"] == [line.split()[-1] for line in text.splitlines()[10:13]]
     assert "cancelling 25% page" in text
     assert "unknown" in text
 
@@ -125,10 +131,47 @@ def test_large_numbers_are_short(number: int, about: bool, said: str) -> None:
 def test_rates_are_differences() -> None:
     """S4-97: counters by the time between two looks; the completed are what has ended otherwise than dead or
     cancelled."""
-    first, last = Flow(NOON, 100, 50, 20, 0, 0), Flow(NOON + timedelta(seconds=4), 140, 70, 80, 20, 10)
+    first, last = Flow(NOON, 100, 50, 20, 7, 7), Flow(NOON + timedelta(seconds=4), 140, 70, 80, 8, 4)
 
     assert Rates(deferred=10, started=5, completed=12, dead=2, cancelled=1) == Rates.between(first, last)
     assert 0 == Rates.between(first, replace(last, finished=20)).completed
+    assert 0 == Rates.between(first, replace(last, finished=32)).completed
+
+
+async def test_the_dead_are_not_completed(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S4-97: all rates are about the same time: jobs that died are not told as completed, nor do those of before hide
+    what was completed since."""
+
+    async def end(count: int, outcome: Outcome) -> None:
+        await insert(session, *new_jobs(count))
+        for row in await claim(session, count):
+            await finish(session, row, outcome=outcome)
+
+    async def counted() -> tuple[int, ...]:
+        before = looks.frame
+        await looks.look()
+        assert before is not None
+        assert looks.frame is not None
+        assert looks.frame.rates is not None
+        rates, seconds = looks.frame.rates, (looks.frame.at - since).total_seconds()
+        return tuple(round(rate * seconds) for rate in (rates.completed, rates.dead, rates.cancelled))
+
+    async with open_session(database) as session:
+        looks = Looks(session.database, "here")
+        await end(30, Dead("fatal", failure()))
+        await looks.look()
+        assert looks.frame is not None
+        assert looks.frame.rates is None
+        since = looks.frame.at
+        await end(20, Dead("fatal", failure()))
+        assert (0, 20, 0) == await counted()
+        await end(3, Done("1"))
+        await end(2, Cancelled())
+        assert (3, 20, 2) == await counted()
+        monkeypatch.setattr(top, "RECENT", 0.0)  # from now on the last look is old enough
+        since = looks.frame.at
+        await end(4, Done("1"))
+        assert (4, 0, 0) == await counted()
 
 
 async def test_without_a_terminal_there_is_one_frame(cli: CommandLine, shop: Shop) -> None:

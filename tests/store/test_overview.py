@@ -12,12 +12,12 @@ import pytest
 from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancelled, Dead
 from jobqueue.store import overview
-from jobqueue.store.overview import COUNTED_JOBS, COUNTED_PAGES, RECENT, QueueStats, queue_stats
+from jobqueue.store.overview import COUNTED_JOBS, COUNTED_PAGES, Kept, QueueStats, queue_stats
 from jobqueue.store.pool import Database
 from jobqueue.store.progress import write_progress
 from jobqueue.store.steering import cancel, pause_queue, resume_queue
 from jobqueue.store.workers import Registration, leave, register, unregister
-from tests.support.history import finished
+from tests.support.history import finished, keep
 from tests.support.plans import run_plan
 from tests.support.store import (
     WORKER,
@@ -76,6 +76,7 @@ async def test_queues_are_counted(database: str) -> None:
         end = await pause_queue(session, "mail", None, 600.0)
         await pause_queue(session, "idle", None, None)
         await pause_queue(session, "over", datetime.fromisoformat("2020-01-01T00:00Z"), None)
+        keep(database, "night", completed=60.0)
 
         idle, mail, night, over = await queue_stats(session.database)
 
@@ -85,6 +86,9 @@ async def test_queues_are_counted(database: str) -> None:
         assert 0 <= mail.oldest_due < 10
         assert ("night", 1, 0, 0, None, False, None) == counts(night)
         assert not over.paused
+        assert (Kept(), Kept(60.0)) == (mail.keep, night.keep)
+        assert [None, True] == [queue.resumes_in and 590 < queue.resumes_in <= 600 for queue in (idle, mail)]
+        assert all(queue.paused_for is not None and 0 <= queue.paused_for < 10 for queue in (idle, mail))
         assert all(not queue.estimated for queue in (idle, mail, night, over))
 
 
@@ -137,7 +141,7 @@ async def test_few_scheduled_jobs_are_exact_beside_a_long_backlog(database: str)
     ("name", "values", "most"),
     [
         ("queue_stats", (COUNTED_JOBS, COUNTED_PAGES), 15_000),
-        ("flow", (RECENT, 1_000), 200),
+        ("flow", (1, datetime.fromisoformat("2020-01-01T00:00Z"), 4_000), 200),
         ("working", (), 200),
         ("longest_running", (20,), 200),
         ("beside_job", (UUID(int=1),), 50),
@@ -161,20 +165,25 @@ def test_no_look_reads_the_table(
 
 
 async def test_the_flow_is_counted(database: str) -> None:
-    """S4-97: two looks differ by what was deferred, started and has ended between them; the dead and the cancelled of
-    the last seconds are counted, those of long ago are not."""
-    finished(database, 5, seconds=RECENT + 60, state="dead")
+    """S4-97: two looks differ by what was deferred, started and has ended between them; of what has ended just that is
+    counted which is dead or cancelled, nothing that ended before the first look, however shortly."""
+    finished(database, 5, seconds=60, state="dead")
     async with open_session(database) as session:
+        await insert(session, *new_jobs(6))
+        early, also_early, done, dead, cancelled, _ = await claim(session, 6)
+        await finish(session, early, outcome=Dead("fatal", failure()))
+        await finish(session, also_early, outcome=Cancelled())
         before = await overview.read_flow(session.database)
-        await insert(session, *new_jobs(4))
-        done, dead, *_ = await claim(session, 3)
         await finish(session, done)
         await finish(session, dead, outcome=Dead("fatal", failure()))
-        await finish(session, await claim_one(session), outcome=Cancelled())
-        after = await overview.read_flow(session.database)
+        await finish(session, cancelled, outcome=Cancelled())
+        await insert(session, *new_jobs(1))
+        await claim_one(session)
+        after = await overview.read_flow(session.database, before)
+        again = await overview.read_flow(session.database, after)
 
-    assert (4, 3) == (after.started - before.started, after.finished - before.finished)
-    assert ((0, 0), (1, 1)) == ((before.dead, before.cancelled), (after.dead, after.cancelled))
+    assert (1, 3) == (after.started - before.started, after.finished - before.finished)
+    assert ((0, 0), (1, 1), (0, 0)) == tuple((flow.dead, flow.cancelled) for flow in (before, after, again))
     assert before.now < after.now
 
 

@@ -242,6 +242,19 @@ def test_a_bad_wait_is_refused(wait: Any) -> None:
         Router().batch_task(wait=wait)
 
 
+@pytest.mark.parametrize(("wait", "timeout"), [(1, 0.3), (1, 1), (timedelta(seconds=2), timedelta(seconds=1))])
+def test_a_timeout_is_more_than_the_wait(wait: Any, timeout: Any) -> None:
+    """S0-03: or every item that waits for others would die before its handler begins; for one call too."""
+    rule = "timeout: must be more than wait: an item waits up to [12] s for others first"
+    with pytest.raises(InvalidOption, match=rule):
+        Router().batch_task(wait=wait, timeout=timeout)
+    task = Router().batch_task(wait=wait, timeout=5)(index)
+    with pytest.raises(InvalidOption, match=rule):
+        task.options(timeout=timeout)
+    assert task.options(priority=1, timeout=5) is not task
+    Router().batch_task(wait=0, timeout=0.001)
+
+
 def test_other_options_are_checked_too() -> None:
     """The options of a task hold for batch tasks, and are refused by name."""
     with pytest.raises(InvalidOption, match="timeout"):

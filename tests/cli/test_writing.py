@@ -1,0 +1,85 @@
+"""What is written where it cannot be: another encoding, a full disk, a reader that has gone; an outage meanwhile."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.cli.conftest import Shop
+from tests.support.own_server import TEMPLATE, OwnServer, own_server
+from tests.support.processes import ROOT, CommandLine
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
+
+
+async def test_what_an_encoding_lacks_is_escaped(cli: CommandLine, shop: Shop) -> None:
+    """S4-97, S4-98: a pipe that is not UTF-8 gets escapes, no traceback."""
+    shop.defer("wait", '{"seconds": 471147114711}', "männer")
+    worker = cli.start("worker", "shop")
+    await worker.says("waiting")
+
+    listed = await cli.run("queues", "list", "shop", PYTHONIOENCODING="ascii")
+    top = await cli.run("top", "shop", PYTHONIOENCODING="ascii")
+
+    assert (0, "") == (listed.code, listed.err)
+    assert r"m\xe4nner" in listed.out
+    assert (0, "") == (top.code, top.err)
+    assert r"\u2026" in top.out
+    worker.signal(15)
+    worker.signal(15)
+    assert 3 == await worker.ends()
+
+
+@pytest.mark.parametrize(
+    ("to", "code", "told"),
+    [(">/dev/full", 1, "jobqueue: cannot write: No space left on device\n"), ("| true", 1, "")],
+    ids=["full", "pipe"],
+)
+async def test_a_failed_write_is_told_as_such(cli: CommandLine, shop: Shop, to: str, code: int, told: str) -> None:
+    """S4-98: not as the database's fault; who reads no further is told nothing."""
+    environment = dict(os.environ) | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""} | cli.environment
+    for number in range(300):
+        shop.defer("note", json.dumps({"n": number}))
+    for words in ("jobs list shop --limit 300 --payload --json", "top shop"):
+        process = await asyncio.create_subprocess_shell(
+            f"bash -c '{sys.executable} -m jobqueue {words} {to}; exit ${{PIPESTATUS[0]}}'",
+            stderr=asyncio.subprocess.PIPE, cwd=cli.folder, env=environment,
+        )  # fmt: skip
+        _, err = await process.communicate()
+        assert (code, told) == (process.returncode, err.decode())
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[OwnServer]:
+    with own_server() as server:
+        yield server
+
+
+async def test_a_wait_outlives_the_database(server: OwnServer, cli: CommandLine) -> None:
+    """S4-12: `jobs wait` says once, in a sentence, that the database is away, and waits on."""
+    await server.start()
+    with server.databases.temporary(TEMPLATE) as dsn:
+        shop = Shop(cli, dsn)
+        id = shop.defer("note", '{"n": 1}')
+        shop.close()
+        waiting = cli.start("jobs", "wait", id, "--dsn", dsn)
+        await wait_until(lambda: listens(dsn), "it listens", 30.0)
+        await server.stop("immediate")
+        await waiting.says("jobqueue: the database is away; still waiting\n")
+        await server.start()
+        await wait_until(lambda: listens(dsn), "it listens again", 30.0)
+        assert 0 == (await cli.run("worker", "shop", "--burst")).code
+        assert 0 == await waiting.ends()
+    assert ("completed\n", "jobqueue: the database is away; still waiting\n") == (waiting.out, waiting.err)
+    await server.stop("immediate")
+
+
+def listens(dsn: str) -> bool:
+    with psycopg.connect(dsn) as connection:
+        found = connection.execute("select 1 from pg_stat_activity where query ilike 'listen%'").fetchone()
+        return found is not None

@@ -112,17 +112,22 @@ class BatchSignature(Signature):
         return of_item if len(results) == len(choices) else Union[results]  # noqa: UP007 - of a tuple
 
 
-def shares(signature: BatchSignature, answer: Any, count: int) -> Sequence[Any]:
-    """What the handler's answer means to each of its items: a result, or the exception that it failed with."""
+def shares(signature: BatchSignature, answer: Any, count: int) -> list[Any]:
+    """What the handler's answer means to each of its items: a result, or the exception that it failed with.
+
+    Read once and now: the handler may keep the list and change it later. Raises whatever reading it raises.
+    """
     if not signature.gives_results:
         rule = f"must be None, as its annotation says, not {type(answer).__name__}"
         return [None if answer is None else Unusable(rule)] * count
-    if not isinstance(answer, Sequence) or isinstance(answer, str | bytes):
+    listed = isinstance(answer, Sequence) and not isinstance(answer, str | bytes)
+    given: list[Any] = list(answer) if listed else []
+    if not listed:
         rule = f"must be a list of {count}, one for each item of the batch, not {type(answer).__name__}"
-    elif len(answer) != count:
-        rule = f"must be a list of {count}, one for each item of the batch in its order, not of {len(answer)}"
+    elif len(given) != count:
+        rule = f"must be a list of {count}, one for each item of the batch in its order, not of {len(given)}"
     else:
-        return answer
+        return given
     return [Unusable(rule)] * count
 
 

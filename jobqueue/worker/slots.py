@@ -6,9 +6,9 @@ There are no slot loops that such a job could end: a slot is a count, given back
 
 import asyncio
 import contextlib
-import contextvars
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from contextvars import Context
 from functools import partial
 from typing import Any, Protocol
 
@@ -16,14 +16,14 @@ import anyio
 
 from jobqueue.base.job import WorkerId
 from jobqueue.base.log import bind_log, get_logger
-from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried
+from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released
 from jobqueue.base.settings import Settings
 from jobqueue.store.claims import Claim, job_of
 from jobqueue.tasks.batch import Registered
-from jobqueue.tasks.hooks import ErrorHook, FailedAttempt, tell
+from jobqueue.tasks.hooks import Teller, failure_of
 from jobqueue.tasks.middleware import Middleware
 from jobqueue.tasks.running import Attempt, Why, interrupted
-from jobqueue.worker.batches import Batches
+from jobqueue.worker.batches import Batches, Member
 from jobqueue.worker.holding import MAX_LOST, Held, Hold, lost_too_often
 from jobqueue.worker.tally import LOST
 
@@ -56,7 +56,8 @@ class Slots:
         middleware: Middleware,
         worker: WorkerId,
     ) -> None:
-        self._around, self._hooks = middleware.around_run, middleware.on_error
+        self._around = middleware.around_run
+        self._teller = Teller(middleware.on_error, self._fill)
         self._worker = str(worker)
         self._fatal = fatal
         self.concurrency = settings.concurrency
@@ -87,7 +88,7 @@ class Slots:
         self._ahead = settings.prefetch or 0
         self._ended_since, self._measured_at = 0, 0.0
         self._threads = anyio.CapacityLimiter(settings.concurrency)
-        self._batches = Batches(str(worker), self._threads, self._ride)
+        self._batches = Batches(str(worker), self._threads, self._ride, self._free_slots, self._board)
         self._cancelled_early = set[int]()
         self._open = True
         self._watched = False
@@ -101,12 +102,12 @@ class Slots:
             return 0
         if self._settings.prefetch is None:
             self._measure_pace()
-        return self.capacity - len(self.running) - len(self._waiting)
+        return self.capacity - self.concurrency + self._free_slots() - len(self._waiting)
 
     @property
     def unused(self) -> int:
-        """How many jobs would start at once: in free slots, and in seats if they are of the right task."""
-        return max(0, self.capacity - self._ahead - len(self.running) - len(self._waiting))
+        """How many jobs would start at once, whatever their task: seats of batches are not for all."""
+        return max(0, self._free_slots() - len(self._waiting))
 
     @property
     def ahead(self) -> int:
@@ -120,8 +121,12 @@ class Slots:
 
     @property
     def idle(self) -> bool:
-        """True if no job runs or waits."""
-        return not self.running and not self._waiting
+        """True if no job runs or waits, and no failure is being told."""
+        return not self.running and not self._waiting and self._teller.idle
+
+    def _free_slots(self) -> int:
+        """How many are taken neither by jobs that run nor by failures that are being told."""
+        return self.concurrency - len(self.running) - self._teller.slots
 
     def start(self, claim: Claim, lease_ends: float) -> None:
         """Run a claimed job as soon as a slot is free."""
@@ -133,7 +138,7 @@ class Slots:
             self._leave(hold, Released())
         elif self._cancelled_early and hold.fence in self._cancelled_early:
             self._leave(hold, Cancelled("requested"))
-        elif len(self.running) < self.concurrency or self._rides(hold):
+        elif self._free_slots() > 0 or self._rides(hold):
             self._launch(hold)
         else:
             self._wait(hold)
@@ -175,9 +180,7 @@ class Slots:
         self._spare += more
         self.concurrency += more
         self._threads.total_tokens += more
-        self.freed.set()
-        while self._waiting and len(self.running) < self.concurrency:
-            self._launch(self._waiting.popleft())
+        self._fill()
 
     def close(self) -> None:
         """Start nothing more; what was claimed ahead is given back at once."""
@@ -186,12 +189,14 @@ class Slots:
         self._batches.close()
 
     def stop_running(self) -> None:
-        """Cancel every running job."""
+        """Cancel every running job, and hooks: their outcomes are known."""
+        self._teller.stop()
         for hold in list(self.running):
             _running(hold).stop(Why.STOP)
 
     def abandon_threads(self) -> None:
         """Wait no longer for threads that were asked to end."""
+        self._batches.abandon_threads()
         for hold in list(self.running):
             _running(hold).abandon()
 
@@ -242,7 +247,8 @@ class Slots:
         return not hold.suspect and self._batches.has_seat(self._tasks.find(hold.claim["task"]))
 
     def _board(self) -> None:
-        """A batch has opened: jobs that wait for a slot and fit in need none."""
+        """A batch has opened: jobs that wait for a slot and fit in need none, and more may be claimed for it."""
+        self.freed.set()
         waiting, self._waiting = self._waiting, deque[Hold]()
         for hold in waiting:
             if self._rides(hold):
@@ -281,16 +287,15 @@ class Slots:
         )
         self.running.add(hold)
         hold.begins()
-        hold.task = asyncio.get_running_loop().create_task(
-            _perform(claim, hold.attempt, self._worker, self._hooks), context=contextvars.Context()
-        )
+        context = Context()
+        hold.task = asyncio.get_running_loop().create_task(_perform(claim, hold.attempt, self._worker), context=context)
         if member is not None:
             hold.task.add_done_callback(member.leave)
-        hold.task.add_done_callback(partial(self._ended, hold, hold.attempt))
+        hold.task.add_done_callback(partial(self._ended, hold, hold.attempt, context))
         if member is not None and member.opened and self._waiting:
             self._board()
 
-    def _ended(self, hold: Hold, attempt: Attempt, task: asyncio.Task[Outcome]) -> None:
+    def _ended(self, hold: Hold, attempt: Attempt, context: Context, task: asyncio.Task[Outcome]) -> None:
         """Called by the loop when a job's task is done. An error here would lose a slot, so it ends the worker."""
         claim = hold.claim
         hold.ends()
@@ -298,38 +303,44 @@ class Slots:
             broken = None if task.cancelled() else task.exception()
             ended = not task.cancelled() and broken is None
             outcome = task.result() if ended else interrupted(attempt, job_of(claim), broken)
+            failed = failure_of(claim, attempt.error, outcome) if ended else None
             if isinstance(outcome, PutAside):
                 outcome = self._put_aside(claim, outcome.reason)
             elif isinstance(outcome, Released) and outcome.lost and claim["lost"] + 1 >= MAX_LOST:
                 outcome = lost_too_often(claim["lost"] + 1, claim["attempt"])
-            if not attempt.thread_runs:
-                self._hand_over(hold, outcome)
-                self._free(hold)
-            elif isinstance(outcome, Released):
-                attempt.when_thread_ends(partial(self._thread_ended, hold, outcome))  # until then it works on the job
-            else:
-                self._hand_over(hold, outcome)
+            batch = attempt.task.batch if isinstance(attempt.task, Member) else None
+            waits = attempt.thread_runs and (batch is not None or isinstance(outcome, Released))
+            slot = None if attempt.thread_runs and not waits else batch or hold
+            tell = None if failed is None else partial(self._teller.tell, failed, slot, context)
+            if waits:  # until its thread ends, that works on the job
+                attempt.when_thread_ends(partial(self._conclude, hold, outcome, tell))
+            elif attempt.thread_runs:
+                self._hand_over(hold, outcome, tell)
                 attempt.when_thread_ends(partial(self._free, hold))
+            else:
+                self._conclude(hold, outcome, tell)
         except Exception as error:
             self._fatal(error)
 
     def _leave(self, hold: Hold, outcome: Outcome) -> None:
-        """A claimed job goes without having run."""
+        """A claimed job goes without a run."""
         self._uncount(hold)
         self._hand_over(hold, outcome)
 
-    def _thread_ended(self, hold: Hold, outcome: Outcome) -> None:
-        self._hand_over(hold, outcome)
+    def _conclude(self, hold: Hold, outcome: Outcome, tell: Callable[[], None] | None) -> None:
+        self._hand_over(hold, outcome, tell)
         self._free(hold)
 
-    def _hand_over(self, hold: Hold, outcome: Outcome) -> None:
+    def _hand_over(self, hold: Hold, outcome: Outcome, tell: Callable[[], None] | None = None) -> None:
         if hold.completed or (hold.gone and isinstance(outcome, Released)):
             self._holds.drop(hold, LOST)  # it is written; or another has it, and there is nothing to give back
             if hold.completed and not isinstance(outcome, Done | Released):
                 facts = {"job_id": str(hold.id), "task": hold.claim["task"], "queue": hold.claim["queue"]}
                 self._log.warning("job.failed_after_completion", attempt=hold.claim["attempt"], **facts)
-        else:
-            self._submit(hold, outcome)
+            return
+        self._submit(hold, outcome)
+        if tell is not None:
+            tell()
 
     def _uncount(self, hold: Hold) -> None:
         queue = hold.claim["queue"]
@@ -343,8 +354,13 @@ class Slots:
         self.running.remove(hold)
         hold.attempt = hold.task = None  # breaks a circle, which only the garbage collector would find
         self._uncount(hold)
+        self._fill()
+
+    def _fill(self) -> None:
+        """A slot may be free: let the next begin."""
         self.freed.set()
-        while self._waiting and len(self.running) < self.concurrency:
+        self._batches.give_slots()
+        while self._waiting and self._free_slots() > 0:
             self._launch(self._waiting.popleft())
 
     def _put_aside(self, claim: Claim, reason: str) -> Outcome:
@@ -371,11 +387,7 @@ def _running(hold: Hold) -> Attempt:
     return hold.attempt
 
 
-async def _perform(claim: Claim, attempt: Attempt, worker: str, hooks: Sequence[ErrorHook]) -> Outcome:
+async def _perform(claim: Claim, attempt: Attempt, worker: str) -> Outcome:
     job = {"job_id": str(claim["id"]), "task": claim["task"], "attempt": claim["attempt"], "queue": claim["queue"]}
     bind_log(**job, worker=worker)
-    outcome = await attempt.run()
-    if hooks and attempt.error is not None and isinstance(outcome, Retried | Dead):
-        facts = claim["id"], claim["task"], claim["queue"], claim["attempt"]
-        await tell(hooks, FailedAttempt(*facts, attempt.error, will_retry=isinstance(outcome, Retried)))
-    return outcome
+    return await attempt.run()

@@ -11,7 +11,7 @@ from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
 from jobqueue.tasks.running import Attempt
-from jobqueue.worker.batches import batch_of
+from jobqueue.worker.batches import Member, batch_of
 from jobqueue.worker.holding import Hold
 from jobqueue.worker.slots import Slots
 from jobqueue.worker.stacks import stack_of_task, stack_of_thread
@@ -64,13 +64,9 @@ class StuckFinder:
 
 
 def _is_stuck(hold: Hold) -> bool:
-    asked_at = None if hold.attempt is None else _asked_at(hold, hold.attempt)
+    asked_at = None if hold.attempt is None else _asked_at(hold.attempt)
     return asked_at is not None and time.monotonic() - asked_at > _PATIENCE
 
 
-def _asked_at(hold: Hold, attempt: Attempt) -> float | None:
-    """When the handler was asked to end. A batch has one handler and one slot, so its first item stands for all."""
-    batch = batch_of(attempt)
-    if batch is None:
-        return attempt.asked_at
-    return batch.asked_at if batch.present and batch.present[0].hold is hold else None
+def _asked_at(attempt: Attempt) -> float | None:
+    return attempt.task.asked_at(attempt) if isinstance(attempt.task, Member) else attempt.asked_at

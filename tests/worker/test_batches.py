@@ -1,9 +1,6 @@
 """Batch tasks in a worker: what one call of the handler gets, and what becomes of each item."""
 
 import asyncio
-import logging
-import threading
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,14 +8,10 @@ import pytest
 from structlog.contextvars import get_contextvars
 
 from jobqueue import current_job
-from jobqueue.app import App
-from jobqueue.base.errors import JobFailed
-from jobqueue.base.job import JobState, NewJob
+from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
 from jobqueue.base.retry import steps
 from jobqueue.store import claims
-from jobqueue.tasks.context import JobContext
-from tests.support.counting import counted_pool
 from tests.support.store import connect
 from tests.support.waiting import wait_until
 from tests.support.working import all_ended, archived, asked, asleep, counted, end_of, new_app
@@ -270,96 +263,6 @@ async def test_a_batch_has_no_job_of_its_own(database: str) -> None:
     assert [{"task": "work", "worker": str(worker.id), "items": 3}] == bound
 
 
-async def test_middleware_goes_around_each_item(database: str) -> None:
-    """Middleware sees each item as a job: its number of runs, its result, its own failure."""
-    seen: list[tuple[int, object]] = []
-
-    async def watch(ctx: JobContext, call_next: Any) -> Any:
-        try:
-            result = await call_next(ctx)
-        except OSError as error:
-            result = str(error)
-            raise
-        finally:
-            seen.append((ctx.attempt, result))
-        return result
-
-    app = App(database, middleware=[watch])
-
-    @app.batch_task(max_attempts=1)
-    async def work(numbers: list[int]) -> list[int | Exception]:
-        return [OSError("odd") if number % 2 else number for number in numbers]
-
-    async with app:
-        handles = await work.defer_many(range(3))
-        async with app.worker():
-            assert (0, 2) == (await handles[0].result(timeout=10), await handles[2].result(timeout=10))
-            with pytest.raises(JobFailed, match="odd"):
-                await handles[1].result(timeout=10)
-
-    assert {(1, 0), (1, "odd"), (1, 2)} == set(seen)
-    assert 3 == len(seen)
-
-
-async def test_middleware_may_try_an_item_again(database: str) -> None:
-    """An item that middleware calls a second time is in a second batch, alone if it is the only one."""
-    calls: list[list[int]] = []
-
-    async def again(ctx: JobContext, call_next: Any) -> Any:
-        try:
-            return await call_next(ctx)
-        except OSError:
-            return await call_next(ctx)
-
-    app = App(database, middleware=[again])
-
-    @app.batch_task(size=3)
-    async def work(numbers: list[int]) -> list[int | Exception]:
-        calls.append(numbers)
-        return [OSError() if number == 1 and len(calls) == 1 else number for number in numbers]
-
-    async with app:
-        handles = await work.defer_many(range(3))
-        async with app.worker(concurrency=1) as worker:
-            assert [0, 1, 2] == [await handle.result(timeout=10) for handle in handles]
-            await wait_until(lambda: worker.snapshot().running == 0, "all have ended")
-            assert worker.snapshot().free >= 1
-            await (await work.defer(3)).result(timeout=10)
-
-    assert [[0, 1, 2], [1], [3]] == calls
-
-
-async def test_one_that_comes_late_joins_the_next_batch(database: str) -> None:
-    """An item that middleware holds up does not hold up the others: it is in the batch after theirs."""
-    let_go, came = asyncio.Event(), asyncio.Event()
-    calls: list[list[int]] = []
-
-    async def hold_up(ctx: JobContext, call_next: Any) -> Any:
-        if ctx.job.priority == 5:
-            await let_go.wait()
-        return await call_next(ctx)
-
-    app = App(database, middleware=[hold_up])
-
-    @app.batch_task(wait=0.05, size=4)
-    async def work(numbers: list[int]) -> None:
-        calls.append(numbers)
-        if 0 in numbers:
-            came.set()
-        await came.wait()
-
-    async with app:
-        jobs: Sequence[NewJob[Any]] = [work.options(priority=5).job(0), work.job(1), work.job(2), work.job(3)]
-        await app.defer_many(jobs)
-        async with app.worker(concurrency=1) as worker:
-            await wait_until(lambda: calls, "the first batch runs without it")
-            let_go.set()
-            await all_ended(database)
-            assert (1, 0) == (worker.snapshot().free > 0, worker.snapshot().running)
-
-    assert [[1, 2, 3], [0]] == calls
-
-
 async def test_a_job_whose_worker_died_is_a_batch_of_its_own(database: str) -> None:
     """S4-68: an item that may have killed its worker takes no others with it again."""
     app = new_app(database)
@@ -377,81 +280,6 @@ async def test_a_job_whose_worker_died_is_a_batch_of_its_own(database: str) -> N
             await all_ended(database)
 
     assert [[2], [0, 1, 3, 4]] == sorted(calls, key=len)
-
-
-async def test_batches_and_jobs_share_a_queue(database: str) -> None:
-    """S0-03: jobs of other tasks that come by a batch's seats are given back once, not claimed again and again.
-
-    One slot, which a batch holds while it gathers for half a second; ordinary jobs lie between its items.
-    """
-    calls: list[list[int]] = []
-    claims: list[int] = []
-    async with counted_pool(database) as (pool, sent):
-        app = App(pool=pool)
-
-        @app.batch_task(size=20, wait=0.5)
-        async def work(numbers: list[int]) -> None:
-            calls.append(numbers)
-            claims.append(sent.calls["claim_jobs"])
-
-        @app.task
-        async def other(number: int) -> None: ...
-
-        async with app:
-            await app.defer_many([work.job(n) if n % 20 == 0 else other.job(n) for n in range(100)])
-            async with app.worker(concurrency=1):
-                await all_ended(database)
-
-    assert [0, 20, 40, 60, 80] == sorted(number for numbers in calls for number in numbers)
-    assert 100 == await archived(database)
-    assert 2 == claims[0], "one for the first item, one for the seats"
-
-
-async def test_seats_that_bring_others_are_offered_no_more(database: str, caplog: pytest.LogCaptureFixture) -> None:
-    """S0-03: while a batch gathers beside a busy slot, jobs of other tasks are not claimed for its seats and given back
-    over and over: once is enough to see that they lie before its items."""
-    caplog.set_level(logging.INFO, "jobqueue")
-    app = new_app(database)
-
-    @app.batch_task(size=40, wait=1)
-    async def work(numbers: list[int]) -> None: ...
-
-    @app.task
-    def other(number: int) -> None:
-        threading.Event().wait(0.01)
-
-    async with app:
-        await app.defer_many([work.job(0), *(other.job(number) for number in range(150))])
-        async with app.worker(concurrency=2):
-            await all_ended(database)
-
-    assert caplog.text.count("job.released") <= 60
-
-
-async def test_an_error_is_not_made_longer_by_each_item(database: str) -> None:
-    """Each item raises the handler's one error with the handler's trace, and not with those of the items before it."""
-    lengths: list[int] = []
-
-    async def measure(ctx: JobContext, call_next: Any) -> Any:
-        try:
-            return await call_next(ctx)
-        except OSError as error:
-            lengths.append(len(traceback.extract_tb(error.__traceback__)))
-            raise
-
-    app = App(database, middleware=[measure])
-
-    @app.batch_task(size=20, max_attempts=1)
-    async def work(numbers: list[int]) -> None:
-        raise OSError
-
-    async with app:
-        await work.defer_many(range(20))
-        async with app.worker():
-            await all_ended(database)
-
-    assert 20 == len(lengths)
-    assert 1 == len(set(lengths))
 
 
 async def test_no_job_is_overlooked_when_a_batch_begins(database: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,8 +35,8 @@ class Unique:
 
     `on_conflict` says what a further defer does: `skip` nothing, `raise` DuplicateJob, with nothing of the call stored;
     `replace` gives the holder the new arguments (and `meta`, if given), `move` the new due time (`delay` or `at`, else
-    now), from which what is left of `expires` and `budget` counts, `replace+move` both: a debounce. The holder keeps its
-    id, attempts and history. One that runs or has ended is left alone: `handle.conflict` says `skipped` then. Where
+    now), from which what is left of `expires` and `budget` counts, `replace+move` both: a debounce. The holder keeps
+    its id, attempts and history. One that runs or has ended is left alone: `handle.conflict` says `skipped` then. Where
     arguments must never be lost, the scope is `waiting`: from the holder's start on the key is free, and a new job is
     stored.
     """

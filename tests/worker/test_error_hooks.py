@@ -273,5 +273,5 @@ async def test_a_failure_in_the_stop_is_told_without_waiting(database: str) -> N
 @pytest.mark.parametrize("wrong", [3, lambda: None, lambda failed, more: None], ids=["no function", "none", "two"])
 def test_what_cannot_be_called_with_a_failure_is_refused(wrong: Any) -> None:
     """S0-09: when it is registered, not when the first job fails at night."""
-    with pytest.raises(ConfigurationError, match="^on_error: .* must be a function of one argument"):
+    with pytest.raises(ConfigurationError, match=r"^on_error: .* must be a function of one argument"):
         App("postgresql://").on_error(wrong)

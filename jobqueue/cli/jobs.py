@@ -1,7 +1,6 @@
 """`jobs`: list, show and count them. Arguments and results are shown only on demand: they are the user's data."""
 
 import asyncio
-import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -14,6 +13,7 @@ import orjson
 from jobqueue.base.errors import JobNotFound
 from jobqueue.base.job import AttemptError, Job, JobState
 from jobqueue.cli.failures import ExitCode, as_usage, tell
+from jobqueue.cli.logs import tell_of_outages
 from jobqueue.cli.output import ago, duration, number, write, write_json, write_table
 from jobqueue.cli.place import Place
 from jobqueue.cli.story import Story
@@ -29,17 +29,6 @@ _PAYLOAD = {"args", "result"}
 
 class WaitedInVain(Exception):
     """Raised when a job has not ended in time."""
-
-
-class _Away(logging.Handler):
-    """Says in a sentence, once, what the library would write to its log again and again."""
-
-    _said = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if not self._said:
-            self._said = True
-            tell("the database is away; still waiting")
 
 
 def list_jobs(
@@ -91,8 +80,7 @@ def show_job(place: Place, id: UUID, *, payload: bool, as_json: bool) -> ExitCod
 
 def wait_for_job(place: Place, id: UUID, limit: float | None, *, payload: bool, as_json: bool) -> ExitCode:
     """Wait for its end, at most `limit` seconds. Raises JobNotFound."""
-    if not logging.getLogger().handlers:  # the user has not set up any
-        logging.getLogger("jobqueue").addHandler(_Away())
+    tell_of_outages()
     try:
         job = asyncio.run(_ended(place, id, limit))
     except WaitedInVain:

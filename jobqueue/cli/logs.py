@@ -11,6 +11,7 @@ import orjson
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
+from jobqueue.cli.failures import tell
 from jobqueue.cli.safe_text import escaped, masked
 from jobqueue.cli.wishes import LogFormat, LogLevel
 
@@ -89,3 +90,20 @@ def _value(value: Any) -> str:
         return value
     quoted = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped(quoted)}"'
+
+
+def tell_of_outages() -> None:
+    """For verbs that wait: an outage is one line for people, and no record of ours; unless the user has set up logs."""
+    if not configured_by_user():
+        logging.getLogger("jobqueue").addHandler(_Away())
+
+
+class _Away(logging.Handler):
+    """Says in a sentence, once, what the library would write to its log again and again."""
+
+    _said = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self._said:
+            self._said = True
+            tell("the database is away; still waiting")

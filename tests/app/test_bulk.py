@@ -13,10 +13,11 @@ from jobqueue.app import App
 from jobqueue.base.errors import DeferUnknown, InvalidOption, InvalidPayload
 from jobqueue.base.job import NewJob
 from jobqueue.store import intake
-from tests.support.backends import becomes, change, stored, terminate
+from tests.support.backends import backends, becomes, change, stored, terminate
 from tests.support.proxy import proxied
 from tests.support.store import connect
 from tests.support.stories import whole_story
+from tests.support.waiting import wait_until
 from tests.support.working import archived, asked, counted
 
 SECRET = "marker-7f3a"
@@ -137,11 +138,17 @@ async def test_a_killed_backend_leaves_all_or_none(count: int, database: str) ->
 async def test_backends_killed_again_and_again_leave_none(database: str) -> None:
     """S0-21: killed in the repeat as well, the call fails with none of its jobs in."""
     app = App(database)
-    await change(database, SLOW_INSERTS)
+    await change(database, SLOW_INSERTS.replace("0.3", "5"))  # none of them is to end before it is killed
     sending = asyncio.create_task(app.task(note).defer_many(str(number) for number in range(400)))
-    for _ in range(2):
-        await becomes(database, 1, "wait_event = 'PgSleep'")
-        await terminate(database, "wait_event = 'PgSleep'")
+    killed: set[int] = set()
+
+    async def two_are_killed() -> bool:
+        for pid in set(await backends(database, "wait_event = 'PgSleep'")) - killed:
+            await terminate(database, "pid = $1", pid)
+            killed.add(pid)
+        return len(killed) == 2
+
+    await wait_until(two_are_killed, "the first try and the repeat are killed")
     with pytest.raises((asyncpg.PostgresError, DeferUnknown)):
         await sending
 

@@ -10,7 +10,8 @@ from jobqueue.cli.failures import ExitCode, Refusal, as_usage, tell
 from jobqueue.cli.output import duration, moment, number, write, write_json, write_table
 from jobqueue.cli.place import Place
 from jobqueue.store.overview import NO_LIMITS, Kept, QueueStats
-from jobqueue.tasks.queues import Queues, check_limits, queue_called
+from jobqueue.tasks.options import queue_named
+from jobqueue.tasks.queues import Queues, check_limits
 
 _NUMBERS = ("scheduled", "ready", "running", "oldest ready")
 
@@ -134,7 +135,7 @@ def _limits(keep: Kept) -> str:
 
 def _checked(name: str) -> str:
     with as_usage(name="NAME"):
-        return queue_called("name", name)
+        return queue_named("name", name)
 
 
 def _pause(queue: QueueStats) -> str:

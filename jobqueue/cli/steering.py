@@ -14,7 +14,7 @@ from jobqueue.cli.meant import Meant
 from jobqueue.cli.output import write, write_json
 from jobqueue.cli.place import Place
 from jobqueue.tasks.jobs import Jobs, check_filters
-from jobqueue.tasks.queues import queue_called
+from jobqueue.tasks.options import queue_named
 
 _REFUSALS_SHOWN = 20
 """By filter; of ids that were given, each is told of."""
@@ -57,7 +57,7 @@ class Order:
         with as_usage():
             check_filters(queue=self.meant.queue, task=self.meant.task, origin=self.meant.origin, key=self.meant.key)
             if self.action is Action.MOVE:
-                queue_called("to", self.to["to"])
+                queue_named("to", self.to["to"])
         if self.action is Action.RESCHEDULE and (self.to["delay"] is None) == (self.to["at"] is None):
             raise Refusal("when? Give either --in or --at", ExitCode.USAGE)
         if self._always_asks and not somebody_to_ask():

@@ -23,9 +23,9 @@ from jobqueue.tasks.options import (
     check_id,
     check_name,
     check_whole,
+    queue_named,
     stored_key,
 )
-from jobqueue.tasks.queues import queue_called
 
 _PAGE_LIMIT = 1_000
 _STEER_PAGE = 500
@@ -134,7 +134,7 @@ class Jobs:
         self, *ids: UUID, to: str, connection: object | None = None, dry_run: bool = False, **which: Unpack[Filter]
     ) -> Changes:
         """Move jobs that wait to another queue, where they line up anew. Otherwise as `cancel`."""
-        change = partial(_change, Action.MOVE, queue=queue_called("to", to))
+        change = partial(_change, Action.MOVE, queue=queue_named("to", to))
         return await self._steer(Action.MOVE, change, ids, which, connection, dry_run)
 
     async def set_priority(

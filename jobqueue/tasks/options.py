@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias, get_args
 from uuid import UUID
 
 from jobqueue.base.codec import encode, fingerprint
@@ -42,9 +42,9 @@ class Unique:
     """
 
     key: str | None = None
-    scope: Literal["waiting", "unfinished", "period"] = "unfinished"
+    scope: KeyScope = "unfinished"
     period: Seconds | None = None
-    on_conflict: Literal["skip", "raise", "replace", "move", "replace+move"] = "skip"
+    on_conflict: OnConflict = "skip"
 
     def __post_init__(self) -> None:
         if self.key is not None:
@@ -173,16 +173,16 @@ def check_aliases(aliases: Iterable[str]) -> tuple[str, ...]:
     return tuple(check_name("aliases", alias) for alias in aliases)
 
 
-def check_queue(queue: str | None) -> str | None:
+def check_queue(queue: str | None, option: str = "queue") -> str | None:
     """A queue's name; `*` is what a worker calls all of them."""
     if queue == "*":
-        raise InvalidOption("queue", "'*' means all queues of a worker; a job goes to one, by name")
-    return None if queue is None else check_name("queue", queue)
+        raise InvalidOption(option, "'*' means all queues of a worker; a job goes to one, by name")
+    return None if queue is None else check_name(option, queue)
 
 
 def queue_named(option: str, queue: str | None) -> str:
     """A queue's name where one must be given."""
-    name = check_queue(queue)
+    name = check_queue(queue, option)
     if name is None:
         raise InvalidOption(option, "must be the name of a queue")
     return name

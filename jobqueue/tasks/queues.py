@@ -16,14 +16,6 @@ T = TypeVar("T")
 _SOME = (1, 2**53)
 
 
-def queue_called(option: str, queue: str | None) -> str:
-    """A queue's name where one must be given; the error names `option`."""
-    try:
-        return queue_named(option, queue)
-    except InvalidOption as error:
-        raise InvalidOption(option, str(error).partition(": ")[2]) from None
-
-
 def check_limits(
     completed: Seconds | None, other: Seconds | None, most_completed: int | None, most_other: int | None
 ) -> tuple[Ages, Most]:
@@ -62,11 +54,11 @@ class Queues:
         if until is not None and seconds is not None:
             raise InvalidOption("seconds", "give either until= or seconds=")
         length = check_seconds("seconds", seconds)
-        return await self._run(steering.pause_queue, queue_called("name", name), until, length)
+        return await self._run(steering.pause_queue, queue_named("name", name), until, length)
 
     async def resume(self, name: str) -> bool:
         """Start jobs of a queue again, at once. False if it was not paused."""
-        return await self._run(steering.resume_queue, queue_called("name", name))
+        return await self._run(steering.resume_queue, queue_named("name", name))
 
     async def keep(
         self,
@@ -84,7 +76,7 @@ class Queues:
         row, so the limits are passed for a while. Raises InvalidOption.
         """
         limits = check_limits(completed, other, most_completed, most_other)
-        await self._run(keep_finished, queue_called("name", name), *limits)
+        await self._run(keep_finished, queue_named("name", name), *limits)
 
     async def _run(self, call: Callable[..., Awaitable[T]], *values: object) -> T:
         session = Session(await self._database())

@@ -122,6 +122,11 @@ def _on_logging(name: str) -> "FilteringBoundLogger":
     return cast("FilteringBoundLogger", wrapped)
 
 
+def job_facts(claim: Any) -> dict[str, object]:
+    """What every line about a job says of it, from its row."""
+    return {"job_id": str(claim["id"]), "task": claim["task"], "queue": claim["queue"], "attempt": claim["attempt"]}
+
+
 def bind_log(**facts: object) -> None:
     """Bind facts to every structlog line of the current task."""
     from structlog.contextvars import bind_contextvars

@@ -104,6 +104,7 @@ class Claimer:
         if await self._look():
             return False
         while not self._slots.idle:  # a job may wait for one that it has deferred: go on looking
+            self._slots.hurry_batches()
             self._slots.freed.clear()
             with anyio.move_on_after(_BURST_POLL):
                 await self._slots.freed.wait()

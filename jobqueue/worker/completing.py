@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 
 from jobqueue.base.errors import ClaimLost
-from jobqueue.base.log import get_logger
+from jobqueue.base.log import get_logger, job_facts
 from jobqueue.base.outcome import Done
 from jobqueue.base.service import outlast
 from jobqueue.store.caller import executor_on
@@ -78,9 +78,7 @@ class Completions:
         hold.completed = True
         hold.ends()  # on record; what its handler does from here on is its own affair
         self._holds.drop(hold, WORDS[Done])
-        claim = hold.claim
-        facts = {"task": claim["task"], "queue": claim["queue"], "attempt": claim["attempt"]}
-        self._log.debug("job.completed", job_id=str(hold.id), **facts)
+        self._log.debug("job.completed", **job_facts(hold.claim))
 
     async def _committed(self, hold: Hold) -> bool:
         """The answer to the commit was lost, or cut off by a cancellation: the archive knows."""

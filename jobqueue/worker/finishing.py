@@ -15,7 +15,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.job import AttemptError, WorkerId
-from jobqueue.base.log import get_logger
+from jobqueue.base.log import get_logger, job_facts
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed
 from jobqueue.base.service import Seldom
 from jobqueue.store.claims import Claim
@@ -148,10 +148,10 @@ class Finisher:
 
     def _report_refused(self, claim: Claim, outcome: Outcome) -> None:
         self.refused += 1
-        self._log.warning("job.refused", outcome=WORDS[type(outcome)], **_facts(claim))
+        self._log.warning("job.refused", outcome=WORDS[type(outcome)], **job_facts(claim))
 
     def _report(self, claim: Claim, outcome: Outcome) -> None:
-        facts = _facts(claim)
+        facts = job_facts(claim)
         match outcome:
             case Done():
                 self._log.debug("job.completed", **facts)
@@ -178,8 +178,3 @@ class Finisher:
             hold, ended = self._pending.popleft()
             word = WORDS[type(ended.outcome)]
             self._log.error("job.outcome_unsaved", job_id=str(ended.id), task=hold.claim["task"], outcome=word)
-
-
-def _facts(claim: Claim) -> dict[str, object]:
-    """What every line about a job tells of it."""
-    return {"job_id": str(claim["id"]), "task": claim["task"], "queue": claim["queue"], "attempt": claim["attempt"]}

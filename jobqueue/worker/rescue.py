@@ -13,7 +13,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.job import AttemptError, WorkerId
-from jobqueue.base.log import get_logger
+from jobqueue.base.log import get_logger, job_facts
 from jobqueue.base.outcome import Cancelled, Dead, Outcome, Released, Rescued
 from jobqueue.base.settings import Settings
 from jobqueue.store import leases, workers
@@ -131,7 +131,7 @@ class Rescuer:
         return lost_too_often(row["lost"], row["attempt"]) if row["lost"] >= MAX_LOST else Released()
 
     def _report(self, row: Expired, outcome: Outcome) -> None:
-        facts = {"job_id": str(row["id"]), "task": row["task"], "queue": row["queue"], "attempt": row["attempt"]}
+        facts = job_facts(row)
         if isinstance(outcome, Dead):
             error = outcome.error and outcome.error.error_class
             self._log.error("job.dead", reason=outcome.reason, error=error, **facts)

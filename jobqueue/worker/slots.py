@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import anyio
 
 from jobqueue.base.job import WorkerId
-from jobqueue.base.log import bind_log, get_logger
+from jobqueue.base.log import bind_log, get_logger, job_facts
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released
 from jobqueue.base.settings import Settings
 from jobqueue.store.claims import Claim, job_of
@@ -23,7 +23,8 @@ from jobqueue.tasks.batch import Registered
 from jobqueue.tasks.hooks import Teller, failure_of
 from jobqueue.tasks.middleware import Middleware
 from jobqueue.tasks.running import Attempt, Why, interrupted
-from jobqueue.worker.batches import Batches, Member
+from jobqueue.worker.batch import Member
+from jobqueue.worker.batches import Batches
 from jobqueue.worker.holding import MAX_LOST, Held, Hold, lost_too_often
 from jobqueue.worker.tally import LOST
 
@@ -155,8 +156,7 @@ class Slots:
                 self._leave(hold, Released())
             else:
                 continue
-            facts = {"job_id": str(hold.id), "task": hold.claim["task"], "queue": hold.claim["queue"]}
-            self._log.warning("job.lost", attempt=hold.claim["attempt"], gone=hold.gone, **facts)
+            self._log.warning("job.lost", gone=hold.gone, **job_facts(hold.claim))
 
     def cancel(self, fences: Collection[int]) -> None:
         """End the jobs of these claims, if they are here, or as soon as the claim's answer brings them."""
@@ -187,6 +187,10 @@ class Slots:
         self._open = False
         self._give_back_waiting(0)
         self._batches.close()
+
+    def hurry_batches(self) -> None:
+        """Nothing is ready: batches that gather wait for no more."""
+        self._batches.hurry()
 
     def stop_running(self) -> None:
         """Cancel every running job, and hooks: their outcomes are known."""
@@ -335,8 +339,7 @@ class Slots:
         if hold.completed or (hold.gone and isinstance(outcome, Released)):
             self._holds.drop(hold, LOST)  # it is written; or another has it, and there is nothing to give back
             if hold.completed and not isinstance(outcome, Done | Released):
-                facts = {"job_id": str(hold.id), "task": hold.claim["task"], "queue": hold.claim["queue"]}
-                self._log.warning("job.failed_after_completion", attempt=hold.claim["attempt"], **facts)
+                self._log.warning("job.failed_after_completion", **job_facts(hold.claim))
             return
         self._submit(hold, outcome)
         if tell is not None:
@@ -388,6 +391,5 @@ def _running(hold: Hold) -> Attempt:
 
 
 async def _perform(claim: Claim, attempt: Attempt, worker: str) -> Outcome:
-    job = {"job_id": str(claim["id"]), "task": claim["task"], "attempt": claim["attempt"], "queue": claim["queue"]}
-    bind_log(**job, worker=worker)
+    bind_log(**job_facts(claim), worker=worker)
     return await attempt.run()

@@ -9,9 +9,9 @@ import time
 import anyio
 from anyio.abc import TaskStatus
 
-from jobqueue.base.log import get_logger
+from jobqueue.base.log import get_logger, job_facts
 from jobqueue.tasks.running import Attempt
-from jobqueue.worker.batches import Member, batch_of
+from jobqueue.worker.batch import Member, batch_of
 from jobqueue.worker.holding import Hold
 from jobqueue.worker.slots import Slots
 from jobqueue.worker.stacks import stack_of_task, stack_of_thread
@@ -54,12 +54,9 @@ class StuckFinder:
         thread = (attempt.thread if attempt.thread_runs else None) if batch is None else batch.thread
         self._log.warning(
             "job.stuck",
-            job_id=str(hold.id),
-            task=hold.claim["task"],
-            queue=hold.claim["queue"],
-            attempt=hold.claim["attempt"],
             why=attempt.why.name.lower(),
             stack=stack_of_thread(thread) if thread is not None else runner and stack_of_task(runner),
+            **job_facts(hold.claim),
         )
 
 

@@ -9,6 +9,7 @@ from tests.support.events import BOUND, table
 
 LEVELS = {"debug", "info", "warning", "error", "critical"}
 UNKNOWN = "?"
+LOG = next(path for path in package_files() if path.as_posix().endswith("base/log.py"))
 
 
 def logged(path: Path) -> Iterator[tuple[str, str, str, set[str]]]:
@@ -45,7 +46,7 @@ def keys_of(facts: ast.expr, function: Function, path: Path) -> set[str]:
         ]
         return set[str]().union(*(keys_of(value, function, path) for value in values)) if values else {UNKNOWN}
     if isinstance(facts, ast.Call) and isinstance(facts.func, ast.Name):
-        made = [each for each in functions(path) if each.name == facts.func.id]
+        made = [each for each in [*functions(path), *functions(LOG)] if each.name == facts.func.id]
         returns = [node.value for each in made for node in ast.walk(each) if isinstance(node, ast.Return)]
         return set[str]().union(*(keys_of(value, made[0], path) for value in returns if value)) or {UNKNOWN}
     return {UNKNOWN}

@@ -59,6 +59,23 @@ async def test_a_thousand_jobs_fill_their_batches(database: str) -> None:
     assert 100 == max(map(len, calls))
 
 
+async def test_a_burst_waits_for_nobody(database: str) -> None:
+    """S0-03: where nothing more can come, a batch begins with what is there, whatever its `wait`."""
+    app = new_app(database)
+    calls: list[list[int]] = []
+
+    @app.batch_task(size=10, wait=LONG)
+    async def work(numbers: list[int]) -> None:
+        calls.append(numbers)
+
+    async with app:
+        await work.defer_many(range(13))
+        async with asyncio.timeout(10):
+            await app.run_until_idle()
+
+    assert [10, 3] == [len(numbers) for numbers in calls]
+
+
 async def test_a_full_batch_begins_at_once(database: str) -> None:
     """S0-03: with `size` items nobody waits; the next one opens the next batch."""
     app = new_app(database)

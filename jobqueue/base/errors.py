@@ -73,12 +73,14 @@ class DuplicateTask(JobQueueError):
 class DuplicateJob(JobQueueError):
     """Raised by a defer with `Unique(on_conflict="raise")` whose key another job holds: nothing of the call is stored.
 
-    `id` is the job that holds the key, or would: of two with one key in one call it is the first.
+    `id` is the job that holds the key; of two with one key in one call the first, which is not stored either.
     """
 
-    def __init__(self, id: UUID, task: str) -> None:
+    def __init__(self, id: UUID, task: str, *, in_one_call: bool = False) -> None:
+        held = f"is held by job {id}, and nothing was stored; go on with that one"
+        twice = "is that of another job of this very call, and nothing was stored; leave one of them out"
         super().__init__(
-            f"the unique key of this {task!r} job is held by job {id}, and nothing was stored; go on with that one, "
+            f"the unique key of this {task!r} job {twice if in_one_call else held}, "
             'or say Unique(on_conflict=...): "skip", "replace", "move" or "replace+move"'
         )
         self.id = id

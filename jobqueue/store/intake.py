@@ -201,7 +201,7 @@ def _changes(rivals: Sequence[NewJob[Any]], holders: _Holders, looked: _Looked, 
     for job in rivals:
         holder = holders[job.key]
         if job.on_conflict == "raise":
-            raise DuplicateJob(UUID(holder), job.task)
+            raise DuplicateJob(UUID(holder), job.task, in_one_call=job.key in taken)
         if job.on_conflict not in _CHANGED:
             continue
         if job.key in taken or looked[job.key][1]:

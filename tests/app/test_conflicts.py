@@ -269,6 +269,7 @@ async def test_a_batch_that_raises_stores_nothing(held: bool, database: str) -> 
         await app.defer_many(jobs)
 
     assert (holder.id if holder else jobs[3].id) == told.value.id
+    assert ("of this very call" in str(told.value)) is (holder is None)
     assert before == (await counted(database), await asked(database, "select count(*) from jobqueue.job_key"))
     job = await app.jobs.get(replaced.id)
     assert ({"text": "old"}, JobState.READY) == (job.args, job.state)

@@ -61,6 +61,7 @@ def test_the_tree_in_the_docstring_is_complete() -> None:
         (NotMigrated("jobs", 2), ["'jobs'", "2", "jobqueue migrate up"]),
         (SchemaTooNew("jobs", "0009_pre_x"), ["'jobs'", "0009_pre_x", "upgrade"]),
         (DuplicateJob(ID, "send"), [str(ID), "'send'", "nothing was stored", "on_conflict="]),
+        (DuplicateJob(ID, "send", in_one_call=True), ["'send'", "this very call", "nothing was stored"]),
         (DeferUnknown(ID), [str(ID), "options(id="]),
         (JobNotFound(ID), [str(ID), "retention"]),
         (JobFailed(ID, "attempts", "ValueError", "boom"), [str(ID), "attempts", "ValueError: boom"]),

@@ -41,9 +41,9 @@ from jobqueue.store.overview import Counts, Kept, QueueStats
 from jobqueue.tasks.bounded import bounded_map
 from jobqueue.tasks.context import JobContext, current_job
 from jobqueue.tasks.handle import JobHandle
-from jobqueue.tasks.hooks import FailedAttempt
 from jobqueue.tasks.options import Unique
 from jobqueue.tasks.router import Router
+from jobqueue.tasks.run.hooks import FailedAttempt
 from jobqueue.tasks.task import Task
 from jobqueue.worker.snapshot import Snapshot
 from jobqueue.worker.supervisor import Work

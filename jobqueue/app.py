@@ -17,20 +17,20 @@ from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change
 from jobqueue.base.version import VERSION
-from jobqueue.store.caller import executor_on
-from jobqueue.store.intake import Executor
-from jobqueue.store.location import Dsn, Location
-from jobqueue.store.loops import PerLoop
-from jobqueue.store.migrate import migrate
-from jobqueue.store.pool import Database, Pool
+from jobqueue.store.connection.caller import executor_on
+from jobqueue.store.connection.executor import Executor
+from jobqueue.store.connection.location import Dsn, Location
+from jobqueue.store.connection.loops import PerLoop
+from jobqueue.store.connection.pool import Database, Pool
+from jobqueue.store.schema.migrate import migrate
 from jobqueue.tasks.context import resources_of
 from jobqueue.tasks.handle import JobHandle
-from jobqueue.tasks.hooks import ErrorHook, check_hook
 from jobqueue.tasks.jobs import Jobs
-from jobqueue.tasks.middleware import DeferMiddleware, Middleware, RunMiddleware, nested, store_through
-from jobqueue.tasks.producer import Producer, send_many_on, send_on, send_sync
 from jobqueue.tasks.queues import Queues
 from jobqueue.tasks.router import Router, TaskHome
+from jobqueue.tasks.run.hooks import ErrorHook, check_hook
+from jobqueue.tasks.run.middleware import DeferMiddleware, Middleware, RunMiddleware, nested, store_through
+from jobqueue.tasks.sending.producer import Producer, send_many_on, send_on, send_sync
 from jobqueue.worker.supervisor import Supervisor, Work, tuned
 
 H = TypeVar("H", bound=ErrorHook)

@@ -1,6 +1,6 @@
-"""How an attempt ended, as a value: `tasks/running.py` makes exactly one, `worker/finishing.py` writes exactly one.
+"""How an attempt ended, as a value: `tasks/run/attempt.py` makes exactly one, `worker/ending/finishing.py` writes it.
 
-(`worker/rescue.py` makes and writes it for those who died before they could.)
+(`worker/keeping/rescue.py` makes and writes it for those who died before they could.)
 
 The exceptions at the end are what a handler raises to choose its outcome.
 """

@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 
 from jobqueue.base.settings import Settings
 from jobqueue.base.version import VERSION
-from jobqueue.cli.failures import ExitCode
-from jobqueue.cli.jobs import counts_document, write_counts
-from jobqueue.cli.output import ago, write, write_facts, write_heading, write_json, write_table
+from jobqueue.cli.jobs.look import counts_document, write_counts
 from jobqueue.cli.place import Place
-from jobqueue.cli.safe_text import shown_dsn
-from jobqueue.store.migrate import applied_migrations, migrations
+from jobqueue.cli.terminal.failures import ExitCode
+from jobqueue.cli.terminal.output import ago, write, write_facts, write_heading, write_json, write_table
+from jobqueue.cli.terminal.safe_text import shown_dsn
 from jobqueue.store.overview import Counts, count_jobs
+from jobqueue.store.schema.migrate import applied_migrations, migrations
 from jobqueue.store.workers import WorkerRow, list_workers
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from jobqueue.app import App
-from jobqueue.cli.failures import ExitCode, Refusal, users_part
+from jobqueue.cli.terminal.failures import ExitCode, Refusal, users_part
 from jobqueue.tasks.router import Router
 
 _SHAPE = "write module:attribute, as in shop:app"

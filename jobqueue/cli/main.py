@@ -6,12 +6,13 @@ from typing import Annotated
 import typer
 
 from jobqueue.base.version import VERSION
-from jobqueue.cli.failures import ExitCode, report, write_what_it_can
+from jobqueue.cli.jobs.steering_verbs import jobs
 from jobqueue.cli.moments import moment_of, seconds
 from jobqueue.cli.options import Dsn, Json, Schema, Target, group
-from jobqueue.cli.surface_queues import queues
-from jobqueue.cli.surface_steering import jobs
-from jobqueue.cli.wishes import LogFormat, LogLevel, Wishes
+from jobqueue.cli.queues.verbs import queues
+from jobqueue.cli.terminal.failures import ExitCode, report, write_what_it_can
+from jobqueue.cli.terminal.log_choices import LogFormat, LogLevel
+from jobqueue.cli.worker.wishes import Wishes
 
 _EPILOG = """\b
 Exit codes:
@@ -109,11 +110,11 @@ def worker(
         http=http,
     )
     if processes > 1 and child is None:
-        from jobqueue.cli.processes import run_processes
+        from jobqueue.cli.worker.processes import run_processes
 
         return run_processes(app, wishes)
-    from jobqueue.cli.worker import run_worker
-    from jobqueue.store.embedded_share import be_silent
+    from jobqueue.cli.worker.run import run_worker
+    from jobqueue.store.embedded.share import be_silent
 
     if silent:
         be_silent()
@@ -166,7 +167,7 @@ def defer(
     json: Json = False,
 ) -> int:
     """Store a job of one of the App's tasks, and say its id."""
-    from jobqueue.cli.defer import defer as defer_job
+    from jobqueue.cli.jobs.defer import defer as defer_job
 
     when = {"delay": seconds("--delay", delay), "at": moment_of("--at", at)}
     said = when | {"queue": queue, "priority": priority, "unique": key, "meta": meta, "origin": origin, "id": id}
@@ -201,7 +202,7 @@ def top(
     wait in it for a slot.
     """
     from jobqueue.cli.place import Place
-    from jobqueue.cli.top import Wish, show_top
+    from jobqueue.cli.top.screen import Wish, show_top
 
     return show_top(Place.of(app, dsn, schema), Wish(interval, once, json))
 
@@ -226,7 +227,7 @@ def prune_archive(
     that, and only of the outcomes that have one. Unfinished jobs are never touched.
     """
     from jobqueue.cli.place import Place
-    from jobqueue.cli.prune import Order, prune
+    from jobqueue.cli.queues.prune import Order, prune
 
     order = Order.of(completed, other, queue)
     return prune(Place.of(app, dsn, schema), order, dry_run=dry_run, yes=yes, as_json=json)

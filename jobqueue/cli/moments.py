@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime
 
-from jobqueue.cli.failures import ExitCode, Refusal
+from jobqueue.cli.terminal.failures import ExitCode, Refusal
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LONGEST = 10 * 366 * 86_400

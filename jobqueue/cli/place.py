@@ -9,11 +9,11 @@ from typing import TypeVar
 from jobqueue.app import App
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.settings import Settings
-from jobqueue.cli.failures import ExitCode, Refusal, in_words, users_part
 from jobqueue.cli.loading import load_app
-from jobqueue.store.faults import DATABASE_ERRORS
-from jobqueue.store.pool import Database
-from jobqueue.store.statements import names
+from jobqueue.cli.terminal.failures import ExitCode, Refusal, in_words, users_part
+from jobqueue.store.connection.faults import DATABASE_ERRORS
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.schema.statements import names
 
 T = TypeVar("T")
 View = TypeVar("View")

@@ -3,10 +3,10 @@
 import asyncio
 import sys
 
-from jobqueue.cli.failures import ExitCode
-from jobqueue.cli.output import write, write_json, write_table
 from jobqueue.cli.place import Place, reaching
-from jobqueue.store.migrate import applied_migrations, check_known, migrate, migrations, script
+from jobqueue.cli.terminal.failures import ExitCode
+from jobqueue.cli.terminal.output import write, write_json, write_table
+from jobqueue.store.schema.migrate import applied_migrations, check_known, migrate, migrations, script
 
 
 def show_status(place: Place, as_json: bool) -> ExitCode:

@@ -7,8 +7,8 @@ from typing import TypeAlias
 import asyncpg
 
 from jobqueue.base.job import Job, JobState, WorkerId
+from jobqueue.store.connection.pool import Session
 from jobqueue.store.lookup import as_uuid, attempt_errors
-from jobqueue.store.pool import Session
 
 Claim: TypeAlias = asyncpg.Record
 """One claimed row, columns as in `claims.sql`. Kept raw: at thousands a second a dataclass each would be felt."""

@@ -6,14 +6,15 @@ Statements take text, numbers and flags only, so that a caller's connection keep
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
 
 from jobqueue.base.errors import DuplicateJob
 from jobqueue.base.job import Conflict, NewJob, Sent
-from jobqueue.store.pool import chunks
+from jobqueue.store.connection.executor import Executor, KeyChangedHands, Undoing
+from jobqueue.store.connection.pool import chunks
 
 CHUNK_ROWS = 5_000
 CHUNK_BYTES = 8 << 20
@@ -24,27 +25,6 @@ _Holders: TypeAlias = Mapping[str | None, str]
 """The id of the job that holds a key."""
 _Looked: TypeAlias = dict[str | None, tuple[str, bool]]
 """The same, and whether that job waits; if so, it is locked."""
-
-
-class Executor(Protocol):
-    """Whatever runs named statements: a session of ours, a caller's asyncpg connection, or one of SQLAlchemy."""
-
-    async def fetch(self, name: str, *values: object) -> Sequence[Any]:
-        """Run one statement and return its rows, with columns by name."""
-        ...
-
-    def transaction(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Make the statements inside one transaction, or part of the one that is open."""
-        ...
-
-
-@runtime_checkable
-class Undoing(Protocol):
-    """An executor whose transaction may be a caller's, which must not end because of us."""
-
-    def savepoint(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Undo what is done inside, its locks too, if it ends by DuplicateJob, KeyChangedHands or a cancellation."""
-        ...
 
 
 async def insert_one_statement(executor: Executor, jobs: Sequence[NewJob[Any]], *, always: bool) -> list[Sent]:
@@ -140,13 +120,6 @@ async def _withdraw_known(executor: Executor, jobs: Sequence[NewJob[Any]], taken
         keys = [job.key for job in jobs if str(job.id) in known and job.key in taken]
         await executor.fetch("withdraw_jobs", sorted(known), keys)
     return {UUID(id) for id in known}
-
-
-class KeyChangedHands(Exception):
-    """Raised when a key was neither free, nor held when we looked first, nor held any more: a whole job in between.
-
-    Or its holder came late and is locked. All is undone and begun anew: to wait, holding keys, could end in a deadlock.
-    """
 
 
 @dataclass(slots=True)

@@ -10,8 +10,8 @@ import asyncpg
 
 from jobqueue.base.job import WorkerId
 from jobqueue.base.outcome import Released
+from jobqueue.store.connection.pool import Session
 from jobqueue.store.outcomes import Ended, write
-from jobqueue.store.pool import Session
 
 Expired: TypeAlias = asyncpg.Record
 """A claim that nobody holds any more, columns as in `leases.sql`."""

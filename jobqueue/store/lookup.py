@@ -10,7 +10,7 @@ import asyncpg
 import orjson
 
 from jobqueue.base.job import AttemptError, Job, JobState
-from jobqueue.store.pool import Database
+from jobqueue.store.connection.pool import Database
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TEXTS = {"args": "args_json", "result": "result_json", "meta": "meta_json", "progress": "progress_json"}

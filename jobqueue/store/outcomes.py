@@ -13,10 +13,10 @@ import orjson
 
 from jobqueue.base.job import AttemptError
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Rescued, Retried, Snoozed
-from jobqueue.store.faults import DATABASE_ERRORS, Fault, classify
-from jobqueue.store.intake import Executor
-from jobqueue.store.pool import STATEMENT_LIMIT
-from jobqueue.store.statements import statement
+from jobqueue.store.connection.executor import Executor
+from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
+from jobqueue.store.connection.pool import STATEMENT_LIMIT
+from jobqueue.store.schema.statements import statement
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from jobqueue.base.job import JobState
-from jobqueue.store.pool import Database
+from jobqueue.store.connection.pool import Database
 
 COUNTED_PAGES = 500
 """A table with more pages is not counted, but estimated from so many: 10 000 jobs and more."""

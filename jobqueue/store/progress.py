@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 from uuid import UUID
 
-from jobqueue.store.intake import Executor
+from jobqueue.store.connection.executor import Executor
 
 Report: TypeAlias = tuple[UUID, int, str]
 """Job, fence, and the report as JSON."""

@@ -11,7 +11,7 @@ from uuid import UUID
 from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancelled
 from jobqueue.base.steering import LEGAL, Action, Change
-from jobqueue.store.intake import Executor
+from jobqueue.store.connection.executor import Executor
 from jobqueue.store.lookup import as_uuid, earliest_finish
 from jobqueue.store.outcomes import finish_waiting
 

@@ -15,8 +15,8 @@ import asyncpg
 
 from jobqueue.base.job import JobState
 from jobqueue.base.service import Patience
-from jobqueue.store.faults import Fault, classify
-from jobqueue.store.pool import Database, Session
+from jobqueue.store.connection.faults import Fault, classify
+from jobqueue.store.connection.pool import Database, Session
 
 DAYS_AHEAD = 7
 _TRIES = 10

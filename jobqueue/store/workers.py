@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from jobqueue.base.job import WorkerId
-from jobqueue.store.pool import Database, Session
+from jobqueue.store.connection.pool import Database, Session
 
 _KEPT = 86_400.0
 """Seconds for which the row of a dead worker stays."""

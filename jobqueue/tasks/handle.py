@@ -8,7 +8,7 @@ from jobqueue.base.codec import loads
 from jobqueue.base.errors import JobCancelled, JobFailed
 from jobqueue.base.job import Conflict, JobState, NewJob, Sent
 from jobqueue.base.steering import Change
-from jobqueue.tasks.sender import Sender
+from jobqueue.tasks.sending.sender import Sender
 
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")

@@ -11,10 +11,10 @@ from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.steering import LEGAL, Action, Change, Changes
 from jobqueue.store import steering
-from jobqueue.store.intake import Executor
+from jobqueue.store.connection.executor import Executor
+from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.lookup import find_job, list_jobs
 from jobqueue.store.overview import Counts, count_jobs
-from jobqueue.store.pool import Database, Session
 from jobqueue.tasks.options import (
     PRIORITIES,
     DeferOptions,

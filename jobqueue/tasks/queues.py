@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.store import steering
+from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.overview import QueueStats, queue_stats
-from jobqueue.store.pool import Database, Session
 from jobqueue.store.upkeep import Ages, Most, keep_finished
 from jobqueue.tasks.options import Seconds, check_seconds, check_whole, queue_named
 

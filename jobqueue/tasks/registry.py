@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 from jobqueue.base.errors import DuplicateTask
-from jobqueue.tasks.parameters import full_name
+from jobqueue.tasks.payload.parameters import full_name
 from jobqueue.tasks.task import Task
 
 AnyTask: TypeAlias = Task[Any, Any]

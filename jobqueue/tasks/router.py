@@ -6,11 +6,11 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.retry import RetryPolicy
-from jobqueue.tasks.batch import Batching, BatchSignature
 from jobqueue.tasks.options import Seconds, TaskOptions, Unique, check_aliases, check_name, check_queue
+from jobqueue.tasks.payload.signature import NO_NAMES, Signature
 from jobqueue.tasks.registry import Registry
-from jobqueue.tasks.sender import Sender
-from jobqueue.tasks.signature import NO_NAMES, Signature
+from jobqueue.tasks.run.batch import Batching, BatchSignature
+from jobqueue.tasks.sending.sender import Sender
 from jobqueue.tasks.task import Link, Task, check_timeout
 
 P = ParamSpec("P")

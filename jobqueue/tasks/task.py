@@ -18,9 +18,7 @@ from jobqueue.base.errors import ConfigurationError, InvalidOption, RouterNotInc
 from jobqueue.base.job import NewJob
 from jobqueue.base.retry import RetryPolicy
 from jobqueue.base.settings import Settings
-from jobqueue.tasks.batch import Batching
 from jobqueue.tasks.handle import JobHandle
-from jobqueue.tasks.here import run_here
 from jobqueue.tasks.kinds import (
     AnyAsync,
     AnyPlain,
@@ -34,8 +32,10 @@ from jobqueue.tasks.kinds import (
     PlainPayload,
 )
 from jobqueue.tasks.options import NOTHING_SAID, DeferOptions, Seconds, TaskOptions, Unique, check_id, stored_key
-from jobqueue.tasks.sender import Sender
-from jobqueue.tasks.signature import Signature
+from jobqueue.tasks.payload.signature import Signature
+from jobqueue.tasks.run.batch import Batching
+from jobqueue.tasks.run.here import run_here
+from jobqueue.tasks.sending.sender import Sender
 
 P = ParamSpec("P")
 X = TypeVar("X")

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from jobqueue.store.faults import DATABASE_ERRORS
+from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.overview import QueueStats, queue_stats
 from jobqueue.tasks.registry import Registry
-from jobqueue.worker.queues import ALL
+from jobqueue.worker.claiming.queues import ALL
+from jobqueue.worker.keeping.tally import UNKNOWN
 from jobqueue.worker.supervisor import Work
-from jobqueue.worker.tally import UNKNOWN
 
 KEPT = 5.0
 """Seconds for which an answer, and a failure as well, is kept."""

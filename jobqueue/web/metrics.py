@@ -15,8 +15,8 @@ except ModuleNotFoundError as missing:
 
 from jobqueue.base.version import VERSION
 from jobqueue.web.depths import Depth
+from jobqueue.worker.keeping.tally import BOUNDS, OUTCOMES, Counts
 from jobqueue.worker.snapshot import Snapshot
-from jobqueue.worker.tally import BOUNDS, OUTCOMES, Counts
 
 _LES = [*(str(bound) for bound in BOUNDS), "+Inf"]
 

@@ -28,28 +28,28 @@ from jobqueue.base.outcome import Outcome
 from jobqueue.base.service import outlast
 from jobqueue.base.settings import Settings
 from jobqueue.store import workers
-from jobqueue.store.faults import DATABASE_ERRORS
-from jobqueue.store.listener import Listener
-from jobqueue.store.pool import CLOSE_LIMIT, Database, Session
+from jobqueue.store.connection.faults import DATABASE_ERRORS
+from jobqueue.store.connection.listener import Listener
+from jobqueue.store.connection.pool import CLOSE_LIMIT, Database, Session
 from jobqueue.store.workers import Registration
-from jobqueue.tasks.middleware import Middleware
-from jobqueue.worker.claiming import Claimer
-from jobqueue.worker.completing import Completions
-from jobqueue.worker.finishing import Finisher
-from jobqueue.worker.heartbeat import Heart
-from jobqueue.worker.holding import Held, Hold
-from jobqueue.worker.machine import born, this_machine
-from jobqueue.worker.progress import Reporter
-from jobqueue.worker.queues import Queues
-from jobqueue.worker.rescue import Rescuer
-from jobqueue.worker.slots import Slots, Tasks
+from jobqueue.tasks.run.middleware import Middleware
+from jobqueue.worker.claiming.claimer import Claimer
+from jobqueue.worker.claiming.queues import Queues
+from jobqueue.worker.claiming.staging import Stager
+from jobqueue.worker.claiming.wakeup import router
+from jobqueue.worker.ending.completing import Completions
+from jobqueue.worker.ending.finishing import Finisher
+from jobqueue.worker.ending.progress import Reporter
+from jobqueue.worker.keeping.heartbeat import Heart
+from jobqueue.worker.keeping.holds import Held, Hold
+from jobqueue.worker.keeping.machine import born, this_machine
+from jobqueue.worker.keeping.rescue import Rescuer
+from jobqueue.worker.keeping.tally import Tally
+from jobqueue.worker.keeping.watchdog import Watchdog
+from jobqueue.worker.slots.slots import Slots, Tasks
+from jobqueue.worker.slots.stuck import StuckFinder
 from jobqueue.worker.snapshot import Snapshot
-from jobqueue.worker.staging import Stager
-from jobqueue.worker.stuck import StuckFinder
-from jobqueue.worker.tally import Tally
 from jobqueue.worker.upkeep import Upkeep
-from jobqueue.worker.wakeup import router
-from jobqueue.worker.watchdog import Watchdog
 
 T = TypeVar("T")
 

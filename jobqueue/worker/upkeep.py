@@ -7,9 +7,9 @@ from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
 from jobqueue.base.settings import Settings
-from jobqueue.store.faults import DATABASE_ERRORS
-from jobqueue.store.outage import Outage
-from jobqueue.store.pool import Database
+from jobqueue.store.connection.faults import DATABASE_ERRORS
+from jobqueue.store.connection.outage import Outage
+from jobqueue.store.connection.pool import Database
 from jobqueue.store.upkeep import Ages, extend_archive, sweep, take_turn
 
 _INTERVAL = 3600.0

@@ -10,8 +10,8 @@ import pytest
 
 from jobqueue.app import App
 from jobqueue.base.errors import AppClosed, DeferUnknown
-from jobqueue.store import pool
-from jobqueue.tasks import coalescer, producer, waiting
+from jobqueue.store.connection import pool
+from jobqueue.tasks.sending import coalescer, producer, waiting
 from tests.support.backends import backends, becomes, stored
 from tests.support.locks import jobs_held
 from tests.support.waiting import wait_until

@@ -20,7 +20,20 @@ from jobqueue.tasks.task import Task
 from tests.support.backends import change
 from tests.support.stories import overheard, whole_story
 from tests.support.working import asked, counted, reached
-from tests.tasks.payloads import Box, Colour, Letter, Mail, Numbers, Open, Options, Pair, Pet, Point, Slotted, Tag
+from tests.tasks.payload.payloads import (
+    Box,
+    Colour,
+    Letter,
+    Mail,
+    Numbers,
+    Open,
+    Options,
+    Pair,
+    Pet,
+    Point,
+    Slotted,
+    Tag,
+)
 
 SECRET = "marker-7f3a"
 

@@ -1,12 +1,14 @@
 """Files and functions stay small enough to be read at one sitting. No exceptions: who needs more, divides."""
 
 import ast
+from collections import Counter
 
-from tests.architecture.sources import ROOT, Function, functions, lines, package_files, place
+from tests.architecture.sources import PACKAGE, ROOT, Function, functions, lines, package_files, place
 
 FILE_LIMIT = 400
 FUNCTION_LIMIT = 50
 ROOM_SIGN_LIMIT = 25
+ROOM_LIMIT = 14
 
 
 def test_no_file_is_longer_than_400_lines() -> None:
@@ -31,10 +33,18 @@ def test_no_function_is_longer_than_50_lines() -> None:
     assert {} == {name: size for name, size in sizes.items() if size > FUNCTION_LIMIT}
 
 
+def test_no_room_has_more_than_14_files() -> None:
+    """A room of the package has at most a dozen files or so beside its sign; who needs more, makes rooms within it."""
+    sizes = Counter(place(path.parent) for path in package_files() if path.name != "__init__.py")
+    assert len(sizes) >= 15, f"only {len(sizes)} rooms: wrong place?"
+
+    assert {} == {room: size for room, size in sizes.items() if size > ROOM_LIMIT}
+
+
 def test_a_room_has_a_sign_and_nothing_else() -> None:
     """Each room's __init__.py is a docstring of at most 25 lines: re-exports are where circles hide."""
-    signs = [path for path in package_files() if path.name == "__init__.py" and path.parent.parent == ROOT / "jobqueue"]
-    assert len(signs) >= 5, f"only {len(signs)} rooms: wrong place?"
+    signs = [path for path in package_files() if path.name == "__init__.py" and path.parent != PACKAGE]
+    assert len(signs) >= 15, f"only {len(signs)} rooms: wrong place?"
 
     for sign in signs:
         module = ast.parse(sign.read_text())

@@ -15,24 +15,24 @@ MARKED = {
     "app/test_bulk.py": "makes chunks small",
     "app/test_closing.py": "makes limits short",
     "app/test_steering.py": "goes through the table of actions",
-    "cli/test_failures.py": "one module of the command line",
+    "cli/terminal/test_failures.py": "one module of the command line",
     "cli/test_loading.py": "one module of the command line",
-    "cli/test_output.py": "one module of the command line",
-    "cli/test_safe_text.py": "one module of the command line",
-    "cli/test_story.py": "one module of the command line",
-    "cli/test_top.py": "one module of the command line, as a part too",
-    "worker/test_aside.py": "reads the log as JSON",
-    "worker/test_batches.py": "holds a claimer's sleep up",
-    "worker/test_beside.py": "the thread beside the loop, as a part",
-    "worker/test_cancelling.py": "listens to what workers are told, and holds an answer up",
+    "cli/terminal/test_output.py": "one module of the command line",
+    "cli/terminal/test_safe_text.py": "one module of the command line",
+    "cli/jobs/test_story.py": "one module of the command line",
+    "cli/top/test_top.py": "one module of the command line, as a part too",
+    "worker/claiming/test_aside.py": "reads the log as JSON",
+    "worker/slots/test_batches.py": "holds a claimer's sleep up",
+    "worker/keeping/test_beside.py": "the thread beside the loop, as a part",
+    "worker/slots/test_cancelling.py": "listens to what workers are told, and holds an answer up",
     "worker/test_error_hooks.py": "makes the limit short",
-    "worker/test_machine.py": "which processes live, as a part",
-    "worker/test_progress.py": "a report past its fence",
-    "worker/test_queues.py": "the shares of slots, as rules",
-    "worker/test_rescue.py": "pretends to be workers of this machine",
-    "worker/test_tally.py": "the names and bounds of the counts, and one as a part",
+    "worker/keeping/test_machine.py": "which processes live, as a part",
+    "worker/ending/test_progress.py": "a report past its fence",
+    "worker/claiming/test_queues.py": "the shares of slots, as rules",
+    "worker/keeping/test_rescue.py": "pretends to be workers of this machine",
+    "worker/keeping/test_tally.py": "the names and bounds of the counts, and one as a part",
     "worker/test_upkeep.py": "makes the hour short",
-    "worker/test_wakeup.py": "the alarm, as a part",
+    "worker/claiming/test_wakeup.py": "the alarm, as a part",
 }
 
 
@@ -49,7 +49,7 @@ def from_inside(path: Path) -> set[str]:
 @pytest.mark.parametrize("folder", DRIVING)
 def test_tests_import_no_private_name_but_marked_ones(folder: str) -> None:
     """S1-23: where tests stand as a user, only the files marked above import what the package root does not export."""
-    files = sorted((TESTS / folder).glob("test_*.py"))
+    files = sorted((TESTS / folder).rglob("test_*.py"))
     assert len(files) >= 2, f"only {len(files)} test files in {folder}: wrong place?"
     private = {path.relative_to(TESTS).as_posix(): from_inside(path) - set(jobqueue.__all__) for path in files}
     assert {} == {name: names for name, names in private.items() if names and name not in MARKED}

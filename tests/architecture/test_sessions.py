@@ -3,7 +3,7 @@
 import ast
 import re
 
-from jobqueue.store.statements import statements
+from jobqueue.store.schema.statements import statements
 from tests.architecture.sources import package_files, place, tree
 
 VERBS = ("with", "select", "insert", "update", "delete")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobqueue.store.statements import Statement, parse, schema_folder, statement, statements
+from jobqueue.store.schema.statements import Statement, parse, schema_folder, statement, statements
 from tests.architecture.sources import PACKAGE, matches, package_files, place, tree
 from tests.support.store import connect
 
@@ -98,7 +98,7 @@ def test_a_file_of_statements_belongs_to_the_module_of_its_name(stem: str) -> No
     assert module.exists()
     assert set() == names - {name for path in package_files() for name in uses(path)}, "dead SQL"
     assert uses(module) & names
-    strangers = {place(path) for path in (PACKAGE / "store").glob("*.py") if path != module and uses(path) & names}
+    strangers = {place(path) for path in (PACKAGE / "store").rglob("*.py") if path != module and uses(path) & names}
     assert strangers <= {place(PACKAGE / "store" / borrower) for borrower in BORROWERS.get(stem, ())}
 
 
@@ -108,8 +108,8 @@ SQL = re.compile(r"\s*(select|insert into|update|delete from|notify|listen|creat
 def test_sql_text_is_filled_in_at_one_place_only() -> None:
     """Placeholders are filled in by `statements.py` alone, with names that it checks: no user text in SQL. (S3-04)"""
     allowed = {
-        "jobqueue/store/migrate.py": "marks a migration as applied, by the name of our own file",
-        "jobqueue/store/embedded.py": "makes its one database, whose name is a constant",
+        "jobqueue/store/schema/migrate.py": "marks a migration as applied, by the name of our own file",
+        "jobqueue/store/embedded/server.py": "makes its one database, whose name is a constant",
     }
     found = {
         place(path)
@@ -148,8 +148,8 @@ SESSION_WIDE = re.compile(r"\b(pg_advisory_lock|pg_try_advisory_lock|listen|add_
 def test_what_lasts_for_a_session_stands_on_connections_that_are_kept() -> None:
     """Session locks and LISTEN occur only where a connection is opened for that very purpose. (S3-30)"""
     allowed = {
-        "jobqueue/store/migrate.py": "a connection of its own, closed afterwards",
-        "jobqueue/store/listener.py": "holds one connection for as long as it listens",
+        "jobqueue/store/schema/migrate.py": "a connection of its own, closed afterwards",
+        "jobqueue/store/connection/listener.py": "holds one connection for as long as it listens",
     }
     found = {
         place(path)
@@ -165,6 +165,6 @@ def test_what_lasts_for_a_session_stands_on_connections_that_are_kept() -> None:
 def test_no_time_of_ours_is_stored() -> None:
     """S4-12: the store never asks this machine for the time of day; lengths of time go in, the server adds its own."""
     asked = r"datetime\.(now|utcnow|today)\(|\btime\.(time|time_ns|localtime|gmtime)\("
-    found = [place(path, line) for path in (PACKAGE / "store").glob("*.py") for line, _ in matches(path, asked)]
+    found = [place(path, line) for path in (PACKAGE / "store").rglob("*.py") for line, _ in matches(path, asked)]
 
     assert [] == found

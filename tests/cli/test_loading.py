@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobqueue.cli.failures import Refusal
 from jobqueue.cli.loading import load_app
+from jobqueue.cli.terminal.failures import Refusal
 from tests.support.processes import CommandLine
 
 pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy

@@ -56,4 +56,4 @@ def test_the_surface_is_light() -> None:
 
     loaded = set(answer.stdout.split())
     assert "typer" in loaded
-    assert not {"rich", "uvloop", "jobqueue.cli.worker", "jobqueue.cli.jobs", "jobqueue.cli.place"} & loaded
+    assert not {"rich", "uvloop", "jobqueue.cli.worker.run", "jobqueue.cli.jobs.look", "jobqueue.cli.place"} & loaded

@@ -26,8 +26,8 @@ BUSY = 1.5
 QUICK = {"JOBQUEUE_LEASE": str(LEASE), "JOBQUEUE_BEAT": str(BEAT), "JOBQUEUE_RESCUE_INTERVAL": "0.3"}
 
 FAR_AWAY = """
-import jobqueue.worker.rescue
-jobqueue.worker.rescue.this_machine = lambda: None  # as if the others ran elsewhere: their processes cannot be seen
+from jobqueue.worker.keeping import rescue
+rescue.this_machine = lambda: None  # as if the others ran elsewhere: their processes cannot be seen
 """
 
 LONG = bool(os.environ.get("JOBQUEUE_LONG"))

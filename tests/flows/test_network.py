@@ -15,7 +15,7 @@ PROMPTLY = 1.5
 """Seconds from a defer to the start at the most, on a busy machine; without a wake-up it would be half a minute."""
 
 SHORT_LIMITS = """
-import jobqueue.store.listener as listener, jobqueue.store.pool as pool
+import jobqueue.store.connection.listener as listener, jobqueue.store.connection.pool as pool
 listener._PROBE_INTERVAL, listener._PROBE_LIMIT = 0.5, 0.5  # instead of 10 and 5 s
 pool.STATEMENT_LIMIT, pool.CONNECT_LIMIT = 1.5, 1.5  # instead of 10 s
 """

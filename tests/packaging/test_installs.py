@@ -150,8 +150,8 @@ def test_statements_and_migrations_are_found(installation: Installation) -> None
     """The SQL is found, wherever the package lies."""
     found = installation.run(
         "-c",
-        "from jobqueue.store.migrate import migrations\n"
-        "from jobqueue.store.statements import statement\n"
+        "from jobqueue.store.schema.migrate import migrations\n"
+        "from jobqueue.store.schema.statements import statement\n"
         "print(len(list(migrations())), bool(statement('insert_jobs')))",
     )
 

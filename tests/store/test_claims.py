@@ -10,7 +10,7 @@ from jobqueue.base.job import Job, JobState
 from jobqueue.base.outcome import Released, Retried
 from jobqueue.store import claims
 from jobqueue.store.claims import Claim
-from jobqueue.store.pool import Session
+from jobqueue.store.connection.pool import Session
 from tests.support.store import (
     LEASE,
     WORKER,

@@ -10,7 +10,7 @@ import pytest
 
 from jobqueue.base.job import NewJob, Sent
 from jobqueue.store import intake
-from jobqueue.store.faults import DATABASE_ERRORS
+from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.intake import insert_all
 from tests.support.store import (
     advisory_locks,

@@ -15,8 +15,8 @@ from jobqueue.base.outcome import Released, Retried
 from jobqueue.store import workers
 from jobqueue.store.claims import Claim
 from jobqueue.store.claims import claim as claim_jobs
+from jobqueue.store.connection.pool import Session
 from jobqueue.store.leases import Answer, Kept, Renewal, pardon, renew
-from jobqueue.store.pool import Session
 from jobqueue.store.workers import Registration
 from tests.support.store import (
     LEASE,

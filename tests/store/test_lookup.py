@@ -8,8 +8,8 @@ import pytest
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.outcome import Cancelled, Dead, Outcome, Retried
 from jobqueue.store import lookup, overview
-from jobqueue.store.pool import Database, Session
-from jobqueue.store.statements import channel
+from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.schema.statements import channel
 from jobqueue.store.workers import Registration, list_workers, register, unregister
 from tests.support.store import (
     WORKER,

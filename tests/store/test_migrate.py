@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 
 from jobqueue.base.errors import ConfigurationError, NotMigrated, SchemaTooNew
-from jobqueue.store import migrate as rooms
-from jobqueue.store.migrate import Migration, migrate, migrations, script, status
-from jobqueue.store.statements import channel, lock_key
+from jobqueue.store.schema import migrate as rooms
+from jobqueue.store.schema.migrate import Migration, migrate, migrations, script, status
+from jobqueue.store.schema.statements import channel, lock_key
 from tests.support.snapshot import snapshot
 from tests.support.store import claim, connect, insert, new_job, open_database, open_session
 from tests.support.waiting import wait_until

@@ -10,9 +10,9 @@ import pytest
 from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed
 from jobqueue.store.claims import Claim
+from jobqueue.store.connection.pool import Session
 from jobqueue.store.lookup import find_job
 from jobqueue.store.outcomes import Ended, write, write_each
-from jobqueue.store.pool import Session
 from tests.support.store import (
     Connection,
     claim,

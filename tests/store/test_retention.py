@@ -11,8 +11,8 @@ import pytest
 from jobqueue import App
 from jobqueue.base.job import JobState
 from jobqueue.store import upkeep
+from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.overview import COUNTED_PAGES, count_jobs
-from jobqueue.store.pool import Database, Session
 from jobqueue.store.upkeep import Ages, Day, Stride, archive_days, prune_day, sweep, take_turn
 from tests.support.history import finished, keep, kept, leaf, leaves
 from tests.support.plans import run_plan

@@ -5,10 +5,10 @@ import pytest
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.store import claims
+from jobqueue.store.connection.pool import Session
 from jobqueue.store.intake import insert_all
 from jobqueue.store.lookup import find_job, list_jobs
-from jobqueue.store.pool import Session
-from jobqueue.store.statements import channel
+from jobqueue.store.schema.statements import channel
 from jobqueue.tasks.options import check_name
 from tests.support.store import (
     Connection,

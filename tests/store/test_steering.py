@@ -14,8 +14,8 @@ from jobqueue.base.job import FINAL, JobState
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, Retried
 from jobqueue.base.steering import LEGAL, Action, Change
 from jobqueue.store import steering
-from jobqueue.store.pool import Session
-from tests.store.test_keys import holders, keyed
+from jobqueue.store.connection.pool import Session
+from tests.store.keys.test_keys import holders, keyed
 from tests.support.store import (
     Connection,
     claim,

@@ -7,7 +7,7 @@ import pytest
 
 from jobqueue.store import claims
 from jobqueue.store.claims import Claim
-from jobqueue.store.pool import Session
+from jobqueue.store.connection.pool import Session
 from tests.support.store import LEASE, WORKER, connect, insert, new_job, new_jobs, open_session, open_sessions
 
 

@@ -13,7 +13,7 @@ from jobqueue.base.job import WorkerId
 from jobqueue.base.outcome import Released, Retried
 from jobqueue.store import claims
 from jobqueue.store.intake import insert_all
-from jobqueue.store.statements import channel, names
+from jobqueue.store.schema.statements import channel, names
 from tests.support.store import (
     WORKER,
     Connection,

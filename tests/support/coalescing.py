@@ -8,8 +8,8 @@ from typing import Any
 import asyncpg
 
 from jobqueue.base.job import NewJob
-from jobqueue.store.pool import Database
-from jobqueue.tasks.coalescer import Coalescer
+from jobqueue.store.connection.pool import Database
+from jobqueue.tasks.sending.coalescer import Coalescer
 from tests.support.store import new_job, open_database
 
 WARM = 1

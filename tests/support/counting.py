@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from jobqueue.store.statements import statement, statements
+from jobqueue.store.schema.statements import statement, statements
 
 
 @dataclass

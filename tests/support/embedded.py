@@ -16,8 +16,8 @@ import asyncpg
 import psutil
 import pytest
 
-from jobqueue.store import postmaster
-from jobqueue.store.server_home import find_home
+from jobqueue.store.embedded import postmaster
+from jobqueue.store.embedded.home import find_home
 from tests.support.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]

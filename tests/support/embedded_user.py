@@ -18,7 +18,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from jobqueue.base.errors import ConfigurationError
-from jobqueue.store.embedded import EmbeddedServer
+from jobqueue.store.embedded.server import EmbeddedServer
 
 
 async def use(folder: Path, child: str | None) -> None:

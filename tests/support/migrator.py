@@ -6,7 +6,7 @@
 import asyncio
 import sys
 
-from jobqueue.store.migrate import migrate
+from jobqueue.store.schema.migrate import migrate
 
 if __name__ == "__main__":
     print("ready", flush=True)

@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from jobqueue.store.migrate import migrate
-from jobqueue.store.postmaster import LOCALE, ROLE
-from jobqueue.store.server_home import INHERITED, Account, find_home, runnable_programs
+from jobqueue.store.embedded.home import INHERITED, Account, find_home, runnable_programs
+from jobqueue.store.embedded.postmaster import LOCALE, ROLE
+from jobqueue.store.schema.migrate import migrate
 from tests.support.database import Databases
 from tests.support.embedded import MEMORY, has_memory, open_folder
 from tests.support.server import Server

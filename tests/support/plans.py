@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from jobqueue.store.statements import statement, statements
+from jobqueue.store.schema.statements import statement, statements
 
 Node = Mapping[str, Any]
 

@@ -21,9 +21,9 @@ from jobqueue.base import errors
 from jobqueue.base.job import AttemptError
 from jobqueue.base.log import Log
 from jobqueue.store import outcomes
-from jobqueue.tasks import running
-from jobqueue.tasks.running import Attempt
-from jobqueue.tasks.signature import Signature
+from jobqueue.tasks.payload.signature import Signature
+from jobqueue.tasks.run import attempt as running
+from jobqueue.tasks.run.attempt import Attempt
 from tests.support.events import table
 from tests.support.processes import Process
 

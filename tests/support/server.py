@@ -107,7 +107,7 @@ class RunServer:
         self.started = Server(dsn, origin, version.split()[0], self.run)
 
     def _migrate(self, server: Server) -> None:
-        from jobqueue.store.migrate import migrate  # here, so that a broken package still reports its own tests
+        from jobqueue.store.schema.migrate import migrate  # here, so that a broken package still reports its own tests
 
         name = f"{server.run}_template"
         with psycopg.connect(server.dsn, autocommit=True) as connection:
@@ -169,7 +169,7 @@ def start_container(cleanup: ExitStack) -> str:
 
 
 def start_embedded(cleanup: ExitStack) -> str:
-    from jobqueue.store.embedded import EmbeddedServer
+    from jobqueue.store.embedded.server import EmbeddedServer
 
     for_good = bool(os.environ.get("JOBQUEUE_LONG"))  # races are as long as a real commit
     folder = Path(tempfile.mkdtemp(prefix="jobqueue-test-", dir=None if for_good else memory()))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 
-from jobqueue.store.server_home import installed_programs
+from jobqueue.store.embedded.home import installed_programs
 from tests.support.database import Databases
 from tests.support.server import RunServer
 

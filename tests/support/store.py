@@ -12,8 +12,8 @@ from jobqueue.base.job import AttemptError, NewJob, WorkerId
 from jobqueue.base.outcome import Done, Outcome
 from jobqueue.store import claims, intake
 from jobqueue.store.claims import Claim
+from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.outcomes import Ended, write
-from jobqueue.store.pool import Database, Session
 from tests.support.waiting import wait_until
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"

@@ -9,10 +9,10 @@ import pytest
 from jobqueue.base.errors import InvalidPayload
 from jobqueue.base.job import AttemptError
 from jobqueue.base.log import get_logger
-from jobqueue.cli.logs import console_line, json_line
+from jobqueue.cli.terminal.logs import console_line, json_line
 from jobqueue.store import outcomes
-from jobqueue.tasks import running
-from jobqueue.tasks.signature import Signature
+from jobqueue.tasks.payload.signature import Signature
+from jobqueue.tasks.run import attempt as running
 from tests.support.secrets import WATCH, Watch
 
 SECRET = "the card is 4711"
@@ -38,7 +38,7 @@ def failed(message: str, traceback: str = "") -> AttemptError:
 )
 def test_a_payload_is_found_wherever_it_is_told(told: str) -> None:
     """S3-20: in a field of an event, in a line of another logger, in our own error's text, in a stored error."""
-    line = ("jobqueue.worker.finishing", "error", "job.dead", {**DEAD, "reason": told})
+    line = ("jobqueue.worker.ending.finishing", "error", "job.dead", {**DEAD, "reason": told})
     locals_of_a_frame = f'  File "shop.py", line 3, in pay\n    pay(card)\n    card = {told!r}\n'
     for watch in (
         watch_with(lines=[line]),
@@ -53,7 +53,7 @@ def test_a_payload_is_found_wherever_it_is_told(told: str) -> None:
 def test_the_tasks_own_words_are_its_own() -> None:
     """What a handler raises, and the source of its lines, may have what it was given; names of things as well."""
     source = f'  File "shop.py", line 3, in pay\n    pay("{SECRET}")\n'
-    named = ("jobqueue.worker.finishing", "error", "job.dead", {**DEAD, "reason": "fatal", "queue": SECRET})
+    named = ("jobqueue.worker.ending.finishing", "error", "job.dead", {**DEAD, "reason": "fatal", "queue": SECRET})
 
     assert [] == watch_with(stored=[failed(f"sorry: {SECRET}")], own_words=[f"sorry: {SECRET}"]).faults(None)
     assert [] == watch_with(stored=[failed("no", source)]).faults(None)
@@ -83,8 +83,8 @@ def test_an_event_that_is_not_in_the_table_is_found() -> None:
         ("job.dead", "error", {**facts, "args": "{}"}),
         ("job.dead", "error", DEAD),
     ):
-        assert 1 == len(watch_with(lines=[("jobqueue.worker.finishing", level, event, said)]).faults(None))
-    assert [] == watch_with(lines=[("jobqueue.worker.finishing", "error", "job.dead", facts)]).faults(None)
+        assert 1 == len(watch_with(lines=[("jobqueue.worker.ending.finishing", level, event, said)]).faults(None))
+    assert [] == watch_with(lines=[("jobqueue.worker.ending.finishing", "error", "job.dead", facts)]).faults(None)
 
 
 def test_it_hears_everything() -> None:

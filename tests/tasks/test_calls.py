@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from jobqueue.base.errors import InvalidPayload
-from jobqueue.tasks.signature import Signature
+from jobqueue.tasks.payload.signature import Signature
 
 LIMIT = 1 << 20
 

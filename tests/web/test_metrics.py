@@ -10,7 +10,7 @@ from jobqueue import Fatal, Retry
 from jobqueue.app import App
 from jobqueue.web import depths
 from jobqueue.web.health import health_app
-from jobqueue.worker.tally import OUTCOMES, UNKNOWN
+from jobqueue.worker.keeping.tally import OUTCOMES, UNKNOWN
 from tests.support.proxy import proxied
 from tests.support.store import connect
 from tests.support.waiting import wait_until

@@ -65,7 +65,7 @@ async def test_a_broken_part_ends_the_worker(
         await hanging.began.wait()
         raise Broken
 
-    monkeypatch.setattr("jobqueue.worker.staging.Stager._until_next", break_once_a_job_runs)
+    monkeypatch.setattr("jobqueue.worker.claiming.staging.Stager._until_next", break_once_a_job_runs)
     async with app:
         handle = await hanging.defer(app)
         await worker_breaks(app)
@@ -86,7 +86,7 @@ async def test_a_broken_finisher_ends_the_worker(
     async def ends() -> None:
         await hanging.began.wait()
 
-    monkeypatch.setattr("jobqueue.worker.finishing.write_each", broken)
+    monkeypatch.setattr("jobqueue.worker.ending.finishing.write_each", broken)
     async with app:
         await hanging.defer(app)
         lost = await ends.defer()
@@ -109,7 +109,7 @@ async def test_a_slot_that_cannot_be_freed_ends_the_worker(
     def refuses(*given: Any) -> None:
         raise Broken
 
-    monkeypatch.setattr("jobqueue.worker.finishing.Finisher.submit", refuses)
+    monkeypatch.setattr("jobqueue.worker.ending.finishing.Finisher.submit", refuses)
     monkeypatch.setattr("jobqueue.worker.supervisor.FINAL_WRITES", 0.2)
     async with app:
         await work.defer()

@@ -9,7 +9,7 @@ import pytest
 
 from jobqueue import App, Cancel, ConfigurationError, FailedAttempt, Fatal, JobContext, Snooze, steps
 from jobqueue.base.job import JobState
-from jobqueue.tasks import hooks
+from jobqueue.tasks.run import hooks
 from tests.support.waiting import wait_until
 from tests.support.working import end_of, new_app, reached
 
@@ -128,8 +128,8 @@ async def test_the_outcome_does_not_wait_for_hooks(
     database: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S0-09, S2-41: the attempt is on record while its hook runs, which keeps the slot and is no stuck handler."""
-    monkeypatch.setattr("jobqueue.worker.stuck._PATIENCE", 0.1)
-    monkeypatch.setattr("jobqueue.worker.stuck._LOOK", 0.05)
+    monkeypatch.setattr("jobqueue.worker.slots.stuck._PATIENCE", 0.1)
+    monkeypatch.setattr("jobqueue.worker.slots.stuck._LOOK", 0.05)
     app = new_app(database)
     began, let_go = asyncio.Event(), asyncio.Event()
 

@@ -1,0 +1,204 @@
+"""`jobs`: list, show and count them. Arguments and results are shown only on demand: they are the user's data."""
+
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from uuid import UUID
+
+import anyio
+import orjson
+
+from jobqueue.base.errors import JobNotFound
+from jobqueue.base.job import AttemptError, Job, JobState
+from jobqueue.cli.jobs.story import Story
+from jobqueue.cli.place import Place
+from jobqueue.cli.terminal.failures import ExitCode, as_usage, tell
+from jobqueue.cli.terminal.logs import tell_of_outages
+from jobqueue.cli.terminal.output import ago, duration, number, write, write_json, write_table
+from jobqueue.store.lookup import find_job
+from jobqueue.store.overview import Counts, beside_job
+from jobqueue.store.workers import list_workers
+from jobqueue.tasks.jobs import Jobs, check_filters
+from jobqueue.tasks.sending.waiting import Waiters
+
+_JSON_TEXTS = {"args_json": "args", "result_json": "result", "meta_json": "meta", "progress_json": "progress"}
+_PAYLOAD = {"args", "result"}
+
+
+class WaitedInVain(Exception):
+    """Raised when a job has not ended in time."""
+
+
+def list_jobs(
+    place: Place,
+    *,
+    states: Sequence[JobState] | None,
+    queue: str | None,
+    task: str | None,
+    origin: str | None,
+    after: UUID | None,
+    limit: int,
+    payload: bool,
+    as_json: bool,
+) -> ExitCode:
+    """A page of jobs, newest first."""
+    with as_usage():
+        check_filters(queue=queue, task=task, origin=origin)
+    page = asyncio.run(
+        place.ask(
+            Jobs,
+            lambda jobs: jobs.list(
+                state=states or None, queue=queue, task=task, origin=origin, after=after, limit=limit
+            ),
+        )
+    )
+    if as_json:
+        write_json([as_document(job, payload) for job in page])
+        return ExitCode.OK
+    headers = ["id", "state", "task", "queue", "try", "when"]
+    rows = [[job.id, job.state, job.task, job.queue, job.attempt, ago(_latest_event(job))] for job in page]
+    if payload:
+        headers += ["args", "result"]
+        rows = [[*row, job.args_json, job.result_json] for row, job in zip(rows, page, strict=True)]
+    write_table(headers, rows, whole="id", right=("try",)) if page else tell("no such jobs")
+    if len(page) == limit and sys.stdout.isatty():
+        tell(f"more, perhaps: --after {page[-1].id}")
+    return ExitCode.OK
+
+
+def show_job(place: Place, id: UUID, *, payload: bool, as_json: bool) -> ExitCode:
+    """The whole story of one job. Raises JobNotFound."""
+    story = asyncio.run(_told(place, id))
+    if as_json:
+        write_json(as_document(story.job, payload))
+    else:
+        story.write(payload)
+    return ExitCode.OK
+
+
+def wait_for_job(place: Place, id: UUID, limit: float | None, *, payload: bool, as_json: bool) -> ExitCode:
+    """Wait for its end, at most `limit` seconds. Raises JobNotFound."""
+    tell_of_outages()
+    try:
+        job = asyncio.run(_ended(place, id, limit))
+    except WaitedInVain:
+        tell(f"job {id} has not ended within {limit:g} s")
+        return ExitCode.TIMED_OUT
+    if as_json:
+        write_json(as_document(job, payload))
+    else:
+        write(f"{job.state}" + (f" ({job.reason})" if job.reason else ""))
+        if payload and job.result_json is not None:
+            write(job.result_json)
+        if job.error is not None and job.state is not JobState.COMPLETED:
+            tell(f"{job.error.error_class}: {job.error.message}")
+    return ExitCode.OK if job.state is JobState.COMPLETED else ExitCode.ERROR
+
+
+def show_counts(place: Place, as_json: bool) -> ExitCode:
+    """How many jobs there are, by queue and state."""
+    counts = asyncio.run(place.ask(Jobs, Jobs.counts))
+    if as_json:
+        write_json(counts_document(counts))
+    else:
+        write_counts(counts)
+    return ExitCode.OK
+
+
+def counts_document(counts: Counts) -> dict[str, object]:
+    """Counts as JSON values: sums, by queue, and for how many seconds the oldest ready job of a queue has waited.
+
+    `estimated` names the numbers that are only about right.
+    """
+    estimated: dict[str, list[str]] = {}
+    for queue, state in sorted(counts.estimated):
+        estimated.setdefault(queue, []).append(str(state))
+    return {
+        "total": _by_name(counts.by_state),
+        "queues": {queue: _by_name(held) for queue, held in counts.by_queue.items()},
+        "estimated": estimated,
+        "oldest_ready": counts.oldest_ready,
+    }
+
+
+def write_counts(counts: Counts) -> None:
+    """Counts as a table, with the sums if there is more than one queue; ~ stands before what is estimated."""
+    if not counts.by_queue:
+        tell("no jobs")
+        return
+    total = counts.by_state
+    states = [state for state in JobState if state is not JobState.BLOCKED or total[state]]
+    about = {state for _, state in counts.estimated}
+    rows = [
+        [
+            queue,
+            *(number(held.get(state, 0), (queue, state) in counts.estimated) for state in states),
+            _waited(counts.oldest_ready.get(queue)),
+        ]
+        for queue, held in sorted(counts.by_queue.items())
+    ]
+    if len(rows) > 1:
+        sums = [number(total[state], state in about) for state in states]
+        rows.append(["all", *sums, _waited(max(counts.oldest_ready.values(), default=None))])
+    write_table(["queue", *states, "oldest ready"], rows, right=[*states, "oldest ready"])
+
+
+def as_document(job: Job, payload: bool) -> dict[str, object]:
+    """A job as JSON values, its own JSON texts exactly as they are stored."""
+    document: dict[str, object] = {}
+    for field in fields(Job):
+        name, value = _JSON_TEXTS.get(field.name, field.name), getattr(job, field.name)
+        if field.name in _JSON_TEXTS:
+            value = None if value is None else orjson.Fragment(value)
+        document[name] = value
+    document["errors"] = [_error_document(error, payload) for error in job.errors]
+    return {name: value for name, value in document.items() if payload or name not in _PAYLOAD}
+
+
+def _error_document(error: AttemptError, payload: bool) -> dict[str, object]:
+    document: dict[str, object] = {
+        "attempt": error.attempt,
+        "at": error.at,
+        "class": error.error_class,
+        "message": error.message,
+        "traceback": error.traceback,
+        "worker": error.worker,
+    }
+    return document | ({"data": error.data} if payload else {})
+
+
+async def _told(place: Place, id: UUID) -> Story:
+    async with place.database() as (_, database):
+        await database.check()
+        job = await find_job(database, id)
+        if job is None:
+            raise JobNotFound(id)
+        return Story(job, await beside_job(database, id), await list_workers(database))
+
+
+async def _ended(place: Place, id: UUID, limit: float | None) -> Job:
+    async with place.resolved_dsn() as dsn, place.reached(dsn, connections=2) as database:  # one of them listens
+        await database.check()
+        waiters = Waiters(database, listens=place.settings.pooler == "none")
+        try:
+            with anyio.move_on_after(limit):
+                return await waiters.final(id)
+        finally:
+            await waiters.close()
+    raise WaitedInVain
+
+
+def _latest_event(job: Job) -> datetime:
+    if job.state is JobState.RUNNING:
+        return job.claimed_at or job.due_at
+    return job.finished_at or job.due_at
+
+
+def _by_name(held: Mapping[JobState, int]) -> dict[str, int]:
+    return {str(state): jobs for state, jobs in held.items()}
+
+
+def _waited(seconds: float | None) -> str:
+    return "" if seconds is None else duration(seconds)

@@ -1,0 +1,70 @@
+"""Which jobs are meant: by their ids, or by what they have in common. And the App that may stand beside the ids."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from jobqueue.base.job import JobState
+from jobqueue.cli.terminal.failures import ExitCode, Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """Ids, or at least one filter, never both."""
+
+    ids: tuple[UUID, ...] = ()
+    app: str | None = None
+    state: tuple[JobState, ...] = ()
+    queue: str | None = None
+    task: str | None = None
+    origin: str | None = None
+    key: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        words: Sequence[str] | None,
+        state: Sequence[JobState] | None,
+        queue: str | None,
+        task: str | None,
+        origin: str | None,
+        key: str | None,
+    ) -> "Meant":
+        """From the words on the command line. Raises Refusal."""
+        ids, app = ids_and_app(words or ())
+        meant = cls(ids, app, tuple(state or ()), queue, task, origin, key)
+        filtered = bool(meant.state) or any(value is not None for value in (queue, task, origin, key))
+        if ids and filtered:
+            raise Refusal("give ids, or filters such as --queue, not both", ExitCode.USAGE)
+        if not ids and not filtered:
+            raise Refusal(
+                "which jobs? Give ids, or a filter: --state, --queue, --task, --origin, --key", ExitCode.USAGE
+            )
+        if key is not None and (task is None or meant.state or queue is not None or origin is not None):
+            raise Refusal("--key: names one job of a task: give --task with it, and no other filter", ExitCode.USAGE)
+        return meant
+
+
+def ids_and_app(words: Sequence[str]) -> tuple[tuple[UUID, ...], str | None]:
+    """In whichever order they came: an id is never taken for an App."""
+    apps = [word for word in words if not _is_id(word)]
+    if len(apps) > 1:
+        raise Refusal(f"at most one of these can be an App, the others are no ids: {', '.join(apps)}", ExitCode.USAGE)
+    ids = dict.fromkeys(UUID(word) for word in words if _is_id(word))
+    return tuple(ids), (apps[0] if apps else None)
+
+
+def id_and_app(words: Sequence[str]) -> tuple[UUID, str | None]:
+    """One id, and perhaps an App."""
+    if sum(map(_is_id, words)) != 1:
+        raise Refusal("give the id of one job, a UUID, and perhaps an App", ExitCode.USAGE)
+    ids, app = ids_and_app(words)
+    return ids[0], app
+
+
+def _is_id(word: str) -> bool:
+    try:
+        UUID(word)
+    except ValueError:
+        return False
+    return True

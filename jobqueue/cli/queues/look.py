@@ -1,0 +1,145 @@
+"""`queues`: list them, pause and resume them, limit what stays of them."""
+
+import asyncio
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+
+from jobqueue.base.job import JobState
+from jobqueue.cli.place import Place
+from jobqueue.cli.terminal.asking import agreed, somebody_to_ask
+from jobqueue.cli.terminal.failures import ExitCode, Refusal, as_usage, tell
+from jobqueue.cli.terminal.output import duration, moment, number, write, write_json, write_table
+from jobqueue.store.overview import NO_LIMITS, Kept, QueueStats
+from jobqueue.tasks.options import queue_named
+from jobqueue.tasks.queues import Queues, check_limits
+
+_NUMBERS = ("scheduled", "ready", "running", "oldest ready")
+
+
+def show_queues(place: Place, as_json: bool) -> ExitCode:
+    """The queues that have unfinished jobs, or were paused or told what to keep."""
+    queues = asyncio.run(place.ask(Queues, Queues.stats))
+    if as_json:
+        write_json([queue_document(queue) for queue in queues])
+        return ExitCode.OK
+    rows = [queue_row(queue) for queue in queues]
+    if rows:
+        write_table(("queue", *_NUMBERS, "paused"), rows, right=_NUMBERS)
+    else:
+        tell("no queue has unfinished jobs, none is paused")
+    return ExitCode.OK
+
+
+def pause_queue(place: Place, name: str, length: float | None, until: datetime | None, as_json: bool) -> ExitCode:
+    """Start none of its jobs until it is resumed, for so many seconds, or until then."""
+    name = _checked(name)
+    if length is not None and until is not None:
+        raise Refusal("give either --for or --until, not both", ExitCode.USAGE)
+    if until is not None and until <= datetime.now(UTC):
+        raise Refusal("--until: this time is over", ExitCode.USAGE)
+
+    async def pause(queues: Queues) -> tuple[bool, datetime | None]:
+        found = await queues.stats()
+        surely_unknown = all(queue.queue != name and not queue.estimated for queue in found)
+        return surely_unknown, await queues.pause(name, until, seconds=length)
+
+    unknown, end = asyncio.run(place.ask(Queues, pause))
+    if as_json:
+        write_json({"queue": name, "paused": True, "until": end})
+        return ExitCode.OK
+    write(f"queue {name} is paused until {moment(end) if end else 'it is resumed'}; what runs goes on")
+    if unknown:
+        tell(f"no job waits in queue {name} now: is that its name?")
+    return ExitCode.OK
+
+
+def resume_queue(place: Place, name: str, as_json: bool) -> ExitCode:
+    """Start its jobs again."""
+    name = _checked(name)
+    was_paused = asyncio.run(place.ask(Queues, lambda queues: queues.resume(name)))
+    if as_json:
+        write_json({"queue": name, "paused": False, "was_paused": was_paused})
+    else:
+        write(f"queue {name} is resumed" if was_paused else f"queue {name} was not paused")
+    return ExitCode.OK
+
+
+def show_kept(place: Place, name: str, as_json: bool) -> ExitCode:
+    """What the queue keeps of its finished jobs."""
+    name = _checked(name)
+    queues = asyncio.run(place.ask(Queues, Queues.stats))
+    _tell_kept(name, next((queue.keep for queue in queues if queue.queue == name), NO_LIMITS), as_json)
+    return ExitCode.OK
+
+
+def keep_finished(place: Place, name: str, keep: Kept, *, yes: bool, as_json: bool) -> ExitCode:
+    """From the next sweep on its finished jobs are kept within these limits, and no others. Asks if there are any."""
+    name = _checked(name)
+    limits = {limit: value for limit, value in asdict(keep).items() if value is not None}
+    with as_usage():
+        check_limits(**asdict(keep))
+    for limit, longest in (("completed", place.settings.keep_completed), ("other", place.settings.keep_other)):
+        if limits.get(limit, 0.0) > longest:
+            after = f"keep_{limit} is {duration(longest)}: workers with this setting drop whole days after that"
+            tell(f"--{limit}: has no effect, as {after}")
+    if limits and not yes:
+        if not somebody_to_ask():
+            raise Refusal("queues keep has workers remove jobs for good: give --yes", ExitCode.USAGE)
+        if not agreed(f"queue {name} will keep {_limits(keep)}: have workers remove other finished jobs for good?"):
+            tell("nothing was changed")
+            return ExitCode.ERROR
+    asyncio.run(place.ask(Queues, lambda queues: queues.keep(name, **limits)))
+    _tell_kept(name, keep, as_json)
+    return ExitCode.OK
+
+
+def queue_and_app(first: str, second: str | None) -> tuple[str, str | None]:
+    """The name, and perhaps an App: after it, or before it if it is written with its colon."""
+    if second is not None and ":" in first and ":" not in second:
+        return second, first
+    return first, second
+
+
+def queue_document(queue: QueueStats) -> dict[str, object]:
+    """A queue as JSON values."""
+    document: dict[str, object] = {field.name: getattr(queue, field.name) for field in fields(QueueStats)}
+    return document | {"estimated": sorted(queue.estimated)}
+
+
+def queue_row(queue: QueueStats) -> tuple[str | None, ...]:
+    """A queue as the cells of a table: name, scheduled, ready, running, oldest ready, paused."""
+    return (
+        queue.queue,
+        number(queue.scheduled, JobState.SCHEDULED in queue.estimated),
+        number(queue.ready, JobState.READY in queue.estimated),
+        number(queue.running, JobState.RUNNING in queue.estimated),
+        None if queue.oldest_due is None else duration(max(queue.oldest_due, 0.0)),
+        _pause(queue),
+    )
+
+
+def _tell_kept(name: str, keep: Kept, as_json: bool) -> None:
+    if as_json:
+        write_json({"queue": name, **asdict(keep)})
+    elif keep == NO_LIMITS:
+        write(f"finished jobs of queue {name} stay as long as the workers' settings say")
+    else:
+        write(f"finished jobs of queue {name} stay: {_limits(keep)}; workers remove the others hourly")
+
+
+def _limits(keep: Kept) -> str:
+    said = {limit: value for limit, value in asdict(keep).items() if value is not None}
+    amounts = {limit: str(value) if limit.startswith("most") else duration(value) for limit, value in said.items()}
+    return ", ".join(f"{limit.replace('_', ' ')} {amount}" for limit, amount in amounts.items())
+
+
+def _checked(name: str) -> str:
+    with as_usage(name="NAME"):
+        return queue_named("name", name)
+
+
+def _pause(queue: QueueStats) -> str:
+    if not queue.paused or queue.paused_for is None:
+        return ""
+    resumes = "" if queue.resumes_in is None else f", resumes in {duration(max(queue.resumes_in, 0.0))}"
+    return f"for {duration(max(queue.paused_for, 0.0))}{resumes}"

@@ -1,0 +1,98 @@
+"""The surface of `queues`: every verb with its options."""
+
+from typing import Annotated
+
+import typer
+
+from jobqueue.cli.moments import moment_of, seconds
+from jobqueue.cli.options import Dsn, Json, Schema, Target, Yes, group
+from jobqueue.cli.terminal.failures import ExitCode, Refusal
+
+queues = group("Look at queues, pause and resume them, say how long their finished jobs stay.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The queue.")]
+App = Annotated[str | None, typer.Argument(metavar="APP", help="As elsewhere; before or after the name.")]
+
+
+@queues.command("list")
+def queues_list(app: Target = None, dsn: Dsn = None, schema: Schema = None, json: Json = False) -> int:
+    """List the queues that have unfinished jobs, or were paused or told what to keep."""
+    from jobqueue.cli.place import Place
+    from jobqueue.cli.queues.look import show_queues
+
+    return show_queues(Place.of(app, dsn, schema), json)
+
+
+@queues.command("pause")
+def queues_pause(
+    name: Name,
+    app: App = None,
+    length: Annotated[
+        str | None, typer.Option("--for", metavar="TIME", help="So long: 90 (seconds), 10m, 2h, 1d.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Until then, with a zone: 2026-03-01T12:00+01:00.")
+    ] = None,
+    dsn: Dsn = None,
+    schema: Schema = None,
+    json: Json = False,
+) -> int:
+    """Start no more jobs of a queue, in any worker, until it is resumed. What runs goes on."""
+    from jobqueue.cli.place import Place
+    from jobqueue.cli.queues.look import pause_queue, queue_and_app
+
+    queue, target = queue_and_app(name, app)
+    pause = seconds("--for", length), moment_of("--until", until)
+    return pause_queue(Place.of(target, dsn, schema), queue, *pause, json)
+
+
+@queues.command("resume")
+def queues_resume(name: Name, app: App = None, dsn: Dsn = None, schema: Schema = None, json: Json = False) -> int:
+    """Start jobs of a queue again, at once."""
+    from jobqueue.cli.place import Place
+    from jobqueue.cli.queues.look import queue_and_app, resume_queue
+
+    queue, target = queue_and_app(name, app)
+    return resume_queue(Place.of(target, dsn, schema), queue, json)
+
+
+@queues.command(
+    "keep",
+    epilog="""\b
+Exit codes:
+    0  done, or shown
+    1  the question was answered with no
+    2  wrong usage; or limits without --yes, as there is no terminal to ask""",
+)
+def queues_keep(
+    name: Name,
+    app: App = None,
+    completed: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Completed jobs stay so long: 90 (seconds), 10m, 2h, 1d.")
+    ] = None,
+    other: Annotated[str | None, typer.Option(metavar="AGE", help="The same for cancelled and dead jobs.")] = None,
+    most_completed: Annotated[int | None, typer.Option(metavar="N", help="Only the newest so many stay.")] = None,
+    most_other: Annotated[int | None, typer.Option(metavar="N", help="The same for cancelled and dead jobs.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Take back what was said: as the settings say.")] = False,
+    yes: Yes = False,
+    dsn: Dsn = None,
+    schema: Schema = None,
+    json: Json = False,
+) -> int:
+    """Show, or say, how long and how many of a queue's finished jobs stay.
+
+    Without options it shows what was said. Otherwise what is not given is as the settings say. An age can only be
+    shorter than keep_completed and keep_other, which drop whole days.
+    """
+    from jobqueue.cli.place import Place
+    from jobqueue.cli.queues.look import keep_finished, queue_and_app, show_kept
+    from jobqueue.store.overview import NO_LIMITS, Kept
+
+    queue, target = queue_and_app(name, app)
+    keep = Kept(seconds("--completed", completed), seconds("--other", other), most_completed, most_other)
+    if clear and keep != NO_LIMITS:
+        raise Refusal("--clear: takes back all limits; give either it or limits", ExitCode.USAGE)
+    place = Place.of(target, dsn, schema)
+    if not clear and keep == NO_LIMITS:
+        return show_kept(place, queue, json)
+    return keep_finished(place, queue, keep, yes=yes, as_json=json)

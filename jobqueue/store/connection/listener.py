@@ -1,0 +1,83 @@
+"""A LISTEN connection: hands out hints, probes itself, replaces itself.
+
+Notifications are hints only. After every (re)LISTEN the receiver is told to look once, because whatever came before
+it is lost.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import anyio
+from anyio.abc import TaskStatus
+
+from jobqueue.base.log import get_logger
+from jobqueue.base.service import Patience
+from jobqueue.store.connection.faults import DATABASE_ERRORS, brief
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.schema.statements import channel
+
+log = get_logger(__name__)
+
+_PROBE_INTERVAL = 10.0
+_PROBE_LIMIT = 5.0
+_LONGEST_WAIT = 2.0
+
+
+class Listener:
+    """Listens on one channel of the schema for as long as `run` runs."""
+
+    def __init__(
+        self, database: Database, purpose: str, hear: Callable[[str | None], None], flags: Iterable[asyncio.Event] = ()
+    ) -> None:
+        """`hear` gets each payload, and None after every (re)connect: look once, something may have been missed.
+
+        `flags` are set while notifications arrive.
+        """
+        self._database = database
+        self._channel = channel(database.schema, purpose)
+        self._hear = hear
+        self._flags = tuple(flags)
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Listen until cancelled. Reports as started after the first try, successful or not: polling goes on anyway."""
+        patience = Patience(cap=_LONGEST_WAIT)
+        started = False
+        while True:
+            try:
+                async with self._database.connection() as connection:
+                    await connection.add_listener(self._channel, self._on_notify)
+                    patience.reset()
+                    log.info("listener.ready", channel=self._channel)
+                    for flag in self._flags:
+                        flag.set()
+                    self._hear(None)
+                    if not started:
+                        started = True
+                        task_status.started()
+                    await self._probe(connection)
+            except DATABASE_ERRORS as error:
+                for flag in self._flags:
+                    flag.clear()
+                if not started:
+                    started = True
+                    task_status.started()
+                # Whatever became of this connection, has perhaps become of all that lie idle in the pool.
+                await self._database.expire()
+                delay = patience.next()
+                log.warning("listener.lost", error=brief(error), retry_in=round(delay, 2))
+                await anyio.sleep(delay)
+
+    async def _probe(self, connection: Any) -> None:
+        """Ask now and then: a cut network is silent, and so is a middlebox that answers keepalives."""
+        ended = asyncio.Event()
+        connection.add_termination_listener(lambda _: ended.set())
+        while not ended.is_set():
+            with anyio.move_on_after(_PROBE_INTERVAL):
+                await ended.wait()
+            if not ended.is_set():
+                await connection.fetchval("select 1", timeout=_PROBE_LIMIT)
+        raise ConnectionError("the server ended the listening connection")
+
+    def _on_notify(self, connection: Any, pid: int, channel: str, payload: object) -> None:
+        self._hear(str(payload))

@@ -1,0 +1,85 @@
+"""Where an app's database is: the caller's pool, a DSN, `JOBQUEUE_DSN`, or the embedded server; and opening it."""
+
+import contextlib
+import inspect
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeAlias
+
+from jobqueue.base.errors import ConfigurationError
+from jobqueue.base.settings import Pooler
+from jobqueue.store.connection.dsn import fault_of_dsn
+from jobqueue.store.connection.pool import Database, Pool
+from jobqueue.store.embedded.share import join_embedded
+from jobqueue.store.schema.statements import names
+
+Dsn: TypeAlias = str | Callable[[], str | Awaitable[str]]
+
+
+class Location:
+    """Nothing is read or connected until it is asked for."""
+
+    def __init__(self, dsn: Dsn | None, pool: "Pool | None", schema: str) -> None:
+        if dsn is not None and pool is not None:
+            raise ConfigurationError("pool: give either dsn or pool, not both")
+        names(schema)
+        self._dsn = dsn
+        self._pool = pool
+        self._schema = schema
+
+    @property
+    def most_connections(self) -> float:
+        """How many connections the caller's pool has at the most; infinite without one."""
+        return float("inf") if self._pool is None else self._pool.get_max_size()
+
+    @contextlib.asynccontextmanager
+    async def resolved_dsn(self) -> AsyncIterator[str]:
+        """The connection string to use now; the embedded server, if that is it, runs at least as long as the block."""
+        if self._pool is not None:
+            raise ConfigurationError("pool: this needs a connection string, and this App stands on a pool of yours")
+        dsn = await self._configured_dsn()
+        if dsn is not None:
+            yield dsn
+            return
+        server = await join_embedded(self._schema)
+        try:
+            yield server.dsn
+        finally:
+            await server.leave()
+
+    async def open(self, *, name: str, connections: int, pooler: Pooler) -> Database:
+        """A database of its own for a producer or a worker; `close` on it ends its share in an embedded server too.
+
+        Raises OSError, and ConfigurationError if the DSN cannot be read.
+        """
+        dsn = None
+        if self._pool is not None:
+            database = Database.around(self._pool, self._schema)
+        else:
+            # No `async with` around what lives as long as the loop: its generator would be ended by the loop as well,
+            # in no order.
+            server = None
+            dsn = await self._configured_dsn()
+            if dsn is None:
+                server = await join_embedded(self._schema)
+                dsn = server.dsn
+            database = await Database.open(
+                dsn, self._schema, name=name, max_size=connections, pooler=pooler,
+                leave=None if server is None else server.leave,
+            )  # fmt: skip
+        try:
+            await database.reach()
+        except BaseException as error:
+            await database.close()
+            fault = fault_of_dsn(error, dsn)
+            if fault is None:
+                raise
+        else:
+            return database
+        raise fault  # out here: the driver's own words would follow as its context
+
+    async def _configured_dsn(self) -> str | None:
+        given = self._dsn() if callable(self._dsn) else self._dsn
+        if inspect.isawaitable(given):
+            given = await given
+        return given or os.environ.get("JOBQUEUE_DSN") or None

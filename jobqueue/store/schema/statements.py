@@ -1,0 +1,108 @@
+"""Finds the SQL of `schema/`: the package's own copy first, then the folder beside the package.
+
+A statement file holds blocks that begin with `-- name:`, `-- takes:` and `-- gives:`; a test PREPAREs every block and
+compares it with its header. `:"schema"` and the like are filled in as psql would; values are parameters, always.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from jobqueue.base.errors import ConfigurationError
+
+_PACKAGE = Path(__file__).parents[2]
+_WAKE_CLASS = 0x6A71  # "jq": our half of the advisory lock space
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One named statement; `takes` and `gives` are its parameters and columns as (name, type)."""
+
+    name: str
+    takes: tuple[tuple[str, str], ...]
+    gives: tuple[tuple[str, str], ...]
+    sql: str
+
+
+@cache
+def schema_folder() -> Path:
+    """The folder with `migrations/` and `statements/`. Raises ConfigurationError if the installation lacks it."""
+    for folder in (_PACKAGE / "_schema", _PACKAGE.parent / "schema"):
+        if (folder / "statements").is_dir():
+            return folder
+    raise ConfigurationError("jobqueue is installed without its SQL files; install it again")
+
+
+@cache
+def statements() -> dict[str, Statement]:
+    """Every statement by name."""
+    found: dict[str, Statement] = {}
+    for file in sorted((schema_folder() / "statements").glob("*.sql")):
+        for statement in parse(file.read_text(encoding="utf-8")):
+            if statement.name in found:
+                raise ConfigurationError(f"statement {statement.name} stands twice, again in {file.name}")
+            found[statement.name] = statement
+    return found
+
+
+def parse(text: str) -> list[Statement]:
+    """The blocks of one statements file."""
+    blocks = re.split(r"^-- name: ", text, flags=re.MULTILINE)[1:]
+    return [_block(block) for block in blocks]
+
+
+def _block(block: str) -> Statement:
+    name, takes, gives, *body = block.splitlines()
+    return Statement(
+        name=name.strip(),
+        takes=_columns(takes.removeprefix("-- takes:")),
+        gives=_columns(gives.removeprefix("-- gives:")),
+        sql="\n".join(line for line in body if not line.lstrip().startswith("--")).strip().rstrip(";"),
+    )
+
+
+def _columns(header: str) -> tuple[tuple[str, str], ...]:
+    pairs = (column.strip().split(" ", 1) for column in header.split(",") if column.strip())
+    return tuple((name, kind) for name, kind in pairs)
+
+
+@cache
+def names(schema: str) -> dict[str, str]:
+    """What the placeholders stand for in one schema."""
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,47}", schema):
+        raise ConfigurationError("schema: must be 1 to 48 lower-case letters, digits and underscores")
+    return {
+        ':"schema"': f'"{schema}"',
+        ":'schema'": f"'{schema}'",
+        ":'wake_channel'": f"'{channel(schema, 'wake')}'",
+        ":'done_channel'": f"'{channel(schema, 'done')}'",
+        ":'wake_class'": f"'{_WAKE_CLASS}'",
+        ":'wake_key'": f"'{lock_key(schema, 'wake')}'",
+        ":'archive_key'": f"'{lock_key(schema, 'archive')}'",
+    }
+
+
+def channel(schema: str, purpose: str) -> str:
+    """A NOTIFY channel of a schema: always the same 34 bytes long; LISTEN would silently cut a name after 63."""
+    return f"jobqueue_{purpose}_{hashlib.sha256(schema.encode()).hexdigest()[:20]}"
+
+
+def lock_key(schema: str, purpose: str) -> int:
+    """The second half of an advisory lock's key: a signed 32-bit number."""
+    digest = hashlib.sha256(f"{schema}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:4], "big", signed=True)
+
+
+def fill(sql: str, schema: str) -> str:
+    """The text with its placeholders replaced."""
+    for placeholder, value in names(schema).items():
+        sql = sql.replace(placeholder, value)
+    return sql
+
+
+@cache
+def statement(name: str, schema: str = "jobqueue") -> str:
+    """The SQL of one statement, ready for one schema."""
+    return fill(statements()[name].sql, schema)

@@ -1,0 +1,60 @@
+"""Runs a job here and now, without a database: `task.run`."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from jobqueue.base.errors import JobCancelled, JobQueueError
+from jobqueue.base.job import Job, JobState, NewJob
+from jobqueue.base.outcome import Cancelled, Done
+from jobqueue.tasks.run.attempt import Attempt, run_apart
+from jobqueue.tasks.run.batch import Alone, Registered
+
+
+async def run_here(task: Registered, job: NewJob[Any], result_limit: int) -> Any:
+    """Give the result as `handle.result()` would; raise what the handler raised, or JobCancelled.
+
+    One attempt, whatever the outcome asks for. A cancelled caller cancels the handler and waits for it.
+    """
+    attempt = Attempt(
+        task if task.batch is None else Alone(task),
+        job.args,
+        lambda: _as_claimed(job),
+        1,
+        timeout=job.timeout,
+        budget_left=job.budget,
+        result_limit=result_limit,
+        threads=None,
+        resources={},
+    )
+    outcome = await run_apart(attempt)
+    if isinstance(outcome, Done):
+        return task.signature.decode_result(outcome.result)
+    if isinstance(outcome, Cancelled):
+        raise JobCancelled(job.id, outcome.reason)
+    raise attempt.error or JobQueueError("the run was stopped")
+
+
+def _as_claimed(job: NewJob[Any]) -> Job:
+    """The job as a worker would see it in its first attempt."""
+    now = datetime.now(UTC)
+    return Job(
+        id=job.id,
+        task=job.task,
+        queue=job.queue,
+        state=JobState.RUNNING,
+        priority=job.priority,
+        attempt=1,
+        max_attempts=job.max_attempts,
+        crashes=0,
+        lost=0,
+        due_at=now,
+        created_at=now,
+        claimed_at=now,
+        timeout=job.timeout,
+        deadline=None if job.budget is None else now + timedelta(seconds=job.budget),
+        expires_at=None if job.expires is None else now + timedelta(seconds=job.expires),
+        origin=job.origin,
+        key=job.key,
+        args_json=job.args,
+        meta_json=job.meta,
+    )

@@ -1,0 +1,167 @@
+"""The producing side on one event loop: the pool, and the two things that share statements on it."""
+
+import asyncio
+import contextvars
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+from uuid import UUID
+
+import anyio
+
+from jobqueue.base.errors import AppClosed, DeferUnknown, InvalidPayload
+from jobqueue.base.job import Job, NewJob, Sent
+from jobqueue.store.connection.caller import OnPsycopg, executor_on
+from jobqueue.store.connection.executor import Executor
+from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify, refused_row
+from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.intake import insert_all
+from jobqueue.tasks.sending.coalescer import Coalescer
+from jobqueue.tasks.sending.surely import CANCEL_LIMIT, AnswerLost, answer_of, insert_surely
+from jobqueue.tasks.sending.waiting import Waiters
+
+
+class Producer:
+    """Stores jobs and waits for them. Owns no task and no listening connection while nobody waits."""
+
+    def __init__(self, database: Database, *, listens: bool) -> None:
+        self.database = database
+        self._coalescer = Coalescer(database)
+        self._waiters = Waiters(database, listens=listens)
+        self._writes: set[_Write] = set()
+        self._checking = asyncio.Lock()
+        self._closed = False
+
+    async def check(self) -> None:
+        """Raise NotMigrated or SchemaTooNew unless the schema fits. However many ask at once, one looks."""
+        if not self.database.checked:
+            async with self._checking:
+                if not self.database.checked:
+                    await self.database.check()
+
+    async def send(self, job: NewJob[Any]) -> Sent:
+        """Store one job. With a key or an id of the caller's it is never coalesced with others."""
+        if job.key is not None or job.resent:
+            return (await self.send_many([job]))[0]
+        self._refuse_if_closed()
+        return await self._coalescer.send(job)
+
+    async def send_many(self, jobs: Sequence[NewJob[Any]]) -> list[Sent]:
+        """Store all jobs or none. A cancelled call has either committed or never will.
+
+        Raises DuplicateJob, and DeferUnknown with the first one's id if the network was cut: all are in, or none.
+        """
+        self._refuse_if_closed()
+        if not jobs:
+            return []
+        write = _Write(Session(self.database), jobs)
+        self._writes.add(write)
+        try:
+            return await write.answer()
+        finally:
+            self._writes.discard(write)
+
+    async def wait_final(self, id: UUID) -> Job:
+        """The job once it has ended."""
+        return await self._waiters.final(id)
+
+    async def close(self) -> None:
+        """Wait for what is being written, then close everything, each part even if another fails. Bounded."""
+        self._closed = True
+        with anyio.CancelScope(shield=True):
+            async with AsyncExitStack() as last_first:
+                last_first.push_async_callback(self.database.close)
+                last_first.push_async_callback(self._coalescer.close)
+                last_first.push_async_callback(self._end_writes)
+                last_first.push_async_callback(self._waiters.close)
+
+    async def _end_writes(self) -> None:
+        await asyncio.gather(*(write.end(2 * CANCEL_LIMIT) for write in self._writes))
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise AppClosed
+
+
+class _Write:
+    """Jobs on their way, in a task of their own: no cancellation cuts through the middle."""
+
+    def __init__(self, session: Session, jobs: Sequence[NewJob[Any]]) -> None:
+        self._session = session
+        self._jobs = jobs
+        self._sending = False
+        self._task = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
+        self._task.add_done_callback(_read_once)
+
+    async def answer(self) -> list[Sent]:
+        try:
+            return await answer_of(self._task, self._jobs[0].id, lambda: self._sending, self._task.cancel)
+        finally:
+            await self.end(0)
+
+    async def end(self, patience: float) -> None:
+        """Wait, then cut it off: a connection that ends before the commit was sent has written nothing."""
+        if self._task.done():
+            return
+        with anyio.CancelScope(shield=True):
+            if patience:
+                await asyncio.wait({self._task}, timeout=patience)
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=CANCEL_LIMIT)
+
+    async def _run(self) -> list[Sent]:
+        try:
+            await self._session.ready()
+            self._sending = True
+            return await insert_surely(self._session, self._jobs)
+        except AnswerLost:
+            raise DeferUnknown(self._jobs[0].id) from None
+        except asyncio.CancelledError:
+            raise (DeferUnknown(self._jobs[0].id) if self._sending else AppClosed()) from None
+        except DATABASE_ERRORS as error:
+            fault: BaseException = error if classify(error) is not Fault.BAD_DATA else _refused(self._jobs, error)
+        finally:
+            await self._session.close()
+        raise fault
+
+
+def _read_once(write: "asyncio.Task[list[Sent]]") -> None:
+    """asyncio would log the error of a write whose caller has gone."""
+    if not write.cancelled():
+        write.exception()
+
+
+async def send_on(connection: object, schema: str, job: NewJob[Any]) -> Sent:
+    """Store one job on the caller's connection, in the transaction that it is in. Needs nothing of an app."""
+    return (await _insert(executor_on(connection, schema), [job]))[0]
+
+
+async def send_many_on(connection: object, schema: str, jobs: Sequence[NewJob[Any]]) -> list[Sent]:
+    """Store all jobs or none on the caller's connection."""
+    return await _insert(executor_on(connection, schema), jobs) if jobs else []
+
+
+def send_sync(job: NewJob[Any], connection: object, schema: str) -> Sent:
+    """Store one job on a synchronous psycopg connection: the same code, which there never has anything to await."""
+    inserting = _insert(OnPsycopg(connection, schema), [job])
+    try:
+        inserting.send(None)
+    except StopIteration as done:
+        sent: list[Sent] = done.value
+        return sent[0]
+    inserting.close()
+    raise AssertionError("a synchronous insert had to wait")
+
+
+async def _insert(executor: Executor, jobs: Sequence[NewJob[Any]]) -> list[Sent]:
+    try:
+        return await insert_all(executor, jobs, always=True)
+    except DATABASE_ERRORS as error:
+        if classify(error) is not Fault.BAD_DATA:
+            raise
+        refused = _refused(jobs, error)
+    raise refused  # out here, so that the row which the driver's error quotes is not its context
+
+
+def _refused(jobs: Sequence[NewJob[Any]], error: BaseException) -> InvalidPayload:
+    return refused_row(jobs[0].task if len(jobs) == 1 else f"in a batch of {len(jobs)}, one", error)

@@ -1,0 +1,86 @@
+"""A write under way: sent once more if its answer is lost, waited for if its caller is cancelled."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+from uuid import UUID
+
+import anyio
+
+from jobqueue.base.errors import DeferUnknown
+from jobqueue.base.job import NewJob, Sent
+from jobqueue.base.service import Patience, outlast
+from jobqueue.store.connection.faults import DATABASE_ERRORS, Deadlock, Fault, classify
+from jobqueue.store.connection.pool import Session
+from jobqueue.store.intake import insert_all
+
+T = TypeVar("T")
+
+_DEADLOCKS = 3
+CANCEL_LIMIT = 5.0
+"""Seconds that a cancelled caller waits for the answer to what was sent already."""
+
+
+class AnswerLost(Exception):
+    """Raised when the rows may be in or not, and asking again did not help."""
+
+
+async def insert_surely(session: Session, jobs: Sequence[NewJob[Any]]) -> list[Sent]:
+    """Insert all or none; if the connection breaks, the same ids once more, checked against the archive.
+
+    Raises AnswerLost, or a database error after which certainly nothing is in.
+    """
+    try:
+        return await _insert(session, jobs)
+    except DATABASE_ERRORS as error:
+        first = classify(error)
+        if first not in (Fault.UNKNOWN, Fault.AWAY, Fault.READ_ONLY):
+            raise
+    try:
+        again = await _insert(session, [replace(job, resent=True) for job in jobs])
+    except DATABASE_ERRORS as error:
+        second = classify(error)
+        if Fault.UNKNOWN in (first, second) and second is not Fault.BAD_DATA:
+            raise AnswerLost from None
+        raise
+    return [_own(job, sent) for job, sent in zip(jobs, again, strict=True)]
+
+
+async def _insert(session: Session, jobs: Sequence[NewJob[Any]]) -> list[Sent]:
+    """Insert all or none. A deadlock has undone everything: tried again, a few times."""
+    patience = Patience(first=0.02, cap=0.2)
+    for _ in range(_DEADLOCKS):
+        with contextlib.suppress(Deadlock):
+            return await insert_all(session, jobs, always=False)
+        await anyio.sleep(patience.next())
+    return await insert_all(session, jobs, always=False)
+
+
+def _own(job: NewJob[Any], sent: Sent) -> Sent:
+    """Under an id of our making a duplicate is our own first try; one of the caller's may be an earlier call's."""
+    return sent if job.resent or sent.id != job.id else Sent(sent.id)
+
+
+async def answer_of(
+    answer: "asyncio.Future[T]", id: UUID, is_sending: Callable[[], bool], withdraw: Callable[[], object]
+) -> T:
+    """Wait for the answer to a write, which is never cancelled itself. Raises DeferUnknown if it does not come.
+
+    Cancelled before anything was sent, it withdraws. Cancelled later, it waits, shielded and at most CANCEL_LIMIT,
+    until the rows are in or never will be.
+    """
+    try:
+        return await asyncio.shield(answer)
+    except asyncio.CancelledError:
+        if not is_sending():
+            withdraw()
+        elif not await _is_settled(answer):
+            raise DeferUnknown(id) from None
+        raise
+
+
+async def _is_settled(answer: "asyncio.Future[Any]") -> bool:
+    """Wait for the answer whatever cancellations come, at most CANCEL_LIMIT; True if it came and is known."""
+    return await outlast(answer, CANCEL_LIMIT) and not isinstance(answer.exception(), DeferUnknown)

@@ -1,0 +1,230 @@
+"""Claims jobs for the free slots: how many, from which queues, when.
+
+One claimer a worker. It looks again at once after a full batch, when a quarter of the slots is free, or 1 ms after
+the first freed slot. When there is nothing, it dozes (looks after 1, 2, 4 ms: a busy stream never needs a
+notification), then publishes that it sleeps, looks once more, and waits for a notification or its poll.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Sequence
+
+import anyio
+from anyio.abc import TaskStatus
+
+from jobqueue.base.job import WorkerId
+from jobqueue.base.log import get_logger
+from jobqueue.base.settings import Settings
+from jobqueue.store import claims
+from jobqueue.store.connection.faults import DATABASE_ERRORS
+from jobqueue.store.connection.outage import Outage
+from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.leases import give_back_strays
+from jobqueue.worker.claiming.queues import Queues
+from jobqueue.worker.claiming.wakeup import Wakeup
+from jobqueue.worker.ending.finishing import Finisher
+from jobqueue.worker.keeping.holds import Held
+from jobqueue.worker.slots.slots import Slots
+
+_DOZES = (0.001, 0.002, 0.004)
+_LINGER = 0.001
+_LAST_CLAIM = 2.0
+_BURST_POLL = 0.05
+_BACKLOG_LIMIT = 5_000
+"""Unwritten outcomes beyond which nothing is claimed."""
+
+
+class Claimer:
+    """Keeps the slots of one worker filled."""
+
+    def __init__(
+        self,
+        database: Database,
+        worker: WorkerId,
+        settings: Settings,
+        queues: Queues,
+        slots: Slots,
+        holds: Held,
+        finisher: Finisher,
+    ) -> None:
+        self.wakeup = Wakeup()
+        self.listening = asyncio.Event()
+        """Set while notifications arrive; without them publishing a sleep would be of no use."""
+        self._session = Session(database)
+        self._worker = worker
+        self._settings = settings
+        self._queues = queues
+        self._slots = slots
+        self._holds = holds
+        self._finisher = finisher
+        slots.when_freed, slots.limited = self.wakeup.ring, queues.limits
+        self._number = 0
+        self._unsettled = 0
+        """The number of a claim whose answer has not come; 0 if all have."""
+        self._claiming = anyio.CancelScope()
+        self._asleep = False
+        self._sleep_until = 0.0
+        self._outage = Outage("claim", get_logger(__name__))
+
+    @property
+    def answered(self) -> int:
+        """The number of the last claim whose answer has come: of none before it is anything still to be expected."""
+        return self._unsettled - 1 if self._unsettled else self._number
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Claim until cancelled. Survives every database error."""
+        task_status.started()
+        try:
+            while True:
+                try:
+                    await self._serve()
+                except DATABASE_ERRORS as error:
+                    await self._wait_for_database(error)
+        finally:
+            await self._leave()
+
+    async def run_until_empty(self) -> None:
+        """Claim until nothing is ready and nothing runs, then return. Survives every database error."""
+        try:
+            while True:
+                try:
+                    if await self._found_nothing():
+                        return
+                except DATABASE_ERRORS as error:
+                    await self._wait_for_database(error)
+        finally:
+            await self._leave()
+
+    async def _found_nothing(self) -> bool:
+        await self._settle_lost_claim()
+        await self._room()
+        self._queues.stale = True
+        if await self._look():
+            return False
+        while not self._slots.idle:  # a job may wait for one that it has deferred: go on looking
+            self._slots.hurry_batches()
+            self._slots.freed.clear()
+            with anyio.move_on_after(_BURST_POLL):
+                await self._slots.freed.wait()
+            self._queues.stale = True
+            if await self._look():
+                return False
+        await self._finisher.settled()
+        self._queues.stale = True
+        return not await self._look()  # what has just ended may have deferred, or failed without a delay
+
+    def look_everywhere(self) -> None:
+        """Jobs have become ready, perhaps in a queue that nobody has told us of."""
+        self._queues.stale = True
+        self.wakeup.ring()
+
+    def gap(self) -> None:
+        """Notifications may have been missed, and our flag may be gone: a crash of the server empties its table."""
+        self._asleep = False
+        self._queues.stale = True
+
+    async def _serve(self) -> None:
+        """From one look that finds nothing to the next."""
+        await self._settle_lost_claim()
+        for doze in (0.0, *_DOZES):
+            await self.wakeup.wait(doze)
+            await self._room()
+            self.wakeup.clear()
+            found = await self._look()
+            self._outage.over()
+            if found:
+                await self._wake_up()
+                return
+            if self._asleep:
+                break  # woken for nothing, somebody was quicker: the flag still stands
+        await self._sleep()
+
+    async def _sleep(self) -> None:
+        clock = asyncio.get_running_loop().time
+        if self._blind:
+            return
+        if not self._asleep:
+            seconds = self._settings.poll * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+            self._sleep_until = clock() + seconds
+            if self.listening.is_set():
+                await claims.publish_sleep(self._session, self._worker, self._queues.flags, seconds)
+                self._asleep = True
+                self._queues.stale = True  # a new queue's first job may have come while nobody slept
+                # The second look: what was committed before the flag could be seen.
+                if await self._look() or self._blind:
+                    await self._wake_up()
+                    return
+        if not await self.wakeup.wait(self._sleep_until - clock()):
+            self.gap()  # the flag's time is over: look at everything, publish anew
+
+    @property
+    def _blind(self) -> bool:
+        """True if the last look may not have looked: its room was that of a batch, which has begun meanwhile."""
+        return self._slots.room <= 0
+
+    async def _wake_up(self) -> None:
+        if self._asleep:
+            self._asleep = False
+            await claims.end_sleep(self._session, self._worker, self._queues.flags)
+
+    async def _look(self) -> bool:
+        """Claim for all free slots and start what comes; True if anything did."""
+        found = False
+        await self._queues.refresh(self._session)
+        while (room := self._slots.room) > 0:
+            sent = time.monotonic()
+            rows = await self._claim(self._queues.rooms(room, self._slots.held), room)
+            for row in rows:
+                self._slots.start(row, sent + self._settings.lease)
+            found = found or bool(rows)
+            if not self._queues.worth_another(rows, room, self._slots.held):
+                break
+        return found
+
+    async def _claim(self, rooms: dict[str, int], room: int) -> Sequence[claims.Claim]:
+        if not rooms:
+            return ()
+        self._number += 1
+        self._unsettled = self._number
+        # Shielded: a claim that was cancelled on its way may have committed, and nobody would run its jobs.
+        with anyio.CancelScope(shield=True) as self._claiming:
+            rows = await claims.claim(
+                self._session, self._worker, self._number, self._settings.lease, rooms, room,
+                idle=self._slots.unused, suspects=0 if self._slots.suspects else 1,
+            )  # fmt: skip
+            self._unsettled = 0
+            return rows
+        return ()
+
+    def hurry(self) -> None:
+        """The worker stops: a claim that is under way gets a little longer, then it is cut off."""
+        self._claiming.deadline = anyio.current_time() + _LAST_CLAIM
+
+    async def _settle_lost_claim(self) -> None:
+        """Ask for the claim whose answer was lost, and give back what it took: no job waits out a lease for us."""
+        if not self._unsettled:
+            return
+        await give_back_strays(self._session, self._worker, self._unsettled, self._holds.fences())
+        self._unsettled = 0
+
+    async def _leave(self) -> None:
+        """Close; a claim that the stop has cut off is asked for once more, for nobody would run its jobs."""
+        with anyio.move_on_after(_LAST_CLAIM, shield=True), contextlib.suppress(*DATABASE_ERRORS):
+            await self._settle_lost_claim()
+        await self._session.close()
+
+    async def _room(self) -> None:
+        """Wait until it is worth to claim: a quarter of the slots is free, or a little after the first."""
+        slots = self._slots
+        while slots.room <= 0 or self._finisher.backlog > _BACKLOG_LIMIT:
+            slots.freed.clear()
+            with anyio.move_on_after(1.0):
+                await slots.freed.wait()
+        if slots.room * 4 < slots.capacity:
+            await anyio.sleep(_LINGER)
+
+    async def _wait_for_database(self, error: BaseException) -> None:
+        self._asleep = False
+        await self._outage.wait(error)

@@ -1,0 +1,108 @@
+"""Transactional completion: a handler's own rows, the jobs it defers and the end of its job commit together.
+
+Handlers have a pool of their own here, so that none of them can starve the claimer or the heartbeat. (On a user's own
+`pool=` they take from that one, as they would by themselves.)
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+
+from jobqueue.base.errors import ClaimLost
+from jobqueue.base.log import get_logger, job_facts
+from jobqueue.base.outcome import Done
+from jobqueue.base.service import outlast
+from jobqueue.store.connection.caller import executor_on
+from jobqueue.store.connection.faults import DATABASE_ERRORS
+from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.outcomes import Ended, complete_on, holds_still, was_completed
+from jobqueue.worker.ending.progress import Reporter
+from jobqueue.worker.keeping.holds import Held, Hold
+from jobqueue.worker.keeping.tally import WORDS
+
+CONNECTIONS = 10
+_LOOK_LIMIT = 10.0
+
+
+class Completions:
+    """Gives handlers their transactions."""
+
+    def __init__(self, database: Database, holds: Held, reporter: Reporter) -> None:
+        self._database = database
+        self._reporter = reporter
+        self._own: Database | None = None
+        self._opening = asyncio.Lock()
+        self._holds = holds
+        self._log = get_logger(__name__)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self, hold: Hold) -> AsyncIterator[Any]:
+        """A connection in a transaction, for `ctx.transaction()`."""
+        attempt = hold.attempt
+        assert attempt is not None  # noqa: S101 - a run asks
+        database = await self._for_handlers()
+        done = None
+        try:
+            async with database.connection() as connection, connection.transaction():
+                yield connection
+                done = attempt.completion
+                if done is None:
+                    kept = await holds_still(connection, database.schema, hold.id, hold.fence)
+                else:
+                    attempt.hold_off()
+                    await self._reporter.write_last_words(executor_on(connection, database.schema), [hold])
+                    kept = await complete_on(connection, database.schema, Ended(hold.id, hold.fence, done))
+                if not kept:
+                    raise ClaimLost(hold.id)
+        except BaseException as error:
+            if done is None or isinstance(error, ClaimLost) or not await self._committed(hold):
+                raise
+            self._note(hold)
+            if not isinstance(error, DATABASE_ERRORS):
+                raise
+        else:
+            if done is not None:
+                self._note(hold)
+        finally:
+            attempt.resume()
+
+    async def close(self) -> None:
+        """Close the handlers' pool. Bounded."""
+        if self._own is not None:
+            await self._own.close()
+
+    def _note(self, hold: Hold) -> None:
+        hold.completed = True
+        hold.ends()  # on record; what its handler does from here on is its own affair
+        self._holds.drop(hold, WORDS[Done])
+        self._log.debug("job.completed", **job_facts(hold.claim))
+
+    async def _committed(self, hold: Hold) -> bool:
+        """The answer to the commit was lost, or cut off by a cancellation: the archive knows."""
+        look = asyncio.ensure_future(self._look(hold))
+        await outlast(look)
+        return look.result()
+
+    async def _look(self, hold: Hold) -> bool:
+        session = Session(self._database)
+        try:
+            with anyio.move_on_after(_LOOK_LIMIT):
+                while True:
+                    try:
+                        return await was_completed(session, hold.id, hold.fence)
+                    except DATABASE_ERRORS:
+                        await anyio.sleep(0.5)
+            return False
+        finally:
+            await session.close()
+
+    async def _for_handlers(self) -> Database:
+        if not self._database.can_open_beside:
+            return self._database
+        async with self._opening:
+            if self._own is None:
+                self._own = await self._database.open_for_handlers(CONNECTIONS)
+        return self._own

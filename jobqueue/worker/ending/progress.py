@@ -1,0 +1,111 @@
+"""Writes what handlers report of their progress: at once, then at most twice a second, only the last word of each job.
+
+What is still unwritten when a job ends, whoever ends it writes first: the finisher, or the job's own transaction.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Collection, Iterable
+
+import anyio
+from anyio.abc import TaskStatus
+
+from jobqueue.base.log import get_logger
+from jobqueue.store.connection.executor import Executor
+from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
+from jobqueue.store.connection.outage import Outage
+from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.progress import write_progress
+from jobqueue.worker.keeping.holds import Held, Hold
+
+_PAUSE = 0.5
+_BATCH = 500
+
+
+class Reporter:
+    """Keeps the last report of each running job until it is written."""
+
+    def __init__(self, database: Database, holds: Held) -> None:
+        self._session = Session(database)
+        self._holds = holds
+        self._loop = asyncio.get_running_loop()
+        self._latest: dict[Hold, str] = {}
+        """Handlers write here from any thread, and are read from the loop: by single steps of a dict."""
+        self._arrived = asyncio.Event()
+        self._in_flight: Collection[Hold] = ()
+        self._landed = asyncio.Event()
+        self._outage = Outage("progress", get_logger(__name__))
+
+    @property
+    def unwritten(self) -> int:
+        """How many jobs have reported what nobody has written yet."""
+        return len(self._latest)
+
+    def say(self, hold: Hold, report: str) -> None:
+        """Take over a report; from any thread, and never waits."""
+        first = hold not in self._latest
+        self._latest[hold] = report
+        if first:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: a thread has outlived its worker
+                self._loop.call_soon_threadsafe(self._arrived.set)
+
+    async def write_last_words(self, executor: Executor, holds: Collection[Hold]) -> None:
+        """Write what these jobs, which are about to end, have last reported; after what is being written of them now.
+
+        Raises the database's errors; the reports are then kept, unless they are what it refuses.
+        """
+        while any(hold in self._in_flight for hold in holds):
+            self._landed.clear()
+            await self._landed.wait()
+        await self._write(executor, holds)
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Write until cancelled. Survives every database error."""
+        task_status.started()
+        try:
+            while True:
+                await self._arrived.wait()
+                self._arrived.clear()
+                self._forget_the_ended()
+                try:
+                    # The last word of one that has ended is the finisher's to write.
+                    await self._write(self._session, [hold for hold in list(self._latest) if _runs(hold)])
+                    self._outage.over()
+                except DATABASE_ERRORS as error:
+                    await self._outage.wait(error)
+                    self._arrived.set()
+                await self._session.close()  # seldom needed: not a connection of its own
+                await anyio.sleep(_PAUSE)
+        finally:
+            await self._session.close()
+
+    async def _write(self, executor: Executor, holds: Iterable[Hold]) -> None:
+        if not self._latest:
+            return
+        found = ((hold, self._latest.pop(hold, None)) for hold in holds)
+        reports = {hold: report for hold, report in found if report is not None}
+        while reports:
+            part = list(reports)[:_BATCH]
+            self._in_flight = {*self._in_flight, *part}
+            try:
+                await write_progress(executor, [(hold.id, hold.fence, reports[hold]) for hold in part])
+            except BaseException as error:
+                if not (isinstance(error, DATABASE_ERRORS) and classify(error) is Fault.BAD_DATA):
+                    for hold, report in reports.items():
+                        self._latest.setdefault(hold, report)  # unless it has reported again
+                raise
+            finally:
+                self._in_flight = {hold for hold in self._in_flight if hold not in part}
+                self._landed.set()
+            for hold in part:
+                del reports[hold]
+
+    def _forget_the_ended(self) -> None:
+        """A thread may report on after its job has ended, and some jobs end without an outcome to write."""
+        for hold in list(self._latest):
+            if hold not in self._holds:
+                self._latest.pop(hold, None)
+
+
+def _runs(hold: Hold) -> bool:
+    return hold.task is not None and not hold.task.done()

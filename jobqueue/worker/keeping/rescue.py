@@ -1,0 +1,141 @@
+"""Takes back the claims of workers that died: in every worker, at its start and every few seconds.
+
+What counts is the lease in the job's own row, on the database's clock. That a worker is dead is concluded from its
+beats, or seen at once if its process was on this machine. A crash counts against a job only if its handler had started
+and nobody vouches for the worker; the job is a suspect then, delayed, and run by one worker beside no other suspect.
+"""
+
+import random
+from collections.abc import Callable, Collection
+from uuid import UUID
+
+import anyio
+from anyio.abc import TaskStatus
+
+from jobqueue.base.job import AttemptError, WorkerId
+from jobqueue.base.log import get_logger, job_facts
+from jobqueue.base.outcome import Cancelled, Dead, Outcome, Released, Rescued
+from jobqueue.base.settings import Settings
+from jobqueue.store import leases, workers
+from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify
+from jobqueue.store.connection.outage import Outage
+from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.leases import Expired
+from jobqueue.store.outcomes import Ended, write_each
+from jobqueue.worker.keeping.holds import MAX_LOST, Held, lost_too_often
+from jobqueue.worker.keeping.machine import is_gone, this_machine
+
+_PAGE = 500
+_SETTLE_BEATS = 2
+
+
+class Rescuer:
+    """One worker's share of the rescue; SKIP LOCKED keeps the others' apart."""
+
+    def __init__(
+        self, database: Database, worker: WorkerId, settings: Settings, holds: Held, answered: Callable[[], int]
+    ) -> None:
+        """`answered`: the number of the last claim whose answer has come."""
+        self.rescued = 0
+        """Claims taken back so far."""
+        self._session = Session(database)
+        self._worker = worker
+        self._settings = settings
+        self._settle = _SETTLE_BEATS * settings.beat
+        self._holds = holds
+        self._answered = answered
+        self._machine = this_machine()
+        self._cut_off = False
+        self._tried = UUID(int=0)
+        """The last job, or the first of a page, that was to be taken back."""
+        self._log = get_logger(__name__)
+        self._outage = Outage("rescue", self._log)
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Rescue until cancelled. Survives every database error."""
+        task_status.started()
+        try:
+            while True:
+                try:
+                    await self._sweep()
+                    self._outage.over()
+                    await self._session.rest()
+                except DATABASE_ERRORS as error:
+                    self._cut_off = self._cut_off or classify(error) in (Fault.UNKNOWN, Fault.AWAY, Fault.READ_ONLY)
+                    await self._outage.wait(error)
+                    continue
+                spread = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+                await anyio.sleep(self._settings.rescue_interval * spread)
+        finally:
+            await self._session.close()
+
+    async def _sweep(self) -> None:
+        breaks = self._session.breaks
+        await self._session.ready()
+        if self._cut_off or self._session.breaks > breaks:
+            await anyio.sleep(self._settle)  # others may have been cut off as we were: they get time to renew
+            self._cut_off = False
+        dead = await self._dead_neighbours()
+        await self._take_back_all(dead)
+        await workers.forget_dead(self._session, dead)
+        fences, answered = self._holds.fences(), self._answered()
+        await leases.give_back_strays(self._session, self._worker, answered, fences)
+
+    async def _take_back_all(self, dead: Collection[UUID]) -> None:
+        """Page by page; one by one if a page has a job that the database refuses to store."""
+        page, refused = _PAGE, list[UUID]()
+        while True:
+            try:
+                if await self._take_back(dead, page, refused) < page:
+                    return
+            except DATABASE_ERRORS as error:
+                if classify(error) is not Fault.BAD_DATA or self._tried in refused:
+                    raise
+                if page == 1:
+                    self._log.error("job.rescue_failed", job_id=str(self._tried), error=brief(error))
+                    refused.append(self._tried)
+                page = 1
+
+    async def _dead_neighbours(self) -> list[UUID]:
+        """Workers of this machine whose process is gone: no need to wait for their leases."""
+        if self._machine is None:
+            return []
+        there = await workers.on_machine(self._session, self._machine)
+        others = [each for each in there if each.id != self._worker and each.born is not None]
+        return [each.id for each in others if is_gone(each.pid, each.born)]
+
+    async def _take_back(self, dead: Collection[UUID], page: int, skip: Collection[UUID]) -> int:
+        """Rescue one page; how many."""
+        async with self._session.transaction():
+            rows = await leases.take_expired(self._session, self._worker, page, dead, self._settle, skip)
+            if not rows:
+                return 0
+            self._tried = rows[0]["id"]
+            ends = [Ended(row["id"], row["fence"], self._verdict(row)) for row in rows]
+            # Whoever finishes on a day without a partition makes it and tries again; inside here it could not.
+            await self._session.fetch("extend_archive", 1)
+            written = await write_each(self._session, ends)
+        for row, end in zip(rows, ends, strict=True):
+            self._report(row, written.get(end.id, end.outcome))
+        self.rescued += len(rows)
+        return len(rows)
+
+    def _verdict(self, row: Expired) -> Outcome:
+        if row["crashed"]:
+            most = self._settings.max_crashes
+            story = f"its worker died while it ran (crash {row['crashes']} of {most})"
+            error = AttemptError("WorkerCrashed", story, attempt=row["attempt"])
+            if row["crashes"] >= most or row["max_attempts"] == 1:  # one attempt means: never a second time
+                return Dead("crashed", error)
+            return Rescued(error, 2.0 ** row["crashes"] * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load
+        return lost_too_often(row["lost"], row["attempt"]) if row["lost"] >= MAX_LOST else Released()
+
+    def _report(self, row: Expired, outcome: Outcome) -> None:
+        facts = job_facts(row)
+        if isinstance(outcome, Dead):
+            error = outcome.error and outcome.error.error_class
+            self._log.error("job.dead", reason=outcome.reason, error=error, **facts)
+        elif isinstance(outcome, Cancelled):
+            self._log.info("job.cancelled", **facts)
+        else:
+            self._log.warning("job.rescued", crashed=row["crashed"], of_worker=str(row["worker_id"]), **facts)

@@ -1,0 +1,69 @@
+"""Handlers that were asked to end and do not: they are named, and a spare slot is opened for each.
+
+Nothing can end them: they swallow their cancellation, or run in a thread. Their slot stays taken until they return, so
+without a spare one a few of them would bring a worker to a standstill.
+"""
+
+import time
+
+import anyio
+from anyio.abc import TaskStatus
+
+from jobqueue.base.log import get_logger, job_facts
+from jobqueue.tasks.run.attempt import Attempt
+from jobqueue.worker.keeping.holds import Hold
+from jobqueue.worker.keeping.stacks import stack_of_task, stack_of_thread
+from jobqueue.worker.slots.batch import Member, batch_of
+from jobqueue.worker.slots.slots import Slots
+
+_LOOK = 1.0
+_PATIENCE = 5.0
+"""Seconds that a handler gets to clean up before it counts as stuck."""
+
+
+class StuckFinder:
+    """Looks once a second."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._known: set[Hold] = set()
+        self._log = get_logger(__name__)
+
+    @property
+    def count(self) -> int:
+        """How many there were at the last look."""
+        return len(self._known)
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Look until cancelled."""
+        task_status.started()
+        while True:
+            await anyio.sleep(_LOOK)
+            stuck = {hold for hold in self._slots.running if _is_stuck(hold)}
+            for hold in stuck - self._known:
+                self._say(hold)
+            self._known = stuck
+            self._slots.open_spare(len(stuck))
+
+    def _say(self, hold: Hold) -> None:
+        attempt = hold.attempt
+        if attempt is None or attempt.why is None:
+            return
+        batch = batch_of(attempt)
+        runner = hold.task if batch is None else batch.runner
+        thread = (attempt.thread if attempt.thread_runs else None) if batch is None else batch.thread
+        self._log.warning(
+            "job.stuck",
+            why=attempt.why.name.lower(),
+            stack=stack_of_thread(thread) if thread is not None else runner and stack_of_task(runner),
+            **job_facts(hold.claim),
+        )
+
+
+def _is_stuck(hold: Hold) -> bool:
+    asked_at = None if hold.attempt is None else _asked_at(hold.attempt)
+    return asked_at is not None and time.monotonic() - asked_at > _PATIENCE
+
+
+def _asked_at(attempt: Attempt) -> float | None:
+    return attempt.task.asked_at(attempt) if isinstance(attempt.task, Member) else attempt.asked_at

@@ -1,0 +1,82 @@
+"""Errors in words, and where the user's part of a traceback begins."""
+
+import socket
+import ssl
+
+import asyncpg
+import pytest
+
+from jobqueue.base.errors import NotMigrated
+from jobqueue.cli.terminal.failures import in_words, users_part
+
+DSN = "postgresql://me:geheim@host/shop"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (asyncpg.InvalidPasswordError("x"), "the password was refused"),
+        (asyncpg.InvalidAuthorizationSpecificationError("x"), "this user may not connect"),
+        (asyncpg.InvalidCatalogNameError("x"), "there is no such database"),
+        (asyncpg.TooManyConnectionsError("x"), "no free connection"),
+        (asyncpg.CannotConnectNowError("x"), "starting up"),
+        (asyncpg.ReadOnlySQLTransactionError("x"), "read-only"),
+        (asyncpg.InsufficientPrivilegeError("x"), "lacks a right"),
+        (asyncpg.DiskFullError("x"), "DiskFullError 53100"),
+        (ConnectionRefusedError(111, "x"), "the connection was refused"),
+        (
+            OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1', 1, 0, 0)"),
+            "the connection was refused",
+        ),
+        (socket.gaierror(-2, "x"), "its host name is unknown"),
+        (FileNotFoundError(2, "x"), "no server listens on this socket"),
+        (TimeoutError(), "no answer in time"),
+        (ssl.SSLError("x"), "no encrypted connection"),
+        (ConnectionResetError(104, "x"), "the connection failed (ConnectionResetError)"),
+    ],
+)
+def test_database_errors_say_what_to_do(error: Exception, words: str) -> None:
+    """Each error is one line that names the place, and nothing of the error's own text."""
+    sentence = in_words(error, DSN)
+
+    assert sentence is not None
+    assert sentence.startswith("cannot work with postgresql://me:***@host/shop: ")
+    assert words in sentence
+
+
+def test_a_dsn_that_cannot_be_read_is_not_repeated() -> None:
+    """The driver quotes parts of it; we do not."""
+    sentence = in_words(ValueError("invalid literal for int() with base 10: 'geheim'"), DSN)
+
+    assert sentence is not None
+    assert "the connection string cannot be read" in sentence
+    assert "geheim" not in sentence
+
+
+def test_our_own_errors_speak_for_themselves() -> None:
+    """An error of the library is its own sentence; a stranger's is none."""
+    assert str(NotMigrated("jobqueue", 1)) == in_words(NotMigrated("jobqueue", 1))
+    assert in_words(KeyError("x")) is None
+
+
+def test_the_user_s_part_begins_with_their_frame() -> None:
+    """Frames of ours and of the standard library before it are left out; without one of theirs nothing is left."""
+    with pytest.raises(LookupError) as theirs:
+        in_words(Talkative())
+    with pytest.raises(LookupError) as ours:
+        "".encode("no such codec")
+
+    part = users_part(theirs.tb)
+    assert part is not None
+    assert __file__ == part.tb_frame.f_code.co_filename
+    assert users_part(ours.tb) is ours.tb
+
+
+class Talkative(NotMigrated):
+    """An error that fails while it is put into words."""
+
+    def __init__(self) -> None:
+        super().__init__("jobqueue", 1)
+
+    def __str__(self) -> str:
+        raise LookupError

@@ -46,7 +46,7 @@ from jobqueue.tasks.router import Router
 from jobqueue.tasks.run.hooks import FailedAttempt
 from jobqueue.tasks.task import Task
 from jobqueue.worker.snapshot import Snapshot
-from jobqueue.worker.supervisor import Work
+from jobqueue.worker.work import Work
 
 __all__ = [
     "App",

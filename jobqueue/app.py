@@ -31,7 +31,8 @@ from jobqueue.tasks.router import Router, TaskHome
 from jobqueue.tasks.run.hooks import ErrorHook, check_hook
 from jobqueue.tasks.run.middleware import DeferMiddleware, Middleware, RunMiddleware, nested, store_through
 from jobqueue.tasks.sending.producer import Producer, send_many_on, send_on, send_sync
-from jobqueue.worker.supervisor import Supervisor, Work, tuned
+from jobqueue.worker.supervisor import Supervisor
+from jobqueue.worker.work import Work, tuned
 
 H = TypeVar("H", bound=ErrorHook)
 Lifespan: TypeAlias = Callable[["App"], contextlib.AbstractAsyncContextManager[Any]]

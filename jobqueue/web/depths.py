@@ -16,7 +16,7 @@ from jobqueue.store.overview import QueueStats, queue_stats
 from jobqueue.tasks.registry import Registry
 from jobqueue.worker.claiming.queues import ALL
 from jobqueue.worker.keeping.tally import UNKNOWN
-from jobqueue.worker.supervisor import Work
+from jobqueue.worker.work import Work
 
 KEPT = 5.0
 """Seconds for which an answer, and a failure as well, is kept."""

@@ -21,7 +21,7 @@ except ModuleNotFoundError as missing:
 from jobqueue.web.depths import Depths
 from jobqueue.web.metrics import exposition
 from jobqueue.worker.keeping.heartbeat import HUNG
-from jobqueue.worker.supervisor import Work
+from jobqueue.worker.work import Work
 
 Finder: TypeAlias = Callable[[], Work | None]
 

@@ -11,7 +11,7 @@ import anyio
 from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.tasks.handle import JobHandle
-from jobqueue.worker.supervisor import Work
+from jobqueue.worker.work import Work
 from tests.support.waiting import wait_until
 from tests.support.working import asleep, end_of
 

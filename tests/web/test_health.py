@@ -8,7 +8,7 @@ import pytest
 from jobqueue.app import App
 from jobqueue.base.settings import Settings
 from jobqueue.web.health import health_app
-from jobqueue.worker.supervisor import Work
+from jobqueue.worker.work import Work
 from tests.support.proxy import proxied
 from tests.support.waiting import wait_until
 from tests.support.working import new_app

@@ -110,7 +110,7 @@ async def test_a_slot_that_cannot_be_freed_ends_the_worker(
         raise Broken
 
     monkeypatch.setattr("jobqueue.worker.ending.finishing.Finisher.submit", refuses)
-    monkeypatch.setattr("jobqueue.worker.supervisor.FINAL_WRITES", 0.2)
+    monkeypatch.setattr("jobqueue.worker.draining.FINAL_WRITES", 0.2)
     async with app:
         await work.defer()
         await worker_breaks(app)

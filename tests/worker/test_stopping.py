@@ -14,7 +14,7 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.job import JobState
 from jobqueue.base.retry import steps
 from jobqueue.tasks.context import JobContext
-from jobqueue.worker.supervisor import Work
+from jobqueue.worker.work import Work
 from tests.support.waiting import wait_until
 from tests.support.working import archived, asked, claims_left, counted, new_app
 
@@ -161,7 +161,7 @@ async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_the_end(
     database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """S4-27: A handler that outlives the stop is named; its job is not given back while it runs."""
-    monkeypatch.setattr("jobqueue.worker.supervisor.FINAL_WRITES", 0.2)
+    monkeypatch.setattr("jobqueue.worker.draining.FINAL_WRITES", 0.2)
     app = new_app(database)
     began, may_end = asyncio.Event(), asyncio.Event()
 

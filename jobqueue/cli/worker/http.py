@@ -8,7 +8,7 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.log import get_logger
 from jobqueue.cli.terminal.failures import ExitCode, Refusal
 from jobqueue.web.address import Address
-from jobqueue.worker.supervisor import Work
+from jobqueue.worker.work import Work
 
 
 def address_of(text: str, processes: int = 1) -> Address:

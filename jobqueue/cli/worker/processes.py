@@ -24,7 +24,7 @@ from jobqueue.cli.terminal.failures import ExitCode, Refusal, tell_now
 from jobqueue.cli.worker.http import address_of, listen
 from jobqueue.cli.worker.stopping import CANCELLING, LEFT_AT_ONCE, MARGIN
 from jobqueue.cli.worker.wishes import Wishes
-from jobqueue.worker.supervisor import FINAL_WRITES
+from jobqueue.worker.draining import FINAL_WRITES
 
 _TICK = 1.0
 _BADNESS: dict[int, int] = {ExitCode.OK: 0, ExitCode.CUT_OFF: 1, ExitCode.LEFT_HARD: 3}

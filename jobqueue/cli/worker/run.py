@@ -24,7 +24,7 @@ from jobqueue.cli.worker.wishes import Wishes
 from jobqueue.store.schema.migrate import applied_migrations
 from jobqueue.web.address import Address
 from jobqueue.worker.claiming.queues import Queues
-from jobqueue.worker.supervisor import Work, tuned
+from jobqueue.worker.work import Work, tuned
 
 
 def run_worker(target: str, wishes: Wishes, *, child: int | None = None, silent: bool = False) -> ExitCode:

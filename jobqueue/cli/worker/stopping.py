@@ -16,7 +16,8 @@ from contextlib import suppress
 from types import FrameType
 
 from jobqueue.cli.terminal.failures import ExitCode, leave, tell_now
-from jobqueue.worker.supervisor import FINAL_WRITES, Work
+from jobqueue.worker.draining import FINAL_WRITES
+from jobqueue.worker.work import Work
 
 MARGIN = 2.0
 """Seconds beyond the drain's limit and the final writes before the process is ended, whatever still runs."""

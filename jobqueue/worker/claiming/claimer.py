@@ -59,7 +59,8 @@ class Claimer:
         self._slots = slots
         self._holds = holds
         self._finisher = finisher
-        slots.when_freed, slots.limited = self.wakeup.ring, queues.limits
+        self._quotas = slots.quotas
+        self._quotas.when_freed, self._quotas.limited = self.wakeup.ring, queues.limits
         self._number = 0
         self._unsettled = 0
         """The number of a claim whose answer has not come; 0 if all have."""
@@ -175,11 +176,11 @@ class Claimer:
         await self._queues.refresh(self._session)
         while (room := self._slots.room) > 0:
             sent = time.monotonic()
-            rows = await self._claim(self._queues.rooms(room, self._slots.held), room)
+            rows = await self._claim(self._queues.rooms(room, self._quotas.held), room)
             for row in rows:
                 self._slots.start(row, sent + self._settings.lease)
             found = found or bool(rows)
-            if not self._queues.worth_another(rows, room, self._slots.held):
+            if not self._queues.worth_another(rows, room, self._quotas.held):
                 break
         return found
 
@@ -192,7 +193,7 @@ class Claimer:
         with anyio.CancelScope(shield=True) as self._claiming:
             rows = await claims.claim(
                 self._session, self._worker, self._number, self._settings.lease, rooms, room,
-                idle=self._slots.unused, suspects=0 if self._slots.suspects else 1,
+                idle=self._slots.unused, suspects=0 if self._quotas.suspects else 1,
             )  # fmt: skip
             self._unsettled = 0
             return rows

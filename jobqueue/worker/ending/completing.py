@@ -52,7 +52,7 @@ class Completions:
                 if done is None:
                     kept = await holds_still(connection, database.schema, hold.id, hold.fence)
                 else:
-                    attempt.hold_off()
+                    attempt.state.commit()
                     await self._reporter.write_last_words(executor_on(connection, database.schema), [hold])
                     kept = await complete_on(connection, database.schema, Ended(hold.id, hold.fence, done))
                 if not kept:
@@ -67,7 +67,7 @@ class Completions:
             if done is not None:
                 self._note(hold)
         finally:
-            attempt.resume()
+            attempt.state.resume()
 
     async def close(self) -> None:
         """Close the handlers' pool. Bounded."""

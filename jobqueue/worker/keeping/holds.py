@@ -60,7 +60,7 @@ class Hold:
 
     def ends(self) -> None:
         """Its run has ended now; a handler that was never called has not run."""
-        if self.attempt is not None and self.attempt.started:
+        if self.attempt is not None and self.attempt.state.begun:
             self.ran = time.monotonic() - self.began
 
 

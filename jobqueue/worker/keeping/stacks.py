@@ -3,11 +3,14 @@
 import asyncio
 import sys
 import traceback
+from pathlib import Path
 from types import CodeType
 
-from jobqueue.tasks.run import attempt as running
+from jobqueue.tasks.run import attempt
 
 _FRAMES = 12
+_RUNNING = str(Path(attempt.__file__).parent)
+"""Where the frames lie that stand above the task's own."""
 
 
 def stack_of_thread(ident: int) -> str:
@@ -32,6 +35,6 @@ def stack_of_task(task: "asyncio.Task[object]") -> str:
 
 
 def _told(places: list[tuple[str, int, str]]) -> str:
-    ours = [number for number, place in enumerate(places) if place[0] == running.__file__]
+    ours = [number for number, place in enumerate(places) if place[0].startswith(_RUNNING)]
     own = places[ours[-1] + 1 :] if ours else places
     return " > ".join(f"{file}:{line} {name}" for file, line, name in own[-_FRAMES:])

@@ -6,30 +6,48 @@ runs. Once all items were asked to end, the handler is, once, as that of a singl
 """
 
 import asyncio
-import contextlib
 import contextvars
 import time
-from collections.abc import Callable
 from functools import partial
-from threading import Lock, get_ident
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import anyio
 
 from jobqueue.base.log import bind_log
 from jobqueue.base.service import outlast
-from jobqueue.tasks.run.attempt import Attempt, Why
+from jobqueue.tasks.run.attempt import Attempt
 from jobqueue.tasks.run.batch import Batching, BatchSignature, Registered, shares
+from jobqueue.tasks.run.state import Why
+from jobqueue.tasks.run.thread import ThreadCall
 from jobqueue.worker.keeping.holds import Hold
 
-if TYPE_CHECKING:
-    from jobqueue.worker.slots.batches import Batches
+
+class Around(Protocol):
+    """What a batch and its items need of those around them."""
+
+    worker: str
+    threads: anyio.CapacityLimiter
+    closed: bool
+    """Whether nothing more is claimed: no batch waits for items then."""
+    running: "set[Batch]"
+
+    def gathers_no_more(self, batch: "Batch") -> None:
+        """It has begun, or nobody is left in it."""
+        ...
+
+    def come(self, member: "Member") -> None:
+        """An item has come with its payload."""
+        ...
+
+    def leave(self, member: "Member") -> None:
+        """An item is no longer in its batch."""
+        ...
 
 
 class Batch:
     """Items of one task: gathering until `begin`, then running."""
 
-    def __init__(self, batches: "Batches", task: Registered, batching: Batching) -> None:
+    def __init__(self, batches: Around, task: Registered, batching: Batching) -> None:
         self.task = task
         self.batching = batching
         self.aboard = 1
@@ -51,7 +69,7 @@ class Batch:
         self._batches = batches
         self._staying = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._may_begin = Lock()
+        self._thread_call: ThreadCall | None = None
         self._shares: list[Any] = []
 
     @property
@@ -129,36 +147,29 @@ class Batch:
             if self._signature.handler_is_async:
                 answer = await self.task.function(items)
             else:
-                answer = await self._run_in_thread(partial(self.task.function, items))
+                answer = await self._run_in_thread(
+                    ThreadCall(partial(self.task.function, items), self._thread_begins, self._thread_ended)
+                )
             self._shares = shares(self._signature, answer, len(self.present))
         except BaseException as error:
             self._shares = [error] * len(self.present)
 
-    async def _run_in_thread(self, call: Callable[[], Any]) -> Any:
-        loop = asyncio.get_running_loop()
-
-        def body() -> Any:
-            if not self._may_begin.acquire(blocking=False):
-                return None  # given up before a thread came to it
-            self.thread = get_ident()
-            try:
-                return call()
-            finally:
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for this thread any more
-                    loop.call_soon_threadsafe(self._thread_ended)
-
-        self.in_thread = True
+    async def _run_in_thread(self, call: ThreadCall) -> Any:
+        self._thread_call, self.in_thread = call, True
         try:
-            return await anyio.to_thread.run_sync(body, abandon_on_cancel=True, limiter=self._batches.threads)
+            return await call.run(self._batches.threads)
         finally:
             self._never_begins()
 
     def _never_begins(self) -> bool:
         """True if no thread has come to the handler; none will then."""
-        if not self._may_begin.acquire(blocking=False):
+        if self._thread_call is not None and not self._thread_call.never_begins():
             return False
         self.in_thread = False
         return True
+
+    def _thread_begins(self, ident: int) -> None:
+        self.thread = ident
 
     def _thread_ended(self) -> None:
         left_behind, self.in_thread, self.thread = self._left_behind, False, None
@@ -187,7 +198,7 @@ class Member:
         "signature", "waits",
     )  # fmt: skip
 
-    def __init__(self, batches: "Batches", task: Registered, hold: Hold, batch: Batch, opened: bool) -> None:
+    def __init__(self, batches: Around, task: Registered, hold: Hold, batch: Batch, opened: bool) -> None:
         self.name, self.signature, self.retry = task.name, task.signature, task.retry
         self.batch = batch
         self.opened = opened
@@ -228,8 +239,8 @@ class Member:
         if isinstance(share, BaseException):
             self._trace = share.__traceback__  # others may have the same exception, and raising makes its trace longer
         attempt = self.hold.attempt
-        if attempt is not None and attempt.thread_runs:
-            attempt.thread_ended()
+        if attempt is not None and attempt.state.in_thread:
+            attempt.state.leave_thread()
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)
 
@@ -247,7 +258,7 @@ class Member:
         if self.waits and self.batch.runner is None:
             self.batch.withdraw(self)
         elif self.waits and self.hold.attempt is not None:
-            self.hold.attempt.thread_runs = True
+            self.hold.attempt.state.outlive()
         self._batches.leave(self)
 
     def asked_at(self, attempt: Attempt) -> float | None:
@@ -257,7 +268,7 @@ class Member:
         """
         if self.waits and self.batch.runner is not None:
             return self.batch.asked_at if self.batch.present[0] is self else None
-        return None if attempt.asked_at is None else max(attempt.asked_at, self._shared_at)
+        return None if attempt.state.asked_at is None else max(attempt.state.asked_at, self._shared_at)
 
     async def _share_counts(self) -> bool:
         """This item was asked to end. Wait until it may; True if what the handler gave for it counts all the same."""
@@ -268,7 +279,7 @@ class Member:
             await outlast(self._woken)
             if self.waits:
                 return False
-        why = None if self.hold.attempt is None else self.hold.attempt.why
+        why = None if self.hold.attempt is None else self.hold.attempt.state.why
         if why is None or why is Why.CANCEL:  # only of a handler that knew of it
             return self.batch.asked_at is not None or isinstance(self._share, BaseException)
         return True

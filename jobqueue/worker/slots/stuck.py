@@ -47,14 +47,14 @@ class StuckFinder:
 
     def _say(self, hold: Hold) -> None:
         attempt = hold.attempt
-        if attempt is None or attempt.why is None:
+        if attempt is None or attempt.state.why is None:
             return
         batch = batch_of(attempt)
         runner = hold.task if batch is None else batch.runner
-        thread = (attempt.thread if attempt.thread_runs else None) if batch is None else batch.thread
+        thread = (attempt.state.thread if attempt.state.in_thread else None) if batch is None else batch.thread
         self._log.warning(
             "job.stuck",
-            why=attempt.why.name.lower(),
+            why=attempt.state.why.name.lower(),
             stack=stack_of_thread(thread) if thread is not None else runner and stack_of_task(runner),
             **job_facts(hold.claim),
         )
@@ -66,4 +66,4 @@ def _is_stuck(hold: Hold) -> bool:
 
 
 def _asked_at(attempt: Attempt) -> float | None:
-    return attempt.task.asked_at(attempt) if isinstance(attempt.task, Member) else attempt.asked_at
+    return attempt.task.asked_at(attempt) if isinstance(attempt.task, Member) else attempt.state.asked_at

@@ -20,7 +20,8 @@ from jobqueue.base.outcome import (
     Retried,
 )
 from jobqueue.tasks.context import JobContext, current_job
-from jobqueue.tasks.run.attempt import Why, run_apart
+from jobqueue.tasks.run.attempt import run_apart
+from jobqueue.tasks.run.state import Why
 from tests.support.waiting import wait_until
 from tests.tasks.run.attempts import attempt_at, error_of, run
 
@@ -99,8 +100,8 @@ async def test_a_stopped_run_is_released(why: Why) -> None:
     """A run that is stopped from outside fails nobody: it is given back."""
     attempt = attempt_at(anyio.sleep_forever)
     running = asyncio.create_task(attempt.run())
-    await wait_until(lambda: attempt.started, "the handler runs")
-    attempt.stop(why)
+    await wait_until(lambda: attempt.state.begun, "the handler runs")
+    attempt.state.ask(why)
 
     assert Released(lost=why is Why.LOST) == await running
 
@@ -113,7 +114,7 @@ async def test_a_run_stopped_before_it_began_never_begins() -> None:
         called.append(True)
 
     attempt = attempt_at(begin)
-    attempt.stop(Why.STOP)
+    attempt.state.ask(Why.STOP)
 
     assert Released() == await attempt.run()
     assert [] == called
@@ -129,8 +130,8 @@ async def test_an_outcome_reached_in_spite_of_a_stop_counts() -> None:
 
     attempt = attempt_at(finish)
     running = asyncio.create_task(attempt.run())
-    await wait_until(lambda: attempt.started, "the handler runs")
-    attempt.stop(Why.STOP)
+    await wait_until(lambda: attempt.state.begun, "the handler runs")
+    attempt.state.ask(Why.STOP)
 
     assert Done('"finished"') == await running
 
@@ -142,7 +143,7 @@ async def test_the_first_reason_to_end_counts() -> None:
         try:
             await anyio.sleep_forever()
         finally:
-            attempt.stop(Why.STOP)
+            attempt.state.ask(Why.STOP)
 
     attempt = attempt_at(slow, timeout=0.02)
 

@@ -14,7 +14,8 @@ from jobqueue.base.outcome import (
     Retried,
 )
 from jobqueue.tasks.context import JobContext
-from jobqueue.tasks.run.attempt import Why, run_apart
+from jobqueue.tasks.run.attempt import run_apart
+from jobqueue.tasks.run.state import Why
 from tests.support.waiting import wait_until
 from tests.tasks.run.attempts import attempt_at, error_of, run
 
@@ -47,16 +48,16 @@ async def test_a_thread_that_outlives_its_timeout_is_waited_for_by_its_slot_only
         return thread.work(ctx)
 
     attempt = attempt_at(work, timeout=0.05)
-    attempt.when_thread_ends(ended.set)
+    attempt.state.when_thread_ends(ended.set)
     try:
         outcome = await run_apart(attempt)
         assert isinstance(outcome, Retried)
-        assert (True, False) == (attempt.thread_runs, ended.is_set())
+        assert (True, False) == (attempt.state.in_thread, ended.is_set())
     finally:
         thread.may_end.set()
     await wait_until(ended.is_set, "the thread has ended")
 
-    assert (False, True) == (attempt.thread_runs, thread.saw_cancel)
+    assert (False, True) == (attempt.state.in_thread, thread.saw_cancel)
 
 
 async def test_a_thread_that_was_never_started_holds_nothing() -> None:
@@ -70,11 +71,11 @@ async def test_a_thread_that_was_never_started_holds_nothing() -> None:
         attempt = attempt_at(work)
         running = asyncio.create_task(attempt.run())
         await asyncio.sleep(0)
-        attempt.stop(Why.STOP)
+        attempt.state.ask(Why.STOP)
         outcome = await running
         if outcome == Released():
-            assert not attempt.thread_runs or called, "no thread runs, yet the slot waits for one"
-            await wait_until(lambda: not attempt.thread_runs, "the slot is free")  # noqa: B023 - used at once
+            assert not attempt.state.in_thread or called, "no thread runs, yet the slot waits for one"
+            await wait_until(lambda: not attempt.state.in_thread, "the slot is free")  # noqa: B023 - used at once
 
     assert not called or len(called) <= 50
 
@@ -88,7 +89,7 @@ async def test_raise_if_cancelled_is_the_way_out_of_a_thread() -> None:
             ctx.raise_if_cancelled()
 
     attempt = attempt_at(work, timeout=0.05)
-    attempt.when_thread_ends(ended.set)
+    attempt.state.when_thread_ends(ended.set)
 
     assert isinstance(await run_apart(attempt), Retried)
     await wait_until(ended.is_set, "the thread has ended")

@@ -216,7 +216,7 @@ async def test_a_commit_under_way_is_not_cut(own_table: str, caplog: pytest.LogC
                 case "a time limit":
                     await asked(own_table, "select pg_sleep(0.4)")
                 case "the lost claim":
-                    worker._supervisor._slots.lose(worker._supervisor._slots._holds.snapshot())
+                    worker.supervisor.parts.slots.lose(list(worker.supervisor.parts.slots.running))
         await wait_until(lambda: came_back, "the commit has ended")
         assert 1 == await handle.result(timeout=10)
     assert ["went on" if asks == "the lost claim" else "cancelled"] == came_back

@@ -106,7 +106,7 @@ async def test_a_thread_that_outlives_an_orderly_stop_is_no_crash(
     database: str, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Protocols A4, A6: a worker that ends in order says so; what it leaves running is lost, not crashed or dead."""
-    monkeypatch.setattr("jobqueue.worker.supervisor.FINAL_WRITES", 1.0)
+    monkeypatch.setattr("jobqueue.worker.draining.FINAL_WRITES", 1.0)
     began = threading.Event()
     app, other = new_app(database, **QUICK), new_app(database, **QUICK)
 

@@ -66,7 +66,7 @@ async def test_seats_that_bring_others_are_offered_no_more(database: str, caplog
 async def test_what_waits_for_a_seat_has_not_started(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """S0-03, S4-68: jobs of other tasks that come by a batch's seats wait, so no crash of the worker counts for them;
     and the seats are no free slots."""
-    monkeypatch.setattr("jobqueue.worker.slots.slots._HELD_UP", 30.0)
+    monkeypatch.setattr("jobqueue.worker.slots.line._HELD_UP", 30.0)
     app = new_app(database)
 
     @app.batch_task(size=100, wait=LONG)

@@ -100,7 +100,7 @@ async def test_a_drain_waits_for_no_thread_beyond_its_limits(
     database: str, gate: threading.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """S0-03: items whose handler's thread does not end keep their claims; the drain says so and returns."""
-    monkeypatch.setattr("jobqueue.worker.supervisor.FINAL_WRITES", 0.4)
+    monkeypatch.setattr("jobqueue.worker.draining.FINAL_WRITES", 0.4)
     app = new_app(database)
     began = threading.Event()
 
@@ -128,7 +128,7 @@ async def test_a_thread_that_outlives_the_stop_leaves_no_task_behind(
     database: str, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S0-03, S2-41: once the worker has ended, nothing of a batch whose thread goes on waits in the caller's loop."""
-    monkeypatch.setattr("jobqueue.worker.supervisor.FINAL_WRITES", 0.4)
+    monkeypatch.setattr("jobqueue.worker.draining.FINAL_WRITES", 0.4)
     app = new_app(database)
     began = threading.Event()
     before = asyncio.all_tasks()
@@ -153,11 +153,11 @@ async def test_no_thread_keeps_a_loop_from_its_end(database: str) -> None:
     answer = await run_script(
         """
         import asyncio, logging, os, sys, threading, time
-        import jobqueue.worker.supervisor
+        import jobqueue.worker.draining
         from jobqueue import App
 
         logging.basicConfig(stream=sys.stdout)
-        jobqueue.worker.supervisor.FINAL_WRITES = 0.2
+        jobqueue.worker.draining.FINAL_WRITES = 0.2
         app = App(os.environ["JOBQUEUE_DSN"])
         began, gate = threading.Event(), threading.Event()
 

@@ -117,7 +117,7 @@ async def test_a_drain_does_not_wait_for_a_thread_beyond_its_limits(
     database: str, gate: threading.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A thread that does not end keeps its claim; the drain says so by TimeoutError, after everything is closed."""
-    monkeypatch.setattr("jobqueue.worker.supervisor.FINAL_WRITES", 0.4)
+    monkeypatch.setattr("jobqueue.worker.draining.FINAL_WRITES", 0.4)
     app = new_app(database)
     began = asyncio.Event()
     loop = asyncio.get_running_loop()

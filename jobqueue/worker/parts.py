@@ -1,0 +1,71 @@
+"""All parts of one worker, made and connected; nothing runs yet. `supervisor.py` starts and stops them."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from uuid_utils.compat import uuid7
+
+from jobqueue.base.job import WorkerId
+from jobqueue.base.settings import Settings
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.workers import Registration
+from jobqueue.tasks.run.middleware import Middleware
+from jobqueue.worker.claiming.claimer import Claimer
+from jobqueue.worker.claiming.queues import Queues
+from jobqueue.worker.claiming.staging import Stager
+from jobqueue.worker.draining import Drain
+from jobqueue.worker.ending.completing import Completions
+from jobqueue.worker.ending.finishing import Finisher
+from jobqueue.worker.ending.progress import Reporter
+from jobqueue.worker.keeping.heartbeat import Heart
+from jobqueue.worker.keeping.holds import Held
+from jobqueue.worker.keeping.machine import born, this_machine
+from jobqueue.worker.keeping.rescue import Rescuer
+from jobqueue.worker.keeping.tally import Tally
+from jobqueue.worker.keeping.watchdog import Watchdog
+from jobqueue.worker.slots.runs import Surroundings, Tasks
+from jobqueue.worker.slots.slots import Slots
+from jobqueue.worker.slots.stuck import StuckFinder
+from jobqueue.worker.upkeep import Upkeep
+
+
+class Parts:
+    """From the bottom up: claims are kept, jobs run, go out, come in."""
+
+    def __init__(
+        self,
+        database: Database,
+        tasks: Tasks,
+        settings: Settings,
+        queues: Queues,
+        resources: Mapping[type, Any],
+        middleware: Middleware,
+        names: tuple[str, str],
+        fatal: Callable[[BaseException], None],
+    ) -> None:
+        """`names` are the app's and its version; `fatal` ends the worker, whatever it does."""
+        self.id = worker = WorkerId(uuid7())
+        self.registration = Registration(
+            *names, queues.described, settings.concurrency, settings.lease - settings.beat, this_machine(),
+            born(os.getpid()),
+        )  # fmt: skip
+        self.tally = Tally(tasks.find)
+        holds = Held(self.tally)
+        self.reporter = Reporter(database, holds)
+        self.completions = Completions(database, holds, self.reporter)
+        self.finisher = Finisher(database, worker, holds, self.reporter)
+        self.slots = Slots(Surroundings(
+            tasks, settings, worker, holds, self.finisher.submit, fatal, resources, middleware,
+            self.reporter.say, self.completions.transaction,
+        ))  # fmt: skip
+        self.claimer = Claimer(database, worker, settings, queues, self.slots, holds, self.finisher)
+        self.stager = Stager(database, worker, settings, self.claimer.look_everywhere)
+        self.watchdog = Watchdog(holds)
+        self.heart = Heart(
+            database, worker, settings, holds, self.watchdog, self.slots.lose, self.slots.cancel, self.registration
+        )
+        self.stuck = StuckFinder(self.slots)
+        self.rescuer = Rescuer(database, worker, settings, holds, lambda: self.claimer.answered)
+        self.upkeep = Upkeep(database, settings)
+        self.drain = Drain(database, worker, self.slots, self.finisher)

@@ -1,0 +1,85 @@
+"""The line: jobs that are claimed ahead and wait for a slot, and how many it is worth to have there."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from jobqueue.worker.keeping.holds import Hold
+
+AHEAD = 0.01
+MOST_AHEAD = 450
+_HELD_UP = 0.1
+"""Seconds after which jobs claimed ahead are given back: a slow one has taken the slot that they waited for."""
+
+
+class Line:
+    """The waiting jobs, first come first."""
+
+    def __init__(self, prefetch: int | None, give_back: Callable[[Hold], None], held_up: Callable[[], None]) -> None:
+        """`prefetch` is how many may wait; None: measured. `give_back` lets go of one that has waited for too long.
+
+        `held_up` is called when the line has not moved on.
+        """
+        self._waiting: deque[Hold] = deque()
+        self._prefetch = prefetch
+        self._give_back, self._when_held_up = give_back, held_up
+        self.ahead = prefetch or 0
+        """How many are claimed ahead at the most."""
+        self._ended_since, self._measured_at = 0, 0.0
+        self._watched = False
+        """Whether somebody will look if it moves on."""
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, hold: Hold) -> bool:
+        return hold in self._waiting
+
+    def __iter__(self) -> Iterator[Hold]:
+        return iter(tuple(self._waiting))
+
+    def join(self, hold: Hold) -> None:
+        """It waits from now on."""
+        self._waiting.append(hold)
+        if not self._watched and len(self._waiting) > (self._prefetch or 0):
+            self._watch()
+
+    def next(self) -> Hold:
+        """Take out the first."""
+        return self._waiting.popleft()
+
+    def leave(self, hold: Hold) -> None:
+        """It waits no more."""
+        self._waiting.remove(hold)
+
+    def shorten(self, kept: int) -> None:
+        """Give back the latest until so many are left."""
+        while len(self._waiting) > kept:
+            self._give_back(self._waiting.pop())
+
+    def one_ended(self) -> None:
+        """A job has ended: that sets the pace."""
+        self._ended_since += 1
+
+    def measure(self) -> None:
+        """Claim ahead what ends in AHEAD seconds: then nothing claimed waits longer than that for its slot."""
+        if self._prefetch is not None:
+            return
+        now = asyncio.get_running_loop().time()
+        if (passed := now - self._measured_at) >= AHEAD / 2:
+            self.ahead = min(MOST_AHEAD, int(self._ended_since * AHEAD / passed))
+            self._ended_since, self._measured_at = 0, now
+
+    def _watch(self) -> None:
+        self._watched = True
+        asyncio.get_running_loop().call_later(_HELD_UP, self._look, self._waiting[-1])
+
+    def _look(self, newest: Hold) -> None:
+        """Give back what has not moved on as fast as its claim supposed. As many may wait as the settings say."""
+        self._watched = False
+        if newest in self._waiting:
+            self.ahead = self._prefetch or 0
+            self.shorten(self.ahead)
+            self._when_held_up()
+        elif len(self._waiting) > (self._prefetch or 0):
+            self._watch()

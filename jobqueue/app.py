@@ -3,8 +3,7 @@
 import contextlib
 import importlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 from uuid import UUID
@@ -12,33 +11,26 @@ from uuid import UUID
 import anyio
 from anyio.abc import TaskStatus
 
-from jobqueue.base.errors import AppClosed, ConfigurationError, JobNotFound
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change
-from jobqueue.base.version import VERSION
-from jobqueue.store.connection.caller import executor_on
-from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.location import Dsn, Location
-from jobqueue.store.connection.loops import PerLoop
-from jobqueue.store.connection.pool import Database, Pool
+from jobqueue.store.connection.pool import Pool
 from jobqueue.store.schema.migrate import migrate
-from jobqueue.tasks.context import resources_of
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.queues import Queues
 from jobqueue.tasks.router import Router, TaskHome
 from jobqueue.tasks.run.hooks import ErrorHook, check_hook
-from jobqueue.tasks.run.middleware import DeferMiddleware, Middleware, RunMiddleware, nested, store_through
-from jobqueue.tasks.sending.producer import Producer, send_many_on, send_on, send_sync
-from jobqueue.worker.supervisor import Supervisor
-from jobqueue.worker.work import Work, tuned
+from jobqueue.tasks.run.middleware import DeferMiddleware, Middleware, RunMiddleware
+from jobqueue.tasks.sending.database_sender import DatabaseSender
+from jobqueue.tasks.sending.null_sender import NullSender, no_database
+from jobqueue.tasks.sending.opening import Opening
+from jobqueue.worker.work import Work
+from jobqueue.worker.workplace import Workplace
 
 H = TypeVar("H", bound=ErrorHook)
 Lifespan: TypeAlias = Callable[["App"], contextlib.AbstractAsyncContextManager[Any]]
-
-PRODUCER_CONNECTIONS = 10
-WORKER_CONNECTIONS = 7  # claimer, finisher, stager, rescuer, listener, heart (on a user's pool), and one for the seldom
 
 
 class App(TaskHome):
@@ -68,19 +60,19 @@ class App(TaskHome):
         middleware: Iterable[RunMiddleware | DeferMiddleware] = (),
     ) -> None:
         super().__init__()
-        self.link.sender = self
-        self._routers: list[Router] = []
-        self._opened = False
         self.name = name or "jobqueue"
         self.schema = schema
-        self._location = Location(dsn, pool, schema)
         self._modules = tuple(tasks)
-        self._lifespan = lifespan
+        self._routers: list[Router] = []
         self._middleware = Middleware(middleware)
-        self._settings = Settings.from_environment(os.environ, settings)
-        self._producers = PerLoop(self._make_producer, Producer.close)
-        self._closed = False
-        self.jobs, self.queues = Jobs(self._database, self._executor_on), Queues(self._database)
+        self._opening = Opening(
+            Location(dsn, pool, schema), self.name, Settings.from_environment(os.environ, settings), self._rejoin
+        )
+        self._send_to(DatabaseSender(self._opening, self._middleware.around_defer))
+        around = None if lifespan is None else lambda: lifespan(self)
+        self._workplace = Workplace(self._opening, self.registry, self._middleware, around, self.load_tasks)
+        self.jobs = Jobs(self._opening.database, self._opening.executor_on)
+        self.queues = Queues(self._opening.database)
 
     @classmethod
     def null(cls, **keywords: Any) -> "App":
@@ -89,12 +81,15 @@ class App(TaskHome):
         Handles have ids as ever; nothing is stored, so their `status` and `result` raise JobNotFound. What cannot be
         without a database, such as a worker or `jobs.list`, raises ConfigurationError.
         """
-        return _NullApp(**keywords)
+        app = cls(**keywords)
+        app._opening.lead_to(Location(no_database, None, app.schema))
+        app._send_to(NullSender(app._opening, app._middleware.around_defer))
+        return app
 
     @property
     def settings(self) -> Settings:
         """The settings in force."""
-        return self._settings
+        return self._opening.settings
 
     @property
     def origin(self) -> str:
@@ -102,14 +97,14 @@ class App(TaskHome):
         return self.name
 
     @property
-    def sender(self) -> Self:
-        """Where the tasks of this app's routers send their jobs: the app itself."""
-        return self
+    def sender(self) -> DatabaseSender | NullSender:
+        """Where the tasks of this app and its routers send their jobs."""
+        return self._sender
 
     @property
     def is_open(self) -> bool:
         """Opened, and not closed yet."""
-        return self._opened and not self._closed
+        return self._opening.is_open
 
     def include(self, router: Router) -> None:
         """Take in a router's tasks, also those it declares later. Raises DuplicateTask, and ConfigurationError while
@@ -129,13 +124,11 @@ class App(TaskHome):
 
         The schema is checked at the first use, so that `async with app: await app.migrate()` works on a new database.
         """
-        self._refuse_if_closed()
-        await self._producers.get()
+        await self._sender.open()
 
     async def close(self) -> None:
         """Wait for what is being stored, then close. Bounded, idempotent; afterwards every call raises AppClosed."""
-        self._closed = True
-        await self._producers.close()
+        await self._opening.close()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -152,46 +145,27 @@ class App(TaskHome):
 
         What was opened inside is closed by `await app.close()` inside, or when the loop ends.
         """
-        kept = self._location, self._producers, self._opened, self._closed
-        self._location, self._opened, self._closed = Location(dsn, None, self.schema), False, False
-        self._producers = PerLoop(self._make_producer, Producer.close)
-        try:
+        with self._opening.override(dsn):
             yield self
-        finally:
-            self._location, self._producers, self._opened, self._closed = kept
 
     async def migrate(self) -> list[str]:
         """Apply the migrations that are missing; returns their names. Safe from ten processes at once."""
         async with self.resolved_dsn() as dsn:
             return await migrate(dsn, self.schema)
 
-    @contextlib.asynccontextmanager
-    async def resolved_dsn(self) -> AsyncIterator[str]:
+    def resolved_dsn(self) -> contextlib.AbstractAsyncContextManager[str]:
         """The connection string to use now; the embedded server, if that is it, runs at least as long as the block."""
-        self._refuse_if_closed()
-        async with self._location.resolved_dsn() as dsn:
-            yield dsn
+        return self._opening.resolved_dsn()
 
     # producing: what a task needs of its app
 
     async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
         """Store one job; see `Sender`."""
-        self._refuse_if_closed()
-        # A caller's connection is all that it takes: nothing is opened, which on a small pool might need that very one.
-        store = (await self._producer()).send if connection is None else partial(send_on, connection, self.schema)
-        if not self._middleware.around_defer:
-            return await store(job)
-        return await nested(self._middleware.around_defer, store)(job)
+        return await self._sender.send(job, connection)
 
     async def send_many(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
         """Store all jobs or none; see `Sender`."""
-        self._refuse_if_closed()
-        store = (
-            (await self._producer()).send_many if connection is None else partial(send_many_on, connection, self.schema)
-        )
-        if not self._middleware.around_defer:
-            return await store(jobs)
-        return await store_through(self._middleware.around_defer, jobs, store)
+        return await self._sender.send_many(jobs, connection)
 
     async def defer_many(self, jobs: Iterable[NewJob[Any]], connection: object | None = None) -> list[JobHandle[Any]]:
         """Store jobs of any tasks, made by `task.job(...)`: all or none, in one transaction.
@@ -199,26 +173,24 @@ class App(TaskHome):
         With `connection` they join the transaction that it is in. Raises InvalidPayload if the database refuses one.
         """
         new = list(jobs)
-        sent = await self.send_many(new, connection)
-        return [JobHandle.of(job, answer, self) for job, answer in zip(new, sent, strict=True)]
+        sent = await self._sender.send_many(new, connection)
+        return [JobHandle.of(job, answer, self._sender) for job, answer in zip(new, sent, strict=True)]
 
     def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
         """Store one job on the caller's psycopg connection; see `Sender`."""
-        self._refuse_if_closed()
-        return send_sync(job, connection, self.schema)
+        return self._sender.send_sync(job, connection)
 
     async def find(self, id: UUID) -> Job:
         """The job as it stands now. Raises JobNotFound."""
-        return await self.jobs.get(id)
+        return await self._sender.find(id)
 
     async def wait_final(self, id: UUID, timeout: float | None) -> Job:
         """The job once it has ended. Raises JobNotFound, TimeoutError."""
-        with anyio.fail_after(timeout):
-            return await (await self._producer()).wait_final(id)
+        return await self._sender.wait_final(id, timeout)
 
     async def cancel(self, id: UUID) -> Change:
         """End a job; see `jobs.cancel`."""
-        return (await self.jobs.cancel(id)).each[id]
+        return await self._sender.cancel(id)
 
     def on_error(self, hook: H) -> H:
         """Call this function, `def` or `async def`, after every failed attempt, with a `FailedAttempt`; a decorator.
@@ -236,45 +208,19 @@ class App(TaskHome):
 
     # working
 
-    @contextlib.asynccontextmanager
-    async def worker(
+    def worker(
         self,
         queues: Iterable[str] | None = None,
         concurrency: int | None = None,
         drain_timeout: float | None = None,
         burst: bool = False,
-    ) -> AsyncIterator[Work]:
+    ) -> contextlib.AbstractAsyncContextManager[Work]:
         """Run a worker beside the block: `async with app.worker(concurrency=5) as w:` in a lifespan.
 
         At the block's end it drains. If the block is cancelled or raises, running jobs are cancelled at once and given
         back, and the last writes take at most 5 s. Installs no signal handlers.
         """
-        self._refuse_if_closed()
-        if self._location.most_connections < WORKER_CONNECTIONS:
-            raise ConfigurationError(f"pool: a worker needs a max_size of {WORKER_CONNECTIONS} connections at least")
-        self.load_tasks()
-        settings = tuned(self._settings, concurrency, drain_timeout)
-        async with contextlib.AsyncExitStack() as stack:
-            database = await self._open_database(WORKER_CONNECTIONS)
-            stack.push_async_callback(database.close)
-            await database.check()
-            resources = (
-                {} if self._lifespan is None else resources_of(await stack.enter_async_context(self._lifespan(self)))
-            )
-            supervisor = Supervisor(
-                database, self.registry, settings, app_name=self.name, version=VERSION, queues=queues, burst=burst,
-                resources=resources, middleware=self._middleware,
-            )  # fmt: skip
-            work = Work(supervisor)
-            await work.start()
-            try:
-                yield work
-            except BaseException:
-                await work.stop_now()
-                raise
-            if not burst:
-                work.stop(settings.drain_timeout)
-            await work.ended()
+        return self._workplace.worker(queues, concurrency, drain_timeout, burst)
 
     async def run_worker(
         self,
@@ -307,72 +253,9 @@ class App(TaskHome):
 
     # inside
 
-    async def _database(self) -> Database:
-        return (await self._producer()).database
+    def _send_to(self, sender: DatabaseSender | NullSender) -> None:
+        self._sender = self.link.sender = sender
 
-    async def _producer(self) -> Producer:
-        self._refuse_if_closed()
-        producer = await self._producers.get()
-        await producer.check()
-        return producer
-
-    async def _make_producer(self) -> Producer:
+    def _rejoin(self) -> None:
         for router in self._routers:  # another app may have had them since we included them
             router.join(self)
-        database = await self._open_database(PRODUCER_CONNECTIONS)
-        self._opened = True
-        # A pool of one connection would have none left to look with.
-        roomy = self._location.most_connections > 1
-        return Producer(database, listens=roomy and self._settings.pooler == "none")
-
-    async def _open_database(self, connections: int) -> Database:
-        return await self._location.open(name=self.name, connections=connections, pooler=self._settings.pooler)
-
-    def _executor_on(self, connection: object) -> Executor:
-        self._refuse_if_closed()
-        return executor_on(connection, self.schema)
-
-    def _refuse_if_closed(self) -> None:
-        if self._closed:
-            raise AppClosed
-
-
-class _NullApp(App):
-    """See `App.null`."""
-
-    def __init__(self, **keywords: Any) -> None:
-        super().__init__(**keywords)
-        self._location = Location(_no_database, None, self.schema)
-
-    async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
-        self._refuse_if_closed()
-        return await nested(self._middleware.around_defer, _drop)(job)
-
-    async def send_many(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
-        return [await self.send(job, connection) for job in jobs]
-
-    def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
-        self._refuse_if_closed()
-        return Sent(job.id)
-
-    async def find(self, id: UUID) -> Job:
-        self._refuse_if_closed()
-        raise JobNotFound(id)
-
-    async def wait_final(self, id: UUID, timeout: float | None) -> Job:
-        return await self.find(id)
-
-    async def cancel(self, id: UUID) -> Change:
-        self._refuse_if_closed()
-        return Change.NOT_FOUND
-
-    async def open(self) -> None:
-        self._refuse_if_closed()
-
-
-def _no_database() -> str:
-    raise ConfigurationError("App.null() has no database; make an App(...) for what needs one")
-
-
-async def _drop(job: NewJob[Any]) -> Sent:
-    return Sent(job.id)

@@ -50,8 +50,8 @@ class BatchDecorator(Protocol):
     def __call__(self, function: Callable[[list[T]], Sequence[R | Exception]], /) -> Task[[T], R]: ...
 
 
-class Owner(Sender, Protocol):
-    """What a router needs of the app that includes it, which is also where its tasks send jobs."""
+class Owner(Protocol):
+    """What a router needs of the app that includes it."""
 
     @property
     def name(self) -> str:
@@ -66,6 +66,11 @@ class Owner(Sender, Protocol):
     @property
     def registry(self) -> Registry:
         """Where its workers look tasks up."""
+        ...
+
+    @property
+    def sender(self) -> Sender:
+        """Where its tasks send their jobs."""
         ...
 
 
@@ -229,7 +234,7 @@ class Router(TaskHome):
         for task in self.registry:
             owner.registry.add(task)
         self._owner = owner
-        self.link.sender = owner
+        self.link.sender = owner.sender
 
     def _register(self, task: Task[Any, Any]) -> None:
         if self._owner is not None:

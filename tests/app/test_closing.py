@@ -242,6 +242,6 @@ async def test_closing_tells_those_who_wait(database: str) -> None:
 
 
 def app_waiters(app: App) -> waiting.Waiters:
-    (place,) = app._producers._places.values()
+    (place,) = app._opening._producers._places.values()
     assert place.value is not None
     return place.value._waiters

@@ -335,7 +335,7 @@ async def test_cancelled_while_no_connection_is_free(unique: str | None, databas
     """S0-11: cancelled while the pool is exhausted, a defer has stored nothing and never will."""
     app = App(database)
     task = app.task(said).options(unique=unique)
-    held = (await app._database()).pool
+    held = (await app._opening.database()).pool
     taken = [await held.acquire() for _ in range(held.get_max_size())]
     tasks_before = asyncio.all_tasks()
     defers = [asyncio.create_task(task.defer(str(number))) for number in range(5)]

@@ -55,7 +55,7 @@ async def test_a_producer_owns_its_connections_and_nothing_else(database: str) -
 
     assert before == asyncio.all_tasks()
     connected = await backends(database)
-    pool = (await app._database()).pool
+    pool = (await app._opening.database()).pool
     assert len(connected) == pool.get_size() <= 2
     assert [] == await backends(database, LISTENS)
     await app.close()
@@ -76,7 +76,7 @@ async def test_one_app_in_one_loop_after_the_other(database: str) -> None:
         for name in ("first", "second", "third"):
             asyncio.run(note.defer(name))
             gc.collect()
-        print(len(app._producers._places))
+        print(len(app._opening._producers._places))
         """,
         database,
     )
@@ -107,7 +107,7 @@ async def test_two_loops_in_two_threads_at_once(database: str) -> None:
 
     async def many() -> int:
         await asyncio.gather(*(task.defer("a") for _ in range(100)))
-        return id((await app._database()).pool)
+        return id((await app._opening.database()).pool)
 
     with ThreadPoolExecutor(2) as threads:
         loop = asyncio.get_running_loop()
@@ -123,7 +123,7 @@ async def test_concurrent_first_uses_share_one_pool(database: str) -> None:
     """However many first uses there are at once, the loop gets one pool."""
     app = App(database)
 
-    pools = {id(one.pool) for one in await asyncio.gather(*(app._database() for _ in range(20)))}
+    pools = {id(one.pool) for one in await asyncio.gather(*(app._opening.database() for _ in range(20)))}
 
     assert 1 == len(pools)
     await app.close()
@@ -316,7 +316,7 @@ async def test_override_leaves_what_was_open(database: str, empty_database: str)
     await app.migrate()
     task = app.task(note)
     await task.defer("a")
-    pool = (await app._database()).pool
+    pool = (await app._opening.database()).pool
 
     with app.override(dsn=database):
         assert not app.is_open
@@ -324,7 +324,7 @@ async def test_override_leaves_what_was_open(database: str, empty_database: str)
         await app.close()
     await task.defer("c")
 
-    assert pool is (await app._database()).pool
+    assert pool is (await app._opening.database()).pool
     assert (1, 2) == (await counted(database), await counted(empty_database))
     await app.close()
 
@@ -347,13 +347,13 @@ async def test_a_fork_does_not_share_connections(loop: str, database: str) -> No
 
         parent = asyncio.Runner()
         parent.run(many("parent"))
-        inherited = parent.run(app._database())
+        inherited = parent.run(app._opening.database())
         pid = os.fork()
         if pid == 0:
             try:
                 child = parent if sys.argv[1] == "inherited" else asyncio.Runner()
                 child.run(many("child"))
-                assert child.run(app._database()) is not inherited
+                assert child.run(app._opening.database()) is not inherited
                 os._exit(0)
             except BaseException as error:
                 os.write(2, repr(error).encode())

@@ -32,6 +32,10 @@ class Recorder:
     def origin(self) -> str:
         return self.name
 
+    @property
+    def sender(self) -> "Recorder":
+        return self
+
     async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
         return self.send_sync(job, connection)
 

@@ -25,7 +25,7 @@ class Location:
         names(schema)
         self._dsn = dsn
         self._pool = pool
-        self._schema = schema
+        self.schema = schema
 
     @property
     def most_connections(self) -> float:
@@ -41,7 +41,7 @@ class Location:
         if dsn is not None:
             yield dsn
             return
-        server = await join_embedded(self._schema)
+        server = await join_embedded(self.schema)
         try:
             yield server.dsn
         finally:
@@ -54,17 +54,17 @@ class Location:
         """
         dsn = None
         if self._pool is not None:
-            database = Database.around(self._pool, self._schema)
+            database = Database.around(self._pool, self.schema)
         else:
             # No `async with` around what lives as long as the loop: its generator would be ended by the loop as well,
             # in no order.
             server = None
             dsn = await self._configured_dsn()
             if dsn is None:
-                server = await join_embedded(self._schema)
+                server = await join_embedded(self.schema)
                 dsn = server.dsn
             database = await Database.open(
-                dsn, self._schema, name=name, max_size=connections, pooler=pooler,
+                dsn, self.schema, name=name, max_size=connections, pooler=pooler,
                 leave=None if server is None else server.leave,
             )  # fmt: skip
         try:

@@ -55,7 +55,7 @@ async def test_an_ended_job_is_answered_without_listening(database: str) -> None
     result = asyncio.create_task(handle.result(timeout=5))
     watches: set[object] = set()
     while not result.done():
-        (place,) = app._producers._places.values()
+        (place,) = app._opening._producers._places.values()
         watches.add(place.value and place.value._waiters._watch)
         await asyncio.sleep(0)
 

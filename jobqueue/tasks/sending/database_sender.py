@@ -1,0 +1,78 @@
+"""Where the tasks of an app send their jobs: into its database, or into the transaction of a caller's connection."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import anyio
+
+from jobqueue.base.errors import JobNotFound
+from jobqueue.base.job import Job, NewJob, Sent
+from jobqueue.base.steering import Change
+from jobqueue.store import steering
+from jobqueue.store.connection.pool import Session
+from jobqueue.store.lookup import find_job
+from jobqueue.tasks.run.middleware import DeferMiddleware, nested, store_through
+from jobqueue.tasks.sending.opening import Opening
+from jobqueue.tasks.sending.producer import send_many_on, send_on, send_sync
+
+
+class DatabaseSender:
+    """A `Sender`, which documents its methods. Sends through the middleware, and opens what it needs."""
+
+    def __init__(self, opening: Opening, around_defer: Sequence[DeferMiddleware]) -> None:
+        self.settings = opening.settings
+        self.origin = opening.name
+        self._opening = opening
+        self._around_defer = around_defer
+
+    async def open(self) -> None:
+        """Connect now. Raises OSError, ConfigurationError."""
+        await self._opening.open()
+
+    async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
+        """Store one job."""
+        self._opening.refuse_if_closed()
+        # A caller's connection is all that it takes: nothing is opened, which on a small pool might need that very one.
+        store = (
+            (await self._opening.producer()).send
+            if connection is None
+            else partial(send_on, connection, self._opening.schema)
+        )
+        return await nested(self._around_defer, store)(job)
+
+    async def send_many(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
+        """Store all jobs or none."""
+        self._opening.refuse_if_closed()
+        store = (
+            (await self._opening.producer()).send_many
+            if connection is None
+            else partial(send_many_on, connection, self._opening.schema)
+        )
+        return await store_through(self._around_defer, jobs, store) if self._around_defer else await store(jobs)
+
+    def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
+        """Store one job on the caller's psycopg connection."""
+        self._opening.refuse_if_closed()
+        return send_sync(job, connection, self._opening.schema)
+
+    async def find(self, id: UUID) -> Job:
+        """The job as it stands now. Raises JobNotFound."""
+        job = await find_job(await self._opening.database(), id)
+        if job is None:
+            raise JobNotFound(id)
+        return job
+
+    async def wait_final(self, id: UUID, timeout: float | None) -> Job:
+        """The job once it has ended. Raises JobNotFound, TimeoutError."""
+        with anyio.fail_after(timeout):
+            return await (await self._opening.producer()).wait_final(id)
+
+    async def cancel(self, id: UUID) -> Change:
+        """End a job."""
+        session = Session(await self._opening.database())
+        try:
+            return (await steering.cancel(session, [id], False))[id]
+        finally:
+            await session.close()

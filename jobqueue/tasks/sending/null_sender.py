@@ -1,0 +1,62 @@
+"""Where the tasks of `App.null()` send their jobs: nowhere."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from jobqueue.base.errors import ConfigurationError, JobNotFound
+from jobqueue.base.job import Job, NewJob, Sent
+from jobqueue.base.steering import Change
+from jobqueue.tasks.run.middleware import DeferMiddleware, nested
+from jobqueue.tasks.sending.opening import Opening
+
+
+class NullSender:
+    """A `Sender`, which documents its methods. Checks and drops, as strict as the one with a database."""
+
+    def __init__(self, opening: Opening, around_defer: Sequence[DeferMiddleware]) -> None:
+        self.settings = opening.settings
+        self.origin = opening.name
+        self._opening = opening
+        self._around_defer = around_defer
+
+    async def open(self) -> None:
+        """There is nothing to connect to."""
+        self._opening.refuse_if_closed()
+
+    async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
+        """Drop one job."""
+        self._opening.refuse_if_closed()
+        return await nested(self._around_defer, _drop)(job)
+
+    async def send_many(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
+        """Drop them."""
+        return [await self.send(job, connection) for job in jobs]
+
+    def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
+        """Drop one job."""
+        self._opening.refuse_if_closed()
+        return Sent(job.id)
+
+    async def find(self, id: UUID) -> Job:
+        """Raise JobNotFound."""
+        self._opening.refuse_if_closed()
+        raise JobNotFound(id)
+
+    async def wait_final(self, id: UUID, timeout: float | None) -> Job:
+        """Raise JobNotFound."""
+        return await self.find(id)
+
+    async def cancel(self, id: UUID) -> Change:
+        """There is no such job."""
+        self._opening.refuse_if_closed()
+        return Change.NOT_FOUND
+
+
+def no_database() -> str:
+    """In place of a connection string."""
+    raise ConfigurationError("App.null() has no database; make an App(...) for what needs one")
+
+
+async def _drop(job: NewJob[Any]) -> Sent:
+    return Sent(job.id)

@@ -1,0 +1,101 @@
+"""An app's way to its database: opened on first use, once an event loop; closed; led elsewhere for tests."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+
+from jobqueue.base.errors import AppClosed
+from jobqueue.base.settings import Settings
+from jobqueue.store.connection.caller import executor_on
+from jobqueue.store.connection.executor import Executor
+from jobqueue.store.connection.location import Dsn, Location
+from jobqueue.store.connection.loops import PerLoop
+from jobqueue.store.connection.pool import Database
+from jobqueue.tasks.sending.producer import Producer
+
+PRODUCER_CONNECTIONS = 10
+
+
+class Opening:
+    """One producer for each event loop, made when that loop first needs it."""
+
+    def __init__(self, location: Location, name: str, settings: Settings, when_opening: Callable[[], object]) -> None:
+        """`name` shows in PostgreSQL. `when_opening` is called before a producer is made."""
+        self.name = name
+        self.settings = settings
+        self.schema = location.schema
+        self._when_opening = when_opening
+        self.lead_to(location)
+
+    def lead_to(self, location: Location) -> None:
+        """From now on the database is there, and not opened yet."""
+        self._location, self._opened, self._closed = location, False, False
+        self._producers = PerLoop(self._make, Producer.close)
+
+    @contextlib.contextmanager
+    def override(self, dsn: Dsn) -> Iterator[None]:
+        """Another database inside the block, where it is opened anew, also if it was closed."""
+        kept = self._location, self._producers, self._opened, self._closed
+        self.lead_to(Location(dsn, None, self.schema))
+        try:
+            yield
+        finally:
+            self._location, self._producers, self._opened, self._closed = kept
+
+    @property
+    def is_open(self) -> bool:
+        """Opened, and not closed yet."""
+        return self._opened and not self._closed
+
+    @property
+    def most_connections(self) -> float:
+        """How many connections there can be at once; infinite without a pool of the user's own."""
+        return self._location.most_connections
+
+    async def open(self) -> None:
+        """Connect now. Raises OSError, ConfigurationError, AppClosed. The schema is checked at the first use."""
+        self.refuse_if_closed()
+        await self._producers.get()
+
+    async def close(self) -> None:
+        """Wait for what is being stored, then close. Bounded, idempotent."""
+        self._closed = True
+        await self._producers.close()
+
+    def refuse_if_closed(self) -> None:
+        """Raise AppClosed after `close`."""
+        if self._closed:
+            raise AppClosed
+
+    async def producer(self) -> Producer:
+        """The running loop's producer, its schema checked. Raises NotMigrated, SchemaTooNew, AppClosed."""
+        self.refuse_if_closed()
+        producer = await self._producers.get()
+        await producer.check()
+        return producer
+
+    async def database(self) -> Database:
+        """The producer's database."""
+        return (await self.producer()).database
+
+    async def another_database(self, connections: int) -> Database:
+        """A database of its own, for a worker, who closes it; the schema not yet checked."""
+        return await self._location.open(name=self.name, connections=connections, pooler=self.settings.pooler)
+
+    def executor_on(self, connection: object) -> Executor:
+        """What statements run on that join a caller's transaction. Opens nothing, which might need that connection."""
+        self.refuse_if_closed()
+        return executor_on(connection, self.schema)
+
+    @contextlib.asynccontextmanager
+    async def resolved_dsn(self) -> AsyncIterator[str]:
+        """The connection string to use now; the embedded server, if that is it, runs at least as long as the block."""
+        self.refuse_if_closed()
+        async with self._location.resolved_dsn() as dsn:
+            yield dsn
+
+    async def _make(self) -> Producer:
+        self._when_opening()
+        database = await self.another_database(PRODUCER_CONNECTIONS)
+        self._opened = True
+        # A pool of one connection would have none left to look with.
+        return Producer(database, listens=self.most_connections > 1 and self.settings.pooler == "none")

@@ -1,0 +1,66 @@
+"""Starts workers for an app: what a worker needs is made here, around it, and ends with it."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+from jobqueue.base.errors import ConfigurationError
+from jobqueue.base.version import VERSION
+from jobqueue.tasks.context import resources_of
+from jobqueue.tasks.registry import Registry
+from jobqueue.tasks.run.middleware import Middleware
+from jobqueue.tasks.sending.opening import Opening
+from jobqueue.worker.supervisor import Supervisor
+from jobqueue.worker.work import Work, tuned
+
+WORKER_CONNECTIONS = 7  # claimer, finisher, stager, rescuer, listener, heart (on a user's pool), and one for the seldom
+
+
+class Workplace:
+    """What the workers of one app have in common."""
+
+    def __init__(
+        self,
+        opening: Opening,
+        tasks: Registry,
+        middleware: Middleware,
+        lifespan: Callable[[], contextlib.AbstractAsyncContextManager[Any]] | None,
+        load_tasks: Callable[[], object],
+    ) -> None:
+        self._opening = opening
+        self._tasks = tasks
+        self._middleware = middleware
+        self._lifespan = lifespan
+        self._load_tasks = load_tasks
+
+    @contextlib.asynccontextmanager
+    async def worker(
+        self, queues: Iterable[str] | None, concurrency: int | None, drain_timeout: float | None, burst: bool
+    ) -> AsyncIterator[Work]:
+        """A worker beside the block, on a database of its own, inside the lifespan; see `App.worker`."""
+        self._opening.refuse_if_closed()
+        if self._opening.most_connections < WORKER_CONNECTIONS:
+            raise ConfigurationError(f"pool: a worker needs a max_size of {WORKER_CONNECTIONS} connections at least")
+        self._load_tasks()
+        settings = tuned(self._opening.settings, concurrency, drain_timeout)
+        async with contextlib.AsyncExitStack() as stack:
+            database = await self._opening.another_database(WORKER_CONNECTIONS)
+            stack.push_async_callback(database.close)
+            await database.check()
+            resources = (
+                {} if self._lifespan is None else resources_of(await stack.enter_async_context(self._lifespan()))
+            )
+            supervisor = Supervisor(
+                database, self._tasks, settings, app_name=self._opening.name, version=VERSION, queues=queues,
+                burst=burst, resources=resources, middleware=self._middleware,
+            )  # fmt: skip
+            work = Work(supervisor)
+            await work.start()
+            try:
+                yield work
+            except BaseException:
+                await work.stop_now()
+                raise
+            if not burst:
+                work.stop(settings.drain_timeout)
+            await work.ended()

@@ -13,6 +13,7 @@
 | job.snoozed | info | job_id, task, queue, attempt |
 | job.cancelled | info | job_id, task, queue, attempt |
 | job.dead | error | job_id, task, queue, attempt, reason, error |
+| job.locked | warning | job_id, task, queue, attempt, outcome: another transaction has its row; written after that |
 | job.released | info | job_id, task, queue, attempt |
 | job.put_aside | warning | job_id, task, queue, attempt, reason, jobs: how many since the last line, one a second |
 | job.lost | warning | job_id, task, queue, attempt, gone: its claim is over or not renewed; the run is cancelled |

@@ -1,6 +1,6 @@
 """Claims are kept: renewed while their worker lives, taken back when it does not."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeAlias
@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from jobqueue.base.job import WorkerId
-from jobqueue.base.outcome import Released
+from jobqueue.base.outcome import Outcome, Released
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.outcomes import Ended, write
 
@@ -86,6 +86,18 @@ async def take_expired(
     return await session.fetch("take_expired", worker, page, list(dead), settle, list(skip))
 
 
+async def write_expired(session: Session, ends: Mapping[UUID, tuple[Expired, Outcome]]) -> dict[UUID, Outcome]:
+    """Write what is to become of claims that were taken, in the same transaction; the outcome that each job got.
+
+    The rows say still whose claims they were.
+    """
+    outcomes = dict[UUID, Outcome]()
+    for worker in {row["worker_id"] for row, _ in ends.values()}:
+        theirs = [Ended(id, row["fence"], end) for id, (row, end) in ends.items() if row["worker_id"] == worker]
+        outcomes |= (await write(session, worker, theirs)).outcomes
+    return outcomes
+
+
 async def pardon(session: Session, worker: WorkerId, ids: Iterable[UUID]) -> None:
     """Take back the crash that was counted against these jobs when this worker was believed dead."""
     await session.fetch("pardon_jobs", worker, sorted(ids))
@@ -97,5 +109,5 @@ async def give_back_strays(session: Session, worker: WorkerId, last_claim: int, 
     `held` are the fences that it knows of.
     """
     rows = await session.fetch("strays", worker, last_claim, list(held))
-    await write(session, [Ended(row["id"], row["fence"], Released()) for row in rows])
-    return len(rows)
+    written = await write(session, worker, [Ended(row["id"], row["fence"], Released()) for row in rows])
+    return len(written.outcomes)

@@ -1,17 +1,17 @@
 """Attempts end: a batch of outcomes in one fenced statement each for the finished and the returned.
 
-Every row is matched by (id, fence). A row that does not match is refused: somebody else holds the job, or this very
-claim has written its outcome already and only the answer was lost.
+Every row is matched by (id, fence, worker). A row that does not match is refused: somebody else holds the job, or this
+very claim has written its outcome already and only the answer was lost.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 from uuid import UUID
 
 import orjson
 
-from jobqueue.base.job import AttemptError
+from jobqueue.base.job import AttemptError, WorkerId
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Rescued, Retried, Snoozed
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
@@ -32,93 +32,125 @@ class Ended:
 
 Row: TypeAlias = tuple[object, ...]
 _COMPLETED, _CANCELLED = Done("null"), Cancelled("requested")
+_FINAL = Done | Cancelled | Dead
 _NOBODY = 0
 """The fence of a job that nobody has claimed."""
 _ASIDE_FIRST, _ASIDE_CAP, _ASIDE_SHARE = 1.0, 60.0, 0.25
 
 
-async def write(session: Executor, batch: Sequence[Ended]) -> set[UUID]:
-    """Write a batch; the ids that were written, now or by an earlier try of this same batch."""
-    return set(await write_each(session, batch))
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a batch of outcomes."""
+
+    outcomes: Mapping[UUID, Outcome]
+    """The outcome that each job got, now or by an earlier try: one that was asked to end gets no further run."""
+    busy: Collection[UUID] = ()
+    """Jobs whose rows another transaction has locked: nothing is written of them yet, their claims hold."""
 
 
-async def write_each(session: Executor, batch: Sequence[Ended]) -> dict[UUID, Outcome]:
-    """As `write`, with the outcome that each job got: one that was asked to end gets no further run."""
-    ordered = sorted(batch, key=lambda ended: ended.id)  # every writer locks in id order
-    final = [ended for ended in ordered if isinstance(ended.outcome, Done | Cancelled | Dead)]
-    back = [ended for ended in ordered if not isinstance(ended.outcome, Done | Cancelled | Dead)]
-    written, over = set[UUID](), dict[UUID, Outcome]()
+async def write(session: Executor, worker: WorkerId | None, batch: Sequence[Ended]) -> Written:
+    """Write the outcomes of this worker's claims; None: of jobs that nobody has claimed.
+
+    What is in neither part of the answer is refused: another has the job.
+    """
+    ordered = sorted(batch, key=lambda ended: ended.id)
+    final = [ended for ended in ordered if isinstance(ended.outcome, _FINAL)]
+    back = [ended for ended in ordered if not isinstance(ended.outcome, _FINAL)]
+    outcomes = dict[UUID, Outcome]()
     if back:
-        rows = await session.fetch("return_jobs", *_columns([_returning(ended) for ended in back]))
-        written = {row["id"] for row in rows if not row["cancelled"]}
-        asked = {row["id"] for row in rows if row["cancelled"]}
-        written |= await _done_before(session, "already_returned", back, written | asked)
-        over = await _over_before(session, [ended for ended in back if ended.id not in written | asked])
+        outcomes, asked = await _return(session, worker, back)
         final += [replace(ended, outcome=_instead_of(ended.outcome)) for ended in back if ended.id in asked]
-    outcomes = over | {ended.id: ended.outcome for ended in back if ended.id in written}
     if final:
-        finished = await _finish(session, final)
+        finished = await _finish(session, worker, final)
         outcomes |= {ended.id: ended.outcome for ended in final if ended.id in finished}
-    return outcomes
+    left = [ended for ended in ordered if ended.id not in outcomes]
+    return Written(outcomes, await _fetch(session, "still_claimed", _claims(left), worker) if left else ())
+
+
+async def _return(
+    session: Executor, worker: WorkerId | None, back: list[Ended]
+) -> tuple[dict[UUID, Outcome], set[UUID]]:
+    """What was given back, or had ended before; and the jobs that are to end instead."""
+    rows = await session.fetch("return_jobs", *_columns([_returning(ended) for ended in back]), worker)
+    written = {row["id"] for row in rows if not row["cancelled"]}
+    asked = {row["id"] for row in rows if row["cancelled"]}
+    written |= await _done_before(session, "already_returned", worker, back, written | asked)
+    over = await _over_before(session, worker, [ended for ended in back if ended.id not in written | asked])
+    return over | {ended.id: ended.outcome for ended in back if ended.id in written}, asked
 
 
 def _instead_of(outcome: Outcome) -> Cancelled:
     return replace(_CANCELLED, error=outcome.error) if isinstance(outcome, Retried | Rescued) else _CANCELLED
 
 
-async def complete_on(connection: Any, schema: str, ended: Ended) -> bool:
-    """Finish a job inside the transaction that this connection is in; False if its claim is lost."""
-    values = _columns([_finishing(ended)])
-    return bool(await connection.fetch(statement("finish_jobs", schema), *values, timeout=STATEMENT_LIMIT))
+async def complete_on(connection: Any, schema: str, worker: WorkerId, ended: Ended) -> bool:
+    """Finish a job inside the transaction that this connection is in; False if its claim is lost.
+
+    Waits, within the statement's limit, for whoever has the row locked.
+    """
+    sql, values = statement("finish_jobs", schema), [*_columns([_finishing(ended)]), worker]
+    if await connection.fetch(sql, *values, timeout=STATEMENT_LIMIT):
+        return True
+    if not await holds_still(connection, schema, worker, ended.id, ended.fence):
+        return False
+    return bool(await connection.fetch(sql, *values, timeout=STATEMENT_LIMIT))  # the row is locked by ourselves now
 
 
-async def holds_still(connection: Any, schema: str, id: UUID, fence: int) -> bool:
+async def holds_still(connection: Any, schema: str, worker: WorkerId, id: UUID, fence: int) -> bool:
     """Whether this claim still holds; it stays so until the connection's transaction ends."""
-    return bool(await connection.fetch(statement("holds_still", schema), id, fence, timeout=STATEMENT_LIMIT))
+    sql = statement("holds_still", schema)
+    return bool(await connection.fetch(sql, id, fence, worker, timeout=STATEMENT_LIMIT))
 
 
-async def was_completed(executor: Executor, id: UUID, fence: int) -> bool:
+async def was_completed(executor: Executor, worker: WorkerId, id: UUID, fence: int) -> bool:
     """Whether this very claim has finished its job."""
-    return bool(await executor.fetch("already_finished", [id], [fence]))
+    return bool(await executor.fetch("already_finished", [id], [fence], worker))
 
 
 async def finish_waiting(executor: Executor, ids: Sequence[UUID], outcome: Cancelled) -> set[UUID]:
-    """End jobs that nobody has claimed; those that were ended so."""
+    """End jobs that nobody has claimed, or locked; those that were ended so."""
     rows = [_finishing(Ended(id, _NOBODY, outcome)) for id in sorted(ids)]
-    return await _finish_rows(executor, rows) if rows else set()
+    return await _finish_rows(executor, None, rows) if rows else set()
 
 
-async def _finish(session: Executor, final: list[Ended]) -> set[UUID]:
-    written = await _finish_rows(session, [_finishing(ended) for ended in final])
-    return written | await _done_before(session, "already_finished", final, written)
+async def _finish(session: Executor, worker: WorkerId | None, final: list[Ended]) -> set[UUID]:
+    written = await _finish_rows(session, worker, [_finishing(ended) for ended in final])
+    return written | await _done_before(session, "already_finished", worker, final, written)
 
 
-async def _finish_rows(session: Executor, rows: list[Row]) -> set[UUID]:
+async def _finish_rows(session: Executor, worker: WorkerId | None, rows: list[Row]) -> set[UUID]:
     try:
-        return await _fetch(session, "finish_jobs", rows)
+        return await _fetch(session, "finish_jobs", rows, worker)
     except DATABASE_ERRORS as error:
         if classify(error) is not Fault.NO_PARTITION:
             raise
     await session.fetch("extend_archive", 7)
-    return await _fetch(session, "finish_jobs", rows)
+    return await _fetch(session, "finish_jobs", rows, worker)
 
 
-async def _over_before(session: Executor, refused: list[Ended]) -> dict[UUID, Outcome]:
+async def _over_before(session: Executor, worker: WorkerId | None, refused: list[Ended]) -> dict[UUID, Outcome]:
     """Which of these this very claim has ended, and how: by an earlier try, or in its handler's own transaction."""
     if not refused:
         return {}
-    rows = await session.fetch("already_finished", *_columns([(ended.id, ended.fence) for ended in refused]))
+    rows = await session.fetch("already_finished", *_columns(_claims(refused)), worker)
     return {id: _COMPLETED if state == "completed" else _CANCELLED for id, state in rows}
 
 
-async def _done_before(session: Executor, name: str, batch: list[Ended], written: set[UUID]) -> set[UUID]:
+async def _done_before(
+    session: Executor, name: str, worker: WorkerId | None, batch: list[Ended], written: set[UUID]
+) -> set[UUID]:
     """Which of the refused outcomes this very claim has written before: then only the answer was lost."""
-    refused: list[Row] = [(ended.id, ended.fence) for ended in batch if ended.id not in written]
-    return await _fetch(session, name, refused) if refused else set()
+    refused = _claims([ended for ended in batch if ended.id not in written])
+    return await _fetch(session, name, refused, worker) if refused else set()
 
 
-async def _fetch(session: Executor, name: str, rows: list[Row]) -> set[UUID]:
-    return {row[0] for row in await session.fetch(name, *_columns(rows))}  # by place: SQLAlchemy gives plain tuples
+def _claims(batch: Sequence[Ended]) -> list[Row]:
+    return [(ended.id, ended.fence) for ended in batch]
+
+
+async def _fetch(session: Executor, name: str, rows: list[Row], worker: WorkerId | None) -> set[UUID]:
+    found = await session.fetch(name, *_columns(rows), worker)
+    return {row[0] for row in found}  # by place: SQLAlchemy gives plain tuples
 
 
 def _columns(rows: list[Row]) -> list[list[object]]:

@@ -52,8 +52,8 @@ class Parts:
         )  # fmt: skip
         self.tally = Tally(tasks.find)
         holds = Held(self.tally)
-        self.reporter = Reporter(database, holds)
-        self.completions = Completions(database, holds, self.reporter)
+        self.reporter = Reporter(database, worker, holds)
+        self.completions = Completions(database, worker, holds, self.reporter)
         self.finisher = Finisher(database, worker, holds, self.reporter)
         self.slots = Slots(Surroundings(
             tasks, settings, worker, holds, self.finisher.submit, fatal, resources, middleware,

@@ -13,7 +13,7 @@ with alive as (
 ), mine as materialized (
   select j.id, g.fence, g.started from given g
   cross join lateral (
-    select j.id from :"schema".job j where j.id = g.id and j.fence = g.fence for update skip locked
+    select j.id from :"schema".job j where j.id = g.id and j.fence = g.fence and j.worker_id = $1 for update skip locked
   ) as j
 ), renewed as (
   update :"schema".job j
@@ -26,11 +26,11 @@ union all
 select null, fence, 'renewed' from renewed
 union all
 select null, g.fence, 'present' from given g
-cross join lateral (select from :"schema".job j where j.id = g.id and j.fence = g.fence offset 0) as j
+cross join lateral (select from :"schema".job j where j.id = g.id and j.fence = g.fence and j.worker_id = $1 offset 0) as j
 union all
 select null, g.fence, 'cancel' from given g
 cross join lateral (
-  select from :"schema".job j where j.id = g.id and j.fence = g.fence and j.cancel_asked is not null offset 0) as j;
+  select from :"schema".job j where j.id = g.id and j.fence = g.fence and j.worker_id = $1 and j.cancel_asked is not null offset 0) as j;
 
 -- name: take_expired
 -- takes: worker_id uuid, page bigint, dead_workers uuid[], settle double precision, except uuid[]

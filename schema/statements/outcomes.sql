@@ -1,14 +1,16 @@
 -- name: finish_jobs
--- takes: ids uuid[], fences bigint[], states text[], results text[], reasons text[], errors text[]
+-- takes: ids uuid[], fences bigint[], states text[], results text[], reasons text[], errors text[], worker_id uuid
 -- gives: id uuid
--- Deletes from job, inserts into the archive, for the rows that still carry our fence; answers with those.
--- ids are sorted by the caller, and locked in that order.
+-- Deletes from job, inserts into the archive, for the rows that are still this worker's claim (nobody's: null); answers
+-- with those. SKIP LOCKED: whoever has one row locked holds up that one job, not all that ended with it.
 with mine as materialized (
   -- one index probe a row, whatever the planner believes about the table's size; then no join is needed at all
   select j.*, g.state as outcome, g.result, g.reason, g.error
   from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[])
     as g(id, fence, state, result, reason, error)
-  cross join lateral (select * from :"schema".job j where j.id = g.id and j.fence = g.fence for update) as j
+  cross join lateral (
+    select * from :"schema".job j
+    where j.id = g.id and j.fence = g.fence and j.worker_id is not distinct from $7 for update skip locked) as j
 ), gone as (
   delete from :"schema".job where id = any(array(select id from mine))
 ), freed as (
@@ -34,7 +36,7 @@ with mine as materialized (
 select id from mine where (select count(*) from told) >= 0;
 
 -- name: return_jobs
--- takes: ids uuid[], fences bigint[], delays double precision[], ats timestamptz[], refunds integer[], keeps boolean[], asides boolean[], queues text[], priorities smallint[], errors text[], losts integer[]
+-- takes: ids uuid[], fences bigint[], delays double precision[], ats timestamptz[], refunds integer[], keeps boolean[], asides boolean[], queues text[], priorities smallint[], errors text[], losts integer[], worker_id uuid
 -- gives: id uuid, cancelled boolean
 -- Back to scheduled or ready: retry, snooze, put aside, release. A release keeps its place (seq); the others queue up
 -- anew. A job that was asked to end stays as it is, and is said to be cancelled: the caller finishes it. At most 25 errors are kept: the first five and the latest. Where and when they happened this row and this server say.
@@ -47,14 +49,16 @@ with given as materialized (
   select g.*, j.errors, j.cancel_asked is not null as cancelled, g.moment > clock_timestamp() as later,
     jsonb_build_object('at', now(), 'worker', j.worker_id) as witness
   from given g
-  cross join lateral (select * from :"schema".job j where j.id = g.id and j.fence = g.fence for update) as j
+  cross join lateral (
+    select * from :"schema".job j
+    where j.id = g.id and j.fence = g.fence and j.worker_id = $12 for update skip locked) as j
 ), returned as (
   update :"schema".job j
   set state = case when mine.later then 'scheduled' else 'ready' end,
     due_at = case when mine.keep then j.due_at else mine.moment end,
     seq = case when mine.keep then j.seq else nextval(':"schema".job_seq') end,
     attempt = greatest(0, j.attempt - mine.refund), lost = j.lost + mine.lost,
-    fence = 0, returned = mine.fence, worker_id = null, claim_no = null, lease_until = null,
+    fence = 0, returned = mine.fence, returned_by = j.worker_id, worker_id = null, claim_no = null, lease_until = null,
     aside_since = case when mine.aside then coalesce(j.aside_since, now()) when not mine.keep then null else j.aside_since end,
     queue = coalesce(mine.queue, j.queue), priority = coalesce(mine.priority, j.priority),
     errors = case
@@ -69,21 +73,32 @@ with given as materialized (
 select id, cancelled from mine where (select count(*) from woken) >= 0;
 
 -- name: already_finished
--- takes: ids uuid[], fences bigint[]
+-- takes: ids uuid[], fences bigint[], worker_id uuid
 -- gives: id uuid, state text
 -- After a lost answer: which of the refused outcomes were written by this very claim, and what they were.
 select a.id, a.state from unnest($1::uuid[], $2::bigint[]) as g(id, fence)
-cross join lateral (select a.id, a.state from :"schema".job_archive a where a.id = g.id and a.fence = g.fence offset 0) as a;
+cross join lateral (select a.id, a.state from :"schema".job_archive a where a.id = g.id and a.fence = g.fence
+  and a.worker_id is not distinct from $3 offset 0) as a;
 
 -- name: already_returned
--- takes: ids uuid[], fences bigint[]
+-- takes: ids uuid[], fences bigint[], worker_id uuid
 -- gives: id uuid
 -- The same for jobs that were given back, unless another claim has ended since.
 select j.id from unnest($1::uuid[], $2::bigint[]) as g(id, fence)
-cross join lateral (select j.id from :"schema".job j where j.id = g.id and j.returned = g.fence offset 0) as j;
+cross join lateral (select j.id from :"schema".job j where j.id = g.id and j.returned = g.fence and j.returned_by = $3
+  offset 0) as j;
+
+-- name: still_claimed
+-- takes: ids uuid[], fences bigint[], worker_id uuid
+-- gives: id uuid
+-- Which of the outcomes that were not written only wait for a lock: the claim holds.
+select j.id from unnest($1::uuid[], $2::bigint[]) as g(id, fence)
+cross join lateral (
+  select j.id from :"schema".job j
+  where j.id = g.id and j.fence = g.fence and j.worker_id is not distinct from $3 offset 0) as j;
 
 -- name: holds_still
--- takes: id uuid, fence bigint
+-- takes: id uuid, fence bigint, worker_id uuid
 -- gives: id uuid
 -- For a transaction that must not commit without its claim: nobody can take it over before that has ended.
-select id from :"schema".job where id = $1 and fence = $2 for share;
+select id from :"schema".job where id = $1 and fence = $2 and worker_id = $3 for share;

@@ -40,6 +40,7 @@ select gen_random_uuid(), 'q', 't', '{}', 0, 'completed', now(), 1, 1, 0, 0, n, 
 """
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 NOBODY = UUID(int=1)
+CLAIMER = UUID("a2f1c0de-0000-4000-8000-000000000000")
 LOOKS_AT_KEYS = {"take_keys": 2}
 """How often a statement reads a key, if not once: is it over, and whose is it?"""
 
@@ -66,21 +67,22 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
     none, no = [None] * size, [False] * size
     texts = [str(id) for id in ids]
     claim = (NOBODY, 1, 20.0, ["q0", "q1", "q2", "absent"], [size] * 4, size, size // 2, 1)
-    back = (ids, fences, [0.0] * size, none, [0] * size, no, no, none, none, none, [0] * size)
+    back = (ids, fences, [0.0] * size, none, [0] * size, no, no, none, none, none, [0] * size, CLAIMER)
     return {
         "claim_jobs": (claim, {"job_ready", "job_suspect", "job_pkey"}, 2 * size),
-        "renew_claims": ((NOBODY, 20.0, 15.0, ids, fences, no), {"job_pkey"}, 4 * size),
+        "renew_claims": ((CLAIMER, 20.0, 15.0, ids, fences, no), {"job_pkey"}, 4 * size),
         "take_expired": ((NOBODY, size, [], 0.0, []), {"job_running", "job_pkey"}, 2_000 + size),
-        "finish_jobs": ((ids, fences, ["completed"] * size, ["1"] * size, none, none), {"job_pkey"}, 2 * size),
+        "finish_jobs": ((ids, fences, ["completed"] * size, ["1"] * size, none, none, CLAIMER), {"job_pkey"}, 2 * size),
         "return_jobs": (back, {"job_pkey"}, 2 * size),
         "promote_due": ((size,), {"job_due", "job_pkey"}, 2 * size + 2),
         "ready_queues": ((), {"job_ready", "job_suspect"}, 7),
         "find_job": ((ids[0], LONG_AGO), {"job_pkey"}, 1),
         "await_jobs": ((ids,), {"job_pkey"}, size),
-        "strays": ((UUID("a2f1c0de-0000-4000-8000-000000000000"), 1, fences), {"job_running"}, 2_000),
-        "already_returned": ((ids, fences), {"job_pkey"}, size),
+        "strays": ((CLAIMER, 1, fences), {"job_running"}, 2_000),
+        "already_returned": ((ids, fences, CLAIMER), {"job_pkey"}, size),
+        "still_claimed": ((ids, fences, CLAIMER), {"job_pkey"}, size),
         "archived_ids": ((texts,), set(), 0),
-        "already_finished": ((ids, fences), set(), 0),
+        "already_finished": ((ids, fences, CLAIMER), set(), 0),
         "final_jobs": ((ids, LONG_AGO), set(), 0),
         "withdraw_jobs": ((texts, ["key1"]), {"job_pkey"}, size),
         "take_keys": ((mixed, texts, ["unfinished"] * size, none), set(), 0),

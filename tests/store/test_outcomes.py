@@ -7,13 +7,15 @@ from uuid import UUID
 
 import pytest
 
-from jobqueue.base.job import JobState
+from jobqueue.base.job import JobState, WorkerId
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed
+from jobqueue.store import outcomes
 from jobqueue.store.claims import Claim
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.lookup import find_job
-from jobqueue.store.outcomes import Ended, write, write_each
+from jobqueue.store.outcomes import Ended
 from tests.support.store import (
+    WORKER,
     Connection,
     claim,
     claim_one,
@@ -26,9 +28,9 @@ from tests.support.store import (
     new_jobs,
     open_session,
     open_sessions,
-    somebody_waits,
+    write,
+    write_each,
 )
-from tests.support.waiting import wait_until
 
 EVERY_OUTCOME: list[Outcome] = [
     Done("1"),
@@ -311,37 +313,55 @@ async def test_the_history_of_errors_is_bounded(database: str, last: Outcome) ->
 
 
 @pytest.mark.parametrize("outcome", [Done("1"), Retried(failure(), delay=0.0), Released()], ids=named)
-async def test_an_update_in_between_does_not_lose_an_outcome(database: str, outcome: Outcome) -> None:
-    """A beat or a waiter that changes the row between a finish's snapshot and its lock does not make it refused."""
-    async with open_session(database) as session, connect(database) as beat, connect(database) as observer:
-        for change in ("lease_until = lease_until + interval '1 min'", "awaited = true", "started = true"):
+async def test_a_locked_row_holds_up_only_itself(database: str, outcome: Outcome) -> None:
+    """What ends with a job whose row another transaction has is written at once; that one is busy, then written."""
+    async with open_session(database) as session, connect(database) as other, connect(database) as observer:
+        for change in ("lease_until = lease_until + interval '1 min'", "awaited = true", "cancel_asked = null"):
             await observer.execute("truncate jobqueue.job, jobqueue.job_archive")
-            ids = set(await insert(session, *new_jobs(3)))
+            await insert(session, *new_jobs(3))
             rows = await claim(session)
-            async with beat.transaction():
-                await beat.execute(f"update jobqueue.job set {change} where id = $1", rows[1]["id"])
-                finishing = asyncio.create_task(finish(session, *rows, outcome=outcome))
-                await wait_until(lambda: somebody_waits(observer), "the finish waits for the beat")
+            batch = [ended(row, outcome) for row in rows]
+            async with other.transaction():
+                await other.execute(f"update jobqueue.job set {change} where id = $1", rows[1]["id"])
+                first = await outcomes.write(session, WORKER, batch)
 
-            assert ids == await finishing, change
+            assert ({rows[0]["id"], rows[2]["id"]}, {rows[1]["id"]}) == (set(first.outcomes), set(first.busy)), change
+            again = await outcomes.write(session, WORKER, batch)
+            assert ({row["id"] for row in rows}, set()) == (set(again.outcomes), set(again.busy)), change
             running = await observer.fetchval("select count(*) from jobqueue.job where state = 'running'")
-            stored = len(await whole(observer))
-            assert (0, 3) == (running, stored)
+            assert (0, 3) == (running, len(await whole(observer)))
 
 
 async def test_a_rescue_in_between_refuses_only_its_own_job(database: str) -> None:
-    """A finish that waited for somebody who took the claim away is refused for that job, and written for the rest."""
+    """A finish that meets somebody who takes the claim away is refused for that job, and written for the rest."""
     async with open_session(database) as session, connect(database) as rescue, connect(database) as observer:
         ids = await insert(session, *new_jobs(3))
         rows = await claim(session)
         async with rescue.transaction():
             free = "state = 'ready', fence = 0, worker_id = null, lease_until = null"
             await rescue.execute(f"update jobqueue.job set {free} where id = $1", ids[1])
-            finishing = asyncio.create_task(finish(session, *rows))
-            await wait_until(lambda: somebody_waits(observer), "the finish waits for the rescue")
+            assert {ids[0], ids[2]} == await finish(session, *rows)
 
-        assert {ids[0], ids[2]} == await finishing
+        assert {ids[0], ids[2]} == await finish(session, *rows)
         assert "ready" == await observer.fetchval("select state from jobqueue.job where id = $1", ids[1])
+
+
+OTHER = WorkerId(UUID(int=7))
+
+
+@pytest.mark.parametrize("outcome", [Done("1"), Retried(failure(), delay=0.0), Released(lost=True)], ids=named)
+async def test_a_fence_that_repeats_lets_nobody_else_write(database: str, outcome: Outcome) -> None:
+    """After a failover that lost the sequence of fences two claims may have the same one: the worker counts too."""
+    async with open_session(database) as session, connect(database) as observer:
+        await insert(session, new_job())
+        row = await claim_one(session)
+        late = await outcomes.write(session, OTHER, [ended(row, outcome)])
+        assert (0, 0) == (len(late.outcomes), len(late.busy))
+        assert WORKER == await observer.fetchval("select worker_id from jobqueue.job where state = 'running'")
+
+        assert {row["id"]} == await finish(session, row, outcome=outcome)
+        late = await outcomes.write(session, OTHER, [ended(row, outcome)])
+        assert (0, 0) == (len(late.outcomes), len(late.busy)), "another's write is taken for its own"
 
 
 @pytest.mark.timeout(60)

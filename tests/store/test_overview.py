@@ -219,9 +219,11 @@ async def test_what_runs_is_shown_the_longest_first(database: str) -> None:
         ids = await insert(session, *new_jobs(4, queue="mail"))
         first, second, third = [await claim_one(session, queues=["mail"]) for _ in range(3)]
         await write_progress(
-            session, [(first["id"], first["fence"], '{"fraction": 0.5, "message": "half", "data": {"secret": 1}}')]
+            session,
+            WORKER,
+            [(first["id"], first["fence"], '{"fraction": 0.5, "message": "half", "data": {"secret": 1}}')],
         )
-        await write_progress(session, [(second["id"], second["fence"], '["odd"]')])
+        await write_progress(session, WORKER, [(second["id"], second["fence"], '["odd"]')])
         await cancel(session, [third["id"]])
         async with connect(database) as connection:
             await connection.execute(

@@ -11,7 +11,6 @@ from jobqueue.base.steering import Action, Change
 from jobqueue.store import claims, steering
 from jobqueue.store.claims import Claim
 from jobqueue.store.connection.pool import Session
-from jobqueue.store.outcomes import write, write_each
 from tests.store.keys.test_keys import holders, keyed, send
 from tests.store.test_steering import ENDS, HOUR, Steer, rows_of, set_priority
 from tests.store.test_waking import ear_on
@@ -28,6 +27,8 @@ from tests.support.store import (
     new_jobs,
     open_session,
     open_sessions,
+    write,
+    write_each,
 )
 
 # Wake-ups.

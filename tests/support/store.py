@@ -10,10 +10,11 @@ from uuid_utils.compat import uuid7
 
 from jobqueue.base.job import AttemptError, NewJob, WorkerId
 from jobqueue.base.outcome import Done, Outcome
-from jobqueue.store import claims, intake
+from jobqueue.store import claims, intake, outcomes
 from jobqueue.store.claims import Claim
+from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database, Session
-from jobqueue.store.outcomes import Ended, write
+from jobqueue.store.outcomes import Ended
 from tests.support.waiting import wait_until
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -94,6 +95,16 @@ async def claim_one(session: Session, **said: Any) -> Claim:
 def ended(row: Claim, outcome: Outcome | None = None, *, fence: int | None = None) -> Ended:
     """How the attempt of a claimed row ended; completed unless said otherwise."""
     return Ended(row["id"], row["fence"] if fence is None else fence, outcome or Done("null"))
+
+
+async def write(session: Executor, batch: Sequence[Ended]) -> set[UUID]:
+    """Write outcomes of WORKER's claims; the ids that were written, now or before."""
+    return set(await write_each(session, batch))
+
+
+async def write_each(session: Executor, batch: Sequence[Ended]) -> dict[UUID, Outcome]:
+    """The same, with the outcome that each job got."""
+    return dict((await outcomes.write(session, WORKER, batch)).outcomes)
 
 
 async def finish(session: Session, *rows: Claim, outcome: Outcome | None = None) -> set[UUID]:

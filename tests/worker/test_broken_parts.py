@@ -86,7 +86,7 @@ async def test_a_broken_finisher_ends_the_worker(
     async def ends() -> None:
         await hanging.began.wait()
 
-    monkeypatch.setattr("jobqueue.worker.ending.finishing.write_each", broken)
+    monkeypatch.setattr("jobqueue.worker.ending.finishing.write", broken)
     async with app:
         await hanging.defer(app)
         lost = await ends.defer()

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 
 from jobqueue.base.errors import ClaimLost
+from jobqueue.base.job import WorkerId
 from jobqueue.base.log import get_logger, job_facts
 from jobqueue.base.outcome import Done
 from jobqueue.base.service import outlast
@@ -30,7 +31,8 @@ _LOOK_LIMIT = 10.0
 class Completions:
     """Gives handlers their transactions."""
 
-    def __init__(self, database: Database, holds: Held, reporter: Reporter) -> None:
+    def __init__(self, database: Database, worker: WorkerId, holds: Held, reporter: Reporter) -> None:
+        self._worker = worker
         self._database = database
         self._reporter = reporter
         self._own: Database | None = None
@@ -50,11 +52,13 @@ class Completions:
                 yield connection
                 done = attempt.completion
                 if done is None:
-                    kept = await holds_still(connection, database.schema, hold.id, hold.fence)
+                    kept = await holds_still(connection, database.schema, self._worker, hold.id, hold.fence)
                 else:
                     attempt.state.commit()
                     await self._reporter.write_last_words(executor_on(connection, database.schema), [hold])
-                    kept = await complete_on(connection, database.schema, Ended(hold.id, hold.fence, done))
+                    kept = await complete_on(
+                        connection, database.schema, self._worker, Ended(hold.id, hold.fence, done)
+                    )
                 if not kept:
                     raise ClaimLost(hold.id)
         except BaseException as error:
@@ -92,7 +96,7 @@ class Completions:
             with anyio.move_on_after(_LOOK_LIMIT):
                 while True:
                     try:
-                        return await was_completed(session, hold.id, hold.fence)
+                        return await was_completed(session, self._worker, hold.id, hold.fence)
                     except DATABASE_ERRORS:
                         await anyio.sleep(0.5)
             return False

@@ -1,14 +1,15 @@
 """Writes outcomes: all that have come in since the last write, in one fenced statement.
 
 Owned by the worker, never by a handler's scope. Batches come by themselves while a write is under way; nothing waits
-when the worker is idle. Outcomes are held while the database is away: a late write is harmless, the fence refuses it
-if another worker has taken over.
+when the worker is idle. Outcomes are held while the database is away, or while somebody has the job's row locked: a
+late write is harmless, the fence refuses it if another worker has taken over.
 """
 
 import asyncio
 import contextlib
+import time
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 import anyio
@@ -17,20 +18,34 @@ from anyio.abc import TaskStatus
 from jobqueue.base.job import AttemptError, WorkerId
 from jobqueue.base.log import get_logger, job_facts
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed
-from jobqueue.base.service import Seldom
+from jobqueue.base.service import Patience, Seldom
 from jobqueue.store.claims import Claim
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.leases import pardon
-from jobqueue.store.outcomes import Ended, write_each
+from jobqueue.store.outcomes import Ended, Written, write
 from jobqueue.worker.ending.progress import Reporter
 from jobqueue.worker.keeping.holds import Held, Hold, aside_for
 from jobqueue.worker.keeping.tally import REFUSED, WORDS
 
 BATCH = 500
 _BATCH_BYTES = 8 << 20
+_BUSY_TOLD = 1.0
+"""Seconds after which it is told that somebody has a job's row locked."""
 _REFUSED = AttemptError("OutcomeRefused", "the database refused to store this outcome")
+
+
+@dataclass(slots=True)
+class _Busy:
+    """An outcome whose row somebody has locked."""
+
+    ended: Ended
+    patience: Patience
+    timer: asyncio.TimerHandle
+    since: float = field(default_factory=time.monotonic)
+    waits: bool = True
+    told: bool = False
 
 
 class Finisher:
@@ -48,6 +63,8 @@ class Finisher:
         self._settled = asyncio.Event()
         self._settled.set()
         self._over = False
+        self._busy: dict[Hold, _Busy] = {}
+        """Outcomes whose rows were locked when they were to be written; each comes again by itself."""
         self._seldom_aside = Seldom()
         self._asides = 0
         self._log = get_logger(__name__)
@@ -80,9 +97,13 @@ class Finisher:
                 self._arrived.clear()
                 while self._pending:
                     await self._write(self._next_batch())
-                self._settled.set()
+                if not self._busy:
+                    self._settled.set()
         finally:
             self._over = True
+            for busy in self._busy.values():
+                busy.timer.cancel()
+            self._pending.extend((hold, busy.ended) for hold, busy in self._busy.items() if busy.waits)
             self._report_unsaved()
             await self._session.close()
 
@@ -99,7 +120,7 @@ class Finisher:
         while True:
             try:
                 await self._reporter.write_last_words(self._session, [hold for hold, _ in batch])
-                written = await write_each(self._session, [ended for _, ended in batch])
+                written = await write(self._session, self._worker, [ended for _, ended in batch])
             except DATABASE_ERRORS as error:
                 if classify(error) is Fault.BAD_DATA:
                     await self._write_apart(batch)
@@ -110,17 +131,46 @@ class Finisher:
                 raise
             else:
                 self._outage.over()
-                if len(written) < len(batch):
-                    await self._say_that_we_live([ended.id for _, ended in batch if ended.id not in written])
-                debugs = self._log.debugs
-                for hold, ended in batch:
-                    outcome = written.get(ended.id)
-                    self._holds.drop(hold, REFUSED if outcome is None else WORDS[type(outcome)])
-                    if outcome is None:
-                        self._report_refused(hold.claim, ended.outcome)
-                    elif debugs or not isinstance(outcome, Done):
-                        self._report(hold.claim, outcome)
+                await self._conclude(batch, written)
                 return
+
+    async def _conclude(self, batch: list[tuple[Hold, Ended]], written: Written) -> None:
+        """Tell what became of each; those that are busy come again."""
+        debugs, refused = self._log.debugs, list[UUID]()
+        for hold, ended in batch:
+            if ended.id in written.busy:
+                self._try_again(hold, ended)
+                continue
+            if self._busy:
+                self._busy.pop(hold, None)
+            outcome = written.outcomes.get(ended.id)
+            self._holds.drop(hold, REFUSED if outcome is None else WORDS[type(outcome)])
+            if outcome is None:
+                refused.append(ended.id)
+                self._report_refused(hold.claim, ended.outcome)
+            elif debugs or not isinstance(outcome, Done):
+                self._report(hold.claim, outcome)
+        if refused:
+            await self._say_that_we_live(refused)
+
+    def _try_again(self, hold: Hold, ended: Ended) -> None:
+        """Later, and each time later: somebody's transaction has the row."""
+        busy = self._busy.get(hold)
+        patience = Patience(first=0.02, cap=1.0) if busy is None else busy.patience
+        if busy is not None and not busy.told and time.monotonic() - busy.since > _BUSY_TOLD:
+            busy.told = True
+            self._log.warning("job.locked", outcome=WORDS[type(ended.outcome)], **job_facts(hold.claim))
+        timer = asyncio.get_running_loop().call_later(patience.next(), self._again, hold)
+        if busy is None:
+            self._busy[hold] = _Busy(ended, patience, timer)
+        else:
+            busy.timer, busy.waits = timer, True
+
+    def _again(self, hold: Hold) -> None:
+        busy = self._busy[hold]
+        busy.waits = False
+        self._pending.append((hold, busy.ended))
+        self._arrived.set()
 
     async def _say_that_we_live(self, refused: list[UUID]) -> None:
         """Somebody took us for dead, and perhaps counted that as a crash of these jobs."""

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 import anyio
 from anyio.abc import TaskStatus
 
+from jobqueue.base.job import WorkerId
 from jobqueue.base.log import get_logger
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
@@ -25,7 +26,8 @@ _BATCH = 500
 class Reporter:
     """Keeps the last report of each running job until it is written."""
 
-    def __init__(self, database: Database, holds: Held) -> None:
+    def __init__(self, database: Database, worker: WorkerId, holds: Held) -> None:
+        self._worker = worker
         self._session = Session(database)
         self._holds = holds
         self._loop = asyncio.get_running_loop()
@@ -88,7 +90,7 @@ class Reporter:
             part = list(reports)[:_BATCH]
             self._in_flight = {*self._in_flight, *part}
             try:
-                await write_progress(executor, [(hold.id, hold.fence, reports[hold]) for hold in part])
+                await write_progress(executor, self._worker, [(hold.id, hold.fence, reports[hold]) for hold in part])
             except BaseException as error:
                 if not (isinstance(error, DATABASE_ERRORS) and classify(error) is Fault.BAD_DATA):
                     for hold, report in reports.items():

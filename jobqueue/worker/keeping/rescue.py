@@ -21,7 +21,6 @@ from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, clas
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.leases import Expired
-from jobqueue.store.outcomes import Ended, write_each
 from jobqueue.worker.keeping.holds import MAX_LOST, Held, lost_too_often
 from jobqueue.worker.keeping.machine import is_gone, this_machine
 
@@ -111,12 +110,12 @@ class Rescuer:
             if not rows:
                 return 0
             self._tried = rows[0]["id"]
-            ends = [Ended(row["id"], row["fence"], self._verdict(row)) for row in rows]
+            ends = {row["id"]: (row, self._verdict(row)) for row in rows}
             # Whoever finishes on a day without a partition makes it and tries again; inside here it could not.
             await self._session.fetch("extend_archive", 1)
-            written = await write_each(self._session, ends)
-        for row, end in zip(rows, ends, strict=True):
-            self._report(row, written.get(end.id, end.outcome))
+            outcomes = await leases.write_expired(self._session, ends)
+        for id, (row, verdict) in ends.items():
+            self._report(row, outcomes.get(id, verdict))
         self.rescued += len(rows)
         return len(rows)
 

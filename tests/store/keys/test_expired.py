@@ -13,11 +13,20 @@ from jobqueue.base.job import WorkerId
 from jobqueue.base.outcome import Released
 from jobqueue.store import workers
 from jobqueue.store.connection.pool import Session
-from jobqueue.store.leases import Expired, give_back_strays, take_expired
-from jobqueue.store.outcomes import Ended, write
+from jobqueue.store.leases import Expired, give_back_strays, take_expired, write_expired
 from jobqueue.store.workers import Neighbour
 from tests.support.deaths import ALIVE, SILENT, left_running, worker_row
-from tests.support.store import LEASE, WORKER, claim, connect, finish, insert, new_jobs, open_session, open_sessions
+from tests.support.store import (
+    LEASE,
+    WORKER,
+    claim,
+    connect,
+    finish,
+    insert,
+    new_jobs,
+    open_session,
+    open_sessions,
+)
 
 OVER, HOLDS = -1.0, 60.0
 """Seconds that are left of a lease."""
@@ -29,7 +38,7 @@ async def rescue(
     """Take back one page of claims, as a rescuer does."""
     async with session.transaction():
         rows = await take_expired(session, WORKER, page, dead, settle)
-        await write(session, [Ended(row["id"], row["fence"], Released()) for row in rows])
+        await write_expired(session, {row["id"]: (row, Released()) for row in rows})
     return rows
 
 

@@ -16,13 +16,13 @@ from jobqueue.base.job import Job, JobState, NewJob
 from jobqueue.base.outcome import Done
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.intake import insert_all
-from jobqueue.store.outcomes import Ended, write
+from jobqueue.store.outcomes import Ended
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.sending import waiting as waiting_module
 from jobqueue.tasks.sending.waiting import Waiters
 from tests.support.backends import AWAITS_RESULTS, backends, becomes, change, terminate
 from tests.support.proxy import proxied
-from tests.support.store import claim, connect, ended, new_job, new_jobs, open_database, open_sessions
+from tests.support.store import claim, connect, ended, new_job, new_jobs, open_database, open_sessions, write
 from tests.support.waiting import wait_until
 from tests.support.working import asked
 

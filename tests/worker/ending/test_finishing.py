@@ -206,3 +206,52 @@ async def test_completions_are_told_at_debug_level_only(database: str, caplog: p
             async with app.worker():
                 await end_of(app, await work.defer())
             assert told == caplog.text.count("job.completed")
+
+
+async def test_an_open_transaction_holds_up_one_outcome(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A row that anybody has locked, to cancel the job for one, delays its own outcome only, and that is told."""
+    app = new_app(database)
+    release = asyncio.Event()
+    running: list[int] = []
+
+    @app.task
+    async def work(number: int) -> int:
+        running.append(number)
+        await release.wait()
+        return number
+
+    async with app, connect(database) as connection, app.worker(concurrency=5):
+        locked, beside = await work.defer(0), await work.defer(1)
+        await wait_until(lambda: len(running) == 2, "both run")
+        async with connection.transaction():
+            await app.jobs.cancel(locked.id, connection=connection)
+            release.set()
+            others = await work.defer_many(range(2, 50))
+            assert list(range(1, 50)) == [await handle.result() for handle in (beside, *others)]
+            await wait_until(lambda: "job.locked" in caplog.text, "it is told")
+            assert JobState.RUNNING is await locked.status()
+        assert 0 == await locked.result()
+
+
+async def test_a_stop_writes_all_but_what_is_locked(database: str) -> None:
+    """A drain while somebody has one row locked leaves that one job behind, and all others written."""
+    app = new_app(database)
+    release = asyncio.Event()
+    running: list[int] = []
+
+    @app.task
+    async def work(number: int) -> int:
+        running.append(number)
+        await release.wait()
+        return number
+
+    async with app, connect(database) as connection:
+        handles = await work.defer_many(range(20))
+        with pytest.raises(TimeoutError):
+            async with app.worker(concurrency=20) as worker:
+                await wait_until(lambda: len(running) == 20, "all run")
+                async with connection.transaction():
+                    await connection.execute("select from jobqueue.job where id = $1 for update", handles[7].id)
+                    release.set()
+                    await worker.drain(60.0)
+    assert (19, 1) == (await archived(database), await counted(database, "state = 'running'"))

@@ -15,7 +15,7 @@ from jobqueue.worker.keeping.tally import Tally
 from tests.support.backends import WAITS_FOR_LOCK, becomes, terminate
 from tests.support.counting import counted_pool
 from tests.support.locks import jobs_held
-from tests.support.store import claim, claim_one, insert, new_job, new_jobs, open_session
+from tests.support.store import WORKER, claim, claim_one, insert, new_job, new_jobs, open_session
 from tests.support.waiting import wait_until
 from tests.support.working import end_of, new_app
 
@@ -107,8 +107,8 @@ async def test_a_late_report_changes_nothing(database: str) -> None:
     async with open_session(database) as session:
         await insert(session, new_job())
         row = await claim_one(session)
-        await write_progress(session, [(row["id"], row["fence"], '{"fraction": 0.5}')])
-        await write_progress(session, [(row["id"], row["fence"] + 1, '{"fraction": 0.9}')])
+        await write_progress(session, WORKER, [(row["id"], row["fence"], '{"fraction": 0.5}')])
+        await write_progress(session, WORKER, [(row["id"], row["fence"] + 1, '{"fraction": 0.9}')])
         stored = await session.database.pool.fetchval("select progress::text from jobqueue.job")
     assert '{"fraction": 0.5}' == stored
 
@@ -147,7 +147,7 @@ async def test_reports_of_jobs_that_have_ended_are_dropped(database: str) -> Non
         held, ended = (Hold(row, 0.0) for row in await claim(session))
         holds = Held(Tally(lambda name: None))
         holds.add(held)
-        reporter = Reporter(session.database, holds)
+        reporter = Reporter(session.database, WORKER, holds)
         reporter.say(held, '{"fraction": 0.5}')
         reporter.say(ended, '{"fraction": 0.9}')
         async with anyio.create_task_group() as group:

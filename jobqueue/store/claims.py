@@ -7,7 +7,7 @@ from typing import TypeAlias
 import asyncpg
 
 from jobqueue.base.job import Job, JobState, WorkerId
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.lookup import as_uuid, attempt_errors
 
 Claim: TypeAlias = asyncpg.Record
@@ -36,6 +36,19 @@ async def claim(
     rows.sort(key=itemgetter("seq"))
     rows.sort(key=itemgetter("priority"), reverse=True)  # stable: age decides inside a priority
     return rows
+
+
+async def claim_alone(
+    session: Session, worker: WorkerId, number: int, lease: float, queues: Sequence[str]
+) -> list[Claim]:
+    """Claim one job that must have its worker for itself; none if there is none."""
+    return await session.fetch("claim_alone", worker, number, lease, list(queues))
+
+
+async def waiting_alone(database: Database, queues: Sequence[str]) -> tuple[int, int]:
+    """How many jobs of these queues wait to run alone, and how many workers live."""
+    row = (await database.fetch("waiting_alone", list(queues)))[0]
+    return row["jobs"], row["workers"]
 
 
 async def ready_queues(session: Session) -> list[str]:

@@ -77,13 +77,14 @@ async def take_expired(
     dead: Collection[UUID],
     settle: float,
     skip: Collection[UUID] = (),
+    max_crashes: int = 3,
 ) -> list[Expired]:
     """Count and lock up to `page` claims that nobody holds any more, in the session's transaction.
 
     `worker` asks, so it lives. `dead` are workers whose process is known to be gone. `settle`: seconds after the
-    server's start in which no lease counts as over. `skip` are jobs to leave alone.
+    server's start in which no lease counts as over. `skip` are jobs to leave alone. After `max_crashes` a job is dead.
     """
-    return await session.fetch("take_expired", worker, page, list(dead), settle, list(skip))
+    return await session.fetch("take_expired", worker, page, list(dead), settle, list(skip), max_crashes)
 
 
 async def write_expired(session: Session, ends: Mapping[UUID, tuple[Expired, Outcome]]) -> dict[UUID, Outcome]:
@@ -98,9 +99,12 @@ async def write_expired(session: Session, ends: Mapping[UUID, tuple[Expired, Out
     return outcomes
 
 
-async def pardon(session: Session, worker: WorkerId, ids: Iterable[UUID]) -> None:
-    """Take back the crash that was counted against these jobs when this worker was believed dead."""
-    await session.fetch("pardon_jobs", worker, sorted(ids))
+async def pardon(session: Session, worker: WorkerId, ids: Iterable[UUID], *, counts: bool) -> None:
+    """Take back the crash that was counted against these jobs when this worker was believed dead.
+
+    `counts`: their claims were lost all the same, and not for want of an answer of the database.
+    """
+    await session.fetch("pardon_jobs", worker, sorted(ids), counts)
 
 
 async def give_back_strays(session: Session, worker: WorkerId, last_claim: int, held: Collection[int]) -> int:

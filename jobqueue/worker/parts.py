@@ -12,6 +12,7 @@ from jobqueue.store.connection.pool import Database
 from jobqueue.store.workers import Registration
 from jobqueue.tasks.run.middleware import Middleware
 from jobqueue.worker.claiming.claimer import Claimer
+from jobqueue.worker.claiming.lone import LoneFinder
 from jobqueue.worker.claiming.queues import Queues
 from jobqueue.worker.claiming.staging import Stager
 from jobqueue.worker.draining import Drain
@@ -59,12 +60,16 @@ class Parts:
             tasks, settings, worker, holds, self.finisher.submit, fatal, resources, middleware,
             self.reporter.say, self.completions.transaction,
         ))  # fmt: skip
-        self.claimer = Claimer(database, worker, settings, queues, self.slots, holds, self.finisher)
+        self.claimer = Claimer(
+            database, worker, settings, queues, self.slots, holds, self.finisher, lambda: self.heart.is_heard
+        )
         self.stager = Stager(database, worker, settings, self.claimer.look_everywhere)
+        self.lone = LoneFinder(database, queues, settings.rescue_interval, self.claimer.make_way)
         self.watchdog = Watchdog(holds)
         self.heart = Heart(
             database, worker, settings, holds, self.watchdog, self.slots.lose, self.slots.cancel, self.registration
         )
+        self.heart.when_answered = self.slots.freed.set
         self.stuck = StuckFinder(self.slots)
         self.rescuer = Rescuer(database, worker, settings, holds, lambda: self.claimer.answered)
         self.upkeep = Upkeep(database, settings)

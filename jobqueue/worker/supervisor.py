@@ -140,7 +140,7 @@ class Supervisor:
         parts = self.parts
         try:
             async with anyio.create_task_group() as inner:
-                for run in (parts.upkeep.run, parts.rescuer.run, parts.stager.run, self._claim):
+                for run in (parts.upkeep.run, parts.rescuer.run, parts.stager.run, parts.lone.run, self._claim):
                     inner.start_soon(self._part, run)
                 await self.drain.begun.wait()
                 parts.claimer.hurry()

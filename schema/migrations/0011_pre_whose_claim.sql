@@ -3,5 +3,5 @@
 -- Which worker gave the job back last, beside `returned`, its fence.
 alter table :"schema".job add column returned_by uuid;
 
--- The claim has its worker for itself: only such a crash can end the job.
+-- One crash more ends the job, so it runs with nothing beside it: then nobody else can have been the cause.
 alter table :"schema".job add column alone boolean not null default false;

@@ -1,9 +1,9 @@
 -- name: claim_jobs
 -- takes: worker_id uuid, claim_no bigint, lease double precision, queues text[], rooms integer[], room bigint, idle bigint, suspects bigint
--- gives: id uuid, fence bigint, seq bigint, priority smallint, queue text, task text, args text, attempt integer, max_attempts integer, crashes smallint, lost smallint, timeout double precision, budget_left double precision, start_left double precision, origin text, meta text, key text, bundle_id uuid, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, deadline timestamptz, expires_at timestamptz, lease_until timestamptz, aside_since timestamptz, progress text, errors text
+-- gives: id uuid, fence bigint, seq bigint, priority smallint, queue text, task text, args text, attempt integer, max_attempts integer, crashes smallint, lost smallint, timeout double precision, budget_left double precision, start_left double precision, origin text, meta text, key text, bundle_id uuid, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, deadline timestamptz, expires_at timestamptz, lease_until timestamptz, aside_since timestamptz, progress text, errors text, started boolean
 -- One arm per queue that is not paused, with its own limit, read lazily: no more rows are locked than are returned. SKIP LOCKED: workers
 -- never wait for each other. The answer has no order; the worker sorts by priority and seq. At most `suspects` jobs whose
--- worker died are among them. Those that find an idle slot start at once, so they count as started; the rest waits.
+-- worker died are among them, and none that must run alone. Those that find an idle slot start at once, so they count as started; the rest waits.
 with serving as materialized (
   select arm.queue, arm.room from unnest($4::text[], $5::integer[]) with ordinality as arm(queue, room, place)
   where not exists (
@@ -15,12 +15,12 @@ with serving as materialized (
   from serving as arm
   cross join lateral (
     select j.id, j.queue, j.priority, j.seq from :"schema".job j
-    where j.state = 'ready' and j.crashes > 0 and j.queue = arm.queue
+    where j.state = 'ready' and j.crashes > 0 and not j.alone and j.queue = arm.queue
     order by j.priority desc, j.seq
-    limit 1
+    limit least(arm.room, $8::bigint)
     for update skip locked
   ) as found
-  limit $8
+  limit least($8::bigint, $6)
 ), picked as materialized (
   -- materialized: as a subquery a nested loop could run it twice, and claim twice as much
   select found.id, found.priority, found.seq
@@ -56,8 +56,49 @@ select id, fence, seq, priority, queue, task, args::text as args, attempt, max_a
   extract(epoch from deadline - now())::double precision as budget_left,
   extract(epoch from expires_at - now())::double precision as start_left,
   origin, meta::text as meta, key, bundle_id, due_at, created_at, claimed_at, deadline, expires_at, lease_until,
-  aside_since, progress::text as progress, errors::text as errors
+  aside_since, progress::text as progress, errors::text as errors, started
 from claimed;
+
+-- name: claim_alone
+-- takes: worker_id uuid, claim_no bigint, lease double precision, queues text[]
+-- gives: id uuid, fence bigint, seq bigint, priority smallint, queue text, task text, args text, attempt integer, max_attempts integer, crashes smallint, lost smallint, timeout double precision, budget_left double precision, start_left double precision, origin text, meta text, key text, bundle_id uuid, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, deadline timestamptz, expires_at timestamptz, lease_until timestamptz, aside_since timestamptz, progress text, errors text, started boolean
+-- One job that must run alone, for a worker in which nothing runs.
+with picked as materialized (
+  select j.id from :"schema".job j
+  where j.state = 'ready' and j.crashes > 0 and j.alone and j.queue = any($4::text[])
+    and not exists (
+      select from :"schema".queue q where q.name = j.queue and q.paused_at is not null
+        and (q.resume_at is null or q.resume_at > now()))
+  order by j.priority desc, j.seq
+  limit 1
+  for update skip locked
+), claimed as (
+  update :"schema".job j
+  set state = 'running', attempt = j.attempt + 1, fence = nextval(':"schema".fence_seq'), worker_id = $1,
+    claim_no = $2, lease_until = now() + make_interval(secs => $3), claimed_at = now(), started = true
+  where j.id = any(array(select id from picked))
+  returning j.*
+), freed as (
+  delete from :"schema".job_key k
+  where k.key = any(array(select c.key from claimed c where c.key is not null)) and k.scope = 'waiting'
+    and k.job_id = any(array(select c.id from claimed c where c.key is not null))
+)
+select id, fence, seq, priority, queue, task, args::text as args, attempt, max_attempts, crashes, lost, timeout,
+  extract(epoch from deadline - now())::double precision as budget_left,
+  extract(epoch from expires_at - now())::double precision as start_left,
+  origin, meta::text as meta, key, bundle_id, due_at, created_at, claimed_at, deadline, expires_at, lease_until,
+  aside_since, progress::text as progress, errors::text as errors, started
+from claimed;
+
+-- name: waiting_alone
+-- takes: queues text[]
+-- gives: jobs bigint, workers bigint
+-- How many jobs wait to run alone, and how many workers live that may make way for them.
+select (
+    select count(*) from :"schema".job j
+    where j.state = 'ready' and j.crashes > 0 and j.alone and j.queue = any($1::text[])
+  ) as jobs,
+  (select count(*) from :"schema".worker where alive_until > now()) as workers;
 
 -- name: ready_queues
 -- takes:

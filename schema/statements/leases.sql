@@ -33,18 +33,22 @@ cross join lateral (
   select from :"schema".job j where j.id = g.id and j.fence = g.fence and j.worker_id = $1 and j.cancel_asked is not null offset 0) as j;
 
 -- name: take_expired
--- takes: worker_id uuid, page bigint, dead_workers uuid[], settle double precision, except uuid[]
--- gives: id uuid, fence bigint, queue text, task text, attempt integer, max_attempts integer, crashes smallint, lost smallint, worker_id uuid, crashed boolean
+-- takes: worker_id uuid, page bigint, dead_workers uuid[], settle double precision, except uuid[], max_crashes integer
+-- gives: id uuid, fence bigint, queue text, task text, attempt integer, max_attempts integer, crashes smallint, lost smallint, worker_id uuid, crashed boolean, was_alone boolean
 -- Counts and locks claims that nobody holds any more: the lease is over, or their worker is known to be dead. They get a
 -- new fence, with which the caller writes their outcome in the same transaction: a late writer is told from the rescuer.
--- A crash counts only if the handler had started and the worker beats no more (the asking one lives, whatever its beats
--- do), and has not said that it ends; else the claim was lost for another reason.
+-- A crash counts only if the worker beats no more (the asking one lives, whatever its beats do), and has not said that it
+-- ends; else the claim was lost for another reason. It counts against all that the worker had: nobody knows which of the
+-- jobs claimed ahead had begun. Only one that may run once must have been marked as started. The last crash but one
+-- makes a job run alone, and only a crash of a job that was alone goes beyond that.
 -- After the server's own start everybody gets time to renew: it may have been away for longer than a lease.
 with expired as materialized (
-  select j.id, j.started and j.worker_id <> $1 and (
+  select j.id, (j.started or j.max_attempts > 1) and j.worker_id <> $1 and (
       j.worker_id = any($3::uuid[])
       or not exists (select from :"schema".worker w where w.id = j.worker_id and w.alive_until > now()))
-    and not exists (select from :"schema".worker w where w.id = j.worker_id and w.stopped_at is not null) as crashed
+    and not exists (select from :"schema".worker w where w.id = j.worker_id and w.stopped_at is not null) as crashed,
+    j.alone as was_alone,
+    case when j.alone then j.crashes + 1 else least(j.crashes + 1, greatest($6 - 1, 1)) end as counted
   from :"schema".job j
   where j.state = 'running' and (j.worker_id = any($3::uuid[])
     or j.lease_until < now() and pg_postmaster_start_time() < now() - make_interval(secs => $4))
@@ -54,9 +58,12 @@ with expired as materialized (
   for update of j skip locked
 )
 update :"schema".job j
-set fence = nextval(':"schema".fence_seq'), crashes = j.crashes + expired.crashed::integer, lost = j.lost + (not expired.crashed)::integer
+set fence = nextval(':"schema".fence_seq'), lost = j.lost + (not expired.crashed)::integer,
+  crashes = case when expired.crashed then expired.counted else j.crashes end,
+  alone = j.alone or expired.crashed and expired.counted >= $6 - 1
 from expired where j.id = any(array(select id from expired)) and j.id = expired.id
-returning j.id, j.fence, j.queue, j.task, j.attempt, j.max_attempts, j.crashes, j.lost, j.worker_id, expired.crashed;
+returning j.id, j.fence, j.queue, j.task, j.attempt, j.max_attempts, j.crashes, j.lost, j.worker_id, expired.crashed,
+  expired.was_alone;
 
 -- name: strays
 -- takes: worker_id uuid, last_claim_no bigint, fences bigint[]
@@ -66,9 +73,10 @@ select id, fence from :"schema".job
 where state = 'running' and worker_id = $1 and claim_no <= $2 and fence <> all($3::bigint[]);
 
 -- name: pardon_jobs
--- takes: worker_id uuid, ids uuid[]
+-- takes: worker_id uuid, ids uuid[], ours boolean
 -- gives: wake void
--- The worker lives after all: it was frozen, or cut off. What was counted against its jobs as a crash was a lost claim.
+-- The worker lives after all: it was frozen, or cut off. What was counted against its jobs as a crash was a lost claim;
+-- not even that if it was only cut off from here: want of a connection is never a job's fault.
 with mine as materialized (
   select j.id from unnest($2::uuid[]) as g(id)
   cross join lateral (
@@ -78,7 +86,7 @@ with mine as materialized (
     for update skip locked
   ) as j
 ), pardoned as (
-  update :"schema".job set crashes = crashes - 1, lost = lost + 1, errors = errors - (-1)
+  update :"schema".job set crashes = crashes - 1, alone = false, lost = lost + $3::boolean::integer, errors = errors - (-1)
   where id = any(array(select id from mine))
   returning queue, state
 )

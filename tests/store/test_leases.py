@@ -197,8 +197,8 @@ async def test_only_ones_own_crash_is_taken_back(database: str) -> None:
             errors = [{"class": "WorkerCrashed", "worker": str(worker)} for worker in story]
             blame = "update jobqueue.job set crashes = $2, errors = $3::jsonb where id = $1"
             await connection.execute(blame, id, len(story), json.dumps(errors))
-        await pardon(session, WORKER, jobs)
-        await pardon(session, WORKER, jobs)
+        await pardon(session, WORKER, jobs, counts=True)
+        await pardon(session, WORKER, jobs, counts=True)
         counted = "select crashes, lost, jsonb_array_length(errors) from jobqueue.job order by seq"
         told = [tuple(row) for row in await connection.fetch(counted)]
     assert [(0, 1, 0), (1, 0, 1), (2, 0, 2), (1, 1, 1)] == told
@@ -211,7 +211,7 @@ async def test_a_finishing_worker_is_not_held_up_by_a_pardon(database: str) -> N
         row = await claim_one(session)
         async with other.transaction():
             await finish(other, row)
-            await pardon(session, WORKER, [row["id"]])
+            await pardon(session, WORKER, [row["id"]], counts=True)
         assert [] == await leases(session)
 
 

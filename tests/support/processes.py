@@ -46,6 +46,11 @@ class Process:
         """Its process id."""
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
+
     def signal(self, number: int) -> None:
         """Send it a signal."""
         self._process.send_signal(number)

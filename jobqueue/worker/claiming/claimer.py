@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 from anyio.abc import TaskStatus
@@ -48,7 +48,9 @@ class Claimer:
         slots: Slots,
         holds: Held,
         finisher: Finisher,
+        is_heard: Callable[[], bool],
     ) -> None:
+        """`is_heard`: whether a claim made now could be renewed; when it is again, `slots.freed` is set."""
         self.wakeup = Wakeup()
         self.listening = asyncio.Event()
         """Set while notifications arrive; without them publishing a sleep would be of no use."""
@@ -59,6 +61,7 @@ class Claimer:
         self._slots = slots
         self._holds = holds
         self._finisher = finisher
+        self._is_heard = is_heard
         self._quotas = slots.quotas
         self._quotas.when_freed, self._quotas.limited = self.wakeup.ring, queues.limits
         self._number = 0
@@ -121,6 +124,11 @@ class Claimer:
         self._queues.stale = True
         self.wakeup.ring()
 
+    def make_way(self) -> None:
+        """A job waits to run alone."""
+        self._slots.way.make()
+        self.wakeup.ring()
+
     def gap(self) -> None:
         """Notifications may have been missed, and our flag may be gone: a crash of the server empties its table."""
         self._asleep = False
@@ -172,6 +180,8 @@ class Claimer:
 
     async def _look(self) -> bool:
         """Claim for all free slots and start what comes; True if anything did."""
+        if self._slots.way.made and await self._look_alone():
+            return True
         found = False
         await self._queues.refresh(self._session)
         while (room := self._slots.room) > 0:
@@ -182,19 +192,41 @@ class Claimer:
             found = found or bool(rows)
             if not self._queues.worth_another(rows, room, self._quotas.held):
                 break
-        return found
+        return found or (self._slots.way.hinted and await self._look_alone())
+
+    async def _look_alone(self) -> bool:
+        """Claim a job that must run alone, if nothing runs."""
+        if self._slots.room <= 0 or not self._slots.idle:
+            return False
+        sent = time.monotonic()
+        rows = await self._settled_claim(
+            lambda number: claims.claim_alone(
+                self._session, self._worker, number, self._settings.lease, self._queues.served
+            )
+        )
+        self._slots.way.over(found=bool(rows))
+        for row in rows:
+            self._slots.start(row, sent + self._settings.lease, alone=True)
+        return bool(rows)
 
     async def _claim(self, rooms: dict[str, int], room: int) -> Sequence[claims.Claim]:
         if not rooms:
             return ()
+        idle = self._slots.unused
+        return await self._settled_claim(
+            lambda number: claims.claim(
+                self._session, self._worker, number, self._settings.lease, rooms, room,
+                idle=idle, suspects=max(1, idle),
+            )
+        )  # fmt: skip
+
+    async def _settled_claim(self, claim: Callable[[int], Awaitable[list[claims.Claim]]]) -> Sequence[claims.Claim]:
+        """Make a claim with the next number; whether its answer has come is known at any time."""
         self._number += 1
         self._unsettled = self._number
         # Shielded: a claim that was cancelled on its way may have committed, and nobody would run its jobs.
         with anyio.CancelScope(shield=True) as self._claiming:
-            rows = await claims.claim(
-                self._session, self._worker, self._number, self._settings.lease, rooms, room,
-                idle=self._slots.unused, suspects=0 if self._quotas.suspects else 1,
-            )  # fmt: skip
+            rows = await claim(self._number)
             self._unsettled = 0
             return rows
         return ()
@@ -219,7 +251,7 @@ class Claimer:
     async def _room(self) -> None:
         """Wait until it is worth to claim: a quarter of the slots is free, or a little after the first."""
         slots = self._slots
-        while slots.room <= 0 or self._finisher.backlog > _BACKLOG_LIMIT:
+        while slots.room <= 0 or self._finisher.backlog > _BACKLOG_LIMIT or not self._is_heard():
             slots.freed.clear()
             with anyio.move_on_after(1.0):
                 await slots.freed.wait()

@@ -61,6 +61,11 @@ class Queues:
         """Under which names this worker sleeps."""
         return [ALL] if self._all else list(self._names)
 
+    @property
+    def served(self) -> list[str]:
+        """The queues that are served, as far as their names are known."""
+        return [name for name in self._names if name not in self._left_out]
+
     def serves(self, queue: str) -> bool:
         """True if jobs of this queue may run here; a queue seen for the first time is remembered."""
         if queue in self._left_out:
@@ -101,6 +106,6 @@ class Queues:
         return room if limit is None else min(room, limit - held[name])
 
     def _in_turn(self) -> list[str]:
-        names = [name for name in self._names if name not in self._left_out]
+        names = self.served
         self._turn = (self._turn + 1) % max(1, len(names))
         return names[self._turn :] + names[: self._turn]

@@ -10,7 +10,6 @@ import contextlib
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
-from uuid import UUID
 
 import anyio
 from anyio.abc import TaskStatus
@@ -136,7 +135,7 @@ class Finisher:
 
     async def _conclude(self, batch: list[tuple[Hold, Ended]], written: Written) -> None:
         """Tell what became of each; those that are busy come again."""
-        debugs, refused = self._log.debugs, list[UUID]()
+        debugs, refused = self._log.debugs, list[Hold]()
         for hold, ended in batch:
             if ended.id in written.busy:
                 self._try_again(hold, ended)
@@ -146,7 +145,7 @@ class Finisher:
             outcome = written.outcomes.get(ended.id)
             self._holds.drop(hold, REFUSED if outcome is None else WORDS[type(outcome)])
             if outcome is None:
-                refused.append(ended.id)
+                refused.append(hold)
                 self._report_refused(hold.claim, ended.outcome)
             elif debugs or not isinstance(outcome, Done):
                 self._report(hold.claim, outcome)
@@ -172,10 +171,13 @@ class Finisher:
         self._pending.append((hold, busy.ended))
         self._arrived.set()
 
-    async def _say_that_we_live(self, refused: list[UUID]) -> None:
+    async def _say_that_we_live(self, refused: list[Hold]) -> None:
         """Somebody took us for dead, and perhaps counted that as a crash of these jobs."""
         with contextlib.suppress(*DATABASE_ERRORS):
-            await pardon(self._session, self._worker, refused)
+            for counts in (True, False):
+                theirs = [hold.id for hold in refused if hold.unheard is not counts]
+                if theirs:
+                    await pardon(self._session, self._worker, theirs, counts=counts)
 
     async def _write_apart(self, batch: list[tuple[Hold, Ended]]) -> None:
         """Find the outcome that the database refuses by halving; only that job ends badly."""

@@ -2,7 +2,8 @@
 
 A claim whose renewal does not come through in time is given up here before it ends there: its run is cancelled a beat
 before the lease is over, so that two runs of a job never overlap while both sides can still act. (Code that holds the
-interpreter for longer than a lease stops this thread as well; then only the fence keeps the late run out.)
+interpreter for longer than a lease stops this thread as well; then only the fence keeps the late run out.) A worker
+that the database does not hear claims nothing, and what it loses by that is not counted against its jobs.
 
 On a user's own pool there is no connection for a second loop: then the beat runs on the worker's loop.
 """
@@ -73,12 +74,22 @@ class Heart:
         self._lose = lose
         self._cancel = cancel
         self._forget: Callable[[Hold], None] = partial(holds.drop, outcome=LOST)
+        self._tell: Callable[[], None] = lambda: self.when_answered()
         self.turned_at = time.monotonic()
         """When it last moved, on this process's clock; before that, when it was made."""
         self.answered_at = float("-inf")
         """When the database last answered it, on the same clock."""
+        self.when_answered: Callable[[], None] = lambda: None
+        """Called on the worker's loop when an answer has come after a silence, the first one too."""
+        self._longest_pause = 0.0
+        """For how long it did not move, at the most, since the last answer."""
         self._registration = registration
         self._log = get_logger(__name__).bind(worker=str(worker))
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether the database answers: a claim made now could be renewed."""
+        return time.monotonic() - self.answered_at < self._lease / 2
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Beat until cancelled. Survives every database error."""
@@ -90,6 +101,7 @@ class Heart:
         self._lose = partial(_call_in, self._loop, self._lose)
         self._cancel = partial(_call_in, self._loop, self._cancel)
         self._forget = partial(_call_in, self._loop, self._forget)
+        self._tell = partial(_call_in, self._loop, lambda nothing: self.when_answered(), None)
         await run_beside(self._beat_beside, "jobqueue heartbeat")
         raise RuntimeError("the heartbeat has ended")
 
@@ -119,7 +131,9 @@ class Heart:
 
     def _watch_leases(self, loop: asyncio.AbstractEventLoop) -> None:
         """By the clock, however long a renewal takes."""
-        self.turned_at = time.monotonic()
+        now = time.monotonic()
+        self._longest_pause = max(self._longest_pause, now - self.turned_at)
+        self.turned_at = now
         self._watch = loop.call_later(self._beat / 4, self._watch_leases, loop)
         self._give_up_late()
 
@@ -137,7 +151,7 @@ class Heart:
         kept = [Kept(hold.id, hold.fence, hold.attempt is not None) for hold in due]
         with anyio.fail_after(self._time_for(due)):
             answer = await renew(session, self._worker, self._lease, self._lease - self._beat, kept)
-            self.answered_at = time.monotonic()
+            self._answered()
             for hold in due:
                 if answer.renewals[hold.fence] is Renewal.RENEWED:
                     hold.lease_ends = now + self._lease
@@ -150,9 +164,17 @@ class Heart:
                 hold.gone = hold.lost = True
             if gone:
                 self._lose(gone)
-                await pardon(session, self._worker, [hold.id for hold in gone])
+                for counts in (True, False):
+                    theirs = [hold.id for hold in gone if hold.unheard is not counts]
+                    if theirs:
+                        await pardon(session, self._worker, theirs, counts=counts)
         again = Renewal.BUSY in answer.renewals.values()
         return min(_ASK_AGAIN, self._beat / 2) if again else self._beat * random.uniform(0.9, 1.0)  # noqa: S311 - spreads load
+
+    def _answered(self) -> None:
+        heard, self.answered_at, self._longest_pause = self.is_heard, time.monotonic(), 0.0
+        if not heard:
+            self._tell()
 
     def _time_for(self, due: Sequence[Hold]) -> float:
         """Seconds for one try: half of what is left, so that a slow database gets its time and another try is left."""
@@ -169,8 +191,10 @@ class Heart:
                 self._forget(hold)
             elif not hold.lost and hold.lease_ends < soon:
                 late.append(hold)
+        # Blocked itself, by a job that keeps the interpreter to itself, it could not ask: that is the job's doing.
+        unheard = not self.is_heard and self._longest_pause < self._lease / 2
         for hold in late:
-            hold.lost = True
+            hold.lost, hold.unheard = True, unheard
         if late:
             self._lose(late)
 

@@ -34,6 +34,8 @@ class Hold:
     """Its handler has committed its completion itself: nothing is left to write."""
     lost: bool = False
     """The claim is over, or about to be without a renewal: the run is cancelled, or never begins."""
+    unheard: bool = False
+    """The claim was lost because the database did not answer, which is not the job's fault."""
     gone: bool = False
     """Another has the job: there is nothing to give back."""
     counts: Counts | None = None

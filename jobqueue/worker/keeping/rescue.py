@@ -1,8 +1,9 @@
 """Takes back the claims of workers that died: in every worker, at its start and every few seconds.
 
 What counts is the lease in the job's own row, on the database's clock. That a worker is dead is concluded from its
-beats, or seen at once if its process was on this machine. A crash counts against a job only if its handler had started
-and nobody vouches for the worker; the job is a suspect then, delayed, and run by one worker beside no other suspect.
+beats, or seen at once if its process was on this machine. A crash counts against all jobs that the worker had, if
+nobody vouches for it: they are suspects then, and run again after a moment. One crash before the limit a job runs
+alone: only a crash that nobody else can have caused ends a job.
 """
 
 import random
@@ -106,7 +107,9 @@ class Rescuer:
     async def _take_back(self, dead: Collection[UUID], page: int, skip: Collection[UUID]) -> int:
         """Rescue one page; how many."""
         async with self._session.transaction():
-            rows = await leases.take_expired(self._session, self._worker, page, dead, self._settle, skip)
+            rows = await leases.take_expired(
+                self._session, self._worker, page, dead, self._settle, skip, self._settings.max_crashes
+            )
             if not rows:
                 return 0
             self._tried = rows[0]["id"]
@@ -122,9 +125,9 @@ class Rescuer:
     def _verdict(self, row: Expired) -> Outcome:
         if row["crashed"]:
             most = self._settings.max_crashes
-            story = f"its worker died while it ran (crash {row['crashes']} of {most})"
+            story = f"its worker died while it had this job (crash {row['crashes']} of {most})"
             error = AttemptError("WorkerCrashed", story, attempt=row["attempt"])
-            if row["crashes"] >= most or row["max_attempts"] == 1:  # one attempt means: never a second time
+            if (row["was_alone"] and row["crashes"] >= most) or row["max_attempts"] == 1:  # one: never a second time
                 return Dead("crashed", error)
             return Rescued(error, 2.0 ** row["crashes"] * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load
         return lost_too_often(row["lost"], row["attempt"]) if row["lost"] >= MAX_LOST else Released()

@@ -150,8 +150,8 @@ class Runs:
             tell = partial(self.teller.tell, failed, (batch or hold) if keeps_slot else None, context)
         if isinstance(outcome, PutAside):
             outcome = self._put_aside(claim, outcome.reason)
-        elif isinstance(outcome, Released) and outcome.lost and claim["lost"] + 1 >= MAX_LOST:
-            outcome = lost_too_often(claim["lost"] + 1, claim["attempt"])
+        elif isinstance(outcome, Released) and outcome.lost:
+            outcome = _lost(hold)
         return outcome, tell
 
     def _conclude(self, hold: Hold, outcome: Outcome, tell: Callable[[], None] | None) -> None:
@@ -175,6 +175,14 @@ class Runs:
 
     def _put_aside(self, claim: Claim, reason: str) -> Outcome:
         return Dead(reason) if aside_for(claim) >= self._around.settings.aside_max_age else PutAside(reason)
+
+
+def _lost(hold: Hold) -> Outcome:
+    """A run that ended because its claim could not be kept: too often, and the job is dead."""
+    times = hold.claim["lost"] + 1
+    if hold.unheard or times < MAX_LOST:
+        return Released(lost=not hold.unheard)
+    return lost_too_often(times, hold.claim["attempt"])
 
 
 def _waits_for_thread(attempt: Attempt, outcome: Outcome) -> bool:

@@ -15,6 +15,7 @@ from jobqueue.worker.slots.batches import Batches
 from jobqueue.worker.slots.line import MOST_AHEAD, Line
 from jobqueue.worker.slots.quotas import Quotas
 from jobqueue.worker.slots.runs import Runs, Surroundings
+from jobqueue.worker.slots.way import Way
 
 _EARLY_KEPT = 100_000
 
@@ -33,9 +34,10 @@ class Slots:
         self.freed = asyncio.Event()
         """Set whenever a slot came free; whoever waits clears it."""
         self.quotas = Quotas()
+        self.way = Way()
         self._threads = anyio.CapacityLimiter(settings.concurrency)
         self._batches = Batches(str(around.worker), self._threads, self._ride, self._free_slots, self._board)
-        self._runs = Runs(around, self._batches, self._threads, self.quotas.uncount, self._freed, self._fill)
+        self._runs = Runs(around, self._batches, self._threads, self._uncount, self._freed, self._fill)
         # What came for the seats of a batch and is of another task would come again at once.
         self._line = Line(settings.prefetch, self._give_back, self._batches.want_no_more)
         self._cancelled_early = set[int]()
@@ -49,8 +51,8 @@ class Slots:
 
     @property
     def room(self) -> int:
-        """How many more jobs may be claimed now; none once it is closed."""
-        if not self._open:
+        """How many more jobs may be claimed now; none once it is closed, or while one runs alone or is to."""
+        if not self._open or self.way.hold is not None or (self.way.made and not self.idle):
             return 0
         self._line.measure()
         return self._line.ahead + self._batches.seats(MOST_AHEAD) + self._free_slots() - len(self._line)
@@ -83,11 +85,13 @@ class Slots:
         """How many are taken neither by jobs that run nor by failures that are being told."""
         return self._slots - len(self._runs.going) - self._runs.teller.slots
 
-    def start(self, claim: Claim, lease_ends: float) -> None:
-        """Run a claimed job as soon as a slot is free."""
+    def start(self, claim: Claim, lease_ends: float, *, alone: bool = False) -> None:
+        """Run a claimed job as soon as a slot is free; `alone`: nothing runs now, and nothing may beside it."""
         hold = Hold(claim, lease_ends, suspect=claim["crashes"] > 0)
         self._around.holds.add(hold)
         self.quotas.count(hold)
+        if alone:
+            self.way.takes(hold)
         if not self._open:
             self._give_back(hold)
         elif self._cancelled_early and hold.fence in self._cancelled_early:
@@ -193,8 +197,12 @@ class Slots:
 
     def _freed(self, hold: Hold) -> None:
         self._line.one_ended()
-        self.quotas.uncount(hold)
+        self._uncount(hold)
         self._fill()
+
+    def _uncount(self, hold: Hold) -> None:
+        self.quotas.uncount(hold)
+        self.way.leaves(hold)
 
     def _fill(self) -> None:
         """A slot may be free: let the next begin."""

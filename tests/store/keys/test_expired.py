@@ -23,6 +23,7 @@ from tests.support.store import (
     connect,
     finish,
     insert,
+    new_job,
     new_jobs,
     open_session,
     open_sessions,
@@ -47,19 +48,20 @@ def ids(rows: Iterable[Expired]) -> set[UUID]:
 
 
 @pytest.mark.parametrize("lease", [OVER, HOLDS])
+@pytest.mark.parametrize("attempts", [1, 20])
 @pytest.mark.parametrize("started", [True, False])
 @pytest.mark.parametrize("evidence", ["silent", "alive", "absent", "dead"])
 async def test_what_is_taken_and_what_counts_as_a_crash(
-    database: str, evidence: str, started: bool, lease: float
+    database: str, evidence: str, started: bool, attempts: int, lease: float
 ) -> None:
     """S1-17, S4-66, protocols A4: taken if the lease is over or the worker is known dead.
 
-    A crash only if the handler had started and nobody vouches for the worker; else the claim was lost.
+    A crash only if nobody vouches for the worker; else the claim was lost. What may run only once must have started.
     """
     worker = uuid7() if evidence == "absent" else await worker_row(database, SILENT if evidence == "silent" else ALIVE)
     dead = [worker] if evidence == "dead" else []
     async with open_session(database) as session:
-        (id,) = await insert(session, *new_jobs(1))
+        (id,) = await insert(session, *new_jobs(1, max_attempts=attempts))
         await left_running(database, [id], worker, lease=lease, started=started)
         async with session.transaction():
             rows = await take_expired(session, WORKER, 10, dead, 0.0)
@@ -68,9 +70,26 @@ async def test_what_is_taken_and_what_counts_as_a_crash(
         assert [] == rows
         return
     (row,) = rows
-    crashed = started and evidence != "alive"
+    crashed = (started or attempts > 1) and evidence != "alive"
     assert (id, worker, crashed) == (row["id"], row["worker_id"], row["crashed"])
     assert (crashed, not crashed) == (row["crashes"], row["lost"])
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5])
+async def test_only_a_crash_alone_reaches_the_limit(database: str, most: int) -> None:
+    """Crash after crash beside others a job comes to be one from the limit, to run alone; only that one reaches it."""
+    told = []
+    async with open_session(database) as session:
+        (id,) = await insert(session, new_job())
+        for _ in range(most + 2):
+            await left_running(database, [id])
+            async with session.transaction():
+                (row,) = await take_expired(session, WORKER, 10, [], 0.0, (), most)
+                await write_expired(session, {id: (row, Released())})
+            told.append((row["crashes"], row["was_alone"]))
+            if row["was_alone"]:
+                break
+    assert [(number, False) for number in range(1, max(most, 2))] + [(max(most, 2), True)] == told
 
 
 async def test_who_asks_has_not_crashed(database: str) -> None:

@@ -1,7 +1,9 @@
-"""A job whose worker died while it ran is tried alone: one at a time in each worker, with ordinary jobs beside it."""
+"""Jobs whose worker died: they run again together at once; one that is a crash from its end runs quite alone."""
 
 import asyncio
 from typing import Any
+
+import pytest
 
 from jobqueue.app import App
 from jobqueue.base.job import JobState
@@ -10,16 +12,18 @@ from tests.support.beating import QUICK
 from tests.support.deaths import left_running
 from tests.support.store import connect
 from tests.support.waiting import wait_until
-from tests.support.working import asleep, counted, end_of, new_app, seen
+from tests.support.working import all_ended, asked, asleep, counted, end_of, new_app, seen
 
 
-async def blame(dsn: str, condition: str = "true") -> None:
-    """Make suspects of these jobs."""
+async def blame(dsn: str, condition: str = "true", *, alone: bool = False) -> None:
+    """Make suspects of these jobs; `alone`: one crash from their end."""
     async with connect(dsn) as connection:
-        await connection.execute(f"update jobqueue.job set crashes = 1 where {condition}")
+        await connection.execute(
+            f"update jobqueue.job set crashes = $1, alone = $2 where {condition}", 1 + alone, alone
+        )
 
 
-async def one_by_one(app: App, dsn: str, queue: str, blamed: str, **served: Any) -> None:
+async def one_by_one(app: App, dsn: str, queue: str, blamed: str, *, alone: bool = False, **served: Any) -> None:
     """Run six jobs in ten slots; each must start when the one before ends, by no poll."""
     running: list[int] = []
     done: list[int] = []
@@ -35,7 +39,7 @@ async def one_by_one(app: App, dsn: str, queue: str, blamed: str, **served: Any)
 
     async with app:
         await app.defer_many([work.job(number) for number in range(6)])
-        await blame(dsn, blamed)
+        await blame(dsn, blamed, alone=alone)
         async with app.worker(concurrency=10, **served), asyncio.timeout(5):
             for ended in range(6):
                 await wait_until(lambda: running and len(done) == ended, "the next one runs")  # noqa: B023 - used at once
@@ -46,9 +50,9 @@ async def one_by_one(app: App, dsn: str, queue: str, blamed: str, **served: Any)
     assert list(range(6)) == sorted(done)
 
 
-async def test_suspects_run_one_after_the_other(database: str) -> None:
-    """S4-68, protocols A4: never two suspects at once in a worker; the next starts when one ends, without a poll."""
-    await one_by_one(new_app(database, prefetch=10, **QUICK), database, "default", "true")
+async def test_who_must_run_alone_runs_one_after_the_other(database: str) -> None:
+    """S4-68, protocols A4: one crash from their end no two jobs run at once; the next starts when one ends, by no poll."""
+    await one_by_one(new_app(database, prefetch=10, **QUICK), database, "default", "true", alone=True)
 
 
 async def test_a_suspect_keeps_to_the_limit_of_its_queue(database: str) -> None:
@@ -56,34 +60,70 @@ async def test_a_suspect_keeps_to_the_limit_of_its_queue(database: str) -> None:
     await one_by_one(new_app(database, **QUICK), database, "mail", "seq % 2 = 0", queues=["mail:1"])
 
 
-async def test_ordinary_jobs_run_beside_a_suspect(database: str) -> None:
-    """One suspect holds one slot, of two workers one each; the other slots are for the rest."""
+async def test_suspects_run_together_at_once(database: str) -> None:
+    """What one dead worker had runs again in all free slots, beside ordinary jobs, none of them waiting for another."""
     app = new_app(database, **QUICK)
     release = asyncio.Event()
-    suspects: list[int] = []
-    others: list[int] = []
+    running: list[int] = []
 
     @app.task
-    async def work(ctx: JobContext, number: int) -> None:
-        if ctx.job.crashes == 0:
-            others.append(number)
-            return
-        suspects.append(number)
+    async def work(number: int) -> None:
+        running.append(number)
         await release.wait()
 
     async with app:
-        handles = await app.defer_many([work.job(number) for number in range(6)])
-        await blame(database)
-        async with app.worker(concurrency=3), app.worker(concurrency=3):
-            await wait_until(lambda: len(suspects) == 2, "each worker has one")
-            for number in range(20):
-                await end_of(app, await work.defer(number))
-            assert (2, 4) == (len(suspects), await counted(database, "state = 'ready' and crashes = 1"))
+        handles = await work.defer_many(range(9))
+        await blame(database, "seq % 3 > 0")
+        async with app.worker(concurrency=9):
+            await wait_until(lambda: len(running) == 9, "all run at once")
             release.set()
             for handle in handles:
                 await end_of(app, handle)
-    assert list(range(20)) == others
-    assert list(range(6)) == sorted(suspects)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_nothing_runs_beside_one_that_must_run_alone(database: str, busy: bool) -> None:
+    """Its worker lets end what runs, starts nothing until it has ended, and then goes on; also one that is never idle."""
+    app = new_app(database, **QUICK)
+    release = asyncio.Event()
+    order: list[str] = []
+    running: set[int] = set()
+
+    @app.task
+    async def work(ctx: JobContext, number: int) -> None:
+        running.add(number)
+        order.append(f"{number} beside {len(running) - 1}" if ctx.job.crashes else "other")
+        if ctx.job.crashes:
+            await work.defer(100)
+            await release.wait()
+        elif busy and order[-1:] == ["other"] and not release.is_set():
+            await work.defer(100)  # there is always another
+        running.discard(number)
+
+    async with app:
+        suspect = await work.defer(1)
+        await work.defer_many(range(2, 20))
+        await blame(database, "args ->> 'number' = '1'", alone=True)
+        async with app.worker(concurrency=5):
+            await wait_until(lambda: "1 beside 0" in order, "it runs, alone")
+            begun = len(order)
+            await wait_until(lambda: counted(database, "state = 'ready'"), "others wait")
+            await asleep_or_waiting(database)
+            assert begun == len(order), "something began beside it"
+            release.set()
+            await end_of(app, suspect)
+            await all_ended(database)
+    assert 1 == len([entry for entry in order if entry != "other"])
+
+
+async def asleep_or_waiting(dsn: str) -> None:
+    """Give the worker the time of some looks at the queue, by the database's own clock."""
+    began = await asked(dsn, "select clock_timestamp()")
+
+    async def passed() -> bool:
+        return bool(await asked(dsn, "select clock_timestamp() - $1 > interval '0.3 s'", began))
+
+    await wait_until(passed, "some looks have passed")
 
 
 async def test_a_suspect_that_cannot_run_makes_way(database: str) -> None:

@@ -20,6 +20,7 @@ from jobqueue.base.job import Conflict, JobState, NewJob, Sent
 from jobqueue.tasks.options import Unique
 from tests.support.backends import change
 from tests.support.deferring import WAYS, Way, alone, for_sqlalchemy, on_asyncpg, on_psycopg, on_sqlalchemy, unique
+from tests.support.patience import PATIENCE
 from tests.support.store import claim_one, connect, finish, open_session
 from tests.support.stories import whole_story
 from tests.support.working import asked, asleep, counted, new_app, reached
@@ -146,7 +147,7 @@ async def test_a_worker_that_skipped_a_held_job_hears_of_it(delay: float | None,
         await asleep(database)
     await reached(app, handle, JobState.COMPLETED)
     await worker()
-    assert "new" == await handle.result(timeout=5)
+    assert "new" == await handle.result(timeout=PATIENCE)
     await app.close()
 
 
@@ -296,4 +297,4 @@ async def test_a_resend_of_a_running_job_does_not_take_its_key_back(database: st
         second = await work.defer("b")
         assert (True, False) == (again.duplicate, second.duplicate)
         release.set()
-        await second.result(timeout=10)
+        await second.result(timeout=PATIENCE)

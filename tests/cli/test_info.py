@@ -2,12 +2,8 @@
 
 import json
 
-import pytest
-
 from tests.cli.conftest import Shop
 from tests.support.processes import CommandLine
-
-pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
 
 
 async def test_info_shows_what_is_here(cli: CommandLine, shop: Shop) -> None:

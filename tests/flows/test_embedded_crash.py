@@ -3,15 +3,12 @@
 import os
 import signal
 
-import pytest
-
 from tests.support.embedded import embedded_project, is_down, joined, server_pid
 from tests.support.notebook import Notebook
 from tests.support.waiting import wait_until
 from tests.support.working import all_ended, archived
 
 
-@pytest.mark.timeout(40)
 async def test_the_next_user_brings_the_embedded_server_back() -> None:
     """S4-33, C9: a worker outlives the death of its embedded server, and works on when another user has started it.
 

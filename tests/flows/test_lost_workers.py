@@ -13,6 +13,7 @@ import pytest
 from jobqueue.base.errors import JobFailed
 from jobqueue.base.job import Job, JobState
 from tests.support.notebook import Notebook
+from tests.support.patience import PATIENCE
 from tests.support.store import connect
 from tests.support.waiting import wait_until
 from tests.support.working import all_ended, archived, asked, claims_left, counted
@@ -65,7 +66,6 @@ async def test_another_worker_runs_the_jobs_of_a_killed_one(own: str, tmp_path: 
         assert [] == await claims_left(own)
 
 
-@pytest.mark.timeout(30)
 async def test_what_a_frozen_worker_brings_late_is_refused(own: str, tmp_path: Path) -> None:
     """S1-26, S4-69, A3-A6: workers are frozen beyond their leases; each kind of late outcome is refused and logged.
 
@@ -81,10 +81,10 @@ async def test_what_a_frozen_worker_brings_late_is_refused(own: str, tmp_path: P
             frozen[handle.id] = (process, handle)
         (other,) = await book.workers(1)
         for id, (process, handle) in frozen.items():
-            await wait_until(lambda: len(runs_of(book, id)) == 2, "it runs again", 10)  # noqa: B023 - used at once
+            await wait_until(lambda: len(runs_of(book, id)) == 2, "it runs again")  # noqa: B023 - used at once
             process.signal(signal.SIGCONT)
-            await wait_until(lambda: book.events(process, "job.refused", job_id=str(id)), "its outcome is refused", 3)  # noqa: B023 - used at once
-            assert runs_of(book, id)[1] == await handle.result(timeout=10)
+            await wait_until(lambda: book.events(process, "job.refused", job_id=str(id)), "its outcome is refused")  # noqa: B023 - used at once
+            assert runs_of(book, id)[1] == await handle.result(timeout=PATIENCE)
             job = await book.app.jobs.get(id)
             assert (JobState.COMPLETED, 1) == (job.state, job.attempt)
         assert [] == book.events(other, "job.refused")
@@ -134,7 +134,7 @@ async def test_a_job_that_kills_its_worker_is_stopped(own: str, tmp_path: Path) 
 
         assert 99 == await archived(own)
         with pytest.raises(JobFailed) as caught:
-            await book.note.handle(poison.id).result(timeout=1)
+            await book.note.handle(poison.id).result(timeout=PATIENCE)
         assert "crashed" == caught.value.reason
         assert deaths == len(runs_of(book, poison.id))
         assert 3 == (await book.app.jobs.get(poison.id)).crashes

@@ -76,7 +76,7 @@ async def test_a_silent_network_heals(own: str, tmp_path: Path) -> None:
             await asleep(own)
             line.stall()
             gap = await book.note.defer()
-            await wait_until(lambda: len(book.events(worker, "listener.lost")) > lost, "the silence is noticed", 3)  # noqa: B023 - used at once
+            await wait_until(lambda: len(book.events(worker, "listener.lost")) > lost, "the silence is noticed")  # noqa: B023 - used at once
             assert not book.began([gap.id])
             heal()
             await book.began_within(5, gap.id)
@@ -97,9 +97,9 @@ async def test_silence_in_mid_work_loses_nothing(own: str, tmp_path: Path) -> No
         await book.app.defer_many([book.note.job(0.3) for _ in range(30)])
         await wait_until(lambda: len(book.lines()) >= 10, "some run")
         line.stall()
-        await wait_until(lambda: book.events(worker, "database.unreachable", doing="finish"), "it cannot write", 10)
+        await wait_until(lambda: book.events(worker, "database.unreachable", doing="finish"), "it cannot write")
         line.forget()
-        await all_ended(own, timeout=12)
+        await all_ended(own)
 
         assert {1: 30} == book.runs()
         assert [] == book.events(worker, "job.refused")
@@ -121,7 +121,7 @@ async def test_a_claim_without_an_answer(own: str, tmp_path: Path) -> None:
         await book.workers(1)  # another, which may take them as well
         line.cut()
         line.let_pass()
-        await all_ended(own, timeout=5)
+        await all_ended(own)
 
         assert {1: 10} == book.runs()
         assert {1} == {line.attempt for line in book.lines()}

@@ -78,7 +78,7 @@ async def test_a_producer_outlives_a_read_only_time(server: OwnServer, own: str,
                 return False
             return True
 
-        await wait_until(is_taken, "the database takes it", timeout=5)
+        await wait_until(is_taken, "the database takes it")
 
 
 @asynccontextmanager
@@ -147,7 +147,7 @@ async def test_a_full_notification_queue(server: OwnServer, own: str, tmp_path: 
             async with connect(own) as connection, connection.transaction():
                 await book.note.options(connection=connection).defer()
             await book.began_within(5, *[handle.id for handle in handles])
-            await wait_until(lambda: len(book.lines()) == 11, "all have begun", 5)
+            await wait_until(lambda: len(book.lines()) == 11, "all have begun")
             await blocker.execute("rollback")
             await all_ended(own)
             assert {1: 11} == book.runs()

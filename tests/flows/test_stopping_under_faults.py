@@ -32,7 +32,7 @@ async def test_a_job_longer_than_the_drain_moves_to_another_worker(own: str, tmp
         (second,) = await book.workers(1)
         code, seconds = await stop(first)
         assert (3, True) == (code, 0.5 <= seconds < 0.5 + BUSY)
-        await wait_until(lambda: len(book.lines()) == 2, "it has begun again", 1)
+        await wait_until(lambda: len(book.lines()) == 2, "it has begun again")
         again = book.lines()[1]
         assert (1, 0) == (again.attempt, (await book.app.jobs.get(handle.id)).crashes)
         assert book.lines("cut")[0].at <= again.at  # never two runs at once

@@ -21,6 +21,7 @@ from uuid_utils.compat import uuid7
 from jobqueue.app import App
 from jobqueue.base.errors import DeferUnknown
 from jobqueue.tasks.task import Task
+from tests.support.patience import NEVER, PATIENCE
 from tests.support.processes import CommandLine, Process
 from tests.support.waiting import wait_until
 from tests.support.working import new_app
@@ -103,7 +104,11 @@ class Notebook:
         self.cli.module("notebook", MODULE)
         self._file = folder / "notes"
         self._file.touch()
-        self.cli.environment |= {"NOTEBOOK": str(self._file), "NOTEBOOK_DSN": dsn, "JOBQUEUE_POLL": "30"} | environment
+        self.cli.environment |= {
+            "NOTEBOOK": str(self._file),
+            "NOTEBOOK_DSN": dsn,
+            "JOBQUEUE_POLL": str(NEVER),
+        } | environment
         self.app: App = new_app(dsn, name="notebook's tests")
         self.note: Task[..., Any] = self.app.task(note)
         self.thread: Task[..., Any] = self.app.task(thread)
@@ -188,7 +193,7 @@ class Producer:
             return
         await self._task
 
-    async def more(self, count: int, timeout: float = 15.0) -> None:
+    async def more(self, count: int, timeout: float = PATIENCE) -> None:
         """Return once so many more are stored."""
         wanted = len(self.stored) + count
         await wait_until(

@@ -15,8 +15,6 @@ from tests.support.waiting import wait_until
 from tests.support.working import asked
 from tests.web.pages import Page, fetch
 
-pytestmark = pytest.mark.timeout(60)  # several processes, on a machine that may be busy
-
 SHOP = """
 import asyncio, os
 from jobqueue import App
@@ -43,13 +41,13 @@ async def urls(process: Process, count: int = 1) -> list[str]:
     """Return where the pages are, as the log tells it."""
     told = re.compile(r"http\.listening +url=(\S+)")
     await process.says("http.listening")
-    await wait_until(lambda: len(told.findall(process.err)) == count, "all listen", 30)
+    await wait_until(lambda: len(told.findall(process.err)) == count, "all listen")
     return told.findall(process.err)
 
 
 async def reads(url: str, page: Page) -> None:
     """Wait until a page is like this."""
-    await wait_until(lambda: fetch(url) == page, f"{url} says {page.text.strip()!r}", 20)
+    await wait_until(lambda: fetch(url) == page, f"{url} says {page.text.strip()!r}")
 
 
 def free_ports(count: int) -> int:

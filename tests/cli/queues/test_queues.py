@@ -4,14 +4,10 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from tests.cli.conftest import Shop
 from tests.support.history import finished, kept
 from tests.support.processes import CommandLine
 from tests.support.terminal import terminal
-
-pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
 
 
 async def test_a_paused_queue_is_listed_and_rests(cli: CommandLine, shop: Shop) -> None:

@@ -11,6 +11,7 @@ from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.task import Task
+from tests.support.patience import PATIENCE
 from tests.support.store import connect
 from tests.support.waiting import wait_until
 from tests.support.working import asked, counted, new_app, reached, seen
@@ -78,8 +79,8 @@ async def test_a_pause_stops_every_worker_at_once(database: str, queues: list[st
         await wait_until(lambda: "other" in notes.started + more.started, "the other queue goes on")
         notes.may_end.set()
         more.may_end.set()
-        await running.result(timeout=5)
-        await other.result(timeout=5)
+        await running.result(timeout=PATIENCE)
+        await other.result(timeout=PATIENCE)
         await asleep(database, 2)  # they have looked once more, and found nothing
         assert "held" not in notes.started + more.started
         assert {JobState.READY} == await states(held)
@@ -91,7 +92,7 @@ async def test_a_pause_stops_every_worker_at_once(database: str, queues: list[st
         resumed = asyncio.get_running_loop().time()
         await wait_until(lambda: (notes.started + more.started).count("held") == 30, "all have started")
         assert min(done.at["held"] for done in (notes, more) if "held" in done.at) - resumed < SOON
-        await asyncio.gather(*(handle.result(timeout=5) for handle in held))
+        await asyncio.gather(*(handle.result(timeout=PATIENCE) for handle in held))
         assert not any(queue.paused for queue in await boss.queues.stats())
 
 
@@ -172,7 +173,7 @@ async def test_limits_hold_after_a_resume(database: str) -> None:
     async with app, app.worker(queues=["mail:1", "other"]) as worker:
         await app.queues.pause("mail")
         held = [await notes.defer("mail", f"m{number}") for number in range(3)]
-        await (await notes.defer("other", "o")).result(timeout=5)
+        await (await notes.defer("other", "o")).result(timeout=PATIENCE)
         await asleep(database)
         assert ["o"] == notes.started
         notes.may_end.clear()
@@ -183,7 +184,7 @@ async def test_limits_hold_after_a_resume(database: str) -> None:
         assert ["o", "m0", "p"] == notes.started
         assert 2 == worker.snapshot().running
         notes.may_end.set()
-        await asyncio.gather(*(handle.result(timeout=5) for handle in held))
+        await asyncio.gather(*(handle.result(timeout=PATIENCE) for handle in held))
 
 
 async def test_delayed_jobs_of_a_paused_queue_become_ready_only(database: str) -> None:
@@ -210,7 +211,7 @@ async def test_suspects_of_a_paused_queue_are_not_claimed(database: str) -> None
         async with connect(database) as connection:
             await connection.execute("update jobqueue.job set crashes = 1")
         async with app.worker():
-            await other.result(timeout=5)
+            await other.result(timeout=PATIENCE)
             await asleep(database)
             assert JobState.READY is await held.status()
             assert ["other"] == notes.started
@@ -226,7 +227,7 @@ async def test_a_burst_ends_in_front_of_a_paused_queue(database: str) -> None:
         await app.queues.pause("mail")
         await notes.defer("mail", "held")
         await notes.defer("other", "other")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await app.run_until_idle()
     assert ["other"] == notes.started
     assert 1 == await counted(database)

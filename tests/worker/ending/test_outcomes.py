@@ -16,6 +16,7 @@ from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
 from jobqueue.base.retry import steps
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.handle import JobHandle
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 from tests.support.working import end_of, new_app, reached, seconds_until
 
@@ -63,7 +64,7 @@ async def test_a_failing_job_is_retried_until_it_succeeds(database: str) -> None
 
     async with app, app.worker() as worker:
         handle = await third_time.defer()
-        assert 3 == await handle.result(timeout=10)
+        assert 3 == await handle.result(timeout=PATIENCE)
         job = await app.jobs.get(handle.id)
 
     assert (3, JobState.COMPLETED) == (job.attempt, job.state)
@@ -158,7 +159,7 @@ async def test_cancel_ends_the_job_as_cancelled(database: str) -> None:
     async with app, app.worker():
         handle = await cancel.defer()
         with pytest.raises(JobCancelled, match="not needed any more"):
-            await handle.result(timeout=10)
+            await handle.result(timeout=PATIENCE)
         job = await app.jobs.get(handle.id)
 
     assert (JobState.CANCELLED, "not needed any more", ()) == (job.state, job.reason, job.errors)
@@ -174,7 +175,7 @@ async def test_fatal_ends_the_job_at_once(database: str) -> None:
 
     async with app, app.worker():
         with pytest.raises(JobFailed) as caught:
-            await (await refuse.defer()).result(timeout=10)
+            await (await refuse.defer()).result(timeout=PATIENCE)
 
     assert ("fatal", "card refused", {"code": 51}) == (caught.value.reason, caught.value.message, caught.value.data)
 
@@ -223,7 +224,7 @@ async def test_none_and_an_empty_object_are_told_apart(database: str) -> None:
 
     async with app, app.worker():
         handles = [await nothing.defer(), await empty.defer()]
-        results: list[Any] = [await handle.result(timeout=10) for handle in handles]
+        results: list[Any] = [await handle.result(timeout=PATIENCE) for handle in handles]
         stored = [(await app.jobs.get(handle.id)).result_json for handle in handles]
 
     assert [None, {}] == results
@@ -267,7 +268,7 @@ async def test_expires_concerns_the_first_start_only(database: str) -> None:
         return ctx.attempt
 
     async with app, app.worker():
-        assert 2 == await (await second_time.options(expires=0.5).defer()).result(timeout=10)
+        assert 2 == await (await second_time.options(expires=0.5).defer()).result(timeout=PATIENCE)
 
 
 async def test_the_budget_bounds_all_attempts(database: str) -> None:
@@ -374,6 +375,6 @@ async def test_handlers_that_swallow_the_cancellation_time_out_all_the_same(data
 
     async with app, app.worker(concurrency=1):
         job = await end_of(app, await stubborn.defer())
-        assert "ran" == await (await next_one.defer()).result(timeout=10)
+        assert "ran" == await (await next_one.defer()).result(timeout=PATIENCE)
 
     assert (JobState.DEAD, "TimeoutError") == (job.state, job.error and job.error.error_class)

@@ -18,6 +18,7 @@ from jobqueue.tasks.context import JobContext
 from tests.support.backends import change
 from tests.support.beating import LEASE, QUICK, outlived
 from tests.support.deaths import left_running, worker_row
+from tests.support.patience import PATIENCE
 from tests.support.proxy import proxied
 from tests.support.scripts import run_script
 from tests.support.waiting import wait_until
@@ -210,7 +211,7 @@ async def test_a_slow_database_costs_no_claim(database: str, caplog: pytest.LogC
         await wait_until(lambda: runs, "it runs")
         await outlived(database, 1.3, 2.4)
         release.set()
-        assert "done" == await handle.result(timeout=10)
+        assert "done" == await handle.result(timeout=PATIENCE)
         assert (0, 0) == (worker.snapshot().refused, worker.snapshot().rescued)
     assert [1] == runs
     assert "job.lost" not in caplog.text

@@ -8,6 +8,7 @@ from jobqueue.base.job import JobState
 from jobqueue.tasks.context import JobContext
 from tests.support.beating import QUICK
 from tests.support.deaths import left_running
+from tests.support.patience import PATIENCE
 from tests.support.store import connect
 from tests.support.waiting import wait_until
 from tests.support.working import asleep, counted, end_of, new_app, seen
@@ -36,7 +37,7 @@ async def one_by_one(app: App, dsn: str, queue: str, blamed: str, **served: Any)
     async with app:
         await app.defer_many([work.job(number) for number in range(6)])
         await blame(dsn, blamed)
-        async with app.worker(concurrency=10, **served), asyncio.timeout(5):
+        async with app.worker(concurrency=10, **served), asyncio.timeout(PATIENCE):
             for ended in range(6):
                 await wait_until(lambda: running and len(done) == ended, "the next one runs")  # noqa: B023 - used at once
                 await asleep(dsn)
@@ -102,8 +103,8 @@ async def test_a_suspect_that_cannot_run_makes_way(database: str) -> None:
         late = await common.options(expires=0.001).defer()
         fine = await common.defer()
         await blame(database)
-        async with ours.worker(), asyncio.timeout(3):
-            assert "ran" == await fine.result(timeout=10)
+        async with ours.worker(), asyncio.timeout(PATIENCE):
+            assert "ran" == await fine.result(timeout=PATIENCE)
             assert JobState.SCHEDULED is await unknown.status()
             assert (JobState.DEAD, "expired") == ((job := await end_of(ours, late)).state, job.reason)
 

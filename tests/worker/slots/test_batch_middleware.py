@@ -16,6 +16,7 @@ from jobqueue.base.job import JobState
 from jobqueue.base.retry import steps
 from jobqueue.base.settings import Settings
 from jobqueue.tasks.context import JobContext
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 from tests.support.working import POLL, all_ended, end_of
 
@@ -152,7 +153,7 @@ async def test_middleware_may_try_again_after_its_own_limit(database: str) -> No
     async with app:
         handles = await work.defer_many(range(2))
         async with app.worker(concurrency=5):
-            assert ["call 2"] * 2 == [await handle.result(timeout=10) for handle in handles]
+            assert ["call 2"] * 2 == [await handle.result(timeout=PATIENCE) for handle in handles]
 
 
 async def test_two_calls_at_once_are_refused(database: str) -> None:
@@ -175,7 +176,7 @@ async def test_two_calls_at_once_are_refused(database: str) -> None:
         return numbers
 
     async with app, app.worker(concurrency=1):
-        assert 7 == await (await work.defer(7)).result(timeout=10)
+        assert 7 == await (await work.defer(7)).result(timeout=PATIENCE)
 
     assert ["work: call_next was called again while the batch still has this item"] == errors
 
@@ -290,7 +291,7 @@ async def test_a_late_batch_that_is_asked_to_end_leaves_no_trace(database: str) 
             assert JobState.CANCELLED is (await end_of(app, late)).state
             may_end.set()
             assert JobState.COMPLETED is (await end_of(app, first)).state
-            await (await work.defer(2)).result(timeout=10)
+            await (await work.defer(2)).result(timeout=PATIENCE)
             await wait_until(lambda: (1, 0) == (worker.snapshot().free, worker.snapshot().running), "the slot is free")
 
     assert [[0], [2]] == calls

@@ -12,12 +12,11 @@ from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.worker.work import Work
-from tests.support.patience import NEVER
 from tests.support.waiting import wait_until
 from tests.support.working import asleep, end_of
 
-LONG = NEVER
-"""Seconds that no test waits."""
+LONG = 3600.0
+"""Seconds that no test waits: the most that a batch may wait for more items."""
 LIMIT = 0.3
 """Seconds: the timeout of items that have one, more than what they wait for the others of their batch."""
 

@@ -1,4 +1,4 @@
-"""What the tests of the worker stand on: apps whose poll wakes nobody in time, and waiting for jobs."""
+"""What the tests of the worker stand on: apps that do nothing unasked, and waiting for jobs."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,11 +17,13 @@ from tests.support.waiting import wait_until
 
 POLL = NEVER
 """Seconds: longer than any test waits, so that what starts in time was woken."""
+CALM: dict[str, Any] = {"poll": POLL, "lease": 3 * NEVER, "beat": NEVER, "rescue_interval": NEVER}
+"""Nothing happens by itself while a test looks, however long that takes on a busy machine."""
 
 
 def new_app(dsn: str, *, lifespan: Any = None, name: str | None = None, **knobs: Any) -> App:
     """An app on this database; `knobs` are those of `Settings`."""
-    return App(dsn, name=name, lifespan=lifespan, settings=Settings(**{"poll": POLL, **knobs}))
+    return App(dsn, name=name, lifespan=lifespan, settings=Settings(**{**CALM, **knobs}))
 
 
 async def end_of(app: App, handle: JobHandle[Any], timeout: float = PATIENCE) -> Job:

@@ -8,7 +8,7 @@ from tests.support.processes import CommandLine
 
 async def test_info_shows_what_is_here(cli: CommandLine, shop: Shop) -> None:
     """Version, database, server, schema, workers, jobs and settings; a setting that was changed is marked."""
-    shop.defer("wait", '{"seconds": 60}', "mail")
+    shop.defer("wait", '{"seconds": 600}', "mail")
     worker = cli.start("worker", "shop", "--concurrency", "3")
     await worker.says("waiting")
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.cli.conftest import Shop
+from tests.support.patience import scaled
 from tests.support.processes import CommandLine, Process
 from tests.support.waiting import wait_until
 
@@ -61,7 +62,7 @@ async def replaced(parent: Process, child: psutil.Process, how: str) -> None:
     await wait_until(lambda: parent.err.count("worker.started") > before, "another child works")
 
 
-async def a_job_in_each(parent: Process, shop: Shop, seconds: float = 60.0, workers: int = 2) -> None:
+async def a_job_in_each(parent: Process, shop: Shop, seconds: float = 600.0, workers: int = 2) -> None:
     """Let every child of a parent with `--concurrency 1` run a job."""
     for _ in range(workers):
         shop.defer("wait", json.dumps({"seconds": seconds}), "mail")
@@ -133,12 +134,15 @@ async def test_what_is_longer_than_the_limit_is_given_back_by_all(cli: CommandLi
 async def test_a_signal_to_all_of_them_counts_once(cli: CommandLine, shop: Shop) -> None:
     """A service manager signals parent and children alike: that is one stop, and the running jobs end."""
     parent = await started(cli, "--concurrency", "1")
-    await a_job_in_each(parent, shop, 2.0)
+    for _ in range(2):
+        shop.defer("hold", "{}", "mail")
+    await wait_until(lambda: parent.err.count("holding") == 2, "each child runs a job")
 
     parent.signal(signal.SIGTERM)
     await wait_until(lambda: parent.err.count("worker.draining") == 2, "both drain")
     for child in children_of(parent):
         child.terminate()
+    (cli.folder / "let go").touch()
 
     assert 0 == await parent.ends()
     assert {"completed": 2} == shop.states()
@@ -184,7 +188,7 @@ async def test_orphans_give_back_and_end(cli: CommandLine, shop: Shop) -> None:
 
 async def test_orphans_that_import_end_at_once(cli: CommandLine) -> None:
     """A19: also in the middle of an import."""
-    cli.module("slow", "import sys, time\nprint('importing', file=sys.stderr, flush=True)\ntime.sleep(60)\n")
+    cli.module("slow", "import sys, time\nprint('importing', file=sys.stderr, flush=True)\ntime.sleep(600)\n")
     parent = cli.start("worker", "slow", *TWO)
     await parent.says("importing")
     (child,) = children_of(parent)
@@ -196,7 +200,7 @@ async def test_orphans_that_import_end_at_once(cli: CommandLine) -> None:
 
 async def test_a_signal_before_the_start_stops_too(cli: CommandLine) -> None:
     """A signal while the first child still imports the user's module ends both."""
-    cli.module("slow", "import sys, time\nprint('importing', file=sys.stderr, flush=True)\ntime.sleep(60)\n")
+    cli.module("slow", "import sys, time\nprint('importing', file=sys.stderr, flush=True)\ntime.sleep(600)\n")
     parent = cli.start("worker", "slow", *TWO)
     await parent.says("importing")
 
@@ -236,18 +240,19 @@ async def test_a_child_that_is_never_ready_is_replaced(
     cli: CommandLine, shop: Shop, suspend: Callable[[psutil.Process], None]
 ) -> None:
     """A18: a child that stalls before it is ready is killed at its deadline and replaced; the rest goes on."""
-    impatient(cli, "stalling", "ready=3.0")
+    ready = scaled(6.0)
+    impatient(cli, "stalling", f"ready={ready}")
     cli.module(
         "stalling",
         "import os, sys, time\nfrom shop import app, say\n"
         "if not os.path.exists('stalled') and '--silent' in sys.argv:\n"
-        "    open('stalled', 'w').close()\n    say('stalling')\n    time.sleep(60)\n",
+        "    open('stalled', 'w').close()\n    say('stalling')\n    time.sleep(600)\n",
     )
     parent = cli.start("worker", "impatient")
     await parent.says("stalling")
     suspend(children_of(parent)[1])
 
-    await parent.says("was not ready after 3 s and was killed; replaced in 0.1 s")
+    await parent.says(f"was not ready after {ready:.0f} s and was killed; replaced in 0.1 s")
     await wait_until(lambda: parent.err.count("worker.started") == 2, "both work")
 
     assert "worker 2" in said(parent)[0]
@@ -257,12 +262,13 @@ async def test_a_child_that_is_never_ready_is_replaced(
 
 async def test_a_hung_child_is_replaced(cli: CommandLine, shop: Shop) -> None:
     """B9: a child whose event loop is blocked for ten leases is killed and replaced; the other is not touched."""
-    parent = await started(cli, JOBQUEUE_LEASE="0.2", JOBQUEUE_BEAT="0.05")
+    lease = scaled(0.4)
+    parent = await started(cli, JOBQUEUE_LEASE=str(lease), JOBQUEUE_BEAT=str(lease / 4))
     before = children_of(parent)
-    shop.defer("block", '{"seconds": 60}', "mail", max_attempts=1)
+    shop.defer("block", '{"seconds": 600}', "mail", max_attempts=1)
     await parent.says("blocking")
 
-    await parent.says("gave no sign of life for 2 s and was killed; replaced in 0.1 s")
+    await parent.says(f"gave no sign of life for {10 * lease:.0f} s and was killed; replaced in 0.1 s")
     await wait_until(lambda: parent.err.count("worker.started") == 3, "another child works")
 
     (kept,) = set(before) & set(children_of(parent))
@@ -274,7 +280,7 @@ async def test_a_child_that_does_not_end_is_killed(
     cli: CommandLine, shop: Shop, suspend: Callable[[psutil.Process], None]
 ) -> None:
     """A15: what cannot even end by its own force is killed by the parent; the exit code is 4."""
-    impatient(cli, "shop", "stop=1.0")
+    impatient(cli, "shop", f"stop={scaled(5.0)}")
     parent = cli.start("worker", "impatient")
     await wait_until(lambda: parent.err.count("worker.started") == 2, "both work")
     suspend(children_of(parent)[0])

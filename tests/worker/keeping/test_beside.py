@@ -106,7 +106,7 @@ def test_a_loop_that_ends_first_is_no_error() -> None:
 
     async def work() -> None:
         began.set()
-        release.wait(5)
+        release.wait(PATIENCE)
         left.set()
 
     async def main() -> None:

@@ -17,14 +17,14 @@ from jobqueue.base.job import JobState
 from jobqueue.tasks.context import JobContext
 from tests.support.backends import terminate
 from tests.support.beating import QUICK
-from tests.support.patience import PATIENCE
+from tests.support.patience import NEVER, PATIENCE, scaled
 from tests.support.proxy import proxied
 from tests.support.store import connect
 from tests.support.waiting import wait_until
 from tests.support.working import asked, counted, end_of, new_app
 
-SLOW: dict[str, Any] = {"lease": 1.8, "beat": 0.6, "rescue_interval": 0.3}
-"""Leaves 0.6 s between the moment when a claim is given up and its end."""
+SLOW: dict[str, Any] = {"lease": scaled(3.0), "beat": scaled(1.0), "rescue_interval": NEVER}
+"""Leaves a second between the moment when a claim is given up and its end."""
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ async def test_runs_are_cancelled_before_their_lease_ends(
     began: list[int] = []
 
     async with proxied(database) as proxy:
-        far = new_app(proxy.dsn, **QUICK)
+        far = new_app(proxy.dsn, **SLOW)
 
         @far.task
         async def work(ctx: JobContext, number: int) -> int:
@@ -205,7 +205,7 @@ async def test_a_thread_without_its_claim_keeps_its_slot(
     @app.task
     def threaded(ctx: JobContext) -> None:
         began.append(ctx.cancelled)
-        gate.wait(15)
+        gate.wait(PATIENCE)
         told.append(ctx.cancelled)
 
     @app.task
@@ -290,7 +290,7 @@ async def test_a_thread_is_not_given_back_while_it_runs(
             beside.append(1)
             first = len(runs) == 1
             if first:
-                gate.wait(15)
+                gate.wait(PATIENCE)
             beside.pop()
             return len(beside)
 

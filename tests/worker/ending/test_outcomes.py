@@ -16,9 +16,9 @@ from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
 from jobqueue.base.retry import steps
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.handle import JobHandle
-from tests.support.patience import PATIENCE
+from tests.support.patience import PATIENCE, scaled
 from tests.support.waiting import wait_until
-from tests.support.working import end_of, new_app, reached, seconds_until
+from tests.support.working import asked, end_of, new_app, reached, seconds_until
 
 
 async def test_a_retry_waits_as_long_as_asked(database: str) -> None:
@@ -32,7 +32,7 @@ async def test_a_retry_waits_as_long_as_asked(database: str) -> None:
     async with app, app.worker():
         job = await reached(app, await fail.defer(), JobState.SCHEDULED)
 
-    assert 98 < seconds_until(job) <= 100
+    assert 100 - scaled(20) < seconds_until(job) <= 100
     assert ("slow", 7, 1) == (job.queue, job.priority, job.attempt)
     assert ["jobqueue.base.outcome.Retry"] == [error.error_class for error in job.errors]
 
@@ -144,7 +144,7 @@ async def test_snooze_until_later(database: str) -> None:
     async with app, app.worker():
         job = await reached(app, await snooze.defer(), JobState.SCHEDULED)
 
-    assert 98 < seconds_until(job) <= 100
+    assert 100 - scaled(20) < seconds_until(job) <= 100
     assert (0, ()) == (job.attempt, job.errors)
 
 
@@ -242,7 +242,7 @@ async def test_a_job_that_has_expired_never_starts(database: str) -> None:
 
     async with app:
         handle = await work.options(expires=0.01).defer()
-        fresh = await work.options(expires=60).defer()
+        fresh = await work.options(expires=3600).defer()
         await _passed(app, handle)
         async with app.worker():
             job, other = await end_of(app, handle), await end_of(app, fresh)
@@ -261,14 +261,15 @@ async def test_expires_concerns_the_first_start_only(database: str) -> None:
     """A job that has started in time is retried, also after its `expires`."""
     app = new_app(database)
 
-    @app.task(retry=steps(0.6))
+    @app.task(retry=steps(0))
     async def second_time(ctx: JobContext) -> int:
         if ctx.attempt < 2:
+            await asked(database, "update jobqueue.job set expires_at = now() returning 1")
             raise OSError
         return ctx.attempt
 
     async with app, app.worker():
-        assert 2 == await (await second_time.options(expires=0.5).defer()).result(timeout=PATIENCE)
+        assert 2 == await (await second_time.options(expires=3600).defer()).result(timeout=PATIENCE)
 
 
 async def test_the_budget_bounds_all_attempts(database: str) -> None:
@@ -284,7 +285,7 @@ async def test_the_budget_bounds_all_attempts(database: str) -> None:
         await anyio.sleep_forever()
 
     async with app, app.worker():
-        handles = [await fail.options(budget=0.6).defer(), await hang.options(budget=0.6).defer()]
+        handles = [await task.options(budget=scaled(1.5)).defer() for task in (fail, hang)]
         jobs = [await end_of(app, handle) for handle in handles]
 
     assert [(JobState.DEAD, "budget")] * 2 == [(job.state, job.reason) for job in jobs]

@@ -173,7 +173,7 @@ async def test_a_plain_handler_runs_in_a_thread(database: str, gate: threading.E
     @app.batch_task(size=3, wait=LIMIT / 2, max_attempts=1)
     def work(numbers: list[int]) -> list[int | Exception]:
         threads.append(threading.current_thread() is threading.main_thread())
-        gate.wait(10)
+        gate.wait(PATIENCE)
         return [OSError("no route") if number == 1 else number for number in numbers]
 
     declare_signals(app)

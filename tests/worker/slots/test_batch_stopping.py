@@ -108,7 +108,7 @@ async def test_a_drain_waits_for_no_thread_beyond_its_limits(
     @app.batch_task(size=2, wait=LONG)
     def work(numbers: list[int]) -> None:
         began.set()
-        gate.wait(10)
+        gate.wait(PATIENCE)
 
     async with app:
         with pytest.raises(TimeoutError):
@@ -137,7 +137,7 @@ async def test_a_thread_that_outlives_the_stop_leaves_no_task_behind(
     @app.batch_task(size=3, wait=LONG)
     def work(numbers: list[int]) -> None:
         began.set()
-        gate.wait(10)
+        gate.wait(PATIENCE)
 
     async with app:
         handles = await work.defer_many(range(3))

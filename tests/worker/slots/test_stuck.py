@@ -68,7 +68,7 @@ async def test_a_stuck_thread_makes_room(database: str, impatient: None, caplog:
 
     @app.task(timeout=0.1, max_attempts=1)
     def blocks() -> None:
-        gate.wait(15)
+        gate.wait(PATIENCE)
 
     @app.task
     def quick() -> int:

@@ -52,7 +52,7 @@ async def test_threads_are_bounded_by_the_concurrency(database: str, gate: threa
     def work() -> None:
         running.append(1)
         peak.append(len(running))
-        gate.wait(10)
+        gate.wait(PATIENCE)
         running.pop()
 
     async with app, app.worker(concurrency=3) as worker:
@@ -73,7 +73,7 @@ async def test_a_thread_past_its_timeout_keeps_its_slot(database: str, gate: thr
 
     @app.task(timeout=0.1, max_attempts=1)
     def work(ctx: JobContext) -> None:
-        gate.wait(10)
+        gate.wait(PATIENCE)
         seen.append(ctx.cancelled)
 
     @app.task
@@ -126,7 +126,7 @@ async def test_a_drain_does_not_wait_for_a_thread_beyond_its_limits(
     @app.task
     def work() -> None:
         loop.call_soon_threadsafe(began.set)
-        gate.wait(10)
+        gate.wait(PATIENCE)
 
     async with app:
         with pytest.raises(TimeoutError):

@@ -11,7 +11,7 @@ BIN   := $(VENV)/bin
 PY    := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-fast race chaos matrix matrix-postgres fmt demo schema-snapshot requirements package clean ci
+.PHONY: help setup check test test-busy test-fast race chaos matrix matrix-postgres fmt demo schema-snapshot requirements package clean ci
 
 help: ## Show this list
 	@echo "jobqueue: make TARGET"
@@ -44,6 +44,9 @@ check: setup ## Lint, format, types, floors, dependencies, architecture
 
 test: setup ## Run the whole suite, in parallel
 	@$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+test-busy: setup ## Run the whole suite while other processes burn all cores
+	@$(PY) -m tests.support.busy $(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-fast: setup ## Run what needs no database
 	@$(PY) -m pytest tests/base tests/architecture $(ARGS)

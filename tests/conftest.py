@@ -10,6 +10,7 @@ import structlog
 
 from tests.support.database import Databases
 from tests.support.leaks import Surroundings, find_leaks
+from tests.support.patience import SLOWNESS, scale_limit
 from tests.support.secrets import WATCH, install
 from tests.support.server import Caller, Door, RunServer, ServerSource, ServerUnavailable, describe_choice
 
@@ -28,6 +29,7 @@ DATABASE_FIXTURES = {"databases", "database", "empty_database"}
 def pytest_configure(config: pytest.Config) -> None:
     """Own the server of this run, or know where to ask for it; listen to what the library tells."""
     install()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored, by our children too
     workerinput = getattr(config, "workerinput", None)
     if workerinput is not None:
         config.stash[SOURCE] = Caller(*workerinput["door"])
@@ -53,9 +55,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[OWNED].close()
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
-    """Say which PostgreSQL tests would get."""
-    return f"PostgreSQL for tests: {describe_choice()}" if OWNED in config.stash else None
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say which PostgreSQL tests would get, and how long they wait."""
+    if OWNED not in config.stash:
+        return []
+    return [f"PostgreSQL for tests: {describe_choice()}", f"limits are those of the reference machine x {SLOWNESS:.2g}"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Limits only end what hangs: they are as long as this machine is slow."""
+    for item in items:
+        scale_limit(item)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -14,6 +14,7 @@ from jobqueue.base.errors import DeferUnknown, InvalidOption, InvalidPayload
 from jobqueue.base.job import NewJob
 from jobqueue.store import intake
 from tests.support.backends import backends, becomes, change, stored, terminate
+from tests.support.patience import PATIENCE
 from tests.support.proxy import proxied
 from tests.support.store import connect
 from tests.support.stories import whole_story
@@ -267,7 +268,7 @@ async def test_jobs_of_several_tasks_in_one_batch(database: str) -> None:
     handles = await app.defer_many(iter([double.job(4), shout.job("a", mark="?"), double.job(5)]))
     await app.run_until_idle()
 
-    assert [8, "A?", 10] == [await handle.result(timeout=5) for handle in handles]
+    assert [8, "A?", 10] == [await handle.result(timeout=PATIENCE) for handle in handles]
     assert [] == await app.defer_many([])
     await app.close()
 

@@ -14,6 +14,7 @@ from jobqueue.store.connection import pool
 from jobqueue.tasks.sending import coalescer, producer, waiting
 from tests.support.backends import backends, becomes, stored
 from tests.support.locks import jobs_held
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 from tests.support.working import counted
 
@@ -50,7 +51,7 @@ METHODS: dict[str, Callable[[App, Any], Any]] = {
     "jobs.list": lambda app, task: app.jobs.list(),
     "jobs.counts": lambda app, task: app.jobs.counts(),
     "handle.status": lambda app, task: task.handle(task.job("a").id).status(),
-    "handle.result": lambda app, task: task.handle(task.job("a").id).result(timeout=5),
+    "handle.result": lambda app, task: task.handle(task.job("a").id).result(timeout=PATIENCE),
     "worker": lambda app, task: enter_worker(app),
     "run_worker": lambda app, task: app.run_worker(),
     "run_until_idle": lambda app, task: app.run_until_idle(),

@@ -14,6 +14,7 @@ from jobqueue.app import App
 from jobqueue.base.errors import DuplicateJob
 from jobqueue.base.job import Conflict
 from tests.support.deferring import Note, unique
+from tests.support.patience import PATIENCE
 from tests.support.store import Connection, connect
 from tests.support.working import all_ended, asked, counted, new_app
 
@@ -83,7 +84,6 @@ def heard(answer: Any, text: str, told: Told) -> None:
         (told.left_alone if answer.conflict is Conflict.SKIPPED else told.changed).append(text)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("conflict", CONFLICTS)
 async def test_racing_producers_with_random_rollbacks(conflict: str, database: str) -> None:
     """S0-25, A10: 32 producers want one key, many roll back: one job, and all who commit are told of it."""
@@ -115,7 +115,6 @@ async def assert_one(dsn: str, key: str, conflict: str, told: Told) -> None:
     assert text in (told.stored + told.changed if "replace" in conflict else told.stored)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("scope", ["waiting", "unfinished"])
 async def test_a_replace_that_races_with_the_start(scope: str, database: str) -> None:
     """A10: the handler sees the new arguments exactly if the defer said so; of scope `waiting` they are never lost."""
@@ -129,11 +128,11 @@ async def test_a_replace_that_races_with_the_start(scope: str, database: str) ->
             first = await task.options(unique=key).defer("old")
             await pause(chosen, 40)
             second = await task.options(unique=key).defer("new")
-            seen = await first.result(timeout=5)
+            seen = await first.result(timeout=PATIENCE)
             told = second.conflict or "stored"
             assert ("new" if told == "replaced" else "old") == seen, number
             if told == "stored":
-                assert "new" == await second.result(timeout=5)
+                assert "new" == await second.result(timeout=PATIENCE)
             ends[told] = ends.get(told, 0) + 1
 
     assert ends.get("replaced", 0) > 0, ends
@@ -142,7 +141,6 @@ async def test_a_replace_that_races_with_the_start(scope: str, database: str) ->
     await app.close()
 
 
-@pytest.mark.timeout(60)
 async def test_many_debounces_beside_a_worker(database: str) -> None:
     """A10: producers debounce keys of scope `waiting` while a worker runs them: the last word of each key runs."""
     app = new_app(database)

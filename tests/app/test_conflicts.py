@@ -16,6 +16,7 @@ from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.options import Unique
 from tests.support.backends import change
 from tests.support.deferring import WAYS, Note, dsn_of, many, unique
+from tests.support.patience import PATIENCE
 from tests.support.store import claim_one, finish, open_session
 from tests.support.working import asked, asleep, counted, new_app, reached
 
@@ -57,7 +58,6 @@ def expected(conflict: str, scope: str, state: str) -> Conflict | str:
     return Conflict.SKIPPED if conflict == "skip" or not waits else Conflict(DONE[conflict])
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("conflict", CONFLICTS)
 async def test_what_becomes_of_the_holder(conflict: str, scope: str, database: str) -> None:
@@ -123,7 +123,7 @@ async def test_without_a_time_a_move_is_now(conflict: str, database: str) -> Non
         await reached(app, first, JobState.COMPLETED)
 
     assert first == again
-    assert ("new" if "replace" in conflict else "old") == await again.result(timeout=5)
+    assert ("new" if "replace" in conflict else "old") == await again.result(timeout=PATIENCE)
     await app.close()
 
 
@@ -137,7 +137,7 @@ async def test_a_nearer_time_wakes_the_stager(database: str) -> None:
         again = await task.options(unique=unique("k", "move"), delay=0.3).defer("new")
         await reached(app, again, JobState.COMPLETED)
 
-    assert "old" == await again.result(timeout=5)
+    assert "old" == await again.result(timeout=PATIENCE)
     await app.close()
 
 

@@ -16,6 +16,7 @@ from jobqueue.base.job import JobState
 from jobqueue.base.settings import Settings
 from jobqueue.tasks.handle import JobHandle
 from tests.support.backends import change
+from tests.support.patience import PATIENCE
 from tests.support.store import connect
 from tests.support.waiting import wait_until
 from tests.support.working import POLL, asked, counted, seen
@@ -62,7 +63,7 @@ async def test_committed_means_the_job_runs(database: str) -> None:
                 *await app.defer_many([task.job("d")], connection=connection),
             ]
 
-        assert ["a", "b", "c", "d"] == [await handle.result(timeout=5) for handle in handles]
+        assert ["a", "b", "c", "d"] == [await handle.result(timeout=PATIENCE) for handle in handles]
         assert 1 == await connection.fetchval("select count(*) from invoice")
     await app.close()
 
@@ -159,7 +160,7 @@ async def test_codecs_of_the_caller_do_not_matter(database: str) -> None:
 
     await app.run_until_idle()
     assert [False, False, True, False, False] == [handle.duplicate for handle in handles]
-    assert ["a", "b", "b", "d", "e"] == [await handle.result(timeout=5) for handle in handles]
+    assert ["a", "b", "b", "d", "e"] == [await handle.result(timeout=PATIENCE) for handle in handles]
     job = await app.jobs.get(handles[0].id)
     assert (7, {"a": 1}, 3.0) == (job.priority, job.meta, job.timeout)
     await app.close()

@@ -18,6 +18,7 @@ from jobqueue.tasks.options import Unique
 from jobqueue.tasks.router import Router
 from tests.support.backends import backends, becomes
 from tests.support.locks import jobs_held
+from tests.support.patience import PATIENCE
 from tests.support.working import archived, asked, counted
 
 
@@ -206,7 +207,7 @@ async def test_the_same_id_twice_is_one_job(id: UUID | str, database: str) -> No
 
     assert [False, True, True] == [handle.duplicate for handle in (first, second, third)]
     assert 1 == len({first, second, third})
-    assert (["first"], "first") == (runs, await third.result(timeout=5))
+    assert (["first"], "first") == (runs, await third.result(timeout=PATIENCE))
     assert (0, 1) == (await counted(database), await archived(database))
     await app.close()
 
@@ -250,7 +251,7 @@ async def test_a_key_answers_with_the_job_that_holds_it(database: str) -> None:
 
     assert [False, True, False, False] == [handle.duplicate for handle in (first, second, other, third)]
     assert first == second != third
-    assert "said first" == await second.result(timeout=5)
+    assert "said first" == await second.result(timeout=PATIENCE)
     await app.close()
 
 

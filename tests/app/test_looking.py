@@ -15,6 +15,7 @@ from jobqueue.base.job import Job, JobState
 from jobqueue.base.outcome import Cancel, Fatal
 from jobqueue.tasks.context import JobContext
 from tests.support.backends import change
+from tests.support.patience import PATIENCE
 
 
 class Shop:
@@ -171,7 +172,7 @@ async def test_a_jobs_worker_is_alive_while_its_lease_holds(database: str) -> No
         return [ctx.job.worker_alive, *alive]
 
     async with app, app.worker():
-        assert [True, True, False] == await (await look.defer()).result(timeout=10)
+        assert [True, True, False] == await (await look.defer()).result(timeout=PATIENCE)
 
 
 async def test_an_ended_job_with_any_id_is_found(database: str) -> None:
@@ -187,7 +188,7 @@ async def test_an_ended_job_with_any_id_is_found(database: str) -> None:
         handle = await note.options(id=id).defer()
         await app.run_until_idle()
         assert (id, JobState.COMPLETED) == ((await app.jobs.get(id)).id, await handle.status())
-        assert 1 == await handle.result(timeout=2)
+        assert 1 == await handle.result(timeout=PATIENCE)
     await app.close()
 
 

@@ -22,6 +22,7 @@ from jobqueue.base.errors import (
 from jobqueue.base.job import NewJob, Sent
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.router import Router
+from tests.support.patience import PATIENCE
 from tests.support.working import counted
 
 
@@ -41,7 +42,7 @@ async def test_a_router_that_no_app_includes_says_exactly_that(database: str) ->
     handle = await send.defer("a")
     await app.run_until_idle()
 
-    assert "a" == await handle.result(timeout=5)
+    assert "a" == await handle.result(timeout=PATIENCE)
     await app.close()
 
 
@@ -64,7 +65,7 @@ async def test_tasks_declared_before_and_after_the_include(database: str) -> Non
     await app.run_until_idle()
 
     assert [("mail.early", "mail"), ("mail.late", "mail")] == [(job.task, job.queue) for job in jobs]
-    assert ["early a", "late b"] == [await handle.result(timeout=5) for handle in handles]
+    assert ["early a", "late b"] == [await handle.result(timeout=PATIENCE) for handle in handles]
     await app.close()
 
 
@@ -123,7 +124,7 @@ async def test_modules_of_tasks_are_imported_by_the_worker(
     handle = await task.defer("a")
     await app.run_until_idle()
 
-    assert "a" == await handle.result(timeout=5)
+    assert "a" == await handle.result(timeout=PATIENCE)
     await app.close()
     for name in ("shop_for_tests", "shop_tasks_for_tests"):
         del sys.modules[name]
@@ -174,7 +175,7 @@ async def test_resources_of_the_lifespan_reach_tasks(database: str) -> None:
     assert [] == told
     await app.run_until_idle()
 
-    assert ["got a, True, yes", "got b, True, yes"] == [await handle.result(timeout=5) for handle in handles]
+    assert ["got a, True, yes", "got b, True, yes"] == [await handle.result(timeout=PATIENCE) for handle in handles]
     assert ["enter shop", "exit"] == told
     await app.close()
 

@@ -18,6 +18,7 @@ from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.router import Router
 from jobqueue.tasks.task import Task
 from tests.support.backends import change
+from tests.support.patience import PATIENCE
 from tests.support.stories import overheard, whole_story
 from tests.support.working import asked, counted, reached
 from tests.tasks.payload.payloads import (
@@ -78,7 +79,7 @@ async def test_every_kind_of_payload_goes_round(database: str) -> None:
     tasks = {name: task_for(name, annotation) for name, (annotation, _) in KINDS.items()}
     handles = {name: await tasks[name].defer(value) for name, (_, value) in KINDS.items()}
     await app.run_until_idle()
-    results = {name: await handle.result(timeout=5) for name, handle in handles.items()}
+    results = {name: await handle.result(timeout=PATIENCE) for name, handle in handles.items()}
 
     dog = arrived.pop("union")
     assert ("Dog", "rex") == (type(dog).__name__, dog.name)
@@ -102,7 +103,7 @@ async def test_ready_json(raw: Any, database: str) -> None:
 
     handle = await read.defer(raw)
     await app.run_until_idle()
-    assert 1 == await handle.result(timeout=5)
+    assert 1 == await handle.result(timeout=PATIENCE)
     for broken in ('{"a": ', b"\xff", '{"a": "x"}'):
         with pytest.raises(InvalidPayload):
             await read.defer(broken)  # type: ignore[call-overload]  # text is taken as JSON
@@ -125,7 +126,7 @@ async def test_several_arguments_and_the_context(database: str) -> None:
         "a 800 () 1 {'path': 'a'}",
         "b 5 ('x', 'y') 1 {'path': 'b', 'width': 5, 'tags': ['x', 'y']}",
         "c 6 () 1 {'path': 'c', 'width': 6}",
-    ] == [await handle.result(timeout=5) for handle in handles]
+    ] == [await handle.result(timeout=PATIENCE) for handle in handles]
     await app.close()
 
 
@@ -166,7 +167,7 @@ async def test_a_stored_payload_that_does_not_fit_never_stops_the_worker(databas
     await change(database, """update jobqueue.job set args = '{"mail": {"to": 5}}'""")
     good = await send.defer(Mail(to="b"))
     async with app.worker():
-        assert "b" == await good.result(timeout=5)
+        assert "b" == await good.result(timeout=PATIENCE)
         job = await reached(app, bad, JobState.SCHEDULED)
 
     assert 0 == job.attempt, "it does not cost an attempt"
@@ -212,7 +213,7 @@ async def test_an_alias_keeps_old_jobs_runnable(database: str) -> None:
     before, after = await send.defer("a"), await send_mail.defer("b")
     await new.run_until_idle()
 
-    assert ["new a", "new b"] == [await handle.result(timeout=5) for handle in (before, after)]
+    assert ["new a", "new b"] == [await handle.result(timeout=PATIENCE) for handle in (before, after)]
     assert "send" == (await new.jobs.get(before.id)).task
     await old.close()
     await new.close()
@@ -279,7 +280,7 @@ async def test_no_payload_in_any_word_of_the_producing_side(database: str, caplo
                 pytest.fail(f"{number} was not refused")
             stories.append(whole_story(told.value))
         await app.run_until_idle()
-        assert [f"{SECRET} back"] * 3 == [await handle.result(timeout=5) for handle in handles]
+        assert [f"{SECRET} back"] * 3 == [await handle.result(timeout=PATIENCE) for handle in handles]
         jobs = [await app.jobs.get(handle.id) for handle in handles]
         stories += [repr(handles), repr(jobs), repr(note.job(SECRET)), str(await app.jobs.counts())]
 
@@ -340,5 +341,5 @@ async def test_a_failed_job_tells_what_its_handler_said(database: str) -> None:
     await app.run_until_idle()
 
     with pytest.raises(JobFailed, match="KeyError: 'missing'"):
-        await handle.result(timeout=5)
+        await handle.result(timeout=PATIENCE)
     await app.close()

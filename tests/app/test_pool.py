@@ -15,6 +15,7 @@ from jobqueue.app import App
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.job import JobState
 from tests.support.backends import AWAITS_RESULTS, becomes
+from tests.support.patience import PATIENCE
 from tests.support.working import counted
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -42,7 +43,7 @@ async def set_codecs(connection: Any) -> None:
 @pytest.mark.parametrize("hooks", [{}, {"init": set_codecs}], ids=["plain", "codecs"])
 async def test_a_small_pool_is_enough_to_produce(size: int, hooks: dict[str, Hook], database: str) -> None:
     """On a pool of one connection every way to produce works, whatever codecs it has, and nothing waits for itself."""
-    async with asyncio.timeout(8), own_pool(database, size, **hooks) as pool:
+    async with asyncio.timeout(PATIENCE), own_pool(database, size, **hooks) as pool:
         app = App(pool=pool)
         task = app.task(double)
 
@@ -59,7 +60,7 @@ async def test_a_small_pool_is_enough_to_produce(size: int, hooks: dict[str, Hoo
 
 async def test_the_first_use_may_be_inside_a_transaction(database: str) -> None:
     """An App that was never used takes a job on the pool's only connection: it needs no other one to open."""
-    async with asyncio.timeout(5), own_pool(database, 1) as pool:
+    async with asyncio.timeout(PATIENCE), own_pool(database, 1) as pool:
         app = App(pool=pool)
         task = app.task(double)
 
@@ -80,7 +81,7 @@ async def test_results_are_waited_for_on_a_small_pool(size: int, database: str) 
         app = App(pool=pool)
         task = app.task(double)
 
-        assert [0, 2, 4] == [await (await task.defer(number)).result(timeout=5) for number in range(3)]
+        assert [0, 2, 4] == [await (await task.defer(number)).result(timeout=PATIENCE) for number in range(3)]
 
         if size > 1:
             waiting = asyncio.create_task((await task.options(delay=3600).defer(1)).result())
@@ -98,7 +99,7 @@ async def test_a_worker_on_the_users_pool(database: str) -> None:
         task = app.task(double)
         handles = await task.defer_many(range(10))
         await app.run_until_idle()
-        assert [2 * number for number in range(10)] == [await handle.result(timeout=5) for handle in handles]
+        assert [2 * number for number in range(10)] == [await handle.result(timeout=PATIENCE) for handle in handles]
         await app.close()
 
     async with own_pool(database, 6) as pool:
@@ -116,7 +117,7 @@ async def test_a_caller_who_comes_while_the_connection_goes_back_is_served(datab
         going_back.set()
         await gate.wait()
 
-    async with asyncio.timeout(8), own_pool(database, 2, reset=reset) as pool:
+    async with asyncio.timeout(PATIENCE), own_pool(database, 2, reset=reset) as pool:
         app = App(pool=pool)
         task = app.task(double)
         gate.set()

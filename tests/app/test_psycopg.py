@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 from jobqueue.app import App
 from jobqueue.base.errors import ConfigurationError, InvalidOption, InvalidPayload
 from tests.support.database import Databases
+from tests.support.patience import PATIENCE
 from tests.support.stories import whole_story
 
 SECRET = "marker-7f3a"
@@ -89,7 +90,7 @@ def test_a_deferred_job_runs(dsn: str) -> None:
     async def run() -> str:
         async with app:
             await app.run_until_idle()
-            return await handle.result(timeout=5)
+            return await handle.result(timeout=PATIENCE)
 
     assert "a" == asyncio.run(run())
 

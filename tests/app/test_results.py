@@ -12,6 +12,7 @@ from jobqueue.base.errors import InvalidPayload, JobCancelled, JobFailed, JobNot
 from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancel, Fatal
 from tests.support.backends import AWAITS_RESULTS, becomes
+from tests.support.patience import PATIENCE
 from tests.support.scripts import run_script
 
 
@@ -50,12 +51,12 @@ async def test_a_result_is_decoded_by_the_annotation(database: str) -> None:
         return 0 if given else None
 
     async with app.worker():
-        assert Report(width=3, tags=["a"]) == await (await report.defer(3)).result(timeout=5)
-        assert {"points": [Point(0, 0.5)]} == await (await points.defer(1)).result(timeout=5)
-        results = [await (await task.defer()).result(timeout=5) for task in (nothing, empty)]
+        assert Report(width=3, tags=["a"]) == await (await report.defer(3)).result(timeout=PATIENCE)
+        assert {"points": [Point(0, 0.5)]} == await (await points.defer(1)).result(timeout=PATIENCE)
+        results = [await (await task.defer()).result(timeout=PATIENCE) for task in (nothing, empty)]
         assert [None, {}] == results
-        assert [0, None] == [await (await optional.defer(given)).result(timeout=5) for given in (True, False)]
-        again: Report = await report.handle(str((await report.defer(4)).id)).result(timeout=5)
+        assert [0, None] == [await (await optional.defer(given)).result(timeout=PATIENCE) for given in (True, False)]
+        again: Report = await report.handle(str((await report.defer(4)).id)).result(timeout=PATIENCE)
         assert Report(width=4, tags=["a"]) == again
     await app.close()
 
@@ -78,17 +79,17 @@ async def test_each_end_has_its_error(database: str) -> None:
     await app.run_until_idle()
 
     with pytest.raises(JobFailed, match="no way") as failed:
-        await fatal.result(timeout=5)
+        await fatal.result(timeout=PATIENCE)
     assert (fatal.id, "fatal", "no way", {"code": 7}) == (
         failed.value.id, failed.value.reason, failed.value.message, failed.value.data,
     )  # fmt: skip
     with pytest.raises(JobFailed, match="ValueError: wrong") as failed:
-        await raised.result(timeout=5)
+        await raised.result(timeout=PATIENCE)
     assert ("attempts", "ValueError") == (failed.value.reason, failed.value.error_class)
     with pytest.raises(JobCancelled, match="not wanted"):
-        await cancelled.result(timeout=5)
+        await cancelled.result(timeout=PATIENCE)
     with pytest.raises(JobNotFound):
-        await end.handle(uuid7()).result(timeout=5)
+        await end.handle(uuid7()).result(timeout=PATIENCE)
     with pytest.raises(TimeoutError):
         await later.result(timeout=0.05)
     states = [await handle.status() for handle in (fatal, cancelled, raised, later)]
@@ -114,7 +115,7 @@ async def test_a_result_that_does_not_fit_any_more(database: str) -> None:
     await before.run_until_idle()
 
     with pytest.raises(InvalidPayload, match="width") as told:
-        await measured.handle(handle.id).result(timeout=5)
+        await measured.handle(handle.id).result(timeout=PATIENCE)
     assert "marker" not in str(told.value)
     await before.close()
     await after.close()
@@ -128,7 +129,7 @@ async def test_a_job_of_another_process(database: str) -> None:
         raise NotImplementedError
 
     handles = await app.task(whoami).defer_many(range(5))
-    waiting = [asyncio.create_task(handle.result(timeout=10)) for handle in handles]
+    waiting = [asyncio.create_task(handle.result(timeout=PATIENCE)) for handle in handles]
     await becomes(database, 1, AWAITS_RESULTS)
     printed = await run_script(
         """

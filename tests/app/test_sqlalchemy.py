@@ -20,6 +20,7 @@ from uuid_utils.compat import uuid7
 from jobqueue.app import App
 from jobqueue.base.errors import InvalidOption, InvalidPayload
 from tests.support.backends import change
+from tests.support.patience import PATIENCE
 from tests.support.stories import whole_story
 from tests.support.working import asked, counted
 
@@ -79,7 +80,7 @@ async def test_a_session(commits: bool, kind: type[AsyncSession], engine: AsyncE
     )
     if commits:
         await app.run_until_idle()
-        assert ["a", "b", "c", "d"] == [await handle.result(timeout=5) for handle in handles]
+        assert ["a", "b", "c", "d"] == [await handle.result(timeout=PATIENCE) for handle in handles]
     await app.close()
 
 

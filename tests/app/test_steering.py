@@ -166,7 +166,6 @@ async def test_an_empty_filter_means_nobody(app: App, database: str, action: Act
     assert before == await everything(database)
 
 
-@pytest.mark.timeout(30)
 async def test_more_than_a_page_is_changed(app: App, database: str) -> None:
     """S4-99: 1 200 jobs, by filter and by id, all of them; also when what has been done leaves the filter."""
     task = app.task(note)

@@ -32,6 +32,12 @@ async def wait(seconds: float) -> str:
     return "waited"
 
 @app.task(queue="mail")
+async def hold() -> None:
+    say("holding")
+    while not os.path.exists("let go"):
+        await asyncio.sleep(0.01)
+
+@app.task(queue="mail")
 async def block(seconds: float) -> None:
     say("blocking")
     time.sleep(seconds)

@@ -2,17 +2,13 @@
 
 import json
 
-import pytest
-
 from tests.cli.conftest import Shop
 from tests.support.processes import CommandLine
-
-pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
 
 
 async def test_info_shows_what_is_here(cli: CommandLine, shop: Shop) -> None:
     """Version, database, server, schema, workers, jobs and settings; a setting that was changed is marked."""
-    shop.defer("wait", '{"seconds": 60}', "mail")
+    shop.defer("wait", '{"seconds": 600}', "mail")
     worker = cli.start("worker", "shop", "--concurrency", "3")
     await worker.says("waiting")
 

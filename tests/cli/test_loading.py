@@ -10,8 +10,6 @@ from jobqueue.cli.loading import load_app
 from jobqueue.cli.terminal.failures import Refusal
 from tests.support.processes import CommandLine
 
-pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
-
 PACK = """
 from jobqueue import App, Router
 

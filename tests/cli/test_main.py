@@ -3,11 +3,7 @@
 import subprocess
 import sys
 
-import pytest
-
 from tests.support.processes import CommandLine
-
-pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
 
 
 async def test_help_lists_verbs_and_exit_codes(cli: CommandLine) -> None:

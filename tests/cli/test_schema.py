@@ -4,11 +4,8 @@ import json
 import re
 
 import psycopg
-import pytest
 
 from tests.support.processes import CommandLine
-
-pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
 
 
 async def test_up_applies_what_is_missing_once(cli: CommandLine, empty_database: str) -> None:

@@ -14,11 +14,10 @@ import anyio
 import psutil
 from anyio.abc import Process
 
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-START_LIMIT = 15.0
-STOP_LIMIT = 10.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Program:
 
     async def says(self, text: str) -> None:
         """Wait until it has said this."""
-        await wait_until(lambda: text in self.said or self.ended, f"{text!r} is said", START_LIMIT)
+        await wait_until(lambda: text in self.said or self.ended, f"{text!r} is said")
         assert text in self.said, f"ended with {self.process.returncode} before it said {text!r}:\n{self.said}"
 
     @property
@@ -54,7 +53,7 @@ class Program:
         """Send a signal and return the exit code."""
         if not self.ended:
             self.process.send_signal(how)
-        with anyio.fail_after(STOP_LIMIT):
+        with anyio.fail_after(PATIENCE):
             return await self.process.wait()
 
 

@@ -17,6 +17,7 @@ from examples.agent_store.app import COLLECT, app, collect_orphans, connections,
 from examples.agent_store.store import MARK_INDEXED, TABLES, WRITE_TAGS, Memory, PayloadGone, Store
 from jobqueue import InvalidPayload, JobFailed, JobState
 from tests.examples.programs import run
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 
 Saving: TypeAlias = Callable[[], Awaitable[object]]
@@ -78,7 +79,7 @@ async def collected(older_than: float = 0) -> int:
     """What the collector says once a worker has run all that is ready."""
     handle = await collect_orphans.defer(older_than=older_than)
     await app.run_until_idle()
-    return await handle.result(timeout=10)
+    return await handle.result(timeout=PATIENCE)
 
 
 def memory(*more: str, body: str = "to be kept") -> Memory:
@@ -227,7 +228,6 @@ async def by_all(saving: Saving, seconds: float) -> None:
     await by_cancel(lambda: by_timeout(lambda: by_scope(saving, seconds), seconds), seconds)
 
 
-@pytest.mark.timeout(60)
 async def test_200_cancellations(store: Store, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """S0-22, S0-26, S0-27: cancelled at 200 random instants in four ways, index and payloads always agree when the
     call has ended, no connection is at work any more, and the leftovers are collected."""
@@ -358,4 +358,4 @@ async def test_a_job_without_its_payload_says_so(store: Store) -> None:
     jobs = {UUID(job.args["memory"]): job for job in await app.jobs.list()}
     assert (JobState.DEAD, JobState.COMPLETED) == (jobs[gone.id].state, jobs[there.id].state)
     with pytest.raises(JobFailed, match="payload missing"):
-        await digest.handle(jobs[gone.id].id).result(timeout=10)
+        await digest.handle(jobs[gone.id].id).result(timeout=PATIENCE)

@@ -17,8 +17,6 @@ from tests.support.waiting import wait_until
 
 DEMO = ("-m", "examples.code_index")
 
-pytestmark = pytest.mark.timeout(60)  # starts several processes
-
 
 async def test_the_demo_succeeds_twice_in_a_row(empty_database: str) -> None:
     """The demo brings its tables, ends with its verdict and exit code 0, a second time too, and leaves no process."""

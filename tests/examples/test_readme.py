@@ -8,8 +8,6 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from tests.examples.programs import ROOT, processes_with, run, running
 from tests.support.waiting import wait_until
 
@@ -91,7 +89,6 @@ def test_the_first_file_is_the_quickstart() -> None:
     assert [QUICKSTART.read_text()] == [block for block in blocks("python") if "__main__" in block]
 
 
-@pytest.mark.timeout(90)  # brings up a PostgreSQL of its own
 async def test_the_two_commands_print_what_is_shown(tmp_path: Path) -> None:
     """In an empty folder, without any database, the two commands of the README say what the README says they do."""
     (tmp_path / "examples").mkdir()

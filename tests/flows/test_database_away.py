@@ -9,13 +9,11 @@ import pytest
 from tests.support.backends import backends
 from tests.support.notebook import Notebook, Producer
 from tests.support.own_server import OwnServer
+from tests.support.patience import scaled
 from tests.support.waiting import wait_until
 from tests.support.working import all_ended, archived, asleep, claims_left, counted
 
 Fault = Callable[[OwnServer, str], Awaitable[None]]
-
-SOON = 4.0
-"""Seconds: the worker's next try after a short outage (1 s at most), and a busy machine."""
 
 
 async def fast(server: OwnServer, dsn: str) -> None:
@@ -47,7 +45,7 @@ async def test_an_idle_worker_finds_what_came_in_the_gap(
 ) -> None:
     """S4-33, S1-09, C9: what is deferred before an idle worker has reconnected runs soon, with no further event.
 
-    Its poll is half a minute away. A delayed job and one for later find it awake as well.
+    Its poll comes after the test. A delayed job and one for later find it awake as well.
     """
     async with Notebook(tmp_path, own) as book:
         (worker,) = await book.workers(1)
@@ -61,12 +59,12 @@ async def test_an_idle_worker_finds_what_came_in_the_gap(
         async with Producer(book) as gap:
             await gap.more(1)
         delayed = await book.note.options(delay=0.5).defer()
-        await book.began_within(SOON, *gap.stored, delayed.id)
+        await book.have_begun(*gap.stored, delayed.id)
         await all_ended(own)
 
         await asleep(own)
         later = await book.note.defer()
-        await book.began_within(1.5, later.id)
+        await book.have_begun(later.id)
         assert {1: len(gap.stored) + 2} == book.runs()
 
 
@@ -84,7 +82,7 @@ async def test_a_busy_server_goes_down_and_comes_back(
                 await server.start()
                 ready, so_far = time.monotonic(), len(book.lines())
                 await wait_until(lambda: len(book.lines()) > so_far, "a job has begun")  # noqa: B023 - used at once
-                assert book.lines()[-1].at - ready < 2 + 1  # a busy machine's margin
+                assert book.lines()[so_far].at - ready < 2 + scaled(5)  # for a busy machine
             await producer.more(40)
         await all_ended(own)
 
@@ -99,17 +97,20 @@ async def test_what_ends_while_the_database_is_away_is_held(server: OwnServer, o
     """A23, A24: fifty jobs end without a database; their outcomes are kept and written, and the log stays short."""
     async with Notebook(tmp_path, own) as book:
         (worker,) = await book.workers(1)
-        await book.app.defer_many([book.note.job(1) for _ in range(50)])
+        handles = await book.app.defer_many([book.note.job(0, "held") for _ in range(50)])
         await wait_until(lambda: len(book.lines()) == 50, "all run")
         await server.stop("immediate")
         since = time.monotonic()
+        book.let_go(*[handle.id for handle in handles])
         await wait_until(lambda: len(book.lines("ended")) == 50, "all have ended")
         await wait_until(lambda: time.monotonic() - since >= 3, "it is away for a while")
+        parts = ("claim", "finish", "stage", "beat", "rescue")
+        told = [len(book.events(worker, "database.unreachable", doing=doing)) for doing in parts]
+        lost = len(book.events(worker, "listener.lost"))
         away = time.monotonic() - since
-        assert book.events(worker, "database.unreachable", doing="finish")
-        for doing in ("claim", "finish", "stage", "beat", "rescue"):
-            assert len(book.events(worker, "database.unreachable", doing=doing)) <= away + 2
-        assert len(book.events(worker, "listener.lost")) <= away + 5  # its first tries are close together
+        assert told[1] > 0
+        assert max(told) <= away + 2
+        assert lost <= away + 5  # its first tries are close together
         await server.start()
         await all_ended(own)
 

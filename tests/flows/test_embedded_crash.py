@@ -3,15 +3,12 @@
 import os
 import signal
 
-import pytest
-
 from tests.support.embedded import embedded_project, is_down, joined, server_pid
 from tests.support.notebook import Notebook
 from tests.support.waiting import wait_until
 from tests.support.working import all_ended, archived
 
 
-@pytest.mark.timeout(40)
 async def test_the_next_user_brings_the_embedded_server_back() -> None:
     """S4-33, C9: a worker outlives the death of its embedded server, and works on when another user has started it.
 
@@ -24,16 +21,17 @@ async def test_the_next_user_brings_the_embedded_server_back() -> None:
     ):
         await book.app.migrate()
         (worker,) = await book.workers(1)
-        held = await book.note.defer(1)
-        await book.began_within(5, held.id)
+        held = await book.note.defer(0, "held")
+        await book.have_begun(held.id)
         os.kill(server_pid(folder), signal.SIGKILL)
         await wait_until(lambda: is_down(folder), "the server is down")
+        book.let_go(held.id)
         await wait_until(lambda: len(book.events(worker, "listener.lost")) >= 3, "it has noticed")
         async with joined(folder) as next_user:
             assert (True, user.dsn) == (next_user.started, next_user.dsn)
             await all_ended(user.dsn)
             later = await book.note.defer()
-            await book.began_within(5, later.id)
+            await book.have_begun(later.id)
             await all_ended(user.dsn)
             assert ({1: 2}, 2) == (book.runs(), await archived(user.dsn))
             worker.signal(signal.SIGTERM)

@@ -9,10 +9,9 @@ import pytest
 
 from jobqueue.base.errors import JobFailed
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 from tests.support.working import archived, claims_left, counted, end_of
-
-pytestmark = pytest.mark.timeout(120)  # several processes, on a machine that may be busy
 
 
 async def note(seconds: float, how: str = "works") -> int:
@@ -32,7 +31,7 @@ async def test_ten_thousand_jobs_run_once_each(database: str, tmp_path: Path) ->
         async def all_done() -> bool:
             return await counted(database) == 0
 
-        await wait_until(all_done, "all jobs have ended", timeout=60)
+        await wait_until(all_done, "all jobs have ended")
         for worker in workers:
             worker.signal(signal.SIGTERM)
         assert [0, 0, 0, 0] == [await worker.ends() for worker in workers]
@@ -50,7 +49,7 @@ async def test_signals_under_load_lose_and_double_nothing(database: str, tmp_pat
         first, second = await ledger.workers(2, "--concurrency", "10")
         for worker in (first, second):
             ended = await archived(database)
-            await wait_until(lambda: some_ended(database, ended + 200), "it is busy", timeout=30)  # noqa: B023 - used at once
+            await wait_until(lambda: some_ended(database, ended + 200), "it is busy")  # noqa: B023 - used at once
             worker.signal(signal.SIGTERM)
             assert 0 == await worker.ends()
         assert [] == await claims_left(database)
@@ -58,7 +57,7 @@ async def test_signals_under_load_lose_and_double_nothing(database: str, tmp_pat
         assert 3_000 == left + await archived(database)
 
         (third,) = await ledger.workers(1, "--concurrency", "50", "--burst")
-        assert 0 == await third.ends(timeout=60)
+        assert 0 == await third.ends()
         assert {1: 3_000} == await ledger.runs()
 
 
@@ -72,17 +71,17 @@ async def test_results_cross_processes(database: str, tmp_path: Path) -> None:
         task = ledger.app.task(max_attempts=3)(note)
         (worker,) = await ledger.workers(1)
 
-        pid = await (await task.defer(0)).result(timeout=20)
+        pid = await (await task.defer(0)).result(timeout=PATIENCE)
         assert pid != os.getpid()
         for how, error in (("fails", "OSError"), ("exits", "SystemExit")):
             handle = await task.defer(0, how)
             with pytest.raises(JobFailed) as caught:
-                await handle.result(timeout=20)
+                await handle.result(timeout=PATIENCE)
             assert ("attempts", error) == (caught.value.reason, caught.value.error_class)
             assert 3 == (await end_of(ledger.app, handle)).attempt
-        assert pid == await (await task.defer(0)).result(timeout=20)
+        assert pid == await (await task.defer(0)).result(timeout=PATIENCE)
 
-        results = await asyncio.gather(*[(await task.defer(0)).result(timeout=20) for _ in range(50)])
+        results = await asyncio.gather(*[(await task.defer(0)).result(timeout=PATIENCE) for _ in range(50)])
         assert {pid} == set(results)
         worker.signal(signal.SIGTERM)
         assert 0 == await worker.ends()

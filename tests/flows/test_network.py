@@ -7,17 +7,15 @@ from pathlib import Path
 
 from tests.support.backends import LISTENS, becomes, terminate
 from tests.support.notebook import Notebook
+from tests.support.patience import scaled
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
 from tests.support.working import all_ended, asleep, claims_held, claims_left, counted, one_waits
 
-PROMPTLY = 1.5
-"""Seconds from a defer to the start at the most, on a busy machine; without a wake-up it would be half a minute."""
-
-SHORT_LIMITS = """
+SHORT_LIMITS = f"""
 import jobqueue.store.connection.listener as listener, jobqueue.store.connection.pool as pool
-listener._PROBE_INTERVAL, listener._PROBE_LIMIT = 0.5, 0.5  # instead of 10 and 5 s
-pool.STATEMENT_LIMIT, pool.CONNECT_LIMIT = 1.5, 1.5  # instead of 10 s
+listener._PROBE_INTERVAL, listener._PROBE_LIMIT = {scaled(0.5)}, {scaled(0.5)}  # instead of 10 and 5 s
+pool.STATEMENT_LIMIT, pool.CONNECT_LIMIT = {scaled(1.5)}, {scaled(1.5)}  # instead of 10 s
 """
 """What a worker notices a silent network by, so short that a test can wait for it."""
 
@@ -51,16 +49,16 @@ async def test_wake_ups_come_back_with_a_new_listener(own: str, tmp_path: Path) 
             await becomes(own, 1, LISTENS)
             assert 1 == await terminate(own, LISTENS)
             gap = await book.note.defer()
-            await book.began_within(PROMPTLY, gap.id)
+            await book.have_begun(gap.id)
             await wait_until(lambda: len(book.events(worker, "listener.ready")) == lost + 1, "it listens")  # noqa: B023 - used at once
             await all_ended(own)
 
             await asleep(own)
             ready = await book.note.defer()
-            await book.began_within(PROMPTLY, ready.id)
+            await book.have_begun(ready.id)
             await asleep(own)
             due, delayed = time.monotonic() + 0.5, await book.note.options(delay=0.5).defer()
-            await book.began_within(0.5 + PROMPTLY, delayed.id)
+            await book.have_begun(delayed.id)
             assert book.lines()[-1].at >= due
         await all_ended(own)
         assert {1: 6} == book.runs()
@@ -76,15 +74,15 @@ async def test_a_silent_network_heals(own: str, tmp_path: Path) -> None:
             await asleep(own)
             line.stall()
             gap = await book.note.defer()
-            await wait_until(lambda: len(book.events(worker, "listener.lost")) > lost, "the silence is noticed", 3)  # noqa: B023 - used at once
+            await wait_until(lambda: len(book.events(worker, "listener.lost")) > lost, "the silence is noticed")  # noqa: B023 - used at once
             assert not book.began([gap.id])
             heal()
-            await book.began_within(5, gap.id)
+            await book.have_begun(gap.id)
             await all_ended(own)
 
             await asleep(own)
             later = await book.note.defer()
-            await book.began_within(PROMPTLY, later.id)
+            await book.have_begun(later.id)
         await all_ended(own)
         assert {1: 4} == book.runs()
 
@@ -97,9 +95,9 @@ async def test_silence_in_mid_work_loses_nothing(own: str, tmp_path: Path) -> No
         await book.app.defer_many([book.note.job(0.3) for _ in range(30)])
         await wait_until(lambda: len(book.lines()) >= 10, "some run")
         line.stall()
-        await wait_until(lambda: book.events(worker, "database.unreachable", doing="finish"), "it cannot write", 10)
+        await wait_until(lambda: book.events(worker, "database.unreachable", doing="finish"), "it cannot write")
         line.forget()
-        await all_ended(own, timeout=12)
+        await all_ended(own)
 
         assert {1: 30} == book.runs()
         assert [] == book.events(worker, "job.refused")
@@ -121,7 +119,7 @@ async def test_a_claim_without_an_answer(own: str, tmp_path: Path) -> None:
         await book.workers(1)  # another, which may take them as well
         line.cut()
         line.let_pass()
-        await all_ended(own, timeout=5)
+        await all_ended(own)
 
         assert {1: 10} == book.runs()
         assert {1} == {line.attempt for line in book.lines()}

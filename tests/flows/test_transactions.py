@@ -24,7 +24,7 @@ async def test_a_job_starts_only_after_its_transaction_has_committed(database: s
                 await end_of(app, await work.defer("outside"))
                 await asleep(database)
             assert ["outside"] * 5 == ran
-        await end_of(app, handle, timeout=3)
+        await end_of(app, handle)
 
     assert ["outside"] * 5 + ["inside"] == ran
 

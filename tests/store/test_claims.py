@@ -11,6 +11,7 @@ from jobqueue.base.outcome import Released, Retried
 from jobqueue.store import claims
 from jobqueue.store.claims import Claim
 from jobqueue.store.connection.pool import Session
+from tests.support.patience import PATIENCE
 from tests.support.store import (
     LEASE,
     WORKER,
@@ -27,7 +28,6 @@ from tests.support.store import (
 )
 
 
-@pytest.mark.timeout(60)
 async def test_each_of_many_jobs_is_claimed_once(database: str) -> None:
     """S1-11, S3-05, S4-28: eight sessions claim 20 000 jobs at once, and every job goes to exactly one of them."""
 
@@ -71,7 +71,7 @@ async def test_jobs_that_another_claims_are_passed_over(database: str) -> None:
         ids = await insert(one, *new_jobs(10))
         async with one.transaction():
             assert ids[:4] == [row["id"] for row in await claim(one, 4)]
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 assert ids[4:] == [row["id"] for row in await claim(two)]
 
 

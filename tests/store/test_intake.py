@@ -101,7 +101,6 @@ async def test_a_chunk_is_bounded_in_bytes(database: str, monkeypatch: pytest.Mo
         assert [2, 1, 1, 1] == [row["jobs"] for row in statements]
 
 
-@pytest.mark.timeout(60)
 async def test_a_cut_connection_stores_all_or_none(database: str) -> None:
     """S0-21: the backend ended in mid-batch, wherever that hits, leaves the whole batch or nothing."""
     seen: set[int] = set()
@@ -169,7 +168,6 @@ async def test_a_job_that_has_run_is_not_stored_again(database: str) -> None:
         assert [fresh.id] == [row["id"] for row in await claim(session)]
 
 
-@pytest.mark.timeout(60)
 async def test_a_resend_that_races_with_the_finish_never_runs_twice(database: str) -> None:
     """However a resend and the finish of the same job interleave, the job ends once and stays ended."""
     async with open_sessions(database, 2) as (worker, producer), connect(database) as connection:

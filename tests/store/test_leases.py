@@ -18,6 +18,7 @@ from jobqueue.store.claims import claim as claim_jobs
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.leases import Answer, Kept, Renewal, pardon, renew
 from jobqueue.store.workers import Registration
+from tests.support.patience import PATIENCE
 from tests.support.store import (
     LEASE,
     WORKER,
@@ -68,7 +69,7 @@ async def test_a_locked_claim_is_busy_and_nobody_waits(database: str) -> None:
         rows = await claim(session)
         async with other.transaction():
             await finish(other, rows[1])
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(PATIENCE):
                 found = await fates(session, kept(*rows))
         assert [Renewal.RENEWED, Renewal.BUSY, Renewal.RENEWED] == found
         assert [Renewal.RENEWED, Renewal.GONE, Renewal.RENEWED] == await fates(session, kept(*rows))
@@ -206,7 +207,7 @@ async def test_only_ones_own_crash_is_taken_back(database: str) -> None:
 
 async def test_a_finishing_worker_is_not_held_up_by_a_pardon(database: str) -> None:
     """A pardon waits for nobody: a job that another has locked keeps its story."""
-    async with open_sessions(database, 2) as (session, other), asyncio.timeout(5):
+    async with open_sessions(database, 2) as (session, other), asyncio.timeout(PATIENCE):
         await insert(session, new_job())
         row = await claim_one(session)
         async with other.transaction():

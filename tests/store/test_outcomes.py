@@ -364,7 +364,6 @@ async def test_a_fence_that_repeats_lets_nobody_else_write(database: str, outcom
         assert (0, 0) == (len(late.outcomes), len(late.busy)), "another's write is taken for its own"
 
 
-@pytest.mark.timeout(60)
 async def test_overlapping_batches_never_deadlock(database: str) -> None:
     """Batches over the same jobs in opposite order are written by one or the other, and nobody waits in a circle."""
     async with open_sessions(database, 3) as (one, two, three), connect(database) as connection:

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from jobqueue.store import claims
+from tests.support.patience import PATIENCE
 from tests.support.store import claim, connect, insert, new_job, new_jobs, open_session, open_sessions
 
 
@@ -52,6 +53,6 @@ async def test_two_stagers_share_the_work(database: str) -> None:
         await connection.execute("update jobqueue.job set due_at = due_at - interval '1 day'")
         async with one.transaction():
             assert 60 == (await claims.promote_due(one, 60))[0]
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 assert 40 == (await claims.promote_due(two, 60))[0]
         assert 100 == len({row["id"] for row in await claim(worker, 500)})

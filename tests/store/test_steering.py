@@ -213,7 +213,6 @@ async def test_many_at_once_each_get_their_answer(database: str) -> None:
     assert {id: LEGAL[Action.CANCEL][state] for id, state in found.items()} == {id: answer[id] for id in found}
 
 
-@pytest.mark.timeout(60)
 async def test_two_callers_never_lock_each_other_out(database: str) -> None:
     """S2-43: two who steer the same jobs, in any order and beside claims and finishes: no deadlock, one answer each."""
     chosen = random.Random(7)  # noqa: S311 - a seed to repeat it by
@@ -243,7 +242,6 @@ def choose(chosen: random.Random) -> Steer:
     return chosen.choice(actions)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("analysed", [False, True], ids=["unknown", "analysed"])
 async def test_a_request_and_a_finish_never_lock_each_other_out(database: str, analysed: bool) -> None:
     """A9: jobs that line up in another order than that of their ids, asked to end while others finish or renew them."""

@@ -8,6 +8,7 @@ import pytest
 from jobqueue.store import claims
 from jobqueue.store.claims import Claim
 from jobqueue.store.connection.pool import Session
+from tests.support.patience import PATIENCE
 from tests.support.store import LEASE, WORKER, connect, insert, new_job, new_jobs, open_session, open_sessions
 
 
@@ -68,7 +69,7 @@ async def test_a_suspect_that_another_has_is_passed_over(database: str) -> None:
     async with open_sessions(database, 2) as (one, two):
         await insert(one, *new_jobs(2))
         await blame(database, "true")
-        async with one.transaction(), asyncio.timeout(5):
+        async with one.transaction(), asyncio.timeout(PATIENCE):
             first, second = await take(one, 5, 1), await take(two, 5, 1)
     assert (1, 1) == (len(first), len(second))
     assert first[0]["id"] != second[0]["id"]

@@ -14,6 +14,7 @@ from jobqueue.base.outcome import Released, Retried
 from jobqueue.store import claims
 from jobqueue.store.intake import insert_all
 from jobqueue.store.schema.statements import channel, names
+from tests.support.patience import PATIENCE
 from tests.support.store import (
     WORKER,
     Connection,
@@ -145,7 +146,6 @@ async def test_a_sleep_is_published_anew(database: str) -> None:
         assert 1 == await connection.fetchval("select count(*) from jobqueue.sleeper")
 
 
-@pytest.mark.timeout(60)
 async def test_no_wake_up_is_lost_between_a_look_and_a_sleep(database: str) -> None:
     """A worker that publishes its sleep and looks once more either finds a job stored meanwhile, or is told of it."""
     woken = 0
@@ -184,7 +184,7 @@ async def test_a_frozen_producer_does_not_stop_the_others(database: str) -> None
         sleeping = asyncio.create_task(claims.publish_sleep(worker, WORKER, ["default"], 60.0))
         async with connect(database) as observer:
             await wait_until(lambda: advisory_locks(observer, granted=False), "the worker waits for the frozen one")
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENCE):
             with pytest.raises(asyncpg.LockNotAvailableError):
                 await sleeping
             await insert(producer, new_job())
@@ -304,7 +304,6 @@ async def test_a_bare_insert_wakes(database: str) -> None:
 # Not too many, not too long.
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(("how", "jobs"), [("bulk", 100_000), ("bare", 100_000), ("function", 5_000)])
 async def test_a_hundred_thousand_jobs_are_a_handful_of_notifications(database: str, how: str, jobs: int) -> None:
     """S1-21: a transaction of 100 000 jobs notifies once a queue, however they come; the server's queue stays empty."""

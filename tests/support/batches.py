@@ -12,12 +12,13 @@ from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.worker.work import Work
+from tests.support.patience import scaled
 from tests.support.waiting import wait_until
 from tests.support.working import asleep, end_of
 
-LONG = 60.0
-"""Seconds that no test waits."""
-LIMIT = 0.3
+LONG = 3600.0
+"""Seconds that no test waits: the most that a batch may wait for more items."""
+LIMIT = scaled(0.6)
 """Seconds: the timeout of items that have one, more than what they wait for the others of their batch."""
 
 

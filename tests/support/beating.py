@@ -9,10 +9,11 @@ from typing import Any
 
 import psycopg
 
+from tests.support.patience import NEVER, scaled
 from tests.support.waiting import wait_until
 from tests.support.working import asked, new_app
 
-LEASE, BEAT = 1.2, 0.3
+LEASE, BEAT = scaled(2.0), scaled(0.3)
 QUICK: dict[str, Any] = {"lease": LEASE, "beat": BEAT, "rescue_interval": 0.3}
 
 
@@ -60,7 +61,7 @@ async def worker_elsewhere(dsn: str, *tasks: Callable[..., Any], **knobs: Any) -
             app.task(task)
         async with app, app.worker():
             started.set()
-            await wait_until(over.is_set, "the test is over", timeout=60)
+            await wait_until(over.is_set, "the test is over", timeout=NEVER)
 
     def body() -> None:
         try:
@@ -75,5 +76,5 @@ async def worker_elsewhere(dsn: str, *tasks: Callable[..., Any], **knobs: Any) -
         yield
     finally:
         over.set()
-        await wait_until(lambda: not thread.is_alive(), "the other worker has ended", timeout=15)
+        await wait_until(lambda: not thread.is_alive(), "the other worker has ended")
         assert not errors, errors

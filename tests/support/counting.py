@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from jobqueue.store.schema.statements import statement, statements
+from tests.support.patience import PATIENCE
 
 
 @dataclass
@@ -33,7 +34,7 @@ async def counted_pool(dsn: str) -> AsyncIterator[tuple[Any, Sent]]:
     async def watch(connection: Any) -> None:
         connection.add_query_logger(lambda record: sent.add(record.query, record.args))
 
-    async with asyncpg.create_pool(dsn, min_size=0, max_size=12, init=watch, timeout=10) as pool:
+    async with asyncpg.create_pool(dsn, min_size=0, max_size=12, init=watch, timeout=PATIENCE) as pool:
         yield pool, sent
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from jobqueue.store.embedded import postmaster
 from jobqueue.store.embedded.home import find_home
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -144,7 +145,7 @@ def is_down(folder: Path) -> bool:
 
 
 async def query(dsn: str, sql: str = "select 1") -> object:
-    connection = await asyncpg.connect(dsn, timeout=5)
+    connection = await asyncpg.connect(dsn, timeout=PATIENCE)
     try:
         return await connection.fetchval(sql)
     finally:

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tests.support.patience import scaled
 from tests.support.waiting import wait_until
 
 # Threads of pools that live as long as the process or its loop; they hold no work once a test has ended.
 POOLED = ("asyncio_", "AnyIO worker thread", "ThreadPoolExecutor", "pytest", "tests-door", "Dummy-", "execnet")
-PATIENCE = 2.0
+MOMENT = scaled(5.0)
+"""Seconds: what takes longer to end was left behind."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ async def find_leaks(before: Surroundings, backends: Callable[[], list[str]]) ->
 
 async def _remaining(look: Callable[[], list[str]]) -> list[str]:
     try:
-        await wait_until(lambda: not look(), "nothing is left", timeout=PATIENCE)
+        await wait_until(lambda: not look(), "nothing is left", timeout=MOMENT)
     except AssertionError:
         return look()
     return []

@@ -8,7 +8,7 @@ from typing import Self
 from jobqueue.app import App
 from tests.support.processes import CommandLine, Process
 from tests.support.store import connect
-from tests.support.working import new_app
+from tests.support.working import POLL, new_app
 
 MODULE = """
 import asyncio, os
@@ -16,7 +16,6 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 from jobqueue import App, Fatal, JobContext, steps
-from jobqueue.base.settings import Settings
 
 DSN = os.environ["LEDGER_DSN"]
 
@@ -25,7 +24,7 @@ async def lifespan(app):
     async with asyncpg.create_pool(DSN, min_size=1, max_size=4, server_settings={"synchronous_commit": "off"}) as pool:
         yield pool
 
-app = App(DSN, name="ledger", lifespan=lifespan, settings=Settings(poll=60))
+app = App(DSN, name="ledger", lifespan=lifespan)
 
 @app.task(retry=steps(0))
 async def note(ctx: JobContext, seconds: float, how: str = "works") -> int:
@@ -55,7 +54,7 @@ class Ledger:
     async def opened(cls, folder: Path, dsn: str) -> Self:
         cli = CommandLine(folder)
         cli.module("ledger", MODULE)
-        cli.environment["LEDGER_DSN"] = dsn
+        cli.environment |= {"LEDGER_DSN": dsn, "JOBQUEUE_POLL": str(POLL)}
         async with connect(dsn) as connection:
             await connection.execute(
                 "create unlogged table ledger (job uuid primary key, runs integer not null, process integer not null)"

@@ -21,16 +21,21 @@ from uuid_utils.compat import uuid7
 from jobqueue.app import App
 from jobqueue.base.errors import DeferUnknown
 from jobqueue.tasks.task import Task
+from tests.support.patience import NEVER, PATIENCE
 from tests.support.processes import CommandLine, Process
 from tests.support.waiting import wait_until
 from tests.support.working import new_app
 
 MODULE = """
-import asyncio, os, threading, time
+import asyncio, os, signal, time
 from jobqueue import App, JobContext, Snooze, steps
 
 BOOK = os.open(os.environ["NOTEBOOK"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 app = App(os.environ["NOTEBOOK_DSN"] or None, name="notebook")
+
+async def let_go(ctx):
+    while not os.path.exists(f"{os.environ['NOTEBOOK']}.{ctx.job.id}"):
+        await asyncio.sleep(0.01)
 
 def write(ctx, word):
     line = f"{word} {ctx.job.id} {os.getpid()} {ctx.attempt} {time.monotonic()}\\n"
@@ -42,11 +47,13 @@ async def note(ctx: JobContext, seconds: float = 0, how: str = "works") -> int:
     first = not ctx.job.lost and not ctx.job.crashes
     if how == "dies":
         os._exit(9)
-    if "blocks" in how and first:
+    if "freezes" in how and first:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif "blocks" in how and first:
         time.sleep(seconds)
-    elif seconds:
+    elif seconds or "held" in how:
         try:
-            await asyncio.sleep(seconds)
+            await (let_go(ctx) if "held" in how else asyncio.sleep(seconds))
         except asyncio.CancelledError:
             write(ctx, "cut")
             raise
@@ -71,8 +78,9 @@ AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, De
 async def note(seconds: float = 0, how: str = "works") -> int:
     """Stands for the task of the workers' module: only its name and parameters matter here.
 
-    `how` may have the words `dies` (the process with it), and for the first run `blocks` (the event loop, for these
-    seconds), `fails` and `snoozes`. It gives the id of its process.
+    `how` may have the words `dies` (the process with it), `held` (until the test lets it go), and for the first run
+    `blocks` (the event loop, for these seconds), `freezes` (the process), `fails` and `snoozes`. It gives the id of its
+    process.
     """
     raise AssertionError("it runs in another process")
 
@@ -98,12 +106,17 @@ class Notebook:
     """Worker processes on one database, a producer, and what the jobs have noted."""
 
     def __init__(self, folder: Path, dsn: str, **environment: str) -> None:
-        """`environment` is what the workers have set; unless it says otherwise their poll comes after the test."""
+        """`environment` is what the workers have set; by default poll and lease outlast the test."""
         self.cli = CommandLine(folder)
         self.cli.module("notebook", MODULE)
         self._file = folder / "notes"
         self._file.touch()
-        self.cli.environment |= {"NOTEBOOK": str(self._file), "NOTEBOOK_DSN": dsn, "JOBQUEUE_POLL": "30"} | environment
+        self.cli.environment |= {
+            "NOTEBOOK": str(self._file),
+            "NOTEBOOK_DSN": dsn,
+            "JOBQUEUE_POLL": str(NEVER),
+            "JOBQUEUE_LEASE": str(NEVER),
+        } | environment
         self.app: App = new_app(dsn, name="notebook's tests")
         self.note: Task[..., Any] = self.app.task(note)
         self.thread: Task[..., Any] = self.app.task(thread)
@@ -157,9 +170,14 @@ class Notebook:
         """Tell whether all of these have begun."""
         return set(jobs) <= {line.job for line in self.lines()}
 
-    async def began_within(self, seconds: float, *jobs: UUID) -> None:
+    async def have_begun(self, *jobs: UUID) -> None:
         """Return once these have begun."""
-        await wait_until(lambda: self.began(jobs), f"{len(jobs)} job(s) have begun", timeout=seconds)
+        await wait_until(lambda: self.began(jobs), f"{len(jobs)} job(s) have begun")
+
+    def let_go(self, *jobs: UUID) -> None:
+        """End the wait of these, which are `held`."""
+        for job in jobs:
+            Path(f"{self._file}.{job}").touch()
 
 
 class Producer:
@@ -188,7 +206,7 @@ class Producer:
             return
         await self._task
 
-    async def more(self, count: int, timeout: float = 15.0) -> None:
+    async def more(self, count: int, timeout: float = PATIENCE) -> None:
         """Return once so many more are stored."""
         wanted = len(self.stored) + count
         await wait_until(

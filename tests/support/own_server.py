@@ -22,6 +22,7 @@ from jobqueue.store.embedded.postmaster import LOCALE, ROLE
 from jobqueue.store.schema.migrate import migrate
 from tests.support.database import Databases
 from tests.support.embedded import MEMORY, has_memory, open_folder
+from tests.support.patience import scaled
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 
@@ -59,7 +60,7 @@ class OwnServer:
         """Start it if it does not run, and return once it answers."""
         if self.pid is None:
             self._process = self._launch()
-        await wait_until(self._answers, f"the server answers:\n{self._last_words()}", timeout=20)
+        await wait_until(self._answers, f"the server answers:\n{self._last_words()}")
 
     async def stop(self, mode: str = "fast") -> None:
         """Stop it as `pg_ctl stop -m MODE` does, and return once it is gone."""
@@ -123,13 +124,13 @@ class OwnServer:
     def _answers(self) -> bool:
         assert self.pid is not None, f"the server has ended:\n{self._last_words()}"
         try:
-            with psycopg.connect(self.dsn("postgres"), connect_timeout=2):
+            with psycopg.connect(self.dsn("postgres"), connect_timeout=int(scaled(2))):
                 return True
         except psycopg.OperationalError:
             return False
 
     async def _gone(self) -> None:
-        await wait_until(lambda: self.pid is None, "the server has ended", timeout=20)
+        await wait_until(lambda: self.pid is None, "the server has ended")
 
     def _last_words(self) -> str:
         return self._log.read_text(errors="replace")[-2000:] if self._log.exists() else ""

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 30.0
 
 
 class Process:

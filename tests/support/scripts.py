@@ -7,13 +7,15 @@ import sys
 from pathlib import Path
 from textwrap import dedent
 
+from tests.support.patience import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
 
 _SLOW = re.compile(r"Executing <.* took \d+\.\d+ seconds$")
 """What the loop's debug mode says of a busy machine; no fault of the program's."""
 
 
-async def run_script(code: str, dsn: str, *arguments: str, timeout: float = 20, **environment: str) -> str:
+async def run_script(code: str, dsn: str, *arguments: str, timeout: float = PATIENCE, **environment: str) -> str:
     """Run a program with JOBQUEUE_DSN set, every warning an error; return what it printed. Fails if the program did."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,

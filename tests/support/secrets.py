@@ -25,6 +25,7 @@ from jobqueue.tasks.payload.signature import Signature
 from jobqueue.tasks.run import attempt as running
 from jobqueue.tasks.run.attempt import Attempt
 from tests.support.events import table
+from tests.support.patience import PATIENCE
 from tests.support.processes import Process
 
 MOST = 500
@@ -154,7 +155,7 @@ def payloads_in(dsn: str) -> set[str]:
     """What the jobs of this database have as arguments, whoever deferred them."""
     query = "select args::text from jobqueue.job union all select args::text from jobqueue.job_archive limit %s"
     try:
-        with psycopg.connect(dsn, connect_timeout=5) as connection:
+        with psycopg.connect(dsn, connect_timeout=int(PATIENCE)) as connection:
             return {str(row[0]) for row in connection.execute(query, [MOST])}
     except psycopg.Error:  # the test has taken the database, or the schema, away
         return set()

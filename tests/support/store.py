@@ -15,6 +15,7 @@ from jobqueue.store.claims import Claim
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.outcomes import Ended
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -56,14 +57,14 @@ async def open_sessions(dsn: str, count: int, *, schema: str = "jobqueue") -> As
 @asynccontextmanager
 async def connect(dsn: str, **settings: str) -> AsyncIterator[Connection]:
     """A plain connection, which knows nothing of jobqueue."""
-    connection = await asyncpg.connect(dsn, timeout=10, command_timeout=20, server_settings=settings)
+    connection = await asyncpg.connect(dsn, timeout=PATIENCE, command_timeout=PATIENCE, server_settings=settings)
     try:
         yield connection
     finally:
         if connection.is_in_transaction():  # the test failed in there
             connection.terminate()
         else:
-            await connection.close(timeout=5)
+            await connection.close(timeout=PATIENCE)
 
 
 def new_job(task: str = "task", args: str = "{}", **said: Any) -> NewJob[None]:

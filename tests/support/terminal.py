@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.patience import PATIENCE
 from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
@@ -75,7 +76,7 @@ class Terminal:
         """Press keys; Ctrl-C is \\x03."""
         os.write(self._ours, keys.encode())
 
-    async def shows(self, text: str, timeout: float = 30.0) -> None:
+    async def shows(self, text: str, timeout: float = PATIENCE) -> None:
         """Wait until it has written this, past the codes."""
         try:
             await wait_until(
@@ -84,7 +85,7 @@ class Terminal:
         finally:
             assert text in self.text, f"{text!r} was not shown:\n{self.text}"
 
-    async def ends(self, timeout: float = 30.0) -> int:
+    async def ends(self, timeout: float = PATIENCE) -> int:
         """Wait for its end; its exit code."""
         await wait_until(lambda: self.raw and self._process.poll() is not None, f"it ends:\n{self.text}", timeout)
         assert self._process.returncode is not None

@@ -47,7 +47,7 @@ async def test_names_a_forgotten_task_thread_and_connection(
     databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a test leaves behind is named: the task, the thread, the backend."""
-    monkeypatch.setattr("tests.support.leaks.PATIENCE", 0.05)
+    monkeypatch.setattr("tests.support.leaks.MOMENT", 0.05)
     before = Surroundings.now()
     with databases.temporary() as dsn:
         task = asyncio.create_task(asyncio.Event().wait(), name="forgotten-task")

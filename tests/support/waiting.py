@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 
+from tests.support.patience import PATIENCE
+
 PAUSE = 0.01
 
 
 async def wait_until(
-    condition: Callable[[], object] | Callable[[], Awaitable[object]], what: str, timeout: float = 10.0
+    condition: Callable[[], object] | Callable[[], Awaitable[object]], what: str, timeout: float = PATIENCE
 ) -> None:
     """Return as soon as `condition` gives something true; after `timeout` seconds fail, naming `what`."""
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""What the tests of the worker stand on: apps whose poll wakes nobody in time, and waiting for jobs."""
+"""What the tests of the worker stand on: apps that do nothing unasked, and waiting for jobs."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,24 +11,27 @@ from jobqueue.base.job import Job, JobState
 from jobqueue.base.settings import Settings
 from jobqueue.tasks.handle import JobHandle
 from tests.support.backends import WAITS_FOR_LOCK, becomes
+from tests.support.patience import NEVER, PATIENCE
 from tests.support.store import connect
 from tests.support.waiting import wait_until
 
-POLL = 60.0
+POLL = NEVER
 """Seconds: longer than any test waits, so that what starts in time was woken."""
+CALM: dict[str, Any] = {"poll": POLL, "lease": 3 * NEVER, "beat": NEVER, "rescue_interval": NEVER}
+"""Nothing happens by itself while a test looks, however long that takes on a busy machine."""
 
 
 def new_app(dsn: str, *, lifespan: Any = None, name: str | None = None, **knobs: Any) -> App:
     """An app on this database; `knobs` are those of `Settings`."""
-    return App(dsn, name=name, lifespan=lifespan, settings=Settings(**{"poll": POLL, **knobs}))
+    return App(dsn, name=name, lifespan=lifespan, settings=Settings(**{**CALM, **knobs}))
 
 
-async def end_of(app: App, handle: JobHandle[Any], timeout: float = 10.0) -> Job:
+async def end_of(app: App, handle: JobHandle[Any], timeout: float = PATIENCE) -> Job:
     """The job once it is completed, cancelled or dead."""
     return await app.wait_final(handle.id, timeout)
 
 
-async def reached(app: App, handle: JobHandle[Any], state: JobState, timeout: float = 10.0) -> Job:
+async def reached(app: App, handle: JobHandle[Any], state: JobState, timeout: float = PATIENCE) -> Job:
     """The job once it is in this state."""
     found: list[Job] = []
 
@@ -40,14 +43,14 @@ async def reached(app: App, handle: JobHandle[Any], state: JobState, timeout: fl
     return found[0]
 
 
-async def seen(handle: JobHandle[Any], timeout: float = 3.0) -> Any:
+async def seen(handle: JobHandle[Any], timeout: float = PATIENCE) -> Any:
     """The job's result, waited for by looking only: whoever asks for a result wakes workers by that."""
 
     async def has_ended() -> bool:
         return (await handle.status()).final
 
     await wait_until(has_ended, f"job {handle.task} has ended, and nobody but its defer woke a worker", timeout)
-    return await handle.result(timeout=1)
+    return await handle.result(timeout=PATIENCE)
 
 
 async def counted(dsn: str, condition: str = "true", *values: object) -> int:
@@ -61,7 +64,7 @@ async def asked(dsn: str, query: str, *values: object) -> Any:
         return await connection.fetchval(query, *values)
 
 
-async def all_ended(dsn: str, timeout: float = 10.0) -> None:
+async def all_ended(dsn: str, timeout: float = PATIENCE) -> None:
     """Return once no unfinished job is left."""
 
     async def none_left() -> bool:

@@ -15,6 +15,7 @@ from jobqueue.base.errors import (
 from jobqueue.base.job import AttemptError, JobState
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.handle import JobHandle
+from tests.support.patience import PATIENCE
 from tests.tasks.recording import Recorder, open_home
 
 ID = UUID(int=9)
@@ -45,7 +46,7 @@ async def test_a_result_is_decoded_by_the_annotation() -> None:
     app.end(handle.id, result='{"lines": ["a"]}')
 
     for same in (handle, task.handle(handle.id), task.handle(str(handle.id))):
-        assert Report(lines=["a"]) == await same.result(timeout=1)
+        assert Report(lines=["a"]) == await same.result(timeout=PATIENCE)
         assert JobState.COMPLETED == await same.status()
         assert handle == same
     assert 1 == len({handle, task.handle(handle.id)})

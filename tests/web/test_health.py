@@ -1,14 +1,13 @@
 """Liveness and readiness: what they say while a worker starts, works, hangs, drains, is cut off, and has ended."""
 
 import asyncio
+import re
 import threading
-
-import pytest
 
 from jobqueue.app import App
 from jobqueue.base.settings import Settings
 from jobqueue.web.health import health_app
-from jobqueue.worker.work import Work
+from tests.support.patience import PATIENCE
 from tests.support.proxy import proxied
 from tests.support.waiting import wait_until
 from tests.support.working import new_app
@@ -65,21 +64,21 @@ async def test_without_its_database_it_is_alive_and_not_ready(database: str) -> 
         app = App(proxy.dsn, settings=Settings(lease=3.0, beat=0.2))
         async with app, app.worker() as worker:
             pages = health_app(worker)
-            await wait_until(lambda: ready(worker), "it is ready")
+
+            async def ready() -> bool:
+                return OK == await get(pages, "/readyz")
+
+            async def unready() -> bool:
+                page = await get(pages, "/readyz")
+                return (503, True) == (page.status, page.text.startswith("the database has not answered for "))
+
+            await wait_until(ready, "it is ready")
             proxy.stall()
-            await wait_until(lambda: not ready(worker), "it has noticed")
-            page = await get(pages, "/readyz")
-            assert (503, True) == (page.status, page.text.startswith("the database has not answered for "))
+            await wait_until(unready, "it has noticed")
             assert OK == await get(pages, "/healthz")
             proxy.let_pass()
             proxy.cut()
-            await wait_until(lambda: ready(worker), "it is ready again")
-            assert OK == await get(pages, "/readyz")
-
-
-def ready(worker: Work) -> bool:
-    now = worker.snapshot()
-    return now.listening and now.unanswered < 1.4
+            await wait_until(ready, "it is ready again")
 
 
 async def test_it_answers_while_a_job_blocks_the_loop(database: str) -> None:
@@ -93,7 +92,7 @@ async def test_it_answers_while_a_job_blocks_the_loop(database: str) -> None:
 
     @app.task
     async def block() -> None:
-        let_go.wait(15)
+        let_go.wait(PATIENCE)
 
     async with app, app.worker() as worker:
         with served(health_app(worker)) as url:
@@ -109,7 +108,7 @@ async def test_it_answers_while_a_job_blocks_the_loop(database: str) -> None:
             thread = threading.Thread(target=look)
             handle = await block.defer()
             thread.start()
-            await handle.result(timeout=15)
+            await handle.result(timeout=PATIENCE)
             thread.join()
     alive, metrics = seen
     assert OK == alive
@@ -118,7 +117,6 @@ async def test_it_answers_while_a_job_blocks_the_loop(database: str) -> None:
     assert {} == metrics.values("queue_depth")
 
 
-@pytest.mark.timeout(40)
 async def test_a_loop_that_hangs_for_good_is_not_alive(database: str) -> None:
     """B9, S2-41: after ten leases its claims are lost on purpose; then liveness fails too, and says why."""
     app = new_app(database, lease=0.3, beat=0.1)
@@ -127,7 +125,7 @@ async def test_a_loop_that_hangs_for_good_is_not_alive(database: str) -> None:
 
     @app.task(max_attempts=1)
     async def hang() -> None:
-        let_go.wait(20)
+        let_go.wait(PATIENCE)
 
     async with app, app.worker() as worker:
         with served(health_app(worker)) as url:
@@ -143,19 +141,28 @@ async def test_a_loop_that_hangs_for_good_is_not_alive(database: str) -> None:
             thread = threading.Thread(target=look)
             await hang.defer()
             thread.start()
-            await wait_until(lambda: not thread.is_alive(), "it was looked at", 20)
-    assert (503, "a job has blocked the event loop for 3 s\n") == (seen[0].status, seen[0].text)
+            await wait_until(lambda: not thread.is_alive(), "it was looked at")
+    assert 503 == seen[0].status
+    assert re.fullmatch(r"a job has blocked the event loop for [3-9]\d* s\n", seen[0].text)
 
 
 async def test_a_heart_that_stands_still_is_not_alive(database: str) -> None:
     """A worker whose heart has not moved for a lease holds no claim any more, whatever else it does."""
-    app = new_app(database)
+    lease = 1_000.0
+    app = new_app(database, lease=lease, beat=1.0)
+    seen: list[Page] = []
     async with app, app.worker() as worker:
         pages = health_app(worker)
-        await wait_until(lambda: worker.snapshot().unanswered < 5, "its heart has beaten")
-        worker.supervisor.heart.turned_at -= worker.supervisor.settings.lease
-        await wait_until(lambda: worker.snapshot().heart_silent < 5, "it has moved again")
+
+        async def stands_still() -> bool:
+            worker.supervisor.heart.turned_at -= lease + 1
+            seen.append(await get(pages, "/healthz"))
+            return seen[-1] != OK
+
+        await wait_until(lambda: worker.snapshot().unanswered < lease, "its heart has beaten")
+        worker.supervisor.heart.turned_at -= lease
+        await wait_until(lambda: worker.snapshot().heart_silent < lease, "it has moved again")
         assert OK == await get(pages, "/healthz")
-        worker.supervisor.heart.turned_at -= worker.supervisor.settings.lease + 1
-        page = await get(pages, "/healthz")
-    assert (503, "the heart has not beaten for 21 s\n") == (page.status, page.text)
+        await wait_until(stands_still, "no beat has come in between")
+    assert 503 == seen[-1].status
+    assert re.fullmatch(r"the heart has not beaten for [12]\d{3} s\n", seen[-1].text)

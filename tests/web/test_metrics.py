@@ -11,6 +11,7 @@ from jobqueue.app import App
 from jobqueue.web import depths
 from jobqueue.web.health import health_app
 from jobqueue.worker.keeping.tally import OUTCOMES, UNKNOWN
+from tests.support.patience import PATIENCE
 from tests.support.proxy import proxied
 from tests.support.store import connect
 from tests.support.waiting import wait_until
@@ -77,7 +78,7 @@ async def test_a_scrape_explains_itself(database: str) -> None:
     async def work() -> None: ...
 
     async with app, app.worker() as worker:
-        await (await work.defer()).result(timeout=10)
+        await (await work.defer()).result(timeout=PATIENCE)
         pages = health_app(worker)
         plain = (await scrape(pages)).text
         modern = (await get(pages, "/metrics", accept="application/openmetrics-text; version=1.0.0")).text
@@ -179,10 +180,10 @@ async def test_without_the_database_the_rest_is_there(
         async def work() -> None: ...
 
         async with app, app.worker() as worker:
-            await (await work.defer()).result(timeout=10)
+            await (await work.defer()).result(timeout=PATIENCE)
             pages = health_app(worker)
             proxy.stall()
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(PATIENCE):
                 page = await scrape(pages)
             assert ({}, {}) == (page.values("queue_depth"), page.values("queue_oldest_due_age_seconds"))
             assert {("work",): 1} == page.values("tasks_claimed_total")

@@ -10,6 +10,7 @@ import pytest
 from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.tasks.handle import JobHandle
+from tests.support.patience import PATIENCE
 from tests.support.working import asked, new_app
 
 
@@ -50,7 +51,7 @@ class Hanging:
 
 async def worker_breaks(app: App) -> None:
     """Run a worker, which must end by the mistake."""
-    with anyio.fail_after(10), pytest.raises(BaseException) as caught:
+    with anyio.fail_after(PATIENCE), pytest.raises(BaseException) as caught:
         await app.run_worker()
     assert {Broken} == leaves(caught.value)
 

@@ -10,6 +10,7 @@ import pytest
 from jobqueue import App, Cancel, ConfigurationError, FailedAttempt, Fatal, JobContext, Snooze, steps
 from jobqueue.base.job import JobState
 from jobqueue.tasks.run import hooks
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 from tests.support.working import end_of, new_app, reached
 
@@ -229,7 +230,7 @@ async def test_a_stop_waits_for_no_hook(database: str, timeout: float | None, ca
         async with app.worker() as worker:
             handle = await work.defer()
             await began.wait()
-            with anyio.fail_after(2):
+            with anyio.fail_after(PATIENCE):
                 await worker.drain(0)
         assert JobState.DEAD is await handle.status()
     assert (True, [1]) == (worker.clean, told)
@@ -264,7 +265,7 @@ async def test_a_failure_in_the_stop_is_told_without_waiting(database: str) -> N
             worker.stop(0)
             await wait_until(lambda: worker.cut_off, "the jobs are cut off")
             may_end.set()
-            with anyio.fail_after(2):
+            with anyio.fail_after(PATIENCE):
                 await worker.ended()
         assert JobState.DEAD is await handle.status()
     assert (True, [1, 1]) == (worker.clean, told)

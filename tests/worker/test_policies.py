@@ -3,7 +3,8 @@
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.retry import exponential
 from jobqueue.tasks.context import JobContext
-from tests.support.working import asked, end_of, new_app, reached, seconds_until
+from tests.support.patience import scaled
+from tests.support.working import asked, end_of, new_app, reached
 
 
 async def test_a_job_released_by_a_policy_of_the_task(database: str) -> None:
@@ -37,20 +38,27 @@ async def test_default_backoff(database: str) -> None:
 
     async with app, app.worker():
         default = await reached(app, await fail.defer(), JobState.SCHEDULED)
-        left = seconds_until(default)
         slow = await reached(app, await fail_slowly.defer(), JobState.SCHEDULED)
 
-    assert 1 < left <= 2.4
-    assert 18 < seconds_until(slow) <= 20
+    usual = 2.0**default.attempt
+    assert usual / 2 < delay_of(default) < usual * 1.2 + scaled(2)
+    assert 20 <= delay_of(slow) < 20 + scaled(2)
+
+
+def delay_of(job: Job) -> float:
+    """Seconds from its last failure until it is due."""
+    at = job.errors[-1].at
+    assert at is not None
+    return (job.due_at - at).total_seconds()
 
 
 async def test_a_slow_policy_keeps_its_claim(database: str) -> None:
     """S4-53: a policy may take longer than the lease: the job stays claimed, and is written once, at the end."""
-    app = new_app(database, lease=0.6, beat=0.1, rescue_interval=0.1)
+    app = new_app(database, lease=scaled(1.0), beat=scaled(0.2), rescue_interval=0.1)
     runs: list[int] = []
 
     async def slow(job: Job, error: BaseException) -> float:
-        await asked(database, "select pg_sleep(1)")
+        await asked(database, f"select pg_sleep({scaled(1.5)})")
         return 0
 
     @app.task(retry=slow)

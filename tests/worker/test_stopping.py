@@ -15,6 +15,7 @@ from jobqueue.base.job import JobState
 from jobqueue.base.retry import steps
 from jobqueue.tasks.context import JobContext
 from jobqueue.worker.work import Work
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 from tests.support.working import archived, asked, claims_left, counted, new_app
 
@@ -99,7 +100,7 @@ async def test_an_outcome_reached_during_the_cut_counts(database: str) -> None:
             handle = await work.defer()
             await began.wait()
             worker.stop(0)
-        assert "finished" == await handle.result(timeout=10)
+        assert "finished" == await handle.result(timeout=PATIENCE)
 
 
 async def test_a_second_stop_may_shorten_the_first(database: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -119,7 +120,7 @@ async def test_a_second_stop_may_shorten_the_first(database: str, caplog: pytest
         worker.stop(60)
         await wait_until(lambda: "worker.draining" in caplog.text, "the drain waits")
         worker.stop(600)
-        with anyio.fail_after(3):
+        with anyio.fail_after(PATIENCE):
             worker.stop(0)
             await worker.ended()
 
@@ -154,7 +155,7 @@ async def test_a_worker_starts_once(database: str) -> None:
     async with app, app.worker() as worker:
         with pytest.raises(ConfigurationError, match="started already"):
             await worker.start()
-        assert "ran" == await (await work.defer()).result(timeout=10)
+        assert "ran" == await (await work.defer()).result(timeout=PATIENCE)
 
 
 async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_the_end(
@@ -177,7 +178,7 @@ async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_the_end(
             async with app.worker() as worker:
                 handle = await stubborn.defer()
                 await began.wait()
-                with anyio.fail_after(5):
+                with anyio.fail_after(PATIENCE):
                     await worker.drain(0.05)
         state = await handle.status()
         assert "job.outcome_unsaved" not in caplog.text
@@ -263,7 +264,7 @@ async def test_a_cancelled_caller_stops_the_worker(
 
     async with app:
         await app.defer_many([work.job(number) for number in range(30)])
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             await cancel(run, ready)
         assert sorted(began) == sorted(cleaned) == list(range(10))
         assert 30 == await counted(database, "state = 'ready' and attempt = 0 and errors is null")
@@ -282,7 +283,7 @@ async def test_an_error_in_the_block_stops_the_worker_at_once(database: str) -> 
         await anyio.sleep_forever()
 
     async with app:
-        with anyio.fail_after(5), pytest.raises(OSError, match="in the block"):
+        with anyio.fail_after(PATIENCE), pytest.raises(OSError, match="in the block"):
             async with app.worker():
                 handle = await work.defer()
                 await began.wait()
@@ -372,7 +373,7 @@ async def test_a_stop_while_nothing_runs_is_quick(database: str, caplog: pytest.
 
     async with app, app.worker() as worker:
         await wait_until(is_asleep, "the worker sleeps")
-        with anyio.fail_after(1):
+        with anyio.fail_after(PATIENCE):
             await worker.drain(20)
     assert "worker.stopped" in caplog.text
     assert "clean=True" in caplog.text
@@ -388,5 +389,5 @@ async def test_the_worker_is_handed_to_who_started_it(database: str) -> None:
 
     async with app, anyio.create_task_group() as group:
         worker: Work = await group.start(app.run_worker)
-        assert "ran" == await (await work.defer()).result(timeout=10)
+        assert "ran" == await (await work.defer()).result(timeout=PATIENCE)
         await worker.drain(5)

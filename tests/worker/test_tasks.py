@@ -12,6 +12,7 @@ from jobqueue.base.errors import NotMigrated
 from jobqueue.base.job import JobState
 from jobqueue.tasks.context import JobContext, current_job
 from jobqueue.tasks.router import Router
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 from tests.support.working import archived, counted, end_of, new_app
 
@@ -28,7 +29,7 @@ async def test_plain_coroutines_run_once_each(database: str) -> None:
 
     async with app, app.worker():
         handles = [await work.defer(number) for number in range(20)]
-        results = [await handle.result(timeout=10) for handle in handles]
+        results = [await handle.result(timeout=PATIENCE) for handle in handles]
 
     assert [number * 2 for number in range(20)] == results
     assert list(range(20)) == sorted(calls)
@@ -61,10 +62,10 @@ async def test_every_form_of_task_runs(database: str) -> None:
     app.include(router)
     async with app, app.worker():
         handle = await raw.options(queue="other").defer(5)
-        assert "bare" == await (await bare.defer()).result(timeout=10)
-        assert "named" == await (await some_function.defer()).result(timeout=10)
-        assert "shop" == await (await routed.defer()).result(timeout=10)
-        job = await handle.result(timeout=10)
+        assert "bare" == await (await bare.defer()).result(timeout=PATIENCE)
+        assert "named" == await (await some_function.defer()).result(timeout=PATIENCE)
+        assert "shop" == await (await routed.defer()).result(timeout=PATIENCE)
+        job = await handle.result(timeout=PATIENCE)
 
     assert {"task": "raw", "args": {"number": 5}, "queue": "other", "id": str(handle.id), "state": "running"} == job
 
@@ -117,7 +118,7 @@ async def test_the_lifespan_surrounds_the_jobs(database: str) -> None:
         async with app.worker():
             handle = await send.defer()
             await wait_until(lambda: "sent" in log, "the task has run")
-        assert True is await handle.result(timeout=10)
+        assert True is await handle.result(timeout=PATIENCE)
 
     assert ["sent", "closed"] == log
 
@@ -170,12 +171,12 @@ async def test_a_job_of_a_burst_may_wait_for_one_that_it_has_deferred(database: 
 
     @app.task
     async def parent() -> str:
-        return await (await child.defer()).result(timeout=5)
+        return await (await child.defer()).result(timeout=PATIENCE)
 
     async with app:
         handle = await parent.defer()
         await app.run_until_idle()
-        assert "from the child" == await handle.result(timeout=10)
+        assert "from the child" == await handle.result(timeout=PATIENCE)
 
 
 async def test_an_empty_burst_returns_at_once(database: str) -> None:

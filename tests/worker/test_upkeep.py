@@ -11,6 +11,7 @@ from jobqueue.base.job import JobState
 from jobqueue.base.settings import Settings
 from jobqueue.worker.upkeep import Upkeep
 from tests.support.history import finished, keep, kept, leaf, leaves
+from tests.support.patience import PATIENCE
 from tests.support.store import connect, open_database
 from tests.support.waiting import wait_until
 from tests.support.working import end_of, new_app, one_waits, reached
@@ -52,7 +53,7 @@ async def test_a_worker_removes_what_is_old(database: str) -> None:
         await reached(app, running, JobState.RUNNING)
         await age(database)
 
-        await wait_until(lambda: kept(database) == {("default", "completed"): 2}, "what is old is gone", 20)
+        await wait_until(lambda: kept(database) == {("default", "completed"): 2}, "what is old is gone")
 
         assert JobState.RUNNING is (await app.jobs.get(running.id)).state
         assert leaf("completed", 4) not in leaves(database, "completed")
@@ -137,6 +138,6 @@ async def test_it_holds_up_no_claim(database: str) -> None:
     async with connect(database) as holder, holder.transaction():
         await holder.execute("lock table jobqueue.sweep in access exclusive mode")
         async with app, app.worker():
-            assert 1 == await (await note.defer(1)).result(timeout=10)
+            assert 1 == await (await note.defer(1)).result(timeout=PATIENCE)
             await one_waits(database)
-            assert [2, 3] == [await (await note.defer(n)).result(timeout=10) for n in (2, 3)]
+            assert [2, 3] == [await (await note.defer(n)).result(timeout=PATIENCE) for n in (2, 3)]

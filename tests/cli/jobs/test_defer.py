@@ -7,8 +7,6 @@ import pytest
 from tests.cli.conftest import Shop
 from tests.support.processes import CommandLine
 
-pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
-
 
 async def test_a_job_is_stored_as_its_task_says(cli: CommandLine, shop: Shop) -> None:
     """S2-01: the id is all that is printed; queue and options are the job's; a key's second defer tells of the

@@ -4,13 +4,9 @@ import json
 import re
 from uuid import UUID
 
-import pytest
-
 from tests.cli.conftest import Shop
 from tests.support.processes import CommandLine
 from tests.support.terminal import terminal
-
-pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
 
 UNKNOWN = "01a20466-0396-7560-92ef-adfe1f5cacd8"
 

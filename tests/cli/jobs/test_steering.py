@@ -5,10 +5,9 @@ import json
 import pytest
 
 from tests.cli.conftest import Shop
+from tests.support.patience import PATIENCE
 from tests.support.processes import CommandLine
 from tests.support.terminal import terminal
-
-pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
 
 UNKNOWN = "01a20466-0396-7560-92ef-adfe1f5cacd8"
 
@@ -162,7 +161,7 @@ async def test_a_running_job_is_asked_and_waited_for(cli: CommandLine, shop: Sho
     in_vain = await cli.run("jobs", "wait", id, "shop", "--timeout", "0.2")
     busy = await cli.run("jobs", "delete", id, "shop", "--yes")
     cancelled = await cli.run("jobs", "cancel", id, "shop")
-    ended = await cli.run("jobs", "wait", id, "shop", "--timeout", "30s")
+    ended = await cli.run("jobs", "wait", id, "shop", "--timeout", f"{PATIENCE:.0f}s")
     worker.signal(15)
 
     assert (124, "") == (in_vain.code, in_vain.out)

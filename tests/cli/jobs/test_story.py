@@ -144,7 +144,6 @@ def test_data_of_an_error_is_shown_on_demand(capsys: pytest.CaptureFixture[str])
     assert ['    data {"card": "4711", "why": "nö\\u001b"}'] == [line for line in whole.splitlines() if "data" in line]
 
 
-@pytest.mark.timeout(90)
 async def test_why_a_job_waits_is_found_out(cli: CommandLine, shop: Shop) -> None:
     """S4-98: the command line looks at queue and workers: a paused queue, and no worker."""
     id = shop.defer("note", '{"n": 1}')

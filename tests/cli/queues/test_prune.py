@@ -9,8 +9,6 @@ from tests.support.history import finished, keep, kept, leaf, leaves, utc_day
 from tests.support.processes import CommandLine
 from tests.support.terminal import terminal
 
-pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
-
 DAY = 86_400.0
 
 

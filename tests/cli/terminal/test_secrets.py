@@ -10,8 +10,6 @@ from psycopg import sql
 
 from tests.support.processes import Answer, CommandLine
 
-pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
-
 SECRET = "Ge/h€im"
 VERBS = (
     ("info",),

@@ -19,12 +19,11 @@ from jobqueue.cli.top.screen import Looks
 from jobqueue.store.overview import Flow, QueueStats, RunningJob, WorkerNow
 from tests.cli.conftest import Shop
 from tests.support.own_server import TEMPLATE, OwnServer, own_server
+from tests.support.patience import NEVER
 from tests.support.processes import CommandLine
 from tests.support.store import claim, failure, finish, insert, new_jobs, open_session
 from tests.support.terminal import terminal
 from tests.support.waiting import wait_until
-
-pytestmark = pytest.mark.timeout(90)  # several processes, on a machine that may be busy
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 WORKER = WorkerNow(UUID(int=1), "shop", "host", 4711, "0.1.0", 50, 7_300.0, 2.0, True, False, 40, 3)
@@ -156,6 +155,7 @@ async def test_the_dead_are_not_completed(database: str, monkeypatch: pytest.Mon
         rates, seconds = looks.frame.rates, (looks.frame.at - since).total_seconds()
         return tuple(round(rate * seconds) for rate in (rates.completed, rates.dead, rates.cancelled))
 
+    monkeypatch.setattr(top, "RECENT", NEVER)
     async with open_session(database) as session:
         looks = Looks(session.database, "here")
         await end(30, Dead("fatal", failure()))
@@ -184,7 +184,7 @@ async def test_without_a_terminal_there_is_one_frame(cli: CommandLine, shop: Sho
     plain = await cli.run("top", "shop")
     document = json.loads((await cli.run("top", "--dsn", shop.dsn, "--json", "--once")).out)
     stream = cli.start("top", "shop", "--json", "--interval", "0.5")
-    await wait_until(lambda: len(stream.out.splitlines()) >= 2, "two lines are written", 30.0)
+    await wait_until(lambda: len(stream.out.splitlines()) >= 2, "two lines are written")
     stream.signal(15)
 
     assert (0, "") == (plain.code, plain.err)
@@ -240,14 +240,12 @@ async def test_it_outlives_the_database(server: OwnServer, tmp_path: Path) -> No
     ):
         await top.shows("0 workers, jobs: 0 ready")
         await server.stop("immediate")
-        await wait_until(lambda: re.search(r"database away since [2-9] s", top.text), "it says since when", 30.0)
+        await wait_until(lambda: re.search(r"database away since ([2-9]|\d\d+) s", top.text), "it says since when")
         await wait_until(lambda: any("0 workers, jobs: 0 ready" in line for line in top.frame), "the last frame stays")
         await server.start()
-        await wait_until(
-            lambda: not any("away" in line for line in top.frame) and len(top.frame) > 5, "it is back", 30.0
-        )
+        await wait_until(lambda: not any("away" in line for line in top.frame) and len(top.frame) > 5, "it is back")
         await server.stop("immediate")
-        await wait_until(lambda: any("away" in line for line in top.frame), "it is away again", 30.0)
+        await wait_until(lambda: any("away" in line for line in top.frame), "it is away again")
         top.type("q")
         assert 0 == await top.ends()
         await server.start()

@@ -11,6 +11,7 @@ from jobqueue.store.connection import listener as rooms
 from jobqueue.store.connection.listener import Listener
 from jobqueue.store.connection.pool import Database
 from tests.support.backends import LISTENS, backends, becomes, terminate
+from tests.support.patience import PATIENCE
 from tests.support.proxy import proxied
 from tests.support.store import connect, open_database
 from tests.support.waiting import wait_until
@@ -83,7 +84,7 @@ async def test_it_starts_without_a_database(database: str) -> None:
     async with proxied(database) as proxy:
         proxy.break_all()
         pooled = await Database.open(proxy.dsn, "jobqueue", name="tests", max_size=2)
-        async with asyncio.timeout(10), listening(pooled) as ears:
+        async with asyncio.timeout(PATIENCE), listening(pooled) as ears:
             assert [] == ears.heard
             assert not ears.listening.is_set()
             proxy.let_pass()

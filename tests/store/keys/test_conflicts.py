@@ -17,6 +17,7 @@ from jobqueue.store import intake
 from jobqueue.store.connection.caller import OnAsyncpg
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.intake import insert_all
+from tests.support.patience import PATIENCE
 from tests.support.store import (
     Connection,
     claim,
@@ -203,7 +204,6 @@ async def test_a_replace_that_meets_a_claim_in_mid_flight_waits_for_it(database:
         assert [OLD, OLD] == [row["args"] for row in rows]
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("scope", ["waiting", "unfinished"])
 async def test_a_replace_that_races_with_the_claim(database: str, scope: str) -> None:
     """A10: however replace and claim interleave, the claim has the new arguments exactly if that was said."""
@@ -233,7 +233,6 @@ async def test_a_replace_that_races_with_the_claim(database: str, scope: str) ->
 # Locks.
 
 
-@pytest.mark.timeout(60)
 async def test_batches_in_opposite_order_never_deadlock(database: str) -> None:
     """A10: batches that change each other's jobs and take each other's keys, claims and finishes: all wait in turn."""
     names = [f"k{number:02}" for number in range(16)]
@@ -286,7 +285,7 @@ async def test_a_duplicate_holds_up_nobody(database: str) -> None:
             assert [told(first, "skipped")] == await send(producer, keyed())
             with pytest.raises(DuplicateJob):
                 await send(producer, keyed("raise"))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 assert {first} == await finish(worker, await claim_one(worker))
 
 

@@ -16,6 +16,7 @@ from jobqueue.store.connection.pool import Session
 from jobqueue.store.leases import Expired, give_back_strays, take_expired, write_expired
 from jobqueue.store.workers import Neighbour
 from tests.support.deaths import ALIVE, SILENT, left_running, worker_row
+from tests.support.patience import PATIENCE
 from tests.support.store import (
     LEASE,
     WORKER,
@@ -125,7 +126,7 @@ async def test_a_page_looks_past_what_it_must_skip(database: str) -> None:
         await left_running(database, stale)
         async with other.transaction():
             assert set(stale[:10]) == ids(await take_expired(other, WORKER, 10, [], 0.0))
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(PATIENCE):
                 assert set(stale[10:]) == ids(await rescue(session, 10))
                 assert [] == await rescue(session, 10)
 

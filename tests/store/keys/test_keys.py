@@ -13,6 +13,7 @@ from jobqueue.base.job import Conflict, NewJob, Sent
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, Released, Retried, Snoozed
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.intake import insert_all
+from tests.support.patience import PATIENCE
 from tests.support.store import (
     Connection,
     claim,
@@ -212,7 +213,6 @@ async def test_whoever_meets_the_key_of_an_open_transaction_waits_for_its_end(da
         assert [skipped(first.id) if commits else Sent(second.id)] == await waiting
 
 
-@pytest.mark.timeout(60)
 async def test_keys_in_any_order_never_deadlock(database: str) -> None:
     """Batches that want the same keys in opposite order, and finishes that free them, wait for each other in turn."""
     names = [f"k{number:02}" for number in range(20)]
@@ -267,7 +267,7 @@ async def test_an_open_transaction_holds_up_neither_claim_nor_finish(database: s
         async with producer.transaction():
             assert [first, second] == await insert(producer, keyed("a", "waiting"), keyed("b"))
 
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 rows = await claim(worker)
                 assert {first, second} == await finish(worker, *rows)
 

@@ -44,7 +44,6 @@ async def by_cancel(call: Call, seconds: float) -> Sent:
         raise TimeoutError from None
 
 
-@pytest.mark.timeout(40)
 @pytest.mark.parametrize("give_up", [by_timeout, by_scope, by_cancel])
 async def test_a_storm_of_callers(give_up: Callable[[Call, float], Awaitable[Sent]], database: str) -> None:
     """S0-11: all acknowledged jobs are in, no job appears after the last answer, each bad one fails alone.

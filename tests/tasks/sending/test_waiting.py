@@ -21,6 +21,7 @@ from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.sending import waiting as waiting_module
 from jobqueue.tasks.sending.waiting import Waiters
 from tests.support.backends import AWAITS_RESULTS, backends, becomes, change, terminate
+from tests.support.patience import PATIENCE
 from tests.support.proxy import proxied
 from tests.support.store import claim, connect, ended, new_job, new_jobs, open_database, open_sessions, write
 from tests.support.waiting import wait_until
@@ -52,7 +53,7 @@ async def test_an_ended_job_is_answered_without_listening(database: str) -> None
     await app.run_until_idle()
     before = asyncio.all_tasks()
 
-    result = asyncio.create_task(handle.result(timeout=5))
+    result = asyncio.create_task(handle.result(timeout=PATIENCE))
     watches: set[object] = set()
     while not result.done():
         (place,) = app._opening._producers._places.values()
@@ -100,7 +101,7 @@ async def test_many_waiters_share_one_connection(database: str) -> None:
             return 2 * number
 
         handles = await double.options(delay=0.5).defer_many(range(200))
-        waiting = [asyncio.create_task(handle.result(timeout=10)) for handle in handles]
+        waiting = [asyncio.create_task(handle.result(timeout=PATIENCE)) for handle in handles]
         await becomes(database, 1, AWAITS_RESULTS)
         async with app.worker():
             results = await asyncio.gather(*waiting)
@@ -118,7 +119,7 @@ async def test_several_waiters_for_one_job(database: str) -> None:
             return "yes"
 
         handle = await note.options(delay=0.2).defer()
-        waiting = [asyncio.create_task(note.handle(handle.id).result(timeout=10)) for _ in range(20)]
+        waiting = [asyncio.create_task(note.handle(handle.id).result(timeout=PATIENCE)) for _ in range(20)]
         async with app.worker():
             assert ["yes"] * 20 == await asyncio.gather(*waiting)
 
@@ -168,7 +169,7 @@ async def test_a_wait_meets_the_end_at_any_moment(database: str) -> None:
             wait = asyncio.create_task(after(max(0.0, gap), waiting.final(job.id)))
             await after(max(0.0, -gap), bench.end(job))
             written = time.monotonic()
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(PATIENCE):
                 assert job.id == (await wait).id
             slow.append(time.monotonic() - written)
         keeper.cancel()
@@ -211,7 +212,7 @@ async def test_the_end_that_is_heard_before_the_look_is_answered(database: str) 
             return found
 
         waiting._look = slow_look  # type: ignore[method-assign]  # the moment between two steps has no other handle
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENCE):
             assert job.id == (await waiting.final(job.id)).id
 
     assert 2 == looks
@@ -249,7 +250,7 @@ async def test_a_newcomer_is_not_left_to_a_slow_poll(database: str, monkeypatch:
         wait = asyncio.create_task(waiting.final(job.id))
         await marked(database, 2)
         await bench.end(job)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert job.id == (await wait).id
         keeper.cancel()
         await asyncio.wait({keeper})
@@ -317,11 +318,11 @@ async def test_a_task_may_wait_for_another_job(database: str) -> None:
 
         @app.task
         async def outer(ctx: JobContext, number: int) -> int:
-            return await (await inner.defer(number)).result(timeout=5) * 10
+            return await (await inner.defer(number)).result(timeout=PATIENCE) * 10
 
         handle = await outer.defer(1)
         async with app.worker(concurrency=2):
-            assert 20 == await handle.result(timeout=10)
+            assert 20 == await handle.result(timeout=PATIENCE)
 
 
 async def test_a_timeout_holds_for_the_first_use_too(database: str) -> None:

@@ -11,6 +11,7 @@ from jobqueue.base.codec import loads
 from jobqueue.base.errors import JobFailed
 from jobqueue.base.job import JobState
 from jobqueue.tasks.handle import JobHandle
+from tests.support.patience import PATIENCE
 from tests.support.store import connect
 from tests.support.working import asked, end_of, new_app, reached
 
@@ -37,7 +38,7 @@ async def test_an_unknown_task_waits_for_a_worker_that_has_it(database: str) -> 
             await end_of(ours, await common.defer())
         assert (0, (), []) == (job.attempt, job.errors, seen)
         async with theirs.worker():
-            assert "ran" == await handle.result(timeout=5)
+            assert "ran" == await handle.result(timeout=PATIENCE)
         done = await theirs.jobs.get(handle.id)
 
     assert (1, [1]) == (done.attempt, seen)
@@ -55,8 +56,8 @@ async def test_a_task_registered_while_the_worker_runs_is_used(database: str) ->
             early = await connection.fetchval("select jobqueue.defer('late')")
         await reached(app, _handle(app, early), JobState.SCHEDULED)
         task = app.task(late)
-        assert "ran" == await (await task.defer()).result(timeout=5)
-        assert "ran" == await task.handle(early).result(timeout=5)
+        assert "ran" == await (await task.defer()).result(timeout=PATIENCE)
+        assert "ran" == await task.handle(early).result(timeout=PATIENCE)
 
 
 def _handle(app: App, id: UUID) -> JobHandle[Any]:
@@ -104,7 +105,7 @@ async def test_a_payload_that_fits_again_runs(database: str) -> None:
         async with before.worker():
             await reached(before, bad.handle(handle.id), JobState.SCHEDULED)
         async with after.worker():
-            assert "seven" == await handle.result(timeout=5)
+            assert "seven" == await handle.result(timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ async def test_what_stays_aside_too_long_is_dead(database: str) -> None:
                 "update jobqueue.job set aside_since = aside_since - interval '1 hour', due_at = now()"
             )
         # The stager knows of an earlier due time; what it does not know it finds when a job with a nearer one comes.
-        jobs = [await end_of(app, count.handle(id), timeout=10) for id in ids]
+        jobs = [await end_of(app, count.handle(id)) for id in ids]
         with pytest.raises(JobFailed, match="unknown task"):
             await count.handle(ids[0]).result()
 

@@ -140,7 +140,7 @@ async def test_jobs_claimed_ahead_do_not_wait_behind_a_slow_one(database: str) -
         async with app.worker(concurrency=1):
             await wait_until(lambda: len(ran) == 600, "the slow job holds the only slot")
             async with other.worker(concurrency=1):
-                await wait_until(lambda: len(ran) == 1199, "the other worker has run all others", timeout=8)
+                await wait_until(lambda: len(ran) == 1199, "the other worker has run all others")
                 release.set()
 
     assert 1200 == await archived(database)

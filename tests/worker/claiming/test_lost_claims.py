@@ -17,13 +17,14 @@ from jobqueue.base.job import JobState
 from jobqueue.tasks.context import JobContext
 from tests.support.backends import terminate
 from tests.support.beating import QUICK
+from tests.support.patience import NEVER, PATIENCE, scaled
 from tests.support.proxy import proxied
 from tests.support.store import connect
 from tests.support.waiting import wait_until
 from tests.support.working import asked, counted, end_of, new_app
 
-SLOW: dict[str, Any] = {"lease": 1.8, "beat": 0.6, "rescue_interval": 0.3}
-"""Leaves 0.6 s between the moment when a claim is given up and its end."""
+SLOW: dict[str, Any] = {"lease": scaled(3.0), "beat": scaled(1.0), "rescue_interval": NEVER}
+"""Leaves a second between the moment when a claim is given up and its end."""
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ async def test_a_claim_that_another_has_is_cancelled_alone(database: str, caplog
         await wait_until(lambda: cleaned, "one is cancelled")
         await wait_until(lambda: worker.snapshot().running == 2, "its slot is free")
         release.set()
-        assert [0, 2] == [await handles[place].result(timeout=10) for place in (0, 2)]
+        assert [0, 2] == [await handles[place].result(timeout=PATIENCE) for place in (0, 2)]
         assert JobState.RUNNING is await handles[1].status(), "it is the other's"
         assert 0 == worker.snapshot().refused
 
@@ -100,7 +101,7 @@ async def test_a_claim_lost_ahead_never_starts(database: str) -> None:
             await take_away(database, handles[1].id)
             await wait_until(lambda: worker.snapshot().ahead == 1, "the claim is given up")
             release.set()
-            assert [0, 2] == [await handles[place].result(timeout=10) for place in (0, 2)]
+            assert [0, 2] == [await handles[place].result(timeout=PATIENCE) for place in (0, 2)]
     assert [0, 2] == ran
 
 
@@ -120,7 +121,7 @@ async def test_runs_are_cancelled_before_their_lease_ends(
     began: list[int] = []
 
     async with proxied(database) as proxy:
-        far = new_app(proxy.dsn, **QUICK)
+        far = new_app(proxy.dsn, **SLOW)
 
         @far.task
         async def work(ctx: JobContext, number: int) -> int:
@@ -145,7 +146,7 @@ async def test_runs_are_cancelled_before_their_lease_ends(
             first_end = await asked(database, "select extract(epoch from min(lease_until))::float from jobqueue.job")
             await wait_until(lambda: over(database), "every lease is over")
             proxy.let_pass()
-            assert [1] * 5 == [await handle.result(timeout=15) for handle in handles]
+            assert [1] * 5 == [await handle.result(timeout=PATIENCE) for handle in handles]
             jobs = [await far.jobs.get(handle.id) for handle in handles]
 
     assert max(cancelled) < first_end
@@ -180,7 +181,7 @@ async def test_a_short_silence_is_no_loss(database: str, caplog: pytest.LogCaptu
             lease = await asked(database, "select lease_until from jobqueue.job")
             await wait_until(lambda: renewed(database, lease), "it is renewed")
             release.set()
-            assert "done" == await handle.result(timeout=10)
+            assert "done" == await handle.result(timeout=PATIENCE)
     assert [1] == began
     assert "job.lost" not in caplog.text
 
@@ -204,7 +205,7 @@ async def test_a_thread_without_its_claim_keeps_its_slot(
     @app.task
     def threaded(ctx: JobContext) -> None:
         began.append(ctx.cancelled)
-        gate.wait(15)
+        gate.wait(PATIENCE)
         told.append(ctx.cancelled)
 
     @app.task
@@ -289,7 +290,7 @@ async def test_a_thread_is_not_given_back_while_it_runs(
             beside.append(1)
             first = len(runs) == 1
             if first:
-                gate.wait(15)
+                gate.wait(PATIENCE)
             beside.pop()
             return len(beside)
 
@@ -303,7 +304,7 @@ async def test_a_thread_is_not_given_back_while_it_runs(
             await wait_until(lambda: renewed(database, lease), "the claim is renewed")
             assert (1, JobState.RUNNING) == (worker.snapshot().running, await handle.status())
             gate.set()
-            assert 0 == await handle.result(timeout=10)
+            assert 0 == await handle.result(timeout=PATIENCE)
             job = await far.jobs.get(handle.id)
     assert (1, 1, 0, 0) == (len(runs), job.attempt, job.crashes, job.lost)
 
@@ -329,6 +330,6 @@ async def test_jobs_outlive_the_loss_of_every_connection(database: str, caplog: 
             await wait_until(lambda: renewed(database, before), "it is renewed")  # noqa: B023 - used at once
             assert 1 == await terminate(database, "query like 'with alive as%'")
         release.set()
-        assert "done" == await handle.result(timeout=10)
+        assert "done" == await handle.result(timeout=PATIENCE)
     assert [1] == began
     assert "job.lost" not in caplog.text

@@ -11,12 +11,13 @@ from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.task import Task
+from tests.support.patience import PATIENCE, scaled
 from tests.support.store import connect
 from tests.support.waiting import wait_until
 from tests.support.working import asked, counted, new_app, reached, seen
 
-SOON = 0.3
-"""Seconds within which a resumed queue must be served; the poll comes after a minute only."""
+SOON = scaled(5.0)
+"""Seconds within which a resumed queue is served on a busy machine; the poll comes after the test."""
 
 
 class Notes:
@@ -38,8 +39,8 @@ class Notes:
     async def defer(self, queue: str, text: str, **options: Any) -> JobHandle[Any]:
         return await self.task.options(queue=queue, **options).defer(text)
 
-    async def runs(self, *texts: str, within: float = 5.0) -> None:
-        await wait_until(lambda: set(texts) <= set(self.started), f"{texts} have started", within)
+    async def runs(self, *texts: str) -> None:
+        await wait_until(lambda: set(texts) <= set(self.started), f"{texts} have started")
 
 
 async def now_of(dsn: str) -> datetime:
@@ -78,8 +79,8 @@ async def test_a_pause_stops_every_worker_at_once(database: str, queues: list[st
         await wait_until(lambda: "other" in notes.started + more.started, "the other queue goes on")
         notes.may_end.set()
         more.may_end.set()
-        await running.result(timeout=5)
-        await other.result(timeout=5)
+        await running.result(timeout=PATIENCE)
+        await other.result(timeout=PATIENCE)
         await asleep(database, 2)  # they have looked once more, and found nothing
         assert "held" not in notes.started + more.started
         assert {JobState.READY} == await states(held)
@@ -91,7 +92,7 @@ async def test_a_pause_stops_every_worker_at_once(database: str, queues: list[st
         resumed = asyncio.get_running_loop().time()
         await wait_until(lambda: (notes.started + more.started).count("held") == 30, "all have started")
         assert min(done.at["held"] for done in (notes, more) if "held" in done.at) - resumed < SOON
-        await asyncio.gather(*(handle.result(timeout=5) for handle in held))
+        await asyncio.gather(*(handle.result(timeout=PATIENCE) for handle in held))
         assert not any(queue.paused for queue in await boss.queues.stats())
 
 
@@ -107,7 +108,7 @@ async def test_a_queue_that_nobody_knows_can_be_paused(database: str) -> None:
         await asleep(database)
         assert JobState.READY is await handle.status()
         await app.queues.resume("new")
-        await notes.runs("a", within=SOON * 3)
+        await notes.runs("a")
         await app.queues.resume("new")
     assert ["a"] == notes.started
 
@@ -120,20 +121,22 @@ async def test_a_pause_ends_by_itself(database: str, nearer: bool) -> None:
     async with app, app.worker():
         await asleep(database)
         if nearer:
-            await app.queues.pause("mail", until=await now_of(database) + timedelta(seconds=50))
+            await app.queues.pause("mail", until=await now_of(database) + timedelta(hours=1))
             await asleep(database)
         await notes.defer("mail", "a")
         if not nearer:
             # A job that started before the pause would show nothing.
             await notes.runs("a")
             notes.started.clear()
+        clock = asyncio.get_running_loop().time
+        earliest = clock() + 0.6
         until = await now_of(database) + timedelta(seconds=0.6)
+        latest = clock() + 0.6
         await app.queues.pause("mail", until=until)
-        ends = asyncio.get_running_loop().time() + 0.6
         if not nearer:
             await notes.defer("mail", "a")
         await notes.runs("a")
-        assert -0.1 < notes.at["a"] - ends < SOON
+        assert earliest <= notes.at["a"] < latest + SOON
         assert (None, None) == await pause_of(database, "mail")
 
 
@@ -162,7 +165,7 @@ async def test_an_end_that_has_passed_is_no_pause(database: str) -> None:
     async with app, app.worker():
         await app.queues.pause("mail", until=datetime(2020, 1, 1, tzinfo=UTC))
         await notes.defer("mail", "a")
-        await notes.runs("a", within=1)
+        await notes.runs("a")
 
 
 async def test_limits_hold_after_a_resume(database: str) -> None:
@@ -172,7 +175,7 @@ async def test_limits_hold_after_a_resume(database: str) -> None:
     async with app, app.worker(queues=["mail:1", "other"]) as worker:
         await app.queues.pause("mail")
         held = [await notes.defer("mail", f"m{number}") for number in range(3)]
-        await (await notes.defer("other", "o")).result(timeout=5)
+        await (await notes.defer("other", "o")).result(timeout=PATIENCE)
         await asleep(database)
         assert ["o"] == notes.started
         notes.may_end.clear()
@@ -183,7 +186,7 @@ async def test_limits_hold_after_a_resume(database: str) -> None:
         assert ["o", "m0", "p"] == notes.started
         assert 2 == worker.snapshot().running
         notes.may_end.set()
-        await asyncio.gather(*(handle.result(timeout=5) for handle in held))
+        await asyncio.gather(*(handle.result(timeout=PATIENCE) for handle in held))
 
 
 async def test_delayed_jobs_of_a_paused_queue_become_ready_only(database: str) -> None:
@@ -197,7 +200,7 @@ async def test_delayed_jobs_of_a_paused_queue_become_ready_only(database: str) -
         await asleep(database)
         assert [] == notes.started
         await app.queues.resume("mail")
-        await notes.runs("a", within=SOON * 3)
+        await notes.runs("a")
 
 
 async def test_suspects_of_a_paused_queue_are_not_claimed(database: str) -> None:
@@ -210,7 +213,7 @@ async def test_suspects_of_a_paused_queue_are_not_claimed(database: str) -> None
         async with connect(database) as connection:
             await connection.execute("update jobqueue.job set crashes = 1")
         async with app.worker():
-            await other.result(timeout=5)
+            await other.result(timeout=PATIENCE)
             await asleep(database)
             assert JobState.READY is await held.status()
             assert ["other"] == notes.started
@@ -226,7 +229,7 @@ async def test_a_burst_ends_in_front_of_a_paused_queue(database: str) -> None:
         await app.queues.pause("mail")
         await notes.defer("mail", "held")
         await notes.defer("other", "other")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await app.run_until_idle()
     assert ["other"] == notes.started
     assert 1 == await counted(database)
@@ -239,4 +242,4 @@ async def test_a_pause_ends_for_workers_that_only_poll(database: str) -> None:
     async with app, app.worker():
         await app.queues.pause("mail", until=await now_of(database) + timedelta(seconds=0.3))
         await notes.defer("mail", "a")
-        await notes.runs("a", within=2)
+        await notes.runs("a")

@@ -9,6 +9,7 @@ import pytest
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.job import JobState
 from jobqueue.worker.claiming.queues import Queues
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 from tests.support.working import asked, end_of, new_app
 
@@ -89,7 +90,7 @@ async def test_new_queues_are_found_at_once_by_an_idle_worker(database: str) -> 
     async with app, app.worker():
         for number in range(20):
             handle = await work.options(queue=f"queue-{number}").defer()
-            assert "ran" == await handle.result(timeout=2)
+            assert "ran" == await handle.result(timeout=PATIENCE)
 
 
 async def test_new_queues_are_found_by_a_busy_worker(database: str) -> None:
@@ -113,7 +114,7 @@ async def test_new_queues_are_found_by_a_busy_worker(database: str) -> None:
         await app.defer_many([work.job() for _ in range(100)])
         async with app.worker(concurrency=2, drain_timeout=1):
             await wait_until(lambda: len(runs) > 300, "the worker is busy")
-            assert "ran" == await (await newcomer.defer()).result(timeout=5)
+            assert "ran" == await (await newcomer.defer()).result(timeout=PATIENCE)
             busy = False
 
 
@@ -138,11 +139,11 @@ async def test_a_limit_of_slots_holds_and_is_used(database: str) -> None:
         others = await app.defer_many([work.options(queue="other").job("other") for _ in range(4)])
         async with app.worker(queues=["mail:2", "other"], concurrency=6):
             for handle in mails:
-                await end_of(app, handle, timeout=5)
+                await end_of(app, handle)
             assert {"mail": 0, "other": 4} == inside
             release.set()
             for handle in others:
-                await end_of(app, handle, timeout=5)
+                await end_of(app, handle)
 
     assert 1 <= peak["mail"] <= 2
 
@@ -165,7 +166,7 @@ async def test_a_limited_queue_goes_on_while_its_worker_sleeps(database: str) ->
         await app.defer_many([work.job(number) for number in range(6)])
         async with app.worker(queues=["mail:2"], concurrency=10):
             for running in (2, 4, 6):
-                await wait_until(lambda: len(started) == running, "two more have started", timeout=2)  # noqa: B023 - used at once
+                await wait_until(lambda: len(started) == running, "two more have started")  # noqa: B023 - used at once
                 await wait_until(sleeps, "the worker sleeps")
                 may_end.release()
                 may_end.release()
@@ -185,7 +186,7 @@ async def test_a_long_queue_does_not_hold_up_short_ones(database: str) -> None:
         short = [f"short-{number}" for number in range(10)]
         await app.defer_many([work.options(queue=queue).job(queue) for queue in short for _ in range(5)])
         async with app.worker(concurrency=4):
-            await wait_until(lambda: len(order) == 2050, "all jobs have run", timeout=15)
+            await wait_until(lambda: len(order) == 2050, "all jobs have run")
 
     last = max(place for place, queue in enumerate(order) if queue != "a-long")
     assert last < 400, f"the last job of a short queue was number {last}"

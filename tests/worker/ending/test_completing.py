@@ -13,6 +13,7 @@ from jobqueue import App, JobContext, steps
 from jobqueue.base.errors import ConfigurationError, JobFailed
 from jobqueue.base.job import JobState
 from tests.support.backends import WAITS_FOR_LOCK, becomes
+from tests.support.patience import PATIENCE, scaled
 from tests.support.proxy import proxied
 from tests.support.store import connect
 from tests.support.waiting import wait_until
@@ -73,7 +74,7 @@ async def test_all_of_it_commits_together(own_table: str) -> None:
 
     async with app, app.worker() as worker:
         handle = await work.defer()
-        assert 42 == await handle.result(timeout=10)
+        assert 42 == await handle.result(timeout=PATIENCE)
         assert (1, 1) == (await effects(own_table), worker.snapshot().running)
         after.set()
         await wait_until(lambda: worker.snapshot().running == 0, "the handler has ended")
@@ -180,7 +181,7 @@ async def test_a_commit_whose_answer_is_lost_counts(own_table: str, caplog: pyte
             await wait_until(committed, "it has committed")
             proxy.cut()
             proxy.let_pass()
-            assert 1 == await handle.result(timeout=15)
+            assert 1 == await handle.result(timeout=PATIENCE)
             await wait_until(lambda: went_on == [1], "the handler was told that it has committed")
     assert 1 == await effects(own_table)
     assert "job.refused" not in caplog.text
@@ -192,7 +193,7 @@ async def test_a_commit_under_way_is_not_cut(own_table: str, caplog: pytest.LogC
     app = new_app(own_table)
     came_back: list[str] = []
 
-    @app.task(timeout=0.3 if asks == "a time limit" else None, retry=steps(0))
+    @app.task(timeout=scaled(0.3) if asks == "a time limit" else None, retry=steps(0))
     async def work(ctx: JobContext) -> int:
         async with ctx.transaction() as conn:
             await write_effect(conn, ctx)
@@ -214,11 +215,11 @@ async def test_a_commit_under_way_is_not_cut(own_table: str, caplog: pytest.LogC
                     worker.stop(0)
                     await wait_until(lambda: worker.snapshot().draining, "the run is asked to end")
                 case "a time limit":
-                    await asked(own_table, "select pg_sleep(0.4)")
+                    await asked(own_table, f"select pg_sleep({scaled(0.4)})")
                 case "the lost claim":
                     worker.supervisor.parts.slots.lose(list(worker.supervisor.parts.slots.running))
         await wait_until(lambda: came_back, "the commit has ended")
-        assert 1 == await handle.result(timeout=10)
+        assert 1 == await handle.result(timeout=PATIENCE)
     assert ["went on" if asks == "the lost claim" else "cancelled"] == came_back
     assert (1, 1, 0) == (await effects(own_table), await archived(own_table), await counted(own_table))
     assert "job.refused" not in caplog.text
@@ -233,7 +234,7 @@ async def test_a_commit_that_the_handler_cuts_itself(own_table: str) -> None:
     @app.task(retry=steps(0))
     async def work(ctx: JobContext) -> int:
         try:
-            async with asyncio.timeout(0.3 if ctx.attempt == 1 else 10), ctx.transaction() as conn:
+            async with asyncio.timeout(0.3 if ctx.attempt == 1 else PATIENCE), ctx.transaction() as conn:
                 await write_effect(conn, ctx)
                 ctx.complete(ctx.attempt)
         finally:
@@ -244,7 +245,7 @@ async def test_a_commit_that_the_handler_cuts_itself(own_table: str) -> None:
         async with commits_held(own_table):
             handle = await work.defer()
             await wait_until(lambda: ended, "the first try was cut off")
-        assert 2 == await handle.result(timeout=10)
+        assert 2 == await handle.result(timeout=PATIENCE)
     assert (1, 1, 0) == (await effects(own_table), await archived(own_table), await counted(own_table))
 
 
@@ -266,7 +267,7 @@ async def test_a_report_just_before_completing_is_kept(own_table: str) -> None:
 
 async def test_forty_handlers_share_ten_connections(own_table: str) -> None:
     """More handlers in transactions than connections wait for each other; claims and beats go on."""
-    app = new_app(own_table, lease=3.0, beat=0.5)
+    app = new_app(own_table, lease=scaled(3.0), beat=scaled(0.5))
 
     @app.task
     async def work(ctx: JobContext) -> None:
@@ -277,7 +278,7 @@ async def test_forty_handlers_share_ten_connections(own_table: str) -> None:
 
     async with app, app.worker(concurrency=40):
         for handle in [await work.defer() for _ in range(80)]:
-            await handle.result(timeout=15)
+            await handle.result(timeout=PATIENCE)
     assert (80, 80) == (await effects(own_table), await archived(own_table))
 
 
@@ -293,7 +294,7 @@ async def test_on_a_pool_of_the_users(own_table: str) -> None:
                 ctx.complete()
 
         async with app, app.worker():
-            await (await work.defer()).result(timeout=10)
+            await (await work.defer()).result(timeout=PATIENCE)
     assert 1 == await effects(own_table)
 
 
@@ -312,6 +313,6 @@ async def test_where_it_does_not_belong_it_says_so(own_table: str) -> None:
 
     async with app, app.worker():
         with pytest.raises(JobFailed, match=r"ctx\.complete\(\): belongs inside"):
-            await (await outside.defer()).result(timeout=10)
+            await (await outside.defer()).result(timeout=PATIENCE)
         with pytest.raises(ConfigurationError, match="only a worker has a job to complete"):
             await inside.run()

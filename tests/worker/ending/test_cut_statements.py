@@ -11,11 +11,12 @@ from jobqueue.app import App
 from jobqueue.base.settings import Settings
 from tests.support.backends import WAITS_FOR_LOCK, backends, becomes
 from tests.support.locks import jobs_held
+from tests.support.patience import PATIENCE, scaled
 from tests.support.waiting import wait_until
 from tests.support.working import POLL, counted, new_app
 
 CLAIMS, BEATS = (f"{WAITS_FOR_LOCK} and query like '%{name}%'" for name in ("with serving as", "with alive as"))
-SOON = 3.0
+SOON = scaled(3.0)
 """Seconds: far below the server's own limit of a statement, which ends a forgotten one as well."""
 
 
@@ -67,7 +68,7 @@ async def app_on(dsn: str, own: str, settings: Settings) -> AsyncIterator[App]:
             yield app
         return
     async with (
-        asyncpg.create_pool(dsn, min_size=0, max_size=12, timeout=10) as pool,
+        asyncpg.create_pool(dsn, min_size=0, max_size=12, timeout=PATIENCE) as pool,
         App(pool=pool, settings=settings) as app,
     ):
         yield app

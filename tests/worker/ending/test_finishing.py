@@ -10,6 +10,7 @@ from jobqueue.base.job import JobState
 from jobqueue.base.retry import steps
 from jobqueue.base.settings import Settings
 from tests.support.counting import counted_pool
+from tests.support.patience import PATIENCE
 from tests.support.store import connect
 from tests.support.waiting import wait_until
 from tests.support.working import POLL, all_ended, archived, counted, end_of, new_app
@@ -103,9 +104,9 @@ async def test_an_outcome_that_can_never_be_written_does_not_stop_the_worker(
         )
     async with app, app.worker():
         lost, fine = await work.defer(1), await work.defer(2)
-        assert 2 == await fine.result(timeout=10)
+        assert 2 == await fine.result(timeout=PATIENCE)
         await wait_until(lambda: "job.outcome_unsaved" in caplog.text, "it is logged")
-        assert 3 == await (await work.defer(3)).result(timeout=10)
+        assert 3 == await (await work.defer(3)).result(timeout=PATIENCE)
         assert JobState.RUNNING is await lost.status()
 
     assert 1 == caplog.text.count("job.outcome_unsaved")
@@ -138,7 +139,7 @@ async def test_a_worker_that_lost_its_claim_writes_nothing(
             await connection.execute("update jobqueue.job set fence = nextval('jobqueue.fence_seq')")
         release.set()
         await wait_until(lambda: "job.refused" in caplog.text, "the refusal is logged")
-        assert "ran" == await (await next_one.defer()).result(timeout=10)
+        assert "ran" == await (await next_one.defer()).result(timeout=PATIENCE)
         job = await app.jobs.get(handle.id)
 
     assert (JobState.RUNNING, 1, ()) == (job.state, job.attempt, job.errors)
@@ -189,7 +190,7 @@ async def test_a_day_without_partition_is_made_by_the_finish(database: str) -> N
             for leaf in leaves:
                 await connection.execute(f"drop table {leaf['leaf']}")
         release.set()
-        assert "done" == await handle.result(timeout=10)
+        assert "done" == await handle.result(timeout=PATIENCE)
 
 
 async def test_completions_are_told_at_debug_level_only(database: str, caplog: pytest.LogCaptureFixture) -> None:

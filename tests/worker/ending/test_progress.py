@@ -15,6 +15,7 @@ from jobqueue.worker.keeping.tally import Tally
 from tests.support.backends import WAITS_FOR_LOCK, becomes, terminate
 from tests.support.counting import counted_pool
 from tests.support.locks import jobs_held
+from tests.support.patience import PATIENCE
 from tests.support.store import WORKER, claim, claim_one, insert, new_job, new_jobs, open_session
 from tests.support.waiting import wait_until
 from tests.support.working import end_of, new_app
@@ -137,7 +138,7 @@ async def test_a_report_outlives_a_broken_connection(database: str) -> None:
 
         await wait_until(reported, "the report is read")
         end.set()
-        await handle.result(timeout=10)
+        await handle.result(timeout=PATIENCE)
 
 
 async def test_reports_of_jobs_that_have_ended_are_dropped(database: str) -> None:
@@ -180,4 +181,4 @@ async def test_what_cannot_be_stored_is_refused_in_the_handler(database: str, sa
     async with app, app.worker():
         handle = await work.defer()
         with pytest.raises(JobFailed, match=named):
-            await handle.result(timeout=10)
+            await handle.result(timeout=PATIENCE)

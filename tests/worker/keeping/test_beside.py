@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from jobqueue.worker.keeping.beside import run_beside
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 
 NAME = "jobqueue beside a test"
@@ -58,7 +59,7 @@ async def test_a_cancel_ends_the_work_and_waits_for_it() -> None:
                 await asyncio.sleep(0)
             ended.append("cleaned")
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as group:
             group.start_soon(run_beside, work, NAME)
             await wait_until(began.is_set, "it works")
@@ -85,7 +86,7 @@ async def test_a_cancel_at_any_moment_leaves_no_thread(steps: int) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await wait_until(lambda: not threads(), "the thread has ended", timeout=3)
+        await wait_until(lambda: not threads(), "the thread has ended")
     assert len(ended) <= 10
 
 
@@ -105,7 +106,7 @@ def test_a_loop_that_ends_first_is_no_error() -> None:
 
     async def work() -> None:
         began.set()
-        release.wait(5)
+        release.wait(PATIENCE)
         left.set()
 
     async def main() -> None:

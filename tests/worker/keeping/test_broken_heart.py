@@ -11,6 +11,7 @@ from jobqueue.base.job import JobState
 from jobqueue.base.settings import Settings
 from tests.app.test_pool import own_pool
 from tests.support.beating import QUICK
+from tests.support.patience import PATIENCE
 from tests.support.working import POLL, asked, new_app
 
 
@@ -47,7 +48,7 @@ async def ends_loudly(app: App, dsn: str, break_it: Any, caplog: pytest.LogCaptu
 
     async with app:
         handles = await app.defer_many([work.job(number) for number in range(5)])
-        with anyio.fail_after(4), pytest.raises(BaseException) as caught:
+        with anyio.fail_after(PATIENCE), pytest.raises(BaseException) as caught:
             await app.run_worker()
         assert {Broken} == leaves(caught.value)
         jobs = [await app.jobs.get(handle.id) for handle in handles]
@@ -103,7 +104,7 @@ async def test_a_heart_that_stops_without_a_word_ends_the_worker(
     monkeypatch.setattr("jobqueue.worker.keeping.heartbeat.renew", stops)
     app = new_app(database, **QUICK)
     async with app:
-        with anyio.fail_after(5), pytest.raises(BaseExceptionGroup) as caught:
+        with anyio.fail_after(PATIENCE), pytest.raises(BaseExceptionGroup) as caught:
             await app.run_worker()
     assert {RuntimeError} == leaves(caught.value)
     assert "worker.failed" in caplog.text

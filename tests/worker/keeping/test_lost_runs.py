@@ -18,6 +18,7 @@ from jobqueue.tasks.context import JobContext
 from tests.support.backends import change
 from tests.support.beating import LEASE, QUICK, outlived
 from tests.support.deaths import ALIVE, left_running, worker_row
+from tests.support.patience import PATIENCE, scaled
 from tests.support.proxy import proxied
 from tests.support.scripts import run_script
 from tests.support.store import connect
@@ -115,7 +116,7 @@ async def test_a_thread_that_outlives_an_orderly_stop_is_no_crash(
     @app.task(max_attempts=1)
     def work() -> None:
         began.set()
-        gate.wait(15)
+        gate.wait(PATIENCE)
 
     async with app:
         handle = await work.defer()
@@ -191,7 +192,8 @@ async def one_sweep(app: App, dsn: str) -> None:
 
 async def test_a_slow_database_costs_no_claim(database: str, caplog: pytest.LogCaptureFixture) -> None:
     """S4-60: a renewal may take as long as the lease leaves it, not only the half of a beat, and is made but once."""
-    app = new_app(database, lease=2.4, beat=0.4, rescue_interval=0.3)
+    lease = scaled(4.0)
+    app = new_app(database, lease=lease, beat=0.4, rescue_interval=0.3)
     release = asyncio.Event()
     runs: list[int] = []
     await change(
@@ -211,9 +213,9 @@ async def test_a_slow_database_costs_no_claim(database: str, caplog: pytest.LogC
     async with app, app.worker() as worker:
         handle = await work.defer()
         await wait_until(lambda: runs, "it runs")
-        await outlived(database, 1.3, 2.4)
+        await outlived(database, 1.3, lease)
         release.set()
-        assert "done" == await handle.result(timeout=10)
+        assert "done" == await handle.result(timeout=PATIENCE)
         assert (0, 0) == (worker.snapshot().refused, worker.snapshot().rescued)
     assert [1] == runs
     assert "job.lost" not in caplog.text
@@ -227,7 +229,7 @@ async def test_a_pool_of_the_users_that_handlers_use_up_costs_no_claim(
     release = asyncio.Event()
     runs: list[int] = []
     taken: list[int] = []
-    async with asyncpg.create_pool(database, min_size=0, max_size=10, timeout=10) as pool:
+    async with asyncpg.create_pool(database, min_size=0, max_size=10, timeout=PATIENCE) as pool:
         app = App(pool=pool, settings=Settings(poll=POLL, **QUICK))
 
         @app.task
@@ -296,6 +298,6 @@ async def test_the_heart_of_a_loop_that_was_closed_stops(database: str) -> None:
         """,
         database,
         json.dumps(QUICK),
-        "3",
+        str(PATIENCE),
     )
     assert "ended" == printed

@@ -10,6 +10,7 @@ from jobqueue.base.job import JobState
 from jobqueue.tasks.context import JobContext
 from tests.support.beating import QUICK
 from tests.support.deaths import left_running
+from tests.support.patience import PATIENCE
 from tests.support.store import connect
 from tests.support.waiting import wait_until
 from tests.support.working import all_ended, asked, asleep, counted, end_of, new_app, seen
@@ -40,7 +41,7 @@ async def one_by_one(app: App, dsn: str, queue: str, blamed: str, *, alone: bool
     async with app:
         await app.defer_many([work.job(number) for number in range(6)])
         await blame(dsn, blamed, alone=alone)
-        async with app.worker(concurrency=10, **served), asyncio.timeout(5):
+        async with app.worker(concurrency=10, **served), asyncio.timeout(PATIENCE):
             for ended in range(6):
                 await wait_until(lambda: running and len(done) == ended, "the next one runs")  # noqa: B023 - used at once
                 await asleep(dsn)
@@ -51,7 +52,7 @@ async def one_by_one(app: App, dsn: str, queue: str, blamed: str, *, alone: bool
 
 
 async def test_who_must_run_alone_runs_one_after_the_other(database: str) -> None:
-    """S4-68, protocols A4: one crash from their end no two jobs run at once; the next starts when one ends, by no poll."""
+    """S4-68, protocols A4: one crash from their end no two jobs run at once; the next starts when one ends."""
     await one_by_one(new_app(database, prefetch=10, **QUICK), database, "default", "true", alone=True)
 
 
@@ -83,7 +84,7 @@ async def test_suspects_run_together_at_once(database: str) -> None:
 
 @pytest.mark.parametrize("busy", [False, True])
 async def test_nothing_runs_beside_one_that_must_run_alone(database: str, busy: bool) -> None:
-    """Its worker lets end what runs, starts nothing until it has ended, and then goes on; also one that is never idle."""
+    """Its worker lets end what runs, starts nothing until it has ended, then goes on; also one that is never idle."""
     app = new_app(database, **QUICK)
     release = asyncio.Event()
     order: list[str] = []
@@ -142,8 +143,8 @@ async def test_a_suspect_that_cannot_run_makes_way(database: str) -> None:
         late = await common.options(expires=0.001).defer()
         fine = await common.defer()
         await blame(database)
-        async with ours.worker(), asyncio.timeout(3):
-            assert "ran" == await fine.result(timeout=10)
+        async with ours.worker(), asyncio.timeout(PATIENCE):
+            assert "ran" == await fine.result(timeout=PATIENCE)
             assert JobState.SCHEDULED is await unknown.status()
             assert (JobState.DEAD, "expired") == ((job := await end_of(ours, late)).state, job.reason)
 

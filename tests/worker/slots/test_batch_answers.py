@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from jobqueue.base.job import JobState
+from tests.support.batches import LONG
+from tests.support.patience import PATIENCE
 from tests.support.working import end_of, new_app
-
-LONG = 60.0
-"""Seconds that no test waits."""
 
 
 class Torn(Sequence[int]):
@@ -82,4 +81,4 @@ async def test_a_list_that_its_owner_empties_later_is_shared_out(database: str) 
     async with app:
         handles = await work.defer_many(range(3))
         async with app.worker(concurrency=1):
-            assert [0, 1, 2] == [await handle.result(timeout=10) for handle in handles]
+            assert [0, 1, 2] == [await handle.result(timeout=PATIENCE) for handle in handles]

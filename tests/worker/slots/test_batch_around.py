@@ -11,6 +11,7 @@ from jobqueue.app import App
 from jobqueue.base.errors import JobFailed
 from jobqueue.base.job import NewJob
 from jobqueue.tasks.context import JobContext
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 from tests.support.working import all_ended
 
@@ -38,9 +39,9 @@ async def test_middleware_goes_around_each_item(database: str) -> None:
     async with app:
         handles = await work.defer_many(range(3))
         async with app.worker():
-            assert (0, 2) == (await handles[0].result(timeout=10), await handles[2].result(timeout=10))
+            assert (0, 2) == (await handles[0].result(timeout=PATIENCE), await handles[2].result(timeout=PATIENCE))
             with pytest.raises(JobFailed, match="odd"):
-                await handles[1].result(timeout=10)
+                await handles[1].result(timeout=PATIENCE)
 
     assert {(1, 0), (1, "odd"), (1, 2)} == set(seen)
     assert 3 == len(seen)
@@ -66,10 +67,10 @@ async def test_middleware_may_try_an_item_again(database: str) -> None:
     async with app:
         handles = await work.defer_many(range(3))
         async with app.worker(concurrency=1) as worker:
-            assert [0, 1, 2] == [await handle.result(timeout=10) for handle in handles]
+            assert [0, 1, 2] == [await handle.result(timeout=PATIENCE) for handle in handles]
             await wait_until(lambda: worker.snapshot().running == 0, "all have ended")
             assert worker.snapshot().free >= 1
-            await (await work.defer(3)).result(timeout=10)
+            await (await work.defer(3)).result(timeout=PATIENCE)
 
     assert [[0, 1, 2], [1], [3]] == calls
 

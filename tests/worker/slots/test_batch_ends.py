@@ -14,6 +14,7 @@ from jobqueue.base.job import JobState
 from jobqueue.base.retry import steps
 from tests.support.batches import LIMIT, LONG, Handler, Running, declare_signals, three_running
 from tests.support.beating import QUICK
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 from tests.support.working import asleep, end_of, new_app, reached
 from tests.worker.claiming.test_lost_claims import take_away
@@ -36,9 +37,9 @@ async def test_a_cancelled_item_ends_with_its_batch(database: str) -> None:
         await running.heard()
         assert [JobState.RUNNING] * 3 == await running.states(), "the handler still has it"
         handler.let_go.set()
-        assert ["did 0", "did 2"] == [await running.handles[place].result(timeout=10) for place in (0, 2)]
+        assert ["did 0", "did 2"] == [await running.handles[place].result(timeout=PATIENCE) for place in (0, 2)]
         with pytest.raises(JobCancelled, match="requested"):
-            await running.handles[1].result(timeout=10)
+            await running.handles[1].result(timeout=PATIENCE)
 
     assert ([[0, 1, 2]], 0) == (handler.calls, handler.cancelled)
 
@@ -61,7 +62,7 @@ async def test_once_all_items_are_cancelled_the_handler_is(database: str) -> Non
         handler.may_go.set()
         for handle in running.handles:
             with pytest.raises(JobCancelled, match="requested"):
-                await handle.result(timeout=10)
+                await handle.result(timeout=PATIENCE)
         assert 0 == running.worker.snapshot().running
 
     assert (1, 1) == (handler.cancelled, handler.gone)
@@ -85,7 +86,7 @@ async def test_an_item_cancelled_before_the_handler_begins_leaves(database: str)
         await wait_until(lambda: worker.snapshot().running == 1, "its seat is free")
         third, fourth = await work.defer_many([2, 3])
         for handle in (second, third, fourth):
-            await handle.result(timeout=10)
+            await handle.result(timeout=PATIENCE)
         await wait_until(lambda: worker.snapshot().running == 0, "the slot is free")
         assert worker.snapshot().free >= 1
 
@@ -109,7 +110,7 @@ async def test_a_batch_that_all_have_left_holds_no_slot(database: str) -> None:
             await handle.cancel()
             await end_of(app, handle)
         await wait_until(lambda: (0, 1) == (worker.snapshot().running, worker.snapshot().free), "one slot is free")
-        await (await work.defer(5)).result(timeout=10)
+        await (await work.defer(5)).result(timeout=PATIENCE)
 
     assert [[5]] == calls
 
@@ -157,7 +158,7 @@ async def test_an_item_whose_claim_is_lost_leaves_the_others_alone(
         await take_away(database, running.handles[1].id)
         await wait_until(lambda: "job.lost" in caplog.text, "the claim is given up")
         handler.let_go.set()
-        assert ["did 0", "did 2"] == [await running.handles[place].result(timeout=10) for place in (0, 2)]
+        assert ["did 0", "did 2"] == [await running.handles[place].result(timeout=PATIENCE) for place in (0, 2)]
         await wait_until(lambda: running.worker.snapshot().running == 0, "the slot is free")
         assert JobState.RUNNING is await running.handles[1].status(), "it is the other's"
 
@@ -172,7 +173,7 @@ async def test_a_plain_handler_runs_in_a_thread(database: str, gate: threading.E
     @app.batch_task(size=3, wait=LIMIT / 2, max_attempts=1)
     def work(numbers: list[int]) -> list[int | Exception]:
         threads.append(threading.current_thread() is threading.main_thread())
-        gate.wait(10)
+        gate.wait(PATIENCE)
         return [OSError("no route") if number == 1 else number for number in numbers]
 
     declare_signals(app)

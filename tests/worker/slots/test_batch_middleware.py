@@ -16,6 +16,8 @@ from jobqueue.base.job import JobState
 from jobqueue.base.retry import steps
 from jobqueue.base.settings import Settings
 from jobqueue.tasks.context import JobContext
+from tests.support.batches import LONG
+from tests.support.patience import PATIENCE, scaled
 from tests.support.waiting import wait_until
 from tests.support.working import POLL, all_ended, end_of
 
@@ -46,7 +48,7 @@ async def test_no_item_is_given_back_while_its_handler_runs(
     async def limited(ctx: JobContext, call_next: Any) -> Any:
         if ctx.attempt > 1 or ctx.job.task != "work":
             return await call_next(ctx)
-        async with limit(0.15):
+        async with limit(scaled(0.15)):
             try:
                 return await call_next(ctx)
             finally:
@@ -54,7 +56,7 @@ async def test_no_item_is_given_back_while_its_handler_runs(
 
     app = app_with(database, limited)
 
-    @app.batch_task(size=2, wait=0.1, retry=steps(0), timeout=0.3)
+    @app.batch_task(size=2, wait=scaled(0.1), retry=steps(0), timeout=scaled(0.3))
     async def work(numbers: list[int]) -> None:
         nonlocal most
         inside.update(numbers)
@@ -68,7 +70,7 @@ async def test_no_item_is_given_back_while_its_handler_runs(
         finally:
             inside.subtract(numbers)
 
-    @app.task(timeout=0.5, max_attempts=1)
+    @app.task(timeout=scaled(0.5), max_attempts=1)
     async def endless() -> None:
         await anyio.sleep_forever()
 
@@ -133,26 +135,30 @@ async def test_middleware_may_try_again_after_its_own_limit(database: str) -> No
     """S0-03: the first call of the handler is cut off by middleware; a second `call_next` joins a batch anew, and gets
     what that one gives."""
     calls = 0
+    limits: list[anyio.CancelScope] = []
 
     async def again(ctx: JobContext, call_next: Any) -> Any:
-        with anyio.move_on_after(0.2):
+        with anyio.CancelScope() as limit:
+            limits.append(limit)
             return await call_next(ctx)
         return await call_next(ctx)
 
     app = app_with(database, again)
 
-    @app.batch_task(size=2, wait=0.1, max_attempts=1)
+    @app.batch_task(size=2, wait=LONG, max_attempts=1)
     async def work(numbers: list[int]) -> list[str]:
         nonlocal calls
         calls += 1
         if calls == 1:
+            for limit in limits:
+                limit.cancel()
             await anyio.sleep_forever()
         return [f"call {calls}" for _ in numbers]
 
     async with app:
         handles = await work.defer_many(range(2))
         async with app.worker(concurrency=5):
-            assert ["call 2"] * 2 == [await handle.result(timeout=10) for handle in handles]
+            assert ["call 2"] * 2 == [await handle.result(timeout=PATIENCE) for handle in handles]
 
 
 async def test_two_calls_at_once_are_refused(database: str) -> None:
@@ -175,7 +181,7 @@ async def test_two_calls_at_once_are_refused(database: str) -> None:
         return numbers
 
     async with app, app.worker(concurrency=1):
-        assert 7 == await (await work.defer(7)).result(timeout=10)
+        assert 7 == await (await work.defer(7)).result(timeout=PATIENCE)
 
     assert ["work: call_next was called again while the batch still has this item"] == errors
 
@@ -290,7 +296,7 @@ async def test_a_late_batch_that_is_asked_to_end_leaves_no_trace(database: str) 
             assert JobState.CANCELLED is (await end_of(app, late)).state
             may_end.set()
             assert JobState.COMPLETED is (await end_of(app, first)).state
-            await (await work.defer(2)).result(timeout=10)
+            await (await work.defer(2)).result(timeout=PATIENCE)
             await wait_until(lambda: (1, 0) == (worker.snapshot().free, worker.snapshot().running), "the slot is free")
 
     assert [[0], [2]] == calls

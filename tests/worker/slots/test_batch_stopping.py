@@ -13,6 +13,7 @@ from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.tasks.context import JobContext
 from tests.support.batches import LONG, Handler, three_running
+from tests.support.patience import PATIENCE
 from tests.support.processes import command_line
 from tests.support.scripts import run_script
 from tests.support.waiting import wait_until
@@ -107,14 +108,14 @@ async def test_a_drain_waits_for_no_thread_beyond_its_limits(
     @app.batch_task(size=2, wait=LONG)
     def work(numbers: list[int]) -> None:
         began.set()
-        gate.wait(10)
+        gate.wait(PATIENCE)
 
     async with app:
         with pytest.raises(TimeoutError):
             async with app.worker() as worker:
                 handles = await work.defer_many(range(2))
                 await wait_until(began.is_set, "the thread runs")
-                with anyio.fail_after(3):
+                with anyio.fail_after(PATIENCE):
                     await worker.drain(0.1)
         states = [await handle.status() for handle in handles]
         gate.set()
@@ -136,7 +137,7 @@ async def test_a_thread_that_outlives_the_stop_leaves_no_task_behind(
     @app.batch_task(size=3, wait=LONG)
     def work(numbers: list[int]) -> None:
         began.set()
-        gate.wait(10)
+        gate.wait(PATIENCE)
 
     async with app:
         handles = await work.defer_many(range(3))
@@ -207,7 +208,6 @@ def work(numbers: list[int]) -> list[int]:
 """
 
 
-@pytest.mark.timeout(60)
 async def test_a_killed_worker_takes_its_batch_with_it_once(database: str, tmp_path: Path) -> None:
     """S0-03, S1-17: a worker is killed in mid-batch: each item runs again, alone, since one may be at fault."""
     calls = tmp_path / "calls"
@@ -224,10 +224,10 @@ async def test_a_killed_worker_takes_its_batch_with_it_once(database: str, tmp_p
         async with app:
             handles = await work.defer_many(range(3))
             first = line.start("worker", "faulty:app")
-            await wait_until(calls.read_text, "the batch runs", 20)
+            await wait_until(calls.read_text, "the batch runs")
             first.kill()
             line.start("worker", "faulty:app")
-            assert [0, 1, 2] == [await handle.result(timeout=30) for handle in handles]
+            assert [0, 1, 2] == [await handle.result(timeout=PATIENCE) for handle in handles]
             jobs = [await app.jobs.get(handle.id) for handle in handles]
 
     assert ["[0, 1, 2]", "[0]", "[1]", "[2]"] == sorted(

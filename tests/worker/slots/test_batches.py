@@ -12,12 +12,11 @@ from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
 from jobqueue.base.retry import steps
 from jobqueue.store import claims
+from tests.support.batches import LONG
+from tests.support.patience import PATIENCE, scaled
 from tests.support.store import connect
 from tests.support.waiting import wait_until
 from tests.support.working import all_ended, archived, asked, asleep, counted, end_of, new_app
-
-LONG = 60.0
-"""Seconds that no test waits: a batch with this wait begins for another reason."""
 
 
 @pytest.mark.parametrize("concurrency", [1, 50])
@@ -34,7 +33,7 @@ async def test_what_waits_already_is_handed_over_in_one_list(database: str, conc
     async with app:
         handles = await work.defer_many(range(5))
         async with app.worker(concurrency=concurrency):
-            assert [0, 2, 4, 6, 8] == [await handle.result(timeout=10) for handle in handles]
+            assert [0, 2, 4, 6, 8] == [await handle.result(timeout=PATIENCE) for handle in handles]
 
     assert [[0, 1, 2, 3, 4]] == calls
 
@@ -70,7 +69,7 @@ async def test_a_burst_waits_for_nobody(database: str) -> None:
 
     async with app:
         await work.defer_many(range(13))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await app.run_until_idle()
 
     assert [10, 3] == [len(numbers) for numbers in calls]
@@ -100,7 +99,9 @@ async def test_a_batch_waits_for_those_who_come_soon(database: str) -> None:
     calls: list[tuple[float, list[int]]] = []
     clock = asyncio.get_running_loop().time
 
-    @app.batch_task(wait=0.6)
+    wait = scaled(1.5)
+
+    @app.batch_task(wait=wait)
     async def work(numbers: list[int]) -> None:
         calls.append((clock(), numbers))
 
@@ -113,7 +114,7 @@ async def test_a_batch_waits_for_those_who_come_soon(database: str) -> None:
         await end_of(app, last[1])
 
     assert [[0, 1, 2]] == [numbers for _, numbers in calls]
-    assert 0.6 <= calls[0][0] - began < 2
+    assert wait <= calls[0][0] - began < wait + scaled(5)
 
 
 async def test_an_item_fails_for_itself(database: str) -> None:
@@ -149,7 +150,7 @@ async def test_an_item_may_choose_its_outcome(database: str) -> None:
     async with app:
         handles = await work.defer_many(range(5))
         async with app.worker():
-            assert 4 == await handles[4].result(timeout=10)
+            assert 4 == await handles[4].result(timeout=PATIENCE)
             await wait_until(lambda: asked(database, "select count(*) = 2 from jobqueue.job"), "all are written")
         jobs = [await app.jobs.get(handle.id) for handle in handles]
 
@@ -253,7 +254,7 @@ async def test_a_bad_payload_harms_no_other(database: str) -> None:
                 'update jobqueue.job set args = \'{"numbers": "one"}\' where id = $1', handles[1].id
             )
         async with app.worker():
-            assert [0, 2] == [await handles[place].result(timeout=10) for place in (0, 2)]
+            assert [0, 2] == [await handles[place].result(timeout=PATIENCE) for place in (0, 2)]
         job = await app.jobs.get(handles[1].id)
 
     assert [[0, 2]] == calls
@@ -275,7 +276,7 @@ async def test_a_batch_has_no_job_of_its_own(database: str) -> None:
         handles = await work.defer_many(range(3))
         async with app.worker() as worker:
             for handle in handles:
-                await handle.result(timeout=10)
+                await handle.result(timeout=PATIENCE)
 
     assert [{"task": "work", "worker": str(worker.id), "items": 3}] == bound
 

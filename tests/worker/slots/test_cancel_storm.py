@@ -12,7 +12,6 @@ from tests.support.working import counted
 from tests.worker.slots.test_cancelling import events
 
 
-@pytest.mark.timeout(60)
 async def test_two_hundred_cancels_at_random_moments(database: str, caplog: pytest.LogCaptureFixture) -> None:
     """S2-30, S2-44: around start and finish each job ends once; answers, states and log events agree, all of them."""
     caplog.set_level(logging.DEBUG, "jobqueue")
@@ -39,7 +38,6 @@ async def test_two_hundred_cancels_at_random_moments(database: str, caplog: pyte
     assert kinds[JobState.COMPLETED, False] > 10, kinds
 
 
-@pytest.mark.timeout(60)
 async def test_a_request_around_the_claim_is_heard(database: str) -> None:
     """S2-09: asked to end at any moment around its claim, a job that would run for ever is over at once."""
     assert 0 == await cancel_around_claims(database, lanes=4, each=60)

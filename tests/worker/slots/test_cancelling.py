@@ -19,6 +19,7 @@ from jobqueue.store.schema.statements import channel
 from jobqueue.tasks.context import JobContext
 from tests.support.beating import QUICK, worker_elsewhere
 from tests.support.deaths import SILENT, left_running, worker_row
+from tests.support.patience import PATIENCE
 from tests.support.store import connect
 from tests.support.waiting import wait_until
 from tests.support.working import archived, counted, end_of, new_app, reached
@@ -47,8 +48,8 @@ async def test_a_running_job_is_ended_from_another_loop(database: str, caplog: p
     async with app, worker_elsewhere(database, sleeps):
         handle = await app.task(sleeps).defer()
         await wait_until(began.is_set, "it runs")
-        waiting = asyncio.create_task(handle.result(timeout=10))
-        async with asyncio.timeout(1):
+        waiting = asyncio.create_task(handle.result(timeout=PATIENCE))
+        async with asyncio.timeout(PATIENCE):
             assert Change.ASKED is await handle.cancel()
             job = await end_of(app, handle)
             with pytest.raises(JobCancelled, match="requested"):
@@ -79,7 +80,7 @@ async def test_a_thread_learns_of_it(database: str) -> None:
         await wait_until(began.is_set, "it runs")
         assert Change.ASKED is await handle.cancel()
         job = await end_of(app, handle)
-        await wait_until(saw.is_set, "the thread has seen it", 2)
+        await wait_until(saw.is_set, "the thread has seen it")
     assert (JobState.CANCELLED, "requested") == (job.state, job.reason)
 
 
@@ -165,7 +166,7 @@ async def test_a_job_claimed_ahead_never_starts(database: str) -> None:
             job = await end_of(app, second, 2)
             assert 1 == worker.snapshot().running
             may_end.set()
-            await first.result(timeout=5)
+            await first.result(timeout=PATIENCE)
 
     assert ([1], JobState.CANCELLED, "requested") == (ran, job.state, job.reason)
 

@@ -13,6 +13,7 @@ from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Fatal
 from jobqueue.base.retry import steps
 from jobqueue.tasks.context import JobContext
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 from tests.support.working import claims_left, end_of, new_app
 
@@ -124,11 +125,11 @@ async def test_healthy_jobs_run_beside_every_kind_of_trouble(database: str) -> N
     async with app, app.worker(concurrency=6) as worker:
         bad = [handle for task in troubles for handle in await app.defer_many([task.job()])]
         good = [await healthy.defer(number) for number in range(20)]
-        assert list(range(20)) == [await handle.result(timeout=15) for handle in good]
+        assert list(range(20)) == [await handle.result(timeout=PATIENCE) for handle in good]
         ends = {handle.task: (await end_of(app, handle)).state for handle in bad}
         assert {task.name: JobState.DEAD for task in troubles} == ends
 
-        assert 7 == await (await healthy.defer(7)).result(timeout=10)
+        assert 7 == await (await healthy.defer(7)).result(timeout=PATIENCE)
         await wait_until(lambda: worker.snapshot().free == 6, "all slots are free again")
         assert worker.clean
 
@@ -148,7 +149,7 @@ async def test_a_stray_cancellation_costs_no_slot(database: str) -> None:
 
     async with app, app.worker(concurrency=2) as worker:
         handles = [await cancel_and_return.defer(number) for number in range(10)]
-        assert list(range(10)) == [await handle.result(timeout=10) for handle in handles]
+        assert list(range(10)) == [await handle.result(timeout=PATIENCE) for handle in handles]
         await wait_until(lambda: worker.snapshot().free == 2, "both slots are free")
 
 
@@ -166,7 +167,7 @@ async def test_context_variables_do_not_leak_from_job_to_job(database: str) -> N
 
     async with app, app.worker(concurrency=1):
         handles = [await look_and_set.defer() for _ in range(3)]
-        assert ["none"] * 3 == [await handle.result(timeout=10) for handle in handles]
+        assert ["none"] * 3 == [await handle.result(timeout=PATIENCE) for handle in handles]
 
 
 async def test_a_task_broken_from_outside_is_a_failed_attempt(database: str) -> None:
@@ -189,7 +190,7 @@ async def test_a_task_broken_from_outside_is_a_failed_attempt(database: str) -> 
         [task] = [task for task in asyncio.all_tasks() if "_perform" in str(task.get_coro())]
         task.cancel()
         job = await end_of(app, handle)
-        assert "ran" == await (await healthy.defer()).result(timeout=10)
+        assert "ran" == await (await healthy.defer()).result(timeout=PATIENCE)
 
     assert (JobState.DEAD, "asyncio.exceptions.CancelledError") == (job.state, job.error and job.error.error_class)
 

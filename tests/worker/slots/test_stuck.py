@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from jobqueue.base.job import JobState
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 from tests.support.working import end_of, new_app
 
@@ -44,7 +45,7 @@ async def test_a_stuck_handler_is_named_and_makes_room(
     async with app, app.worker(concurrency=1) as worker:
         first = await stubborn.defer("4711")
         second = await quick.defer()
-        assert 1 == await second.result(timeout=10)
+        assert 1 == await second.result(timeout=PATIENCE)
 
         (line,) = [record.getMessage() for record in caplog.records if "job.stuck" in record.getMessage()]
         assert str(first.id) in line
@@ -67,7 +68,7 @@ async def test_a_stuck_thread_makes_room(database: str, impatient: None, caplog:
 
     @app.task(timeout=0.1, max_attempts=1)
     def blocks() -> None:
-        gate.wait(15)
+        gate.wait(PATIENCE)
 
     @app.task
     def quick() -> int:
@@ -78,7 +79,7 @@ async def test_a_stuck_thread_makes_room(database: str, impatient: None, caplog:
         assert "timeout" in (await end_of(app, first)).errors[-1].message
         second = await quick.defer()
         try:
-            assert 1 == await second.result(timeout=10)
+            assert 1 == await second.result(timeout=PATIENCE)
             assert "gate.wait" not in caplog.text, "files, lines and functions only"
             assert "job.stuck" in caplog.text
             assert "blocks" in caplog.text

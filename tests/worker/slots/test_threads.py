@@ -10,6 +10,7 @@ import pytest
 from jobqueue.base.job import JobState
 from jobqueue.base.retry import steps
 from jobqueue.tasks.context import JobContext
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 from tests.support.working import end_of, new_app
 
@@ -35,7 +36,7 @@ async def test_a_sync_task_runs_in_a_thread(database: str) -> None:
         raise OSError("no route")
 
     async with app, app.worker():
-        assert False is await (await where.defer()).result(timeout=10)
+        assert False is await (await where.defer()).result(timeout=PATIENCE)
         job = await end_of(app, await fail.defer())
 
     assert (JobState.DEAD, "no route") == (job.state, job.error and job.error.message)
@@ -51,7 +52,7 @@ async def test_threads_are_bounded_by_the_concurrency(database: str, gate: threa
     def work() -> None:
         running.append(1)
         peak.append(len(running))
-        gate.wait(10)
+        gate.wait(PATIENCE)
         running.pop()
 
     async with app, app.worker(concurrency=3) as worker:
@@ -72,7 +73,7 @@ async def test_a_thread_past_its_timeout_keeps_its_slot(database: str, gate: thr
 
     @app.task(timeout=0.1, max_attempts=1)
     def work(ctx: JobContext) -> None:
-        gate.wait(10)
+        gate.wait(PATIENCE)
         seen.append(ctx.cancelled)
 
     @app.task
@@ -104,7 +105,7 @@ async def test_a_job_may_run_again_while_its_first_thread_still_runs(database: s
         return ctx.attempt
 
     async with app, app.worker(concurrency=2) as worker:
-        assert 2 == await (await work.defer()).result(timeout=10)
+        assert 2 == await (await work.defer()).result(timeout=PATIENCE)
         await wait_until(lambda: worker.snapshot().running == 1, "only the first thread runs")
         gate.set()
         await wait_until(lambda: worker.snapshot().free == 2, "both slots are free")
@@ -125,14 +126,14 @@ async def test_a_drain_does_not_wait_for_a_thread_beyond_its_limits(
     @app.task
     def work() -> None:
         loop.call_soon_threadsafe(began.set)
-        gate.wait(10)
+        gate.wait(PATIENCE)
 
     async with app:
         with pytest.raises(TimeoutError):
             async with app.worker() as worker:
                 handle = await work.defer()
                 await began.wait()
-                with anyio.fail_after(3):
+                with anyio.fail_after(PATIENCE):
                     await worker.drain(0.1)
         job = await app.jobs.get(handle.id)
 

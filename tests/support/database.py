@@ -31,7 +31,7 @@ class Databases:
 
     def backends(self, dsn: str) -> Callable[[], list[str]]:
         """Return what lists the connections to the database of this DSN, one line each."""
-        name = dsn.partition("?")[0].rpartition("/")[2]
+        name = name_of(dsn)
         return lambda: [
             f"backend {pid} of {application!r}, {state}: {query}"
             for pid, application, state, query in self._execute(_BACKENDS, name).fetchall()
@@ -61,6 +61,11 @@ class Databases:
         if self._connection is None or self._connection.closed:
             self._connection = psycopg.connect(self.server.dsn, autocommit=True, application_name="jobqueue tests")
         return self._connection
+
+
+def name_of(dsn: str) -> str:
+    """The name of the database that a DSN of ours leads to."""
+    return dsn.partition("?")[0].rpartition("/")[2]
 
 
 _BACKENDS = """

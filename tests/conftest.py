@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 import structlog
 
+from tests.support.bytecode import compile_all, keep_compiled
 from tests.support.database import Databases
 from tests.support.leaks import Surroundings, find_leaks
 from tests.support.patience import SLOWNESS, scale_limit
@@ -30,10 +31,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Own the server of this run, or know where to ask for it; listen to what the library tells."""
     install()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored, by our children too
+    keep_compiled()
     workerinput = getattr(config, "workerinput", None)
     if workerinput is not None:
         config.stash[SOURCE] = Caller(*workerinput["door"])
         return
+    compile_all()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: cleanly, with the server stopped
     config.stash[SOURCE] = config.stash[OWNED] = RunServer()
 

@@ -1,6 +1,7 @@
 """What users install: the wheel, a wheel made from the sdist, an editable checkout, each in an empty environment."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -12,11 +13,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+PIP = [sys.executable, "-m", "pip"]
+INSTALL = ["install", "--quiet", "--disable-pip-version-check", "--no-compile"]
 KINDS = ("wheel", "sdist", "editable")
 
 pytestmark = [
     pytest.mark.packaging,
-    pytest.mark.timeout(300),  # three installations with all their dependencies
+    pytest.mark.timeout(300),  # three builds, and an installation with all dependencies
 ]
 
 
@@ -69,9 +72,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     (unpacked,) = (folder / "unpacked").iterdir()
     wheel_of_sdist = build("wheel", unpacked, folder / "from-sdist", "*.whl")
 
+    dependencies = install_dependencies(wheel, folder / "dependencies")
     sources = {"wheel": [str(wheel)], "sdist": [str(wheel_of_sdist)], "editable": ["-e", str(ROOT)]}
     with ThreadPoolExecutor(len(sources)) as pool:
-        installed = pool.map(lambda kind: install(folder / kind, sources[kind]), KINDS)
+        installed = pool.map(lambda kind: install(folder / kind, sources[kind], dependencies), KINDS)
         installations = dict(zip(KINDS, installed, strict=True))
     return Built(wheel, sdist, wheel_of_sdist, installations)
 
@@ -82,12 +86,22 @@ def build(kind: str, project: Path, output: Path, pattern: str) -> Path:
     return result
 
 
-def install(environment: Path, what: list[str]) -> Installation:
+def install_dependencies(wheel: Path, folder: Path) -> Path:
+    """What the wheel asks for, and nothing else, in a folder that all environments share: they would get the same."""
+    command([*PIP, *INSTALL, "--target", str(folder), str(wheel)])
+    (installed,) = folder.glob("jobqueue-*.dist-info")
+    for ours in (installed, folder / "jobqueue", folder / "bin"):
+        shutil.rmtree(ours)
+    return folder
+
+
+def install(environment: Path, what: list[str], dependencies: Path) -> Installation:
     """Make an environment with no package at all, not even pip, and install with the pip that runs the tests."""
     command([sys.executable, "-m", "venv", "--without-pip", str(environment)])
     python = environment / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--disable-pip-version-check"]
-    command([*pip, "--no-compile", *what])
+    (packages,) = environment.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(f"{dependencies}\n")
+    command([*PIP, "--python", str(python), *INSTALL, "--no-deps", *what])
     away = environment / "away"
     away.mkdir()
     return Installation(python, away)
@@ -107,6 +121,13 @@ def installation(built: Built, request: pytest.FixtureRequest) -> Installation:
 def contents(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as archive:
         return set(archive.namelist())
+
+
+def requirements(wheel: Path) -> str:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        lines = archive.read(name).decode().splitlines()
+    return "; ".join(line.partition(": ")[2] for line in lines if line.startswith("Requires-Dist: "))
 
 
 def test_the_wheel_carries_all_sql_inside_the_package(built: Built) -> None:
@@ -137,13 +158,17 @@ def test_the_sdist_has_what_is_needed_to_test_it(built: Built) -> None:
     assert not [name for name in files if "__pycache__" in name or name.startswith((".venv", "dist"))]
 
 
-def test_the_import_comes_from_the_environment(installation: Installation) -> None:
+def test_the_import_comes_from_the_environment(built: Built, installation: Installation) -> None:
     """`import jobqueue` works with nothing but the declared dependencies, and finds its version. (S1-24)"""
-    version = installation.run(
-        "-c", "import jobqueue, importlib.metadata; print(importlib.metadata.version('jobqueue'))"
-    )
+    version, declared = installation.run(
+        "-c",
+        "import jobqueue, importlib.metadata as metadata\n"
+        "print(metadata.version('jobqueue'))\n"
+        "print(*metadata.metadata('jobqueue').get_all('Requires-Dist'), sep='; ')",
+    ).splitlines()
 
-    assert "0.1.0" == version.strip()
+    assert "0.1.0" == version
+    assert requirements(built.wheel) == declared  # those were installed, for all three
 
 
 def test_statements_and_migrations_are_found(installation: Installation) -> None:

@@ -1,14 +1,13 @@
 """Real processes of the command line: start one, wait for what it says, send it signals."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+from tests.support.forking import start
 from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 
@@ -21,10 +20,7 @@ class Process:
     def __init__(self, words: Sequence[str], folder: Path, name: str, environment: Mapping[str, str]) -> None:
         self._out, self._err = folder / f"{name}.out", folder / f"{name}.err"
         with self._out.open("wb") as out, self._err.open("wb") as err:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "jobqueue", *words],
-                cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-            )  # fmt: skip
+            self._process = start(words, folder, environment, out.fileno(), err.fileno())
 
     @property
     def out(self) -> str:

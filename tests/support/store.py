@@ -13,6 +13,7 @@ from jobqueue.base.outcome import Done, Outcome
 from jobqueue.store import claims, intake, outcomes
 from jobqueue.store.claims import Claim
 from jobqueue.store.connection.executor import Executor
+from jobqueue.store.connection.known_types import KnowingConnection
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.outcomes import Ended
 from tests.support.patience import PATIENCE
@@ -57,7 +58,9 @@ async def open_sessions(dsn: str, count: int, *, schema: str = "jobqueue") -> As
 @asynccontextmanager
 async def connect(dsn: str, **settings: str) -> AsyncIterator[Connection]:
     """A plain connection, which knows nothing of jobqueue."""
-    connection = await asyncpg.connect(dsn, timeout=PATIENCE, command_timeout=PATIENCE, server_settings=settings)
+    connection = await asyncpg.connect(
+        dsn, timeout=PATIENCE, command_timeout=PATIENCE, server_settings=settings, connection_class=KnowingConnection
+    )
     try:
         yield connection
     finally:

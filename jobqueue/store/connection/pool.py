@@ -17,6 +17,7 @@ import asyncpg
 
 from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.faults import Fault, classify
+from jobqueue.store.connection.known_types import KnowingConnection
 from jobqueue.store.schema.migrate import applied_migrations, check_whole
 from jobqueue.store.schema.statements import statement
 
@@ -79,6 +80,7 @@ class Database:
             command_timeout=STATEMENT_LIMIT if limited else None,
             statement_cache_size=100 if direct else 0,
             server_settings=settings,
+            connection_class=KnowingConnection,
             init=keep_alive,
             reset=_nothing_to_reset,
         )

@@ -120,14 +120,14 @@ class App(TaskHome):
     # opening and closing
 
     async def open(self) -> None:
-        """Connect now, instead of at the first use. Raises OSError, ConfigurationError.
+        """Connect now, instead of at the first use; or again, after `close`. Raises OSError, ConfigurationError.
 
         The schema is checked at the first use, so that `async with app: await app.migrate()` works on a new database.
         """
         await self._sender.open()
 
     async def close(self) -> None:
-        """Wait for what is being stored, then close. Bounded, idempotent; afterwards every call raises AppClosed."""
+        """Wait for what is being stored, then close. Bounded, idempotent; until `open` every call raises AppClosed."""
         await self._opening.close()
 
     async def __aenter__(self) -> Self:

@@ -20,12 +20,26 @@ JobQueueError
 Facts go in, the class builds the words. No text carries a payload or a password.
 """
 
+from collections.abc import Callable
 from uuid import UUID
 
 from jobqueue.base.job import JsonValue
 
 
-class JobQueueError(Exception):
+class Portable(Exception):
+    """Pickled by its text and facts: its class, which makes the text from the facts, cannot be called with it again."""
+
+    def __reduce__(self) -> tuple[Callable[..., Exception], tuple[object, ...]]:
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[Exception], args: tuple[object, ...], facts: dict[str, object]) -> Exception:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
+
+
+class JobQueueError(Portable):
     """Base of all errors raised by jobqueue."""
 
 
@@ -96,10 +110,10 @@ class RouterNotIncluded(JobQueueError):
 
 
 class AppClosed(JobQueueError):
-    """Raised by every call on an app after `close()`."""
+    """Raised by every call on an app after `close()`, until it is opened again."""
 
     def __init__(self) -> None:
-        super().__init__("this App is closed; create a new one, or close it later")
+        super().__init__("this App is closed; close it later, or open it again: await app.open(), or async with app")
 
 
 class NotMigrated(JobQueueError):

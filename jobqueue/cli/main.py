@@ -97,7 +97,8 @@ def worker(
     """Run jobs until SIGTERM, SIGHUP or Ctrl-C.
 
     The first signal stops claiming and waits for the running jobs; the second cancels them and gives them back; the
-    third leaves at once. What comes within half a second of another is the same one. With --processes a parent passes them on to all, and exits with the worst of their codes.
+    third leaves at once. What comes within half a second of another is the same one. With --processes a parent passes
+    them on to all, and exits with the worst of their codes.
     """
     wishes = Wishes(
         queues=queues,

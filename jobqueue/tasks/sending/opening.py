@@ -29,7 +29,7 @@ class Opening:
     def lead_to(self, location: Location) -> None:
         """From now on the database is there, and not opened yet."""
         self._location, self._opened, self._closed = location, False, False
-        self._producers = PerLoop(self._make, Producer.close)
+        self._producers = PerLoop(self._make, Producer.close, Producer.abandon)
 
     @contextlib.contextmanager
     def override(self, dsn: Dsn) -> Iterator[None]:
@@ -52,9 +52,13 @@ class Opening:
         return self._location.most_connections
 
     async def open(self) -> None:
-        """Connect now. Raises OSError, ConfigurationError, AppClosed. The schema is checked at the first use."""
-        self.refuse_if_closed()
+        """Connect now, also after `close`. Raises OSError, ConfigurationError. The schema is checked at first use."""
+        self.allow()
         await self._producers.get()
+
+    def allow(self) -> None:
+        """Closed or not, from now on it can be used."""
+        self._closed = False
 
     async def close(self) -> None:
         """Wait for what is being stored, then close. Bounded, idempotent."""

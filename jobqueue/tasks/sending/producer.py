@@ -75,6 +75,11 @@ class Producer:
                 last_first.push_async_callback(self._end_writes)
                 last_first.push_async_callback(self._waiters.close)
 
+    async def abandon(self) -> None:
+        """End it from another event loop than its own, which is closed."""
+        self._closed = True
+        await self.database.abandon()
+
     async def _end_writes(self) -> None:
         await asyncio.gather(*(write.end(2 * CANCEL_LIMIT) for write in self._writes))
 

@@ -9,6 +9,7 @@ JobQueueError
 ├── DuplicateJob                      another job holds the unique key, and the defer said `raise`
 ├── RouterNotIncluded                 a router's task is used before an app includes the router
 ├── AppClosed                         the app was closed
+├── DatabaseError                     the database is away, or refuses us; an OSError too
 ├── NotMigrated                       the database lacks the schema, or part of it
 ├── SchemaTooNew                      the database is ahead of this version of jobqueue
 ├── DeferUnknown                      the network was cut in mid-defer: sending again with the id is safe
@@ -35,6 +36,7 @@ class Portable(Exception):
 
 def _again(kind: type[Exception], args: tuple[object, ...], facts: dict[str, object]) -> Exception:
     error = kind.__new__(kind, *args)
+    error.args = args  # those of an OSError are not set yet
     error.__dict__.update(facts)
     return error
 
@@ -114,6 +116,19 @@ class AppClosed(JobQueueError):
 
     def __init__(self) -> None:
         super().__init__("this App is closed; close it later, or open it again: await app.open(), or async with app")
+
+
+class DatabaseError(JobQueueError, OSError):
+    """Raised when the database cannot be reached, refuses us, or does not answer in time: try again, or see to it.
+
+    The driver's own error is the `__cause__`; `sqlstate` is PostgreSQL's code, None if there was no answer. A write has
+    not happened; where that is not known there is DeferUnknown. On your own connection your driver's errors stay.
+    """
+
+    def __init__(self, reason: str, sqlstate: str | None = None) -> None:
+        super().__init__(f"the database cannot be used: {reason}")
+        self.reason = reason
+        self.sqlstate = sqlstate
 
 
 class NotMigrated(JobQueueError):

@@ -13,6 +13,7 @@ from jobqueue.base.errors import (
     AppClosed,
     ClaimLost,
     ConfigurationError,
+    DatabaseError,
     DeferUnknown,
     DuplicateJob,
     DuplicateTask,
@@ -60,6 +61,7 @@ TEXTS: list[tuple[JobQueueError, list[str]]] = [
     (DuplicateTask("send", "a.send", "b.send"), ["'send'", "a.send", "b.send", "name="]),
     (RouterNotIncluded("send"), ["'send'", "app.include(router)"]),
     (AppClosed(), ["closed"]),
+    (DatabaseError("TooManyConnectionsError 53300: full", "53300"), ["cannot be used", "53300: full"]),
     (NotMigrated("jobs", 2), ["'jobs'", "2", "jobqueue migrate up"]),
     (SchemaTooNew("jobs", "0009_pre_x"), ["'jobs'", "0009_pre_x", "upgrade"]),
     (DuplicateJob(ID, "send"), [str(ID), "'send'", "nothing was stored", "on_conflict="]),
@@ -108,6 +110,7 @@ def test_errors_are_what_python_calls_them_too() -> None:
     for cls in (ConfigurationError, InvalidOption, InvalidPayload):
         assert issubclass(cls, ValueError)
     assert issubclass(InvalidSignature, TypeError)
+    assert issubclass(DatabaseError, OSError)
 
 
 def test_facts_are_attributes() -> None:

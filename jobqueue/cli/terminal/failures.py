@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Protocol, runtime_checkable
 
-from jobqueue.base.errors import ConfigurationError, InvalidOption, JobQueueError
+from jobqueue.base.errors import ConfigurationError, DatabaseError, InvalidOption, JobQueueError
 from jobqueue.cli.terminal.safe_text import escaped, masked
 
 _HERE = Path(__file__).parents[1]
@@ -150,6 +150,8 @@ def report(error: BaseException) -> ExitCode:
 
 def in_words(error: BaseException, dsn: str | None = None) -> str | None:
     """One line for an error that the user can put right; None for any other. `dsn` is where it came from, if known."""
+    if isinstance(error, DatabaseError) and error.__cause__ is not None:
+        error = error.__cause__
     if isinstance(error, JobQueueError):
         return str(error)
     from jobqueue.cli.terminal.database_words import describe  # drags in the driver, which most failures do not need

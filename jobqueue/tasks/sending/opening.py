@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from jobqueue.base.errors import AppClosed
 from jobqueue.base.settings import Settings
 from jobqueue.store.connection.caller import executor_on
+from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.location import Dsn, Location
 from jobqueue.store.connection.loops import PerLoop
-from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.pool import Database, Session
 from jobqueue.tasks.sending.producer import Producer
 
 PRODUCER_CONNECTIONS = 10
@@ -52,7 +53,7 @@ class Opening:
         return self._location.most_connections
 
     async def open(self) -> None:
-        """Connect now, also after `close`. Raises OSError, ConfigurationError. The schema is checked at first use."""
+        """Connect now, also after `close`; the schema is checked later. Raises DatabaseError, ConfigurationError."""
         self.allow()
         await self._producers.get()
 
@@ -80,6 +81,16 @@ class Opening:
     async def database(self) -> Database:
         """The producer's database."""
         return (await self.producer()).database
+
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """A connection of the producer's. What the database does to it inside the block is a DatabaseError."""
+        with EDGE:
+            session = Session(await self.database())
+            try:
+                yield session
+            finally:
+                await session.close()
 
     async def another_database(self, connections: int) -> Database:
         """A database of its own, for a worker, who closes it; the schema not yet checked."""

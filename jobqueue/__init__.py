@@ -12,88 +12,21 @@
 Then `python -m jobqueue worker shop:app` runs what was deferred.
 """
 
-from jobqueue.app import App
-from jobqueue.base.errors import (
-    AppClosed,
-    ClaimLost,
-    ConfigurationError,
-    DeferUnknown,
-    DuplicateJob,
-    DuplicateTask,
-    InvalidOption,
-    InvalidPayload,
-    InvalidSignature,
-    JobCancelled,
-    JobFailed,
-    JobNotFound,
-    JobQueueError,
-    NotMigrated,
-    RouterNotIncluded,
-    SchemaTooNew,
-)
-from jobqueue.base.job import AttemptError, Conflict, Job, JobState, NewJob, Sent
-from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
-from jobqueue.base.retry import exponential, linear, steps
-from jobqueue.base.settings import Settings
-from jobqueue.base.steering import Change, Changes
-from jobqueue.base.version import VERSION as __version__
-from jobqueue.store.overview import Counts, Kept, QueueStats
-from jobqueue.tasks.bounded import bounded_map
-from jobqueue.tasks.context import JobContext, current_job
-from jobqueue.tasks.handle import JobHandle
-from jobqueue.tasks.options import Unique
-from jobqueue.tasks.router import Router
-from jobqueue.tasks.run.hooks import FailedAttempt
-from jobqueue.tasks.task import Task
-from jobqueue.worker.snapshot import Snapshot
-from jobqueue.worker.work import Work
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "App",
-    "AppClosed",
-    "AttemptError",
-    "Cancel",
-    "Change",
-    "Changes",
-    "ClaimLost",
-    "ConfigurationError",
-    "Conflict",
-    "Counts",
-    "DeferUnknown",
-    "DuplicateJob",
-    "DuplicateTask",
-    "FailedAttempt",
-    "Fatal",
-    "InvalidOption",
-    "InvalidPayload",
-    "InvalidSignature",
-    "Job",
-    "JobCancelled",
-    "JobContext",
-    "JobFailed",
-    "JobHandle",
-    "JobNotFound",
-    "JobQueueError",
-    "JobState",
-    "Kept",
-    "NewJob",
-    "NotMigrated",
-    "QueueStats",
-    "Retry",
-    "Router",
-    "RouterNotIncluded",
-    "SchemaTooNew",
-    "Sent",
-    "Settings",
-    "Snapshot",
-    "Snooze",
-    "Task",
-    "Unique",
-    "Work",
-    "__version__",
-    "bounded_map",
-    "current_job",
-    "exponential",
-    "linear",
-    "steps",
-]
+if TYPE_CHECKING:
+    from jobqueue.exports import *  # noqa: F403 - one list of what is public, and that is there
+    from jobqueue.exports import __all__ as __all__
+else:
+
+    def __getattr__(name):
+        """Load at the first use: the command line must answer signals before it has loaded what takes a second."""
+        exports = import_module("jobqueue.exports")
+        if name not in ("__all__", *exports.__all__):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals().update({each: getattr(exports, each) for each in ("__all__", *exports.__all__)})
+        return globals()[name]
+
+    def __dir__():
+        return sorted({*globals(), *__getattr__("__all__")})

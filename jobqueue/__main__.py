@@ -1,6 +1,18 @@
-"""`python -m jobqueue`."""
+"""`python -m jobqueue`, and the console script: signals first, everything else takes a while to be imported."""
 
-from jobqueue.cli.main import main
+import sys
+
+from jobqueue.cli.terminal.first_moments import answer_signals, answered
+
+
+def main() -> None:
+    """Run the command that the process was started with, and exit."""
+    answer_signals(sys.argv[1:])
+    from jobqueue.cli.main import main as run
+
+    answered()
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -14,6 +14,7 @@ from anyio.abc import TaskStatus
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change
+from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.location import Dsn, Location
 from jobqueue.store.connection.pool import Pool
 from jobqueue.store.schema.migrate import migrate
@@ -120,14 +121,15 @@ class App(TaskHome):
     # opening and closing
 
     async def open(self) -> None:
-        """Connect now, instead of at the first use. Raises OSError, ConfigurationError.
+        """Connect now, instead of at the first use; or again, after `close`.
 
-        The schema is checked at the first use, so that `async with app: await app.migrate()` works on a new database.
+        Raises DatabaseError, which is an OSError, and ConfigurationError. The schema is checked at the first use, so
+        that `async with app: await app.migrate()` works on a new database.
         """
         await self._sender.open()
 
     async def close(self) -> None:
-        """Wait for what is being stored, then close. Bounded, idempotent; afterwards every call raises AppClosed."""
+        """Wait for what is being stored, then close. Bounded, idempotent; until `open` every call raises AppClosed."""
         await self._opening.close()
 
     async def __aenter__(self) -> Self:
@@ -151,7 +153,8 @@ class App(TaskHome):
     async def migrate(self) -> list[str]:
         """Apply the migrations that are missing; returns their names. Safe from ten processes at once."""
         async with self.resolved_dsn() as dsn:
-            return await migrate(dsn, self.schema)
+            with EDGE:
+                return await migrate(dsn, self.schema)
 
     def resolved_dsn(self) -> contextlib.AbstractAsyncContextManager[str]:
         """The connection string to use now; the embedded server, if that is it, runs at least as long as the block."""

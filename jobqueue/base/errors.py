@@ -9,6 +9,7 @@ JobQueueError
 ├── DuplicateJob                      another job holds the unique key, and the defer said `raise`
 ├── RouterNotIncluded                 a router's task is used before an app includes the router
 ├── AppClosed                         the app was closed
+├── DatabaseError                     the database is away, or refuses us; an OSError too
 ├── NotMigrated                       the database lacks the schema, or part of it
 ├── SchemaTooNew                      the database is ahead of this version of jobqueue
 ├── DeferUnknown                      the network was cut in mid-defer: sending again with the id is safe
@@ -20,12 +21,27 @@ JobQueueError
 Facts go in, the class builds the words. No text carries a payload or a password.
 """
 
+from collections.abc import Callable
 from uuid import UUID
 
 from jobqueue.base.job import JsonValue
 
 
-class JobQueueError(Exception):
+class Portable(Exception):
+    """Pickled by its text and facts: its class, which makes the text from the facts, cannot be called with it again."""
+
+    def __reduce__(self) -> tuple[Callable[..., Exception], tuple[object, ...]]:
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[Exception], args: tuple[object, ...], facts: dict[str, object]) -> Exception:
+    error = kind.__new__(kind, *args)
+    error.args = args  # those of an OSError are not set yet
+    error.__dict__.update(facts)
+    return error
+
+
+class JobQueueError(Portable):
     """Base of all errors raised by jobqueue."""
 
 
@@ -96,10 +112,23 @@ class RouterNotIncluded(JobQueueError):
 
 
 class AppClosed(JobQueueError):
-    """Raised by every call on an app after `close()`."""
+    """Raised by every call on an app after `close()`, until it is opened again."""
 
     def __init__(self) -> None:
-        super().__init__("this App is closed; create a new one, or close it later")
+        super().__init__("this App is closed; close it later, or open it again: await app.open(), or async with app")
+
+
+class DatabaseError(JobQueueError, OSError):
+    """Raised when the database cannot be reached, refuses us, or does not answer in time: try again, or see to it.
+
+    The driver's own error is the `__cause__`; `sqlstate` is PostgreSQL's code, None if there was no answer. A write has
+    not happened; where that is not known there is DeferUnknown. On your own connection your driver's errors stay.
+    """
+
+    def __init__(self, reason: str, sqlstate: str | None = None) -> None:
+        super().__init__(f"the database cannot be used: {reason}")
+        self.reason = reason
+        self.sqlstate = sqlstate
 
 
 class NotMigrated(JobQueueError):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from jobqueue.base.errors import InvalidOption
+from jobqueue.base.errors import InvalidOption, Portable
 from jobqueue.base.job import AttemptError, JsonValue
 
 
@@ -92,7 +92,7 @@ def check_moment(delay: float | None, at: datetime | None) -> None:
         raise InvalidOption("at", "must be timezone-aware, e.g. datetime.now(UTC)")
 
 
-class Retry(Exception):
+class Retry(Portable):
     """Raise in a task to fail this attempt and run again.
 
     `delay` in seconds, or `at` (timezone-aware); without both the task's retry policy decides. `queue` and
@@ -114,7 +114,7 @@ class Retry(Exception):
         self.priority = priority
 
 
-class Snooze(Exception):
+class Snooze(Portable):
     """Raise in a task to run again later without spending an attempt. `delay` in seconds, or `at`; default 60 s."""
 
     def __init__(self, delay: float | None = None, at: datetime | None = None) -> None:
@@ -124,7 +124,7 @@ class Snooze(Exception):
         self.at = at
 
 
-class Cancel(Exception):
+class Cancel(Portable):
     """Raise in a task to end its job as cancelled, with a reason."""
 
     def __init__(self, reason: str | None = None) -> None:
@@ -132,7 +132,7 @@ class Cancel(Exception):
         self.reason = reason
 
 
-class Fatal(Exception):
+class Fatal(Portable):
     """Raise in a task to end its job as dead at once, whatever attempts are left. `data` is stored as JSON."""
 
     def __init__(self, message: str, data: JsonValue = None) -> None:

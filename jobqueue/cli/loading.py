@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from jobqueue.app import App
-from jobqueue.cli.terminal.failures import ExitCode, Refusal, users_part
+from jobqueue.cli.terminal.failures import ExitCode, Refusal, no_exit, users_part
 from jobqueue.tasks.router import Router
 
 _SHAPE = "write module:attribute, as in shop:app"
@@ -29,14 +29,16 @@ def load_app(target: str) -> App:
         raise Refusal(f"{target!r} does not name an App; {_SHAPE}", ExitCode.USAGE)
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.insert(0, os.getcwd())
-    found = _walk(_imported(module_name), module_name, path)
-    return _app_from(found, f"{module_name}:{path}")
+    with no_exit("while the App was loaded"):
+        found = _walk(_imported(module_name), module_name, path)
+        return _app_from(found, f"{module_name}:{path}")
 
 
 def load_tasks(app: App, target: str) -> None:
     """Import the modules that the App names in `tasks=`. Raises Refusal if one is missing, or has no tasks."""
     try:
-        app.load_tasks()
+        with no_exit("while the modules of tasks= were imported"):
+            app.load_tasks()
     except ModuleNotFoundError as error:
         if users_part(error.__traceback__) is None:
             raise Refusal(f"{error.msg}: it is named in tasks= of {target} ({_here()})") from None

@@ -16,7 +16,7 @@ from jobqueue.cli.worker.wishes import Wishes
 
 _EPILOG = """\b
 Exit codes:
-    0  done
+    0  done; `worker`: all that ran has ended, or it was stopped before it had started
     1  an error; `migrate status`: a migration is missing; `jobs`: a job was refused or is not there
     2  wrong usage; `worker`: the App has no tasks
     3  `worker` cancelled jobs at its limit; they were given back
@@ -94,10 +94,11 @@ def worker(
     child: Annotated[int | None, typer.Option(hidden=True, help="The descriptor that leads to the parent.")] = None,
     silent: Annotated[bool, typer.Option("--silent", hidden=True, help="Show no banner.")] = False,
 ) -> int:
-    """Run jobs until SIGTERM or Ctrl-C.
+    """Run jobs until SIGTERM, SIGHUP or Ctrl-C.
 
     The first signal stops claiming and waits for the running jobs; the second cancels them and gives them back; the
-    third leaves at once. With --processes a parent passes them on to all, and exits with the worst of their codes.
+    third leaves at once. What comes within half a second of another is the same one. With --processes a parent passes
+    them on to all, and exits with the worst of their codes.
     """
     wishes = Wishes(
         queues=queues,

@@ -62,6 +62,11 @@ async def promote_due(session: Session, room: int) -> tuple[int, float | None]:
     return row["promoted"], row["next_in"]
 
 
+async def is_due(session: Session) -> bool:
+    """Whether there is a job that has come due and is not ready yet."""
+    return bool((await session.fetch("is_due"))[0]["due"])
+
+
 async def publish_sleep(session: Session, worker: WorkerId, queues: Sequence[str], seconds: float) -> None:
     """Tell producers that this worker sleeps; the caller must look once more before it does."""
     await session.fetch("publish_sleep", worker, list(queues), seconds)

@@ -1,7 +1,8 @@
 """A job that was deferred, as its caller holds it."""
 
 from collections.abc import Callable
-from typing import Generic, TypeVar, cast
+from pickle import PicklingError
+from typing import Generic, NoReturn, TypeVar, cast
 from uuid import UUID
 
 from jobqueue.base.codec import loads
@@ -72,6 +73,9 @@ class JobHandle(Generic[R_co]):
                 raise JobFailed(self.id, job.reason or "", "", "")
             raise JobFailed(self.id, job.reason or "", error.error_class, error.message, error.data)
         return self._decode(job.result_json or "null")
+
+    def __reduce__(self) -> NoReturn:
+        raise PicklingError("a JobHandle leads to its App: send handle.id, and make another one with task.handle(id)")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, JobHandle) and self.id == other.id

@@ -11,6 +11,7 @@ from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.steering import LEGAL, Action, Change, Changes
 from jobqueue.store import steering
+from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.lookup import find_job, list_jobs
@@ -55,7 +56,8 @@ class Jobs:
     async def get(self, id: UUID | str) -> Job:
         """The job as it stands now. Raises JobNotFound, InvalidOption if that is no id."""
         meant = check_id(id)
-        job = await find_job(await self._database(), meant)
+        with EDGE:
+            job = await find_job(await self._database(), meant)
         if job is None:
             raise JobNotFound(meant)
         return job
@@ -76,19 +78,22 @@ class Jobs:
         if not isinstance(after, UUID | None):
             raise InvalidOption("after", "must be the UUID of a job, as in job.id")
         check_filters(queue=queue, task=task, origin=origin)
-        return await list_jobs(
-            await self._database(),
-            states=None if state is None else _states(state),
-            queue=queue,
-            task=task,
-            origin=origin,
-            before=after,
-            limit=limit,
-        )
+        states = None if state is None else _states(state)
+        with EDGE:
+            return await list_jobs(
+                await self._database(),
+                states=states,
+                queue=queue,
+                task=task,
+                origin=origin,
+                before=after,
+                limit=limit,
+            )
 
     async def counts(self) -> Counts:
         """How many jobs there are, by queue and state."""
-        return await count_jobs(await self._database())
+        with EDGE:
+            return await count_jobs(await self._database())
 
     async def cancel(
         self, *ids: UUID, connection: object | None = None, dry_run: bool = False, **which: Unpack[Filter]
@@ -182,11 +187,12 @@ class Jobs:
             assert self._on is not None  # noqa: S101 - the command line has no connections
             yield self._on(connection)
             return
-        session = Session(await self._database())
-        try:
-            yield session
-        finally:
-            await session.close()
+        with EDGE:
+            session = Session(await self._database())
+            try:
+                yield session
+            finally:
+                await session.close()
 
 
 Steer: TypeAlias = Callable[[Executor, Sequence[UUID], bool], Awaitable[dict[UUID, Change]]]

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.store import steering
+from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.overview import QueueStats, queue_stats
 from jobqueue.store.upkeep import Ages, Most, keep_finished
@@ -37,7 +38,8 @@ class Queues:
         `keep` is what the last `keep()` of a queue said. Cheap, also with millions of jobs. Large numbers are then
         estimates: `estimated` names the states that are.
         """
-        return await queue_stats(await self._database())
+        with EDGE:
+            return await queue_stats(await self._database())
 
     async def pause(
         self, name: str, until: datetime | None = None, *, seconds: Seconds | None = None
@@ -79,8 +81,9 @@ class Queues:
         await self._run(keep_finished, queue_named("name", name), *limits)
 
     async def _run(self, call: Callable[..., Awaitable[T]], *values: object) -> T:
-        session = Session(await self._database())
-        try:
-            return await call(session, *values)
-        finally:
-            await session.close()
+        with EDGE:
+            session = Session(await self._database())
+            try:
+                return await call(session, *values)
+            finally:
+                await session.close()

@@ -6,9 +6,10 @@ plain result too), with the context before without (it would be an ordinary para
 
 import asyncio
 from collections.abc import Callable, Iterable
-from copy import copy
 from datetime import datetime
 from functools import update_wrapper
+from importlib import import_module
+from pickle import PicklingError
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
 
@@ -136,9 +137,7 @@ class Task(Generic[P, X]):
         )
         if self.batch is not None:
             check_timeout(later.timeout, self.batch.wait)
-        same = copy(self)
-        same._said = later if self._said is NOTHING_SAID else self._said.merge(later)
-        return same
+        return self._with(later if self._said is NOTHING_SAID else self._said.merge(later))
 
     @overload
     async def defer(self: AsyncContext[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> JobHandle[R]: ...
@@ -243,6 +242,31 @@ class Task(Generic[P, X]):
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
 
+    def __copy__(self) -> Self:
+        return self._with(self._said)
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self._with(self._said)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as functions are, by the place where it is defined, with what `options` said."""
+        place = self.function.__module__, self.function.__qualname__
+        try:
+            found = _task_at(*place, None)
+        except (ImportError, AttributeError, TypeError):
+            found = None
+        if found is None or found.function is not self.function:
+            raise PicklingError(
+                f"task {self.name!r} is not found again as {'.'.join(place)}; send its name, or a handle's id"
+            )
+        return _task_at, (*place, None if self._said is NOTHING_SAID else self._said)
+
+    def _with(self, said: DeferOptions) -> Self:
+        same = object.__new__(type(self))
+        same.__dict__.update(self.__dict__)
+        same._said = said
+        return same
+
     def _sender(self) -> Sender:
         if self._link.sender is None:
             raise RouterNotIncluded(self.name)
@@ -277,6 +301,15 @@ class Task(Generic[P, X]):
             resent=said.id is not None,
             decode_result=self.signature.decode_result,
         )
+
+
+def _task_at(module: str, path: str, said: DeferOptions | None) -> Task[Any, Any]:
+    found: object = import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    if not isinstance(found, Task):
+        raise TypeError(f"{module}.{path} is no task")
+    return found if said is None else found._with(said)
 
 
 def check_timeout(timeout: float | None, wait: float) -> None:

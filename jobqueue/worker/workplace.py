@@ -6,6 +6,7 @@ from typing import Any
 
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.version import VERSION
+from jobqueue.store.connection.edge import EDGE
 from jobqueue.tasks.context import resources_of
 from jobqueue.tasks.registry import Registry
 from jobqueue.tasks.run.middleware import Middleware
@@ -46,7 +47,8 @@ class Workplace:
         async with contextlib.AsyncExitStack() as stack:
             database = await self._opening.another_database(WORKER_CONNECTIONS)
             stack.push_async_callback(database.close)
-            await database.check()
+            with EDGE:
+                await database.check()
             resources = (
                 {} if self._lifespan is None else resources_of(await stack.enter_async_context(self._lifespan()))
             )

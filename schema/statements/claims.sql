@@ -160,3 +160,9 @@ on conflict on constraint sleeper_pkey do update set wake_at = excluded.wake_at;
 -- takes: worker_id uuid, queues text[]
 -- gives:
 delete from :"schema".sleeper where worker_id = $1 and queue = any($2::text[]);
+
+-- name: is_due
+-- takes:
+-- gives: due boolean
+-- Also of what a stager is just promoting. min(): the first entry of the index, whatever the planner thinks of the table.
+select coalesce(min(due_at) <= now(), false) as due from :"schema".job where state = 'scheduled';

@@ -10,7 +10,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from jobqueue.app import App
-from jobqueue.base.errors import DeferUnknown, InvalidOption, InvalidPayload
+from jobqueue.base.errors import DatabaseError, DeferUnknown, InvalidOption, InvalidPayload
 from jobqueue.base.job import NewJob
 from jobqueue.store import intake
 from tests.support.backends import backends, becomes, change, stored, terminate
@@ -150,7 +150,7 @@ async def test_backends_killed_again_and_again_leave_none(database: str) -> None
         return len(killed) == 2
 
     await wait_until(two_are_killed, "the first try and the repeat are killed")
-    with pytest.raises((asyncpg.PostgresError, DeferUnknown)):
+    with pytest.raises((DatabaseError, DeferUnknown)):
         await sending
 
     assert 0 == await counted(database)

@@ -37,8 +37,6 @@ async def enter_worker(app: App) -> None:
 
 
 METHODS: dict[str, Callable[[App, Any], Any]] = {
-    "open": lambda app, task: app.open(),
-    "async with": lambda app, task: app.__aenter__(),
     "migrate": lambda app, task: app.migrate(),
     "defer": lambda app, task: task.defer("a"),
     "defer unique": lambda app, task: task.options(unique="a").defer("a"),
@@ -60,7 +58,7 @@ METHODS: dict[str, Callable[[App, Any], Any]] = {
 
 @pytest.mark.parametrize("opened", [True, False], ids=["opened", "never opened"])
 async def test_after_close_everything_says_so(opened: bool, database: str) -> None:
-    """S0-12, S4-100: after close every method raises AppClosed, and a second close does nothing."""
+    """S0-12, S4-100: after close every method but open raises AppClosed, and a second close does nothing."""
     app = App(database)
     task = app.task(note)
     if opened:
@@ -73,6 +71,43 @@ async def test_after_close_everything_says_so(opened: bool, database: str) -> No
             pytest.fail(f"{name} on a closed App")
     await app.close()
 
+    assert [] == await backends(database)
+
+
+@pytest.mark.parametrize("null", [False, True], ids=["database", "null"])
+async def test_a_closed_app_can_be_opened_again(null: bool, database: str) -> None:
+    """S0-13: as whatever mounts it may start twice in one process, such as a web app under its test client."""
+    app = App.null() if null else App(database)
+    task = app.task(note)
+    for _ in range(3):
+        async with app:
+            await task.defer("a")
+            assert null or app.is_open
+        with pytest.raises(AppClosed):
+            await task.defer("b")
+
+    assert (0 if null else 3) == await counted(database)
+    assert [] == await backends(database)
+
+
+async def test_what_is_opened_while_it_closes_stays_open(database: str) -> None:
+    """An open that meets a close which still waits for a defer comes after it: both end, and the app works."""
+    app = App(database)
+    task = app.task(note)
+    await app.jobs.counts()
+    async with jobs_held(database) as hold:
+        sending = asyncio.create_task(task.defer("a"))
+        await hold.waited_for_by(1)
+        closing = asyncio.create_task(app.close())
+        await asyncio.sleep(0)
+        opening = asyncio.create_task(app.open())
+        await asyncio.sleep(0)
+        await hold.release()
+        await asyncio.gather(sending, closing, opening)
+
+    await task.defer("b")
+    assert (2, True) == (await counted(database), app.is_open)
+    await app.close()
     assert [] == await backends(database)
 
 
@@ -193,7 +228,7 @@ async def test_closing_while_it_opens(database: str) -> None:
 
     await becomes(database, 0)
     with pytest.raises(AppClosed):
-        await app.open()
+        await app.jobs.counts()
 
 
 @pytest.mark.parametrize("how", ["scope", "native"])

@@ -100,6 +100,46 @@ def test_a_loop_of_its_own_for_each_test_is_no_trouble(databases: Databases, tem
         asyncio.run(becomes(dsn, 0))
 
 
+@pytest.mark.parametrize("make", ["asyncio.new_event_loop", "uvloop.new_event_loop"])
+async def test_loops_that_are_closed_by_hand_leave_one_connection_at_most(make: str, database: str) -> None:
+    """Whoever makes and closes a loop for each call, as synchronous code does, is left with that of the last one."""
+    pytest.importorskip(make.partition(".")[0])
+    await run_script(
+        f"""
+        import asyncio, os, warnings, {make.partition(".")[0]}
+        from jobqueue import App
+
+        warnings.simplefilter("ignore", ResourceWarning)  # asyncio's, of whoever closes a loop with open transports
+        app = App()
+
+        @app.task
+        async def note(text: str) -> None: ...
+
+        def once(coroutine):
+            loop = {make}()
+            loop.run_until_complete(coroutine)
+            loop.close()
+
+        async def count():
+            async with app._opening._location.resolved_dsn() as dsn:
+                connection = await __import__("asyncpg").connect(dsn)
+                query = "select count(*) from pg_stat_activity where application_name = 'jobqueue'"
+                for _ in range(500):
+                    if (left := await connection.fetchval(query)) <= 1:
+                        break
+                    await asyncio.sleep(0.01)
+                assert left <= 1, left
+                await connection.close()
+
+        for number in range(10):
+            once(note.defer(str(number)))
+        once(count())
+        """,
+        database,
+    )
+    assert 10 == await counted(database)
+
+
 async def test_two_loops_in_two_threads_at_once(database: str) -> None:
     """Two running loops have a pool each; closing in one leaves the other alone."""
     app = App(database)

@@ -1,7 +1,9 @@
 """Errors: one tree, facts as attributes, texts that say what to do next."""
 
 import inspect
+import pickle
 import re
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -9,7 +11,9 @@ import pytest
 from jobqueue.base import errors
 from jobqueue.base.errors import (
     AppClosed,
+    ClaimLost,
     ConfigurationError,
+    DatabaseError,
     DeferUnknown,
     DuplicateJob,
     DuplicateTask,
@@ -24,6 +28,7 @@ from jobqueue.base.errors import (
     RouterNotIncluded,
     SchemaTooNew,
 )
+from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
 
 ID = UUID(int=5)
 
@@ -48,32 +53,56 @@ def test_the_tree_in_the_docstring_is_complete() -> None:
     assert set(error_classes()) == drawn
 
 
-@pytest.mark.parametrize(
-    ("error", "texts"),
-    [
-        (InvalidOption("queue", "must be short"), ["queue: must be short"]),
-        (InvalidSignature("shop.f", "it is a lambda"), ["shop.f cannot be a task", "lambda"]),
-        (InvalidPayload("f arguments", "mail.to[0]", "nan", "is NaN"), ["f arguments: mail.to[0]: is NaN"]),
-        (InvalidPayload("f arguments", "", "size", "is too long"), ["f arguments: is too long"]),
-        (DuplicateTask("send", "a.send", "b.send"), ["'send'", "a.send", "b.send", "name="]),
-        (RouterNotIncluded("send"), ["'send'", "app.include(router)"]),
-        (AppClosed(), ["closed"]),
-        (NotMigrated("jobs", 2), ["'jobs'", "2", "jobqueue migrate up"]),
-        (SchemaTooNew("jobs", "0009_pre_x"), ["'jobs'", "0009_pre_x", "upgrade"]),
-        (DuplicateJob(ID, "send"), [str(ID), "'send'", "nothing was stored", "on_conflict="]),
-        (DuplicateJob(ID, "send", in_one_call=True), ["'send'", "this very call", "nothing was stored"]),
-        (DeferUnknown(ID), [str(ID), "options(id="]),
-        (JobNotFound(ID), [str(ID), "retention"]),
-        (JobFailed(ID, "attempts", "ValueError", "boom"), [str(ID), "attempts", "ValueError: boom"]),
-        (JobFailed(ID, "expired", "", ""), [str(ID), "(expired)"]),
-        (JobCancelled(ID, "no longer wanted"), [str(ID), "no longer wanted"]),
-        (JobCancelled(ID, None), [str(ID)]),
-    ],
-)
+TEXTS: list[tuple[JobQueueError, list[str]]] = [
+    (InvalidOption("queue", "must be short"), ["queue: must be short"]),
+    (InvalidSignature("shop.f", "it is a lambda"), ["shop.f cannot be a task", "lambda"]),
+    (InvalidPayload("f arguments", "mail.to[0]", "nan", "is NaN"), ["f arguments: mail.to[0]: is NaN"]),
+    (InvalidPayload("f arguments", "", "size", "is too long"), ["f arguments: is too long"]),
+    (DuplicateTask("send", "a.send", "b.send"), ["'send'", "a.send", "b.send", "name="]),
+    (RouterNotIncluded("send"), ["'send'", "app.include(router)"]),
+    (AppClosed(), ["closed"]),
+    (DatabaseError("TooManyConnectionsError 53300: full", "53300"), ["cannot be used", "53300: full"]),
+    (NotMigrated("jobs", 2), ["'jobs'", "2", "jobqueue migrate up"]),
+    (SchemaTooNew("jobs", "0009_pre_x"), ["'jobs'", "0009_pre_x", "upgrade"]),
+    (DuplicateJob(ID, "send"), [str(ID), "'send'", "nothing was stored", "on_conflict="]),
+    (DuplicateJob(ID, "send", in_one_call=True), ["'send'", "this very call", "nothing was stored"]),
+    (DeferUnknown(ID), [str(ID), "options(id="]),
+    (JobNotFound(ID), [str(ID), "retention"]),
+    (JobFailed(ID, "attempts", "ValueError", "boom"), [str(ID), "attempts", "ValueError: boom"]),
+    (JobFailed(ID, "expired", "", ""), [str(ID), "(expired)"]),
+    (JobCancelled(ID, "no longer wanted"), [str(ID), "no longer wanted"]),
+    (JobCancelled(ID, None), [str(ID)]),
+]
+
+
+@pytest.mark.parametrize(("error", "texts"), TEXTS)
 def test_texts_carry_the_facts(error: JobQueueError, texts: list[str]) -> None:
     """Each text names its facts and, where there is one, the way out."""
     for text in texts:
         assert text in str(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(error for error, _ in TEXTS), ConfigurationError("dsn: is wrong"), ClaimLost(ID), JobQueueError("?"),
+        Retry(delay=5, queue="q"), Snooze(at=datetime.now(UTC)), Cancel(), Fatal("no", data={"a": 1}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_errors_survive_pickling(error: Exception, protocol: int) -> None:
+    """Between processes an error keeps its class, text and facts: one that cannot be read again breaks a whole pool."""
+    error.add_note("seen in a pool")
+
+    again = pickle.loads(pickle.dumps(error, protocol))
+
+    assert (type(error), str(error), vars(error)) == (type(again), str(again), vars(again))
+
+
+def test_every_error_is_among_the_texts() -> None:
+    """What is not pickled above would be found by users."""
+    tried = {type(error) for error, _ in TEXTS} | {ConfigurationError, ClaimLost, JobQueueError}
+    assert set(error_classes().values()) == tried
 
 
 def test_errors_are_what_python_calls_them_too() -> None:
@@ -81,6 +110,7 @@ def test_errors_are_what_python_calls_them_too() -> None:
     for cls in (ConfigurationError, InvalidOption, InvalidPayload):
         assert issubclass(cls, ValueError)
     assert issubclass(InvalidSignature, TypeError)
+    assert issubclass(DatabaseError, OSError)
 
 
 def test_facts_are_attributes() -> None:

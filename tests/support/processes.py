@@ -51,6 +51,16 @@ class Process:
         """Send it a signal."""
         self._process.send_signal(number)
 
+    async def signal_until(self, number: int, text: str) -> None:
+        """Send it this signal again and again, until it has written this text: an echo of another does not count."""
+
+        def answered() -> bool:
+            self.signal(number)
+            return text in self.err or self._process.poll() is not None
+
+        await wait_until(answered, f"it says {text!r}", PATIENCE)
+        assert text in self.err, f"it ended with {self._process.returncode} and never said {text!r}:\n{self.err}"
+
     async def ends(self, timeout: float = PATIENCE) -> int:
         """Wait for its end; returns its exit code."""
         try:

@@ -91,12 +91,20 @@ class Terminal:
         assert self._process.returncode is not None
         return self._process.returncode
 
+    async def hang_up(self) -> int:
+        """Close the terminal, as its window would be; the exit code of the command."""
+        os.close(self._ours)
+        self._ours = -1
+        await wait_until(lambda: self._process.poll() is not None, "it ends", 30.0)
+        return self._process.returncode
+
     def close(self) -> None:
         """End it, if it has not ended."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
-        os.close(self._ours)
+        if self._ours >= 0:
+            os.close(self._ours)
         os.close(self._theirs)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Protocol, runtime_checkable
 
-from jobqueue.base.errors import ConfigurationError, InvalidOption, JobQueueError
+from jobqueue.base.errors import ConfigurationError, DatabaseError, InvalidOption, JobQueueError
 from jobqueue.cli.terminal.safe_text import escaped, masked
 
 _HERE = Path(__file__).parents[1]
@@ -60,6 +60,17 @@ def as_usage(**words: str) -> Iterator[None]:
         raise Refusal(f"{word}: {str(error).partition(': ')[2]}", ExitCode.USAGE) from None
 
 
+@contextmanager
+def no_exit(when: str) -> Iterator[None]:
+    """Turn a `sys.exit` of the user's own code into a Refusal: whoever supervises us must not take it for our end."""
+    try:
+        yield
+    except SystemExit as error:
+        theirs = users_part(error.__traceback__)
+        place = "your own code" if theirs is None else _last_place(theirs)
+        raise Refusal(f"{place} called sys.exit({error.code!r}) {when}") from None
+
+
 @runtime_checkable
 class WrongUsage(Protocol):
     """The errors of the command-line parser, whichever one typer brings along."""
@@ -72,8 +83,12 @@ class WrongUsage(Protocol):
 
 
 def tell(text: str) -> None:
-    """Say one line to the user, on stderr."""
-    sys.stderr.write(f"jobqueue: {escaped(masked(text))}\n")
+    """Say one line to the user, on stderr, if that can still be written: the terminal may have been closed."""
+    try:
+        sys.stderr.write(f"jobqueue: {escaped(masked(text))}\n")
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # what is left would fail again at the exit
 
 
 def tell_now(text: str, *, own_line: bool = True) -> None:
@@ -135,6 +150,8 @@ def report(error: BaseException) -> ExitCode:
 
 def in_words(error: BaseException, dsn: str | None = None) -> str | None:
     """One line for an error that the user can put right; None for any other. `dsn` is where it came from, if known."""
+    if isinstance(error, DatabaseError) and error.__cause__ is not None:
+        error = error.__cause__
     if isinstance(error, JobQueueError):
         return str(error)
     from jobqueue.cli.terminal.database_words import describe  # drags in the driver, which most failures do not need

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 
 from jobqueue.base.settings import Settings
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, tell_now
+from jobqueue.cli.terminal.first_moments import STOPS, listen_to_stops
 from jobqueue.cli.worker.http import address_of, listen
-from jobqueue.cli.worker.stopping import CANCELLING, LEFT_AT_ONCE, MARGIN
+from jobqueue.cli.worker.stopping import CANCELLING, ECHO, LEFT_AT_ONCE, MARGIN
 from jobqueue.cli.worker.wishes import Wishes
 from jobqueue.worker.draining import FINAL_WRITES
 
@@ -164,7 +165,7 @@ class Parent:
         self._limits = limits or Limits()
         self._children = [Child(number) for number in range(1, count + 1)]
         self._any_was_ready = False
-        self._asked = 0
+        self._asked, self._last_signal = 0, float("-inf")
         self._drain_limit = Settings().drain_timeout  # until a child says what its App wants
         self._kill_at = float("inf")
         self._codes: list[int] = []
@@ -199,13 +200,14 @@ class Parent:
         self._bell.setblocking(False)
         self._ringer.setblocking(False)
         signal.set_wakeup_fd(self._ringer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(number, lambda *_: None)
+        listen_to_stops(lambda *_: None)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def _obey_signals(self) -> None:
         with suppress(BlockingIOError):
             for number in self._bell.recv(4096):
-                if number in (signal.SIGINT, signal.SIGTERM):
+                if number in STOPS and time.monotonic() - self._last_signal >= ECHO:
+                    self._last_signal = time.monotonic()
                     self._asked += 1
                     self._stop()
 

@@ -12,7 +12,8 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.settings import Settings
 from jobqueue.cli.loading import load_app, load_tasks
 from jobqueue.cli.place import Place
-from jobqueue.cli.terminal.failures import ExitCode, Refusal, leave, report, tell, tell_now
+from jobqueue.cli.terminal.failures import ExitCode, Refusal, leave, no_exit, report, tell, tell_now
+from jobqueue.cli.terminal.first_moments import STOPPED_EARLY
 from jobqueue.cli.terminal.log_choices import LogFormat, LogLevel
 from jobqueue.cli.terminal.logs import configure, configured_by_user
 from jobqueue.cli.terminal.safe_text import shown_dsn
@@ -40,8 +41,10 @@ def run_worker(target: str, wishes: Wishes, *, child: int | None = None, silent:
         http = None if wishes.http is None else address_of(wishes.http)
         app = load_app(target)
         load_tasks(app, target)
+        if stopping.asked_early:
+            return _stopped_early(stopping)
         _set_up_logging(wishes, silent)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with no_exit("in the worker"), asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_serve(app, wishes, queues, stopping, leash, silent, http))
     except KeyboardInterrupt:
         return _stopped_early(stopping)
@@ -149,7 +152,7 @@ def _verdict(work: Work, stopping: Stopping) -> ExitCode:
 
 def _stopped_early(stopping: Stopping) -> ExitCode:
     if not stopping.under_parent:
-        tell("stopped before the worker had started")
+        tell(STOPPED_EARLY)
     return ExitCode.OK
 
 

@@ -7,7 +7,6 @@ stderr directly.
 
 import asyncio
 import select
-import signal
 import socket
 import threading
 import time
@@ -16,12 +15,16 @@ from contextlib import suppress
 from types import FrameType
 
 from jobqueue.cli.terminal.failures import ExitCode, leave, tell_now
+from jobqueue.cli.terminal.first_moments import listen_to_stops
 from jobqueue.worker.draining import FINAL_WRITES
 from jobqueue.worker.work import Work
 
 MARGIN = 2.0
 """Seconds beyond the drain's limit and the final writes before the process is ended, whatever still runs."""
 CANCELLING = "cancelling what runs and giving it back; again to leave at once"
+ECHO = 0.5
+"""Seconds after a signal in which another is the same one: a process manager, its wrapper and the terminal may each
+send it, to the process and to its group."""
 LEFT_AT_ONCE = "left at once; what ran is taken over when its lease has ended"
 
 
@@ -38,6 +41,9 @@ class Stopping:
         """Signals so far: the stage that the stop has reached."""
         self.verdict: ExitCode | None = None
         """How the worker ended, once it has; what is left then are threads of the user's own."""
+        self.asked_early = False
+        """A signal came before `begin`. What it raised there may have been swallowed by the user's own code."""
+        self._last = float("-inf")
         self._limit = 0.0
         self._work: Work | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -47,8 +53,7 @@ class Stopping:
 
     def install(self) -> None:
         """Answer signals from now on. Until `begin` they raise KeyboardInterrupt, also inside a user's import."""
-        signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(signal.SIGTERM, self._on_signal)
+        listen_to_stops(self._on_signal)
         threading.Thread(target=self._guard, name="jobqueue hard end", daemon=True).start()
 
     def begin(self, loop: asyncio.AbstractEventLoop, limit: float, give_up: Callable[[], object]) -> None:
@@ -61,8 +66,12 @@ class Stopping:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._loop is None:
+            self.asked_early = True
             raise KeyboardInterrupt
-        self.reach(1 if self.under_parent else self.asked + 1)
+        now = time.monotonic()
+        if now - self._last >= ECHO:
+            self._last = now
+            self.reach(1 if self.under_parent else self.asked + 1)
 
     def reach(self, stage: int) -> None:
         """From any thread: stop as if there had been so many signals. Before `begin` the process ends at once."""

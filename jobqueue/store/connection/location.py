@@ -9,6 +9,7 @@ from typing import TypeAlias
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.dsn import fault_of_dsn
+from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.pool import Database, Pool
 from jobqueue.store.embedded.share import join_embedded
 from jobqueue.store.schema.statements import names
@@ -50,7 +51,7 @@ class Location:
     async def open(self, *, name: str, connections: int, pooler: Pooler) -> Database:
         """A database of its own for a producer or a worker; `close` on it ends its share in an embedded server too.
 
-        Raises OSError, and ConfigurationError if the DSN cannot be read.
+        Raises DatabaseError, and ConfigurationError if the DSN cannot be read.
         """
         dsn = None
         if self._pool is not None:
@@ -67,15 +68,16 @@ class Location:
                 dsn, self.schema, name=name, max_size=connections, pooler=pooler,
                 leave=None if server is None else server.leave,
             )  # fmt: skip
-        try:
-            await database.reach()
-        except BaseException as error:
-            await database.close()
-            fault = fault_of_dsn(error, dsn)
-            if fault is None:
-                raise
-        else:
-            return database
+        with EDGE:
+            try:
+                await database.reach()
+            except BaseException as error:
+                await database.close()
+                fault = fault_of_dsn(error, dsn)
+                if fault is None:
+                    raise
+            else:
+                return database
         raise fault  # out here: the driver's own words would follow as its context
 
     async def _configured_dsn(self) -> str | None:

@@ -23,12 +23,20 @@ class PerLoop(Generic[T]):
     """Makes a value on first use in a loop, and closes it when that loop ends or `close` is called.
 
     `asyncio.run` ends every asynchronous generator of its loop; one of those is what closes the value. So no
-    background task is needed, and a loop per test leaves nothing open.
+    background task is needed, and a loop per test leaves nothing open. A loop that was closed by hand ends no
+    generator: its value is abandoned when the next loop needs one.
     """
 
-    def __init__(self, make: Callable[[], Awaitable[T]], close: Callable[[T], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Awaitable[T]],
+        close: Callable[[T], Awaitable[None]],
+        abandon: Callable[[T], Awaitable[None]],
+    ) -> None:
+        """`abandon` ends a value from another loop than its own, which is closed."""
         self._make = make
         self._close = close
+        self._abandon = abandon
         self._places: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Place[T]] = weakref.WeakKeyDictionary()
         self._inherited: list[_Place[T]] = []
 
@@ -37,6 +45,7 @@ class PerLoop(Generic[T]):
         place = self._place()
         if place.value is not None:
             return place.value
+        await self._sweep()
         async with place.lock:
             if not place.left:
                 return await self._fill(place)
@@ -44,12 +53,20 @@ class PerLoop(Generic[T]):
 
     async def close(self) -> None:
         """Close the running loop's value and wait until it is closed, whoever closes it. Other loops keep theirs."""
+        await self._sweep()
         place = self._places.get(asyncio.get_running_loop())
         if place is None or place.pid != os.getpid():
             return
         async with place.lock:  # whoever is making the value, or closing it, comes first
             if place.guard is not None:
                 await place.guard.aclose()
+
+    async def _sweep(self) -> None:
+        """Abandon what loops have left that were closed by hand."""
+        for loop in [loop for loop in list(self._places) if loop.is_closed()]:
+            place = self._places.pop(loop, None)  # None: another thread's loop was quicker
+            if place is not None and place.value is not None and place.pid == os.getpid():
+                await self._abandon(place.value)
 
     async def _fill(self, place: _Place[T]) -> T:
         if place.value is None:

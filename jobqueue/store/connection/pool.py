@@ -8,6 +8,7 @@ Nothing session-scoped is done on a pooled connection, so nothing has to be rese
 import asyncio
 import contextlib
 import socket
+from asyncio.trsock import TransportSocket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
@@ -161,6 +162,13 @@ class Database:
             with contextlib.suppress(asyncpg.InterfaceError):  # not one was opened
                 self.pool.terminate()
 
+    async def abandon(self) -> None:
+        """End the connections of an event loop that was closed, if they are ours, from another loop."""
+        for holder in getattr(self.pool, "_holders", ()) if self.owned else ():  # private in asyncpg: as below
+            unplug(getattr(holder, "_con", None))
+        if self._leave is not None:
+            await self._leave()
+
     async def close(self, limit: float | None = None) -> None:
         """Close the pool, if it is ours, within `limit` seconds (default: CLOSE_LIMIT); what still lives is cut off."""
         if self.owned:
@@ -295,6 +303,18 @@ def cut(connection: Any) -> None:
     """End a connection at once, in whatever state it is."""
     with contextlib.suppress(asyncpg.InterfaceError):
         connection.terminate()
+
+
+def unplug(connection: Any) -> None:
+    """End a connection whose event loop is closed: all that asyncpg has for this needs the loop.
+
+    Only of asyncio's own transports; other loops end theirs when they are closed, and the descriptor may be another's.
+    """
+    transport = getattr(connection, "_transport", None)
+    plug = transport.get_extra_info("socket") if isinstance(transport, asyncio.Transport) else None
+    if isinstance(plug, TransportSocket):
+        with contextlib.suppress(OSError):
+            plug.shutdown(socket.SHUT_RDWR)
 
 
 DSN_HINT = "use the form postgresql://user:password@host:5432/database"

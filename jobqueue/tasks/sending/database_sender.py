@@ -11,7 +11,7 @@ from jobqueue.base.errors import JobNotFound
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.steering import Change
 from jobqueue.store import steering
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.lookup import find_job
 from jobqueue.tasks.run.middleware import DeferMiddleware, nested, store_through
 from jobqueue.tasks.sending.opening import Opening
@@ -28,7 +28,7 @@ class DatabaseSender:
         self._around_defer = around_defer
 
     async def open(self) -> None:
-        """Connect now. Raises OSError, ConfigurationError."""
+        """Connect now. Raises DatabaseError, ConfigurationError."""
         await self._opening.open()
 
     async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
@@ -59,7 +59,8 @@ class DatabaseSender:
 
     async def find(self, id: UUID) -> Job:
         """The job as it stands now. Raises JobNotFound."""
-        job = await find_job(await self._opening.database(), id)
+        with EDGE:
+            job = await find_job(await self._opening.database(), id)
         if job is None:
             raise JobNotFound(id)
         return job
@@ -71,8 +72,5 @@ class DatabaseSender:
 
     async def cancel(self, id: UUID) -> Change:
         """End a job."""
-        session = Session(await self._opening.database())
-        try:
+        async with self._opening.session() as session:
             return (await steering.cancel(session, [id], False))[id]
-        finally:
-            await session.close()

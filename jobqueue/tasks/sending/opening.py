@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from jobqueue.base.errors import AppClosed
 from jobqueue.base.settings import Settings
 from jobqueue.store.connection.caller import executor_on
+from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.location import Dsn, Location
 from jobqueue.store.connection.loops import PerLoop
-from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.pool import Database, Session
 from jobqueue.tasks.sending.producer import Producer
 
 PRODUCER_CONNECTIONS = 10
@@ -29,7 +30,7 @@ class Opening:
     def lead_to(self, location: Location) -> None:
         """From now on the database is there, and not opened yet."""
         self._location, self._opened, self._closed = location, False, False
-        self._producers = PerLoop(self._make, Producer.close)
+        self._producers = PerLoop(self._make, Producer.close, Producer.abandon)
 
     @contextlib.contextmanager
     def override(self, dsn: Dsn) -> Iterator[None]:
@@ -52,9 +53,13 @@ class Opening:
         return self._location.most_connections
 
     async def open(self) -> None:
-        """Connect now. Raises OSError, ConfigurationError, AppClosed. The schema is checked at the first use."""
-        self.refuse_if_closed()
+        """Connect now, also after `close`; the schema is checked later. Raises DatabaseError, ConfigurationError."""
+        self.allow()
         await self._producers.get()
+
+    def allow(self) -> None:
+        """Closed or not, from now on it can be used."""
+        self._closed = False
 
     async def close(self) -> None:
         """Wait for what is being stored, then close. Bounded, idempotent."""
@@ -76,6 +81,16 @@ class Opening:
     async def database(self) -> Database:
         """The producer's database."""
         return (await self.producer()).database
+
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """A connection of the producer's. What the database does to it inside the block is a DatabaseError."""
+        with EDGE:
+            session = Session(await self.database())
+            try:
+                yield session
+            finally:
+                await session.close()
 
     async def another_database(self, connections: int) -> Database:
         """A database of its own, for a worker, who closes it; the schema not yet checked."""

@@ -12,6 +12,7 @@ import anyio
 from jobqueue.base.errors import AppClosed, DeferUnknown, InvalidPayload
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.store.connection.caller import OnPsycopg, executor_on
+from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify, refused_row
 from jobqueue.store.connection.pool import Database, Session
@@ -22,7 +23,10 @@ from jobqueue.tasks.sending.waiting import Waiters
 
 
 class Producer:
-    """Stores jobs and waits for them. Owns no task and no listening connection while nobody waits."""
+    """Stores jobs and waits for them. Owns no task and no listening connection while nobody waits.
+
+    What the database or the network does to it is a DatabaseError.
+    """
 
     def __init__(self, database: Database, *, listens: bool) -> None:
         self.database = database
@@ -37,14 +41,16 @@ class Producer:
         if not self.database.checked:
             async with self._checking:
                 if not self.database.checked:
-                    await self.database.check()
+                    with EDGE:
+                        await self.database.check()
 
     async def send(self, job: NewJob[Any]) -> Sent:
         """Store one job. With a key or an id of the caller's it is never coalesced with others."""
         if job.key is not None or job.resent:
             return (await self.send_many([job]))[0]
         self._refuse_if_closed()
-        return await self._coalescer.send(job)
+        with EDGE:
+            return await self._coalescer.send(job)
 
     async def send_many(self, jobs: Sequence[NewJob[Any]]) -> list[Sent]:
         """Store all jobs or none. A cancelled call has either committed or never will.
@@ -57,13 +63,15 @@ class Producer:
         write = _Write(Session(self.database), jobs)
         self._writes.add(write)
         try:
-            return await write.answer()
+            with EDGE:
+                return await write.answer()
         finally:
             self._writes.discard(write)
 
     async def wait_final(self, id: UUID) -> Job:
         """The job once it has ended."""
-        return await self._waiters.final(id)
+        with EDGE:
+            return await self._waiters.final(id)
 
     async def close(self) -> None:
         """Wait for what is being written, then close everything, each part even if another fails. Bounded."""
@@ -74,6 +82,11 @@ class Producer:
                 last_first.push_async_callback(self._coalescer.close)
                 last_first.push_async_callback(self._end_writes)
                 last_first.push_async_callback(self._waiters.close)
+
+    async def abandon(self) -> None:
+        """End it from another event loop than its own, which is closed."""
+        self._closed = True
+        await self.database.abandon()
 
     async def _end_writes(self) -> None:
         await asyncio.gather(*(write.end(2 * CANCEL_LIMIT) for write in self._writes))

@@ -90,7 +90,7 @@ class Claimer:
             await self._leave()
 
     async def run_until_empty(self) -> None:
-        """Claim until nothing is ready and nothing runs, then return. Survives every database error."""
+        """Claim until nothing is due, ready or running, then return. Survives every database error."""
         try:
             while True:
                 try:
@@ -117,7 +117,12 @@ class Claimer:
                 return False
         await self._finisher.settled()
         self._queues.stale = True
-        return not await self._look()  # what has just ended may have deferred, or failed without a delay
+        if await self._look():  # what has just ended may have deferred, or failed without a delay
+            return False
+        due = await claims.is_due(self._session)
+        if due:
+            await anyio.sleep(_BURST_POLL)  # a stager promotes it, ours or another's
+        return not due
 
     def look_everywhere(self) -> None:
         """Jobs have become ready, perhaps in a queue that nobody has told us of."""

@@ -157,8 +157,7 @@ async def test_a_second_signal_gives_back_and_a_third_leaves(
     await a_job_in_each(parent, shop)
     parent.signal(signal.SIGINT)
     await parent.says("draining 2 workers")
-    parent.signal(signal.SIGINT)
-    await parent.says("cancelling what runs and giving it back; again to leave at once")
+    await parent.signal_until(signal.SIGINT, "cancelling what runs and giving it back; again to leave at once")
     assert 3 == await parent.ends()
     assert {"ready": 2} == shop.states()
 
@@ -167,8 +166,7 @@ async def test_a_second_signal_gives_back_and_a_third_leaves(
     for child in children:
         suspend(child)
     for expected in ("draining 2 workers", "cancelling what runs", "left at once"):
-        parent.signal(signal.SIGTERM)
-        await parent.says(expected)
+        await parent.signal_until(signal.SIGTERM, expected)
     assert 4 == await parent.ends()
     assert all(is_gone(child) for child in children)
 
@@ -219,8 +217,8 @@ def impatient(
     """A module whose import is a parent: there is no option for these limits."""
     cli.module(
         "impatient",
-        "import sys\nfrom jobqueue.cli.worker.processes import Limits, Parent\n"
-        f"sys.exit(Parent([sys.executable, *{words!r}], {target!r}, 2, limits=Limits({limits})).run())\n",
+        "import os, sys\nfrom jobqueue.cli.worker.processes import Limits, Parent\n"
+        f"os._exit(Parent([sys.executable, *{words!r}], {target!r}, 2, limits=Limits({limits})).run())\n",
     )
 
 

@@ -100,8 +100,7 @@ async def test_a_second_signal_gives_back_at_once(cli: CommandLine, shop: Shop) 
 
     worker.signal(signal.SIGINT)
     await worker.says("draining, 1 job")
-    worker.signal(signal.SIGINT)
-    await worker.says("cancelling what runs and giving it back; again to leave at once")
+    await worker.signal_until(signal.SIGINT, "cancelling what runs and giving it back; again to leave at once")
 
     assert 3 == await worker.ends()
     assert {"ready": 1} == shop.states()
@@ -114,8 +113,7 @@ async def test_a_third_signal_leaves_whatever_runs(cli: CommandLine, shop: Shop)
     await worker.says("blocking")
 
     for expected in ("draining, 1 job", "cancelling what runs", "left at once"):
-        worker.signal(signal.SIGTERM)
-        await worker.says(expected)
+        await worker.signal_until(signal.SIGTERM, expected)
 
     assert 4 == await worker.ends()
     assert {"running": 1} == shop.states()

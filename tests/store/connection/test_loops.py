@@ -18,6 +18,7 @@ class Things:
     def __init__(self) -> None:
         self.made: list[int] = []
         self.closed: list[int] = []
+        self.abandoned: list[int] = []
         self.gate: asyncio.Event | None = None
         self.failures = 0
 
@@ -35,6 +36,10 @@ class Things:
         await asyncio.sleep(0)
         self.closed.append(thing)
 
+    async def abandon(self, thing: int) -> None:
+        await asyncio.sleep(0)
+        self.abandoned.append(thing)
+
 
 @pytest.fixture
 def things() -> Things:
@@ -43,7 +48,7 @@ def things() -> Things:
 
 @pytest.fixture
 def per_loop(things: Things) -> PerLoop[int]:
-    return PerLoop(things.make, things.close)
+    return PerLoop(things.make, things.close, things.abandon)
 
 
 async def test_a_value_is_made_once(things: Things, per_loop: PerLoop[int]) -> None:
@@ -122,6 +127,19 @@ def test_each_loop_has_its_own_and_ends_with_it(things: Things, per_loop: PerLoo
     assert not per_loop._places
 
 
+def test_what_closed_loops_have_left_is_abandoned(things: Things, per_loop: PerLoop[int]) -> None:
+    """A loop that was closed by hand closes nothing: the next use in another loop does, and close() there as well."""
+    for expected in range(3):
+        loop = asyncio.new_event_loop()
+        assert expected == loop.run_until_complete(per_loop.get())
+        loop.close()
+        assert list(range(expected)) == things.abandoned
+
+    asyncio.run(per_loop.close())
+    assert ([0, 1, 2], []) == (things.abandoned, things.closed)
+    assert not per_loop._places
+
+
 def test_a_pool_leaves_nothing_behind_at_the_end_of_its_loop(database: str) -> None:
     """After asyncio.run no connection is left on the server, and nothing complains about an open socket."""
 
@@ -134,7 +152,7 @@ def test_a_pool_leaves_nothing_behind_at_the_end_of_its_loop(database: str) -> N
         await session.close()
         await (await pools.get()).fetch("ready_queues")
 
-    pools = PerLoop(make, Database.close)
+    pools = PerLoop(make, Database.close, Database.abandon)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         asyncio.run(use())

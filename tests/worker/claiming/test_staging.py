@@ -17,6 +17,7 @@ from jobqueue.base.outcome import Retry, Snooze
 from jobqueue.base.retry import steps
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.task import Task
+from tests.support.backends import WAITS_FOR_LOCK, becomes, change
 from tests.support.patience import scaled
 from tests.support.racing import race_for_due_times
 from tests.support.store import connect
@@ -250,3 +251,22 @@ async def test_a_backlog_of_due_jobs_is_promoted_at_once(database: str) -> None:
 
     assert 0 <= min(late)
     assert 0 == await counted(database)
+
+
+async def test_a_burst_waits_for_what_is_due(database: str) -> None:
+    """A burst does not end between a job's due time and its promotion, however long a stager takes for that."""
+    app = new_app(database)
+    note, late = stamp(app)
+    await note.options(delay=0.001).defer()
+    await change(database, "insert into jobqueue.queue (name, paused_at, resume_at) values ('held', now(), now())")
+    async with connect(database) as connection, connection.transaction():
+        await connection.execute("select from jobqueue.queue for update")  # what promotes jobs resumes queues as well
+        burst = asyncio.create_task(app.run_until_idle())
+        await becomes(database, 1, WAITS_FOR_LOCK)
+        for ready in range(1, 4):
+            await note.defer()
+            await wait_until(lambda ready=ready: burst.done() or len(late) == ready, "the burst goes on")
+
+    await burst
+    assert 4 == len(late)
+    await app.close()

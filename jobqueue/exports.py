@@ -1,0 +1,89 @@
+"""All that is public in the package root, which loads it at the first name that is asked for."""
+
+from jobqueue.app import App
+from jobqueue.base.errors import (
+    AppClosed,
+    ClaimLost,
+    ConfigurationError,
+    DatabaseError,
+    DeferUnknown,
+    DuplicateJob,
+    DuplicateTask,
+    InvalidOption,
+    InvalidPayload,
+    InvalidSignature,
+    JobCancelled,
+    JobFailed,
+    JobNotFound,
+    JobQueueError,
+    NotMigrated,
+    RouterNotIncluded,
+    SchemaTooNew,
+)
+from jobqueue.base.job import AttemptError, Conflict, Job, JobState, NewJob, Sent
+from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
+from jobqueue.base.retry import exponential, linear, steps
+from jobqueue.base.settings import Settings
+from jobqueue.base.steering import Change, Changes
+from jobqueue.base.version import VERSION as __version__
+from jobqueue.store.overview import Counts, Kept, QueueStats
+from jobqueue.tasks.bounded import bounded_map
+from jobqueue.tasks.context import JobContext, current_job
+from jobqueue.tasks.handle import JobHandle
+from jobqueue.tasks.options import Unique
+from jobqueue.tasks.router import Router
+from jobqueue.tasks.run.hooks import FailedAttempt
+from jobqueue.tasks.task import Task
+from jobqueue.worker.snapshot import Snapshot
+from jobqueue.worker.work import Work
+
+__all__ = [
+    "App",
+    "AppClosed",
+    "AttemptError",
+    "Cancel",
+    "Change",
+    "Changes",
+    "ClaimLost",
+    "ConfigurationError",
+    "Conflict",
+    "Counts",
+    "DatabaseError",
+    "DeferUnknown",
+    "DuplicateJob",
+    "DuplicateTask",
+    "FailedAttempt",
+    "Fatal",
+    "InvalidOption",
+    "InvalidPayload",
+    "InvalidSignature",
+    "Job",
+    "JobCancelled",
+    "JobContext",
+    "JobFailed",
+    "JobHandle",
+    "JobNotFound",
+    "JobQueueError",
+    "JobState",
+    "Kept",
+    "NewJob",
+    "NotMigrated",
+    "QueueStats",
+    "Retry",
+    "Router",
+    "RouterNotIncluded",
+    "SchemaTooNew",
+    "Sent",
+    "Settings",
+    "Snapshot",
+    "Snooze",
+    "Task",
+    "Unique",
+    "Work",
+    "__version__",
+    "bounded_map",
+    "current_job",
+    "exponential",
+    "linear",
+    "steps",
+]

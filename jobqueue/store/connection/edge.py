@@ -1,0 +1,31 @@
+"""Where calls of this package end in the user's code: one documented error instead of the driver's many."""
+
+from types import TracebackType
+
+from jobqueue.base.errors import DatabaseError, JobQueueError
+from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify
+
+
+class Edge:
+    """Turns what `DATABASE_ERRORS` lists into a DatabaseError, inside `with EDGE:`. Not for code of the user's."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, DATABASE_ERRORS) and not isinstance(error, JobQueueError):
+            told = classify(error) is not Fault.BAD_DATA  # that would quote a row
+            raise DatabaseError(_reason(error, told), getattr(error, "sqlstate", None)) from (error if told else None)
+
+
+EDGE = Edge()
+
+
+def _reason(error: BaseException, told: bool) -> str:
+    """Class and message, without the lines that PostgreSQL adds: they may quote rows."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    message = str(error).partition("\n")[0] if told else ""
+    return f"{brief(error)}: {message}" if message else brief(error)

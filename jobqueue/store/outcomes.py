@@ -17,6 +17,7 @@ from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.pool import STATEMENT_LIMIT
 from jobqueue.store.schema.statements import statement
+from jobqueue.store.standby import await_standby
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ async def holds_still(connection: Any, schema: str, id: UUID, fence: int) -> boo
 
 async def was_completed(executor: Executor, id: UUID, fence: int) -> bool:
     """Whether this very claim has finished its job."""
-    return bool(await executor.fetch("already_finished", [id], [fence]))
+    return bool(await _before(executor, "already_finished", [(id, fence)]))
 
 
 async def finish_waiting(executor: Executor, ids: Sequence[UUID], outcome: Cancelled) -> set[UUID]:
@@ -105,16 +106,21 @@ async def _finish_rows(session: Executor, rows: list[Row]) -> set[UUID]:
 
 async def _over_before(session: Executor, refused: list[Ended]) -> dict[UUID, Outcome]:
     """Which of these this very claim has ended, and how: by an earlier try, or in its handler's own transaction."""
-    if not refused:
-        return {}
-    rows = await session.fetch("already_finished", *_columns([(ended.id, ended.fence) for ended in refused]))
+    rows = await _before(session, "already_finished", [(ended.id, ended.fence) for ended in refused])
     return {id: _COMPLETED if state == "completed" else _CANCELLED for id, state in rows}
 
 
 async def _done_before(session: Executor, name: str, batch: list[Ended], written: set[UUID]) -> set[UUID]:
     """Which of the refused outcomes this very claim has written before: then only the answer was lost."""
-    refused: list[Row] = [(ended.id, ended.fence) for ended in batch if ended.id not in written]
-    return await _fetch(session, name, refused) if refused else set()
+    rows = await _before(session, name, [(ended.id, ended.fence) for ended in batch if ended.id not in written])
+    return {row[0] for row in rows}
+
+
+async def _before(session: Executor, name: str, refused: list[Row]) -> Sequence[Any]:
+    rows = await session.fetch(name, *_columns(refused)) if refused else []
+    if rows:
+        await await_standby(session)
+    return rows
 
 
 async def _fetch(session: Executor, name: str, rows: list[Row]) -> set[UUID]:

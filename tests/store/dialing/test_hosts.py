@@ -34,7 +34,7 @@ async def reached(dialer: Dialer, dsn: str) -> int:
     """The port of the host that answered."""
     connection = await dialer(dsn, timeout=LIMIT)
     try:
-        return int(connection._addr[1])
+        return int(connection._addr[1])  # type: ignore[attr-defined]
     finally:
         await connection.close()
 

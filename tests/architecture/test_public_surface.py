@@ -21,6 +21,8 @@ MARKED = {
     "cli/terminal/test_safe_text.py": "one module of the command line",
     "cli/jobs/test_story.py": "one module of the command line",
     "cli/top/test_top.py": "one module of the command line, as a part too",
+    "flows/test_poolers.py": "migrates a second schema, and asks what is applied",
+    "flows/test_standby.py": "sends a defer and an outcome again, as parts",
     "worker/claiming/test_aside.py": "reads the log as JSON",
     "worker/slots/test_batches.py": "holds a claimer's sleep up",
     "worker/keeping/test_beside.py": "the thread beside the loop, as a part",

@@ -53,7 +53,7 @@ class Parts:
         self.tally = Tally(tasks.find)
         holds = Held(self.tally)
         self.reporter = Reporter(database, holds)
-        self.completions = Completions(database, holds, self.reporter)
+        self.completions = Completions(database, holds, self.reporter, settings.concurrency)
         self.finisher = Finisher(database, worker, holds, self.reporter)
         self.slots = Slots(Surroundings(
             tasks, settings, worker, holds, self.finisher.submit, fatal, resources, middleware,

@@ -29,6 +29,7 @@ MARKED = {
     "worker/slots/test_cancelling.py": "listens to what workers are told, and holds an answer up",
     "worker/test_error_hooks.py": "makes the limit short",
     "worker/keeping/test_machine.py": "which processes live, as a part",
+    "worker/ending/test_completing.py": "makes a pool small, and the wait for it short",
     "worker/ending/test_progress.py": "a report past its fence",
     "worker/claiming/test_queues.py": "the shares of slots, as rules",
     "worker/keeping/test_rescue.py": "pretends to be workers of this machine",

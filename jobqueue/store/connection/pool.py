@@ -16,7 +16,7 @@ import asyncpg
 from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.faults import Fault, classify
 from jobqueue.store.dialing.dial import CONNECT_LIMIT, Dialer
-from jobqueue.store.dialing.limits import BRIEF, SILENCE, WATCHED, within_transaction
+from jobqueue.store.dialing.limits import BRIEF, LOCKING, SILENCE, WATCHED, within_transaction
 from jobqueue.store.dialing.sockets import is_lost, stop_and_cut
 from jobqueue.store.schema.migrate import applied_migrations, check_whole
 from jobqueue.store.schema.statements import statement
@@ -93,6 +93,11 @@ class Database:
         return cls(pool, schema, owned=False)
 
     @property
+    def size(self) -> int:
+        """How many connections there can be."""
+        return self.pool.get_max_size()
+
+    @property
     def can_open_beside(self) -> bool:
         """False on the user's own pool, which belongs to one event loop."""
         return self._again is not None
@@ -130,15 +135,19 @@ class Database:
             self._pins_isolation = found["isolation"] != "read committed"
             self._linux = "linux" in found["version"]
 
-    async def limit(self, connection: Connection) -> None:
-        """Give the transaction that has just begun there the limits that its session could not be given."""
-        if self._sets_limits:
-            await connection.execute(within_transaction({**SILENCE, **BRIEF}))
+    @property
+    def begin(self) -> str:
+        """SQL that begins a transaction of ours, with the limits that its session could not be given."""
+        limits = {**SILENCE, **BRIEF, **LOCKING} if self._sets_limits else LOCKING
+        return f"begin isolation level read committed; {within_transaction(limits)}"
 
     @contextlib.asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """A pooled connection. One that was cut off in mid-statement is thrown away, not reused."""
-        connection = await self.pool.acquire(timeout=CONNECT_LIMIT)
+    async def connection(self, limit: float | None = None) -> AsyncIterator[Connection]:
+        """A pooled connection, within `limit` seconds (default: CONNECT_LIMIT).
+
+        One that was cut off in mid-statement is thrown away, not reused.
+        """
+        connection = await self.pool.acquire(timeout=CONNECT_LIMIT if limit is None else limit)
         try:
             yield connection
         except BaseException as error:
@@ -222,10 +231,8 @@ class Session:
     async def transaction(self) -> AsyncIterator[None]:
         """Statements inside commit together or not at all. A connection that broke has rolled back by itself."""
         connection = await self._ready()
-        transaction = connection.transaction(isolation="read_committed")
         try:
-            await transaction.start()
-            await self.database.limit(connection)
+            await connection.execute(self.database.begin)
         except BaseException:
             await self._drop(connection)
             raise
@@ -233,10 +240,10 @@ class Session:
             yield
         except BaseException:
             if not is_lost(connection):
-                await self._roll_back(connection, transaction)
+                await self._roll_back(connection)
             raise
         try:
-            await transaction.commit()
+            await connection.execute("commit")
         except BaseException:
             await self._drop(connection)
             raise
@@ -258,11 +265,11 @@ class Session:
                 with contextlib.suppress(asyncpg.InterfaceError, OSError):
                     await self.database.pool.release(connection, timeout=CLOSE_LIMIT)
 
-    async def _roll_back(self, connection: Any, transaction: Any) -> None:
+    async def _roll_back(self, connection: Any) -> None:
         """Roll back, or cut the connection, which does the same."""
         try:
             with anyio.fail_after(CLOSE_LIMIT, shield=True):
-                await transaction.rollback()
+                await connection.execute("rollback")
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
             await self._drop(connection)
 

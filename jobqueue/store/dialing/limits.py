@@ -26,10 +26,12 @@ BRIEF: Mapping[str, str] = {
     "idle_in_transaction_session_timeout": str(_STANDSTILL_MS),
 }
 """For all that only this library runs."""
+LOCKING: Mapping[str, str] = {"lock_timeout": "3000"}
+"""For transactions, which keep what they have locked while they wait for more."""
 WATCHED: Mapping[str, str] = {"client_connection_check_interval": "5000"}
 """For statements that may take long: is anybody there still? Only servers on Linux have it, all others refuse it."""
 
 
 def within_transaction(limits: Mapping[str, str]) -> str:
-    """SQL that sets them until the transaction ends."""
+    """SQL that sets them until the transaction ends, which has begun."""
     return "; ".join(f"set local {name} = '{value}'" for name, value in limits.items())

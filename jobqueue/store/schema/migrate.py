@@ -157,7 +157,7 @@ async def _apply_patiently(connection: Connection, migration: Migration, schema:
         try:
             return await _apply(connection, migration, schema)
         except asyncpg.LockNotAvailableError:
-            holders = in_words(await connection.fetch(statement("who_locks", schema), None, None))
+            holders = in_words(await connection.fetch(statement("who_locks", schema), None))
         log.warning("schema.waits", schema=schema, migration=migration.name, holders=holders)
         if time.monotonic() > give_up:
             raise ConfigurationError(

@@ -29,6 +29,7 @@
 | database.back | info | doing |
 | loop.blocked | warning | seconds, job_id, task, stack: a task keeps the event loop from turning (at 1, 2, 4, ... s) |
 | listener.lost | warning | error, retry_in |
+| listener.deaf | error | channel, pooler: nothing said is heard there, as if it were `transaction`. Polling goes on |
 | listener.ready | info | channel |
 | archive.extended | info | partitions |
 | archive.dropped | info | partitions: whole days of the archive, too old to be kept |

@@ -54,7 +54,7 @@ class Location:
         """
         dsn = None
         if self._pool is not None:
-            database = Database.around(self._pool, self.schema)
+            database = Database.around(self._pool, self.schema, pooler)
         else:
             # No `async with` around what lives as long as the loop: its generator would be ended by the loop as well,
             # in no order.

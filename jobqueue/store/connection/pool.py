@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import anyio
 import asyncpg
 
+from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.faults import Fault, classify
 from jobqueue.store.dialing.dial import CONNECT_LIMIT, Dialer
@@ -27,15 +28,29 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolC
 STATEMENT_LIMIT = 10.0
 CLOSE_LIMIT = 5.0
 
+_WHAT_IS_THERE = """select current_setting('default_transaction_isolation') as isolation, version() as version,
+pg_backend_pid() as pid"""
+_A_POOLER = (
+    "pooler: something that pools connections stands between us and PostgreSQL; say of which kind by Settings(pooler=) "
+    'or JOBQUEUE_POOLER: "transaction" or "session", as its pool_mode says; or give the address of the server itself'
+)
+
 
 class Database:
     """A pool, the schema in it, and how statements must be run there."""
 
     def __init__(
-        self, pool: Pool, schema: str, *, owned: bool, leave: Callable[[], Awaitable[None]] | None = None
+        self,
+        pool: Pool,
+        schema: str,
+        *,
+        owned: bool,
+        pooler: Pooler,
+        leave: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`leave` is called last, once the pool is closed: the share in an embedded server."""
         self._leave = leave
+        self.pooler = pooler
         self._again: Callable[..., Awaitable[Database]] | None = None
         self.pool = pool
         self.schema = schema
@@ -78,19 +93,19 @@ class Database:
             max_queries=2**31,
             timeout=CONNECT_LIMIT,
             command_timeout=STATEMENT_LIMIT if limited else None,
-            statement_cache_size=100 if direct else 0,
+            statement_cache_size=0 if pooler == "transaction" else 100,
             server_settings=settings,
             reset=_nothing_to_reset,
         )
-        database = cls(pool, schema, owned=True, leave=leave)
+        database = cls(pool, schema, owned=True, pooler=pooler, leave=leave)
         database._again = partial(cls.open, dsn, schema, name=name, max_size=1, pooler=pooler)
         database._sets_limits = not direct
         return database
 
     @classmethod
-    def around(cls, pool: Pool, schema: str) -> "Database":
+    def around(cls, pool: Pool, schema: str, pooler: Pooler = "none") -> "Database":
         """Stand on the user's own pool: never closed here, its settings are left alone."""
-        return cls(pool, schema, owned=False)
+        return cls(pool, schema, owned=False, pooler=pooler)
 
     @property
     def size(self) -> int:
@@ -127,13 +142,19 @@ class Database:
         self.checked = True
 
     async def reach(self) -> None:
-        """Connect for the first time; learn the default isolation."""
-        async with self.connection() as connection:
-            (found,) = await connection.fetch(
-                "select current_setting('default_transaction_isolation') as isolation, version() as version"
-            )
-            self._pins_isolation = found["isolation"] != "read committed"
-            self._linux = "linux" in found["version"]
+        """Connect for the first time; learn what is there. Raises ConfigurationError if that is an unnamed pooler."""
+        refused = self.pooler == "none"
+        try:
+            async with self.connection() as connection:
+                (found,) = await connection.fetch(_WHAT_IS_THERE)
+                refused = refused and found["pid"] != connection.get_server_pid()
+                self._pins_isolation = found["isolation"] != "read committed"
+                self._linux = "linux" in found["version"]
+        except asyncpg.ProtocolViolationError as error:
+            if not refused or "startup parameter" not in str(error):
+                raise
+        if refused:
+            raise ConfigurationError(_A_POOLER)
 
     @property
     def begin(self) -> str:

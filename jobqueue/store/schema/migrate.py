@@ -18,6 +18,7 @@ from functools import cache
 
 import anyio
 import asyncpg
+from asyncpg.transaction import Transaction
 
 from jobqueue.base.errors import ConfigurationError, NotMigrated, SchemaTooNew
 from jobqueue.base.log import get_logger
@@ -78,7 +79,7 @@ async def migrate(dsn: str, schema: str = "jobqueue", lock_timeout: float = 60.0
     """
     names(schema)  # refuses a bad schema name before anything is touched
     async with _connected(dsn, _STATEMENT_LIMIT) as keeper:
-        await _lock(keeper, schema, lock_timeout)
+        turn = await _lock(keeper, schema, lock_timeout)
         async with _connected(dsn, _STATEMENT_LIMIT) as connection:
             await connection.execute(_foundation(schema))
             applied = await applied_migrations(connection, schema)
@@ -87,7 +88,8 @@ async def migrate(dsn: str, schema: str = "jobqueue", lock_timeout: float = 60.0
             for migration in missing:
                 await _apply_patiently(connection, migration, schema, lock_timeout)
                 log.info("schema.migrated", schema=schema, migration=migration.name)
-            return [migration.name for migration in missing]
+        await turn.rollback()
+        return [migration.name for migration in missing]
 
 
 @contextlib.asynccontextmanager
@@ -136,8 +138,8 @@ def check_whole(applied: set[str], schema: str) -> None:
         raise NotMigrated(schema, missing)
 
 
-async def _lock(keeper: Connection, schema: str, timeout: float) -> None:
-    """Begin a transaction that has the lock; it ends with the connection."""
+async def _lock(keeper: Connection, schema: str, timeout: float) -> Transaction:
+    """Begin a transaction that has the lock; it ends with the connection at the latest."""
     key = lock_key(schema, "migrate")
     with anyio.move_on_after(timeout):
         while True:
@@ -145,7 +147,7 @@ async def _lock(keeper: Connection, schema: str, timeout: float) -> None:
             await turn.start()
             if await keeper.fetchval("select pg_try_advisory_xact_lock($1, $2)", _LOCK_CLASS, key):
                 await keeper.execute(within_transaction({**SILENCE, **_UNHURRIED}))  # this lets the snapshot go as well
-                return
+                return turn
             await turn.rollback()
             await anyio.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - spreads load, guards nothing
     raise ConfigurationError(f"another process has been migrating schema {schema!r} for {timeout:g} s; try again later")

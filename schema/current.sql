@@ -2,6 +2,12 @@
 
 CREATE SCHEMA jobqueue;
 
+CREATE FUNCTION jobqueue.await_standby() RETURNS boolean
+    LANGUAGE sql
+    RETURN ((current_setting('synchronous_standby_names'::text) <> ''::text) AND (pg_logical_emit_message(true, 'jobqueue'::text, ''::text) IS NOT NULL));
+
+COMMENT ON FUNCTION jobqueue.await_standby() IS 'Makes this commit wait for the standby, though nothing else was written.';
+
 CREATE FUNCTION jobqueue.count_archive(pages integer) RETURNS TABLE(leaf text, queue text, state text, jobs bigint, exact boolean)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -75,6 +81,7 @@ begin
      due, defer.max_attempts, defer.timeout, defer.origin, 'defer', defer.meta::json)
   on conflict on constraint job_pkey do nothing;
   if not found then
+    perform "jobqueue".await_standby();
     return job_id;
   end if;
   if defer.id is not null then

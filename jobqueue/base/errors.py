@@ -7,6 +7,7 @@ JobQueueError
 ├── InvalidPayload (ValueError)       arguments that cannot be stored or do not fit the task
 ├── DuplicateTask                     two functions with one task name
 ├── DuplicateJob                      another job holds the unique key, and the defer said `raise`
+├── KeyLocked (TimeoutError)          an open transaction has the unique key, and does not end
 ├── RouterNotIncluded                 a router's task is used before an app includes the router
 ├── AppClosed                         the app was closed
 ├── DatabaseError                     the database is away, or refuses us; an OSError too
@@ -101,6 +102,20 @@ class DuplicateJob(JobQueueError):
         )
         self.id = id
         self.task = task
+
+
+class KeyLocked(JobQueueError, TimeoutError):
+    """Raised by a defer when an open transaction has its unique key, or the job that holds it: nothing was stored.
+
+    Whether the key is taken is known when that transaction ends; it is waited for, 3 s. `by` says whose it may be.
+    """
+
+    def __init__(self, task: str, by: str) -> None:
+        super().__init__(
+            f"the unique key of a {task!r} job is locked by an open transaction: {by}; nothing was stored, try again"
+        )
+        self.task = task
+        self.by = by
 
 
 class RouterNotIncluded(JobQueueError):

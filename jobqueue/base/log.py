@@ -30,11 +30,13 @@
 | database.back | info | doing |
 | loop.blocked | warning | seconds, job_id, task, stack: a task keeps the event loop from turning (at 1, 2, 4, ... s) |
 | listener.lost | warning | error, retry_in |
+| listener.deaf | error | channel, pooler: nothing said is heard there, as if it were `transaction`. Polling goes on |
 | listener.ready | info | channel |
 | archive.extended | info | partitions |
 | archive.dropped | info | partitions: whole days of the archive, too old to be kept |
 | archive.pruned | info | jobs: deleted from the archive one by one, by the age that their queue says |
 | schema.migrated | info | schema, migration |
+| schema.waits | warning | schema, migration, holders: who uses a table that the migration needs; it is tried again |
 | http.listening | info | url: of the pages of `worker --http` |
 
 Parts that know their worker say it in each line. `outcome` is one of the words of the metric `tasks_processed_total`.

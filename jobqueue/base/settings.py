@@ -15,7 +15,7 @@ _SECONDS = (
     "lease", "beat", "rescue_interval", "poll", "drain_timeout", "aside_max_age", "keep_completed", "keep_other",
 )  # fmt: skip
 
-Pooler = Literal["none", "transaction"]
+Pooler = Literal["none", "session", "transaction"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,9 @@ class Settings:
     max_result: int = 1 << 20
     """Bytes of one job's result as JSON."""
     pooler: Pooler = "none"
-    """`transaction`: a transaction pooler stands before the database; no LISTEN, no prepared statements, polling."""
+    """What stands between the app and PostgreSQL, as its `pool_mode` says; an app that finds another refuses to start.
+    `session`: no start-up parameters, so that only our transactions have limits on the server. `transaction`: no LISTEN
+    and no prepared statements either, workers poll."""
 
     def __post_init__(self) -> None:
         for knob, least in _WHOLE.items():
@@ -75,6 +77,11 @@ class Settings:
             raise ConfigurationError(f"lease: must be at least three beats ({3 * self.beat:g} s)")
         if self.pooler not in get_args(Pooler):
             raise ConfigurationError(f"pooler: must be one of {', '.join(get_args(Pooler))}")
+
+    @property
+    def listens(self) -> bool:
+        """Whether notifications arrive."""
+        return self.pooler != "transaction"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], base: "Settings | None" = None) -> "Settings":

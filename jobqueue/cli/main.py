@@ -133,7 +133,7 @@ def migrate_status(app: Target = None, dsn: Dsn = None, schema: Schema = None, j
 
 @migrate.command("up")
 def migrate_up(app: Target = None, dsn: Dsn = None, schema: Schema = None, json: Json = False) -> int:
-    """Apply what is missing. Safe from several processes at once; needs a direct connection, no transaction pooler."""
+    """Apply what is missing. Safe from several processes at once, also through a pooler, and while jobs run."""
     from jobqueue.cli.place import Place
     from jobqueue.cli.schema import bring_up
 

@@ -80,6 +80,7 @@ class Place:
                 dsn, self.schema, name="jobqueue command line", max_size=connections, pooler=self.settings.pooler
             )
             try:
+                await database.reach()
                 yield database
             finally:
                 await database.close()

@@ -15,6 +15,7 @@ from jobqueue.base.errors import DuplicateJob
 from jobqueue.base.job import Conflict, NewJob, Sent
 from jobqueue.store.connection.executor import Executor, KeyChangedHands, Undoing
 from jobqueue.store.connection.pool import chunks
+from jobqueue.store.standby import await_standby
 
 CHUNK_ROWS = 5_000
 CHUNK_BYTES = 8 << 20
@@ -39,6 +40,17 @@ async def insert_all(executor: Executor, jobs: Sequence[NewJob[Any]], *, always:
     A job whose key is taken, or whose id is known to `job` or the archive, comes back as a duplicate; what becomes of
     the holder of the key, the job says. Raises DuplicateJob. `always` notifies whether anybody sleeps or not.
     """
+    try:
+        answers = await _insert_all(executor, jobs, always)
+    except DuplicateJob:
+        await await_standby(executor)
+        raise
+    if any(sent.duplicate for sent in answers):
+        await await_standby(executor)
+    return answers
+
+
+async def _insert_all(executor: Executor, jobs: Sequence[NewJob[Any]], always: bool) -> list[Sent]:
     if len(jobs) <= CHUNK_ROWS and not any(job.key or job.resent for job in jobs) and _bytes(jobs) <= CHUNK_BYTES:
         return await insert_one_statement(executor, jobs, always=always)
     taken: set[str] = set()

@@ -17,6 +17,7 @@ from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.pool import STATEMENT_LIMIT
 from jobqueue.store.schema.statements import statement
+from jobqueue.store.standby import await_standby
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ async def holds_still(connection: Any, schema: str, worker: WorkerId, id: UUID, 
 
 async def was_completed(executor: Executor, worker: WorkerId, id: UUID, fence: int) -> bool:
     """Whether this very claim has finished its job."""
-    return bool(await executor.fetch("already_finished", [id], [fence], worker))
+    return bool(await _before(executor, "already_finished", [(id, fence)], worker))
 
 
 async def finish_waiting(executor: Executor, ids: Sequence[UUID], outcome: Cancelled) -> set[UUID]:
@@ -130,9 +131,7 @@ async def _finish_rows(session: Executor, worker: WorkerId | None, rows: list[Ro
 
 async def _over_before(session: Executor, worker: WorkerId | None, refused: list[Ended]) -> dict[UUID, Outcome]:
     """Which of these this very claim has ended, and how: by an earlier try, or in its handler's own transaction."""
-    if not refused:
-        return {}
-    rows = await session.fetch("already_finished", *_columns(_claims(refused)), worker)
+    rows = await _before(session, "already_finished", _claims(refused), worker)
     return {id: _COMPLETED if state == "completed" else _CANCELLED for id, state in rows}
 
 
@@ -141,7 +140,14 @@ async def _done_before(
 ) -> set[UUID]:
     """Which of the refused outcomes this very claim has written before: then only the answer was lost."""
     refused = _claims([ended for ended in batch if ended.id not in written])
-    return await _fetch(session, name, refused, worker) if refused else set()
+    return {row[0] for row in await _before(session, name, refused, worker)}
+
+
+async def _before(session: Executor, name: str, refused: list[Row], worker: WorkerId | None) -> Sequence[Any]:
+    rows = await session.fetch(name, *_columns(refused), worker) if refused else []
+    if rows:
+        await await_standby(session)
+    return rows
 
 
 def _claims(batch: Sequence[Ended]) -> list[Row]:

@@ -14,6 +14,7 @@ from jobqueue.base.steering import LEGAL, Action, Change
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.lookup import as_uuid, earliest_finish
 from jobqueue.store.outcomes import finish_waiting
+from jobqueue.store.standby import await_standby
 
 _TRIES = 5
 REQUESTED = "requested"
@@ -113,7 +114,10 @@ async def pause_queue(executor: Executor, name: str, until: datetime | None, sec
 
 async def resume_queue(executor: Executor, name: str) -> bool:
     """Claim from a queue again. False if it was not paused."""
-    return bool((await executor.fetch("resume_queue", name))[0][0])
+    was_paused = bool((await executor.fetch("resume_queue", name))[0][0])
+    if not was_paused:
+        await await_standby(executor)
+    return was_paused
 
 
 async def _until_each_is_told(

@@ -16,6 +16,7 @@ from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.lookup import find_job, list_jobs
 from jobqueue.store.overview import Counts, count_jobs
+from jobqueue.store.standby import await_standby
 from jobqueue.tasks.options import (
     PRIORITIES,
     DeferOptions,
@@ -179,6 +180,8 @@ class Jobs:
                     if dry_run
                     else await change(executor, page, connection is not None)
                 )
+            if not dry_run and (which or changes.refused):
+                await await_standby(executor)  # what there was nothing left to do for, an earlier call may have done
         return changes
 
     @contextlib.asynccontextmanager

@@ -82,7 +82,7 @@ def not_ready(work: Work | None) -> str | None:
     if now.unanswered > 2 * settings.beat + 1:
         since = "yet" if isinf(now.unanswered) else f"for {now.unanswered:.0f} s"
         return f"the database has not answered {since}"
-    if not now.listening and settings.pooler == "none":
+    if not now.listening and settings.listens:
         return "not listening"
     return None
 

@@ -54,7 +54,7 @@ class Parts:
         self.tally = Tally(tasks.find)
         holds = Held(self.tally)
         self.reporter = Reporter(database, worker, holds)
-        self.completions = Completions(database, worker, holds, self.reporter)
+        self.completions = Completions(database, worker, holds, self.reporter, settings.concurrency)
         self.finisher = Finisher(database, worker, holds, self.reporter)
         self.slots = Slots(Surroundings(
             tasks, settings, worker, holds, self.finisher.submit, fatal, resources, middleware,

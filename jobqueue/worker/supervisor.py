@@ -167,7 +167,7 @@ class Supervisor:
             self.stop(0)
 
     async def _start_listener(self, vital: TaskGroup) -> None:
-        if self.settings.pooler == "transaction":
+        if not self.settings.listens:
             return
         claimer, stager = self.parts.claimer, self.parts.stager
         hear = router(claimer.wakeup, stager.wakeup, self.queues.serves, claimer.gap, self.parts.slots.cancel)

@@ -86,7 +86,7 @@ def test_every_head_is_complete() -> None:
 
 
 # A finish that meets no partition makes it, on its own connection.
-BORROWERS = {"upkeep": ("outcomes.py",)}
+BORROWERS = {"upkeep": ("outcomes.py",), "locks": ("schema/migrate.py",)}
 
 
 @pytest.mark.parametrize("stem", sorted(file.stem for file in FOLDER.glob("*.sql")))
@@ -148,7 +148,6 @@ SESSION_WIDE = re.compile(r"\b(pg_advisory_lock|pg_try_advisory_lock|listen|add_
 def test_what_lasts_for_a_session_stands_on_connections_that_are_kept() -> None:
     """Session locks and LISTEN occur only where a connection is opened for that very purpose. (S3-30)"""
     allowed = {
-        "jobqueue/store/schema/migrate.py": "a connection of its own, closed afterwards",
         "jobqueue/store/connection/listener.py": "holds one connection for as long as it listens",
     }
     found = {

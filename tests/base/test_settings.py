@@ -43,7 +43,7 @@ def test_the_defaults_are_valid_and_frozen() -> None:
         ("keep_completed", float("inf")),
         ("keep_other", -1),
         ("keep_other", float("nan")),
-        ("pooler", "session"),
+        ("pooler", "statement"),
     ],
 )
 def test_a_bad_knob_is_named(knob: str, value: Any) -> None:

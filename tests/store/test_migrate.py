@@ -183,6 +183,38 @@ async def test_two_schemas_live_in_one_database(database: str) -> None:
         assert ["second"] == [row["queue"] for row in await claim(second, queues=["first", "second"])]
 
 
+ALTER = Migration("0999_pre_column", 'alter table :"schema".job add column more integer')
+
+
+async def test_a_migration_that_has_to_wait_holds_up_nobody(
+    database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Behind a dump it waits in short tries, so that jobs are deferred in between, and is applied once that is over."""
+    monkeypatch.setattr(rooms, "_PAUSE", 0.2)
+    caplog.set_level("WARNING")
+    async with connect(database, application_name="pg_dump") as dump, open_session(database) as session:
+        monkeypatch.setattr(rooms, "migrations", lambda: (*migrations(), ALTER))
+        async with dump.transaction():
+            await dump.execute("select from jobqueue.job")
+            migrating = asyncio.create_task(migrate(database))
+            await wait_until(lambda: "schema.waits" in caplog.text, "it has tried in vain")
+            assert f"pg_dump (pid {dump.get_server_pid()}" in caplog.text
+            await insert(session, new_job())
+            assert not migrating.done()
+        assert [ALTER.name] == await migrating
+
+
+async def test_a_migration_that_waits_in_vain_says_for_whom(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its time it names the session that has the table, also a transaction that was prepared and forgotten."""
+    monkeypatch.setattr(rooms, "migrations", lambda: (*migrations(), ALTER))
+    async with connect(database, application_name="pg_dump") as dump, dump.transaction():
+        await dump.execute("select from jobqueue.job")
+        who = rf"'jobqueue'.*0\.1 s.*in use by pg_dump \(pid {dump.get_server_pid()}, for \d+ s\)"
+        with pytest.raises(ConfigurationError, match=who):
+            await migrate(database, lock_timeout=0.1)
+    assert [ALTER.name] == await migrate(database)
+
+
 CONCURRENT = """-- concurrent: job may be large
 drop index concurrently if exists :"schema".job_task;
 create index concurrently job_task on :"schema".job (task);

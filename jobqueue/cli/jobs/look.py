@@ -181,7 +181,7 @@ async def _told(place: Place, id: UUID) -> Story:
 async def _ended(place: Place, id: UUID, limit: float | None) -> Job:
     async with place.resolved_dsn() as dsn, place.reached(dsn, connections=2) as database:  # one of them listens
         await database.check()
-        waiters = Waiters(database, listens=place.settings.pooler == "none")
+        waiters = Waiters(database, listens=place.settings.listens)
         try:
             with anyio.move_on_after(limit):
                 return await waiters.final(id)

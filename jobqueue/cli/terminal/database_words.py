@@ -5,7 +5,7 @@ import ssl
 
 from jobqueue.cli.terminal.safe_text import shown_dsn
 from jobqueue.store.connection.faults import DATABASE_ERRORS, brief
-from jobqueue.store.connection.pool import DSN_HINT
+from jobqueue.store.dialing.strings import DSN_HINT
 
 _BY_STATE = {
     "28P01": "the password was refused",

@@ -3,7 +3,7 @@
 import re
 from urllib.parse import urlsplit
 
-from jobqueue.store.connection.dsn import without_secrets
+from jobqueue.store.dialing.strings import without_secrets
 
 _URL_PASSWORD = re.compile(r"(\w+://[^\s:/@'\"]*):[^\s'\"]*@")
 _NAMED_PASSWORD = re.compile(r"(?i)(password|passfile|pgpass|sslkey)(\s*=\s*)(\"[^\"]*\"|'[^']*'|[^\s&'\",)]+)")

@@ -26,8 +26,9 @@ def banner(app: App, settings: Settings, queues: Queues, *, database: str, migra
     each = f" in each of {processes} processes" if processes > 1 else ""
     lines += _entry("concurrency", f"{settings.concurrency}{each}")
     lines += _entry("drain limit", f"{settings.drain_timeout:g} s")
-    listens = settings.pooler == "none"
-    lines += _entry("wake-ups", "listening" if listens else f"polling every {settings.poll:g} s (transaction pooler)")
+    lines += _entry(
+        "wake-ups", "listening" if settings.listens else f"polling every {settings.poll:g} s (transaction pooler)"
+    )
     return "".join(f"{escaped(line)}\n" for line in lines)
 
 

@@ -36,6 +36,8 @@ class Fault(Enum):
 DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 """All that a call of this room can raise because of the database, the network or the data."""
 
+LockTimeout = asyncpg.LockNotAvailableError
+"""Raised when somebody has had for too long what was to be locked; nothing was done."""
 Deadlock = asyncpg.DeadlockDetectedError
 """Raised to one of two transactions that wait for each other; it was undone."""
 

@@ -8,13 +8,13 @@ from typing import TypeAlias
 
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.settings import Pooler
-from jobqueue.store.connection.dsn import fault_of_dsn
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.pool import Database, Pool
+from jobqueue.store.dialing.strings import AnyUrl, fault_of_dsn, text_of
 from jobqueue.store.embedded.share import join_embedded
 from jobqueue.store.schema.statements import names
 
-Dsn: TypeAlias = str | Callable[[], str | Awaitable[str]]
+Dsn: TypeAlias = AnyUrl | Callable[[], AnyUrl | Awaitable[AnyUrl]]
 
 
 class Location:
@@ -55,7 +55,7 @@ class Location:
         """
         dsn = None
         if self._pool is not None:
-            database = Database.around(self._pool, self.schema)
+            database = Database.around(self._pool, self.schema, pooler)
         else:
             # No `async with` around what lives as long as the loop: its generator would be ended by the loop as well,
             # in no order.
@@ -84,4 +84,4 @@ class Location:
         given = self._dsn() if callable(self._dsn) else self._dsn
         if inspect.isawaitable(given):
             given = await given
-        return given or os.environ.get("JOBQUEUE_DSN") or None
+        return (text_of(given) if given else os.environ.get("JOBQUEUE_DSN")) or None

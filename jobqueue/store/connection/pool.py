@@ -1,45 +1,57 @@
 """Opens and closes the connections of one app on one event loop.
 
-Every call has a time limit: connecting, acquiring, each statement (here and on the server), releasing, closing.
-asyncpg leaves TCP keepalive off, so a cut network would stay unnoticed for a quarter of an hour: it is set here.
+Every call has a time limit: connecting, acquiring, each statement (here and on the server), releasing, closing. So
+have the locks of a client that has vanished or is frozen, see `Database.open`.
 Nothing session-scoped is done on a pooled connection, so nothing has to be reset when one is given back.
 """
 
-import asyncio
 import contextlib
-import socket
-from asyncio.trsock import TransportSocket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
 import anyio
 import asyncpg
 
+from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.faults import Fault, classify
 from jobqueue.store.connection.known_types import KnowingConnection
+from jobqueue.store.dialing.dial import CONNECT_LIMIT, Dialer
+from jobqueue.store.dialing.limits import BRIEF, LOCKING, SILENCE, WATCHED, within_transaction
+from jobqueue.store.dialing.sockets import is_lost, stop_and_cut, unplug
 from jobqueue.store.schema.migrate import applied_migrations, check_whole
 from jobqueue.store.schema.statements import statement
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
-CONNECT_LIMIT = 10.0
 STATEMENT_LIMIT = 10.0
 CLOSE_LIMIT = 5.0
-_CANCEL_REQUEST_LIMIT = 0.25
-_SERVER_LIMIT_MS = 9_000  # below STATEMENT_LIMIT, so that the server ends a statement before we stop waiting for it
+
+_WHAT_IS_THERE = """select current_setting('default_transaction_isolation') as isolation, version() as version,
+pg_backend_pid() as pid"""
+_A_POOLER = (
+    "pooler: something that pools connections stands between us and PostgreSQL; say of which kind by Settings(pooler=) "
+    'or JOBQUEUE_POOLER: "transaction" or "session", as its pool_mode says; or give the address of the server itself'
+)
 
 
 class Database:
     """A pool, the schema in it, and how statements must be run there."""
 
     def __init__(
-        self, pool: Pool, schema: str, *, owned: bool, leave: Callable[[], Awaitable[None]] | None = None
+        self,
+        pool: Pool,
+        schema: str,
+        *,
+        owned: bool,
+        pooler: Pooler,
+        leave: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`leave` is called last, once the pool is closed: the share in an embedded server."""
         self._leave = leave
+        self.pooler = pooler
         self._again: Callable[..., Awaitable[Database]] | None = None
         self.pool = pool
         self.schema = schema
@@ -47,6 +59,8 @@ class Database:
         self.checked = False
         """True once the schema was found to fit."""
         self._pins_isolation = False
+        self._sets_limits = True
+        self._linux = False
 
     @classmethod
     async def open(
@@ -59,40 +73,46 @@ class Database:
         pooler: Pooler = "none",
         leave: Callable[[], Awaitable[None]] | None = None,
         limited: bool = True,
+        more: Mapping[str, str] | None = None,
     ) -> "Database":
         """Make a pool that connects, and reads the DSN, on first use: see `fault_of_dsn`.
 
-        `limited`: statements have a time limit, here and on the server.
+        `limited`: statements have a time limit, here and on the server, and so has the time between two of them in a
+        transaction. Both are wrong for what handlers do: there only a client that has vanished is ended.
         """
         direct = pooler == "none"
-        settings = {"application_name": name[:63]}
-        if direct:  # a transaction pooler refuses start-up parameters that it does not know
-            settings |= {
-                "default_transaction_isolation": "read committed",
-                "jit": "off",
-            }
-            settings |= {"statement_timeout": str(_SERVER_LIMIT_MS)} if limited else {}
+        settings = {"application_name": name[:63], **(more or {})}
+        if direct:  # a pooler refuses start-up parameters that it does not know
+            settings |= {"default_transaction_isolation": "read committed", "jit": "off", **SILENCE}
+            settings |= BRIEF if limited else {}
+        dialer: Any = Dialer()  # takes whatever the driver's own `connect` takes
         pool = await asyncpg.create_pool(
             dsn,
+            connect=dialer,
             min_size=0,
             max_size=max_size,
             max_queries=2**31,
             timeout=CONNECT_LIMIT,
             command_timeout=STATEMENT_LIMIT if limited else None,
-            statement_cache_size=100 if direct else 0,
+            statement_cache_size=0 if pooler == "transaction" else 100,
             server_settings=settings,
             connection_class=KnowingConnection,
-            init=keep_alive,
             reset=_nothing_to_reset,
         )
-        database = cls(pool, schema, owned=True, leave=leave)
+        database = cls(pool, schema, owned=True, pooler=pooler, leave=leave)
         database._again = partial(cls.open, dsn, schema, name=name, max_size=1, pooler=pooler)
+        database._sets_limits = not direct
         return database
 
     @classmethod
-    def around(cls, pool: Pool, schema: str) -> "Database":
+    def around(cls, pool: Pool, schema: str, pooler: Pooler = "none") -> "Database":
         """Stand on the user's own pool: never closed here, its settings are left alone."""
-        return cls(pool, schema, owned=False)
+        return cls(pool, schema, owned=False, pooler=pooler)
+
+    @property
+    def size(self) -> int:
+        """How many connections there can be."""
+        return self.pool.get_max_size()
 
     @property
     def can_open_beside(self) -> bool:
@@ -107,9 +127,13 @@ class Database:
         return database
 
     async def open_for_handlers(self, max_size: int) -> "Database":
-        """The same database once more, for the user's own statements: with no limit on how long they take."""
+        """The same database once more, for the user's own statements: with no limit on how long they take.
+
+        So the server looks now and then whether the client of a long one is still there, if it can.
+        """
         assert self._again is not None  # noqa: S101 - asked for by can_open_beside
-        database = await self._again(max_size=max_size, limited=False)
+        more = WATCHED if self._linux and not self._sets_limits else {}
+        database = await self._again(max_size=max_size, limited=False, more=more)
         database._pins_isolation = self._pins_isolation
         return database
 
@@ -120,15 +144,33 @@ class Database:
         self.checked = True
 
     async def reach(self) -> None:
-        """Connect for the first time; learn the default isolation."""
-        async with self.connection() as connection:
-            isolation = await connection.fetchval("select current_setting('default_transaction_isolation')")
-            self._pins_isolation = isolation != "read committed"
+        """Connect for the first time; learn what is there. Raises ConfigurationError if that is an unnamed pooler."""
+        refused = self.pooler == "none"
+        try:
+            async with self.connection() as connection:
+                (found,) = await connection.fetch(_WHAT_IS_THERE)
+                refused = refused and found["pid"] != connection.get_server_pid()
+                self._pins_isolation = found["isolation"] != "read committed"
+                self._linux = "linux" in found["version"]
+        except asyncpg.ProtocolViolationError as error:
+            if not refused or "startup parameter" not in str(error):
+                raise
+        if refused:
+            raise ConfigurationError(_A_POOLER)
+
+    @property
+    def begin(self) -> str:
+        """SQL that begins a transaction of ours, with the limits that its session could not be given."""
+        limits = {**SILENCE, **BRIEF, **LOCKING} if self._sets_limits else LOCKING
+        return f"begin isolation level read committed; {within_transaction(limits)}"
 
     @contextlib.asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """A pooled connection. One that was cut off in mid-statement is thrown away, not reused."""
-        connection = await self.pool.acquire(timeout=CONNECT_LIMIT)
+    async def connection(self, limit: float | None = None) -> AsyncIterator[Connection]:
+        """A pooled connection, within `limit` seconds (default: CONNECT_LIMIT).
+
+        One that was cut off in mid-statement is thrown away, not reused.
+        """
+        connection = await self.pool.acquire(timeout=CONNECT_LIMIT if limit is None else limit)
         try:
             yield connection
         except BaseException as error:
@@ -219,9 +261,8 @@ class Session:
     async def transaction(self) -> AsyncIterator[None]:
         """Statements inside commit together or not at all. A connection that broke has rolled back by itself."""
         connection = await self._ready()
-        transaction = connection.transaction(isolation="read_committed")
         try:
-            await transaction.start()
+            await connection.execute(self.database.begin)
         except BaseException:
             await self._drop(connection)
             raise
@@ -229,10 +270,10 @@ class Session:
             yield
         except BaseException:
             if not is_lost(connection):
-                await self._roll_back(connection, transaction)
+                await self._roll_back(connection)
             raise
         try:
-            await transaction.commit()
+            await connection.execute("commit")
         except BaseException:
             await self._drop(connection)
             raise
@@ -254,11 +295,11 @@ class Session:
                 with contextlib.suppress(asyncpg.InterfaceError, OSError):
                     await self.database.pool.release(connection, timeout=CLOSE_LIMIT)
 
-    async def _roll_back(self, connection: Any, transaction: Any) -> None:
+    async def _roll_back(self, connection: Any) -> None:
         """Roll back, or cut the connection, which does the same."""
         try:
             with anyio.fail_after(CLOSE_LIMIT, shield=True):
-                await transaction.rollback()
+                await connection.execute("rollback")
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
             await self._drop(connection)
 
@@ -274,62 +315,6 @@ class Session:
         if self._connection is None:
             self._connection = await self.database.pool.acquire(timeout=CONNECT_LIMIT)
         return self._connection
-
-
-def is_lost(connection: Any) -> bool:
-    """True once the connection is closed. asyncpg takes a broken one from its holder, who cannot even ask then."""
-    try:
-        return bool(connection.is_closed())
-    except asyncpg.InterfaceError:
-        return True
-
-
-async def stop_and_cut(connection: Any) -> None:
-    """End a connection whose statement was cut off, but let the server know first.
-
-    It would not notice by itself: a statement that waits for a lock would go on waiting, and commit in the end.
-    """
-    inner = getattr(connection, "_con", connection)
-    with anyio.move_on_after(_CANCEL_REQUEST_LIMIT, shield=True):
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)  # by now asyncpg has sent its request on the way, in a task
-        requests = getattr(inner, "_cancellations", None)  # private in asyncpg, so its absence is tolerated
-        if requests:
-            await asyncio.wait(set(requests))
-    cut(connection)
-
-
-def cut(connection: Any) -> None:
-    """End a connection at once, in whatever state it is."""
-    with contextlib.suppress(asyncpg.InterfaceError):
-        connection.terminate()
-
-
-def unplug(connection: Any) -> None:
-    """End a connection whose event loop is closed: all that asyncpg has for this needs the loop.
-
-    Only of asyncio's own transports; other loops end theirs when they are closed, and the descriptor may be another's.
-    """
-    transport = getattr(connection, "_transport", None)
-    plug = transport.get_extra_info("socket") if isinstance(transport, asyncio.Transport) else None
-    if isinstance(plug, TransportSocket):
-        with contextlib.suppress(OSError):
-            plug.shutdown(socket.SHUT_RDWR)
-
-
-DSN_HINT = "use the form postgresql://user:password@host:5432/database"
-
-
-async def keep_alive(connection: Connection) -> None:
-    """Notice a cut network after about 11 s of silence (measured), instead of 15 minutes."""
-    transport = getattr(connection, "_transport", None)  # private in asyncpg, so its absence is tolerated
-    plug = transport.get_extra_info("socket") if transport is not None else None
-    if plug is None or plug.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    plug.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 11_000)):
-        if hasattr(socket, option):
-            plug.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 async def _nothing_to_reset(connection: Connection) -> None:

@@ -1,25 +1,41 @@
 """Applies `schema/migrations`: forward only, one at a time, safe from ten processes at once.
 
-`NNNN_pre_words.sql` runs before new code, `NNNN_post_words.sql` after the old code is gone. A migrator holds a
-session-level lock on a connection of its own, which it tries for outside any transaction: a waiting migrator inside a
-transaction would block `create index concurrently` for ever. Give it a direct connection, not a transaction pooler's.
+`NNNN_pre_words.sql` runs before new code, `NNNN_post_words.sql` after the old code is gone. A migrator holds a lock on
+a connection of its own, which does nothing else: the lock of a transaction, since one of the session would stay with a
+pooler's connection. It has no snapshot, so that `create index concurrently` does not wait for it; who waits for the
+lock waits outside a transaction.
+
+A migration waits for a second at the most for what others have locked, since all who come behind it wait as well, and
+tries again later.
 """
 
+import contextlib
 import random
+import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import cache
 
 import anyio
 import asyncpg
+from asyncpg.transaction import Transaction
 
 from jobqueue.base.errors import ConfigurationError, NotMigrated, SchemaTooNew
 from jobqueue.base.log import get_logger
-from jobqueue.store.schema.statements import fill, lock_key, names, schema_folder
+from jobqueue.store.dialing.dial import Connection, Dialer
+from jobqueue.store.dialing.limits import BRIEF, SILENCE, within_transaction
+from jobqueue.store.schema.lockers import in_words
+from jobqueue.store.schema.statements import fill, lock_key, names, schema_folder, statement
 
 log = get_logger(__name__)
 
 _STATEMENT_LIMIT = 600.0  # seconds for one migration: a post migration may build an index over a large table
+_STATUS_LIMIT = 30.0
 _LOCK_CLASS = 0x6A71
+_PAUSE = 2.0
+"""Seconds between two tries to get what others have locked; whoever had to wait behind the first is through by then."""
+_UNHURRIED = {"idle_in_transaction_session_timeout": "0"}
+_IN_ONE_GO = {**SILENCE, **BRIEF, "statement_timeout": "0", "lock_timeout": "1000"}
 _CONCURRENT = "-- concurrent"
 
 
@@ -58,20 +74,30 @@ def script(schema: str = "jobqueue") -> str:
 async def migrate(dsn: str, schema: str = "jobqueue", lock_timeout: float = 60.0) -> list[str]:
     """Apply what is missing; returns the names applied, none if the schema was whole.
 
-    Waits up to `lock_timeout` seconds for another migrator. Cancellation rolls the current migration back.
+    Waits up to `lock_timeout` seconds for another migrator, and as long for whoever has locked a table. Cancellation
+    rolls the current migration back. Raises ConfigurationError that names who is in the way.
     """
     names(schema)  # refuses a bad schema name before anything is touched
-    connection = await asyncpg.connect(dsn, timeout=10, command_timeout=_STATEMENT_LIMIT)
-    try:
-        await _lock(connection, schema, lock_timeout)
-        await connection.execute(_foundation(schema))
-        applied = await applied_migrations(connection, schema)
-        check_known(applied, schema)
-        missing = [migration for migration in migrations() if migration.name not in applied]
-        for migration in missing:
-            await _apply(connection, migration, schema)
-            log.info("schema.migrated", schema=schema, migration=migration.name)
+    async with _connected(dsn, _STATEMENT_LIMIT) as keeper:
+        turn = await _lock(keeper, schema, lock_timeout)
+        async with _connected(dsn, _STATEMENT_LIMIT) as connection:
+            await connection.execute(_foundation(schema))
+            applied = await applied_migrations(connection, schema)
+            check_known(applied, schema)
+            missing = [migration for migration in migrations() if migration.name not in applied]
+            for migration in missing:
+                await _apply_patiently(connection, migration, schema, lock_timeout)
+                log.info("schema.migrated", schema=schema, migration=migration.name)
+        await turn.rollback()
         return [migration.name for migration in missing]
+
+
+@contextlib.asynccontextmanager
+async def _connected(dsn: str, limit: float) -> AsyncIterator[Connection]:
+    """A connection of our own, also through a pooler: without prepared statements."""
+    connection = await Dialer()(dsn, command_timeout=limit, statement_cache_size=0)
+    try:
+        yield connection
     finally:
         with anyio.move_on_after(5, shield=True):
             await connection.close(timeout=4)
@@ -80,12 +106,8 @@ async def migrate(dsn: str, schema: str = "jobqueue", lock_timeout: float = 60.0
 async def status(dsn: str, schema: str = "jobqueue") -> list[tuple[str, bool]]:
     """Every known migration with whether it is applied, then those that only the database knows."""
     names(schema)
-    connection = await asyncpg.connect(dsn, timeout=10, command_timeout=30)
-    try:
+    async with _connected(dsn, _STATUS_LIMIT) as connection:
         applied = await applied_migrations(connection, schema)
-    finally:
-        with anyio.move_on_after(5, shield=True):
-            await connection.close(timeout=4)
     known = [migration.name for migration in migrations()]
     return [(name, name in applied) for name in known] + [(name, True) for name in sorted(applied - set(known))]
 
@@ -116,17 +138,38 @@ def check_whole(applied: set[str], schema: str) -> None:
         raise NotMigrated(schema, missing)
 
 
-async def _lock(connection: asyncpg.Connection, schema: str, timeout: float) -> None:
+async def _lock(keeper: Connection, schema: str, timeout: float) -> Transaction:
+    """Begin a transaction that has the lock; it ends with the connection at the latest."""
+    key = lock_key(schema, "migrate")
     with anyio.move_on_after(timeout):
-        while not await connection.fetchval(  # noqa: ASYNC110 - another process has what we wait for
-            "select pg_try_advisory_lock($1, $2)", _LOCK_CLASS, lock_key(schema, "migrate")
-        ):
+        while True:
+            turn = keeper.transaction(isolation="read_committed")
+            await turn.start()
+            if await keeper.fetchval("select pg_try_advisory_xact_lock($1, $2)", _LOCK_CLASS, key):
+                await keeper.execute(within_transaction({**SILENCE, **_UNHURRIED}))  # this lets the snapshot go as well
+                return turn
+            await turn.rollback()
             await anyio.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - spreads load, guards nothing
-        return
     raise ConfigurationError(f"another process has been migrating schema {schema!r} for {timeout:g} s; try again later")
 
 
-async def _apply(connection: asyncpg.Connection, migration: Migration, schema: str) -> None:
+async def _apply_patiently(connection: Connection, migration: Migration, schema: str, patience: float) -> None:
+    give_up = time.monotonic() + patience
+    while True:
+        try:
+            return await _apply(connection, migration, schema)
+        except asyncpg.LockNotAvailableError:
+            holders = in_words(await connection.fetch(statement("who_locks", schema), None))
+        log.warning("schema.waits", schema=schema, migration=migration.name, holders=holders)
+        if time.monotonic() > give_up:
+            raise ConfigurationError(
+                f"migration {migration.name} needs tables of schema {schema!r} for itself, and waited {patience:g} s;"
+                f" they are in use by {holders}; try again later"
+            )
+        await anyio.sleep(_PAUSE * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load, guards nothing
+
+
+async def _apply(connection: Connection, migration: Migration, schema: str) -> None:
     sql, mark = fill(migration.sql, schema), fill(_mark(migration.name), schema)
     if migration.concurrent:
         for step in sql.split(";\n"):
@@ -135,7 +178,7 @@ async def _apply(connection: asyncpg.Connection, migration: Migration, schema: s
         await connection.execute(mark)
         return
     async with connection.transaction(isolation="read_committed"):
-        await connection.execute("set local lock_timeout = '10s'")
+        await connection.execute(within_transaction(_IN_ONE_GO))
         await connection.execute(sql)
         await connection.execute(mark)
 

@@ -113,4 +113,4 @@ class Opening:
         database = await self.another_database(PRODUCER_CONNECTIONS)
         self._opened = True
         # A pool of one connection would have none left to look with.
-        return Producer(database, listens=self.most_connections > 1 and self.settings.pooler == "none")
+        return Producer(database, listens=self.most_connections > 1 and self.settings.listens)

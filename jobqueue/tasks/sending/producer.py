@@ -9,14 +9,15 @@ from uuid import UUID
 
 import anyio
 
-from jobqueue.base.errors import AppClosed, DeferUnknown, InvalidPayload
+from jobqueue.base.errors import AppClosed, DeferUnknown, InvalidPayload, KeyLocked
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.store.connection.caller import OnPsycopg, executor_on
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.executor import Executor
-from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify, refused_row
+from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, LockTimeout, classify, refused_row
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.intake import insert_all
+from jobqueue.store.locks import who_locks
 from jobqueue.tasks.sending.coalescer import Coalescer
 from jobqueue.tasks.sending.surely import CANCEL_LIMIT, AnswerLost, answer_of, insert_surely
 from jobqueue.tasks.sending.waiting import Waiters
@@ -33,6 +34,8 @@ class Producer:
         self._coalescer = Coalescer(database)
         self._waiters = Waiters(database, listens=listens)
         self._writes: set[_Write] = set()
+        # They may wait for a key that somebody has locked: the other half of the connections is for all else.
+        self._room = asyncio.Semaphore(max(1, database.size // 2))
         self._checking = asyncio.Lock()
         self._closed = False
 
@@ -60,7 +63,7 @@ class Producer:
         self._refuse_if_closed()
         if not jobs:
             return []
-        write = _Write(Session(self.database), jobs)
+        write = _Write(Session(self.database), jobs, self._room)
         self._writes.add(write)
         try:
             with EDGE:
@@ -99,8 +102,9 @@ class Producer:
 class _Write:
     """Jobs on their way, in a task of their own: no cancellation cuts through the middle."""
 
-    def __init__(self, session: Session, jobs: Sequence[NewJob[Any]]) -> None:
+    def __init__(self, session: Session, jobs: Sequence[NewJob[Any]], room: asyncio.Semaphore) -> None:
         self._session = session
+        self._room = room
         self._jobs = jobs
         self._sending = False
         self._task = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
@@ -124,18 +128,26 @@ class _Write:
 
     async def _run(self) -> list[Sent]:
         try:
-            await self._session.ready()
-            self._sending = True
-            return await insert_surely(self._session, self._jobs)
+            async with self._room:
+                return await self._send()
         except AnswerLost:
             raise DeferUnknown(self._jobs[0].id) from None
         except asyncio.CancelledError:
             raise (DeferUnknown(self._jobs[0].id) if self._sending else AppClosed()) from None
         except DATABASE_ERRORS as error:
             fault: BaseException = error if classify(error) is not Fault.BAD_DATA else _refused(self._jobs, error)
+        raise fault
+
+    async def _send(self) -> list[Sent]:
+        try:
+            await self._session.ready()
+            self._sending = True
+            return await insert_surely(self._session, self._jobs)
+        except LockTimeout:
+            by = await who_locks(self._session, "job_key", "job")
+            raise KeyLocked(self._jobs[0].task, by) from None
         finally:
             await self._session.close()
-        raise fault
 
 
 def _read_once(write: "asyncio.Task[list[Sent]]") -> None:

@@ -1,11 +1,13 @@
 """Transactional completion: a handler's own rows, the jobs it defers and the end of its job commit together.
 
-Handlers have a pool of their own here, so that none of them can starve the claimer or the heartbeat. (On a user's own
-`pool=` they take from that one, as they would by themselves.)
+Handlers have a pool of their own here, as large as the worker's concurrency, so that none of them can starve the
+claimer or the heartbeat. (On a user's own `pool=` they take from that one, as they would by themselves.) To wait for a
+connection, or for a server that has none left, spends no attempt.
 """
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,8 +16,8 @@ import anyio
 from jobqueue.base.errors import ClaimLost
 from jobqueue.base.job import WorkerId
 from jobqueue.base.log import get_logger, job_facts
-from jobqueue.base.outcome import Done
-from jobqueue.base.service import outlast
+from jobqueue.base.outcome import Done, Snooze
+from jobqueue.base.service import Patience, outlast
 from jobqueue.store.connection.caller import executor_on
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database, Session
@@ -24,16 +26,20 @@ from jobqueue.worker.ending.progress import Reporter
 from jobqueue.worker.keeping.holds import Held, Hold
 from jobqueue.worker.keeping.tally import WORDS
 
-CONNECTIONS = 10
+_WAIT_LIMIT = 60.0
+"""Seconds that a handler waits for its connection; those who have theirs may be waiting for a second one."""
+_COME_BACK = 10.0
 _LOOK_LIMIT = 10.0
 
 
 class Completions:
     """Gives handlers their transactions."""
 
-    def __init__(self, database: Database, worker: WorkerId, holds: Held, reporter: Reporter) -> None:
+    def __init__(self, database: Database, worker: WorkerId, holds: Held, reporter: Reporter, handlers: int) -> None:
+        """`handlers` is how many run at once."""
         self._worker = worker
         self._database = database
+        self._handlers = handlers
         self._reporter = reporter
         self._own: Database | None = None
         self._opening = asyncio.Lock()
@@ -48,7 +54,7 @@ class Completions:
         database = await self._for_handlers()
         done = None
         try:
-            async with database.connection() as connection, connection.transaction():
+            async with self._connection(database) as connection, connection.transaction():
                 yield connection
                 done = attempt.completion
                 if done is None:
@@ -77,6 +83,20 @@ class Completions:
         """Close the handlers' pool. Bounded."""
         if self._own is not None:
             await self._own.close()
+
+    @contextlib.asynccontextmanager
+    async def _connection(self, database: Database) -> AsyncIterator[Any]:
+        """A connection, however long the others keep theirs, or the server has none. Raises Snooze in the end."""
+        async with contextlib.AsyncExitStack() as stack:
+            yield await self._enter(stack, database)
+
+    async def _enter(self, stack: contextlib.AsyncExitStack, database: Database) -> Any:
+        give_up, patience = time.monotonic() + _WAIT_LIMIT, Patience()
+        while (left := give_up - time.monotonic()) > 0:
+            with contextlib.suppress(*DATABASE_ERRORS):
+                return await stack.enter_async_context(database.connection(left))
+            await anyio.sleep(patience.next())
+        raise Snooze(_COME_BACK)
 
     def _note(self, hold: Hold) -> None:
         hold.completed = True
@@ -108,5 +128,5 @@ class Completions:
             return self._database
         async with self._opening:
             if self._own is None:
-                self._own = await self._database.open_for_handlers(CONNECTIONS)
+                self._own = await self._database.open_for_handlers(self._handlers)
         return self._own

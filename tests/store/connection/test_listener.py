@@ -101,3 +101,22 @@ async def test_it_leaves_no_connection_that_listens(database: str) -> None:
         await becomes(database, 0, LISTENS)
         await pooled.fetch("ready_queues")
         assert [] == await backends(database, LISTENS)
+
+
+async def test_a_server_that_ends_idle_sessions_keeps_its_listener(database: str) -> None:
+    """The connection is probed before the server's limit for idle ones, and so never lost by it."""
+    async with connect(database) as owner:
+        name = await owner.fetchval("select quote_ident(current_database())")
+        await owner.execute(f"alter database {name} set idle_session_timeout = '1s'")
+    async with open_database(database) as pooled, listening(pooled) as ears:
+        (first,) = await backends(database, LISTENS)
+        await wait_until(lambda: probed_after(database, first, 2.0), "it is there after twice the limit")
+
+        assert [None] == ears.heard
+
+
+async def probed_after(dsn: str, pid: int, seconds: float) -> bool:
+    """Tell whether this session has asked something so long after it began."""
+    age = "pid = $1 and state_change > backend_start + make_interval(secs => $2)"
+    assert await backends(dsn, "pid = $1", pid), "the server has ended it"
+    return bool(await backends(dsn, age, pid, seconds))

@@ -12,12 +12,14 @@ import pytest
 from jobqueue import App, JobContext, steps
 from jobqueue.base.errors import ConfigurationError, JobFailed
 from jobqueue.base.job import JobState
+from jobqueue.store.connection.pool import Database
+from jobqueue.worker.ending import completing
 from tests.support.backends import WAITS_FOR_LOCK, becomes
 from tests.support.patience import PATIENCE, scaled
 from tests.support.proxy import proxied
 from tests.support.store import connect
 from tests.support.waiting import wait_until
-from tests.support.working import archived, asked, counted, end_of, new_app
+from tests.support.working import archived, asked, counted, end_of, new_app, reached
 
 EFFECTS = "create table effect (job uuid, attempt integer)"
 
@@ -316,3 +318,51 @@ async def test_where_it_does_not_belong_it_says_so(own_table: str) -> None:
             await (await outside.defer()).result(timeout=PATIENCE)
         with pytest.raises(ConfigurationError, match="only a worker has a job to complete"):
             await inside.run()
+
+
+async def test_as_many_handlers_as_run_have_a_transaction_at_once(own_table: str) -> None:
+    """The connections follow the concurrency: no handler waits for another's."""
+    app = new_app(own_table)
+    there = asyncio.Barrier(12)
+
+    @app.task(max_attempts=1)
+    async def work(ctx: JobContext) -> None:
+        async with ctx.transaction() as connection:
+            await there.wait()
+            await write_effect(connection, ctx)
+
+    async with app, app.worker(concurrency=12):
+        handles = [await work.defer() for _ in range(12)]
+        assert {JobState.COMPLETED} == {(await end_of(app, handle)).state for handle in handles}
+    assert 12 == await effects(own_table)
+
+
+async def test_to_wait_for_a_connection_spends_no_attempt(own_table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all connections taken for long, a job comes back later, unharmed, until it gets one."""
+    monkeypatch.setattr(completing, "_WAIT_LIMIT", 0.3)
+    monkeypatch.setattr(completing, "_COME_BACK", 0.1)
+    open_for_handlers = Database.open_for_handlers
+    monkeypatch.setattr(Database, "open_for_handlers", lambda database, size: open_for_handlers(database, 1))
+    app = new_app(own_table)
+    holds, lets_go = asyncio.Event(), asyncio.Event()
+
+    @app.task
+    async def hold(ctx: JobContext) -> None:
+        async with ctx.transaction():
+            holds.set()
+            await lets_go.wait()
+
+    @app.task(max_attempts=1)
+    async def work(ctx: JobContext) -> None:
+        async with ctx.transaction() as connection:
+            await write_effect(connection, ctx)
+
+    async with app, app.worker():
+        await hold.defer()
+        await holds.wait()
+        handle = await work.defer()
+        await reached(app, handle, JobState.SCHEDULED)
+        lets_go.set()
+        job = await end_of(app, handle)
+
+    assert (JobState.COMPLETED, 1) == (job.state, job.attempt)

@@ -1,0 +1,37 @@
+"""Limits that the server keeps on our sessions: what a vanished or frozen client has locked is free within a lease.
+
+They are given at the start of a session. What stands between us and the server may refuse that, and a user's own pool
+is the user's: there our transactions begin with them.
+"""
+
+from collections.abc import Mapping
+
+IDLE, INTERVAL, COUNT = 5, 2, 3
+SILENCE_MS = (IDLE + INTERVAL * COUNT) * 1000
+"""Until either side takes a silent line for dead. The kernel's own limit for an idle one is two hours."""
+_STATEMENT_MS = 9_000
+"""Below our own limit for a statement, so that the server ends it before we stop waiting for it."""
+_STANDSTILL_MS = 10_000
+"""Between two statements of a transaction: ours wait for nobody there."""
+
+SILENCE: Mapping[str, str] = {
+    "tcp_keepalives_idle": str(IDLE),
+    "tcp_keepalives_interval": str(INTERVAL),
+    "tcp_keepalives_count": str(COUNT),
+    "tcp_user_timeout": str(SILENCE_MS),
+}
+"""For every session."""
+BRIEF: Mapping[str, str] = {
+    "statement_timeout": str(_STATEMENT_MS),
+    "idle_in_transaction_session_timeout": str(_STANDSTILL_MS),
+}
+"""For all that only this library runs."""
+LOCKING: Mapping[str, str] = {"lock_timeout": "3000"}
+"""For transactions, which keep what they have locked while they wait for more."""
+WATCHED: Mapping[str, str] = {"client_connection_check_interval": "5000"}
+"""For statements that may take long: is anybody there still? Only servers on Linux have it, all others refuse it."""
+
+
+def within_transaction(limits: Mapping[str, str]) -> str:
+    """SQL that sets them until the transaction ends, which has begun."""
+    return "; ".join(f"set local {name} = '{value}'" for name, value in limits.items())

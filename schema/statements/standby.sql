@@ -1,0 +1,4 @@
+-- name: await_standby
+-- takes:
+-- gives: waits boolean
+select :"schema".await_standby() as waits;

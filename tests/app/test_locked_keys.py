@@ -1,0 +1,53 @@
+"""A unique key that an open transaction holds: it is waited for, not for long, and by few."""
+
+import asyncio
+
+import pytest
+
+from jobqueue import KeyLocked
+from tests.support.backends import WAITS_FOR_LOCK, becomes
+from tests.support.store import connect
+from tests.support.working import new_app
+
+
+async def test_a_locked_key_is_told_with_its_holder(database: str) -> None:
+    """Somebody's open transaction has the key: after a while the defer says whose, and stores nothing."""
+    app = new_app(database)
+
+    @app.task
+    async def work(number: int) -> None: ...
+
+    async with app, connect(database, application_name="shell") as other:
+        transaction = other.transaction()
+        await transaction.start()
+        await work.options(unique="one", connection=other).defer(1)
+
+        with pytest.raises(KeyLocked, match=rf"'work'.*shell \(pid {other.get_server_pid()}, for \d+ s\)") as told:
+            await work.options(unique="one").defer(2)
+        assert isinstance(told.value, TimeoutError)
+        await transaction.rollback()
+
+        assert not (await work.options(unique="one").defer(3)).duplicate
+        assert 1 == sum((await app.jobs.counts()).by_state.values())
+
+
+async def test_a_locked_key_leaves_connections_to_others(database: str) -> None:
+    """However many defers wait for one key, other calls of the app go on meanwhile."""
+    app = new_app(database)
+
+    @app.task
+    async def work() -> None: ...
+
+    async with app, connect(database) as other:
+        transaction = other.transaction()
+        await transaction.start()
+        await work.options(unique="one", connection=other).defer()
+
+        waiting = [asyncio.create_task(work.options(unique="one").defer()) for _ in range(15)]
+        await becomes(database, 5, WAITS_FOR_LOCK)
+        await app.jobs.counts()
+        await work.defer()
+        assert not any(task.done() for task in waiting)
+
+        await transaction.commit()
+        assert 15 == sum([handle.duplicate for handle in await asyncio.gather(*waiting)])

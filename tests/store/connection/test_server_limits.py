@@ -1,0 +1,105 @@
+"""The server's own limits on our sessions: what a vanished or frozen client has locked is free soon."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeAlias
+
+import asyncpg
+import pytest
+
+from jobqueue.store.connection.faults import DATABASE_ERRORS
+from jobqueue.store.connection.pool import Connection, Database, Session
+from jobqueue.store.dialing import limits
+from tests.support.backends import becomes
+from tests.support.store import connect, open_database
+
+PROBES = {
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "11000",
+}
+"""Silence of 11 s is enough; a job's next run begins after 25 s."""
+BRIEF = {"idle_in_transaction_session_timeout": "10000", "statement_timeout": "9000"}
+SETTING = "select {} from pg_settings where name = $1"
+
+Opened: TypeAlias = Callable[[str], AbstractAsyncContextManager[Database]]
+
+
+@asynccontextmanager
+async def own(dsn: str) -> AsyncIterator[Database]:
+    async with open_database(dsn) as pooled:
+        yield pooled
+
+
+@asynccontextmanager
+async def beside(dsn: str) -> AsyncIterator[Database]:
+    async with open_database(dsn) as pooled:
+        another = await pooled.open_beside()
+        yield another
+        await another.close()
+
+
+@asynccontextmanager
+async def for_handlers(dsn: str) -> AsyncIterator[Database]:
+    async with open_database(dsn) as pooled:
+        another = await pooled.open_for_handlers(2)
+        yield another
+        await another.close()
+
+
+@asynccontextmanager
+async def behind_a_pooler(dsn: str) -> AsyncIterator[Database]:
+    pooled = await Database.open(dsn, "jobqueue", name="tests", max_size=2, pooler="transaction")
+    yield pooled
+    await pooled.close()
+
+
+@asynccontextmanager
+async def on_the_users_pool(dsn: str) -> AsyncIterator[Database]:
+    async with asyncpg.create_pool(dsn, min_size=0, max_size=2) as pool:
+        yield Database.around(pool, "jobqueue")
+
+
+async def settings(connection: Connection, names: dict[str, str], column: str = "reset_val") -> dict[str, str]:
+    """What holds in this session; over a Unix socket the probes are shown as 0 whatever is set, unless asked so."""
+    return {name: await connection.fetchval(SETTING.format(column), name) for name in names}
+
+
+@pytest.mark.parametrize("opened", [own, beside])
+async def test_our_sessions_are_limited_by_the_server(database: str, opened: Opened) -> None:
+    """A line that is silent, a statement and a transaction that stands still end within a lease."""
+    async with opened(database) as pooled, pooled.connection() as connection:
+        assert PROBES | BRIEF == await settings(connection, PROBES | BRIEF)
+
+
+async def test_sessions_of_handlers_end_only_with_their_client(database: str) -> None:
+    """A handler may think and its statements may last as long as they want, as long as somebody is there."""
+    there = PROBES | {"client_connection_check_interval": "5000"}
+    async with for_handlers(database) as pooled, pooled.connection() as connection:
+        assert there == await settings(connection, there)
+        assert dict.fromkeys(BRIEF, "0") == await settings(connection, BRIEF)
+
+
+@pytest.mark.parametrize("opened", [behind_a_pooler, on_the_users_pool])
+async def test_transactions_are_limited_where_sessions_cannot_be(database: str, opened: Opened) -> None:
+    """Behind a pooler and on a user's pool the limits hold for our transactions, and for nothing after them."""
+    async with opened(database) as pooled:
+        session = Session(pooled)
+        async with session.transaction():
+            assert BRIEF == await settings(session._connection, BRIEF, "setting")
+        assert dict.fromkeys(BRIEF, "0") == await settings(session._connection, BRIEF, "setting")
+        await session.close()
+
+
+async def test_a_transaction_that_stands_still_is_ended(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is frozen within a transaction of ours keeps its locks no longer than the limit."""
+    monkeypatch.setitem(limits.BRIEF, "idle_in_transaction_session_timeout", "300")
+    async with open_database(database) as pooled, connect(database) as other:
+        session = Session(pooled)
+        with pytest.raises(DATABASE_ERRORS):
+            async with session.transaction():
+                await session.database.run(session._connection, "pause_queue", "mail", None, None)
+                await becomes(database, 0, "application_name = 'tests'")
+                assert 0 == await other.fetchval("select count(*) from jobqueue.queue")
+        await session.close()

@@ -12,6 +12,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.job import Job, NewJob, Sent
+from jobqueue.base.moments import Seconds
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change
 from jobqueue.store.connection.location import Dsn, Location
@@ -212,7 +213,7 @@ class App(TaskHome):
         self,
         queues: Iterable[str] | None = None,
         concurrency: int | None = None,
-        drain_timeout: float | None = None,
+        drain_timeout: Seconds | None = None,
         burst: bool = False,
     ) -> contextlib.AbstractAsyncContextManager[Work]:
         """Run a worker beside the block: `async with app.worker(concurrency=5) as w:` in a lifespan.
@@ -226,7 +227,7 @@ class App(TaskHome):
         self,
         queues: Iterable[str] | None = None,
         concurrency: int | None = None,
-        drain_timeout: float | None = None,
+        drain_timeout: Seconds | None = None,
         burst: bool = False,
         *,
         task_status: TaskStatus[Work] = anyio.TASK_STATUS_IGNORED,

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.job import Job, JobState
+from jobqueue.base.moments import Seconds
 from jobqueue.base.steering import LEGAL, Action, Change, Changes
 from jobqueue.store import steering
 from jobqueue.store.connection.executor import Executor
@@ -18,7 +19,6 @@ from jobqueue.store.overview import Counts, count_jobs
 from jobqueue.tasks.options import (
     PRIORITIES,
     DeferOptions,
-    Seconds,
     Unique,
     check_id,
     check_name,

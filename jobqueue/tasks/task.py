@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 
 from jobqueue.base.errors import ConfigurationError, InvalidOption, RouterNotIncluded
 from jobqueue.base.job import NewJob
+from jobqueue.base.moments import Seconds
 from jobqueue.base.retry import RetryPolicy
 from jobqueue.base.settings import Settings
 from jobqueue.tasks.handle import JobHandle
@@ -31,7 +32,7 @@ from jobqueue.tasks.kinds import (
     PlainContextPayload,
     PlainPayload,
 )
-from jobqueue.tasks.options import NOTHING_SAID, DeferOptions, Seconds, TaskOptions, Unique, check_id, stored_key
+from jobqueue.tasks.options import NOTHING_SAID, DeferOptions, TaskOptions, Unique, check_id, stored_key
 from jobqueue.tasks.payload.signature import Signature
 from jobqueue.tasks.run.batch import Batching
 from jobqueue.tasks.run.here import run_here

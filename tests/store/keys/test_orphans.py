@@ -1,4 +1,4 @@
-"""A unique key without a job, which somebody has deleted past the library, counts as free and does not stay for ever."""
+"""A unique key whose job somebody has deleted past the library counts as free, and does not stay for ever."""
 
 import asyncio
 

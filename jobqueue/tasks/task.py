@@ -241,6 +241,9 @@ class Task(Generic[P, X]):
         """The typed handle of a job of this task whose id was kept. Nothing is looked up yet."""
         return JobHandle(check_id(id), self.name, self._sender(), self.signature.decode_result)
 
+    def _key(self, unique: Unique, args: str) -> str:
+        return stored_key(self.name, unique, self.signature.canonical(args) if unique.key is None else "")
+
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
 
@@ -277,7 +280,7 @@ class Task(Generic[P, X]):
             expires=said.expires or ours.expires,
             origin=said.origin or origin,
             meta=said.meta,
-            key=None if unique is None else stored_key(self.name, unique, args),
+            key=None if unique is None else self._key(unique, args),
             key_scope="unfinished" if unique is None else unique.scope,
             key_period=None if unique is None else unique.seconds,
             on_conflict="skip" if unique is None else unique.on_conflict,

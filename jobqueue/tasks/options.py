@@ -27,8 +27,9 @@ class Unique:
     """At most one job with this key at a time; a further defer answers with the job that holds it (`duplicate`).
 
     Keys belong to their task. Without `key` it is a hash of the arguments as they will arrive: a default that is
-    spelt out differs from one that is left out, and sets have no order; give a key where that matters. Scopes: `waiting`
-    (until it starts), `unfinished` (until it has ended), `period` (`period` seconds from the defer on, ended or not).
+    spelt out differs from one that is left out, and sets have no order; give a key where that matters. Scopes:
+    `waiting` (until it starts), `unfinished` (until it has ended), `period` (`period` seconds from the defer on, ended
+    or not).
 
     `on_conflict` says what a further defer does: `skip` nothing, `raise` DuplicateJob, with nothing of the call stored;
     `replace` gives the holder the new arguments (and `meta`, if given), `move` the new due time (`delay` or `at`, else

@@ -12,6 +12,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.job import Job, NewJob, Sent
+from jobqueue.base.moments import Seconds
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change
 from jobqueue.store.connection.edge import EDGE
@@ -215,7 +216,7 @@ class App(TaskHome):
         self,
         queues: Iterable[str] | None = None,
         concurrency: int | None = None,
-        drain_timeout: float | None = None,
+        drain_timeout: Seconds | None = None,
         burst: bool = False,
     ) -> contextlib.AbstractAsyncContextManager[Work]:
         """Run a worker beside the block: `async with app.worker(concurrency=5) as w:` in a lifespan.
@@ -229,7 +230,7 @@ class App(TaskHome):
         self,
         queues: Iterable[str] | None = None,
         concurrency: int | None = None,
-        drain_timeout: float | None = None,
+        drain_timeout: Seconds | None = None,
         burst: bool = False,
         *,
         task_status: TaskStatus[Work] = anyio.TASK_STATUS_IGNORED,

@@ -77,6 +77,8 @@ class NewJob(Generic[R_co]):
     """What happens if another job holds the key."""
     resent: bool = False
     """True if the caller chose the id: the archive is then asked as well, so that a resend never runs twice."""
+    own_id: bool = False
+    """True if nobody but us has seen the id: a job that is there under it is another one, so this one gets a new id."""
     decode_result: Callable[[str], R_co] | None = field(default=None, repr=False, compare=False)
 
 

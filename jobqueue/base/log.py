@@ -18,6 +18,7 @@
 | job.put_aside | warning | job_id, task, queue, attempt, reason, jobs: how many since the last line, one a second |
 | job.lost | warning | job_id, task, queue, attempt, gone: its claim is over or not renewed; the run is cancelled |
 | job.failed_after_completion | warning | job_id, task, queue, attempt: its handler had completed it, then raised |
+| job.policy_failed | error | job_id, task, error: of its retry policy; the default policy decides |
 | job.stuck | warning | job_id, task, queue, attempt, why, stack: it was asked to end 5 s ago and goes on |
 | job.rescued | warning | job_id, task, queue, attempt, crashed, of_worker: taken back; that worker lost its claim |
 | job.rescue_failed | error | job_id, error: the database refuses to store it; the others are rescued |

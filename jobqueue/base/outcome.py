@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from jobqueue.base.errors import InvalidOption, Portable
+from jobqueue.base.errors import Portable
 from jobqueue.base.job import AttemptError, JsonValue
+from jobqueue.base.moments import Seconds, check_moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,50 +83,50 @@ class PutAside:
 Outcome: TypeAlias = Done | Retried | Snoozed | Cancelled | Dead | Released | Rescued | PutAside
 
 
-def check_moment(delay: float | None, at: datetime | None) -> None:
-    """Refuse a delay that is negative or not a number, a naive time, and both at once."""
-    if delay is not None and at is not None:
-        raise InvalidOption("delay", "give either delay= or at=, not both")
-    if delay is not None and not 0 <= delay <= 10 * 366 * 86_400:
-        raise InvalidOption("delay", "must be between 0 seconds and ten years")
-    if at is not None and at.tzinfo is None:
-        raise InvalidOption("at", "must be timezone-aware, e.g. datetime.now(UTC)")
-
-
 class Retry(Portable):
     """Raise in a task to fail this attempt and run again.
 
-    `delay` in seconds, or `at` (timezone-aware); without both the task's retry policy decides. `queue` and
-    `priority` move the job. When no attempt is left the job is dead, as with any other exception.
+    `delay` (seconds or timedelta), or `at` (timezone-aware); without both the task's retry policy decides. `queue` and
+    `priority` move the job. When no attempt is left the job is dead, as with any other exception. Raises InvalidOption.
     """
+
+    delay: float | None = None
+    at: datetime | None = None
+    queue: str | None = None
+    priority: int | None = None
 
     def __init__(
         self,
-        delay: float | None = None,
+        delay: Seconds | None = None,
         at: datetime | None = None,
         queue: str | None = None,
         priority: int | None = None,
     ) -> None:
-        check_moment(delay, at)
         super().__init__("retry asked for by the task")
-        self.delay = delay
-        self.at = at
+        self.delay, self.at = check_moment(delay, at)
         self.queue = queue
         self.priority = priority
 
 
 class Snooze(Portable):
-    """Raise in a task to run again later without spending an attempt. `delay` in seconds, or `at`; default 60 s."""
+    """Raise in a task to run again later without spending an attempt. Raises InvalidOption.
 
-    def __init__(self, delay: float | None = None, at: datetime | None = None) -> None:
-        check_moment(delay, at)
+    `delay` (seconds or timedelta), or `at` (timezone-aware); by default in 60 s.
+    """
+
+    delay: float | None = 60.0
+    at: datetime | None = None
+
+    def __init__(self, delay: Seconds | None = None, at: datetime | None = None) -> None:
         super().__init__("snoozed by the task")
-        self.delay = 60.0 if delay is None and at is None else delay
-        self.at = at
+        if delay is not None or at is not None:
+            self.delay, self.at = check_moment(delay, at)
 
 
 class Cancel(Portable):
     """Raise in a task to end its job as cancelled, with a reason."""
+
+    reason: str | None = None
 
     def __init__(self, reason: str | None = None) -> None:
         super().__init__(reason or "cancelled by the task")
@@ -134,6 +135,8 @@ class Cancel(Portable):
 
 class Fatal(Portable):
     """Raise in a task to end its job as dead at once, whatever attempts are left. `data` is stored as JSON."""
+
+    data: JsonValue = None
 
     def __init__(self, message: str, data: JsonValue = None) -> None:
         super().__init__(message)

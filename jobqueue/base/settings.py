@@ -6,9 +6,10 @@ only variables that are really set replace a default.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from jobqueue.base.errors import ConfigurationError
+from jobqueue.base.errors import ConfigurationError, InvalidOption
+from jobqueue.base.moments import Seconds, check_delay, check_seconds
 
 _WHOLE = {"concurrency": 1, "max_attempts": 1, "max_crashes": 1, "max_payload": 1, "max_result": 1, "prefetch": 0}
 _SECONDS = (
@@ -20,7 +21,10 @@ Pooler = Literal["none", "session", "transaction"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Times are seconds, sizes are bytes. Pass one to `App(settings=...)`; each knob is also `JOBQUEUE_<KNOB>`."""
+    """Times are seconds, or given as timedelta; sizes are bytes. Each knob is also `JOBQUEUE_<KNOB>`.
+
+    Pass one to `App(settings=...)`.
+    """
 
     concurrency: int = 50
     """Slots of a worker: how many jobs run at once."""
@@ -60,6 +64,28 @@ class Settings:
     `session`: no start-up parameters, so that only our transactions have limits on the server. `transaction`: no LISTEN
     and no prepared statements either, workers poll."""
 
+    if TYPE_CHECKING:  # what dataclass makes takes for a knob only what it is kept as
+
+        def __init__(
+            self,
+            *,
+            concurrency: int = ...,
+            prefetch: int | None = ...,
+            lease: Seconds = ...,
+            beat: Seconds = ...,
+            rescue_interval: Seconds = ...,
+            poll: Seconds = ...,
+            drain_timeout: Seconds = ...,
+            max_attempts: int = ...,
+            max_crashes: int = ...,
+            aside_max_age: Seconds = ...,
+            keep_completed: Seconds = ...,
+            keep_other: Seconds = ...,
+            max_payload: int = ...,
+            max_result: int = ...,
+            pooler: Pooler = ...,
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         for knob, least in _WHOLE.items():
             value: object = getattr(self, knob)
@@ -68,11 +94,7 @@ class Settings:
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 2**30:
                 raise ConfigurationError(f"{knob}: must be a whole number of at least {least}")
         for knob in _SECONDS:
-            seconds: object = getattr(self, knob)
-            if seconds == 0 and knob == "aside_max_age":
-                continue
-            if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < 10**9:
-                raise ConfigurationError(f"{knob}: must be a number of seconds above 0")
+            object.__setattr__(self, knob, _seconds(knob, getattr(self, knob)))
         if self.lease < 2.999999 * self.beat:  # 0.3 is less than 3 * 0.1
             raise ConfigurationError(f"lease: must be at least three beats ({3 * self.beat:g} s)")
         if self.pooler not in get_args(Pooler):
@@ -92,6 +114,14 @@ class Settings:
             if text:
                 given[knob.name] = _number(variable, text, int if knob.default is None else type(knob.default))
         return replace(base or cls(), **given)
+
+
+def _seconds(knob: str, given: Seconds) -> float | None:
+    try:
+        return check_delay(knob, given) if knob == "aside_max_age" else check_seconds(knob, given)
+    except InvalidOption as error:
+        rule = str(error)
+    raise ConfigurationError(rule)
 
 
 def _number(variable: str, text: str, kind: type) -> Any:

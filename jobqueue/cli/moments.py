@@ -3,10 +3,11 @@
 import re
 from datetime import UTC, datetime
 
+from jobqueue.base.errors import InvalidOption
+from jobqueue.base.moments import LONGEST, check_time
 from jobqueue.cli.terminal.failures import ExitCode, Refusal
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_LONGEST = 10 * 366 * 86_400
 
 
 def seconds(option: str, text: str | None) -> float | None:
@@ -15,7 +16,7 @@ def seconds(option: str, text: str | None) -> float | None:
         return None
     found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([smhd]?)", text, re.ASCII)
     length = float(found[1]) * _UNITS[found[2]] if found else 0.0
-    if not 0 < length <= _LONGEST:
+    if not 0 < length <= LONGEST:
         raise Refusal(
             f"{option}: must be a length of time such as 90, 45s, 10m, 2h or 1d, not {text!r}", ExitCode.USAGE
         )
@@ -35,4 +36,7 @@ def moment_of(option: str, text: str | None) -> datetime | None:
         ) from None
     if time.tzinfo is None:
         raise Refusal(f"{option}: needs a zone, as in 2026-03-01T12:00Z or 2026-03-01T12:00+01:00", ExitCode.USAGE)
-    return at
+    try:
+        return check_time(option, at)
+    except InvalidOption as error:
+        raise Refusal(str(error), ExitCode.USAGE) from None

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
+from uuid_utils.compat import uuid7
 
 from jobqueue.base.errors import DuplicateJob
 from jobqueue.base.job import Conflict, NewJob, Sent
@@ -28,20 +29,16 @@ _Looked: TypeAlias = dict[str | None, tuple[str, bool]]
 """The same, and whether that job waits; if so, it is locked."""
 
 
-async def insert_one_statement(executor: Executor, jobs: Sequence[NewJob[Any]], *, always: bool) -> list[Sent]:
-    """Insert jobs without keys or given ids by a single statement, which is a transaction of its own."""
-    present = await _insert(executor, jobs, always)
-    return [Sent(job.id, duplicate=job.id not in present) for job in jobs]
-
-
 async def insert_all(executor: Executor, jobs: Sequence[NewJob[Any]], *, always: bool) -> list[Sent]:
     """Insert all jobs or none, in one transaction, in chunks; answers in the order given.
 
     A job whose key is taken, or whose id is known to `job` or the archive, comes back as a duplicate; what becomes of
     the holder of the key, the job says. Raises DuplicateJob. `always` notifies whether anybody sleeps or not.
+
+    A duplicate of an id that nobody but us has seen is no duplicate: such a job follows under a new id.
     """
     try:
-        answers = await _insert_all(executor, jobs, always)
+        answers = await _insert_with_fresh_ids(executor, jobs, always)
     except DuplicateJob:
         await await_standby(executor)
         raise
@@ -50,9 +47,23 @@ async def insert_all(executor: Executor, jobs: Sequence[NewJob[Any]], *, always:
     return answers
 
 
+async def _insert_with_fresh_ids(executor: Executor, jobs: Sequence[NewJob[Any]], always: bool) -> list[Sent]:
+    answers = await _insert_all(executor, jobs, always)
+    for _ in range(_TRIES):
+        told = zip(jobs, answers, strict=True)
+        mistaken = {n for n, (job, sent) in enumerate(told) if sent.duplicate and job.own_id and sent.id == job.id}
+        if not mistaken:
+            return answers
+        jobs = [replace(job, id=uuid7()) if n in mistaken else job for n, job in enumerate(jobs)]
+        again = iter(await _insert_all(executor, [jobs[n] for n in sorted(mistaken)], always))
+        answers = [next(again) if n in mistaken else answer for n, answer in enumerate(answers)]
+    raise AssertionError("each new id was taken already")
+
+
 async def _insert_all(executor: Executor, jobs: Sequence[NewJob[Any]], always: bool) -> list[Sent]:
     if len(jobs) <= CHUNK_ROWS and not any(job.key or job.resent for job in jobs) and _bytes(jobs) <= CHUNK_BYTES:
-        return await insert_one_statement(executor, jobs, always=always)
+        # a single statement, which is a transaction of its own
+        return _answers(jobs, await _insert(executor, jobs, always), {}, set(), set())
     taken: set[str] = set()
     for _ in range(_TRIES):
         with contextlib.suppress(KeyChangedHands):

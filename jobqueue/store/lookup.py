@@ -1,8 +1,9 @@
 """Reads jobs: one or many; in `job` and the archive as if they were one table."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,17 +11,21 @@ import asyncpg
 import orjson
 
 from jobqueue.base.job import AttemptError, Job, JobState
+from jobqueue.base.moments import EARLIEST, LATEST
 from jobqueue.store.connection.pool import Database
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EVER = EARLIEST
+"""Before any finish: no day of the archive is left out."""
+_LAST = (LATEST - EVER) // timedelta(milliseconds=1)
+_UNREADABLE = AttemptError("Unreadable", "this entry of the job's history cannot be read")
 _TEXTS = {"args": "args_json", "result": "result_json", "meta": "meta_json", "progress": "progress_json"}
 _IDS = ("id", "worker_id", "bundle_id")
 _PLAIN = [field.name for field in fields(Job) if field.name not in {"state", "errors", *_IDS, *_TEXTS.values()}]
 
 
 async def find_job(database: Database, id: UUID) -> Job | None:
-    """The job with this id, finished or not."""
-    rows = await database.fetch("find_job", id, earliest_finish(id))
+    """The job with this id, finished or not. The time in the id only spares a look at older days of the archive."""
+    rows = await database.fetch("find_job", id, earliest_finish(id)) or await database.fetch("find_job", id, EVER)
     return job_of(rows[0]) if rows else None
 
 
@@ -44,12 +49,9 @@ async def await_jobs(database: Database, ids: Sequence[UUID]) -> set[UUID]:
     return {as_uuid(row["id"]) for row in await database.fetch("await_jobs", sorted(ids))}
 
 
-async def final_jobs(database: Database, ids: Sequence[UUID]) -> set[UUID]:
-    """Which of these jobs have ended."""
-    if not ids:
-        return set()
-    since = min(earliest_finish(id) for id in ids)
-    return {as_uuid(row["id"]) for row in await database.fetch("final_jobs", list(ids), since)}
+async def gone_jobs(database: Database, ids: Sequence[UUID]) -> set[UUID]:
+    """Which of these jobs are unfinished no more: they have ended, or were deleted."""
+    return {as_uuid(row["id"]) for row in await database.fetch("gone_jobs", list(ids))} if ids else set()
 
 
 def job_of(row: asyncpg.Record) -> Job:
@@ -66,25 +68,36 @@ def as_uuid(value: Any) -> UUID:
 
 
 def attempt_errors(text: str | None) -> tuple[AttemptError, ...]:
-    """The stored error history, oldest first."""
+    """The stored error history, oldest first. Plain SQL may have written anything: of what is no entry that is said."""
     if not text:
         return ()
-    return tuple(
-        AttemptError(
-            error_class=item.get("class", ""),
-            message=item.get("message", ""),
-            traceback=item.get("traceback", ""),
+    try:
+        items = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        items = json.loads(text)  # numbers beyond all limits, which jsonb takes
+    return tuple(_attempt_error(item) for item in items) if isinstance(items, list) else (_UNREADABLE,)
+
+
+def _attempt_error(item: Any) -> AttemptError:
+    try:
+        return AttemptError(
+            error_class=str(item.get("class", "")),
+            message=str(item.get("message", "")),
+            traceback=str(item.get("traceback", "")),
             data=item.get("data"),
-            attempt=item.get("attempt", 0),
+            attempt=int(item.get("attempt", 0)),
             at=datetime.fromisoformat(item["at"]) if item.get("at") else None,
             worker=item.get("worker"),
         )
-        for item in orjson.loads(text)
-    )
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        return _UNREADABLE
 
 
 def earliest_finish(id: UUID) -> datetime:
-    """When a job with this id can have finished at the earliest: a day before its UUIDv7, for clocks that differ."""
+    """When a job with this id has finished at the earliest, if clocks differ by a day at most: where to look first.
+
+    Never the answer: the clock that made the id may have stood anywhere.
+    """
     if id.version != 7:
-        return _EPOCH
-    return _EPOCH + timedelta(milliseconds=id.int >> 80) - timedelta(days=1)
+        return EVER
+    return EVER + timedelta(milliseconds=min(id.int >> 80, _LAST)) - timedelta(days=1)

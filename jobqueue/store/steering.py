@@ -12,7 +12,7 @@ from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancelled
 from jobqueue.base.steering import LEGAL, Action, Change
 from jobqueue.store.connection.executor import Executor
-from jobqueue.store.lookup import as_uuid, earliest_finish
+from jobqueue.store.lookup import EVER, as_uuid, earliest_finish
 from jobqueue.store.outcomes import finish_waiting
 from jobqueue.store.standby import await_standby
 
@@ -24,7 +24,7 @@ REQUESTED = "requested"
 async def cancel(executor: Executor, ids: Sequence[UUID], always: bool = False) -> dict[UUID, Change]:
     """End those that wait, ask those that run to end. `always` notifies whether anybody sleeps or not: see wake()."""
 
-    async def attempt(left: list[UUID]) -> dict[UUID, Change]:
+    async def attempt(left: list[UUID], since: datetime) -> dict[UUID, Change]:
         asked = await _ids(executor, "ask_to_cancel", left)
         ended = await finish_waiting(executor, [id for id in left if id not in asked], Cancelled(REQUESTED))
         return dict.fromkeys(asked, Change.ASKED) | dict.fromkeys(ended, Change.DONE)
@@ -35,8 +35,8 @@ async def cancel(executor: Executor, ids: Sequence[UUID], always: bool = False) 
 async def retry(executor: Executor, ids: Sequence[UUID], always: bool = False) -> dict[UUID, Change]:
     """Those that have ended run again with all their attempts; those that wait are due now."""
 
-    async def attempt(left: list[UUID]) -> dict[UUID, Change]:
-        rows = await executor.fetch("retry_finished", left, _since(left), always)
+    async def attempt(left: list[UUID], since: datetime) -> dict[UUID, Change]:
+        rows = await executor.fetch("retry_finished", left, since, always)
         done = {as_uuid(id): Change.DONE if retried else Change.KEY_TAKEN for id, retried in rows}
         waiting = [id for id in left if id not in done]
         return done | dict.fromkeys(
@@ -59,7 +59,7 @@ async def change(
 ) -> dict[UUID, Change]:
     """Give those that wait another due time, queue or priority."""
 
-    async def attempt(left: list[UUID]) -> dict[UUID, Change]:
+    async def attempt(left: list[UUID], since: datetime) -> dict[UUID, Change]:
         return dict.fromkeys(
             await _ids(executor, "change_waiting", left, delay, at, queue, priority, always), Change.DONE
         )
@@ -70,10 +70,8 @@ async def change(
 async def delete(executor: Executor, ids: Sequence[UUID], always: bool = False) -> dict[UUID, Change]:
     """Remove jobs, finished or not, but none that runs."""
 
-    async def attempt(left: list[UUID]) -> dict[UUID, Change]:
-        gone = await _ids(executor, "delete_waiting", left) | await _ids(
-            executor, "delete_finished", left, _since(left)
-        )
+    async def attempt(left: list[UUID], since: datetime) -> dict[UUID, Change]:
+        gone = await _ids(executor, "delete_waiting", left) | await _ids(executor, "delete_finished", left, since)
         return dict.fromkeys(gone, Change.DONE)
 
     return await _until_each_is_told(executor, Action.DELETE, ids, attempt)
@@ -124,13 +122,16 @@ async def _until_each_is_told(
     executor: Executor,
     action: Action,
     ids: Sequence[UUID],
-    attempt: Callable[[list[UUID]], Awaitable[dict[UUID, Change]]],
+    attempt: Callable[[list[UUID], datetime], Awaitable[dict[UUID, Change]]],
 ) -> dict[UUID, Change]:
-    """Try, look where those are that nothing was done to, and try again with those that have moved meanwhile."""
+    """Try, look where those are that nothing was done to, and try again with those that have moved meanwhile.
+
+    Of the archive each try but the first is told to look at every day: see `earliest_finish`.
+    """
     told: dict[UUID, Change] = {}
     left = sorted(set(ids))  # every writer locks in id order
-    for _ in range(_TRIES):
-        told |= await attempt(left) if left else {}
+    for since in (_since(left), *[EVER] * (_TRIES - 1)):
+        told |= await attempt(left, since) if left else {}
         left = [id for id in left if id not in told]
         states = await _states(executor, left)
         for id in left:
@@ -146,8 +147,12 @@ async def _until_each_is_told(
 async def _states(executor: Executor, ids: Sequence[UUID]) -> dict[UUID, JobState]:
     if not ids:
         return {}
-    rows = await executor.fetch("where_are", list(ids), _since(ids))
-    return {as_uuid(id): JobState(state) for id, state in rows}
+    states: dict[UUID, JobState] = {}
+    for since in (_since(ids), EVER):
+        if left := [id for id in ids if id not in states]:
+            rows = await executor.fetch("where_are", left, since)
+            states |= {as_uuid(id): JobState(state) for id, state in rows}
+    return states
 
 
 async def _ids(executor: Executor, name: str, ids: Sequence[UUID], *values: object) -> set[UUID]:
@@ -157,4 +162,4 @@ async def _ids(executor: Executor, name: str, ids: Sequence[UUID], *values: obje
 
 
 def _since(ids: Sequence[UUID]) -> datetime:
-    return min(earliest_finish(id) for id in ids)
+    return min((earliest_finish(id) for id in ids), default=EVER)

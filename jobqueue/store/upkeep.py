@@ -106,6 +106,7 @@ async def sweep(database: Database, ages: Ages) -> Swept:
     """
     while await _forget_keys(database) == _KEYS:
         pass
+    await _forget_orphans(database)
     days = await archive_days(database, drop=ages, prune=await shortest_keeps(database))
     dropped, locked = await drop_days(database, [day for day in days if day.whole])
     jobs = 0
@@ -231,6 +232,25 @@ async def _forget_keys(database: Database) -> int:
     """Remove some unique keys whose period is over; how many."""
     forgotten: int = (await database.fetch("forget_keys", _KEYS))[0]["forgotten"]
     return forgotten
+
+
+async def _forget_orphans(database: Database) -> None:
+    """Remove the unique keys of jobs that somebody has deleted past us: all keys are looked at, a page at a time.
+
+    A defer that wants such a key has it at once; this is for those that nobody wants again.
+    """
+    after: str | None = None
+    while True:
+        began = time.monotonic()
+        page = await database.fetch("orphaned_keys", after, _KEYS)
+        if orphaned := [row["key"] for row in page if row["orphaned"]]:
+            async with database.connection() as connection, connection.transaction(isolation="read_committed"):
+                locked = [row["key"] for row in await database.run(connection, "lock_keys", orphaned)]
+                await database.run(connection, "forget_orphans", locked)
+        if len(page) < _KEYS:
+            return
+        after = page[-1]["key"]
+        await anyio.sleep(time.monotonic() - began)  # half of the time is for others
 
 
 async def _drop(database: Database, day: Day) -> bool:

@@ -8,6 +8,7 @@ from uuid import UUID
 from jobqueue.base.codec import loads
 from jobqueue.base.errors import JobCancelled, JobFailed
 from jobqueue.base.job import Conflict, JobState, NewJob, Sent
+from jobqueue.base.moments import Seconds, check_delay
 from jobqueue.base.steering import Change
 from jobqueue.tasks.sending.sender import Sender
 
@@ -58,13 +59,14 @@ class JobHandle(Generic[R_co]):
         """
         return await self._sender.cancel(self.id)
 
-    async def result(self, timeout: float | None = None) -> R_co:
-        """Wait for the job's end, at most `timeout` seconds, and return its result, decoded by the return annotation.
+    async def result(self, timeout: Seconds | None = None) -> R_co:
+        """Wait for the job's end, at most `timeout`, and return its result, decoded by the return annotation.
 
-        Raises JobFailed if it is dead, JobCancelled, JobNotFound, TimeoutError, and InvalidPayload if the stored result
-        does not fit the annotation (any more). Cancelling the wait leaves the job alone.
+        `timeout`: seconds or a timedelta. Raises JobFailed if it is dead, JobCancelled, JobNotFound, TimeoutError, and
+        InvalidPayload if the stored result does not fit the annotation (any more). Cancelling the wait leaves the job
+        alone.
         """
-        job = await self._sender.wait_final(self.id, timeout)
+        job = await self._sender.wait_final(self.id, None if timeout is None else check_delay("timeout", timeout))
         if job.state is JobState.CANCELLED:
             raise JobCancelled(self.id, job.reason)
         if job.state is JobState.DEAD:

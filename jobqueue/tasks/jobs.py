@@ -9,6 +9,7 @@ from uuid import UUID
 
 from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.job import Job, JobState
+from jobqueue.base.moments import Seconds
 from jobqueue.base.steering import LEGAL, Action, Change, Changes
 from jobqueue.store import steering
 from jobqueue.store.connection.edge import EDGE
@@ -20,7 +21,6 @@ from jobqueue.store.standby import await_standby
 from jobqueue.tasks.options import (
     PRIORITIES,
     DeferOptions,
-    Seconds,
     Unique,
     check_id,
     check_name,

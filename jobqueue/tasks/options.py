@@ -6,32 +6,30 @@ Precedence: call beats task beats router beats settings. None means "not said": 
 from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, TypeAlias, get_args
+from datetime import datetime
+from typing import Any, get_args
 from uuid import UUID
 
 from jobqueue.base.codec import encode, fingerprint
 from jobqueue.base.errors import InvalidOption, InvalidPayload
 from jobqueue.base.job import KeyScope, OnConflict
-from jobqueue.base.outcome import check_moment
+from jobqueue.base.moments import Seconds, check_moment, check_seconds
 from jobqueue.base.retry import RetryPolicy
-
-Seconds: TypeAlias = float | timedelta
 
 NAME_LENGTH = 100
 META_BYTES = 64 << 10
 PRIORITIES = (-(2**15), 2**15 - 1)
 ATTEMPTS = (1, 2**15 - 1)
-_LONGEST = 10 * 366 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Unique:
     """At most one job with this key at a time; a further defer answers with the job that holds it (`duplicate`).
 
-    Keys belong to their task. Without `key` it is a hash of the arguments as they are given: a default that is spelt
-    out differs from one that is left out, and sets have no order; give a key where that matters. Scopes: `waiting`
-    (until it starts), `unfinished` (until it has ended), `period` (`period` seconds from the defer on, ended or not).
+    Keys belong to their task. Without `key` it is a hash of the arguments as they will arrive: a default that is
+    spelt out differs from one that is left out, and sets have no order; give a key where that matters. Scopes:
+    `waiting` (until it starts), `unfinished` (until it has ended), `period` (`period` seconds from the defer on, ended
+    or not).
 
     `on_conflict` says what a further defer does: `skip` nothing, `raise` DuplicateJob, with nothing of the call stored;
     `replace` gives the holder the new arguments (and `meta`, if given), `move` the new due time (`delay` or `at`, else
@@ -129,7 +127,7 @@ class DeferOptions:
         id: UUID | str | None = None,
         connection: object | None = None,
     ) -> None:
-        self.delay, self.at = _check_moment(delay, at)
+        self.delay, self.at = check_moment(delay, at)
         self.queue = check_queue(queue)
         self.priority = check_whole("priority", priority, PRIORITIES)
         self.max_attempts = check_whole("max_attempts", max_attempts, ATTEMPTS)
@@ -188,14 +186,6 @@ def queue_named(option: str, queue: str | None) -> str:
     return name
 
 
-def check_seconds(option: str, value: Seconds | None) -> float | None:
-    """A length of time above 0, in seconds."""
-    seconds = _seconds(option, value)
-    if seconds is not None and not 0 < seconds <= _LONGEST:
-        raise InvalidOption(option, "must be above 0 seconds, and at most ten years")
-    return seconds
-
-
 def check_whole(option: str, value: int | None, limits: tuple[int, int]) -> int | None:
     """A whole number within limits."""
     given: object = value
@@ -212,24 +202,6 @@ def check_unique(unique: Unique | str | None) -> Unique | None:
     if not isinstance(given, Unique | str | None):
         raise InvalidOption("unique", f"must be Unique(...) or a key as text, not {type(given).__name__}")
     return Unique(given) if isinstance(given, str) else given
-
-
-def _seconds(option: str, value: Seconds | None) -> float | None:
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    given: object = value
-    if isinstance(given, bool) or not isinstance(given, int | float | None):
-        raise InvalidOption(option, f"must be a number of seconds or a timedelta, not {type(given).__name__}")
-    return given
-
-
-def _check_moment(delay: Seconds | None, at: datetime | None) -> tuple[float | None, datetime | None]:
-    moment: object = at
-    if not isinstance(moment, datetime | None):
-        raise InvalidOption("at", f"must be a timezone-aware datetime, not {type(moment).__name__}")
-    seconds = _seconds("delay", delay)
-    check_moment(seconds, at)
-    return seconds, at
 
 
 def _check_meta(meta: dict[str, Any] | None) -> str | None:

@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import TypeVar
 
 from jobqueue.base.errors import InvalidOption
+from jobqueue.base.moments import Seconds, check_seconds, check_time
 from jobqueue.store import steering
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.overview import QueueStats, queue_stats
 from jobqueue.store.upkeep import Ages, Most, keep_finished
-from jobqueue.tasks.options import Seconds, check_seconds, check_whole, queue_named
+from jobqueue.tasks.options import check_whole, queue_named
 
 T = TypeVar("T")
 
@@ -50,13 +51,11 @@ class Queues:
         is the database's: an `until` that is over there pauses nothing, and ends a pause. What runs goes on. Jobs are
         deferred as ever. Raises InvalidOption.
         """
-        moment: object = until
-        if moment is not None and (not isinstance(moment, datetime) or moment.tzinfo is None):
-            raise InvalidOption("until", "must be a timezone-aware datetime, e.g. datetime.now(UTC)")
+        moment = None if until is None else check_time("until", until)
         if until is not None and seconds is not None:
             raise InvalidOption("seconds", "give either until= or seconds=")
         length = check_seconds("seconds", seconds)
-        return await self._run(steering.pause_queue, queue_named("name", name), until, length)
+        return await self._run(steering.pause_queue, queue_named("name", name), moment, length)
 
     async def resume(self, name: str) -> bool:
         """Start jobs of a queue again, at once. False if it was not paused."""

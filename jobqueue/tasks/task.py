@@ -17,6 +17,7 @@ from uuid_utils.compat import uuid7
 
 from jobqueue.base.errors import ConfigurationError, InvalidOption, RouterNotIncluded
 from jobqueue.base.job import NewJob
+from jobqueue.base.moments import Seconds
 from jobqueue.base.retry import RetryPolicy
 from jobqueue.base.settings import Settings
 from jobqueue.tasks.handle import JobHandle
@@ -32,7 +33,7 @@ from jobqueue.tasks.kinds import (
     PlainContextPayload,
     PlainPayload,
 )
-from jobqueue.tasks.options import NOTHING_SAID, DeferOptions, Seconds, TaskOptions, Unique, check_id, stored_key
+from jobqueue.tasks.options import NOTHING_SAID, DeferOptions, TaskOptions, Unique, check_id, stored_key
 from jobqueue.tasks.payload.signature import Signature
 from jobqueue.tasks.run.batch import Batching
 from jobqueue.tasks.run.here import run_here
@@ -155,7 +156,7 @@ class Task(Generic[P, X]):
         A cancelled call has either stored the job or never will.
         """
         sender = self._sender()
-        job = self._call(sender, args, kwargs)
+        job = self._call(sender, args, kwargs, unseen=True)
         return JobHandle.of(job, await sender.send(job, self._said.connection), sender)
 
     @overload
@@ -188,7 +189,7 @@ class Task(Generic[P, X]):
             raise InvalidOption("id", "names one job; use app.defer_many([task.options(id=...).job(...), ...])")
         settings, origin = sender.settings, sender.origin
         texts = (self.signature.encode_payload(payload, settings.max_payload) for payload in payloads)
-        jobs = [self._new_job(settings, origin, text) for text in texts]
+        jobs = [self._new_job(settings, origin, text, unseen=True) for text in texts]
         answers = await sender.send_many(jobs, self._said.connection)
         return [JobHandle.of(job, sent, sender) for job, sent in zip(jobs, answers, strict=True)]
 
@@ -210,7 +211,7 @@ class Task(Generic[P, X]):
             raise ConfigurationError("defer_sync would block the running event loop; use `await task.defer(...)`")
         if connection is None:
             raise InvalidOption("connection", "defer_sync needs a psycopg connection: task.options(connection=...)")
-        job = self._call(sender, args, kwargs)
+        job = self._call(sender, args, kwargs, unseen=True)
         return JobHandle.of(job, sender.send_sync(job, connection), sender)
 
     @overload
@@ -238,6 +239,9 @@ class Task(Generic[P, X]):
     def handle(self, id: UUID | str) -> JobHandle[Any]:
         """The typed handle of a job of this task whose id was kept. Nothing is looked up yet."""
         return JobHandle(check_id(id), self.name, self._sender(), self.signature.decode_result)
+
+    def _key(self, unique: Unique, args: str) -> str:
+        return stored_key(self.name, unique, self.signature.canonical(args) if unique.key is None else "")
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -272,12 +276,18 @@ class Task(Generic[P, X]):
             raise RouterNotIncluded(self.name)
         return self._link.sender
 
-    def _call(self, sender: Sender, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewJob[Any]:
+    def _call(
+        self, sender: Sender, args: tuple[Any, ...], kwargs: dict[str, Any], *, unseen: bool = False
+    ) -> NewJob[Any]:
         settings = sender.settings
-        return self._new_job(settings, sender.origin, self.signature.encode_args(args, kwargs, settings.max_payload))
+        text = self.signature.encode_args(args, kwargs, settings.max_payload)
+        return self._new_job(settings, sender.origin, text, unseen=unseen)
 
-    def _new_job(self, settings: Settings, origin: str, args: str) -> NewJob[Any]:
-        """Call beats task beats router beats settings. All but priority are true once they are said."""
+    def _new_job(self, settings: Settings, origin: str, args: str, *, unseen: bool = False) -> NewJob[Any]:
+        """Call beats task beats router beats settings. All but priority are true once they are said.
+
+        `unseen`: nobody gets the id before the job is stored.
+        """
         said, ours = self._said, self.task_options
         unique = said.unique or ours.unique
         return NewJob(
@@ -294,11 +304,12 @@ class Task(Generic[P, X]):
             expires=said.expires or ours.expires,
             origin=said.origin or origin,
             meta=said.meta,
-            key=None if unique is None else stored_key(self.name, unique, args),
+            key=None if unique is None else self._key(unique, args),
             key_scope="unfinished" if unique is None else unique.scope,
             key_period=None if unique is None else unique.seconds,
             on_conflict="skip" if unique is None else unique.on_conflict,
             resent=said.id is not None,
+            own_id=unseen and said.id is None,
             decode_result=self.signature.decode_result,
         )
 

@@ -15,6 +15,7 @@ from uuid import UUID
 from anyio.abc import TaskStatus
 
 from jobqueue.base.errors import ConfigurationError
+from jobqueue.base.moments import Seconds, check_delay, plain_seconds
 from jobqueue.base.service import outlast
 from jobqueue.base.settings import Settings
 from jobqueue.store.connection.pool import CLOSE_LIMIT, Database
@@ -76,19 +77,19 @@ class Work:
         """Call this, in another thread, once a job has blocked the event loop for so long that the claims are lost."""
         self._supervisor.heart.when_hung = then
 
-    def stop(self, limit: float) -> None:
-        """Begin an orderly stop that gives running jobs `limit` seconds; returns at once."""
-        self._supervisor.stop(limit)
+    def stop(self, limit: Seconds) -> None:
+        """Begin an orderly stop that gives running jobs `limit` seconds (or timedelta); returns at once."""
+        self._supervisor.stop(check_delay("limit", limit))
 
-    async def drain(self, timeout: float | None = None) -> None:
-        """Stop claiming, let running jobs end within `timeout` seconds (default: the setting), cancel the rest, return.
+    async def drain(self, timeout: Seconds | None = None) -> None:
+        """Stop claiming, let running jobs end within `timeout` (default: the setting), cancel the rest, return.
 
-        Raises TimeoutError, after everything is cleaned up, if jobs had to be cut off. On a worker that has ended
-        already it does nothing.
+        `timeout` is seconds or a timedelta. Raises TimeoutError, after everything is cleaned up, if jobs had to be cut
+        off. On a worker that has ended already it does nothing.
         """
         if self._task is not None and self._task.done():
             return
-        limit = self._supervisor.settings.drain_timeout if timeout is None else timeout
+        limit = self._supervisor.settings.drain_timeout if timeout is None else check_delay("timeout", timeout)
         self.stop(limit)
         await self.ended()
         if not self.clean:
@@ -142,10 +143,10 @@ class _Started(TaskStatus[None]):
             self._future.set_result(None)
 
 
-def tuned(settings: Settings, concurrency: int | None, drain_timeout: float | None) -> Settings:
+def tuned(settings: Settings, concurrency: int | None, drain_timeout: Seconds | None) -> Settings:
     """The settings with what a call has overridden, validated again."""
     if concurrency is not None:
         settings = replace(settings, concurrency=concurrency)
     if drain_timeout is not None:
-        settings = replace(settings, drain_timeout=drain_timeout)
+        settings = replace(settings, drain_timeout=plain_seconds("drain_timeout", drain_timeout))
     return settings

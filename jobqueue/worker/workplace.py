@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from jobqueue.base.errors import ConfigurationError
+from jobqueue.base.moments import Seconds
 from jobqueue.base.version import VERSION
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.tasks.context import resources_of
@@ -36,7 +37,7 @@ class Workplace:
 
     @contextlib.asynccontextmanager
     async def worker(
-        self, queues: Iterable[str] | None, concurrency: int | None, drain_timeout: float | None, burst: bool
+        self, queues: Iterable[str] | None, concurrency: int | None, drain_timeout: Seconds | None, burst: bool
     ) -> AsyncIterator[Work]:
         """A worker beside the block, on a database of its own, inside the lifespan; see `App.worker`."""
         self._opening.refuse_if_closed()

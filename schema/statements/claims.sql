@@ -40,7 +40,7 @@ with serving as materialized (
 ), claimed as (
   -- = any(array(...)): a join became a hash join over the whole table at batches of 500 (33 000 jobs/s, this 73 000)
   update :"schema".job j
-  set state = 'running', attempt = j.attempt + 1, fence = nextval(':"schema".fence_seq'), worker_id = $1,
+  set state = 'running', attempt = least(j.attempt, 32767) + 1, fence = nextval(':"schema".fence_seq'), worker_id = $1,
     claim_no = $2, lease_until = now() + make_interval(secs => $3), claimed_at = now(),
     started = coalesce(j.priority > (select priority from waiting)
       or j.priority = (select priority from waiting) and j.seq < (select seq from waiting), true)
@@ -120,6 +120,7 @@ order by queue;
 -- takes: room bigint
 -- gives: promoted bigint, next_in double precision
 -- Scheduled jobs that have come due become ready, with a new seq: a delayed job does not overtake the backlog.
+-- Whoever asks looks again within the day: what comes later, however much later, is nothing to compute with.
 with resumed as (
   update :"schema".queue set paused_at = null, resume_at = null where resume_at <= now() returning name
 ), due as materialized (
@@ -139,8 +140,8 @@ with resumed as (
 )
 select (select count(*) from promoted) + 0 * (select count(*) from woken) as promoted,
   extract(epoch from least(
-    (select min(due_at) from :"schema".job where state = 'scheduled' and due_at > now()),
-    (select min(resume_at) from :"schema".queue where resume_at > now())) - clock_timestamp())::double precision as next_in;
+    (select min(due_at) from :"schema".job where state = 'scheduled' and due_at > now() and due_at < now() + interval '1 day'),
+    (select min(resume_at) from :"schema".queue where resume_at > now() and resume_at < now() + interval '1 day')) - clock_timestamp())::double precision as next_in;
 
 -- name: publish_sleep
 -- takes: worker_id uuid, queues text[], seconds double precision

@@ -14,7 +14,8 @@ with clock as materialized (
   insert into :"schema".job (id, queue, task, args, priority, state, due_at, max_attempts, timeout, deadline, budget,
     expires_at, origin, via, meta, key, created_at)
   select id::uuid, queue, task, args::json, priority, case when due_at > now then 'scheduled' else 'ready' end, due_at,
-    max_attempts, timeout, due_at + make_interval(secs => budget), budget, due_at + make_interval(secs => expires),
+    max_attempts, timeout, case when budget is not null then least(due_at + make_interval(secs => budget), :'latest') end, budget,
+    case when expires is not null then least(due_at + make_interval(secs => expires), :'latest') end,
     origin, 'py', meta::json, key, now
   from given
   on conflict on constraint job_pkey do nothing
@@ -53,20 +54,26 @@ delete from :"schema".job_key k where k.key = any($1::text[]) and k.job_id = any
 -- gives: key text, job_id text, taken boolean
 -- What was free is taken; of the rest, who held it when this began. Sorted, so that two batches never wait for each
 -- other in a circle. A key that somebody holds is not locked (as `on conflict do update` would do, taken or not): a
--- caller's open transaction must not hold up its claim or its finish.
+-- caller's open transaction must not hold up its claim or its finish. A key whose job is nowhere is free: somebody has
+-- deleted that past us. (One of scope `period` outlives its job.)
 with given as materialized (
   select key, id::uuid as job_id, scope, case when scope = 'period' then now() + make_interval(secs => period) end as expires_at
   from unnest($1::text[], $2::text[], $3::text[], $4::double precision[]) as g(key, id, scope, period)
-  order by key
+  order by key collate "C"
+), there as materialized (
+  select k.key, k.job_id, k.xmin as version, k.expires_at <= now() or k.scope <> 'period' and j.id is null as free
+  from unnest($1::text[]) as g(key)
+  cross join lateral (select k.*, k.xmin from :"schema".job_key k where k.key = g.key offset 0) as k
+  left join lateral (select j.id from :"schema".job j where j.id = k.job_id offset 0) as j on true
 ), over as materialized (
-  -- a key of scope `period` falls free by time
-  select k.key from :"schema".job_key k where k.key = any($1::text[]) and k.expires_at <= now() order by k.key for update
+  -- of this very version: who has changed it since has taken it, for a job that this snapshot may not show yet
+  select k.key from :"schema".job_key k
+  where k.key = any(array(select key from there where free)) and k.xmin = any(array(select version from there where free))
+  order by k.key for update
 ), renewed as (
   update :"schema".job_key k set job_id = g.job_id, scope = g.scope, expires_at = g.expires_at
   from given g where k.key = any(array(select key from over)) and k.key = g.key
   returning k.key, k.job_id
-), there as materialized (
-  select k.key, k.job_id from :"schema".job_key k where k.key = any($1::text[])
 ), inserted as (
   -- not where there is one: if another renews it in this moment we would wait for that, in no order
   insert into :"schema".job_key (key, job_id, scope, expires_at)
@@ -140,8 +147,11 @@ with clock as materialized (
   update :"schema".job j
   set args = coalesce(given.args::json, j.args), meta = coalesce(given.meta::json, j.meta),
     due_at = coalesce(given.due_at, j.due_at),
-    deadline = j.deadline + (coalesce(given.due_at, j.due_at) - j.due_at),
-    expires_at = j.expires_at + (coalesce(given.due_at, j.due_at) - j.due_at),
+    -- within the range, however far it was moved before
+    deadline = case when j.deadline is not null then
+      least(greatest(j.deadline + (coalesce(given.due_at, j.due_at) - j.due_at), :'earliest'), :'latest') end,
+    expires_at = case when j.expires_at is not null then
+      least(greatest(j.expires_at + (coalesce(given.due_at, j.due_at) - j.due_at), :'earliest'), :'latest') end,
     state = case when given.due_at is null then j.state when given.due_at > given.now then 'scheduled' else 'ready' end,
     seq = case when given.due_at is null then j.seq else nextval(':"schema".job_seq') end
   from given where j.id = any(array(select id from given)) and j.id = given.id

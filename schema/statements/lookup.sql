@@ -2,7 +2,7 @@
 -- takes: id uuid, since timestamptz
 -- gives: id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, finished_at timestamptz, timeout double precision, deadline timestamptz, expires_at timestamptz, origin text, worker_id uuid, lease_until timestamptz, cancel_asked timestamptz, key text, bundle_id uuid, reason text, errors text, args text, result text, meta text, progress text, read_at timestamptz
 -- Both tables in one statement, so in one snapshot: a job that is just finishing is seen in exactly one of them.
--- `since` is the time inside the UUIDv7, less a day: older partitions are not even opened.
+-- `since` spares a look at older days: they are not even opened.
 select id, task, queue, state, priority, attempt, max_attempts, crashes, lost, due_at, created_at, claimed_at,
   null::timestamptz as finished_at, timeout, deadline, expires_at, origin, worker_id, lease_until, cancel_asked, key, bundle_id,
   null::text as reason, errors::text as errors, args::text as args, null::text as result, meta::text as meta,
@@ -51,9 +51,10 @@ with marked as (
 )
 select id from marked where (select count(*) from woken) >= 0;
 
--- name: final_jobs
--- takes: ids uuid[], since timestamptz
+-- name: gone_jobs
+-- takes: ids uuid[]
 -- gives: id uuid
--- One index probe an id, see archived_ids.
+-- Which of these are unfinished no more. One index probe an id; the archive is not even opened.
 select g.id from unnest($1::uuid[]) as g(id)
-cross join lateral (select a.id from :"schema".job_archive a where a.id = g.id and a.finished_at >= $2 offset 0) as a;
+left join lateral (select j.id from :"schema".job j where j.id = g.id offset 0) as j on true
+where j.id is null;

@@ -91,13 +91,18 @@ with found as materialized (
     select a.id, a.key, a.ctid as place from :"schema".job_archive a where a.id = g.id and a.finished_at >= $2 for update
   ) as a
 ), wanted as materialized (
-  select distinct on (key) key, id from found where key is not null order by key, id desc
+  select distinct on (key collate "C") key, id from found where key is not null order by key collate "C", id desc
 ), there as materialized (
-  select k.key from :"schema".job_key k where k.key = any(array(select key from wanted))
+  select k.key, k.xmin as version,
+    k.job_id = w.id or k.expires_at <= now() or k.scope <> 'period' and j.id is null as free
+  from wanted w
+  cross join lateral (select k.*, k.xmin from :"schema".job_key k where k.key = w.key offset 0) as k
+  left join lateral (select j.id from :"schema".job j where j.id = k.job_id offset 0) as j on true
 ), over as materialized (
   -- only what is ours to take is locked, in the order of the keys, see take_keys
-  select k.key from wanted w cross join lateral (
-    select k.key from :"schema".job_key k where k.key = w.key and (k.job_id = w.id or k.expires_at <= now()) for update) as k
+  select k.key from :"schema".job_key k
+  where k.key = any(array(select key from there where free)) and k.xmin = any(array(select version from there where free))
+  order by k.key for update
 ), renewed as (
   update :"schema".job_key k set job_id = w.id, scope = 'unfinished', expires_at = null
   from wanted w where k.key = any(array(select key from over)) and k.key = w.key

@@ -86,6 +86,31 @@ with over as materialized (
 )
 select count(*) as forgotten from gone;
 
+-- name: orphaned_keys
+-- takes: after text, room bigint
+-- gives: key text, orphaned boolean
+-- Some keys in their order, and which of them have a job that is nowhere: somebody has deleted it past us.
+select k.key, j.id is null as orphaned
+from (
+  select key, job_id from :"schema".job_key where scope <> 'period' and ($1::text is null or key > $1) order by key limit $2
+) as k
+left join lateral (select j.id from :"schema".job j where j.id = k.job_id offset 0) as j on true
+order by k.key;
+
+-- name: lock_keys
+-- takes: keys text[]
+-- gives: key text
+-- Past those that somebody is just taking.
+select key from :"schema".job_key where key = any($1::text[]) order by key for update skip locked;
+
+-- name: forget_orphans
+-- takes: keys text[]
+-- gives: key text
+-- Keys that this transaction has locked, if their jobs are nowhere still: a statement of its own, so that its snapshot is newer.
+delete from :"schema".job_key k
+where k.key = any($1::text[]) and k.scope <> 'period' and not exists (select from :"schema".job j where j.id = k.job_id)
+returning k.key;
+
 -- name: queue_limits
 -- takes:
 -- gives: queue text, most_completed bigint, most_other bigint

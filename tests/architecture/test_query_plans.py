@@ -104,9 +104,10 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
         "still_claimed": ((ids, fences, CLAIMER), {"job_pkey"}, size),
         "archived_ids": ((texts,), set(), 0),
         "already_finished": ((ids, fences, CLAIMER), set(), 0),
-        "final_jobs": ((ids, LONG_AGO), set(), 0),
+        "gone_jobs": ((ids[: size // 2] + finished[: size - size // 2],), {"job_pkey"}, size),
         "withdraw_jobs": ((texts, ["key1"]), {"job_pkey"}, size),
-        "take_keys": ((mixed, texts, ["unfinished"] * size, none), set(), 0),
+        "take_keys": ((mixed, texts, ["unfinished"] * size, none), {"job_pkey"}, size),
+        "orphaned_keys": ((None, size), {"job_pkey"}, size),
         "lock_holders": ((held,), {"job_pkey"}, size),
         "lock_late_holders": ((held,), {"job_pkey"}, 2 * size),
         "change_holders": (

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jobqueue.base.errors import InvalidOption
-from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze, check_moment
+from jobqueue.base.moments import check_moment
+from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
 
 NAIVE = datetime(2030, 1, 1)
 AWARE = datetime(2030, 1, 1, tzinfo=UTC)

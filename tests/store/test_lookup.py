@@ -1,14 +1,17 @@
 """Jobs are read: one, many, counted, unfinished and finished alike."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
-from jobqueue.base.job import Job, JobState
+from jobqueue.base.job import Job, JobState, Sent
 from jobqueue.base.outcome import Cancelled, Dead, Outcome, Retried
-from jobqueue.store import lookup, overview
+from jobqueue.base.steering import Action, Change
+from jobqueue.store import lookup, overview, steering
 from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.intake import insert_all
 from jobqueue.store.schema.statements import channel
 from jobqueue.store.workers import Registration, list_workers, register, unregister
 from tests.support.store import (
@@ -85,7 +88,7 @@ async def test_a_wrong_clock_of_the_producer_does_not_hide_a_job(database: str, 
         await insert(session, new_job(id=id))
         await finish(session, await claim_one(session))
         job = await lookup.find_job(session.database, id)
-        assert {id} == await lookup.final_jobs(session.database, [id])
+        assert {id} == await lookup.gone_jobs(session.database, [id])
 
     assert job is not None
     assert job.state.final
@@ -99,10 +102,32 @@ async def test_an_id_without_a_time_is_looked_for_everywhere(database: str) -> N
         await finish(session, await claim_one(session))
         await move_to_yesterday(connection)
         job = await lookup.find_job(session.database, id)
-        assert {id} == await lookup.final_jobs(session.database, [id])
+        assert {id} == await lookup.gone_jobs(session.database, [id])
 
     assert job is not None
     assert "completed" == job.state
+
+
+@pytest.mark.parametrize("days", [3, 400_000, 2**48 // 86_400_000])
+async def test_the_time_in_an_id_is_never_the_answer(database: str, days: int) -> None:
+    """A job whose producer's clock was days or ages ahead is found, steered and kept apart like any other."""
+    id = UUID(int=min(2**48 - 1, days * 86_400_000 + time.time_ns() // 10**6) << 80 | new_job().id.int & (1 << 80) - 1)
+    async with open_session(database) as session:
+        await insert(session, new_job(id=id, resent=True))
+        await finish(session, await claim_one(session))
+        found = await lookup.find_job(session.database, id)
+        assert {id} == await lookup.gone_jobs(session.database, [id])
+        (again,) = await insert_all(session, [new_job(id=id, resent=True)], always=True)
+        looked = await steering.look(session, Action.RETRY, [id])
+        retried = await steering.retry(session, [id])
+        await finish(session, await claim_one(session))
+        deleted = await steering.delete(session, [id])
+        gone = await lookup.find_job(session.database, id)
+
+    assert found is not None
+    assert (JobState.COMPLETED, Sent(id, duplicate=True)) == (found.state, again)
+    assert [{id: Change.DONE}] * 3 == [looked, retried, deleted]
+    assert gone is None
 
 
 async def move_to_yesterday(connection: Connection) -> None:
@@ -162,7 +187,7 @@ async def test_whoever_awaits_a_job_is_told_or_finds_it_ended(database: str) -> 
         rows = await claim(session)
         await finish(session, rows[0])
         assert {second} == await lookup.await_jobs(session.database, [first, second])
-        assert {first} == await lookup.final_jobs(session.database, [first, second, third])
+        assert {first} == await lookup.gone_jobs(session.database, [first, second, third])
 
         await finish(session, rows[1], outcome=Retried(failure(), delay=0.0))
         await finish(session, await claim_one(session), rows[2])
@@ -170,7 +195,7 @@ async def test_whoever_awaits_a_job_is_told_or_finds_it_ended(database: str) -> 
 
         assert [str(second), "mark"] == told
         assert set() == await lookup.await_jobs(session.database, [first, second, third])
-        assert set() == await lookup.final_jobs(session.database, [])
+        assert set() == await lookup.gone_jobs(session.database, [])
 
 
 async def test_workers_are_listed_while_they_live(database: str) -> None:

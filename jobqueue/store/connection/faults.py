@@ -33,7 +33,16 @@ class Fault(Enum):
     OURS = auto()
 
 
-DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+class UnreadableAnswer(Exception):
+    """Raised when a value in an answer is one that Python cannot hold: the row was made past our checks."""
+
+    def __init__(self, statement: str) -> None:
+        super().__init__(f"{statement}: a value in the answer cannot be read")
+
+
+DATABASE_ERRORS = (
+    asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError, UnreadableAnswer,
+)  # fmt: skip
 """All that a call of this room can raise because of the database, the network or the data."""
 
 LockTimeout = asyncpg.LockNotAvailableError

@@ -15,7 +15,7 @@ import asyncpg
 
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.settings import Pooler
-from jobqueue.store.connection.faults import Fault, classify
+from jobqueue.store.connection.faults import Fault, UnreadableAnswer, classify
 from jobqueue.store.connection.known_types import KnowingConnection
 from jobqueue.store.dialing.dial import CONNECT_LIMIT, Dialer
 from jobqueue.store.dialing.limits import BRIEF, LOCKING, SILENCE, WATCHED, within_transaction
@@ -189,10 +189,12 @@ class Database:
     async def run(self, connection: Connection, name: str, *values: object) -> list[asyncpg.Record]:
         """Run one named statement on this connection, in READ COMMITTED whatever the default is."""
         sql = statement(name, self.schema)
-        if not self._pins_isolation or connection.is_in_transaction():
-            return await connection.fetch(sql, *values)
-        async with connection.transaction(isolation="read_committed"):
-            return await connection.fetch(sql, *values)
+        with contextlib.suppress(OverflowError, UnicodeDecodeError):  # of a time or a text; it may quote the value
+            if not self._pins_isolation or connection.is_in_transaction():
+                return await connection.fetch(sql, *values)
+            async with connection.transaction(isolation="read_committed"):
+                return await connection.fetch(sql, *values)
+        raise UnreadableAnswer(name)
 
     async def expire(self) -> None:
         """Throw away every pooled connection: they lead to a server that does not accept writes any more."""

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from jobqueue.base.errors import ConfigurationError
+from jobqueue.base.moments import EARLIEST, LATEST
 
 _PACKAGE = Path(__file__).parents[2]
 _WAKE_CLASS = 0x6A71  # "jq": our half of the advisory lock space
@@ -81,6 +82,8 @@ def names(schema: str) -> dict[str, str]:
         ":'wake_class'": f"'{_WAKE_CLASS}'",
         ":'wake_key'": f"'{lock_key(schema, 'wake')}'",
         ":'archive_key'": f"'{lock_key(schema, 'archive')}'",
+        ":'earliest'": f"'{EARLIEST.isoformat()}'",
+        ":'latest'": f"'{LATEST.isoformat()}'",
     }
 
 

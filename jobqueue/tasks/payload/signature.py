@@ -84,6 +84,12 @@ class Signature:
         raw = {name: self._take_raw(name, given) for name in self._raw if isinstance(given.get(name), str | bytes)}
         return self._arguments.write(given, self._what, limit, "max_payload", raw)
 
+    def canonical(self, args: str) -> str:
+        """The one text of all arguments that arrive as the same."""
+        if self._arguments is None:
+            return self._resolved().canonical(args)
+        return self._arguments.canonical(args, self._what)
+
     def encode_payload(self, payload: Any, limit: int) -> str:
         """JSON text of a call with one argument, for the first parameter. Raises InvalidPayload."""
         self.resolve()

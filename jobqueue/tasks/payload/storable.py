@@ -5,9 +5,10 @@ found here, at decoration, wherever in nested models they hide.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
-from pydantic import SecretBytes, SecretStr
+from pydantic import BaseModel, SecretBytes, SecretStr
 
 Node = Mapping[str, Any]
 
@@ -17,6 +18,7 @@ _UNSTORABLE = {
     "is-instance": "contains objects of a class that pydantic cannot write as JSON",
     "is-subclass": "contains a class, which JSON cannot hold",
 }
+_ANYTHING = frozenset({"any", "function-plain"})
 _SECRET = "contains a secret, which would be written as asterisks; pass a name to look it up by"  # noqa: S105 - a text
 _KEYS = "contains a dict whose keys are not text; JSON has only text keys"
 
@@ -28,18 +30,37 @@ _NAMED = frozenset({"fields", "choices"})
 
 def find_fault(schema: Node, definitions: Mapping[str, Node]) -> str | None:
     """What keeps values of this schema from being stored, as the end of a sentence; None if nothing does."""
+    faults = (_fault_of_node(node, definitions) for node in _nodes(schema, definitions))
+    return next((fault for fault in faults if fault is not None), None)
+
+
+def holds_anything(schema: Node, definitions: Mapping[str, Node]) -> bool:
+    """Whether `Any` stands anywhere in a schema, or a function takes its place."""
+    return any(node.get("type") in _ANYTHING for node in _nodes(schema, definitions))
+
+
+def hides_differences(schema: Node, definitions: Mapping[str, Node]) -> bool:
+    """Whether records of this schema can be equal though they differ: by a comparison of their own."""
+    return any(_hides(node["cls"]) for node in _nodes(schema, definitions) if isinstance(node.get("cls"), type))
+
+
+def _hides(record: type) -> bool:
+    if issubclass(record, BaseModel):
+        return record.__eq__ is not BaseModel.__eq__
+    return is_dataclass(record) and not all(field.compare for field in fields(record))
+
+
+def _nodes(schema: Node, definitions: Mapping[str, Node]) -> Iterator[Node]:
+    """A schema and all that it consists of, each definition once."""
     visited: set[str] = set()
     open_nodes = [schema]
     while open_nodes:
         node = open_nodes.pop()
-        fault = _fault_of_node(node, definitions)
-        if fault is not None:
-            return fault
+        yield node
         if node.get("type") == "definition-ref" and node["schema_ref"] not in visited:
             visited.add(node["schema_ref"])
             open_nodes.append(definitions[node["schema_ref"]])
         open_nodes.extend(_children(node))
-    return None
 
 
 def _children(node: Node) -> Iterator[Node]:

@@ -9,14 +9,14 @@ import contextvars
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from datetime import timedelta
 from types import NoneType, UnionType
 from typing import Any, Protocol, Union, get_args, get_origin
 
 from jobqueue.base.errors import InvalidOption, InvalidPayload, InvalidSignature
+from jobqueue.base.moments import Seconds, plain_seconds
 from jobqueue.base.retry import RetryPolicy
 from jobqueue.tasks.context import CURRENT, JobContext
-from jobqueue.tasks.options import Seconds, check_whole
+from jobqueue.tasks.options import check_whole
 from jobqueue.tasks.payload.annotations import mentions
 from jobqueue.tasks.payload.signature import NO_NAMES, Signature
 from jobqueue.tasks.run.attempt import Runnable
@@ -35,8 +35,8 @@ class Batching:
     @classmethod
     def of(cls, size: int, wait: Seconds) -> "Batching":
         """Raises InvalidOption."""
-        seconds: object = wait.total_seconds() if isinstance(wait, timedelta) else wait
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _LONGEST_WAIT:
+        seconds = plain_seconds("wait", wait)
+        if not 0 <= seconds <= _LONGEST_WAIT:
             raise InvalidOption("wait", f"must be from 0 to {_LONGEST_WAIT:g} seconds, as a number or timedelta")
         whole = check_whole("size", size, SIZES)
         if whole is None:
@@ -172,4 +172,5 @@ def _jobless() -> contextvars.Context:
 
 
 def _is_exception(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseException)
+    kind = get_origin(annotation) or annotation  # ExceptionGroup[...] has an origin
+    return isinstance(kind, type) and issubclass(kind, BaseException)

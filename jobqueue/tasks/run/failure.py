@@ -1,32 +1,60 @@
 """How a failed attempt is kept: an exception as plain facts that PostgreSQL can store, whatever the exception is."""
 
 import traceback
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 
 from jobqueue.base.codec import encode
 from jobqueue.base.job import AttemptError, JsonValue
+from jobqueue.tasks.run.groups import leaves_of, meant_by
 
 _NAME_LIMIT = 200
 _MESSAGE_LIMIT = 8 << 10
 _TRACEBACK_LIMIT = 64 << 10
+_LEAVES_TOLD = 10
 _WAY_IN = ("jobqueue", "anyio")
 """Packages whose frames stand above the user's own."""
 
 
 def describe(error: BaseException, attempt: int) -> AttemptError:
-    """An exception as it is stored: class, message, traceback without local variables, the data it carries."""
-    kind = type(error)
-    frames = traceback.TracebackException(kind, error, _users_part(error), capture_locals=False)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    """An exception as it is stored: class, message, traceback without local variables, the data it carries.
+
+    A group is told by the leaf that decides, or by all its leaves; the traceback has them all.
+    """
+    meant = meant_by(error)
     return AttemptError(
-        error_class=storable(name, _NAME_LIMIT),
-        message=storable(_text(error)),
-        traceback=storable("".join(frames.format()), _TRACEBACK_LIMIT),
-        data=_data(error),
+        error_class=storable(_name(meant), _NAME_LIMIT),
+        message=storable(_leaves_told(meant) if isinstance(meant, BaseExceptionGroup) else _text(meant)),
+        traceback=storable(_traceback(error), _TRACEBACK_LIMIT),
+        data=_data(meant),
         attempt=attempt,
         at=datetime.now(UTC),
     )
+
+
+def with_slip(facts: AttemptError, slip: BaseException) -> AttemptError:
+    """The story of a failure whose retry policy has failed as well: the handler's own error first, then that."""
+    told = f"{facts.message}\n(then its retry policy failed: {_name(slip)}: {_text(slip)}; the default policy decided)"
+    both = f"{facts.traceback}\nThen its retry policy failed, and the default policy decided:\n\n{_traceback(slip)}"
+    return replace(facts, message=storable(told), traceback=storable(both, _TRACEBACK_LIMIT))
+
+
+def _name(error: BaseException) -> str:
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _leaves_told(group: BaseExceptionGroup) -> str:
+    leaves = leaves_of(group)
+    told = [f"{_name(leaf)}: {_text(leaf)}" for leaf in leaves[:_LEAVES_TOLD]]
+    more = len(leaves) - len(told)
+    return "; ".join([f"{_text(group)}: {told[0]}", *told[1:], *([f"{more} more"] if more else [])])
+
+
+def _traceback(error: BaseException) -> str:
+    frames = traceback.TracebackException(type(error), error, _users_part(error), capture_locals=False)
+    return "".join(frames.format())
 
 
 def _users_part(error: BaseException) -> TracebackType | None:
@@ -43,17 +71,6 @@ def cut_off(text: str, at: BaseException) -> TimeoutError:
     if at.__traceback__ is not None:
         late.__cause__ = at.with_traceback(_users_part(at))
     return late
-
-
-def first_of(broken: BaseException, error: BaseException) -> BaseException:
-    """Where in the chain of `broken` there is room for `error`: at its beginning, or where it stands already."""
-    seen = {id(broken)}
-    while (before := broken.__cause__ or broken.__context__) is not None and id(before) not in seen:
-        if before is error:
-            break
-        broken = before
-        seen.add(id(broken))
-    return broken
 
 
 def _text(error: BaseException) -> str:

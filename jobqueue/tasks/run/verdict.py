@@ -1,31 +1,21 @@
 """What a run that did not simply return comes to: one outcome for every way to fail or to be asked to end."""
 
 import asyncio
-import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import assert_never
 
 from jobqueue.base.job import Job
-from jobqueue.base.outcome import (
-    Cancel,
-    Cancelled,
-    Dead,
-    Fatal,
-    Outcome,
-    Released,
-    Retried,
-    Retry,
-    Snooze,
-    Snoozed,
-    check_moment,
-)
-from jobqueue.base.retry import DEFAULT_RETRY, Moment, RetryPolicy
-from jobqueue.tasks.options import PRIORITIES, check_queue, check_whole
-from jobqueue.tasks.run.failure import cut_off, describe, first_of, storable
+from jobqueue.base.log import get_logger
+from jobqueue.base.outcome import Cancel, Cancelled, Dead, Fatal, Outcome, Released, Retried, Snooze, Snoozed
+from jobqueue.base.retry import DEFAULT_RETRY, RetryPolicy
+from jobqueue.tasks.run.again import Again, by_default, next_run
+from jobqueue.tasks.run.failure import cut_off, describe, storable, with_slip
+from jobqueue.tasks.run.groups import meant_by
 from jobqueue.tasks.run.state import RunState, Why
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +53,26 @@ class Verdict:
         job, facts = self.make_job(), describe(error, self.number)
         if self.number >= job.max_attempts:
             return Dead("attempts", facts)
+        meant = meant_by(error)
         try:
-            moment = await self._moment(job, error)
-            if moment is None:
-                return Dead("policy", facts)
-            delay, at = (None, moment) if isinstance(moment, datetime) else (max(float(moment), 0.0), None)
-            check_moment(delay, at)
-            queue, priority = _moved(error)
-        except BaseException as broken:
+            again = await next_run(self.policy or DEFAULT_RETRY, job, meant)
+        except BaseException as slip:
             if self.state.why in (Why.CANCEL, Why.STOP, Why.LOST):
                 return self._as_asked()
-            first_of(broken, error).__context__ = error  # both are kept: the traceback tells one after the other
-            return Dead("policy", describe(broken, self.number))
-        if self._comes_too_late(job, delay, at):
+            log.error("job.policy_failed", job_id=str(job.id), task=job.task, error=type(slip).__name__)
+            again, facts = by_default(job, meant), with_slip(facts, slip)
+        if again is None:
+            return Dead("policy", facts)
+        if self._comes_too_late(job, again):
             return Dead("budget", facts)
-        return Retried(facts, delay, at, queue, priority)
+        return Retried(facts, again.delay, again.at, again.queue, again.priority)
 
     async def _raised(self, error: BaseException) -> Outcome:
-        match error:
-            case Snooze():
-                return Snoozed(error.delay, error.at)
-            case Cancel():
-                return Cancelled(None if error.reason is None else storable(str(error.reason)))
+        match meant_by(error):
+            case Snooze() as snooze:
+                return Snoozed(snooze.delay, snooze.at)
+            case Cancel() as cancel:
+                return Cancelled(None if cancel.reason is None else storable(str(cancel.reason)))
             case Fatal():
                 return Dead("fatal", describe(error, self.number))
         return await self.after_failure(error)
@@ -92,27 +80,13 @@ class Verdict:
     def _as_asked(self) -> Outcome:
         return Cancelled("requested") if self.state.why is Why.CANCEL else Released(lost=self.state.why is Why.LOST)
 
-    def _comes_too_late(self, job: Job, delay: float | None, at: datetime | None) -> bool:
+    def _comes_too_late(self, job: Job, again: Again) -> bool:
         """Whether the next run would begin after the budget of all runs is used up."""
         if self.budget_ends is None:
             return False
-        if at is not None:
-            return job.deadline is not None and at >= job.deadline
-        return time.monotonic() + (delay or 0) >= self.budget_ends
-
-    async def _moment(self, job: Job, error: BaseException) -> Moment:
-        """When to run again: what the handler asked for, else what the policy says."""
-        if isinstance(error, Retry) and (error.delay is not None or error.at is not None):
-            return error.at if error.delay is None else error.delay
-        moment = (self.policy or DEFAULT_RETRY)(job, error)
-        return await moment if inspect.isawaitable(moment) else moment
-
-
-def _moved(error: BaseException) -> tuple[str | None, int | None]:
-    """Where a Retry wants to go. Raises InvalidOption: the database would refuse the whole outcome."""
-    if not isinstance(error, Retry):
-        return None, None
-    return check_queue(error.queue), check_whole("priority", error.priority, PRIORITIES)
+        if again.at is not None:
+            return job.deadline is not None and again.at >= job.deadline
+        return time.monotonic() + (again.delay or 0) >= self.budget_ends
 
 
 def interrupted(number: int, job: Job, error: BaseException | None) -> Outcome:

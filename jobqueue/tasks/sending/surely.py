@@ -39,7 +39,7 @@ async def insert_surely(session: Session, jobs: Sequence[NewJob[Any]]) -> list[S
         if first not in (Fault.UNKNOWN, Fault.AWAY, Fault.READ_ONLY):
             raise
     try:
-        again = await _insert(session, [replace(job, resent=True) for job in jobs])
+        again = await _insert(session, [replace(job, resent=True, own_id=False) for job in jobs])
     except DATABASE_ERRORS as error:
         second = classify(error)
         if Fault.UNKNOWN in (first, second) and second is not Fault.BAD_DATA:

@@ -21,7 +21,7 @@ from jobqueue.base.service import Patience
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.listener import Listener
 from jobqueue.store.connection.pool import Database
-from jobqueue.store.lookup import await_jobs, final_jobs, find_job
+from jobqueue.store.lookup import await_jobs, find_job, gone_jobs
 
 T = TypeVar("T")
 
@@ -128,7 +128,7 @@ class Waiters:
             pause = _POLL_FIRST if self._fresh.is_set() else min(_POLL_CAP, pause * 2)
             ids = list(self._waiting)
             try:
-                self._tell(await final_jobs(self._database, ids))
+                self._tell(await gone_jobs(self._database, ids))
             except DATABASE_ERRORS:
                 pause = _POLL_CAP
 

@@ -27,6 +27,8 @@ from jobqueue.worker.keeping.machine import is_gone, this_machine
 
 _PAGE = 500
 _SETTLE_BEATS = 2
+_DOUBLINGS = 12
+"""After so many crashes, if a setting allows them, the delay grows no further: it is an hour then."""
 
 
 class Rescuer:
@@ -129,7 +131,7 @@ class Rescuer:
             error = AttemptError("WorkerCrashed", story, attempt=row["attempt"])
             if (row["was_alone"] and row["crashes"] >= most) or row["max_attempts"] == 1:  # one: never a second time
                 return Dead("crashed", error)
-            return Rescued(error, 2.0 ** row["crashes"] * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load
+            return Rescued(error, 2.0 ** min(row["crashes"], _DOUBLINGS) * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load
         return lost_too_often(row["lost"], row["attempt"]) if row["lost"] >= MAX_LOST else Released()
 
     def _report(self, row: Expired, outcome: Outcome) -> None:

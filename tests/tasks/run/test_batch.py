@@ -238,7 +238,7 @@ def test_a_bad_size_is_refused(size: Any) -> None:
 @pytest.mark.parametrize("wait", [-0.1, float("nan"), float("inf"), True, None, "1", timedelta(hours=2)])
 def test_a_bad_wait_is_refused(wait: Any) -> None:
     """S0-03: `wait` is a length of time from 0 to an hour; the error names it."""
-    with pytest.raises(InvalidOption, match="wait: must be from 0 to 3600 seconds"):
+    with pytest.raises(InvalidOption, match=r"wait: must be (from 0 to 3600 seconds|a number of seconds)"):
         Router().batch_task(wait=wait)
 
 

@@ -147,17 +147,16 @@ async def test_retry_without_a_time_asks_the_policy() -> None:
 
 @pytest.mark.parametrize("wrong", [{"queue": "x" * 101}, {"queue": "*"}, {"queue": "a\x00b"}, {"priority": 10**9}])
 async def test_a_retry_to_nowhere_shows_both_errors(wrong: dict[str, Any]) -> None:
-    """A `Retry` into a queue or priority that cannot be ends the job as dead, and tells why."""
+    """A `Retry` into a queue or priority that cannot be is a failure like any other, and tells why it is not met."""
 
     async def again() -> None:
         raise Retry(delay=1, **wrong)
 
     outcome = await run(again)
 
-    assert isinstance(outcome, Dead)
-    assert outcome.error is not None
-    assert ("policy", "jobqueue.base.errors.InvalidOption") == (outcome.reason, outcome.error.error_class)
-    assert "retry asked for by the task" in outcome.error.traceback
+    assert isinstance(outcome, Retried)
+    assert (None, None, "jobqueue.base.outcome.Retry") == (outcome.queue, outcome.priority, outcome.error.error_class)
+    assert "retry asked for by the task\n(then its retry policy failed: jobqueue.base.errors." in outcome.error.message
 
 
 async def test_retry_does_not_give_more_attempts() -> None:

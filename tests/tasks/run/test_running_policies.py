@@ -3,9 +3,11 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from jobqueue.base.job import Job
 from jobqueue.base.outcome import (
@@ -100,28 +102,63 @@ async def _exits(job: Job, error: BaseException) -> float:
         (_raises, "no such policy"),
         (_raises_from_another, "policy is broken"),
         (_exits, "SystemExit"),
-        (lambda job, error: "soon", "soon"),
-        (lambda job, error: float("nan"), "delay"),
-        (lambda job, error: float("inf"), "delay"),
+        (lambda job: 1, "TypeError"),
+        (lambda job, error: "soon", "not str"),
+        (lambda job, error: True, "not bool"),
+        (lambda job, error: float("nan"), "delay: must be between"),
+        (lambda job, error: float("inf"), "delay: must be between"),
+        (lambda job, error: float("-inf"), "delay: must be between"),
+        (lambda job, error: 10**400, "delay: must be between"),
+        (lambda job, error: timedelta.max, "delay: must be between"),
         (lambda job, error: datetime(2030, 1, 1), "timezone-aware"),
+        (lambda job, error: datetime.max.replace(tzinfo=UTC), "at: must be between the years"),
+        (lambda job, error: datetime.min.replace(tzinfo=ZoneInfo("Europe/Vienna")), "at: must be between the years"),
     ],
 )
-async def test_a_broken_policy_shows_both_errors(policy: Any, named: str) -> None:
-    """S4-52: a policy that raises or answers nonsense ends the job as dead; its and the handler's error are kept."""
+async def test_a_slip_in_a_policy_leaves_the_attempts_that_are_left(policy: Any, named: str) -> None:
+    """S4-52: a policy that raises or answers nonsense gives way to the default one; the handler's error comes first."""
 
     async def fail() -> None:
         raise OSError("no route")
 
-    outcome = await run(fail, retry=policy)
+    with capture_logs() as events:
+        outcome = await run(fail, retry=policy)
+
+    assert isinstance(outcome, Retried)
+    assert outcome.delay is not None
+    assert 1.6 <= outcome.delay <= 2.4
+    assert ("OSError", "no route") == (outcome.error.error_class, outcome.error.message.splitlines()[0])
+    assert named in outcome.error.message
+    assert outcome.error.traceback.index("no route") < outcome.error.traceback.index("its retry policy failed")
+    assert [("job.policy_failed", "error")] == [(event["event"], event["log_level"]) for event in events]
+
+
+async def test_a_policy_may_answer_with_a_timedelta() -> None:
+    """S4-50: as everywhere, a timedelta is as good as seconds."""
+
+    async def fail() -> None:
+        raise OSError("no route")
+
+    outcome = await run(fail, retry=lambda job, error: timedelta(minutes=2))
+
+    assert isinstance(outcome, Retried)
+    assert 120.0 == outcome.delay
+
+
+async def test_a_slip_in_a_policy_on_the_last_attempt_changes_nothing() -> None:
+    """No policy is asked about a job without attempts: it is dead by its own error."""
+
+    async def fail() -> None:
+        raise OSError("no route")
+
+    outcome = await run(fail, retry=_raises, max_attempts=1)
 
     assert isinstance(outcome, Dead)
     assert outcome.error is not None
-    assert "policy" == outcome.reason
-    assert named in outcome.error.traceback
-    assert "no route" in outcome.error.traceback
+    assert ("attempts", "no route") == (outcome.reason, outcome.error.message)
 
 
-async def test_a_broken_policy_after_a_timeout_shows_both_errors() -> None:
+async def test_a_slip_in_a_policy_after_a_timeout_shows_both_errors() -> None:
     """Also the library's own TimeoutError is kept beside the policy's error."""
     error = await error_of(anyio.sleep_forever, timeout=0.01, retry=_raises)
 

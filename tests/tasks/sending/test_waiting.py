@@ -151,7 +151,7 @@ def told_only(monkeypatch: pytest.MonkeyPatch) -> None:
     async def find_none(database: object, ids: object) -> set[UUID]:
         return set()
 
-    monkeypatch.setattr(waiting_module, "final_jobs", find_none)
+    monkeypatch.setattr(waiting_module, "gone_jobs", find_none)
     monkeypatch.setattr(waiting_module, "_LOOKERS", 0)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jobqueue.base.job import JobState
+from jobqueue.base.outcome import Fatal
 from tests.support.batches import LONG
 from tests.support.patience import PATIENCE
 from tests.support.working import end_of, new_app
@@ -82,3 +83,20 @@ async def test_a_list_that_its_owner_empties_later_is_shared_out(database: str) 
         handles = await work.defer_many(range(3))
         async with app.worker(concurrency=1):
             assert [0, 1, 2] == [await handle.result(timeout=PATIENCE) for handle in handles]
+
+
+async def test_an_item_may_answer_with_a_group(database: str) -> None:
+    """S0-03: an item's share may be an exception group, which means what the leaf in it says."""
+    app = new_app(database)
+
+    @app.batch_task(size=2, wait=LONG)
+    async def work(numbers: list[int]) -> list[int | ExceptionGroup[Exception]]:
+        return [1, ExceptionGroup("inner", [OSError(), Fatal("bad card")])]
+
+    async with app:
+        handles = await work.defer_many(range(2))
+        async with app.worker(concurrency=1):
+            good, bad = [await end_of(app, handle) for handle in handles]
+
+    assert JobState.COMPLETED is good.state
+    assert (JobState.DEAD, "fatal", "bad card") == (bad.state, bad.reason, bad.error and bad.error.message)

@@ -1,0 +1,264 @@
+"""What the database holds can be read and computed with: it comes in no other way, and what was there is mended."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from jobqueue.base.job import JobState
+from jobqueue.base.moments import EARLIEST, LATEST, LONGEST
+from jobqueue.base.outcome import Released
+from jobqueue.base.steering import Action
+from jobqueue.store import claims, lookup, steering
+from jobqueue.store.intake import insert_all
+from jobqueue.store.schema import migrate as rooms
+from jobqueue.store.schema.migrate import migrate, migrations
+from tests.support.store import Connection, claim, claim_one, connect, finish, insert, new_job, open_session
+from tests.support.waiting import wait_until
+from tests.support.working import end_of, new_app
+
+PAST_ALL = ["'infinity'", "'-infinity'", "'0044-03-15 BC'", "'9999-12-31 23:59:59.999999+00'", "'1969-12-31 23:59+00'"]
+MOMENTS = ["due_at", "created_at", "deadline", "expires_at", "aside_since", "cancel_asked"]
+
+
+@pytest.mark.parametrize("moment", PAST_ALL)
+@pytest.mark.parametrize("column", MOMENTS)
+async def test_no_row_has_a_moment_past_the_range(database: str, column: str, moment: str) -> None:
+    """Plain SQL cannot store a moment that a worker could not read, or that the database could not compute with."""
+    async with connect(database) as connection:
+        with pytest.raises(asyncpg.CheckViolationError, match="job_times_in_range"):
+            await connection.execute(f"insert into jobqueue.job (task, {column}) values ('t', {moment})")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("timeout", "'infinity'"), ("timeout", "'nan'"), ("timeout", "316224001"), ("budget", "'nan'"), ("budget", "0"),
+        ("budget", "316224001"), ("attempt", "2147483647"),
+    ],
+)  # fmt: skip
+async def test_no_row_has_a_number_that_cannot_be_used(database: str, column: str, value: str) -> None:
+    """The same for lengths of time, and for a number of attempts that a claim could not add one to."""
+    async with connect(database) as connection:
+        with pytest.raises(asyncpg.CheckViolationError, match="in_range"):
+            await connection.execute(f"insert into jobqueue.job (task, {column}) values ('t', {value})")
+
+
+async def test_the_greatest_number_of_attempts_can_be_claimed(database: str) -> None:
+    """A claim adds one to what plain SQL may have stored, again and again, and never fails for it."""
+    async with open_session(database) as session, connect(database) as connection:
+        await connection.execute("insert into jobqueue.job (task, attempt) values ('t', 32768)")
+        seen = []
+        for _ in range(3):
+            row = await claim_one(session)
+            seen.append(row["attempt"])
+            await finish(session, row, outcome=Released())
+
+    assert [32768] * 3 == seen[:1] * 3
+    assert max(seen) <= 32768
+
+
+@pytest.mark.parametrize("moment", PAST_ALL)
+@pytest.mark.parametrize("column", ["paused_at", "resume_at"])
+async def test_no_queue_has_a_moment_past_the_range(database: str, column: str, moment: str) -> None:
+    """The times of a pause are held to the same range."""
+    async with connect(database) as connection:
+        with pytest.raises(asyncpg.CheckViolationError, match="queue_times_in_range"):
+            await connection.execute(f"insert into jobqueue.queue (name, {column}) values ('q', {moment})")
+
+
+@pytest.mark.parametrize("age", ["'infinity'", "'nan'", "316224001"])
+@pytest.mark.parametrize("column", ["keep_completed", "keep_other"])
+async def test_no_queue_keeps_jobs_for_longer_than_the_range(database: str, column: str, age: str) -> None:
+    """An age that no date can be computed with would end every later sweep."""
+    async with connect(database) as connection:
+        with pytest.raises(asyncpg.CheckViolationError, match="queue_keep_in_range"):
+            await connection.execute(f"insert into jobqueue.queue (name, {column}) values ('q', {age})")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ("''", "task: must have"),
+        ("null", "task: must have"),
+        ("'t', queue => repeat('q', 101)", "queue: must have"),
+        ("'t', queue => '*'", "queue: "),
+        ("'t', origin => ''", "origin: must have"),
+        ("'t', priority => 32768", "priority: must be from"),
+        ("'t', priority => null", "priority: must be from"),
+        ("'t', max_attempts => 0", "max_attempts: must be from"),
+        ("'t', delay => -1", "delay: must be between"),
+        ("'t', delay => 'infinity'", "delay: must be between"),
+        ("'t', delay => 'nan'", "delay: must be between"),
+        ("'t', timeout => 0", "timeout: must be above"),
+        ("'t', timeout => 'nan'", "timeout: must be above"),
+        *((f"'t', at => {moment}", "at: must be between") for moment in PAST_ALL),
+    ],
+)
+async def test_the_function_names_the_argument(database: str, arguments: str, fault: str) -> None:
+    """`jobqueue.defer` says which argument is wrong, and why, as `defer` in Python does; nothing is stored."""
+    async with connect(database) as connection:
+        with pytest.raises(asyncpg.InvalidParameterValueError, match=f"^{fault}"):
+            await connection.fetchval(f"select jobqueue.defer({arguments})")
+
+        assert 0 == await connection.fetchval("select count(*) from jobqueue.job")
+
+
+async def test_the_function_takes_what_is_in_the_range(database: str) -> None:
+    """Both ends of the range are stored; a delay of null is none."""
+    async with open_session(database) as session, connect(database) as connection:
+        for value in (EARLIEST, LATEST):
+            await connection.fetchval("select jobqueue.defer('t', at => $1, timeout => $2)", value, LONGEST)
+        await connection.fetchval("select jobqueue.defer('t', delay => null)")
+        jobs = await lookup.list_jobs(
+            session.database, states=None, queue=None, task=None, origin=None, before=None, limit=10
+        )
+
+    assert [JobState.READY, JobState.SCHEDULED, JobState.READY] == [job.state for job in jobs]
+
+
+async def test_what_is_derived_stays_in_the_range(database: str) -> None:
+    """The latest due time with the longest budget: deadline and expiry are cut at the end of the range."""
+    job = new_job(at=LATEST, budget=LONGEST, expires=LONGEST)
+    async with open_session(database) as session:
+        await insert(session, job)
+        found = await lookup.find_job(session.database, job.id)
+
+    assert found is not None
+    assert (LATEST, LATEST, LATEST) == (found.due_at, found.deadline, found.expires_at)
+
+
+async def test_a_plain_job_has_no_limits(database: str) -> None:
+    """Cutting at the end of the range gives no limit to a job that has none."""
+    async with open_session(database) as session:
+        (id,) = await insert(session, new_job(delay=60.0))
+        found = await lookup.find_job(session.database, id)
+
+    assert found is not None
+    assert (None, None) == (found.deadline, found.expires_at)
+
+
+async def test_a_holder_moves_within_the_range(database: str) -> None:
+    """A job that was sent to the end of the range and is then moved to now keeps limits that can be read."""
+    first = new_job(key="k", budget=60.0, expires=60.0, delay=3600.0)
+    later = new_job(key="k", on_conflict="move", at=EARLIEST)
+    async with open_session(database) as session:
+        await insert_all(session, [first], always=False)
+        await steering.change(session, Action.RESCHEDULE, [first.id], at=LATEST)
+        await insert_all(session, [later], always=False)
+        found = await lookup.find_job(session.database, first.id)
+
+    assert found is not None
+    assert found.deadline is not None
+    assert (EARLIEST, EARLIEST) == (found.due_at, found.deadline)
+
+
+async def test_a_due_time_far_off_is_none_to_wait_for(database: str) -> None:
+    """Whoever promotes looks again within the day, whatever the next due time and the end of a pause may be."""
+    async with open_session(database) as session, connect(database) as connection:
+        await insert(session, new_job(at=LATEST))
+        await steering.pause_queue(session, "q", LATEST, None)
+        assert (0, None) == await claims.promote_due(session, 10)
+
+        await connection.execute("alter table jobqueue.job drop constraint job_times_in_range")
+        await connection.execute("update jobqueue.job set due_at = 'infinity'")
+        assert (0, None) == await claims.promote_due(session, 10)
+
+
+BAD_ROWS = """
+insert into jobqueue.job (task, state, due_at, deadline, expires_at, timeout, attempt) values
+  ('t', 'ready', '-infinity', 'infinity', '0001-01-01 BC', 'infinity', 2147483647),
+  ('t', 'scheduled', 'infinity', 'infinity', 'infinity', 'nan', 0);
+update jobqueue.job set budget = 'infinity' where state = 'ready';
+insert into jobqueue.queue (name, resume_at, keep_other) values ('q', 'infinity', 'nan');
+insert into jobqueue.job_archive (id, queue, task, args, priority, state, due_at, attempt, max_attempts, crashes, lost,
+  fence, via, follow, created_at, finished_at)
+values (gen_random_uuid(), 'q', 't', '{}', 0, 'dead', '-infinity', 1, 1, 0, 0, 1, 'py', 0, '0001-01-01 BC', now());
+"""
+
+
+async def test_what_is_there_already_is_mended(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of before this range are brought into it by the migration: workers claim them, lists show them."""
+    before = tuple(each for each in migrations() if each.name < "0008")
+    monkeypatch.setattr(rooms, "migrations", lambda: before)
+    await migrate(empty_database)
+    async with connect(empty_database) as connection:
+        await connection.execute(BAD_ROWS)
+    monkeypatch.undo()
+    await migrate(empty_database)
+
+    async with open_session(empty_database) as session, connect(empty_database) as connection:
+        jobs = await lookup.list_jobs(
+            session.database, states=None, queue=None, task=None, origin=None, before=None, limit=10
+        )
+        claimed = await claim(session)
+        queue = await connection.fetchrow("select resume_at, keep_other from jobqueue.queue")
+    assert {EARLIEST, LATEST} == {job.due_at for job in jobs}
+    assert [(EARLIEST, LATEST, LONGEST)] == [(row["due_at"], row["deadline"], row["timeout"]) for row in claimed]
+    assert (LATEST, LONGEST) == tuple(queue or ())
+
+
+HISTORIES: list[Any] = ["[1, null, []]", '[{"at": "soon"}]', '[{"at": 5}]', '[{"attempt": "x"}]', "[1e999]"]
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+async def test_a_history_that_plain_sql_has_made_costs_nobody_anything(database: str, history: str) -> None:
+    """A job whose error history is no such thing fails and is listed like any other: its worker lives on."""
+    app = new_app(database)
+
+    @app.task(max_attempts=1)
+    async def fail() -> None:
+        raise OSError("no route")
+
+    async with app, app.worker() as worker:
+        handle = await fail.options(delay=3600).defer()
+        async with connect(database) as connection:
+            await connection.execute("update jobqueue.job set errors = $1::text::jsonb", history)
+        await app.jobs.reschedule(handle.id, delay=0)
+        job = await end_of(app, handle)
+        listed = await app.jobs.list()
+        assert not worker.has_ended
+
+    assert JobState.DEAD is job.state
+    assert ("Unreadable", "OSError") == (job.errors[0].error_class, job.errors[-1].error_class)
+    assert [job.id] == [each.id for each in listed]
+
+
+async def test_an_answer_that_cannot_be_read_ends_no_loop(database: str) -> None:
+    """A worker whose claims bring a year that Python has not says so and lives; once it is mended, it works on."""
+    app = new_app(database, poll=0.1)
+
+    @app.task
+    async def work() -> None:
+        pass
+
+    async with app, connect(database) as connection:
+        handle = await work.options(delay=3600).defer()
+        await unchecked(connection, "update jobqueue.job set state = 'ready', created_at = '0044-03-15 BC'")
+        async with app.worker() as worker:
+            await wait_until(lambda: claimed(connection), "the row was claimed, and given back")
+            assert not worker.has_ended
+            await connection.execute("update jobqueue.job set created_at = now()")
+            job = await end_of(app, handle)
+
+    assert JobState.COMPLETED is job.state
+
+
+async def unchecked(connection: Connection, sql: str) -> None:
+    await connection.execute("alter table jobqueue.job drop constraint job_times_in_range")
+    await connection.execute(sql)
+
+
+async def claimed(connection: Connection) -> bool:
+    return bool(await connection.fetchval("select last_value > 1 from jobqueue.fence_seq"))
+
+
+async def test_a_pause_has_an_end_within_the_range(database: str) -> None:
+    """`until` is checked where it is said, as every moment is."""
+    async with new_app(database) as app:
+        with pytest.raises(ValueError, match=r"^until: must be between the years"):
+            await app.queues.pause("q", until=datetime.max.replace(tzinfo=UTC))
+        end = await app.queues.pause("q", seconds=timedelta(minutes=1))
+
+    assert end is not None

@@ -1,0 +1,208 @@
+"""Roles: the script of `schema/README.md` gives each part of a site what its work needs, and no more."""
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import psycopg
+import pytest
+import pytest_asyncio
+
+from jobqueue.app import App
+from jobqueue.base.job import JobState
+from jobqueue.base.settings import Settings
+from jobqueue.base.steering import Change
+from jobqueue.store.schema import migrate as rooms
+from jobqueue.store.schema.migrate import migrate, migrations
+from jobqueue.tasks.options import Unique
+from tests.support.store import connect
+from tests.support.working import end_of
+
+README = Path(__file__).parents[2] / "schema" / "README.md"
+ROLES = ("owner", "worker", "producer", "reader", "caller")
+FORBIDDEN = {
+    "worker": ["drop table jobqueue.job", "create table jobqueue.mine (id int)", "delete from jobqueue.migration"],
+    "producer": [
+        "delete from jobqueue.job_archive",
+        "update jobqueue.queue set paused_at = now()",
+        "delete from jobqueue.worker",
+        "select jobqueue.drop_archive('job_archive_completed_20200101', false)",
+    ],
+    "reader": [
+        "insert into jobqueue.job (task) values ('t')",
+        "delete from jobqueue.job",
+        "update jobqueue.job_key set job_id = gen_random_uuid()",
+        "select jobqueue.extend_archive(400)",
+        "select jobqueue.defer('t')",
+    ],
+    "caller": [
+        "select * from jobqueue.job",
+        "select * from jobqueue.job_archive",
+        "insert into jobqueue.job (task) values ('t')",
+        "select jobqueue.extend_archive(1)",
+        "select jobqueue.count_archive(1)",
+    ],
+}
+
+
+def script(names: dict[str, str]) -> str:
+    """The script as a reader of the page copies it, with names of his own."""
+    (found,) = re.findall(r"```sql\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    text: str = found
+    for role, name in names.items():
+        text = text.replace(f"jobqueue_{role}", name)
+    return text
+
+
+@pytest.fixture
+def names(empty_database: str) -> Iterator[dict[str, str]]:
+    """Roles without any right, and an owner who may make the schema: each by its name in this test."""
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        place = connection.info.dbname
+        made = {role: f"{role}_{place}" for role in ROLES}
+        for name in made.values():
+            connection.execute(f"create role {name}".encode())
+        connection.execute(f"grant create on database {place} to {made['owner']}".encode())
+        yield made
+        for name in made.values():
+            connection.execute(f"drop owned by {name} cascade; drop role {name}".encode())
+
+
+def as_role(dsn: str, role: str) -> str:
+    return f"{dsn}{'&' if '?' in dsn else '?'}role={role}"
+
+
+@pytest_asyncio.fixture
+async def site(empty_database: str, names: dict[str, str]) -> AsyncIterator[dict[str, str]]:
+    """The DSN of each role, in a database that the owner has migrated."""
+    await migrate(as_role(empty_database, names["owner"]))
+    async with connect(as_role(empty_database, names["owner"])) as owner:
+        await owner.execute(script(names))
+    yield {role: as_role(empty_database, name) for role, name in names.items()}
+
+
+@pytest.mark.parametrize("role", FORBIDDEN)
+async def test_no_role_may_do_more(site: dict[str, str], role: str) -> None:
+    """What is not its work is refused to each role, by the server."""
+    async with connect(site[role]) as connection:
+        for forbidden in FORBIDDEN[role]:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(forbidden)
+
+
+async def test_each_role_can_do_its_work(site: dict[str, str]) -> None:
+    """Producer, worker, reader and caller each do all of theirs with the rights of the script."""
+    producing, working, reading = (
+        App(site[role], settings=Settings(poll=0.5)) for role in ("producer", "worker", "reader")
+    )
+
+    async def note(text: str) -> str:
+        return text
+
+    for app in (producing, working, reading):
+        app.task(note)
+    send = producing.registry.find("note")
+    assert send is not None
+
+    async with producing, working, reading:
+        first = await send.defer("first")
+        keyed = await send.options(unique="k", delay=3600).defer("held")
+        moved = await send.options(unique=Unique("k", on_conflict="replace+move"), delay=60).defer("held")
+        doomed = await send.options(delay=3600).defer("doomed")
+        resent = await send.options(id=first.id).defer("first")
+        many = await send.defer_many(["a", "b"])
+        assert Change.DONE is await doomed.cancel()
+        async with connect(site["caller"]) as connection:
+            await connection.fetchval("select jobqueue.defer('note', '{\"text\": \"sql\"}', id => $1)", None)
+
+        async with working.worker():
+            assert "first" == await first.result(timeout=10)
+            assert ["a", "b"] == [await handle.result(timeout=10) for handle in many]
+        await working.queues.pause("other")
+        await working.queues.resume("other")
+        await working.jobs.retry(first.id)
+        await working.jobs.delete(first.id)
+
+        assert (keyed.id, True, True) == (moved.id, moved.duplicate, resent.duplicate)
+        counts = await reading.jobs.counts()
+        listed = await reading.jobs.list()
+        stats = await reading.queues.stats()
+
+    assert (1, 3, 1) == tuple(
+        counts.by_state[state] for state in (JobState.SCHEDULED, JobState.COMPLETED, JobState.CANCELLED)
+    )
+    assert 5 == len(listed)
+    assert {"default", "other"} == {queue.queue for queue in stats}
+
+
+async def test_a_worker_role_sweeps(site: dict[str, str]) -> None:
+    """Days are made and dropped for a worker that could do neither by itself."""
+    async with connect(site["worker"]) as connection:
+        assert 0 < await connection.fetchval("select jobqueue.extend_archive(10)")
+        leaf = await connection.fetchval("select jobqueue.drop_archive('job_archive_completed_20200101', false)")
+    assert leaf is False
+
+
+async def test_nobody_makes_more_than_a_month_of_days(site: dict[str, str]) -> None:
+    """The number of days is bounded, whoever asks: each day is two tables."""
+    async with connect(site["worker"]) as connection:
+        made = await connection.fetchval("select jobqueue.extend_archive(100000)")
+        assert 0 == await connection.fetchval("select jobqueue.extend_archive(100000)")
+    assert made <= 2 * 33
+
+
+async def test_what_runs_as_the_owner_is_closed_and_pinned(site: dict[str, str]) -> None:
+    """Every function that runs as its owner has a fixed search_path and cannot be called by everybody."""
+    async with connect(site["owner"]) as connection:
+        rows = await connection.fetch(
+            "select p.proname, p.proconfig, has_function_privilege('public', p.oid, 'execute') as open"
+            " from pg_proc p where p.pronamespace = 'jobqueue'::regnamespace and p.prosecdef"
+        )
+    assert {"defer", "extend_archive", "count_archive"} <= {row["proname"] for row in rows}
+    for row in rows:
+        assert "search_path=pg_catalog, pg_temp" in row["proconfig"], row["proname"]
+        assert not row["open"], row["proname"]
+
+
+async def test_the_function_is_not_fooled_by_a_search_path(site: dict[str, str]) -> None:
+    """Objects of the caller's, before all others on its path, are never used with the owner's rights."""
+    async with connect(site["caller"]) as connection:
+        await connection.execute(
+            "create function pg_temp.clock_timestamp() returns timestamptz language plpgsql as"
+            " $$ begin raise exception 'fooled'; end $$; set search_path = pg_temp, pg_catalog"
+        )
+        assert await connection.fetchval("select jobqueue.defer('t')")
+
+
+async def test_who_could_before_still_can(
+    empty_database: str, names: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role that had its rights from grants of its own works on after the migration that closes the functions."""
+    before = tuple(each for each in migrations() if each.name < "0008")
+    monkeypatch.setattr(rooms, "migrations", lambda: before)
+    owner, worker = (as_role(empty_database, names[role]) for role in ("owner", "worker"))
+    await migrate(owner)
+    async with connect(owner) as connection:
+        await connection.execute(
+            f"grant usage on schema jobqueue to {names['worker']};"
+            f"grant all on all tables in schema jobqueue to {names['worker']};"
+            f"grant all on all sequences in schema jobqueue to {names['worker']}"
+        )
+    monkeypatch.undo()
+    await migrate(owner)
+
+    app = App(worker)
+
+    @app.task
+    async def work() -> None:
+        pass
+
+    async with app, app.worker():
+        job = await end_of(app, await work.defer())
+    async with connect(worker) as connection, connect(as_role(empty_database, names["reader"])) as stranger:
+        assert await connection.fetchval("select jobqueue.defer('work')")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await stranger.fetchval("select jobqueue.defer('work')")
+
+    assert JobState.COMPLETED is job.state

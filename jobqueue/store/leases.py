@@ -10,7 +10,7 @@ import asyncpg
 
 from jobqueue.base.job import WorkerId
 from jobqueue.base.outcome import Outcome, Released
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.outcomes import Ended, write
 
 Expired: TypeAlias = asyncpg.Record
@@ -68,6 +68,11 @@ async def renew(session: Session, worker: WorkerId, lease: float, alive: float, 
         return Renewal.BUSY if fence in seen["present"] else Renewal.GONE
 
     return Answer(rows[0]["known"], {kept.fence: fate(kept.fence) for kept in ordered}, seen["cancel"])
+
+
+async def mark_started(database: Database, worker: WorkerId, id: UUID, fence: int) -> bool:
+    """Note that a claimed job begins now; False if the claim is lost."""
+    return bool(await database.fetch("mark_started", id, fence, worker))
 
 
 async def take_expired(

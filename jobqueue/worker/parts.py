@@ -8,7 +8,9 @@ from uuid_utils.compat import uuid7
 
 from jobqueue.base.job import WorkerId
 from jobqueue.base.settings import Settings
+from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database
+from jobqueue.store.leases import mark_started
 from jobqueue.store.workers import Registration
 from jobqueue.tasks.run.middleware import Middleware
 from jobqueue.worker.claiming.claimer import Claimer
@@ -20,7 +22,7 @@ from jobqueue.worker.ending.completing import Completions
 from jobqueue.worker.ending.finishing import Finisher
 from jobqueue.worker.ending.progress import Reporter
 from jobqueue.worker.keeping.heartbeat import Heart
-from jobqueue.worker.keeping.holds import Held
+from jobqueue.worker.keeping.holds import Held, Hold
 from jobqueue.worker.keeping.machine import born, this_machine
 from jobqueue.worker.keeping.rescue import Rescuer
 from jobqueue.worker.keeping.tally import Tally
@@ -51,6 +53,7 @@ class Parts:
             *names, queues.described, settings.concurrency, settings.lease - settings.beat, this_machine(),
             born(os.getpid()),
         )  # fmt: skip
+        self._database = database
         self.tally = Tally(tasks.find)
         holds = Held(self.tally)
         self.reporter = Reporter(database, worker, holds)
@@ -58,7 +61,7 @@ class Parts:
         self.finisher = Finisher(database, worker, holds, self.reporter)
         self.slots = Slots(Surroundings(
             tasks, settings, worker, holds, self.finisher.submit, fatal, resources, middleware,
-            self.reporter.say, self.completions.transaction,
+            self._mark, self.reporter.say, self.completions.transaction,
         ))  # fmt: skip
         self.claimer = Claimer(
             database, worker, settings, queues, self.slots, holds, self.finisher, lambda: self.heart.is_heard
@@ -74,3 +77,9 @@ class Parts:
         self.rescuer = Rescuer(database, worker, settings, holds, lambda: self.claimer.answered)
         self.upkeep = Upkeep(database, settings)
         self.drain = Drain(database, worker, self.slots, self.finisher)
+
+    async def _mark(self, hold: Hold) -> bool:
+        try:
+            return await mark_started(self._database, self.id, hold.id, hold.fence)
+        except DATABASE_ERRORS:
+            return False

@@ -32,6 +32,12 @@ select null, g.fence, 'cancel' from given g
 cross join lateral (
   select from :"schema".job j where j.id = g.id and j.fence = g.fence and j.worker_id = $1 and j.cancel_asked is not null offset 0) as j;
 
+-- name: mark_started
+-- takes: id uuid, fence bigint, worker_id uuid
+-- gives: id uuid
+-- Before the start of a job that was claimed ahead and may run only once: if its worker dies, it has had its run.
+update :"schema".job set started = true where id = $1 and fence = $2 and worker_id = $3 returning id;
+
 -- name: take_expired
 -- takes: worker_id uuid, page bigint, dead_workers uuid[], settle double precision, except uuid[], max_crashes integer
 -- gives: id uuid, fence bigint, queue text, task text, attempt integer, max_attempts integer, crashes smallint, lost smallint, worker_id uuid, crashed boolean, was_alone boolean

@@ -6,7 +6,7 @@ There are no slot loops that such a job could end: a slot is a count, given back
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
@@ -52,6 +52,8 @@ class Surroundings:
     """Ends the worker: a slot would be lost."""
     resources: Mapping[type, Any]
     middleware: Middleware
+    mark: Callable[[Hold], Awaitable[bool]]
+    """Notes that a job begins; False if it may not."""
     report: Callable[[Hold, str], None] = lambda hold, report: None
     """Called with a job's report of progress, in whatever thread its handler runs."""
     transact: Callable[[Hold], contextlib.AbstractAsyncContextManager[Any]] | None = None
@@ -92,11 +94,19 @@ class Runs:
         self.going.add(hold)
         hold.begins()
         context = Context()
-        hold.task = asyncio.get_running_loop().create_task(_perform(claim, attempt, self._worker), context=context)
+        hold.task = asyncio.get_running_loop().create_task(self._perform(hold, attempt), context=context)
         if member is not None:
             hold.task.add_done_callback(member.leave)
         hold.task.add_done_callback(partial(self._ended, hold, attempt, context))
         return member
+
+    async def _perform(self, hold: Hold, attempt: Attempt) -> Outcome:
+        claim = hold.claim
+        bind_log(**job_facts(claim), worker=self._worker)
+        # What may run only once and was claimed ahead says so first: else, if we die, it would run again.
+        if claim["max_attempts"] == 1 and not claim["started"] and not await self._around.mark(hold):
+            return Released()
+        return await attempt.run()
 
     def leave(self, hold: Hold, outcome: Outcome) -> None:
         """A claimed job goes without a run."""
@@ -196,8 +206,3 @@ def _expired(claim: Claim) -> Outcome | None:
     if claim["budget_left"] is not None and claim["budget_left"] <= 0:
         return Dead("budget")
     return None
-
-
-async def _perform(claim: Claim, attempt: Attempt, worker: str) -> Outcome:
-    bind_log(**job_facts(claim), worker=worker)
-    return await attempt.run()

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from jobqueue.app import App
+from jobqueue.base.job import JobState
 from jobqueue.base.settings import Settings
 from tests.support.beating import BEAT, LEASE, QUICK, block, block_while_watching, outlived, worker_elsewhere
 from tests.support.counting import counted_pool
@@ -317,3 +318,27 @@ async def test_a_worker_that_hangs_lets_its_claims_go(
             await wait_until(lambda: worker.snapshot().unwritten == 0, "its outcome is refused")
     assert [True, False] == runs
     assert "worker.hung" in caplog.text
+
+
+async def test_a_worker_that_is_not_heard_claims_nothing(database: str) -> None:
+    """While its beats get no answer jobs stay ready, for others; what it had lost by then was not the jobs' fault."""
+    app = new_app(database, **QUICK)
+    release = asyncio.Event()
+
+    @app.task
+    async def work() -> None:
+        await release.wait()
+
+    async with app, connect(database) as other, app.worker() as worker:
+        running = await work.defer()
+        await wait_until(lambda: worker.snapshot().running == 1, "it runs")
+        async with other.transaction():
+            await other.execute("lock table jobqueue.worker in access exclusive mode")
+            await wait_until(lambda: worker.snapshot().unanswered > LEASE, "the beats get no answer")
+            waiting = await app.defer_many([work.job() for _ in range(3)])
+            began = worker.snapshot().unanswered
+            await wait_until(lambda: worker.snapshot().unanswered > began + LEASE / 2, "some looks have passed")
+            assert [JobState.READY] * 3 == [await handle.status() for handle in waiting]
+        release.set()
+        jobs = [await end_of(app, handle) for handle in (running, *waiting)]
+    assert [(JobState.COMPLETED, 0, 0)] * 4 == [(job.state, job.lost, job.crashes) for job in jobs]

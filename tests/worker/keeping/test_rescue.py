@@ -324,3 +324,18 @@ async def test_a_job_story_of_crash_and_failure(database: str) -> None:
     assert [1, 2] == [attempt for attempt, _ in seen]
     assert ["WorkerCrashed", "WorkerCrashed", "OSError", "OSError"] == [error.error_class for error in job.errors]
     assert ("attempts", 2, 2) == (job.reason, job.attempt, job.crashes)
+
+
+async def test_what_may_run_only_once_is_on_record_before_it_begins(database: str) -> None:
+    """With one attempt and claimed ahead a job is marked first: if it kills its worker, it has had its run."""
+    app = new_app(database, prefetch=5)
+    seen: list[object] = []
+
+    @app.task(max_attempts=1)
+    async def work(ctx: JobContext) -> None:
+        seen.append(await asked(database, "select started from jobqueue.job where id = $1", ctx.job.id))
+
+    async with app:
+        await app.defer_many([work.job() for _ in range(6)])
+        await app.run_worker(concurrency=1, burst=True)
+    assert [True] * 6 == seen

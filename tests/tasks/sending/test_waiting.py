@@ -21,7 +21,7 @@ from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.sending import waiting as waiting_module
 from jobqueue.tasks.sending.waiting import Waiters
 from tests.support.backends import AWAITS_RESULTS, backends, becomes, change, terminate
-from tests.support.patience import NEVER, PATIENCE, scaled
+from tests.support.patience import NEVER, PATIENCE, scaled, stretched
 from tests.support.proxy import proxied
 from tests.support.store import claim, connect, ended, new_job, new_jobs, open_database, open_sessions, write
 from tests.support.waiting import wait_until
@@ -75,7 +75,7 @@ async def test_a_wait_that_is_given_up_leaves_nothing(how: str, database: str) -
 
         handles = [await note.options(delay=3600).defer() for _ in range(3)]
         before = asyncio.all_tasks()
-        waiting = [asyncio.create_task(handle.result(scaled(2) if how == "timeout" else None)) for handle in handles]
+        waiting = [asyncio.create_task(handle.result(stretched(2) if how == "timeout" else None)) for handle in handles]
         await becomes(database, 1, AWAITS_RESULTS)
         if how == "several":
             waiting[0].cancel()

@@ -14,7 +14,7 @@ from jobqueue.store.connection import pool
 from jobqueue.tasks.sending import coalescer, producer, waiting
 from tests.support.backends import backends, becomes, stored
 from tests.support.locks import jobs_held
-from tests.support.patience import PATIENCE
+from tests.support.patience import PATIENCE, scaled
 from tests.support.waiting import wait_until
 from tests.support.working import counted
 
@@ -28,7 +28,7 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> float:
     for module in (coalescer, producer):
         monkeypatch.setattr(module, "CANCEL_LIMIT", 0.25)
     monkeypatch.setattr(pool, "CLOSE_LIMIT", 0.25)
-    return 4.0
+    return scaled(4.0)
 
 
 async def enter_worker(app: App) -> None:
@@ -257,7 +257,7 @@ async def test_a_cancelled_close_still_closes(how: str, database: str) -> None:
             await user
 
     assert [] == await backends(database)
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < scaled(4)
 
 
 async def test_closing_tells_those_who_wait(database: str) -> None:

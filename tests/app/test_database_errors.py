@@ -9,6 +9,7 @@ import pytest
 
 from jobqueue import App, DatabaseError, JobHandle, JobQueueError, NewJob, Sent, Task
 from tests.support.backends import change
+from tests.support.patience import PATIENCE
 from tests.support.proxy import proxied
 from tests.support.stories import whole_story
 from tests.support.working import counted
@@ -40,7 +41,7 @@ CALLS: dict[str, Call] = {
     "queues.pause": lambda app, task, handle: app.queues.pause("q"),
     "handle.status": lambda app, task, handle: handle.status(),
     "handle.cancel": lambda app, task, handle: handle.cancel(),
-    "handle.result": lambda app, task, handle: handle.result(timeout=5),
+    "handle.result": lambda app, task, handle: handle.result(timeout=PATIENCE),
     "migrate": lambda app, task, handle: app.migrate(),
     "worker": lambda app, task, handle: enter_worker(app),
     "run_until_idle": lambda app, task, handle: app.run_until_idle(),

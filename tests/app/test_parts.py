@@ -267,4 +267,4 @@ async def test_the_null_app_never_falls_back_on_a_database(monkeypatch: pytest.M
 
     for use in (app.jobs.counts, app.jobs.list, app.run_until_idle, app.migrate):
         with pytest.raises(ConfigurationError, match=r"App\.null\(\) has no database"):
-            await asyncio.wait_for(use(), 5)
+            await asyncio.wait_for(use(), PATIENCE)

@@ -14,13 +14,13 @@ import pytest
 from jobqueue.base.errors import JobFailed
 from jobqueue.base.job import JobState
 from tests.support.notebook import Notebook
-from tests.support.patience import NEVER, PATIENCE, scaled
+from tests.support.patience import NEVER, PATIENCE, scaled, stretched
 from tests.support.processes import Process
 from tests.support.store import connect
 from tests.support.waiting import wait_until
 from tests.support.working import all_ended, archived, asked, claims_left, counted
 
-LEASE, BEAT, SWEEP = scaled(2.0), 0.3, 0.3 * 1.2
+LEASE, BEAT, SWEEP = stretched(2.0), 0.3, 0.3 * 1.2
 SUSPECT = 2.0
 """The longest that a job waits after its first crash."""
 BUSY = scaled(5.0)

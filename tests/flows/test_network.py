@@ -7,15 +7,15 @@ from pathlib import Path
 
 from tests.support.backends import LISTENS, becomes, terminate
 from tests.support.notebook import Notebook
-from tests.support.patience import scaled
+from tests.support.patience import stretched
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
 from tests.support.working import all_ended, asleep, claims_held, claims_left, counted, one_waits
 
 SHORT_LIMITS = f"""
 import jobqueue.store.connection.listener as listener, jobqueue.store.connection.pool as pool
-listener._PROBE_INTERVAL, listener._PROBE_LIMIT = {scaled(0.5)}, {scaled(0.5)}  # instead of 10 and 5 s
-pool.STATEMENT_LIMIT, pool.CONNECT_LIMIT = {scaled(1.5)}, {scaled(1.5)}  # instead of 10 s
+listener._PROBE_INTERVAL, listener._PROBE_LIMIT = {stretched(0.5)}, {stretched(0.5)}  # instead of 10 and 5 s
+pool.STATEMENT_LIMIT, pool.CONNECT_LIMIT = {stretched(1.5)}, {stretched(1.5)}  # instead of 10 s
 """
 """What a worker notices a silent network by, so short that a test can wait for it."""
 

@@ -10,6 +10,7 @@ from jobqueue import App, ConfigurationError, Settings
 from jobqueue.base.settings import Pooler
 from jobqueue.store.schema.migrate import migrate, migrations, status
 from tests.support.bouncer import IGNORED, bouncer
+from tests.support.patience import PATIENCE
 from tests.support.store import advisory_locks, connect
 from tests.support.waiting import wait_until
 from tests.support.working import asked, new_app
@@ -55,7 +56,7 @@ async def test_jobs_go_through_a_pooler_that_was_named(own: str, mode: Pooler) -
             assert (mode == "session") == worker.snapshot().listening
             handles = await asyncio.gather(*(work.defer(number) for number in range(40)))
             keyed = await asyncio.gather(*(work.options(unique=str(number)).defer(number) for number in range(20)))
-            results = await asyncio.gather(*(handle.result(timeout=10) for handle in (*handles, *keyed)))
+            results = await asyncio.gather(*(handle.result(timeout=PATIENCE) for handle in (*handles, *keyed)))
         assert [*range(40), *range(20)] == results
 
 

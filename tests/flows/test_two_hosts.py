@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.own_server import TEMPLATE, OwnServer, own_server
+from tests.support.patience import PATIENCE
 from tests.support.working import new_app
 
 
@@ -15,7 +16,6 @@ def read_only() -> Iterator[OwnServer]:
         yield server
 
 
-@pytest.mark.timeout(60)
 async def test_the_host_that_takes_writes_is_looked_for(server: OwnServer, own: str, read_only: OwnServer) -> None:
     """The first host only reads: a defer and a worker reach the second one, without `target_session_attrs`."""
     name = own.rpartition("/")[2]
@@ -29,4 +29,4 @@ async def test_the_host_that_takes_writes_is_looked_for(server: OwnServer, own: 
 
     async with app, app.worker():
         handle = await work.defer()
-        assert "done" == await handle.result(timeout=10)
+        assert "done" == await handle.result(timeout=PATIENCE)

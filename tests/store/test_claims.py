@@ -11,7 +11,7 @@ from jobqueue.base.outcome import Released, Retried
 from jobqueue.store import claims
 from jobqueue.store.claims import Claim
 from jobqueue.store.connection.pool import Session
-from tests.support.patience import PATIENCE
+from tests.support.patience import PATIENCE, scaled
 from tests.support.store import (
     LEASE,
     WORKER,
@@ -189,5 +189,5 @@ async def test_a_claimed_row_is_the_job_that_handlers_see(database: str) -> None
     )  # fmt: skip
     assert ({"to": [1]}, {"m": None}, "shop", "k", 2.0) == (seen.args, seen.meta, seen.origin, seen.key, seen.timeout)
     assert ["first"] == [error.message for error in seen.errors]
-    assert 45 < row["budget_left"] < 50
-    assert 35 < row["start_left"] < 40
+    assert 50 - scaled(5) < row["budget_left"] < 50
+    assert 40 - scaled(5) < row["start_left"] < 40

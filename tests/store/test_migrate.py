@@ -13,6 +13,7 @@ from jobqueue.base.errors import ConfigurationError, NotMigrated, SchemaTooNew
 from jobqueue.store.schema import migrate as rooms
 from jobqueue.store.schema.migrate import Migration, migrate, migrations, script, status
 from jobqueue.store.schema.statements import channel, lock_key
+from tests.support.patience import PATIENCE
 from tests.support.snapshot import snapshot
 from tests.support.store import claim, connect, insert, new_job, open_database, open_session
 from tests.support.waiting import wait_until
@@ -42,7 +43,7 @@ async def test_ten_processes_make_one_schema(empty_database: str) -> None:
     for migrator in migrators:
         assert migrator.stdin is not None
         print("go", file=migrator.stdin, flush=True)
-    said = [migrator.communicate(timeout=15) for migrator in migrators]
+    said = [migrator.communicate(timeout=PATIENCE) for migrator in migrators]
 
     assert [0] * 10 == [migrator.returncode for migrator in migrators], said
     assert NAMES == " ".join(output for output, _ in said).split()
@@ -65,7 +66,7 @@ async def test_the_lock_of_a_killed_migrator_is_free(empty_database: str) -> Non
                 await migrate(empty_database, lock_timeout=0.3)
             migrator.send_signal(signal.SIGKILL)
             migrator.communicate()
-        assert NAMES == await migrate(empty_database, lock_timeout=10)
+        assert NAMES == await migrate(empty_database, lock_timeout=PATIENCE)
 
 
 async def stuck(observer: "asyncpg.Connection[asyncpg.Record]") -> bool:
@@ -273,4 +274,4 @@ async def test_a_cancelled_migration_leaves_nothing(empty_database: str) -> None
             migrating.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await migrating
-        assert NAMES == await migrate(empty_database, lock_timeout=10)
+        assert NAMES == await migrate(empty_database, lock_timeout=PATIENCE)

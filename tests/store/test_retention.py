@@ -15,6 +15,7 @@ from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.overview import COUNTED_PAGES, count_jobs
 from jobqueue.store.upkeep import Ages, Day, Stride, archive_days, prune_day, sweep, take_turn
 from tests.support.history import finished, keep, kept, leaf, leaves
+from tests.support.patience import stretched
 from tests.support.plans import run_plan
 from tests.support.store import claim, claim_one, connect, finish, insert, new_job, new_jobs, open_database
 from tests.support.waiting import wait_until
@@ -185,11 +186,11 @@ def strides(stride: Stride) -> Iterator[list[int]]:
 async def test_batches_shrink_when_they_take_too_long(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """S2-15: a delete that the server ends at its time limit is tried again with half; in the end all is deleted."""
     finished(database, 600, seconds=1.0)
-    monkeypatch.setattr(upkeep, "_BATCH_MS", 250)
+    monkeypatch.setattr(upkeep, "_BATCH_MS", int(stretched(250)))
     async with open_database(database) as db, connect(database) as connection:
         await connection.execute(
             "create function slow() returns trigger language plpgsql as"
-            " $$ begin perform pg_sleep(0.001); return old; end $$;"
+            f" $$ begin perform pg_sleep({stretched(0.001)}); return old; end $$;"
             f"create trigger slow before delete on jobqueue.{leaf('completed', 0)}"
             " for each row execute function slow()"
         )

@@ -12,13 +12,13 @@ from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.worker.work import Work
-from tests.support.patience import scaled
+from tests.support.patience import stretched
 from tests.support.waiting import wait_until
 from tests.support.working import asleep, end_of
 
 LONG = 3600.0
 """Seconds that no test waits: the most that a batch may wait for more items."""
-LIMIT = scaled(0.6)
+LIMIT = stretched(0.6)
 """Seconds: the timeout of items that have one, more than what they wait for the others of their batch."""
 
 

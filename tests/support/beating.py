@@ -9,11 +9,11 @@ from typing import Any
 
 import psycopg
 
-from tests.support.patience import NEVER, scaled
+from tests.support.patience import NEVER, stretched
 from tests.support.waiting import wait_until
 from tests.support.working import asked, new_app
 
-LEASE, BEAT = scaled(2.0), scaled(0.3)
+LEASE, BEAT = stretched(2.0), stretched(0.3)
 QUICK: dict[str, Any] = {"lease": LEASE, "beat": BEAT, "rescue_interval": 0.3}
 
 

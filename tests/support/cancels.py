@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 import anyio
@@ -10,10 +10,11 @@ import anyio
 from jobqueue.base.job import Job
 from jobqueue.base.retry import steps
 from jobqueue.base.steering import Change
+from tests.support.patience import NEVER, PATIENCE
 from tests.support.working import asleep, end_of, new_app
 
-LATE = 1.5
-"""Seconds after which a request was not heard, but found by a beat."""
+LATE = PATIENCE
+"""Seconds after which a request was not heard: a beat would find it, but none comes."""
 
 
 @dataclass
@@ -26,13 +27,19 @@ class Storm:
     jobs: list[Job] = field(default_factory=list)
     returned: Counter[str] = field(default_factory=Counter)
     """How often a handler has returned a value, by job."""
+    began: defaultdict[int, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
+    """What says that a job runs."""
 
     async def run(self, jobs: int) -> None:
-        """Defer all, cancel each after a random moment, and wait for their ends."""
+        """Defer all, cancel each after a random moment, and wait for their ends.
+
+        However slow the machine is, one in eight is asked to end while it runs, and one in eight after its end.
+        """
         chosen = random.Random(self.seed)  # noqa: S311 - a seed to repeat it by
         app, other = new_app(self.dsn, name="storm"), new_app(self.dsn)
 
         async def work(number: int, seconds: float) -> int:
+            self.began[number].set()
             await anyio.sleep(seconds)
             if number % 5 == 0:
                 raise OSError
@@ -42,10 +49,15 @@ class Storm:
         task = app.task(retry=steps(0))(work)
 
         async def one(number: int, pause: float) -> Job:
-            handle = await task.options(max_attempts=3).defer(number, chosen.uniform(0, 0.1))
+            seconds = NEVER if number % 8 == 0 else chosen.uniform(0, 0.1)
+            handle = await task.options(max_attempts=3).defer(number, seconds)
+            if number % 8 == 0:
+                await self.began[number].wait()
+            if number % 8 == 1:
+                await end_of(app, handle)
             await anyio.sleep(pause)
             self.answers[number] = await asyncio.gather(app.cancel(handle.id), other.cancel(handle.id))
-            return await end_of(app, handle, 20)
+            return await end_of(app, handle)
 
         async with app, other, app.worker(concurrency=50):
             await asleep(self.dsn)
@@ -78,7 +90,7 @@ async def cancel_around_claims(dsn: str, lanes: int, each: int) -> int:
                 await end_of(app, handle)
             if scope.cancelled_caught:
                 late += 1
-                await end_of(app, handle, 20)
+                await end_of(app, handle)
 
     async with app, other, app.worker(concurrency=20):
         await asyncio.gather(*(lane() for _ in range(lanes)))

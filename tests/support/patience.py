@@ -36,8 +36,13 @@ NEVER: Final = 1_000 * PATIENCE
 
 
 def scaled(seconds: float) -> float:
-    """A duration that was chosen on the reference machine, as it is here."""
+    """The most that something may take which takes so long on the reference machine."""
     return seconds * SLOWNESS
+
+
+def stretched(seconds: float) -> float:
+    """A time that a test waits out, such as a lease: longer here as well, but no test should wait for minutes."""
+    return seconds * min(SLOWNESS, 4.0)
 
 
 def scale_limit(item: pytest.Item) -> None:

@@ -7,11 +7,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from tests.support.patience import scaled
 from tests.support.store import Connection, connect
 from tests.support.working import new_app
 
-LATE = 2.0
-"""Seconds after which a job counts as lost: only the poll, a minute long, would have found it."""
+LATE = scaled(10.0)
+"""Seconds after which a job counts as lost: only the poll, which comes after the test, would find it."""
 SLOW_COMMIT = {"commit_delay": "2000", "commit_siblings": "0"}
 """Microseconds more between the write of a commit and the moment when others see it: where wake-ups get lost."""
 LONGEST_PAUSE = 0.016

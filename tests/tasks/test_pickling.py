@@ -69,7 +69,6 @@ def test_what_would_not_be_found_again_is_refused() -> None:
             pickle.dumps(thing)
 
 
-@pytest.mark.timeout(60)
 def test_a_process_pool_takes_tasks_and_gives_errors() -> None:
     """Both ways: a task goes into another process, an error of ours comes out, and the pool goes on."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from jobqueue.web.address import Address
 from jobqueue.web.serving import Serving
+from tests.support.patience import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ async def get(app: ASGIApp, path: str, method: str = "GET", **headers: str) -> P
     return Page(answer.status_code, answer.text)
 
 
-def fetch(url: str, timeout: float = 5.0) -> Page:
+def fetch(url: str, timeout: float = PATIENCE) -> Page:
     """Ask over HTTP; blocks the thread that calls."""
     answer = httpx.get(url, timeout=timeout, trust_env=False)
     return Page(answer.status_code, answer.text)

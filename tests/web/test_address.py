@@ -7,6 +7,7 @@ import pytest
 
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.web.address import Address
+from tests.support.patience import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_a_name_listens_on_all_its_addresses() -> None:
     sockets = Address("localhost", port).bind()
     try:
         for host in {str(each.getsockname()[0]) for each in sockets}:
-            socket.create_connection((host, port), timeout=5).close()
+            socket.create_connection((host, port), timeout=PATIENCE).close()
         assert "127.0.0.1" in found & {each.getsockname()[0] for each in sockets}
         assert {port} == {each.getsockname()[1] for each in sockets}
     finally:

@@ -10,7 +10,7 @@ import pytest
 from jobqueue import App, Cancel, ConfigurationError, FailedAttempt, Fatal, JobContext, Snooze, steps
 from jobqueue.base.job import JobState
 from jobqueue.tasks.run import hooks
-from tests.support.patience import PATIENCE
+from tests.support.patience import NEVER, PATIENCE
 from tests.support.waiting import wait_until
 from tests.support.working import end_of, new_app, reached
 
@@ -206,9 +206,12 @@ async def test_a_job_that_has_completed_itself_has_not_failed(database: str) -> 
 
 
 @pytest.mark.parametrize("timeout", [None, 0.1])
-async def test_a_stop_waits_for_no_hook(database: str, timeout: float | None, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_stop_waits_for_no_hook(
+    database: str, timeout: float | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """S0-09, S4-26: a worker that cuts off its jobs cuts off a hook, whatever the attempt ended by; it stops cleanly,
     nothing counts as cut off, the outcome is written, and the hooks after that one are still called."""
+    monkeypatch.setattr(hooks, "HOOK_LIMIT", NEVER)
     app: App = new_app(database)
     began = asyncio.Event()
     told: list[int] = []
@@ -237,8 +240,9 @@ async def test_a_stop_waits_for_no_hook(database: str, timeout: float | None, ca
     assert "job.outlived_stop" not in caplog.text
 
 
-async def test_a_failure_in_the_stop_is_told_without_waiting(database: str) -> None:
+async def test_a_failure_in_the_stop_is_told_without_waiting(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """S0-09, S4-26: a timed-out handler that ends when the worker stops already: hooks are called, not waited for."""
+    monkeypatch.setattr(hooks, "HOOK_LIMIT", NEVER)
     app = new_app(database)
     cleans_up, may_end = asyncio.Event(), asyncio.Event()
     told: list[int] = []

@@ -3,7 +3,7 @@
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.retry import exponential
 from jobqueue.tasks.context import JobContext
-from tests.support.patience import scaled
+from tests.support.patience import scaled, stretched
 from tests.support.working import asked, end_of, new_app, reached
 
 
@@ -54,11 +54,11 @@ def delay_of(job: Job) -> float:
 
 async def test_a_slow_policy_keeps_its_claim(database: str) -> None:
     """S4-53: a policy may take longer than the lease: the job stays claimed, and is written once, at the end."""
-    app = new_app(database, lease=scaled(1.0), beat=scaled(0.2), rescue_interval=0.1)
+    app = new_app(database, lease=stretched(1.0), beat=stretched(0.2), rescue_interval=0.1)
     runs: list[int] = []
 
     async def slow(job: Job, error: BaseException) -> float:
-        await asked(database, f"select pg_sleep({scaled(1.5)})")
+        await asked(database, f"select pg_sleep({stretched(1.5)})")
         return 0
 
     @app.task(retry=slow)

@@ -15,7 +15,7 @@ from jobqueue.base.job import JobState
 from jobqueue.base.retry import steps
 from jobqueue.tasks.context import JobContext
 from jobqueue.worker.work import Work
-from tests.support.patience import PATIENCE
+from tests.support.patience import NEVER, PATIENCE
 from tests.support.waiting import wait_until
 from tests.support.working import archived, asked, claims_left, counted, new_app
 
@@ -117,9 +117,9 @@ async def test_a_second_stop_may_shorten_the_first(database: str, caplog: pytest
     async with app, app.worker() as worker:
         await work.defer()
         await began.wait()
-        worker.stop(60)
+        worker.stop(NEVER)
         await wait_until(lambda: "worker.draining" in caplog.text, "the drain waits")
-        worker.stop(600)
+        worker.stop(2 * NEVER)
         with anyio.fail_after(PATIENCE):
             worker.stop(0)
             await worker.ended()
@@ -374,7 +374,7 @@ async def test_a_stop_while_nothing_runs_is_quick(database: str, caplog: pytest.
     async with app, app.worker() as worker:
         await wait_until(is_asleep, "the worker sleeps")
         with anyio.fail_after(PATIENCE):
-            await worker.drain(20)
+            await worker.drain(NEVER)
     assert "worker.stopped" in caplog.text
     assert "clean=True" in caplog.text
 

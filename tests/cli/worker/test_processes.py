@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.cli.conftest import Shop
-from tests.support.patience import scaled
+from tests.support.patience import stretched
 from tests.support.processes import CommandLine, Process
 from tests.support.waiting import wait_until
 
@@ -238,7 +238,7 @@ async def test_a_child_that_is_never_ready_is_replaced(
     cli: CommandLine, shop: Shop, suspend: Callable[[psutil.Process], None]
 ) -> None:
     """A18: a child that stalls before it is ready is killed at its deadline and replaced; the rest goes on."""
-    ready = scaled(6.0)
+    ready = stretched(6.0)
     impatient(cli, "stalling", f"ready={ready}")
     cli.module(
         "stalling",
@@ -260,7 +260,7 @@ async def test_a_child_that_is_never_ready_is_replaced(
 
 async def test_a_hung_child_is_replaced(cli: CommandLine, shop: Shop) -> None:
     """B9: a child whose event loop is blocked for ten leases is killed and replaced; the other is not touched."""
-    lease = scaled(0.4)
+    lease = stretched(0.4)
     parent = await started(cli, JOBQUEUE_LEASE=str(lease), JOBQUEUE_BEAT=str(lease / 4))
     before = children_of(parent)
     shop.defer("block", '{"seconds": 600}', "mail", max_attempts=1)
@@ -278,7 +278,7 @@ async def test_a_child_that_does_not_end_is_killed(
     cli: CommandLine, shop: Shop, suspend: Callable[[psutil.Process], None]
 ) -> None:
     """A15: what cannot even end by its own force is killed by the parent; the exit code is 4."""
-    impatient(cli, "shop", f"stop={scaled(5.0)}")
+    impatient(cli, "shop", f"stop={stretched(5.0)}")
     parent = cli.start("worker", "impatient")
     await wait_until(lambda: parent.err.count("worker.started") == 2, "both work")
     suspend(children_of(parent)[0])

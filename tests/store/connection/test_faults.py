@@ -12,6 +12,7 @@ import pytest
 
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify, refused_row
 from tests.support.backends import terminate
+from tests.support.patience import PATIENCE
 from tests.support.store import Connection, connect, insert, new_job, open_session, somebody_waits
 from tests.support.waiting import wait_until
 
@@ -169,14 +170,16 @@ async def test_a_refused_connection_is_away(
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, closed_port)) for address in addresses]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
-    error = await error_of(asyncpg.connect(f"postgresql://postgres@database.test:{closed_port}/postgres", timeout=5))
+    error = await error_of(
+        asyncpg.connect(f"postgresql://postgres@database.test:{closed_port}/postgres", timeout=PATIENCE)
+    )
 
     assert Fault.AWAY is classify(error), repr(error)
 
 
 async def test_a_missing_socket_is_away(tmp_path: Any) -> None:
     """A server on this machine that is not running has no socket file."""
-    error = await error_of(asyncpg.connect(user="postgres", host=str(tmp_path), port=5432, timeout=5))
+    error = await error_of(asyncpg.connect(user="postgres", host=str(tmp_path), port=5432, timeout=PATIENCE))
 
     assert Fault.AWAY is classify(error), repr(error)
 
@@ -211,7 +214,7 @@ async def temporary_role(dsn: str, rights: str) -> AsyncIterator[tuple[str, str]
 
 
 async def open_as(dsn: str, role: str, password: str) -> Connection:
-    return await asyncpg.connect(dsn, user=role, password=password, timeout=5)
+    return await asyncpg.connect(dsn, user=role, password=password, timeout=PATIENCE)
 
 
 async def test_a_closed_connection_is_lost() -> None:

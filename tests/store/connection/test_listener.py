@@ -72,7 +72,7 @@ async def test_a_silent_network_is_noticed(database: str, monkeypatch: pytest.Mo
         await wait_until(lambda: not ears.listening.is_set(), "the silence is noticed")
         proxy.cut()
         proxy.let_pass()
-        await asyncio.wait_for(ears.listening.wait(), 10)
+        await asyncio.wait_for(ears.listening.wait(), PATIENCE)
 
         await say(database, "a")
         await wait_until(lambda: ears.heard[-1] == "r:a", "it hears again")

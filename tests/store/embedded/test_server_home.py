@@ -26,6 +26,7 @@ from tests.support.embedded import (
     socket_folder,
     spawned,
 )
+from tests.support.patience import PATIENCE
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -128,7 +129,7 @@ async def test_folder_of_another_user_is_refused(folder: Path) -> None:
     server = EmbeddedServer(folder)
     await server.join()
     async with spawned(folder, "--uid", str(NOBODY)) as user:
-        assert await asyncio.wait_for(user.process.wait(), 15) == 3
+        assert await asyncio.wait_for(user.process.wait(), PATIENCE) == 3
     await server.leave()
 
 

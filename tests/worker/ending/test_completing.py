@@ -15,7 +15,7 @@ from jobqueue.base.job import JobState
 from jobqueue.store.connection.pool import Database
 from jobqueue.worker.ending import completing
 from tests.support.backends import WAITS_FOR_LOCK, becomes
-from tests.support.patience import PATIENCE, scaled
+from tests.support.patience import PATIENCE, stretched
 from tests.support.proxy import proxied
 from tests.support.store import connect
 from tests.support.waiting import wait_until
@@ -195,7 +195,7 @@ async def test_a_commit_under_way_is_not_cut(own_table: str, caplog: pytest.LogC
     app = new_app(own_table)
     came_back: list[str] = []
 
-    @app.task(timeout=scaled(0.3) if asks == "a time limit" else None, retry=steps(0))
+    @app.task(timeout=stretched(0.3) if asks == "a time limit" else None, retry=steps(0))
     async def work(ctx: JobContext) -> int:
         async with ctx.transaction() as conn:
             await write_effect(conn, ctx)
@@ -217,7 +217,7 @@ async def test_a_commit_under_way_is_not_cut(own_table: str, caplog: pytest.LogC
                     worker.stop(0)
                     await wait_until(lambda: worker.snapshot().draining, "the run is asked to end")
                 case "a time limit":
-                    await asked(own_table, f"select pg_sleep({scaled(0.4)})")
+                    await asked(own_table, f"select pg_sleep({stretched(0.4)})")
                 case "the lost claim":
                     worker.supervisor.parts.slots.lose(list(worker.supervisor.parts.slots.running))
         await wait_until(lambda: came_back, "the commit has ended")
@@ -269,7 +269,7 @@ async def test_a_report_just_before_completing_is_kept(own_table: str) -> None:
 
 async def test_forty_handlers_share_ten_connections(own_table: str) -> None:
     """More handlers in transactions than connections wait for each other; claims and beats go on."""
-    app = new_app(own_table, lease=scaled(3.0), beat=scaled(0.5))
+    app = new_app(own_table, lease=stretched(3.0), beat=stretched(0.5))
 
     @app.task
     async def work(ctx: JobContext) -> None:

@@ -16,7 +16,7 @@ from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
 from jobqueue.base.retry import steps
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.handle import JobHandle
-from tests.support.patience import PATIENCE, scaled
+from tests.support.patience import PATIENCE, scaled, stretched
 from tests.support.waiting import wait_until
 from tests.support.working import asked, end_of, new_app, reached, seconds_until
 
@@ -285,7 +285,7 @@ async def test_the_budget_bounds_all_attempts(database: str) -> None:
         await anyio.sleep_forever()
 
     async with app, app.worker():
-        handles = [await task.options(budget=scaled(1.5)).defer() for task in (fail, hang)]
+        handles = [await task.options(budget=stretched(1.5)).defer() for task in (fail, hang)]
         jobs = [await end_of(app, handle) for handle in handles]
 
     assert [(JobState.DEAD, "budget")] * 2 == [(job.state, job.reason) for job in jobs]

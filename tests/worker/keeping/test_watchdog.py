@@ -6,12 +6,12 @@ import re
 import pytest
 
 from tests.support.beating import block
-from tests.support.patience import scaled
+from tests.support.patience import scaled, stretched
 from tests.support.waiting import wait_until
 from tests.support.working import end_of, new_app
 
 MARKER = "marker-7f3a9"
-UNIT = scaled(0.5)
+UNIT = stretched(0.5)
 """Seconds after which a blocked loop is told of, where a test sets it."""
 
 

@@ -17,7 +17,7 @@ from jobqueue.base.retry import steps
 from jobqueue.base.settings import Settings
 from jobqueue.tasks.context import JobContext
 from tests.support.batches import LONG
-from tests.support.patience import PATIENCE, scaled
+from tests.support.patience import PATIENCE, stretched
 from tests.support.waiting import wait_until
 from tests.support.working import POLL, all_ended, end_of
 
@@ -48,7 +48,7 @@ async def test_no_item_is_given_back_while_its_handler_runs(
     async def limited(ctx: JobContext, call_next: Any) -> Any:
         if ctx.attempt > 1 or ctx.job.task != "work":
             return await call_next(ctx)
-        async with limit(scaled(0.15)):
+        async with limit(stretched(0.15)):
             try:
                 return await call_next(ctx)
             finally:
@@ -56,7 +56,7 @@ async def test_no_item_is_given_back_while_its_handler_runs(
 
     app = app_with(database, limited)
 
-    @app.batch_task(size=2, wait=scaled(0.1), retry=steps(0), timeout=scaled(0.3))
+    @app.batch_task(size=2, wait=stretched(0.1), retry=steps(0), timeout=stretched(0.3))
     async def work(numbers: list[int]) -> None:
         nonlocal most
         inside.update(numbers)
@@ -70,7 +70,7 @@ async def test_no_item_is_given_back_while_its_handler_runs(
         finally:
             inside.subtract(numbers)
 
-    @app.task(timeout=scaled(0.5), max_attempts=1)
+    @app.task(timeout=stretched(0.5), max_attempts=1)
     async def endless() -> None:
         await anyio.sleep_forever()
 

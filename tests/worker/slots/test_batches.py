@@ -13,7 +13,7 @@ from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
 from jobqueue.base.retry import steps
 from jobqueue.store import claims
 from tests.support.batches import LONG
-from tests.support.patience import PATIENCE, scaled
+from tests.support.patience import PATIENCE, scaled, stretched
 from tests.support.store import connect
 from tests.support.waiting import wait_until
 from tests.support.working import all_ended, archived, asked, asleep, counted, end_of, new_app
@@ -99,7 +99,7 @@ async def test_a_batch_waits_for_those_who_come_soon(database: str) -> None:
     calls: list[tuple[float, list[int]]] = []
     clock = asyncio.get_running_loop().time
 
-    wait = scaled(1.5)
+    wait = stretched(1.5)
 
     @app.batch_task(wait=wait)
     async def work(numbers: list[int]) -> None:

@@ -45,11 +45,24 @@ async def test_an_unknown_verb_is_one_line(cli: CommandLine) -> None:
     assert "jobqueue: No such command 'frobnicate'; see python -m jobqueue --help\n" == answer.err
 
 
+def loaded_by(modules: str) -> set[str]:
+    """All modules that importing these loads."""
+    code = f"import sys, {modules}; print(*sorted(sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(answer.stdout.split())
+
+
 def test_the_surface_is_light() -> None:
     """The help is shown without loading tables, event loops or the code of any verb."""
-    code = "import sys, jobqueue.cli.main; print(*sorted(sys.modules))"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    loaded = set(answer.stdout.split())
+    loaded = loaded_by("jobqueue.cli.main")
     assert "typer" in loaded
     assert not {"rich", "uvloop", "jobqueue.cli.worker.run", "jobqueue.cli.jobs.look", "jobqueue.cli.place"} & loaded
+
+
+def test_short_verbs_load_no_logging() -> None:
+    """What only looks or asks is done before structlog, and rich's tracebacks with it, would be loaded."""
+    verbs = ("jobs.look", "jobs.defer", "jobs.steering", "queues.look", "queues.prune", "schema", "info")
+    loaded = loaded_by(", ".join(f"jobqueue.cli.{verb}" for verb in verbs))
+
+    assert {f"jobqueue.cli.{verb}" for verb in verbs} <= loaded
+    assert not {"structlog", "rich.traceback", "pygments", "uvloop"} & loaded

@@ -3,12 +3,12 @@
 What comes out is a process of its own like any other, with its words, folder, environment, files and signals, and it
 ends as Python ends. Only the modules are not read again: that is four fifths of what a short command costs. The start
 itself is tried by those who start in the plain way: terminals, children of a worker, installed packages, and whatever
-asks the interpreter for something (PYTHONIOENCODING, ...).
+changes how a process begins (PYTHONIOENCODING, an ignored signal, a module in place of an installed one).
 """
 
 import atexit
 import gc
-import importlib
+import importlib.util
 import json
 import os
 import pkgutil
@@ -18,7 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -53,7 +53,7 @@ class Request(NamedTuple):
 def start(words: Sequence[str], folder: Path, environment: Mapping[str, str], out: int, err: int) -> Command:
     """Start `python -m jobqueue WORDS` with these files as stdout and stderr, and nothing on stdin."""
     forker = the_forker()
-    if read_at_start(environment) == read_at_start(forker.environment):
+    if forker.begins_like(environment) and not list(replaced_modules(folder)):
         return forker.start(Request(list(words), str(folder), dict(environment)), out, err)
     return subprocess.Popen(
         [sys.executable, "-m", "jobqueue", *words],
@@ -61,9 +61,18 @@ def start(words: Sequence[str], folder: Path, environment: Mapping[str, str], ou
     )  # fmt: skip
 
 
-def read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
-    """What the interpreter has read when a program begins."""
-    return {name: value for name, value in environment.items() if name.startswith(READ_AT_START)}
+def given_at_start(environment: Mapping[str, str]) -> tuple[dict[str, str], set[int]]:
+    """What the interpreter has read when a program begins, and the signals that it leaves ignored."""
+    read = {name: value for name, value in environment.items() if name.startswith(READ_AT_START)}
+    return read, {number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN}
+
+
+def replaced_modules(folder: Path) -> Iterator[str]:
+    """Modules there that a new process would take for ones of ours, or for packages that are installed."""
+    for entry in folder.iterdir():
+        spec = importlib.util.find_spec(entry.stem) if entry.stem.isidentifier() else None
+        if spec is not None and spec.origin is not None and entry.suffix in {"", ".py"}:
+            yield entry.stem
 
 
 @cache
@@ -78,13 +87,17 @@ class Forker:
     """The test's end of the line to the process that forks."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self.environment = environment
+        self._given = given_at_start(environment)
         self._line, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(theirs.fileno())],
                 cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
             )  # fmt: skip
+
+    def begins_like(self, environment: Mapping[str, str]) -> bool:
+        """Tell whether a process with this environment would begin as the forked ones do."""
+        return self._given == given_at_start(environment)
 
     def start(self, request: Request, out: int, err: int) -> "Forked":
         """Have a process forked."""

@@ -15,7 +15,7 @@ from jobqueue.base.job import AttemptError, Job, JobState
 from jobqueue.cli.jobs.story import Story
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, as_usage, tell
-from jobqueue.cli.terminal.logs import tell_of_outages
+from jobqueue.cli.terminal.outages import tell_of_outages
 from jobqueue.cli.terminal.output import ago, duration, number, write, write_json, write_table
 from jobqueue.store.lookup import find_job
 from jobqueue.store.overview import Counts, beside_job

@@ -1,5 +1,7 @@
 """How the command line may write its log."""
 
+import logging
+import sys
 from enum import StrEnum
 
 
@@ -18,3 +20,9 @@ class LogLevel(StrEnum):
     WARNING = "warning"
     ERROR = "error"
     CRITICAL = "critical"
+
+
+def configured_by_user() -> bool:
+    """True if the user's own code has set up structlog or logging; then it is left as it is."""
+    structlog = sys.modules.get("structlog")  # who has set it up has loaded it
+    return bool(logging.getLogger().handlers) or (structlog is not None and structlog.is_configured())

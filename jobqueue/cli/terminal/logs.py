@@ -11,18 +11,12 @@ import orjson
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
-from jobqueue.cli.terminal.failures import tell
 from jobqueue.cli.terminal.log_choices import LogFormat, LogLevel
 from jobqueue.cli.terminal.safe_text import escaped, masked
 
 _PLAIN = re.compile(r"[\w.,:/@+*-]+")
 _OTHER_BREAKS = re.compile("[\x7f-\x9f\u2028\u2029]")
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
-
-
-def configured_by_user() -> bool:
-    """True if the user's own code has set up structlog or logging; then it is left as it is."""
-    return structlog.is_configured() or bool(logging.getLogger().handlers)
 
 
 def configure(format: LogFormat, level: LogLevel) -> None:
@@ -90,20 +84,3 @@ def _value(value: Any) -> str:
         return value
     quoted = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped(quoted)}"'
-
-
-def tell_of_outages() -> None:
-    """For verbs that wait: an outage is one line for people, and no record of ours; unless the user has set up logs."""
-    if not configured_by_user():
-        logging.getLogger("jobqueue").addHandler(_Away())
-
-
-class _Away(logging.Handler):
-    """Says in a sentence, once, what the library would write to its log again and again."""
-
-    _said = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if not self._said:
-            self._said = True
-            tell("the database is away; still waiting")

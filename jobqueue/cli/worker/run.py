@@ -14,8 +14,8 @@ from jobqueue.cli.loading import load_app, load_tasks
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, leave, no_exit, report, tell, tell_now
 from jobqueue.cli.terminal.first_moments import STOPPED_EARLY
-from jobqueue.cli.terminal.log_choices import LogFormat, LogLevel
-from jobqueue.cli.terminal.logs import configure, configured_by_user
+from jobqueue.cli.terminal.log_choices import LogFormat, LogLevel, configured_by_user
+from jobqueue.cli.terminal.logs import configure
 from jobqueue.cli.terminal.safe_text import shown_dsn
 from jobqueue.cli.worker.banner import banner
 from jobqueue.cli.worker.child import Leash

@@ -109,7 +109,7 @@ begin
   return made;
 end $$;
 
--- As in 0001, and as its owner: who may call it needs no right on any table. So it says what is wrong with an argument,
+-- As in 0006, and as its owner: who may call it needs no right on any table. So it says what is wrong with an argument,
 -- by its name, and takes nothing that a worker could not read.
 create or replace function :"schema".defer(
   task text,
@@ -154,6 +154,7 @@ begin
      due, defer.max_attempts, defer.timeout, defer.origin, 'defer', defer.meta::json)
   on conflict on constraint job_pkey do nothing;
   if not found then
+    perform :"schema".await_standby();
     return job_id;
   end if;
   if defer.id is not null then

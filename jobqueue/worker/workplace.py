@@ -48,12 +48,8 @@ class Workplace:
         async with contextlib.AsyncExitStack() as stack:
             database = await self._opening.another_database(WORKER_CONNECTIONS)
             stack.push_async_callback(database.close)
-<<<<<<< HEAD
             with EDGE:
-                await database.check()
-=======
-            await database.check_patiently()
->>>>>>> 93ac965 (Errors name TLS, rights and settings as what they are; connection strings as users have them; a worker waits for the migration that is under way; a database that is not UTF8 is refused at the start)
+                await database.check_patiently()
             resources = (
                 {} if self._lifespan is None else resources_of(await stack.enter_async_context(self._lifespan()))
             )

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -243,6 +244,23 @@ async def started(app: App) -> bool:
 async def looked_for_migrator(observer: "asyncpg.Connection[asyncpg.Record]") -> bool:
     looks = "query like '%pg_locks%4294967295%' and pid <> pg_backend_pid() and datname = current_database()"
     return bool(await observer.fetchval(f"select count(*) from pg_stat_activity where {looks}"))
+
+
+async def test_a_database_in_another_encoding_is_refused(empty_database: str) -> None:
+    """Not every payload or error could be stored there: that is said before the first job, with the way out."""
+    place = urlsplit(empty_database)
+    narrow = f"{place.path[1:]}_latin1"
+    dsn = place._replace(path=f"/{narrow}").geturl()
+    async with connect(empty_database) as owner:
+        await owner.execute(f"create database {narrow} encoding 'LATIN1' locale 'C' template template0")
+        try:
+            with pytest.raises(ConfigurationError, match=r"encoding LATIN1.*createdb --encoding=UTF8"):
+                await migrate(dsn)
+            with pytest.raises(ConfigurationError, match="encoding LATIN1"):
+                async with open_database(dsn):
+                    pass
+        finally:
+            await owner.execute(f"drop database {narrow} with (force)")
 
 
 CONCURRENT = """-- concurrent: job may be large

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from jobqueue import App, ConfigurationError
+from jobqueue.base.errors import ConfigurationError
 from jobqueue.cli.terminal.failures import in_words
 from jobqueue.store.connection.faults import DATABASE_ERRORS
+from jobqueue.store.dialing.dial import Dialer
 
 
 @pytest_asyncio.fixture
@@ -41,11 +42,9 @@ async def door(tmp_path: Path) -> AsyncIterator[str]:
 
 
 async def said(dsn: str) -> str:
-    """What the command line would say when an app is opened there."""
-    app = App(dsn)
+    """What the command line says of it."""
     with pytest.raises((ConfigurationError, *DATABASE_ERRORS)) as told:
-        await app.open()
-    await app.close()
+        await Dialer()(dsn)
     return in_words(told.value, dsn) or ""
 
 

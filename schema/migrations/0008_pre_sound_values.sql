@@ -154,6 +154,7 @@ begin
      due, defer.max_attempts, defer.timeout, defer.origin, 'defer', defer.meta::json)
   on conflict on constraint job_pkey do nothing;
   if not found then
+    perform :"schema".await_standby();
     return job_id;
   end if;
   if defer.id is not null then

@@ -49,7 +49,7 @@ class Workplace:
             database = await self._opening.another_database(WORKER_CONNECTIONS)
             stack.push_async_callback(database.close)
             with EDGE:
-                await database.check()
+                await database.check_patiently()
             resources = (
                 {} if self._lifespan is None else resources_of(await stack.enter_async_context(self._lifespan()))
             )

@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
+from jobqueue.app import App
 from jobqueue.base.errors import ConfigurationError, NotMigrated, SchemaTooNew
 from jobqueue.store.schema import migrate as rooms
 from jobqueue.store.schema.migrate import Migration, migrate, migrations, script, status
@@ -17,6 +19,7 @@ from tests.support.patience import PATIENCE
 from tests.support.snapshot import snapshot
 from tests.support.store import claim, connect, insert, new_job, open_database, open_session
 from tests.support.waiting import wait_until
+from tests.support.working import new_app
 
 NAMES = [migration.name for migration in migrations()]
 BAD_NAMES = ["", "Jobs", "job-queue", 'a"b', "a;b", "1st", "jobqueue\n", "a" * 49, "schéma"]
@@ -214,6 +217,51 @@ async def test_a_migration_that_waits_in_vain_says_for_whom(database: str, monke
         with pytest.raises(ConfigurationError, match=who):
             await migrate(database, lock_timeout=0.1)
     assert [ALTER.name] == await migrate(database)
+
+
+async def test_a_worker_waits_for_a_migration_that_is_under_way(empty_database: str) -> None:
+    """Started together with the migration, a worker begins when that has ended; without one it says what is missing."""
+    app = new_app(empty_database)
+    with pytest.raises(NotMigrated):
+        async with app.worker():
+            pass
+    migrator = start_migrator(empty_database)
+    async with connect(empty_database) as observer, connect(empty_database) as obstacle:
+        async with obstacle.transaction():
+            await obstacle.execute("create schema jobqueue; drop schema jobqueue")
+            print("go", file=migrator.stdin, flush=True)
+            await wait_until(lambda: stuck(observer), "the migrator is stuck")
+            starting = asyncio.create_task(started(app))
+            await wait_until(lambda: looked_for_migrator(observer), "the worker has looked, and goes on to wait")
+        assert await starting
+    migrator.communicate(timeout=15)
+
+
+async def started(app: App) -> bool:
+    async with app.worker():
+        return True
+
+
+async def looked_for_migrator(observer: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    looks = "query like '%pg_locks%4294967295%' and pid <> pg_backend_pid() and datname = current_database()"
+    return bool(await observer.fetchval(f"select count(*) from pg_stat_activity where {looks}"))
+
+
+async def test_a_database_in_another_encoding_is_refused(empty_database: str) -> None:
+    """Not every payload or error could be stored there: that is said before the first job, with the way out."""
+    place = urlsplit(empty_database)
+    narrow = f"{place.path[1:]}_latin1"
+    dsn = place._replace(path=f"/{narrow}").geturl()
+    async with connect(empty_database) as owner:
+        await owner.execute(f"create database {narrow} encoding 'LATIN1' locale 'C' template template0")
+        try:
+            with pytest.raises(ConfigurationError, match=r"encoding LATIN1.*createdb --encoding=UTF8"):
+                await migrate(dsn)
+            with pytest.raises(ConfigurationError, match="encoding LATIN1"):
+                async with open_database(dsn):
+                    pass
+        finally:
+            await owner.execute(f"drop database {narrow} with (force)")
 
 
 CONCURRENT = """-- concurrent: job may be large

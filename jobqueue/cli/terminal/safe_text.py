@@ -3,9 +3,10 @@
 import re
 from urllib.parse import urlsplit
 
-from jobqueue.store.dialing.strings import without_secrets
+from jobqueue.store.dialing.strings import DSN_HINT, without_secrets
 
-_URL_PASSWORD = re.compile(r"(\w+://[^\s:/@'\"]*):[^\s'\"]*@")
+_HINT = re.escape(DSN_HINT.partition(":password")[2])
+_URL_PASSWORD = re.compile(rf"([\w+]+://[^\s:/@'\"]*):(?!password{_HINT})[^\s'\"]*@")
 _NAMED_PASSWORD = re.compile(r"(?i)(password|passfile|pgpass|sslkey)(\s*=\s*)(\"[^\"]*\"|'[^']*'|[^\s&'\",)]+)")
 _HOST = r"(?:\[[0-9a-fA-F:.]+\]|[^:,/@\[\]]*)(?::\d*)?"
 _HOSTS = re.compile(f"{_HOST}(?:,{_HOST})*")
@@ -36,7 +37,7 @@ def shown_dsn(dsn: str) -> str:
         return "the given connection string"
     hosts = parts.netloc.rpartition("@")[2]
     rest = parts.path + parts.query + parts.fragment
-    if parts.scheme not in {"postgresql", "postgres"} or "@" in rest or not _HOSTS.fullmatch(hosts):
+    if parts.scheme.partition("+")[0] not in {"postgresql", "postgres"} or "@" in rest or not _HOSTS.fullmatch(hosts):
         return "the given connection string"
     folder = _SOCKET.search(parts.query)
     socket = f"?host={folder[1]}" if folder and not hosts else ""

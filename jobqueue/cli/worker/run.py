@@ -132,7 +132,7 @@ def _leave_hung() -> None:
 async def _checked_schema(app: App, place: Place, dsn: str) -> str:
     """The last migration. Raises if one that is needed is missing."""
     async with place.reached(dsn) as database:
-        await database.check()
+        await database.check_patiently()
         async with database.connection() as connection:
             return max(await applied_migrations(connection, app.schema))
 

@@ -3,16 +3,19 @@
 | Fault | seen as | what the caller does |
 |---|---|---|
 | UNKNOWN | connection lost or timed out in mid-statement | the same write again with the same token |
-| AWAY | refused, shutting down, starting up, full | wait with growing, jittered delays; keep results |
+| AWAY | refused, starting up, shutting down, full, no primary | wait with growing, jittered delays; keep results |
 | CONFLICT | serialisation failure, deadlock, lock or statement timeout | again soon, perhaps a smaller batch |
 | READ_ONLY | write refused: a standby, or a demoted primary | throw away every pooled connection, then as AWAY |
 | BAD_DATA | the row cannot be stored, whoever tries | only this job or this call fails; never retry the batch whole |
 | NO_PARTITION | a finish met a day without a partition | make it, once |
+| SETUP | a right is missing, or a table is set up so that it cannot be written | say which; wait, as AWAY |
 | SCHEMA | table, column or function missing or changed | check the schema version, then as AWAY or stop |
 | OURS | anything else: an error of this library | log it; do not loop |
 """
 
+import re
 import socket
+import ssl
 from enum import Enum, auto
 
 import asyncpg
@@ -29,6 +32,7 @@ class Fault(Enum):
     READ_ONLY = auto()
     BAD_DATA = auto()
     NO_PARTITION = auto()
+    SETUP = auto()
     SCHEMA = auto()
     OURS = auto()
 
@@ -45,6 +49,8 @@ DATABASE_ERRORS = (
 )  # fmt: skip
 """All that a call of this room can raise because of the database, the network or the data."""
 
+NoPrimary = asyncpg.TargetServerAttributeNotMatched
+"""Raised when every host that answers is a standby."""
 LockTimeout = asyncpg.LockNotAvailableError
 """Raised when somebody has had for too long what was to be locked; nothing was done."""
 Deadlock = asyncpg.DeadlockDetectedError
@@ -59,7 +65,8 @@ _BY_STATE = {
     "57P01": Fault.AWAY,
     "57P02": Fault.AWAY,
     "57P03": Fault.AWAY,
-    "55000": Fault.AWAY,
+    "55000": Fault.SETUP,
+    "42501": Fault.SETUP,
     "54000": Fault.BAD_DATA,
     "54001": Fault.BAD_DATA,
     "0A000": Fault.SCHEMA,
@@ -68,6 +75,10 @@ _BY_STATE = {
     "42883": Fault.SCHEMA,
     "3F000": Fault.SCHEMA,
 }
+_NAMING = {"42501", "42704", "42P01", "55000"}
+_OBJECT = re.compile(
+    r"(?:table|relation|sequence|function|schema|database|role|type|view|parameter) \"?[A-Za-z_][\w.]{0,120}\"?"
+)
 _BY_CLASS = {
     "08": Fault.UNKNOWN,
     "22": Fault.BAD_DATA,
@@ -85,13 +96,16 @@ def classify(error: BaseException) -> Fault:
         state = error.sqlstate or ""
         if state == "23514" and error.constraint_name is None:
             return Fault.NO_PARTITION  # "no partition of relation found for row" shares the code of a failed check
+        if state == "55000" and error.severity == "FATAL":
+            return Fault.AWAY  # the database takes no connections now
         if state == "54000" and error.server_source_filename == "async.c":
             return Fault.AWAY  # the notification queue is full: nothing is wrong with the rows
         return _BY_STATE.get(state) or _BY_CLASS.get(state[:2], Fault.OURS)
     if isinstance(error, asyncpg.InterfaceError):
         # asyncpg refuses a value before sending it (DataError is both), or finds its connection closed
         return Fault.BAD_DATA if isinstance(error, ValueError) else Fault.UNKNOWN
-    if isinstance(error, ConnectionRefusedError | FileNotFoundError | socket.gaierror) or _all_addresses_failed(error):
+    nowhere = ConnectionRefusedError | FileNotFoundError | socket.gaierror | ssl.SSLCertVerificationError
+    if isinstance(error, nowhere | NoPrimary) or _all_addresses_failed(error):
         return Fault.AWAY
     # An InternalClientError: asyncpg stumbles when a connection ends in the wrong moment
     if isinstance(error, OSError | TimeoutError | asyncpg.InternalClientError):
@@ -105,9 +119,17 @@ def _all_addresses_failed(error: BaseException) -> bool:
 
 
 def brief(error: BaseException) -> str:
-    """The error in words that are safe to log: class and SQLSTATE, never the detail, which quotes rows."""
-    state = getattr(error, "sqlstate", None)
-    return f"{type(error).__name__} {state}" if state else type(error).__name__
+    """The error in words that are safe to log: class, SQLSTATE and object, never the detail, which quotes rows."""
+    words = (type(error).__name__, getattr(error, "sqlstate", None), object_of(error))
+    return " ".join(word for word in words if word)
+
+
+def object_of(error: BaseException) -> str | None:
+    """The table, function or parameter that an error is about. Only of such errors as quote nothing else."""
+    if getattr(error, "sqlstate", None) not in _NAMING:
+        return None
+    found = _OBJECT.search(str(error.args[0]))
+    return found[0] if found else None
 
 
 def refused_row(task: str, error: BaseException) -> InvalidPayload:

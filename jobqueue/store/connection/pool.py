@@ -6,6 +6,7 @@ Nothing session-scoped is done on a pooled connection, so nothing has to be rese
 """
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
@@ -13,14 +14,14 @@ from typing import Any, TypeAlias
 import anyio
 import asyncpg
 
-from jobqueue.base.errors import ConfigurationError
+from jobqueue.base.errors import ConfigurationError, NotMigrated
 from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.faults import Fault, UnreadableAnswer, classify
 from jobqueue.store.connection.known_types import KnowingConnection
 from jobqueue.store.dialing.dial import CONNECT_LIMIT, Dialer
 from jobqueue.store.dialing.limits import BRIEF, LOCKING, SILENCE, WATCHED, within_transaction
 from jobqueue.store.dialing.sockets import is_lost, stop_and_cut, unplug
-from jobqueue.store.schema.migrate import applied_migrations, check_whole
+from jobqueue.store.schema.migrate import applied_migrations, check_encoding, check_whole, is_being_migrated
 from jobqueue.store.schema.statements import statement
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -28,6 +29,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolC
 
 STATEMENT_LIMIT = 10.0
 CLOSE_LIMIT = 5.0
+_MIGRATOR_COMES, _MIGRATOR_ENDS, _MIGRATOR_LOOK = 1.0, 60.0, 0.2
 
 _WHAT_IS_THERE = """select current_setting('default_transaction_isolation') as isolation, version() as version,
 pg_backend_pid() as pid"""
@@ -138,10 +140,26 @@ class Database:
         return database
 
     async def check(self) -> None:
-        """Raise NotMigrated or SchemaTooNew unless the schema fits."""
+        """Raise NotMigrated or SchemaTooNew unless the schema fits, ConfigurationError if the encoding does not."""
         async with self.connection() as connection:
+            check_encoding(connection)
             check_whole(await applied_migrations(connection, self.schema), self.schema)
         self.checked = True
+
+    async def check_patiently(self) -> None:
+        """As `check`, for workers, which are often started together with the migration: they wait for it a minute."""
+        began = seen = time.monotonic()
+        while True:
+            try:
+                return await self.check()
+            except NotMigrated:
+                now = time.monotonic()
+                async with self.connection() as connection:
+                    if await is_being_migrated(connection, self.schema):
+                        seen = now
+                if now > seen + _MIGRATOR_COMES or now > began + _MIGRATOR_ENDS:
+                    raise
+            await anyio.sleep(_MIGRATOR_LOOK)
 
     async def reach(self) -> None:
         """Connect for the first time; learn what is there. Raises ConfigurationError if that is an unnamed pooler."""

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from jobqueue.store.dialing.sockets import keep_alive
-from jobqueue.store.dialing.strings import Address, address_of
+from jobqueue.store.dialing.strings import Address, address_of, missing_file
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -35,12 +35,19 @@ class Dialer:
             how["ssl"] = ssl.create_default_context()
         how["timeout"] = min(timeout / max(1, len(address.hosts)), address.limit or timeout)
         connection: Connection
-        if address.hosts:
-            connection = await self._to_one_of(address, how)
+        try:
+            if address.hosts:
+                connection = await self._to_one_of(address, how)
+            else:
+                connection = await asyncpg.connect(address.dsn, **how)
+        except FileNotFoundError:
+            fault = missing_file(dsn)
+            if fault is None:  # then it was a socket
+                raise
         else:
-            connection = await asyncpg.connect(address.dsn, **how)
-        keep_alive(connection)
-        return connection
+            keep_alive(connection)
+            return connection
+        raise fault
 
     async def _to_one_of(self, address: Address, how: dict[str, Any]) -> Connection:
         """Jobs are written, so a standby is of no use, unless somebody says which kind of server he means."""

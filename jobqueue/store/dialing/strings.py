@@ -4,7 +4,9 @@ What libpq knows and the driver does not is left out where this library does the
 sentence where it cannot. Only names of parameters are quoted: any other part may be one of the password.
 """
 
+import os
 import re
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -76,6 +78,16 @@ class Address:
     """Certificates are checked with those that the operating system has."""
     session: str | None = None
     """What kind of server is looked for."""
+
+
+def missing_file(dsn: str) -> ConfigurationError | None:
+    """What is raised for a file that the string, or the environment as for libpq, names and that is not there."""
+    said = dict(parse_qsl(urlsplit(dsn).query))
+    for name in ("sslrootcert", "sslcert", "sslkey", "sslcrl"):
+        file = said.get(name) or os.environ.get(f"PG{name.upper()}")
+        if file and file != "system" and not os.path.isfile(file):
+            return ConfigurationError(f"dsn: {name}: there is no file {file}")
+    return None
 
 
 def text_of(given: AnyUrl) -> str:
@@ -156,7 +168,7 @@ def fault_of_dsn(error: BaseException, dsn: str | None) -> ConfigurationError | 
 
     The driver's own text quotes the part that it stumbles over, which may be one of the password.
     """
-    if isinstance(error, ValueError | OverflowError) and not isinstance(error, JobQueueError):
+    if isinstance(error, ValueError | OverflowError) and not isinstance(error, JobQueueError | ssl.SSLError):
         return ConfigurationError(
             f"dsn: cannot be read ({type(error).__name__}); {DSN_HINT}, special characters as %xx"
         )

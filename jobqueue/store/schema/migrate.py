@@ -81,6 +81,7 @@ async def migrate(dsn: str, schema: str = "jobqueue", lock_timeout: float = 60.0
     async with _connected(dsn, _STATEMENT_LIMIT) as keeper:
         turn = await _lock(keeper, schema, lock_timeout)
         async with _connected(dsn, _STATEMENT_LIMIT) as connection:
+            check_encoding(connection)
             await connection.execute(_foundation(schema))
             applied = await applied_migrations(connection, schema)
             check_known(applied, schema)
@@ -123,6 +124,16 @@ async def applied_migrations(
     return {row["name"] for row in rows}
 
 
+def check_encoding(connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy) -> None:
+    """Refuse a database that cannot store all that payloads and errors may have in them."""
+    encoding = getattr(connection.get_settings(), "server_encoding", "UTF8")
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            f"the database has the encoding {encoding}, in which not every text can be stored; use one that was made "
+            "by `createdb --encoding=UTF8 --template=template0`"
+        )
+
+
 def check_known(applied: set[str], schema: str) -> None:
     """Refuse a schema that later code has contracted. Unknown pre migrations only add, and are tolerated."""
     for name in sorted(applied - {migration.name for migration in migrations()}):
@@ -136,6 +147,18 @@ def check_whole(applied: set[str], schema: str) -> None:
     missing = sum(migration.name not in applied for migration in migrations())
     if missing:
         raise NotMigrated(schema, missing)
+
+
+async def is_being_migrated(connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy, schema: str) -> bool:
+    """Whether a migrator is at work there now."""
+    return bool(
+        await connection.fetchval(
+            "select exists (select from pg_locks where locktype = 'advisory' and granted and classid = $1::bigint::oid"
+            " and objid = ($2::bigint & 4294967295)::oid"
+            " and database = (select oid from pg_database where datname = current_database()))",
+            _LOCK_CLASS, lock_key(schema, "migrate"),
+        )
+    )  # fmt: skip
 
 
 async def _lock(keeper: Connection, schema: str, timeout: float) -> Transaction:

@@ -79,10 +79,11 @@ class Coalescer:
                     if batch := self._take():  # empty if all have been cancelled meanwhile
                         await self._send(batch)
                 await self._session.rest()  # takes its time on a user's pool: somebody may have come meanwhile
-        except BaseException as error:
-            self._refuse_queue(AppClosed() if isinstance(error, asyncio.CancelledError) else error)
-            if not isinstance(error, DATABASE_ERRORS):
-                raise
+        except Exception as error:  # told to whom it concerns: nobody asks this task
+            self._refuse_queue(error)
+        except BaseException:
+            self._refuse_queue(AppClosed())
+            raise
 
     def _take(self) -> list[_Caller]:
         batch: list[_Caller] = []

@@ -152,6 +152,6 @@ class Waiters:
             try:
                 return await ask()
             except DATABASE_ERRORS as error:
-                if classify(error) in (Fault.SCHEMA, Fault.BAD_DATA, Fault.OURS):
+                if classify(error) in (Fault.SETUP, Fault.SCHEMA, Fault.BAD_DATA, Fault.OURS):
                     raise
                 await anyio.sleep(patience.next())

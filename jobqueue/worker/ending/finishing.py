@@ -191,11 +191,12 @@ class Finisher:
             await self._write(second)
             return
         hold, ended = batch[0]
-        if ended.outcome == Dead("result", _REFUSED):
+        instead = _with_less_text(ended.outcome)
+        if instead == ended.outcome:
             hold.gone = True  # kept, so that it is not given back as a stray: the rescue counts how often that happens
             self._log.error("job.outcome_unsaved", job_id=str(ended.id), task=hold.claim["task"], outcome="dead")
             return
-        await self._write([(hold, replace(ended, outcome=Dead("result", _REFUSED)))])
+        await self._write([(hold, replace(ended, outcome=instead))])
 
     def _report_refused(self, claim: Claim, outcome: Outcome) -> None:
         self.refused += 1
@@ -229,3 +230,12 @@ class Finisher:
             hold, ended = self._pending.popleft()
             word = WORDS[type(ended.outcome)]
             self._log.error("job.outcome_unsaved", job_id=str(ended.id), task=hold.claim["task"], outcome=word)
+
+
+def _with_less_text(outcome: Outcome) -> Outcome:
+    """What the database may store instead. A failure stays one at first, without its words: its attempts count."""
+    if isinstance(outcome, Retried) and outcome.error.error_class != _REFUSED.error_class:
+        return replace(outcome, error=replace(_REFUSED, attempt=outcome.error.attempt))
+    if isinstance(outcome, Dead | Cancelled) and outcome.error not in (None, _REFUSED):
+        return replace(outcome, error=_REFUSED)
+    return Dead("result", _REFUSED)

@@ -7,7 +7,8 @@ import asyncpg
 import pytest
 
 from jobqueue.base.errors import NotMigrated
-from jobqueue.cli.terminal.failures import in_words, users_part
+from jobqueue.cli.terminal.failures import in_words, tell, users_part
+from jobqueue.store.dialing.strings import DSN_HINT
 
 DSN = "postgresql://me:geheim@host/shop"
 
@@ -21,8 +22,17 @@ DSN = "postgresql://me:geheim@host/shop"
         (asyncpg.TooManyConnectionsError("x"), "no free connection"),
         (asyncpg.CannotConnectNowError("x"), "starting up"),
         (asyncpg.ReadOnlySQLTransactionError("x"), "read-only"),
-        (asyncpg.InsufficientPrivilegeError("x"), "lacks a right"),
-        (asyncpg.DiskFullError("x"), "DiskFullError 53100"),
+        (
+            asyncpg.InsufficientPrivilegeError("permission denied for table job"),
+            "lacks a right: table job; see `grant`",
+        ),
+        (asyncpg.InsufficientPrivilegeError("geheim"), "lacks a right; see `grant`"),
+        (asyncpg.UndefinedObjectError('unrecognized configuration parameter "geheime"'), 'know: parameter "geheime"'),
+        (asyncpg.ObjectNotInPrerequisiteStateError('cannot delete from table "job"'), 'forbids it: table "job"'),
+        (asyncpg.TargetServerAttributeNotMatched("x"), "none of its hosts takes writes"),
+        (asyncpg.DuplicatePreparedStatementError("x"), "JOBQUEUE_POOLER=transaction"),
+        (asyncpg.LockNotAvailableError("x"), "somebody has locked"),
+        (asyncpg.DiskFullError("x"), "its disk is full"),
         (ConnectionRefusedError(111, "x"), "the connection was refused"),
         (
             OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1', 1, 0, 0)"),
@@ -51,6 +61,13 @@ def test_a_dsn_that_cannot_be_read_is_not_repeated() -> None:
     assert sentence is not None
     assert "the connection string cannot be read" in sentence
     assert "geheim" not in sentence
+
+
+def test_the_form_that_is_right_is_not_masked(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the password goes is said in the open; a real one is not."""
+    tell(f"use {DSN_HINT}, not {DSN}")
+
+    assert f"jobqueue: use {DSN_HINT}, not postgresql://me:***@host/shop\n" == capsys.readouterr().err
 
 
 def test_our_own_errors_speak_for_themselves() -> None:

@@ -47,6 +47,8 @@ ONE_STATEMENT = {
     "create table absent.x ()": (Fault.SCHEMA, "3F000"),
     "begin read only; insert into jobqueue.job (task) values ('x')": (Fault.READ_ONLY, "25006"),
     "set statement_timeout = 20; select pg_sleep(5)": (Fault.CONFLICT, "57014"),
+    "set role pg_monitor; select from jobqueue.job": (Fault.SETUP, "42501"),
+    "create table bare (); create publication everything for all tables; delete from bare": (Fault.SETUP, "55000"),
     "selec": (Fault.OURS, "42601"),
     "drop role pg_monitor": (Fault.OURS, "2BP01"),
 }  # fmt: skip
@@ -192,14 +194,14 @@ async def test_a_full_server_is_away(database: str) -> None:
     assert ("53300", Fault.AWAY) == (getattr(error, "sqlstate", None), classify(error))
 
 
-async def test_a_missing_right_is_ours(database: str) -> None:
+async def test_a_missing_right_is_a_matter_of_the_setup(database: str) -> None:
     """A role that may not touch the tables needs help, no patience."""
     async with temporary_role(database, "") as (role, password):
         connection = await open_as(database, role, password)
         error = await error_of(connection.execute("select from jobqueue.job"))
         await connection.close()
 
-    assert ("42501", Fault.OURS) == (getattr(error, "sqlstate", None), classify(error))
+    assert ("42501", Fault.SETUP) == (getattr(error, "sqlstate", None), classify(error))
 
 
 @contextlib.asynccontextmanager
@@ -243,3 +245,20 @@ async def test_words_about_an_error_never_quote_the_row(database: str) -> None:
     assert "CheckViolationError 23514" == brief(error)
     assert SECRET not in f"{told!r} {told.__dict__} {brief(error)}"
     assert "TimeoutError" == brief(TimeoutError(SECRET))
+
+
+OBJECTS = {
+    "set role pg_monitor; select from jobqueue.job": "InsufficientPrivilegeError 42501 schema jobqueue",
+    "create table bare (); create publication everything for all tables; delete from bare": (
+        'ObjectNotInPrerequisiteStateError 55000 table "bare"'
+    ),
+    "insert into jobqueue.job (task, args) values ('table secret', '{')": "InvalidTextRepresentationError 22P02",
+}
+
+
+async def test_a_missing_right_or_setting_is_told_with_its_object(database: str) -> None:
+    """The log names the table or schema that the error is about, and nothing that might be a value."""
+    for sql, words in OBJECTS.items():
+        async with connect(database) as connection:
+            assert words == brief(await error_of(connection.execute(sql)))
+            await connection.execute("rollback")

@@ -12,7 +12,7 @@ from jobqueue.store.connection.outage import Outage
 REFUSALS = [
     (asyncpg.NumericValueOutOfRangeError("refused"), Fault.BAD_DATA),
     (asyncpg.UndefinedColumnError("no such column"), Fault.SCHEMA),
-    (asyncpg.InsufficientPrivilegeError("not yours"), Fault.OURS),
+    (asyncpg.InsufficientPrivilegeError("not yours"), Fault.SETUP),
 ]
 OUTAGES = [
     (ConnectionResetError(), Fault.UNKNOWN),

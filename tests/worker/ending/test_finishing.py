@@ -9,6 +9,7 @@ from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.base.retry import steps
 from jobqueue.base.settings import Settings
+from tests.support.backends import change
 from tests.support.counting import counted_pool
 from tests.support.patience import PATIENCE
 from tests.support.store import connect
@@ -86,6 +87,25 @@ async def test_an_outcome_that_the_database_refuses_is_alone_in_that(
     assert all(job.state is JobState.COMPLETED for number, job in enumerate(jobs) if number not in dead)
     assert ("result", "OutcomeRefused") == (jobs[7].reason, jobs[7].error and jobs[7].error.error_class)
     assert "poison" not in caplog.text
+
+
+async def test_a_failure_whose_words_are_refused_is_a_failure_still(database: str) -> None:
+    """Its attempts count as ever; only what the database does not take is left out of the history."""
+    app = new_app(database)
+
+    @app.task(max_attempts=3, retry=steps(0))
+    async def fail() -> None:
+        raise ValueError("poison")
+
+    for table in ("job", "job_archive"):
+        await change(
+            database, f"alter table jobqueue.{table} add constraint no_poison check (errors::text not like '%poison%')"
+        )
+    async with app, app.worker():
+        job = await end_of(app, await fail.defer())
+
+    assert (JobState.DEAD, "attempts", 3) == (job.state, job.reason, job.attempt)
+    assert ["OutcomeRefused"] * 3 == [error.error_class for error in job.errors]
 
 
 async def test_an_outcome_that_can_never_be_written_does_not_stop_the_worker(

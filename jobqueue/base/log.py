@@ -12,7 +12,7 @@
 | job.retried | warning | job_id, task, queue, attempt, seconds, error, delay, message?, exception? |
 | job.snoozed | info | job_id, task, queue, attempt |
 | job.cancelled | info | job_id, task, queue, attempt |
-| job.dead | error | job_id, task, queue, attempt, seconds, reason, error, message?, exception? |
+| job.dead | error | job_id, task, queue, attempt, reason, error, seconds?, message?, exception? |
 | job.locked | warning | job_id, task, queue, attempt, outcome: another transaction has its row; written after that |
 | job.released | info | job_id, task, queue, attempt |
 | job.put_aside | warning | job_id, task, queue, attempt, reason, jobs: how many since the last line, one a second |

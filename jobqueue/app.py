@@ -189,7 +189,7 @@ class App(TaskHome):
         return await self._sender.find(id)
 
     async def wait_final(self, id: UUID, timeout: float | None) -> Job:
-        """The job once it has ended. Raises JobNotFound, TimeoutError."""
+        """The job once it has ended. Raises JobNotFound, ResultTimeout."""
         return await self._sender.wait_final(id, timeout)
 
     async def cancel(self, id: UUID) -> Change:

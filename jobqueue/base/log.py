@@ -15,7 +15,7 @@
 | job.dead | error | job_id, task, queue, attempt, reason, error, seconds?, message?, exception? |
 | job.locked | warning | job_id, task, queue, attempt, outcome: another transaction has its row; written after that |
 | job.released | info | job_id, task, queue, attempt |
-| job.put_aside | warning | job_id, task, queue, attempt, reason, jobs: how many since the last line, one a second |
+| job.put_aside | warning | job_id, task, queue, attempt, reason, detail, jobs: of its task, in the last second |
 | job.lost | warning | job_id, task, queue, attempt, gone: its claim is over or not renewed; the run is cancelled |
 | job.failed_after_completion | warning | job_id, task, queue, attempt: its handler had completed it, then raised |
 | job.policy_failed | error | job_id, task, error: of its retry policy; the default policy decides |

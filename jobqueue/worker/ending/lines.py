@@ -1,5 +1,7 @@
 """What the log says of how attempts ended: a line for each, of failures as much as the settings allow."""
 
+from collections import Counter
+
 from jobqueue.base.job import AttemptError
 from jobqueue.base.log import get_logger, is_watched, job_facts
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed
@@ -7,6 +9,8 @@ from jobqueue.base.service import Seldom
 from jobqueue.base.settings import Settings
 from jobqueue.worker.keeping.holds import Hold
 from jobqueue.worker.keeping.tally import WORDS
+
+_KINDS = 100
 
 
 class Lines:
@@ -16,8 +20,7 @@ class Lines:
         watched = is_watched()
         self._failures = settings.log_failures or ("traceback" if watched else "class")
         self._completed_at = settings.log_completed or ("info" if watched else "debug")
-        self._seldom_aside = Seldom()
-        self._asides = 0
+        self._asides = Asides()
         self._log = get_logger(__name__)
 
     @property
@@ -41,10 +44,10 @@ class Lines:
                 why = told(outcome.error, self._failures)
                 self._log.error("job.dead", seconds=seconds, reason=outcome.reason, **facts, **why)
             case PutAside():
-                self._asides += 1
-                if self._seldom_aside():  # an old worker meets a whole backlog of a new task: a line a second tells it
-                    self._log.warning("job.put_aside", reason=outcome.reason, jobs=self._asides, **facts)
-                    self._asides = 0
+                jobs = self._asides.count((hold.claim["task"], outcome.reason))
+                if jobs:  # an old worker meets a whole backlog of a new task: a line a second tells it
+                    what = {"reason": outcome.reason, "detail": outcome.detail}
+                    self._log.warning("job.put_aside", jobs=jobs, **what, **facts)
             case Snoozed():
                 self._log.info("job.snoozed", **facts)
             case Cancelled():
@@ -64,6 +67,22 @@ class Lines:
         """This outcome could not be written."""
         facts = {"job_id": str(hold.id), "task": hold.claim["task"]}
         self._log.error("job.outcome_unsaved", outcome=WORDS[type(outcome)], **facts)
+
+
+class Asides:
+    """How many jobs were put aside of a task, told once a second; of many tasks together."""
+
+    def __init__(self) -> None:
+        self._untold = Counter[tuple[str, str]]()
+        self._seldom: dict[tuple[str, str], Seldom] = {}
+
+    def count(self, kind: tuple[str, str]) -> int:
+        """One more of this kind; how many there are to tell now, 0 if it is too early."""
+        if kind not in self._seldom and len(self._seldom) >= _KINDS:
+            self._seldom.clear()  # whoever can write to the table could make up any number of names
+            self._untold.clear()
+        self._untold[kind] += 1
+        return self._untold.pop(kind) if self._seldom.setdefault(kind, Seldom())() else 0
 
 
 def told(error: AttemptError | None, how: str) -> dict[str, str | None]:

@@ -298,7 +298,6 @@ class Task(Generic[P, X]):
         rule = f"{fault.rule}; as an option it is given before: task.options({fault.path}=...).defer(...)"
         raise InvalidPayload(f"{self.name} arguments", fault.path, fault.kind, rule)
 
-
     def _new_job(self, settings: Settings, origin: str, args: str, *, unseen: bool = False) -> NewJob[Any]:
         """Call beats task beats router beats settings. All but priority are true once they are said.
 

@@ -67,9 +67,9 @@ class App(TaskHome):
         self._modules = tuple(tasks)
         self._routers: list[Router] = []
         self._middleware = Middleware(middleware)
-        self._opening = Opening(
-            Location(dsn, pool, schema), self.name, Settings.from_environment(os.environ, settings), self._rejoin
-        )
+        knobs = Settings.from_environment(os.environ, settings)
+        location = Location(dsn, pool, schema, embedded=knobs.embedded)
+        self._opening = Opening(location, self.name, knobs, self._rejoin)
         self._send_to(DatabaseSender(self._opening, self._middleware.around_defer))
         around = None if lifespan is None else lambda: lifespan(self)
         self._workplace = Workplace(self._opening, self.registry, self._middleware, around, self.load_tasks)
@@ -189,7 +189,7 @@ class App(TaskHome):
         return await self._sender.find(id)
 
     async def wait_final(self, id: UUID, timeout: float | None) -> Job:
-        """The job once it has ended. Raises JobNotFound, TimeoutError."""
+        """The job once it has ended. Raises JobNotFound, ResultTimeout."""
         return await self._sender.wait_final(id, timeout)
 
     async def cancel(self, id: UUID) -> Change:

@@ -18,6 +18,7 @@ from jobqueue.base.errors import (
     JobQueueError,
     KeyLocked,
     NotMigrated,
+    ResultTimeout,
     RouterNotIncluded,
     SchemaTooNew,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "NewJob",
     "NotMigrated",
     "QueueStats",
+    "ResultTimeout",
     "Retry",
     "Router",
     "RouterNotIncluded",

@@ -16,6 +16,7 @@ JobQueueError
 ├── DeferUnknown                      the network was cut in mid-defer: sending again with the id is safe
 ├── JobNotFound                       no such job, or retention has removed it
 ├── JobFailed                         the job is dead; carries class, message and data of its last error
+├── ResultTimeout (TimeoutError)      the job has not ended within the time that `result` was given
 ├── JobCancelled                      the job was cancelled
 └── ClaimLost                         another worker holds this job now
 
@@ -25,7 +26,7 @@ Facts go in, the class builds the words. No text carries a payload or a password
 from collections.abc import Callable
 from uuid import UUID
 
-from jobqueue.base.job import JsonValue
+from jobqueue.base.job import JobState, JsonValue
 
 
 class Portable(Exception):
@@ -180,10 +181,13 @@ class DeferUnknown(JobQueueError):
 
 
 class JobNotFound(JobQueueError):
-    """Raised when no job has this id: it never existed, was deleted, or retention has removed it."""
+    """Raised when no job has this id: it never existed, its transaction is still open, or it was removed."""
 
     def __init__(self, id: UUID) -> None:
-        super().__init__(f"no job {id}: it never existed, or retention has removed it")
+        super().__init__(
+            f"no job {id}: it never existed, the transaction that defers it is still open, or it was deleted, by hand "
+            "or by retention"
+        )
         self.id = id
 
 
@@ -198,6 +202,20 @@ class JobFailed(JobQueueError):
         self.error_class = error_class
         self.message = message
         self.data = data
+
+
+class ResultTimeout(JobQueueError, TimeoutError):
+    """Raised by `handle.result(timeout=...)` when the job has not ended by then: it goes on all the same.
+
+    `state` is where it was, None if the database did not say any more.
+    """
+
+    def __init__(self, id: UUID, task: str, timeout: float, state: JobState | None, why: str) -> None:
+        super().__init__(f"job {id} ({task}) has not ended within {timeout:g} s: {why}")
+        self.id = id
+        self.task = task
+        self.timeout = timeout
+        self.state = state
 
 
 class JobCancelled(JobQueueError):

@@ -8,14 +8,14 @@
 | worker.failed | critical | worker, error: a part of it raised what it should not |
 | worker.hung | critical | worker, seconds: its loop was blocked for ten leases; it renews no claim until it moves |
 | worker.slot_lost | critical | worker, error |
-| job.completed | debug | job_id, task, queue, attempt |
-| job.retried | warning | job_id, task, queue, attempt, error, delay |
+| job.completed | debug, info | job_id, task, queue, attempt, seconds: `log_completed` says at which level |
+| job.retried | warning | job_id, task, queue, attempt, seconds, error, delay, message?, exception? |
 | job.snoozed | info | job_id, task, queue, attempt |
 | job.cancelled | info | job_id, task, queue, attempt |
-| job.dead | error | job_id, task, queue, attempt, reason, error |
+| job.dead | error | job_id, task, queue, attempt, reason, error, seconds?, message?, exception? |
 | job.locked | warning | job_id, task, queue, attempt, outcome: another transaction has its row; written after that |
 | job.released | info | job_id, task, queue, attempt |
-| job.put_aside | warning | job_id, task, queue, attempt, reason, jobs: how many since the last line, one a second |
+| job.put_aside | warning | job_id, task, queue, attempt, reason, detail, jobs: of its task, in the last second |
 | job.lost | warning | job_id, task, queue, attempt, gone: its claim is over or not renewed; the run is cancelled |
 | job.failed_after_completion | warning | job_id, task, queue, attempt: its handler had completed it, then raised |
 | job.policy_failed | error | job_id, task, error: of its retry policy; the default policy decides |
@@ -41,7 +41,9 @@
 | http.listening | info | url: of the pages of `worker --http` |
 
 Parts that know their worker say it in each line. `outcome` is one of the words of the metric `tasks_processed_total`.
-`error` is the class of an exception; its message is stored with the job, not logged, for it may quote a payload.
+`seconds` is how long the handler ran. `error` is the class of an exception; its message, and its traceback, which ends
+with that, are stored with the job. They may quote a payload: they are logged (`message`, `exception`) if `log_failures`
+says so, and by default only where the command line writes to a terminal.
 """
 
 import logging
@@ -65,12 +67,11 @@ class Log:
         """The same logger with these facts in every event."""
         return Log(self._name, **{**self._bound, **facts})
 
-    @property
-    def debugs(self) -> bool:
-        """False if debug events would go nowhere: thousands a second need not be made then."""
+    def says(self, level: str) -> bool:
+        """False if events of this level would go nowhere."""
         logger = structlog_logger(self._name)
         enabled = getattr(logger, "is_enabled_for", None) or getattr(logger, "isEnabledFor", None)
-        return enabled is None or bool(enabled(logging.DEBUG))
+        return enabled is None or bool(enabled(logging.getLevelNamesMapping()[level.upper()]))
 
     def debug(self, event: str, **facts: Any) -> None:
         """Log for those who look closely."""
@@ -91,6 +92,20 @@ class Log:
     def critical(self, event: str, **facts: Any) -> None:
         """Log what ends a worker."""
         structlog_logger(self._name).critical(event, **self._bound, **facts)
+
+
+_watched = False
+
+
+def let_it_be_watched() -> None:
+    """Somebody sits before the log of this process: by default it says more, of failures and of what went well."""
+    global _watched
+    _watched = True
+
+
+def is_watched() -> bool:
+    """Whether somebody sits before the log."""
+    return _watched
 
 
 def get_logger(name: str) -> Log:

@@ -78,6 +78,8 @@ class PutAside:
     """Cannot run here now (unknown task, payload that no longer validates): waits, without costing an attempt."""
 
     reason: str
+    detail: str = ""
+    """Which argument is at fault and how, in words that quote nothing of the payload."""
 
 
 Outcome: TypeAlias = Done | Retried | Snoozed | Cancelled | Dead | Released | Rescued | PutAside

@@ -4,8 +4,9 @@ A `Settings` is validated when it is made; the error names the knob. `from_envir
 only variables that are really set replace a default.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from jobqueue.base.errors import ConfigurationError, InvalidOption
@@ -17,6 +18,16 @@ _SECONDS = (
 )  # fmt: skip
 
 Pooler = Literal["none", "session", "transaction"]
+Failures = Literal["class", "message", "traceback"]
+Completed = Literal["debug", "info"]
+
+_WORDS: dict[str, tuple[object, ...]] = {
+    "pooler": get_args(Pooler), "embedded": (True, False),
+    "log_failures": (*get_args(Failures), None), "log_completed": (*get_args(Completed), None),
+}  # fmt: skip
+_SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+_OTHERS = ("DSN", "HOME")
+"""Variables that are no knobs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +75,14 @@ class Settings:
     `session`: no start-up parameters, so that only our transactions have limits on the server. `transaction`: no LISTEN
     and no prepared statements either, workers poll."""
 
+    embedded: bool = True
+    """False: an app that is given no connection string is a mistake, and starts no server of its own."""
+    log_failures: Failures | None = None
+    """What the log says of an attempt that failed. A message may quote the payload; `class` never does. None:
+    `traceback` where `worker` writes its log to a terminal, else `class`."""
+    log_completed: Completed | None = None
+    """The level of the line for each completed job. None: `info` where `worker` writes its log to a terminal."""
+
     if TYPE_CHECKING:  # what dataclass makes takes for a knob only what it is kept as
 
         def __init__(
@@ -84,6 +103,9 @@ class Settings:
             max_payload: int = ...,
             max_result: int = ...,
             pooler: Pooler = ...,
+            embedded: bool = ...,
+            log_failures: Failures | None = ...,
+            log_completed: Completed | None = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -97,8 +119,9 @@ class Settings:
             object.__setattr__(self, knob, _seconds(knob, getattr(self, knob)))
         if self.lease < 2.999999 * self.beat:  # 0.3 is less than 3 * 0.1
             raise ConfigurationError(f"lease: must be at least three beats ({3 * self.beat:g} s)")
-        if self.pooler not in get_args(Pooler):
-            raise ConfigurationError(f"pooler: must be one of {', '.join(get_args(Pooler))}")
+        for knob, words in _WORDS.items():
+            if getattr(self, knob) not in words:
+                raise ConfigurationError(f"{knob}: must be one of {', '.join(map(str, words))}")
 
     @property
     def listens(self) -> bool:
@@ -112,7 +135,8 @@ class Settings:
         for knob in fields(cls):
             text = environment.get(variable := f"JOBQUEUE_{knob.name.upper()}")
             if text:
-                given[knob.name] = _number(variable, text, int if knob.default is None else type(knob.default))
+                given[knob.name] = _read(variable, text, knob.name in _WORDS, knob.default)
+        _refuse_misspelt(environment, [knob.name.upper() for knob in fields(cls)])
         return replace(base or cls(), **given)
 
 
@@ -124,10 +148,21 @@ def _seconds(knob: str, given: Seconds) -> float | None:
     raise ConfigurationError(rule)
 
 
-def _number(variable: str, text: str, kind: type) -> Any:
-    if kind is str:
-        return text
+def _refuse_misspelt(environment: Mapping[str, str], knobs: Sequence[str]) -> None:
+    """Only what is close to a name of ours: others may have variables that begin like this, as Kubernetes does."""
+    for variable in environment:
+        name = variable.removeprefix("JOBQUEUE_")
+        if name == variable or name in (*knobs, *_OTHERS):
+            continue
+        anagrams = [known for known in _OTHERS if sorted(known) == sorted(name)]
+        if close := get_close_matches(name, knobs, 1, 0.8) or anagrams:
+            raise ConfigurationError(f"{variable}: there is no such setting; did you mean JOBQUEUE_{close[0]}?")
+
+
+def _read(variable: str, text: str, is_word: bool, default: object) -> Any:
+    if is_word:
+        return _SWITCH.get(text.lower(), text) if isinstance(default, bool) else text
     try:
-        return kind(text)
+        return float(text) if isinstance(default, float) else int(text)
     except ValueError:
         raise ConfigurationError(f"{variable}: must be a number, not {text!r}") from None

@@ -8,6 +8,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 
 from jobqueue.app import App
@@ -78,8 +79,9 @@ def _app_from(found: object, target: str) -> App:
         return found
     if isinstance(found, Router):
         raise Refusal(f"{target} is a Router; name the App that includes it")
-    if isinstance(found, type) or not callable(found):
-        kind = f"the class {found.__name__}" if isinstance(found, type) else f"of type {type(found).__name__}"
+    if isinstance(found, type) or not callable(found) or (_is_object(found) and _needs_arguments(found)):
+        name = type(found).__name__
+        kind = f"the class {found.__name__}" if isinstance(found, type) else f"{_article(name)} {name}"
         module = sys.modules[target.partition(":")[0]]
         raise Refusal(f"{target} is {kind}, not an App; {_apps_in(module)}")
     if inspect.iscoroutinefunction(found):
@@ -90,6 +92,15 @@ def _app_from(found: object, target: str) -> App:
     if not isinstance(made, App):
         raise Refusal(f"{target}() returned an object of type {type(made).__name__}, not an App")
     return made
+
+
+def _is_object(found: object) -> bool:
+    """Not a function, though it may be called: as a FastAPI may."""
+    return not inspect.isroutine(found) and not isinstance(found, partial)
+
+
+def _article(name: str) -> str:
+    return "an" if name[:1].upper() in "AEIOU" else "a"
 
 
 def _needs_arguments(factory: Callable[..., object]) -> bool:

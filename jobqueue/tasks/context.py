@@ -1,10 +1,11 @@
 """What task code sees of its job: `JobContext`, and `current_job()` to find it in deep code."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final, get_origin
 
 from jobqueue.base.codec import encode
 from jobqueue.base.errors import ConfigurationError, InvalidOption
@@ -113,18 +114,45 @@ class JobContext:
             raise InterruptedError("this run was asked to end")
 
     def get(self, kind: type[T]) -> T:
-        """The resource of this type that the app's lifespan provided. Raises ConfigurationError if there is none."""
-        try:
-            found: T = self._resources[kind]
-        except KeyError:
-            raise ConfigurationError(f"the app's lifespan provides no {kind.__name__}; yield one from it") from None
-        return found
+        """The resource of this class that the app's lifespan provided: the one that is just that, or else a subclass.
+
+        Raises ConfigurationError if there is none, or more than one.
+        """
+        given: object = kind
+        if not isinstance(given, type) or get_origin(given) is not None:
+            raise ConfigurationError(f"ctx.get(): takes a class; {given!r} is none that a value can be told by")
+        found = self._resources.get(kind)
+        if found is None:
+            raise ConfigurationError(
+                f"ctx.get(): there is no {kind.__name__}; the app's lifespan yields what is to be found, alone or in a "
+                "tuple; for task.run it is task.options(resources=...)"
+            )
+        if isinstance(found, Several):
+            raise ConfigurationError(
+                f"ctx.get(): there are several of {kind.__name__} ({', '.join(found)}); give each a class of its own"
+            )
+        value: T = found
+        return value
+
+
+class Several(tuple[str, ...]):
+    """Stands for resources that a class does not tell apart: the names of their own classes."""
+
+
+NO_RESOURCES: Mapping[type, Any] = MappingProxyType({})
 
 
 def resources_of(given: object) -> Mapping[type, Any]:
-    """A lifespan's value, or each of a tuple's, findable by its class and every class above it."""
-    values = given if isinstance(given, tuple) else (given,)
-    return {kind: value for value in values for kind in type(value).__mro__ if kind is not object}
+    """A lifespan's value, or each of a plain tuple's, findable by its class and every class above it."""
+    values = [value for value in (given if type(given) is tuple else (given,)) if value is not None]
+    kinds = dict.fromkeys(kind for value in values for kind in type(value).__mro__ if kind is not object)
+    return {kind: _one_of(kind, values) for kind in kinds}
+
+
+def _one_of(kind: type, values: Sequence[object]) -> object:
+    exact = [value for value in values if type(value) is kind]
+    found = exact or [value for value in values if kind in type(value).__mro__]
+    return found[0] if len(found) == 1 else Several(type(value).__name__ for value in found)
 
 
 CURRENT: ContextVar[JobContext] = ContextVar("jobqueue_current_job")

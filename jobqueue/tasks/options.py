@@ -106,6 +106,7 @@ class DeferOptions:
         "origin",
         "priority",
         "queue",
+        "resources",
         "timeout",
         "unique",
     )
@@ -126,6 +127,7 @@ class DeferOptions:
         meta: dict[str, Any] | None = None,
         id: UUID | str | None = None,
         connection: object | None = None,
+        resources: object | None = None,
     ) -> None:
         self.delay, self.at = check_moment(delay, at)
         self.queue = check_queue(queue)
@@ -139,6 +141,7 @@ class DeferOptions:
         self.meta = _check_meta(meta)
         self.id = None if id is None else check_id(id)
         self.connection = connection
+        self.resources = resources
 
     def merge(self, later: "DeferOptions") -> "DeferOptions":
         """Both together; what `later` says wins. `delay` and `at` say the same thing, so each replaces the other."""

@@ -15,11 +15,12 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from jobqueue.base.errors import ConfigurationError, InvalidOption, RouterNotIncluded
+from jobqueue.base.errors import ConfigurationError, InvalidOption, InvalidPayload, RouterNotIncluded
 from jobqueue.base.job import NewJob
 from jobqueue.base.moments import Seconds
 from jobqueue.base.retry import RetryPolicy
 from jobqueue.base.settings import Settings
+from jobqueue.tasks.context import resources_of
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.kinds import (
     AnyAsync,
@@ -112,12 +113,14 @@ class Task(Generic[P, X]):
         meta: dict[str, Any] | None = None,
         id: UUID | str | None = None,
         connection: object | None = None,
+        resources: object | None = None,
     ) -> Self:
         """The same task with these options for its next jobs; what is said later wins. Raises InvalidOption.
 
         `delay` (seconds or timedelta) or `at` (timezone-aware): when to run, `expires`: must have started by then.
         `timeout` limits one attempt, `budget` all together. `meta` travels with the job. With an `id` of your own a
-        resend is safe. `connection`: store the job in the transaction of this connection.
+        resend is safe. `connection`: store the job in the transaction of this connection. `resources`, for `run` alone:
+        what a lifespan would yield.
 
             await resize.options(delay=60, priority=10).defer("a.png")
         """
@@ -135,6 +138,7 @@ class Task(Generic[P, X]):
             meta=meta,
             id=id,
             connection=connection,
+            resources=resources,
         )
         if self.batch is not None:
             check_timeout(later.timeout, self.batch.wait)
@@ -225,12 +229,12 @@ class Task(Generic[P, X]):
     async def run(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task here, without a database: the same JSON round trip, context and outcome as in a worker.
 
-        The caller's cancellation is the job's.
+        The caller's cancellation is the job's. What `ctx.get` is to find: `task.options(resources=pool).run(...)`.
         """
         sender = self._link.sender
         settings, origin = (_DEFAULTS, "") if sender is None else (sender.settings, sender.origin)
-        job = self._new_job(settings, origin, self.signature.encode_args(args, kwargs, settings.max_payload))
-        return await run_here(self, job, settings.max_result)
+        job = self._new_job(settings, origin, self._encoded(args, kwargs, settings.max_payload))
+        return await run_here(self, job, settings.max_result, resources_of(self._said.resources))
 
     @overload
     def handle(self: AnyAsync[R], id: UUID | str) -> JobHandle[R]: ...
@@ -280,8 +284,19 @@ class Task(Generic[P, X]):
         self, sender: Sender, args: tuple[Any, ...], kwargs: dict[str, Any], *, unseen: bool = False
     ) -> NewJob[Any]:
         settings = sender.settings
-        text = self.signature.encode_args(args, kwargs, settings.max_payload)
+        text = self._encoded(args, kwargs, settings.max_payload)
         return self._new_job(settings, sender.origin, text, unseen=unseen)
+
+    def _encoded(self, args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> str:
+        """Raises InvalidPayload, which says so if an option was given like an argument."""
+        try:
+            return self.signature.encode_args(args, kwargs, limit)
+        except InvalidPayload as error:
+            if error.kind != "unexpected" or error.path not in DeferOptions.__slots__:
+                raise
+            fault = error
+        rule = f"{fault.rule}; as an option it is given before: task.options({fault.path}=...).defer(...)"
+        raise InvalidPayload(f"{self.name} arguments", fault.path, fault.kind, rule)
 
     def _new_job(self, settings: Settings, origin: str, args: str, *, unseen: bool = False) -> NewJob[Any]:
         """Call beats task beats router beats settings. All but priority are true once they are said.

@@ -20,6 +20,7 @@ from jobqueue.worker.claiming.staging import Stager
 from jobqueue.worker.draining import Drain
 from jobqueue.worker.ending.completing import Completions
 from jobqueue.worker.ending.finishing import Finisher
+from jobqueue.worker.ending.lines import Lines
 from jobqueue.worker.ending.progress import Reporter
 from jobqueue.worker.keeping.heartbeat import Heart
 from jobqueue.worker.keeping.holds import Held, Hold
@@ -57,8 +58,9 @@ class Parts:
         self.tally = Tally(tasks.find)
         holds = Held(self.tally)
         self.reporter = Reporter(database, worker, holds)
-        self.completions = Completions(database, worker, holds, self.reporter, settings.concurrency)
-        self.finisher = Finisher(database, worker, holds, self.reporter)
+        lines = Lines(settings)
+        self.completions = Completions(database, worker, holds, self.reporter, lines, settings.concurrency)
+        self.finisher = Finisher(database, worker, holds, self.reporter, lines)
         self.slots = Slots(Surroundings(
             tasks, settings, worker, holds, self.finisher.submit, fatal, resources, middleware,
             self._mark, self.reporter.say, self.completions.transaction,

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -310,7 +311,14 @@ def test_settings_come_from_code_and_environment(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("JOBQUEUE_CONCURRENCY", "0"), ("JOBQUEUE_LEASE", "soon"), ("JOBQUEUE_POLL", "-1"), ("JOBQUEUE_POOLER", "yes")],
+    [
+        ("JOBQUEUE_CONCURRENCY", "0"),
+        ("JOBQUEUE_LEASE", "soon"),
+        ("JOBQUEUE_POLL", "-1"),
+        ("JOBQUEUE_POOLER", "yes"),
+        ("JOBQUEUE_EMBEDDED", "maybe"),
+        ("JOBQUEUE_LOG_FAILURES", "all"),
+    ],
 )
 def test_a_bad_setting_is_named(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """S3-01: a bad setting fails when the App is made, with the setting's name."""
@@ -318,6 +326,54 @@ def test_a_bad_setting_is_named(variable: str, value: str, monkeypatch: pytest.M
 
     with pytest.raises(ConfigurationError, match=f"(?i){variable}|{variable.removeprefix('JOBQUEUE_')}"):
         App()
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("JOBQUEUE_CONCURENCY", "JOBQUEUE_CONCURRENCY"),
+        ("JOBQUEUE_DRAIN_TIMOUT", "JOBQUEUE_DRAIN_TIMEOUT"),
+        ("JOBQUEUE_DNS", "JOBQUEUE_DSN"),
+    ],
+)
+def test_a_misspelt_setting_is_refused(variable: str, meant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3-01: what is nearly the name of a setting is told, with the name that was meant, and not passed over."""
+    monkeypatch.setenv(variable, "7")
+
+    with pytest.raises(ConfigurationError, match=f"{variable}.*{meant}"):
+        App()
+
+
+def test_the_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes sets such variables for a service that is called jobqueue; and there may be a newer version's."""
+    for name in ("SERVICE_HOST", "PORT", "PORT_5432_TCP", "SERVICE_PORT_HTTP", "TEST_DSN"):
+        monkeypatch.setenv(f"JOBQUEUE_{name}", "7")
+
+    assert Settings() == App().settings
+
+
+@pytest.mark.parametrize("given", ["", lambda: "", lambda: None], ids=["text", "callable", "nothing"])
+async def test_an_empty_dsn_is_a_mistake(given: Any, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the environment nor a server of our own stands in for a connection string that is empty."""
+    monkeypatch.setenv("JOBQUEUE_DSN", database)
+    with pytest.raises(ConfigurationError, match="dsn: is empty; use the form postgresql://"):
+        await App(given).open()
+
+    monkeypatch.setenv("JOBQUEUE_DSN", "")
+    with pytest.raises(ConfigurationError, match="JOBQUEUE_DSN: is empty"):
+        await App().open()
+
+
+@pytest.mark.parametrize("way", ["code", "environment"])
+async def test_the_embedded_server_can_be_forbidden(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `embedded` off an App without a connection string is refused, wherever it would have got a server."""
+    if way == "environment":
+        monkeypatch.setenv("JOBQUEUE_EMBEDDED", "no")
+    app = App(settings=Settings(embedded=way == "environment"))
+
+    for use in (app.open, app.migrate, app.run_until_idle):
+        with pytest.raises(ConfigurationError, match="JOBQUEUE_DSN is not set"):
+            await use()
 
 
 def test_numbers_of_settings_are_checked_when_they_are_given() -> None:

@@ -1,12 +1,13 @@
 """What an App is put together from: routers, modules of tasks, a lifespan; and the App that stores nothing."""
 
 import asyncio
+import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import pytest
 
@@ -152,6 +153,12 @@ class Client:
 class SpecialClient(Client): ...
 
 
+class Special(Client): ...
+
+
+T = TypeVar("T")
+
+
 async def test_resources_of_the_lifespan_reach_tasks(database: str) -> None:
     """App(lifespan=) is entered once around a worker; ctx.get finds each value by its class or one above it."""
     told: list[str] = []
@@ -166,7 +173,7 @@ async def test_resources_of_the_lifespan_reach_tasks(database: str) -> None:
 
     @app.task(max_attempts=1)
     async def fetch(ctx: JobContext, path: str) -> str:
-        with pytest.raises(ConfigurationError, match="provides no Path"):
+        with pytest.raises(ConfigurationError, match="there is no Path; the app's lifespan"):
             ctx.get(Path)
         client = ctx.get(Client)
         return f"{await client.get(path)}, {client is ctx.get(SpecialClient)}, {ctx.get(Settled).name}"
@@ -178,6 +185,61 @@ async def test_resources_of_the_lifespan_reach_tasks(database: str) -> None:
     assert ["got a, True, yes", "got b, True, yes"] == [await handle.result(timeout=PATIENCE) for handle in handles]
     assert ["enter shop", "exit"] == told
     await app.close()
+
+
+class Pair(NamedTuple):
+    read: Client
+    write: Client
+
+
+class Box(Generic[T]): ...
+
+
+def asking(given: object, kind: Any) -> Callable[[], Awaitable[object]]:
+    """Runs a task that asks for this kind of resource, where these are given."""
+
+    @App.null().task
+    async def ask(ctx: JobContext) -> bool:
+        return ctx.get(kind) in (given if type(given) is tuple else (given,))
+
+    return ask.options(resources=given).run
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (Client(), Client),
+        ((Client(), SpecialClient()), Client),
+        ((SpecialClient(), Client()), SpecialClient),
+        (Pair(Client(), Client()), Pair),
+        ((Settled("a"), None), Settled),
+        (Box[int](), Box),
+    ],
+    ids=["alone", "exact first", "subclass", "named tuple", "nothing beside", "generic"],
+)
+async def test_a_resource_is_found_by_its_class(given: object, kind: Any) -> None:
+    """ctx.get gives what is just of that class before what is of one below; a named tuple is one value, not many.
+    `task.run` finds what `options(resources=)` gives, as a worker what the lifespan yields."""
+    assert await asking(given, kind)()
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "words"),
+    [
+        ((Client(), Client()), Client, "several of Client (Client, Client); give each a class of its own"),
+        ((SpecialClient(), Special()), Client, "several of Client (SpecialClient, Special)"),
+        (("read", "write"), str, "several of str"),
+        (None, Client, "no Client; the app's lifespan yields what is to be found, alone or in a tuple; for task.run"),
+        (Box[int](), Box[int], "takes a class"),
+        (Client(), "Client", "takes a class; 'Client' is none"),
+        (Client(), list[int], "takes a class"),
+        (Client(), object, "there is no object"),
+    ],
+)
+async def test_a_resource_that_cannot_be_told_is_refused(given: object, kind: Any, words: str) -> None:
+    """What ctx.get would have to guess is an error that says what to do, and never the wrong one of two."""
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        await asking(given, kind)()
 
 
 async def test_a_lifespan_that_fails_starts_no_worker(database: str) -> None:

@@ -1,6 +1,7 @@
 """What handle.result gives: the value by its annotation, or the error that says how the job ended."""
 
 import asyncio
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -8,12 +9,15 @@ from pydantic import BaseModel
 from uuid_utils.compat import uuid7
 
 from jobqueue.app import App
-from jobqueue.base.errors import InvalidPayload, JobCancelled, JobFailed, JobNotFound
+from jobqueue.base.errors import InvalidPayload, JobCancelled, JobFailed, JobNotFound, ResultTimeout
 from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancel, Fatal
+from jobqueue.base.retry import steps
 from tests.support.backends import AWAITS_RESULTS, becomes
 from tests.support.patience import PATIENCE
 from tests.support.scripts import run_script
+from tests.support.store import connect
+from tests.support.working import reached
 
 
 class Report(BaseModel):
@@ -90,7 +94,7 @@ async def test_each_end_has_its_error(database: str) -> None:
         await cancelled.result(timeout=PATIENCE)
     with pytest.raises(JobNotFound):
         await end.handle(uuid7()).result(timeout=PATIENCE)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=f"job {later.id}.*within 0.05 s: it is scheduled for"):
         await later.result(timeout=0.05)
     states = [await handle.status() for handle in (fatal, cancelled, raised, later)]
     assert [JobState.DEAD, JobState.CANCELLED, JobState.DEAD, JobState.SCHEDULED] == states
@@ -150,3 +154,50 @@ async def test_a_job_of_another_process(database: str) -> None:
 
     assert [int(printed) + number for number in range(5)] == await asyncio.gather(*waiting)
     await app.close()
+
+
+async def test_a_result_that_does_not_come_says_why(database: str) -> None:
+    """S2-11: the error names job and task, where the job is and what it waits for; a TimeoutError, and one of ours."""
+    app = App(database)
+    began, going = asyncio.Event(), asyncio.Event()
+
+    @app.task(queue="mail", retry=steps(3600))
+    async def end(how: str) -> None:
+        if how == "fail":
+            raise ValueError("never mind")
+        began.set()
+        await going.wait()
+
+    waits, fails, runs = [await end.options(queue=f"q{how}").defer(how) for how in ("wait", "fail", "run")]
+    async with app.worker(queues=["qfail", "qrun"]):
+        await began.wait()
+        await reached(app, fails, JobState.SCHEDULED)
+        for handle, state, words in (
+            (
+                waits,
+                JobState.READY,
+                "it is ready in queue 'qwait', and no worker has taken it; does one serve this queue?",
+            ),
+            (fails, JobState.SCHEDULED, "attempt 1 of 20 failed with ValueError"),
+            (runs, JobState.RUNNING, "it runs, attempt 1 of 20"),
+        ):
+            with pytest.raises(ResultTimeout, match=re.escape(words)) as told:
+                await handle.result(timeout=0.05)
+            assert isinstance(told.value, TimeoutError)
+            assert (handle.id, "end", state) == (told.value.id, told.value.task, told.value.state)
+            assert f"job {handle.id} (end) has not ended within 0.05 s" in str(told.value)
+            assert "never mind" not in str(told.value)
+        going.set()
+    await app.close()
+
+
+async def test_a_job_of_an_open_transaction_is_no_mystery(database: str) -> None:
+    """Whoever looks for it before they have committed is told that as well."""
+    async with App(database) as app, connect(database) as connection, connection.transaction():
+
+        @app.task
+        async def note() -> None: ...
+
+        handle = await note.options(connection=connection).defer()
+        with pytest.raises(JobNotFound, match="the transaction that defers it is still open"):
+            await handle.status()

@@ -25,9 +25,11 @@ from jobqueue.base.errors import (
     JobNotFound,
     JobQueueError,
     NotMigrated,
+    ResultTimeout,
     RouterNotIncluded,
     SchemaTooNew,
 )
+from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
 
 ID = UUID(int=5)
@@ -71,6 +73,7 @@ TEXTS: list[tuple[JobQueueError, list[str]]] = [
     (JobFailed(ID, "attempts", "ValueError", "boom"), [str(ID), "attempts", "ValueError: boom"]),
     (JobFailed(ID, "expired", "", ""), [str(ID), "(expired)"]),
     (JobCancelled(ID, "no longer wanted"), [str(ID), "no longer wanted"]),
+    (ResultTimeout(ID, "send", 5, JobState.READY, "it is ready"), [str(ID), "(send)", "within 5 s: it is ready"]),
     (JobCancelled(ID, None), [str(ID)]),
 ]
 

@@ -72,7 +72,7 @@ def test_the_table_has_no_event_that_is_never_logged() -> None:
 
 
 def test_no_event_has_a_field_for_what_is_private() -> None:
-    """S3-20: fields are an allow-list, and what carries a payload, a result or an error's message is not on it."""
+    """S3-20: fields are an allow-list; an error's message is told only where settings or a terminal want it."""
     private = {"args", "payload", "result", "meta", "message", "data", "traceback", "key", "dsn", "password"}
 
     assert {} == {name: event.fields & private for name, event in table().items() if event.fields & private}

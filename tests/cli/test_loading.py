@@ -30,6 +30,11 @@ number = 5
 def factory():
     return made("by_factory")
 
+class Site:
+    def __call__(self, scope, receive, send): ...
+
+site = Site()
+
 def needy(schema):
     return made(schema)
 
@@ -80,9 +85,10 @@ def test_an_app_is_found(target: str, schema: str) -> None:
         ("pack.nowhere:app", 1, "No module named 'pack.nowhere' (current directory: "),
         ("pack.shop:ap", 1, "pack.shop has no 'ap'; Apps there: pack.shop:app, pack.shop:second"),
         ("pack.shop:holder.other", 1, "pack.shop has no 'holder.other'; Apps there: pack.shop:app"),
-        ("pack.shop:number", 1, "pack.shop:number is of type int, not an App; Apps there: pack.shop:app"),
+        ("pack.shop:number", 1, "pack.shop:number is an int, not an App; Apps there: pack.shop:app"),
         ("pack.shop:Holder", 1, "pack.shop:Holder is the class Holder, not an App"),
         ("pack.shop:router", 1, "pack.shop:router is a Router; name the App that includes it"),
+        ("pack.shop:site", 1, "pack.shop:site is a Site, not an App; Apps there: pack.shop:app"),
         ("pack.shop:needy", 1, "pack.shop:needy needs arguments"),
         ("pack.shop:slow", 1, "pack.shop:slow is an async function"),
         ("pack.shop:wrong", 1, "pack.shop:wrong() returned an object of type int"),
@@ -118,7 +124,7 @@ async def test_a_refusal_is_one_line(cli: CommandLine) -> None:
     right = await cli.run("migrate", "sql", "pack.shop:factory")
 
     assert (1, "", 1) == (wrong.code, wrong.out, len(wrong.err.splitlines()))
-    assert wrong.err.startswith("jobqueue: pack.shop:number is of type int")
+    assert wrong.err.startswith("jobqueue: pack.shop:number is an int")
     assert (0, "") == (right.code, right.err)
     assert 'create schema if not exists "by_factory"' in right.out
 

@@ -17,7 +17,7 @@ from tests.support.secrets import WATCH, Watch
 
 SECRET = "the card is 4711"
 PAYLOAD = f'{{"card": "{SECRET}", "amount": 3}}'
-DEAD: dict[str, Any] = {"job_id": "1", "task": "pay", "queue": "mail", "attempt": 1, "error": None}
+DEAD: dict[str, Any] = {"job_id": "1", "task": "pay", "queue": "mail", "attempt": 1, "seconds": 0.1, "error": None}
 
 
 def watch_with(**heard: Any) -> Watch:
@@ -93,7 +93,7 @@ def test_it_hears_everything() -> None:
     async def pay(card: str) -> None: ...
 
     Signature.of(pay).encode_args((SECRET,), {}, 1_000)
-    get_logger("jobqueue.tests").debug("job.completed", job_id="1", task="pay", queue="mail", attempt=1)
+    get_logger("jobqueue.tests").debug("job.completed", job_id="1", task="pay", queue="mail", attempt=1, seconds=1.0)
     logging.getLogger("asyncio").error("a foreign line")
     running.__dict__["describe"](OSError("its own words"), 1)
     outcomes.error_json(failed("stored"))

@@ -94,6 +94,24 @@ async def test_a_wrong_payload_fails_at_the_defer(wrong: Any) -> None:
     assert [] == app.sent
 
 
+@pytest.mark.parametrize("option", ["delay", "at", "queue", "priority", "id", "connection", "unique"])
+async def test_an_option_given_like_an_argument_points_the_way(option: str) -> None:
+    """Whoever writes `defer(1, delay=5)` is told where options are given; a parameter of that name is one."""
+    home = open_home(Recorder())
+    wanted: Any = home.task(touch)
+
+    for call in (wanted.defer, wanted.run, wanted.job):
+        with pytest.raises(InvalidPayload, match=rf"task\.options\({option}=\.\.\.\)\.defer") as told:
+            answer = call("a", **{option: 5})
+            await answer
+        assert (option, "unexpected") == (told.value.path, told.value.kind)
+
+    @home.task
+    async def later(delay: int) -> None: ...
+
+    await later.defer(delay=5)
+
+
 async def test_an_id_of_ones_own_marks_a_resend() -> None:
     """With id= the job has that id and is checked against the archive; the holder's answer is a duplicate. (S4-02)"""
     app = Recorder(holder=ID)

@@ -10,9 +10,11 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
+from jobqueue.app import App
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.outcome import Cancel, Fatal, Snooze
 from jobqueue.base.retry import steps
+from jobqueue.base.settings import Settings
 from jobqueue.tasks.bounded import bounded_map
 from jobqueue.tasks.context import JobContext
 from tests.support.store import connect
@@ -158,3 +160,62 @@ async def test_the_worker_tells_its_start_and_end(database: str, caplog: pytest.
     events = [record.getMessage().split("'")[1] for record in caplog.records if record.name.startswith("jobqueue")]
     assert ["listener.ready", "worker.started", "worker.stopped"] == [event for event in events if "job." not in event]
     assert "mail:5" in caplog.text
+
+
+BOOM = "no such card"
+
+
+async def failed_twice(database: str, **knobs: Any) -> None:
+    """A job fails and runs again, another is dead at once, a third one completes."""
+    app = App(database, settings=Settings(**knobs))
+
+    @app.task(max_attempts=2, retry=steps(0))
+    async def pay(ctx: JobContext) -> None:
+        raise KeyError(BOOM)
+
+    @app.task
+    async def rest() -> None: ...
+
+    await pay.defer()
+    await rest.defer()
+    async with app:
+        await app.run_until_idle()
+
+
+@pytest.mark.parametrize(
+    ("knobs", "has"),
+    [
+        ({}, (False, False)),
+        ({"log_failures": "class"}, (False, False)),
+        ({"log_failures": "message"}, (True, False)),
+        ({"log_failures": "traceback"}, (True, True)),
+    ],
+)
+async def test_a_failure_is_told_as_the_settings_say(
+    knobs: dict[str, Any], has: tuple[bool, bool], database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its message, which may quote the payload, and its traceback are logged only if `log_failures` says so."""
+    with caplog.at_level(logging.INFO):
+        await failed_twice(database, **knobs)
+
+    retried, dead = (
+        next(record.getMessage() for record in caplog.records if record.getMessage().startswith(f"event='{event}'"))
+        for event in ("job.retried", "job.dead")
+    )
+    for line in (retried, dead):
+        assert "error='KeyError'" in line
+        assert " seconds=0." in line
+        assert has == (BOOM in line, "in pay" in line)
+
+
+@pytest.mark.parametrize(("level", "lines"), [(None, 0), ("debug", 0), ("info", 1)])
+async def test_completed_jobs_have_a_line_if_that_is_wanted(
+    level: str | None, lines: int, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`log_completed` says at which level they are logged, with how long they ran."""
+    with caplog.at_level(logging.INFO):
+        await failed_twice(database, log_completed=level)
+
+    told = [record.getMessage() for record in caplog.records if "job.completed" in record.getMessage()]
+    assert lines == len(told)
+    assert all(" seconds=0." in line and "task='rest'" in line for line in told)

@@ -9,6 +9,7 @@ from anyio.abc import TaskStatus
 
 from jobqueue.app import App
 from jobqueue.base.errors import ConfigurationError
+from jobqueue.base.log import let_it_be_watched
 from jobqueue.base.settings import Settings
 from jobqueue.cli.loading import load_app, load_tasks
 from jobqueue.cli.place import Place
@@ -166,6 +167,8 @@ def _checked_queues(wishes: Wishes) -> Queues:
 def _set_up_logging(wishes: Wishes, silent: bool) -> None:
     if not configured_by_user():
         configure(wishes.log_format or LogFormat.CONSOLE, wishes.log_level or LogLevel.INFO)
+        if sys.stderr.isatty():
+            let_it_be_watched()
         logging.getLogger("uvicorn").setLevel(logging.WARNING)  # of --http; that it runs we say ourselves
     elif (wishes.log_format or wishes.log_level) and not silent:
         tell("--log-format and --log-level have no effect: your own code sets up logging")

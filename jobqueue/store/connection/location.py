@@ -10,7 +10,7 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.pool import Database, Pool
-from jobqueue.store.dialing.strings import AnyUrl, fault_of_dsn, text_of
+from jobqueue.store.dialing.strings import DSN_HINT, AnyUrl, fault_of_dsn, text_of
 from jobqueue.store.embedded.share import join_embedded
 from jobqueue.store.schema.statements import names
 
@@ -20,12 +20,14 @@ Dsn: TypeAlias = AnyUrl | Callable[[], AnyUrl | Awaitable[AnyUrl]]
 class Location:
     """Nothing is read or connected until it is asked for."""
 
-    def __init__(self, dsn: Dsn | None, pool: "Pool | None", schema: str) -> None:
+    def __init__(self, dsn: Dsn | None, pool: "Pool | None", schema: str, *, embedded: bool = True) -> None:
+        """`embedded`: whether it may be the embedded server, if there is no connection string."""
         if dsn is not None and pool is not None:
             raise ConfigurationError("pool: give either dsn or pool, not both")
         names(schema)
         self._dsn = dsn
         self._pool = pool
+        self._embedded = embedded
         self.schema = schema
 
     @property
@@ -81,7 +83,17 @@ class Location:
         raise fault  # out here: the driver's own words would follow as its context
 
     async def _configured_dsn(self) -> str | None:
+        """Raises ConfigurationError for an empty one: whoever set it to nothing did not mean a server of our own."""
+        if self._dsn is None:
+            named = os.environ.get("JOBQUEUE_DSN")
+            if named == "":
+                raise ConfigurationError(f"JOBQUEUE_DSN: is empty; {DSN_HINT}")
+            if named is None and not self._embedded:
+                raise ConfigurationError("dsn: none is given, JOBQUEUE_DSN is not set, and Settings(embedded=False)")
+            return named
         given = self._dsn() if callable(self._dsn) else self._dsn
         if inspect.isawaitable(given):
             given = await given
-        return (text_of(given) if given else os.environ.get("JOBQUEUE_DSN")) or None
+        if not given:
+            raise ConfigurationError(f"dsn: is empty; {DSN_HINT}")
+        return text_of(given)

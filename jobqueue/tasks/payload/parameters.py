@@ -60,6 +60,11 @@ def _fault_of_parameter(parameter: inspect.Parameter) -> str | None:
         return f"parameter *{parameter.name}: the number of arguments must be fixed; take a list"
     if parameter.kind is parameter.VAR_KEYWORD:
         return f"parameter **{parameter.name}: the names of arguments must be fixed; take a dict"
+    if parameter.name == "self":
+        return "parameter 'self': `defer` cannot be given an argument of that name; choose another"
+    if type(parameter.default).__hash__ is None:
+        kind = type(parameter.default).__name__
+        return f"parameter {parameter.name!r}: its default is a {kind}, which one run could change for all others"
     if parameter.annotation is parameter.empty:
         return f"parameter {parameter.name!r} has no annotation; write Any if it may be anything"
     return None

@@ -6,6 +6,7 @@ where the job runs, so that a deploy which changes it changes waiting jobs too.
 
 import contextlib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
@@ -105,6 +106,11 @@ class Signature:
             return self._resolved().decode_args(text)
         given: dict[str, Any] = self._arguments.read(text, self._what)
         return [given.pop(name, default) for name, default in self._only_positional], given
+
+    def fault_of(self, error: InvalidPayload) -> str:
+        """Which argument did not fit, and how. What is deeper inside it is not told: the payload may have named it."""
+        name = re.split(r"[.\[]", error.path)[0]
+        return f"{name}: {error.rule}" if name in self.parameters else error.rule
 
     def encode_result(self, value: Any, limit: int) -> str:
         """JSON text of a result, by the return annotation. Raises InvalidPayload."""

@@ -120,7 +120,7 @@ class Attempt:
             positional, named = self.task.signature.decode_args(self._args)
         except InvalidPayload as error:
             self.error = error
-            return PutAside("payload")
+            return PutAside("payload", self.task.signature.fault_of(error))
         except BaseException as error:  # a validator of the user's may do anything, SystemExit included
             self.error = error
             return await self._verdict().after_failure(error)

@@ -1,16 +1,20 @@
 """Runs a job here and now, without a database: `task.run`."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jobqueue.base.errors import JobCancelled, JobQueueError
 from jobqueue.base.job import Job, JobState, NewJob
 from jobqueue.base.outcome import Cancelled, Done
+from jobqueue.tasks.context import NO_RESOURCES
 from jobqueue.tasks.run.attempt import Attempt, run_apart
 from jobqueue.tasks.run.batch import Alone, Registered
 
 
-async def run_here(task: Registered, job: NewJob[Any], result_limit: int) -> Any:
+async def run_here(
+    task: Registered, job: NewJob[Any], result_limit: int, resources: Mapping[type, Any] = NO_RESOURCES
+) -> Any:
     """Give the result as `handle.result()` would; raise what the handler raised, or JobCancelled.
 
     One attempt, whatever the outcome asks for. A cancelled caller cancels the handler and waits for it.
@@ -24,7 +28,7 @@ async def run_here(task: Registered, job: NewJob[Any], result_limit: int) -> Any
         budget_left=job.budget,
         result_limit=result_limit,
         threads=None,
-        resources={},
+        resources=resources,
     )
     outcome = await run_apart(attempt)
     if isinstance(outcome, Done):

@@ -1,5 +1,6 @@
 """Where the tasks of an app send their jobs: into its database, or into the transaction of a caller's connection."""
 
+import contextlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -7,8 +8,8 @@ from uuid import UUID
 
 import anyio
 
-from jobqueue.base.errors import JobNotFound
-from jobqueue.base.job import Job, NewJob, Sent
+from jobqueue.base.errors import DatabaseError, JobNotFound, ResultTimeout
+from jobqueue.base.job import Job, JobState, NewJob, Sent
 from jobqueue.base.steering import Change
 from jobqueue.store import steering
 from jobqueue.store.connection.edge import EDGE
@@ -16,6 +17,8 @@ from jobqueue.store.lookup import find_job
 from jobqueue.tasks.run.middleware import DeferMiddleware, nested, store_through
 from jobqueue.tasks.sending.opening import Opening
 from jobqueue.tasks.sending.producer import send_many_on, send_on, send_sync
+
+_LAST_LOOK = 0.5
 
 
 class DatabaseSender:
@@ -66,11 +69,33 @@ class DatabaseSender:
         return job
 
     async def wait_final(self, id: UUID, timeout: float | None) -> Job:
-        """The job once it has ended. Raises JobNotFound, TimeoutError."""
-        with anyio.fail_after(timeout):
+        """The job once it has ended. Raises JobNotFound, ResultTimeout."""
+        with anyio.move_on_after(timeout):
             return await (await self._opening.producer()).wait_final(id)
+        assert timeout is not None  # noqa: S101 - nothing else ends the wait
+        raise await self._not_ended(id, timeout)
+
+    async def _not_ended(self, id: UUID, timeout: float) -> ResultTimeout:
+        """What the caller is told; a look for it must not make them wait much longer."""
+        with anyio.move_on_after(_LAST_LOOK), contextlib.suppress(DatabaseError):
+            job = await self.find(id)
+            return ResultTimeout(id, job.task, timeout, job.state, _standing(job))
+        return ResultTimeout(id, "?", timeout, None, "the database does not answer")
 
     async def cancel(self, id: UUID) -> Change:
         """End a job."""
         async with self._opening.session() as session:
             return (await steering.cancel(session, [id], False))[id]
+
+
+def _standing(job: Job) -> str:
+    """Why a job has not ended, as far as its row tells."""
+    failed = f"; attempt {job.attempt} of {job.max_attempts} failed with {job.error.error_class}" if job.error else ""
+    match job.state:
+        case JobState.RUNNING:
+            return f"it runs, attempt {job.attempt} of {job.max_attempts}"
+        case JobState.SCHEDULED:
+            return f"it is scheduled for {job.due_at:%Y-%m-%d %H:%M:%S} UTC{failed}"
+        case JobState.READY:
+            return f"it is ready in queue {job.queue!r}, and no worker has taken it{failed}; does one serve this queue?"
+    return f"it is {job.state}{failed}"

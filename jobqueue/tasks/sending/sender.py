@@ -35,7 +35,7 @@ class Sender(Protocol):
         ...
 
     async def wait_final(self, id: UUID, timeout: float | None) -> Job:
-        """The job once it has ended. Raises JobNotFound, TimeoutError. Cancelling the wait leaves the job alone."""
+        """The job once it has ended. Raises JobNotFound, ResultTimeout. Cancelling the wait leaves the job alone."""
         ...
 
     async def cancel(self, id: UUID) -> Change:

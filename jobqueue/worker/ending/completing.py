@@ -15,13 +15,13 @@ import anyio
 
 from jobqueue.base.errors import ClaimLost
 from jobqueue.base.job import WorkerId
-from jobqueue.base.log import get_logger, job_facts
 from jobqueue.base.outcome import Done, Snooze
 from jobqueue.base.service import Patience, outlast
 from jobqueue.store.connection.caller import executor_on
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.outcomes import Ended, complete_on, holds_still, was_completed
+from jobqueue.worker.ending.lines import Lines
 from jobqueue.worker.ending.progress import Reporter
 from jobqueue.worker.keeping.holds import Held, Hold
 from jobqueue.worker.keeping.tally import WORDS
@@ -35,7 +35,9 @@ _LOOK_LIMIT = 10.0
 class Completions:
     """Gives handlers their transactions."""
 
-    def __init__(self, database: Database, worker: WorkerId, holds: Held, reporter: Reporter, handlers: int) -> None:
+    def __init__(
+        self, database: Database, worker: WorkerId, holds: Held, reporter: Reporter, lines: Lines, handlers: int
+    ) -> None:
         """`handlers` is how many run at once."""
         self._worker = worker
         self._database = database
@@ -44,7 +46,7 @@ class Completions:
         self._own: Database | None = None
         self._opening = asyncio.Lock()
         self._holds = holds
-        self._log = get_logger(__name__)
+        self._lines = lines
 
     @contextlib.asynccontextmanager
     async def transaction(self, hold: Hold) -> AsyncIterator[Any]:
@@ -102,7 +104,8 @@ class Completions:
         hold.completed = True
         hold.ends()  # on record; what its handler does from here on is its own affair
         self._holds.drop(hold, WORDS[Done])
-        self._log.debug("job.completed", **job_facts(hold.claim))
+        if self._lines.says_completed:
+            self._lines.ended(hold, Done("null"))
 
     async def _committed(self, hold: Hold) -> bool:
         """The answer to the commit was lost, or cut off by a cancellation: the archive knows."""

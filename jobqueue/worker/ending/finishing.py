@@ -15,15 +15,15 @@ import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.job import AttemptError, WorkerId
-from jobqueue.base.log import get_logger, job_facts
-from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed
-from jobqueue.base.service import Patience, Seldom
-from jobqueue.store.claims import Claim
+from jobqueue.base.log import get_logger
+from jobqueue.base.outcome import Dead, Done, Outcome
+from jobqueue.base.service import Patience
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.leases import pardon
 from jobqueue.store.outcomes import Ended, Written, write
+from jobqueue.worker.ending.lines import Lines
 from jobqueue.worker.ending.progress import Reporter
 from jobqueue.worker.keeping.holds import Held, Hold, aside_for
 from jobqueue.worker.keeping.tally import REFUSED, WORDS
@@ -50,7 +50,7 @@ class _Busy:
 class Finisher:
     """The one writer of outcomes of a worker."""
 
-    def __init__(self, database: Database, worker: WorkerId, holds: Held, reporter: Reporter) -> None:
+    def __init__(self, database: Database, worker: WorkerId, holds: Held, reporter: Reporter, lines: Lines) -> None:
         self.refused = 0
         """Outcomes that the fence kept out: another worker had taken over."""
         self._session = Session(database)
@@ -64,10 +64,8 @@ class Finisher:
         self._over = False
         self._busy: dict[Hold, _Busy] = {}
         """Outcomes whose rows were locked when they were to be written; each comes again by itself."""
-        self._seldom_aside = Seldom()
-        self._asides = 0
-        self._log = get_logger(__name__)
-        self._outage = Outage("finish", self._log)
+        self._lines = lines
+        self._outage = Outage("finish", get_logger(__name__))
 
     @property
     def backlog(self) -> int:
@@ -135,7 +133,7 @@ class Finisher:
 
     async def _conclude(self, batch: list[tuple[Hold, Ended]], written: Written) -> None:
         """Tell what became of each; those that are busy come again."""
-        debugs, refused = self._log.debugs, list[Hold]()
+        completed, refused = self._lines.says_completed, list[Hold]()
         for hold, ended in batch:
             if ended.id in written.busy:
                 self._try_again(hold, ended)
@@ -145,10 +143,11 @@ class Finisher:
             outcome = written.outcomes.get(ended.id)
             self._holds.drop(hold, REFUSED if outcome is None else WORDS[type(outcome)])
             if outcome is None:
+                self.refused += 1
                 refused.append(hold)
-                self._report_refused(hold.claim, ended.outcome)
-            elif debugs or not isinstance(outcome, Done):
-                self._report(hold.claim, outcome)
+                self._lines.refused(hold, ended.outcome)
+            elif completed or not isinstance(outcome, Done):
+                self._lines.ended(hold, outcome)
         if refused:
             await self._say_that_we_live(refused)
 
@@ -158,7 +157,7 @@ class Finisher:
         patience = Patience(first=0.02, cap=1.0) if busy is None else busy.patience
         if busy is not None and not busy.told and time.monotonic() - busy.since > _BUSY_TOLD:
             busy.told = True
-            self._log.warning("job.locked", outcome=WORDS[type(ended.outcome)], **job_facts(hold.claim))
+            self._lines.locked(hold, ended.outcome)
         timer = asyncio.get_running_loop().call_later(patience.next(), self._again, hold)
         if busy is None:
             self._busy[hold] = _Busy(ended, patience, timer)
@@ -194,42 +193,14 @@ class Finisher:
         instead = _with_less_text(ended.outcome)
         if instead == ended.outcome:
             hold.gone = True  # kept, so that it is not given back as a stray: the rescue counts how often that happens
-            self._log.error("job.outcome_unsaved", job_id=str(ended.id), task=hold.claim["task"], outcome="dead")
+            self._lines.unsaved(hold, ended.outcome)
             return
         await self._write([(hold, replace(ended, outcome=instead))])
-
-    def _report_refused(self, claim: Claim, outcome: Outcome) -> None:
-        self.refused += 1
-        self._log.warning("job.refused", outcome=WORDS[type(outcome)], **job_facts(claim))
-
-    def _report(self, claim: Claim, outcome: Outcome) -> None:
-        facts = job_facts(claim)
-        match outcome:
-            case Done():
-                self._log.debug("job.completed", **facts)
-            case Retried():
-                self._log.warning("job.retried", error=outcome.error.error_class, delay=outcome.delay, **facts)
-            case Dead():
-                self._log.error(
-                    "job.dead", reason=outcome.reason, error=outcome.error and outcome.error.error_class, **facts
-                )
-            case PutAside():
-                self._asides += 1
-                if self._seldom_aside():  # an old worker meets a whole backlog of a new task: a line a second tells it
-                    self._log.warning("job.put_aside", reason=outcome.reason, jobs=self._asides, **facts)
-                    self._asides = 0
-            case Snoozed():
-                self._log.info("job.snoozed", **facts)
-            case Cancelled():
-                self._log.info("job.cancelled", **facts)
-            case Released():
-                self._log.info("job.released", **facts)
 
     def _report_unsaved(self) -> None:
         while self._pending:
             hold, ended = self._pending.popleft()
-            word = WORDS[type(ended.outcome)]
-            self._log.error("job.outcome_unsaved", job_id=str(ended.id), task=hold.claim["task"], outcome=word)
+            self._lines.unsaved(hold, ended.outcome)
 
 
 def _with_less_text(outcome: Outcome) -> Outcome:

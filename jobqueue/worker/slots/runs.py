@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import anyio
 
-from jobqueue.base.job import WorkerId
+from jobqueue.base.job import AttemptError, WorkerId
 from jobqueue.base.log import bind_log, get_logger, job_facts
 from jobqueue.base.outcome import Dead, Done, Outcome, PutAside, Released
 from jobqueue.base.settings import Settings
@@ -159,7 +159,7 @@ class Runs:
             keeps_slot = not attempt.state.in_thread or _waits_for_thread(attempt, outcome)
             tell = partial(self.teller.tell, failed, (batch or hold) if keeps_slot else None, context)
         if isinstance(outcome, PutAside):
-            outcome = self._put_aside(claim, outcome.reason)
+            outcome = self._put_aside(claim, outcome.reason, outcome.detail)
         elif isinstance(outcome, Released) and outcome.lost:
             outcome = _lost(hold)
         return outcome, tell
@@ -183,8 +183,10 @@ class Runs:
         hold.attempt = hold.task = None  # breaks a circle, which only the garbage collector would find
         self._freed(hold)
 
-    def _put_aside(self, claim: Claim, reason: str) -> Outcome:
-        return Dead(reason) if aside_for(claim) >= self._around.settings.aside_max_age else PutAside(reason)
+    def _put_aside(self, claim: Claim, reason: str, detail: str = "") -> Outcome:
+        if aside_for(claim) < self._around.settings.aside_max_age:
+            return PutAside(reason, detail)
+        return Dead(reason, AttemptError("PutAside", detail, attempt=claim["attempt"]) if detail else None)
 
 
 def _lost(hold: Hold) -> Outcome:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.cli.conftest import Shop
 from tests.support.processes import CommandLine, Process
+from tests.support.terminal import terminal
 from tests.support.waiting import wait_until
 
 RECORD = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z (debug|info|warning|error|critical) ")
@@ -328,3 +329,35 @@ async def test_the_user_s_logging_is_left_alone(cli: CommandLine, shop: Shop) ->
     assert 0 == answer.code
     assert "--log-format and --log-level have no effect" in answer.err
     assert re.search(r"^MINE .*worker.started", answer.err, re.MULTILINE)
+
+
+WORDLESS = {"JOBQUEUE_LOG_FAILURES": "class", "JOBQUEUE_LOG_COMPLETED": "debug"}
+
+
+@pytest.mark.parametrize(("settings", "told"), [({}, True), (WORDLESS, False)], ids=["default", "as the app says"])
+async def test_in_a_terminal_failures_are_told_with_their_traceback(
+    settings: dict[str, str], told: bool, cli: CommandLine, shop: Shop
+) -> None:
+    """Who watches a worker sees why a job failed and where, and what has completed; unless the app says never."""
+    shop.defer("fail", '{"text": "boom"}', "bulk")
+    shop.defer("note", '{"n": 1}')
+    with terminal(cli.folder, "worker", "shop:app", "--burst", size=(200, 50), SHOP_DSN=shop.dsn, **settings) as worker:
+        assert 0 == await worker.ends()
+        shown = worker.text
+
+    assert "error=jobqueue.base.outcome.Fatal" in shown
+    assert told == ('message="cannot: boom"' in shown)
+    assert told == ("  |     raise Fatal(" in shown)
+    assert told == (re.search(r"info +job.completed seconds=0\.\d+ job_id=\S+ task=note ", shown) is not None)
+
+
+async def test_elsewhere_failures_are_told_by_their_class(cli: CommandLine, shop: Shop) -> None:
+    """A log that goes into a file or a collector tells no message by default, for it may quote the payload."""
+    shop.defer("fail", '{"text": "boom"}', "bulk")
+    shop.defer("note", '{"n": 1}')
+
+    answer = await cli.run("worker", "shop:app", "--burst")
+
+    assert "error=jobqueue.base.outcome.Fatal" in answer.err
+    assert "boom" not in answer.err
+    assert "job.completed" not in answer.err

@@ -118,6 +118,11 @@ class Parcel(BaseModel):
     weight: int
 
 
+def called_self(self: int) -> None: ...
+def shared_list(x: list[int] = []) -> None: ...  # noqa: B006 - it is what is to be refused
+def shared_model(x: Parcel = Parcel(weight=1)) -> None: ...  # noqa: B008 - the same
+
+
 # Each is wrong in one way; beside it what the error says of it.
 FAULTS: list[tuple[Any, list[str]]] = [
     (functools.partial(any_number, 1), ["partial"]),
@@ -135,6 +140,9 @@ FAULTS: list[tuple[Any, list[str]]] = [
     (any_names, ["**names"]),
     (bare, ["'x'", "no annotation"]),
     (bare_context, ["'ctx'", "no annotation"]),
+    (called_self, ["'self'", "choose another"]),
+    (shared_list, ["'x'", "its default is a list"]),
+    (shared_model, ["'x'", "its default is a Parcel"]),
     (late_context, ["'ctx'", "first parameter"]),
     (keyword_context, ["'ctx'", "positional"]),
     (two_contexts, ["'again'", "first parameter"]),

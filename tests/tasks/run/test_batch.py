@@ -197,7 +197,7 @@ async def gives_bare(docs: list[str]) -> list:  # type: ignore[type-arg]
         (bare, r"parameter 'docs': must be annotated list\[...\]"),
         (other_kind, r"parameter 'docs': must be annotated list\[...\]"),
         (by_name, "parameter 'docs': the list of items must be a positional parameter"),
-        (has_default, "parameter 'docs': the list of items has no default"),
+        (has_default, "parameter 'docs': its default is a list"),
         (no_result_said, r"the result: must be annotated None, or list\[...\]"),
         (gives_one, r"the result: must be annotated None, or list\[...\]"),
         (gives_dict, r"the result: must be annotated None, or list\[...\]"),

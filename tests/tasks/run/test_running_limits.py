@@ -176,7 +176,11 @@ async def test_an_argument_that_does_not_fit_never_runs_the_code() -> None:
         called.append(number)
 
     for text in ['{"number": "many"}', '{"other": 1}', "[]", "7", "not json"]:
-        assert PutAside("payload") == await run(take, text=text)
+        outcome = await run(take, text=text)
+        assert isinstance(outcome, PutAside)
+        assert "payload" == outcome.reason
+        assert outcome.detail.startswith("number: " if "number" in text else "")
+        assert not {"many", "other"} & set(outcome.detail.split())
     assert [] == called
 
 

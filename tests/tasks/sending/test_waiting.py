@@ -12,6 +12,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from jobqueue.app import App
+from jobqueue.base.errors import ResultTimeout
 from jobqueue.base.job import Job, JobState, NewJob
 from jobqueue.base.outcome import Done
 from jobqueue.store.connection.pool import Session
@@ -86,7 +87,7 @@ async def test_a_wait_that_is_given_up_leaves_nothing(how: str, database: str) -
                 wait.cancel()
         answers = await asyncio.gather(*waiting, return_exceptions=True)
 
-        assert {TimeoutError if how == "timeout" else asyncio.CancelledError} == {type(answer) for answer in answers}
+        assert {ResultTimeout if how == "timeout" else asyncio.CancelledError} == {type(answer) for answer in answers}
         assert before == asyncio.all_tasks()
         await becomes(database, 0, AWAITS_RESULTS)
         assert JobState.SCHEDULED is await handles[0].status(), "the job is left alone"

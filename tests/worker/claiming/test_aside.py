@@ -1,6 +1,7 @@
 """Jobs that cannot run here now: their task is unknown, or their payload no longer fits. They wait, unharmed."""
 
 import logging
+import re
 from typing import Any
 from uuid import UUID
 
@@ -86,6 +87,26 @@ async def test_a_payload_that_does_not_fit_never_runs_the_code(database: str, ca
     assert [5] == seen
     assert "job.put_aside" in caplog.text
     assert MARKER not in caplog.text
+
+
+async def test_what_is_put_aside_is_told_by_its_own_task(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Each task's first job in a second has a line that names the argument at fault, whatever other tasks do."""
+    app = new_app(database)
+    tasks = [f"count{number}" for number in range(5)]
+    for name in tasks:
+
+        @app.task(name=name)
+        async def count(a: int, b: int) -> None: ...
+
+    async with connect(database) as connection:
+        for name in tasks * 20:
+            await connection.execute("select jobqueue.defer($1, '{\"a\": 1}')", name)
+    async with app:
+        await app.run_until_idle()
+
+    lines = [record.getMessage() for record in caplog.records if "job.put_aside" in record.getMessage()]
+    assert set(tasks) == {found[1] for line in lines if (found := re.search(r"task='(\w+)'", line))}
+    assert all("reason='payload' detail='b: is missing'" in line for line in lines)
 
 
 async def test_a_payload_that_fits_again_runs(database: str) -> None:

@@ -74,7 +74,7 @@ class App(TaskHome):
         around = None if lifespan is None else lambda: lifespan(self)
         self._workplace = Workplace(self._opening, self.registry, self._middleware, around, self.load_tasks)
         self.jobs = Jobs(self._opening.database, self._opening.executor_on)
-        self.queues = Queues(self._opening.database)
+        self.queues = Queues(self._opening.database, self._opening.executor_on)
 
     @classmethod
     def null(cls, **keywords: Any) -> "App":

@@ -18,6 +18,7 @@ from jobqueue.base.errors import (
     JobQueueError,
     KeyLocked,
     NotMigrated,
+    QueueLocked,
     ResultTimeout,
     RouterNotIncluded,
     SchemaTooNew,
@@ -26,8 +27,9 @@ from jobqueue.base.job import AttemptError, Conflict, Job, JobState, NewJob, Sen
 from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
 from jobqueue.base.retry import exponential, linear, steps
 from jobqueue.base.settings import Settings
-from jobqueue.base.steering import Change, Changes
+from jobqueue.base.steering import Change, Changes, Holder
 from jobqueue.base.version import VERSION as __version__
+from jobqueue.store.listing import JobPage
 from jobqueue.store.overview import Counts, Kept, QueueStats
 from jobqueue.tasks.bounded import bounded_map
 from jobqueue.tasks.context import JobContext, current_job
@@ -56,6 +58,7 @@ __all__ = [
     "DuplicateTask",
     "FailedAttempt",
     "Fatal",
+    "Holder",
     "InvalidOption",
     "InvalidPayload",
     "InvalidSignature",
@@ -65,12 +68,14 @@ __all__ = [
     "JobFailed",
     "JobHandle",
     "JobNotFound",
+    "JobPage",
     "JobQueueError",
     "JobState",
     "Kept",
     "KeyLocked",
     "NewJob",
     "NotMigrated",
+    "QueueLocked",
     "QueueStats",
     "ResultTimeout",
     "Retry",

@@ -99,10 +99,11 @@ async def read_index(connection: "asyncpg.Connection[asyncpg.Record]") -> Index:
     measures = {path: Measures(*values) for path, *values in rows}
     errors: dict[str, str] = {}
     after = None
-    while page := await app.jobs.list(queue=QUEUE, state=JobState.DEAD, after=after, limit=1000):
+    while True:
+        page = await app.jobs.list(queue=QUEUE, state=JobState.DEAD, after=after, limit=1000, payload=True)
         errors |= {job.args["path"]: last_error(job) for job in page}
-        after = page[-1].id
-    return Index(measures, errors)
+        if (after := page.next) is None:
+            return Index(measures, errors)
 
 
 def last_error(job: Job) -> str:

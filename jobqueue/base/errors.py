@@ -14,6 +14,7 @@ JobQueueError
 ├── NotMigrated                       the database lacks the schema, or part of it
 ├── SchemaTooNew                      the database is ahead of this version of jobqueue
 ├── DeferUnknown                      the network was cut in mid-defer: sending again with the id is safe
+├── QueueLocked (TimeoutError)        an open transaction has the row of a queue, and does not end
 ├── JobNotFound                       no such job, or retention has removed it
 ├── JobFailed                         the job is dead; carries class, message and data of its last error
 ├── ResultTimeout (TimeoutError)      the job has not ended within the time that `result` was given
@@ -180,13 +181,28 @@ class DeferUnknown(JobQueueError):
         self.id = id
 
 
+class QueueLocked(JobQueueError, TimeoutError):
+    """Raised by `queues.pause`, `resume` and `keep` when an open transaction has had the queue's row for a second.
+
+    Nothing was changed. `by` says whose it is.
+    """
+
+    def __init__(self, queue: str, by: str) -> None:
+        super().__init__(f"queue {queue!r} is locked by an open transaction: {by}; nothing was changed, try again")
+        self.queue = queue
+        self.by = by
+
+
 class JobNotFound(JobQueueError):
-    """Raised when no job has this id: it never existed, its transaction is still open, or it was removed."""
+    """Raised when no job has this id: it never existed, was deleted, or retention has removed it.
+
+    Or it was deferred in a transaction that is still open: until that commits only it can see the job.
+    """
 
     def __init__(self, id: UUID) -> None:
         super().__init__(
-            f"no job {id}: it never existed, the transaction that defers it is still open, or it was deleted, by hand "
-            "or by retention"
+            f"no job {id}: it never existed, retention has removed it, or the transaction that defers it is still open "
+            "(inside that, look with connection=...)"
         )
         self.id = id
 

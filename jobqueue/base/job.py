@@ -134,7 +134,8 @@ class Job:
     bundle_id: UUID | None = None
     reason: str | None = None
     errors: tuple[AttemptError, ...] = ()
-    args_json: str = field(default="{}", repr=False)
+    args_json: str | None = field(default="{}", repr=False)
+    """None if it was listed without its arguments and result."""
     result_json: str | None = field(default=None, repr=False)
     meta_json: str | None = field(default=None, repr=False)
     progress_json: str | None = field(default=None, repr=False)
@@ -168,8 +169,8 @@ class Job:
 
     @property
     def args(self) -> dict[str, Any]:
-        """The arguments, decoded from JSON, keyed by parameter name."""
-        decoded: dict[str, Any] = json.loads(self.args_json)
+        """The arguments, decoded from JSON, keyed by parameter name. Raises LookupError if it was not read."""
+        decoded: dict[str, Any] = json.loads(self._read(self.args_json))
         return decoded
 
     @property
@@ -179,13 +180,25 @@ class Job:
 
     @property
     def result(self) -> Any:
-        """The result as plain JSON values; None while there is none (`handle.result()` decodes by the annotation)."""
+        """The result as plain JSON values; None while there is none (`handle.result()` decodes by the annotation).
+
+        Raises LookupError if it was not read.
+        """
+        self._read(self.args_json)
         return None if self.result_json is None else json.loads(self.result_json)
 
     @property
     def progress(self) -> Any:
         """The last progress report, decoded; None without."""
         return None if self.progress_json is None else json.loads(self.progress_json)
+
+    def _read(self, args: str | None) -> str:
+        if args is None:
+            raise LookupError(
+                "this job was listed without its arguments and result: jobs.list(payload=True) reads them, "
+                "jobs.get(job.id) those of one"
+            )
+        return args
 
     @property
     def error(self) -> AttemptError | None:

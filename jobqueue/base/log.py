@@ -7,6 +7,8 @@
 | worker.stopped | info | worker, clean |
 | worker.failed | critical | worker, error: a part of it raised what it should not |
 | worker.hung | critical | worker, seconds: its loop was blocked for ten leases; it renews no claim until it moves |
+| worker.starved | warning | worker, slots, tasks, awaited: every slot has a job that waits for others in vain |
+| queue.unserved | warning | queue, waits: ready jobs have waited for so many seconds, and no living worker serves it |
 | worker.slot_lost | critical | worker, error |
 | job.completed | debug, info | job_id, task, queue, attempt, seconds: `log_completed` says at which level |
 | job.retried | warning | job_id, task, queue, attempt, seconds, error, delay, message?, exception? |

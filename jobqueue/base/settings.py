@@ -60,10 +60,10 @@ class Settings:
     """After this long as unknown task or unfitting payload a job is dead; 0: at once. Until then it is put aside, for
     a worker that knows it."""
     keep_completed: float = 86_400.0
-    """How long completed jobs stay, with their results. Dropped by days (UTC), so it may be up to a day longer, and
-    is never less than the day after. Whatever looks a job up by its id depends on it: a resend with the same id runs
-    again once the archive has forgotten the first, a late `result()` finds nothing. Of several workers on one schema
-    the shortest setting counts; a queue can only have a shorter one."""
+    """How long completed jobs stay, with their results. Dropped by days (UTC), so it may be up to a day longer, or a
+    thirtieth of it if that is more, and is never less than the day after. Whatever looks a job up by its id depends on
+    it: a resend with the same id runs again once the archive has forgotten the first, a late `result()` finds nothing.
+    Of several workers on one schema the shortest setting counts; a queue can only have a shorter one."""
     keep_other: float = 30 * 86_400.0
     """The same for cancelled and dead jobs."""
     max_payload: int = 1 << 20

@@ -36,7 +36,7 @@ class Change(StrEnum):
     ASKED = "asked"
     """The job runs: its worker was told to end it. What the handler reaches before that counts."""
     BUSY = "busy"
-    """Refused: the job runs, or waits for another one. Cancel it first."""
+    """Refused: the job runs, or waits for another one: cancel it first. Or an open transaction has locked it."""
     TOO_LATE = "too_late"
     """Refused: the job has ended."""
     KEY_TAKEN = "key_taken"
@@ -66,10 +66,28 @@ LEGAL: Mapping[Action, Mapping[JobState, Change]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """Whose open transaction has a row: the name that its connection has given itself, or that of its role."""
+
+    name: str
+    pid: int | None
+    """Its process at the server; None for a prepared transaction."""
+    seconds: float | None
+    """For how long it has been open; None if we have no right to know."""
+
+    def __str__(self) -> str:
+        facts = [] if self.pid is None else [f"pid {self.pid}"]
+        facts += [] if self.seconds is None else [f"for {self.seconds:.0f} s"]
+        return f"{self.name} ({', '.join(facts)})" if facts else self.name
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """What became of each job that was meant, by its id."""
 
     each: dict[UUID, Change] = field(default_factory=dict)
+    locked: dict[UUID, Holder] = field(default_factory=dict)
+    """Who has locked those that are `busy` only for that."""
 
     @property
     def changed(self) -> list[UUID]:

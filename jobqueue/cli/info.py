@@ -4,6 +4,7 @@ import asyncio
 import platform
 from dataclasses import asdict, dataclass
 
+from jobqueue.base.job import JobState
 from jobqueue.base.settings import Settings
 from jobqueue.base.version import VERSION
 from jobqueue.cli.jobs.look import counts_document, write_counts
@@ -14,6 +15,7 @@ from jobqueue.cli.terminal.safe_text import shown_dsn
 from jobqueue.store.overview import Counts, count_jobs
 from jobqueue.store.schema.migrate import applied_migrations, migrations
 from jobqueue.store.workers import WorkerRow, list_workers
+from jobqueue.worker.claiming.queues import Queues
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ def _document(place: Place, facts: Facts) -> dict[str, object]:
         "migrations": {"applied": facts.applied, "missing": facts.missing},
         "workers": None if facts.workers is None else [asdict(worker) for worker in facts.workers],
         "jobs": None if facts.counts is None else counts_document(facts.counts),
+        "unserved": None if facts.counts is None else _unserved(facts),
         "settings": asdict(place.settings),
     }
 
@@ -89,11 +92,21 @@ def _write(place: Place, facts: Facts) -> None:
     if facts.counts is not None and facts.counts.by_queue:
         write_heading("jobs")
         write_counts(facts.counts)
+        if unserved := _unserved(facts):
+            write(f"no living worker serves: {', '.join(unserved)}")
     write_heading("settings (* is not the default)")
     defaults = asdict(Settings())
     for knob, value in asdict(place.settings).items():
         shown = f"{value:.10g}" if isinstance(value, float) else "-" if value is None else value
         write(f"  {'*' if value != defaults[knob] else ' '} {knob:<16}{shown}")
+
+
+def _unserved(facts: Facts) -> list[str]:
+    """Queues with ready jobs that no living worker takes any from."""
+    alive = [Queues(worker.queues) for worker in facts.workers or () if worker.alive]
+    by_queue = {} if facts.counts is None else facts.counts.by_queue
+    ready = [queue for queue, held in by_queue.items() if held.get(JobState.READY)]
+    return sorted(queue for queue in ready if not any(queues.serves(queue) for queues in alive))
 
 
 def _write_workers(workers: list[WorkerRow]) -> None:

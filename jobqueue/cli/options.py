@@ -32,7 +32,7 @@ Schema = Annotated[str | None, typer.Option(metavar="NAME", help="The schema in 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 Payload = Annotated[bool, typer.Option("--payload", help="Show arguments and results too.")]
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, or its last 8 characters.")]
 IdsAndApp = Annotated[
     list[str] | None,
     typer.Argument(metavar="APP|ID", help="The jobs, or else filters; and the App as elsewhere, before or after them."),

@@ -1,7 +1,7 @@
 """Reads jobs: one or many; in `job` and the archive as if they were one table."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,6 +12,7 @@ import orjson
 
 from jobqueue.base.job import AttemptError, Job, JobState
 from jobqueue.base.moments import EARLIEST, LATEST
+from jobqueue.store.connection.executor import Reader, named
 from jobqueue.store.connection.pool import Database
 
 EVER = EARLIEST
@@ -23,25 +24,10 @@ _IDS = ("id", "worker_id", "bundle_id")
 _PLAIN = [field.name for field in fields(Job) if field.name not in {"state", "errors", *_IDS, *_TEXTS.values()}]
 
 
-async def find_job(database: Database, id: UUID) -> Job | None:
+async def find_job(database: Reader, id: UUID) -> Job | None:
     """The job with this id, finished or not. The time in the id only spares a look at older days of the archive."""
     rows = await database.fetch("find_job", id, earliest_finish(id)) or await database.fetch("find_job", id, EVER)
-    return job_of(rows[0]) if rows else None
-
-
-async def list_jobs(
-    database: Database,
-    *,
-    states: Sequence[JobState] | None,
-    queue: str | None,
-    task: str | None,
-    origin: str | None,
-    before: UUID | None,
-    limit: int,
-) -> list[Job]:
-    """A page of jobs, newest first."""
-    names = None if states is None else [str(state) for state in states]
-    return [job_of(row) for row in await database.fetch("list_jobs", names, queue, task, origin, before, limit)]
+    return job_of(named("find_job", rows[0])) if rows else None
 
 
 async def await_jobs(database: Database, ids: Sequence[UUID]) -> set[UUID]:
@@ -54,8 +40,13 @@ async def gone_jobs(database: Database, ids: Sequence[UUID]) -> set[UUID]:
     return {as_uuid(row["id"]) for row in await database.fetch("gone_jobs", list(ids))} if ids else set()
 
 
-def job_of(row: asyncpg.Record) -> Job:
-    """A row of `find_job` or `list_jobs` as a Job."""
+async def unclaimed(database: Database, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Which of these jobs wait for a worker, and their tasks."""
+    return {as_uuid(id): task for id, task in await database.fetch("unclaimed", list(ids))}
+
+
+def job_of(row: Mapping[str, Any] | asyncpg.Record) -> Job:
+    """A row that has the columns of `find_job` as a Job."""
     values: dict[str, Any] = {name: row[name] for name in _PLAIN}
     values |= {name: row[name] and as_uuid(row[name]) for name in _IDS}
     values |= {field: row[column] for column, field in _TEXTS.items()}

@@ -1,13 +1,15 @@
 """Looks at the whole at little cost, however much there is: queues, flow, workers and what they run."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-import asyncpg
-
 from jobqueue.base.job import JobState
+from jobqueue.store.connection.caller import OnAsyncpg
+from jobqueue.store.connection.executor import Executor, Reader, named
 from jobqueue.store.connection.pool import Database
 
 COUNTED_PAGES = 500
@@ -17,8 +19,8 @@ COUNTED_JOBS = 10_000
 
 _RECENT_PAGES = 4_000
 _PLAIN = (
-    "queue", "scheduled", "ready", "running", "oldest_due", "paused", "paused_at", "paused_for", "resume_at",
-    "resumes_in",
+    "queue", "scheduled", "ready", "running", "suspects", "served", "oldest_due", "paused", "paused_at", "paused_for",
+    "resume_at", "resumes_in",
 )  # fmt: skip
 
 
@@ -59,6 +61,10 @@ class QueueStats:
     keep: Kept = NO_LIMITS
     estimated: frozenset[JobState] = frozenset()
     """The states whose numbers are only about right, within a few percent of a large one; others are exact."""
+    suspects: int = 0
+    """Ready jobs whose worker died while they ran: they begin one at a time in each worker."""
+    served: bool = True
+    """A worker lives that takes jobs from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,21 +156,27 @@ class Beside:
     resume_at: datetime | None
 
 
-async def queue_stats(database: Database) -> list[QueueStats]:
+async def queue_stats(database: Reader) -> list[QueueStats]:
     """The queues that have unfinished jobs, or were ever paused or told what to keep, by name.
 
     Small numbers are exact, those of a large backlog estimated: some ten milliseconds, whether thousands wait or
     millions, and 30 more for every thousand queues. Of a long queue, a job that was moved or promoted late may have
     waited for longer than `oldest_due` says.
     """
-    return [_stats_of(row) for row in await database.fetch("queue_stats", COUNTED_JOBS, COUNTED_PAGES)]
+    rows = await database.fetch("queue_stats", COUNTED_JOBS, COUNTED_PAGES)
+    return [_stats_of(named("queue_stats", row)) for row in rows]
 
 
 async def count_jobs(database: Database) -> Counts:
     """Jobs by queue and state, finished ones as long as the archive keeps them: both as of one moment."""
     async with database.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        queues = [_stats_of(row) for row in await database.run(connection, "queue_stats", COUNTED_JOBS, COUNTED_PAGES)]
-        finished = await database.run(connection, "count_finished", COUNTED_PAGES)
+        return await count_jobs_on(OnAsyncpg(connection, database.schema))
+
+
+async def count_jobs_on(executor: Executor) -> Counts:
+    """The same by whatever snapshots the executor's transaction takes."""
+    queues = await queue_stats(executor)
+    finished = [named("count_finished", row) for row in await executor.fetch("count_finished", COUNTED_PAGES)]
     by_queue: dict[str, dict[JobState, int]] = {}
     estimated = {(queue.queue, state) for queue in queues for state in queue.estimated}
     for queue in queues:
@@ -208,7 +220,7 @@ async def beside_job(database: Database, id: UUID) -> Beside | None:
     return Beside(**dict(rows[0])) if rows else None
 
 
-def _stats_of(row: asyncpg.Record) -> QueueStats:
+def _stats_of(row: Mapping[str, Any]) -> QueueStats:
     about = frozenset(JobState(state) for state in row["about"])
     keep = Kept(row["keep_completed"], row["keep_other"], row["most_completed"], row["most_other"])
     return QueueStats(**{name: row[name] for name in _PLAIN}, keep=keep, estimated=about)

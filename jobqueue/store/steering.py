@@ -6,33 +6,59 @@ one that changes its state meanwhile. Rows are read by place: SQLAlchemy gives p
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+import anyio
+import asyncpg
+
+from jobqueue.base.errors import QueueLocked
 from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancelled
-from jobqueue.base.steering import LEGAL, Action, Change
+from jobqueue.base.steering import LEGAL, Action, Change, Holder
 from jobqueue.store.connection.executor import Executor
+from jobqueue.store.connection.pool import Session
 from jobqueue.store.lookup import EVER, as_uuid, earliest_finish
 from jobqueue.store.outcomes import finish_waiting
 from jobqueue.store.standby import await_standby
 
-_TRIES = 5
+_PAUSES = (0.0, 0.01, 0.03, 0.1, 0.3)
 REQUESTED = "requested"
 """The reason of a job that was cancelled from outside."""
 
 
-async def cancel(executor: Executor, ids: Sequence[UUID], always: bool = False) -> dict[UUID, Change]:
+class Tries:
+    """What all pages of one call have together for jobs that others have locked: half a second."""
+
+    def __init__(self) -> None:
+        self._pauses = list(_PAUSES)
+
+    async def once_more(self) -> bool:
+        """Wait a little; False if that was done often enough."""
+        if not self._pauses:
+            return False
+        await anyio.sleep(self._pauses.pop(0))
+        return True
+
+
+async def cancel(
+    executor: Executor, ids: Sequence[UUID], always: bool = False, tries: Tries | None = None
+) -> dict[UUID, Change]:
     """End those that wait, ask those that run to end. `always` notifies whether anybody sleeps or not: see wake()."""
 
     async def attempt(left: list[UUID], since: datetime) -> dict[UUID, Change]:
-        asked = await _ids(executor, "ask_to_cancel", left)
-        ended = await finish_waiting(executor, [id for id in left if id not in asked], Cancelled(REQUESTED))
+        rows = await executor.fetch("ask_to_cancel", left)
+        asked = [as_uuid(id) for id, was_asked in rows if was_asked]
+        waiting = [as_uuid(id) for id, was_asked in rows if not was_asked]
+        ended = await finish_waiting(executor, waiting, Cancelled(REQUESTED))
         return dict.fromkeys(asked, Change.ASKED) | dict.fromkeys(ended, Change.DONE)
 
-    return await _until_each_is_told(executor, Action.CANCEL, ids, attempt)
+    return await _until_each_is_told(executor, Action.CANCEL, ids, attempt, tries)
 
 
-async def retry(executor: Executor, ids: Sequence[UUID], always: bool = False) -> dict[UUID, Change]:
+async def retry(
+    executor: Executor, ids: Sequence[UUID], always: bool = False, tries: Tries | None = None
+) -> dict[UUID, Change]:
     """Those that have ended run again with all their attempts; those that wait are due now."""
 
     async def attempt(left: list[UUID], since: datetime) -> dict[UUID, Change]:
@@ -43,7 +69,7 @@ async def retry(executor: Executor, ids: Sequence[UUID], always: bool = False) -
             await _ids(executor, "change_waiting", waiting, 0.0, None, None, None, always), Change.DONE
         )
 
-    return await _until_each_is_told(executor, Action.RETRY, ids, attempt)
+    return await _until_each_is_told(executor, Action.RETRY, ids, attempt, tries)
 
 
 async def change(
@@ -51,6 +77,7 @@ async def change(
     action: Action,
     ids: Sequence[UUID],
     always: bool = False,
+    tries: Tries | None = None,
     *,
     delay: float | None = None,
     at: datetime | None = None,
@@ -64,17 +91,19 @@ async def change(
             await _ids(executor, "change_waiting", left, delay, at, queue, priority, always), Change.DONE
         )
 
-    return await _until_each_is_told(executor, action, ids, attempt)
+    return await _until_each_is_told(executor, action, ids, attempt, tries)
 
 
-async def delete(executor: Executor, ids: Sequence[UUID], always: bool = False) -> dict[UUID, Change]:
+async def delete(
+    executor: Executor, ids: Sequence[UUID], always: bool = False, tries: Tries | None = None
+) -> dict[UUID, Change]:
     """Remove jobs, finished or not, but none that runs."""
 
     async def attempt(left: list[UUID], since: datetime) -> dict[UUID, Change]:
         gone = await _ids(executor, "delete_waiting", left) | await _ids(executor, "delete_finished", left, since)
         return dict.fromkeys(gone, Change.DONE)
 
-    return await _until_each_is_told(executor, Action.DELETE, ids, attempt)
+    return await _until_each_is_told(executor, Action.DELETE, ids, attempt, tries)
 
 
 async def look(executor: Executor, action: Action, ids: Sequence[UUID]) -> dict[UUID, Change]:
@@ -83,39 +112,54 @@ async def look(executor: Executor, action: Action, ids: Sequence[UUID]) -> dict[
     return {id: LEGAL[action][states[id]] if id in states else Change.NOT_FOUND for id in ids}
 
 
-async def find_ids(
-    executor: Executor,
-    *,
-    states: Sequence[JobState] | None,
-    queue: str | None,
-    task: str | None,
-    origin: str | None,
-    after: UUID | None,
-    room: int,
-) -> list[UUID]:
-    """A page of the ids of a filter, oldest first."""
-    names = None if states is None else [str(state) for state in states]
-    rows = await executor.fetch("find_ids", names, queue, task, origin, after, room)
-    return [as_uuid(row[0]) for row in rows]
-
-
 async def holders(executor: Executor, keys: Sequence[str]) -> list[UUID]:
     """The jobs that hold these unique keys now."""
     return [as_uuid(row[0]) for row in await executor.fetch("holders", list(keys))]
 
 
-async def pause_queue(executor: Executor, name: str, until: datetime | None, seconds: float | None) -> datetime | None:
-    """Claim nothing from a queue until it is resumed, or until this time, or for so long; when it ends by itself."""
-    end: datetime | None = (await executor.fetch("pause_queue", name, until, seconds))[0][0]
+async def row_holders(executor: Executor, ids: Sequence[UUID]) -> dict[UUID, Holder]:
+    """Who has locked these jobs, or their keys; nothing of those that nobody has."""
+    if not ids:
+        return {}
+    rows = await executor.fetch("row_holders", list(ids), _since(ids))
+    return {as_uuid(id): Holder(name, pid, seconds) for id, pid, name, seconds in rows}
+
+
+async def pause_queue(session: Session, name: str, until: datetime | None, seconds: float | None) -> datetime | None:
+    """Claim nothing from a queue until it is resumed, or until this time, or for so long; when it ends by itself.
+
+    Raises QueueLocked, as the next two do.
+    """
+    end: datetime | None = (await _on_queue(session, "pause_queue", name, until, seconds))[0][0]
     return end
 
 
-async def resume_queue(executor: Executor, name: str) -> bool:
+async def resume_queue(session: Session, name: str) -> bool:
     """Claim from a queue again. False if it was not paused."""
-    was_paused = bool((await executor.fetch("resume_queue", name))[0][0])
+    was_paused = bool((await _on_queue(session, "resume_queue", name))[0][0])
     if not was_paused:
-        await await_standby(executor)
+        await await_standby(session)
     return was_paused
+
+
+async def keep_finished(
+    session: Session,
+    queue: str,
+    completed: float | None,
+    other: float | None,
+    most_completed: int | None,
+    most_other: int | None,
+) -> None:
+    """From the next sweep on this queue's finished jobs stay no longer, and are no more, than this."""
+    await _on_queue(session, "keep_finished", queue, completed, other, most_completed, most_other)
+
+
+async def _on_queue(session: Session, statement: str, queue: str, *values: object) -> Sequence[Any]:
+    try:
+        return await session.fetch(statement, queue, *values)
+    except asyncpg.LockNotAvailableError:
+        rows = await session.fetch("queue_holder", queue)
+    raise QueueLocked(queue, ", ".join(str(Holder(name, pid, seconds)) for pid, name, seconds in rows) or "somebody")
 
 
 async def _until_each_is_told(
@@ -123,15 +167,19 @@ async def _until_each_is_told(
     action: Action,
     ids: Sequence[UUID],
     attempt: Callable[[list[UUID], datetime], Awaitable[dict[UUID, Change]]],
+    tries: Tries | None,
 ) -> dict[UUID, Change]:
     """Try, look where those are that nothing was done to, and try again with those that have moved meanwhile.
 
+    Those that others have locked are tried again as well while there are `tries` left: most locks are gone in a moment.
     Of the archive each try but the first is told to look at every day: see `earliest_finish`.
     """
     told: dict[UUID, Change] = {}
     left = sorted(set(ids))  # every writer locks in id order
-    for since in (_since(left), *[EVER] * (_TRIES - 1)):
+    tries, since = tries or Tries(), _since(left)
+    while True:
         told |= await attempt(left, since) if left else {}
+        since = EVER
         left = [id for id in left if id not in told]
         states = await _states(executor, left)
         for id in left:
@@ -139,9 +187,8 @@ async def _until_each_is_told(
             if not answer.happened:
                 told[id] = answer
         left = [id for id in left if id not in told]
-        if not left:
-            break
-    return {id: told.get(id, Change.BUSY) for id in ids}
+        if not left or not await tries.once_more():
+            return {id: told.get(id, Change.BUSY) for id in ids}
 
 
 async def _states(executor: Executor, ids: Sequence[UUID]) -> dict[UUID, JobState]:

@@ -1,8 +1,12 @@
-"""The archive's days: made ahead of time, dropped when they are too old, and thinned out by queue.
+"""The archive's pieces: made ahead of time, dropped when they are too old, and thinned out by queue.
+
+A piece is a day if jobs are kept for a month, and longer in proportion: about thirty make up what is kept, for whoever
+looks at all of it must open and lock each.
 
 Nothing here touches unfinished jobs, and nothing waits where a finish would have to wait behind it.
 """
 
+import math
 import random
 import time
 from collections import Counter
@@ -16,9 +20,12 @@ import asyncpg
 from jobqueue.base.job import JobState
 from jobqueue.base.service import Patience
 from jobqueue.store.connection.faults import Fault, classify
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
 
 DAYS_AHEAD = 7
+_PIECES = 30
+"""Into so many pieces the kept part of the archive is cut: old jobs stay longer by a thirtieth at the most."""
+_DAY = 86_400
 _TRIES = 10
 _BATCH_MS = 1_000
 _KEYS = 5_000
@@ -32,25 +39,18 @@ class Ages:
     other: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Most:
-    """How many of the newest finished jobs stay; None: no limit."""
-
-    completed: int | None = None
-    other: int | None = None
-
-
 NO_AGES = Ages()
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One day of one half of the archive."""
+    """One piece, a day or several, of one half of the archive."""
 
     leaf: str
     kind: str
     """`completed` or `other`."""
     day: date
+    """Its first."""
     pages: int
     whole: bool
     """May be dropped."""
@@ -83,20 +83,21 @@ class Stride:
         return self.pages < before
 
 
-async def keep_finished(session: Session, queue: str, ages: Ages, most: Most) -> None:
-    """From the next sweep on this queue's finished jobs stay no longer, and are no more, than this."""
-    await session.fetch("keep_finished", queue, ages.completed, ages.other, most.completed, most.other)
-
-
-async def extend_archive(database: Database) -> int:
-    """Make the partitions up to a week ahead; how many were missing."""
-    made: int = (await database.fetch("extend_archive", DAYS_AHEAD))[0]["made"]
+async def extend_archive(database: Database, ages: Ages = NO_AGES) -> int:
+    """Make the partitions up to a week ahead, of a length that fits these ages; how many were missing."""
+    lengths = (_days(ages.completed), _days(ages.other))
+    made: int = (await database.fetch("extend_in_pieces", DAYS_AHEAD, *lengths))[0]["made"]
     return made
 
 
-async def take_turn(database: Database, pause: float) -> bool:
-    """True for one of all workers that ask within `pause` seconds: that one sweeps."""
-    return bool(await database.fetch("take_turn", "retention", pause))
+def _days(age: float | None) -> int:
+    """Of how many days a piece is."""
+    return 1 if age is None else max(1, math.ceil(min(age, 1e10) / _DAY / _PIECES))
+
+
+async def take_turn(database: Database, pause: float, duty: str = "retention") -> bool:
+    """True for one of all workers that ask within `pause` seconds: that one does it for all."""
+    return bool(await database.fetch("take_turn", duty, pause))
 
 
 async def sweep(database: Database, ages: Ages) -> Swept:

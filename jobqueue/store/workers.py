@@ -86,3 +86,8 @@ async def list_workers(database: Database) -> list[WorkerRow]:
     """The workers that have not ended in good order, oldest first."""
     rows = await database.fetch("list_workers")
     return [WorkerRow(**{**dict(row), "queues": tuple(row["queues"])}) for row in rows]
+
+
+async def unserved_queues(database: Database, seconds: float) -> dict[str, float]:
+    """Queues that no living worker serves, and for how long their best job waits, if that is more than `seconds`."""
+    return {row["queue"]: row["waits"] for row in await database.fetch("unserved_queues", seconds)}

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final, get_origin
+from uuid import UUID
 
 from jobqueue.base.codec import encode
 from jobqueue.base.errors import ConfigurationError, InvalidOption
@@ -25,7 +26,17 @@ Transact: TypeAlias = Callable[[], AbstractAsyncContextManager[tuple[Any, Callab
 class JobContext:
     """Given to a task whose first parameter is annotated `JobContext`. Safe to use from the task's thread as well."""
 
-    __slots__ = ("_complete", "_job", "_make_job", "_report", "_resources", "_stopped", "_transact", "attempt")
+    __slots__ = (
+        "_complete",
+        "_job",
+        "_make_job",
+        "_report",
+        "_resources",
+        "_stopped",
+        "_transact",
+        "attempt",
+        "awaits",
+    )
 
     def __init__(
         self,
@@ -45,6 +56,8 @@ class JobContext:
         self._resources = resources
         self.attempt = attempt
         """The number of this run, 1 for the first. Interrupted and snoozed runs are not counted."""
+        self.awaits: tuple[UUID, ...] = ()
+        """The jobs whose end this run waits for now, by `handle.result()`."""
 
     @property
     def job(self) -> Job:

@@ -1,6 +1,7 @@
 """`app.jobs`: look at stored jobs, and steer them."""
 
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -15,8 +16,9 @@ from jobqueue.store import steering
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database, Session
-from jobqueue.store.lookup import find_job, list_jobs
-from jobqueue.store.overview import Counts, count_jobs
+from jobqueue.store.listing import JobPage, Wanted, find_by_part, find_ids, list_jobs, place_of
+from jobqueue.store.lookup import find_job
+from jobqueue.store.overview import Counts, count_jobs, count_jobs_on
 from jobqueue.store.standby import await_standby
 from jobqueue.tasks.options import (
     PRIORITIES,
@@ -29,6 +31,7 @@ from jobqueue.tasks.options import (
     stored_key,
 )
 
+_PART = re.compile(r"[0-9A-Fa-f-]{8,36}")
 _PAGE_LIMIT = 1_000
 _STEER_PAGE = 500
 
@@ -54,14 +57,33 @@ class Jobs:
         self._database = database
         self._on = on
 
-    async def get(self, id: UUID | str) -> Job:
-        """The job as it stands now. Raises JobNotFound, InvalidOption if that is no id."""
+    async def get(self, id: UUID | str, *, connection: object | None = None) -> Job:
+        """The job as it stands now; with `connection` as the caller's transaction sees it.
+
+        Raises JobNotFound, InvalidOption if that is no id.
+        """
         meant = check_id(id)
-        with EDGE:
-            job = await find_job(await self._database(), meant)
+        async with self._executor(connection) as executor:
+            job = await find_job(executor, meant)
         if job is None:
             raise JobNotFound(meant)
         return job
+
+    async def resolve(self, part: str, *, connection: object | None = None) -> UUID:
+        """The id that begins or ends like this, as `top` shows it; eight characters at least.
+
+        It looks for 5 s at the most, at the newest jobs first. Raises InvalidOption if there is none, or more than one.
+        """
+        if not _PART.fullmatch(str(part)):
+            raise InvalidOption(
+                "id", "must be the id of a job, or the beginning or the end of one, 8 characters at least"
+            )
+        async with self._executor(connection) as executor:
+            found = await find_by_part(executor, part.lower(), 2)
+        if len(found) == 1:
+            return found[0]
+        which = f"more than one does: {', '.join(map(str, found))}" if found else "none was found"
+        raise InvalidOption("id", f"no single job's id begins or ends with {part}; {which}")
 
     async def list(
         self,
@@ -72,29 +94,35 @@ class Jobs:
         origin: str | None = None,
         after: UUID | None = None,
         limit: int = 50,
-    ) -> list[Job]:
-        """A page of jobs, newest first; `after` is the last id of the page before. Raises InvalidOption."""
+        payload: bool = False,
+        connection: object | None = None,
+    ) -> JobPage:
+        """A page of jobs, the newest first, by when they came; `after=page.next` goes on until that is None.
+
+        A look costs what it reads, not what it finds: for jobs of which there are few it may read many. It ends after
+        5 s with what it has, perhaps with nothing, and `next` says where to go on. `after` may be the id of a job as
+        well. Without `payload` the jobs have neither arguments nor results. `connection` looks inside the caller's
+        transaction. Raises InvalidOption.
+        """
         if check_whole("limit", limit, (1, _PAGE_LIMIT)) is None:
             raise InvalidOption("limit", f"must be a whole number from 1 to {_PAGE_LIMIT}")
         if not isinstance(after, UUID | None):
             raise InvalidOption("after", "must be the UUID of a job, as in job.id")
         check_filters(queue=queue, task=task, origin=origin)
-        states = None if state is None else _states(state)
-        with EDGE:
-            return await list_jobs(
-                await self._database(),
-                states=states,
-                queue=queue,
-                task=task,
-                origin=origin,
-                before=after,
-                limit=limit,
-            )
+        wanted = Wanted(frozenset(JobState if state is None else _states(state)), queue, task, origin)
+        async with self._executor(connection) as executor:
+            place = None if after is None else await place_of(executor, after)
+            if after is not None and place is None:
+                raise InvalidOption("after", "no job has this id any more, which tells no time; go on from page.next")
+            return await list_jobs(executor, wanted, after=place, limit=limit, payload=payload)
 
-    async def counts(self) -> Counts:
-        """How many jobs there are, by queue and state."""
-        with EDGE:
-            return await count_jobs(await self._database())
+    async def counts(self, *, connection: object | None = None) -> Counts:
+        """How many jobs there are, by queue and state; with `connection` as the caller's transaction sees it."""
+        if connection is None:
+            with EDGE:
+                return await count_jobs(await self._database())
+        async with self._executor(connection) as executor:
+            return await count_jobs_on(executor)
 
     async def cancel(
         self, *ids: UUID, connection: object | None = None, dry_run: bool = False, **which: Unpack[Filter]
@@ -102,8 +130,9 @@ class Jobs:
         """End jobs: those that wait at once, those that run as soon as their worker has heard of it (about at once).
 
         By id, or by a `Filter`. Says of each job what became of it; a second cancel of the same job is told `asked`
-        again while it runs, and `too_late` once it has ended. `connection` joins the caller's transaction, `dry_run`
-        only says what would be. Raises InvalidOption without any id or filter.
+        again while it runs, and `too_late` once it has ended. A job that somebody's open transaction has locked is not
+        waited for: it is `busy`, the others are done, and `locked` names the holder. `connection` joins the caller's
+        transaction, `dry_run` only says what would be. Raises InvalidOption without any id or filter.
         """
         return await self._steer(Action.CANCEL, steering.cancel, ids, which, connection, dry_run)
 
@@ -172,16 +201,21 @@ class Jobs:
         connection: object | None,
         dry_run: bool,
     ) -> Changes:
-        changes = Changes()
+        changes, tries = Changes(), steering.Tries()
         async with self._executor(connection) as executor:
             async for page in _pages(executor, action, ids, which):
                 changes.each.update(
                     await steering.look(executor, action, page)
                     if dry_run
-                    else await change(executor, page, connection is not None)
+                    else await change(executor, page, connection is not None, tries)
                 )
-            if not dry_run and (which or changes.refused):
-                await await_standby(executor)  # what there was nothing left to do for, an earlier call may have done
+            if not dry_run:
+                busy = [id for id, change in changes.each.items() if change is Change.BUSY]
+                changes.locked.update(await steering.row_holders(executor, busy[:_STEER_PAGE]))
+                if which or changes.refused:
+                    await await_standby(
+                        executor
+                    )  # what there was nothing left to do for, an earlier call may have done
         return changes
 
     @contextlib.asynccontextmanager
@@ -198,13 +232,13 @@ class Jobs:
                 await session.close()
 
 
-Steer: TypeAlias = Callable[[Executor, Sequence[UUID], bool], Awaitable[dict[UUID, Change]]]
+Steer: TypeAlias = Callable[[Executor, Sequence[UUID], bool, steering.Tries], Awaitable[dict[UUID, Change]]]
 
 
 async def _change(
-    action: Action, executor: Executor, ids: Sequence[UUID], always: bool, **to: Any
+    action: Action, executor: Executor, ids: Sequence[UUID], always: bool, tries: steering.Tries, **to: Any
 ) -> dict[UUID, Change]:
-    return await steering.change(executor, action, ids, always, **to)
+    return await steering.change(executor, action, ids, always, tries, **to)
 
 
 async def _pages(
@@ -232,10 +266,8 @@ async def _pages(
     if action is Action.RETRY:
         legal = [JobState.DEAD]  # to run again what was completed, or cancelled, is seldom what is meant
     states = _states(given.pop("state")) if "state" in given else legal
-    names = {name: given.get(name) for name in ("queue", "task", "origin")}
-    after: UUID | None = None
-    while page := await steering.find_ids(executor, states=states, after=after, room=_STEER_PAGE, **names):
-        after = page[-1]
+    wanted = Wanted(frozenset(states), given.get("queue"), given.get("task"), given.get("origin"))
+    async for page in find_ids(executor, wanted, _STEER_PAGE):
         yield page
 
 

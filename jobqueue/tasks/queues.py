@@ -8,9 +8,9 @@ from jobqueue.base.errors import InvalidOption
 from jobqueue.base.moments import Seconds, check_seconds, check_time
 from jobqueue.store import steering
 from jobqueue.store.connection.edge import EDGE
+from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.overview import QueueStats, queue_stats
-from jobqueue.store.upkeep import Ages, Most, keep_finished
 from jobqueue.tasks.options import check_whole, queue_named
 
 T = TypeVar("T")
@@ -20,25 +20,35 @@ _SOME = (1, 2**53)
 
 def check_limits(
     completed: Seconds | None, other: Seconds | None, most_completed: int | None, most_other: int | None
-) -> tuple[Ages, Most]:
+) -> tuple[float | None, float | None, int | None, int | None]:
     """What a queue may keep of its finished jobs. Raises InvalidOption."""
-    ages = Ages(check_seconds("completed", completed), check_seconds("other", other))
-    most = Most(check_whole("most_completed", most_completed, _SOME), check_whole("most_other", most_other, _SOME))
-    return ages, most
+    return (
+        check_seconds("completed", completed),
+        check_seconds("other", other),
+        check_whole("most_completed", most_completed, _SOME),
+        check_whole("most_other", most_other, _SOME),
+    )
 
 
 class Queues:
     """Looks at queues, pauses and resumes them for every worker there is."""
 
-    def __init__(self, database: Callable[[], Awaitable[Database]]) -> None:
+    def __init__(
+        self, database: Callable[[], Awaitable[Database]], on: Callable[[object], Executor] | None = None
+    ) -> None:
+        """`on` gives the executor for a caller's connection; None where nobody has one."""
         self._database = database
+        self._on = on
 
-    async def stats(self) -> list[QueueStats]:
+    async def stats(self, *, connection: object | None = None) -> list[QueueStats]:
         """The queues that have unfinished jobs, or were ever paused or told what to keep, by name.
 
         `keep` is what the last `keep()` of a queue said. Cheap, also with millions of jobs. Large numbers are then
-        estimates: `estimated` names the states that are.
+        estimates: `estimated` names the states that are. With `connection` as the caller's transaction sees them.
         """
+        if connection is not None:
+            assert self._on is not None  # noqa: S101 - the command line has no connections
+            return await queue_stats(self._on(connection))
         with EDGE:
             return await queue_stats(await self._database())
 
@@ -49,7 +59,7 @@ class Queues:
 
         Or until `until` (timezone-aware) has come, or for so many `seconds`: then it says when that will be. The clock
         is the database's: an `until` that is over there pauses nothing, and ends a pause. What runs goes on. Jobs are
-        deferred as ever. Raises InvalidOption.
+        deferred as ever. Raises InvalidOption, QueueLocked.
         """
         moment = None if until is None else check_time("until", until)
         if until is not None and seconds is not None:
@@ -58,7 +68,7 @@ class Queues:
         return await self._run(steering.pause_queue, queue_named("name", name), moment, length)
 
     async def resume(self, name: str) -> bool:
-        """Start jobs of a queue again, at once. False if it was not paused."""
+        """Start jobs of a queue again, at once. False if it was not paused. Raises InvalidOption, QueueLocked."""
         return await self._run(steering.resume_queue, queue_named("name", name))
 
     async def keep(
@@ -74,10 +84,10 @@ class Queues:
 
         So without limits it takes back what was said before; `stats()` has what holds. `other` means the cancelled
         and the dead. An age can only be shorter than the setting, which drops whole days. Workers remove hourly, row by
-        row, so the limits are passed for a while. Raises InvalidOption.
+        row, so the limits are passed for a while. Raises InvalidOption, QueueLocked.
         """
         limits = check_limits(completed, other, most_completed, most_other)
-        await self._run(keep_finished, queue_named("name", name), *limits)
+        await self._run(steering.keep_finished, queue_named("name", name), *limits)
 
     async def _run(self, call: Callable[..., Awaitable[T]], *values: object) -> T:
         with EDGE:

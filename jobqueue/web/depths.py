@@ -33,6 +33,9 @@ class Depth:
     running: int = 0
     oldest_due: float = 0.0
     """Seconds; 0 if nothing is ready."""
+    suspects: int = 0
+    unserved: int = 0
+    """Of the ready jobs, those in queues from which no living worker takes any."""
 
 
 class Depths:
@@ -69,6 +72,8 @@ def labelled(stats: Iterable[QueueStats], known: Iterable[str]) -> dict[str, Dep
             before.ready + each.ready,
             before.running + each.running,
             max(before.oldest_due, each.oldest_due or 0.0),
+            before.suspects + each.suspects,
+            before.unserved + (0 if each.served else each.ready),
         )
     return depths
 

@@ -79,6 +79,7 @@ def _of_worker(worker: Snapshot | None) -> Iterable[Metric]:
     yield _one(_counter("rescues", "Jobs taken back from workers that had died."), worker.rescued)
     yield _one(_counter("writes_refused", "Outcomes that came too late: another worker had the job."), worker.refused)
     yield _one(_gauge("handlers_stuck", "Handlers that were asked to end more than 5 s ago and go on."), worker.stuck)
+    yield _one(_gauge("handlers_awaiting", "Handlers that wait for the end of other jobs, in a slot."), worker.awaiting)
     lag = max(worker.lag, worker.blocked)
     yield _one(_gauge("loop_lag_seconds", "By how much the event loop is late, or was when it last turned."), lag)
 
@@ -97,11 +98,17 @@ def _of_queues(depths: Mapping[str, Depth] | None) -> Iterable[Metric]:
         "For how long the longest waiting ready job has been due.",
         "queue",
     )
+    suspects = _gauge(
+        "queue_suspects", "Ready jobs whose worker died while they ran: each worker runs one at a time.", "queue"
+    )
+    unserved = _gauge("queue_unserved", "Ready jobs of a queue from which no living worker takes any.", "queue")
     for queue, now in sorted(depths.items()):
         for state, jobs in (("scheduled", now.scheduled), ("ready", now.ready), ("running", now.running)):
             depth.add_metric([queue, state], jobs)
         oldest.add_metric([queue], now.oldest_due)
-    yield from (depth, oldest)
+        suspects.add_metric([queue], now.suspects)
+        unserved.add_metric([queue], now.unserved)
+    yield from (depth, oldest, suspects, unserved)
 
 
 def _counter(name: str, meaning: str, *labels: str) -> CounterMetricFamily:

@@ -27,9 +27,11 @@ from jobqueue.worker.keeping.holds import Held, Hold
 from jobqueue.worker.keeping.machine import born, this_machine
 from jobqueue.worker.keeping.rescue import Rescuer
 from jobqueue.worker.keeping.tally import Tally
+from jobqueue.worker.keeping.unserved import Unserved
 from jobqueue.worker.keeping.watchdog import Watchdog
 from jobqueue.worker.slots.runs import Surroundings, Tasks
 from jobqueue.worker.slots.slots import Slots
+from jobqueue.worker.slots.starving import StarvingFinder
 from jobqueue.worker.slots.stuck import StuckFinder
 from jobqueue.worker.upkeep import Upkeep
 
@@ -76,6 +78,8 @@ class Parts:
         )
         self.heart.when_answered = self.slots.freed.set
         self.stuck = StuckFinder(self.slots)
+        self.starving = StarvingFinder(database, worker, self.slots)
+        self.unserved = Unserved(database)
         self.rescuer = Rescuer(database, worker, settings, holds, lambda: self.claimer.answered)
         self.upkeep = Upkeep(database, settings)
         self.drain = Drain(database, worker, self.slots, self.finisher)

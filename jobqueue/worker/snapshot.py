@@ -23,6 +23,8 @@ class Snapshot:
     """Claims taken back from workers that had died."""
     stuck: int
     """Handlers that were asked to end and do not."""
+    awaiting: int
+    """Running jobs that wait for the end of other jobs, and hold their slots meanwhile."""
     lag: float
     """Seconds by which the event loop was last late."""
     blocked: float

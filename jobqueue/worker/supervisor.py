@@ -88,6 +88,7 @@ class Supervisor:
             refused=parts.finisher.refused,
             rescued=parts.rescuer.rescued,
             stuck=parts.stuck.count,
+            awaiting=parts.starving.count,
             lag=parts.watchdog.lag,
             blocked=parts.watchdog.blocked_for(),
             heart_silent=now - parts.heart.turned_at,
@@ -140,7 +141,15 @@ class Supervisor:
         parts = self.parts
         try:
             async with anyio.create_task_group() as inner:
-                for run in (parts.upkeep.run, parts.rescuer.run, parts.stager.run, parts.lone.run, self._claim):
+                for run in (
+                    parts.upkeep.run,
+                    parts.rescuer.run,
+                    parts.stager.run,
+                    parts.lone.run,
+                    parts.starving.run,
+                    parts.unserved.run,
+                    self._claim,
+                ):
                     inner.start_soon(self._part, run)
                 await self.drain.begun.wait()
                 parts.claimer.hurry()

@@ -49,7 +49,7 @@ class Upkeep:
             await anyio.sleep(self._interval)
 
     async def _extend(self) -> None:
-        made = await extend_archive(self._database)
+        made = await extend_archive(self._database, self._ages)
         if made:
             log.info("archive.extended", partitions=made)
 

@@ -1,9 +1,9 @@
 -- name: queue_stats
 -- takes: room bigint, pages bigint
--- gives: queue text, scheduled bigint, ready bigint, running bigint, oldest_due double precision, paused boolean, paused_at timestamptz, paused_for double precision, resume_at timestamptz, resumes_in double precision, keep_completed double precision, keep_other double precision, most_completed bigint, most_other bigint, about text[]
+-- gives: queue text, scheduled bigint, ready bigint, running bigint, suspects bigint, served boolean, oldest_due double precision, paused boolean, paused_at timestamptz, paused_for double precision, resume_at timestamptz, resumes_in double precision, keep_completed double precision, keep_other double precision, most_completed bigint, most_other bigint, about text[]
 -- A table of at most so many pages is read and counted. Of a larger one at most `room` ready and as many scheduled jobs are
 -- counted, by their indexes; what goes beyond is estimated from one page of each stretch, always the same. `about` names
--- the states that were. The longest waiting job of a long queue is one of those at the head of each priority, the lowest 50.
+-- the states that were. `suspects`: ready jobs whose worker died while they ran; `served`: a worker lives that takes from it. The longest waiting job of a long queue is one of those at the head of each priority, the lowest 50.
 with recursive size as materialized (
   select pg_relation_size(':"schema".job'::regclass) / current_setting('block_size')::bigint as pages
 ), sample as materialized (
@@ -80,12 +80,16 @@ with recursive size as materialized (
   group by queue
 )
 select coalesce(q.name, h.queue) as queue, coalesce(h.scheduled, 0) as scheduled, coalesce(h.ready, 0) as ready,
-  coalesce(h.running, 0) as running, extract(epoch from clock_timestamp() - h.due_at)::double precision as oldest_due,
+  coalesce(h.running, 0) as running, coalesce(s.jobs, 0) as suspects, :"schema".served(coalesce(q.name, h.queue)) as served,
+  extract(epoch from clock_timestamp() - h.due_at)::double precision as oldest_due,
   q.paused_at is not null and (q.resume_at is null or q.resume_at > now()) as paused,
   q.paused_at, extract(epoch from clock_timestamp() - q.paused_at)::double precision as paused_for,
   q.resume_at, extract(epoch from q.resume_at - clock_timestamp())::double precision as resumes_in,
   q.keep_completed, q.keep_other, q.most_completed, q.most_other, coalesce(h.about, '{}')::text[] as about
 from :"schema".queue q full join held h on h.queue = q.name
+left join (
+  select j.queue, count(*) as jobs from :"schema".job j where j.state = 'ready' and j.crashes > 0 group by j.queue
+) as s on s.queue = coalesce(q.name, h.queue)
 order by 1;
 
 -- name: count_finished
@@ -106,26 +110,14 @@ from :"schema".count_archive($1) group by leaf, state order by leaf, state;
 -- gives: now timestamptz, deferred bigint, started bigint, finished bigint, dead bigint, cancelled bigint
 -- What two looks turn into rates. Sequences count claims and ends, as they happen; the server's statistics, about a second
 -- late, the inserts. Of the ends after that of this number, the last of an earlier look, those of dead and cancelled jobs
--- are counted, after the sequence was read: none of them is missing in `finished`. They stand at the end of their day,
--- which is read from behind. `since` only leaves out other days: a finish is as old as its transaction.
+-- are counted, from a snapshot that is older than the reading of the sequence: none of them is missing in `finished`.
 with counters as materialized (
   select clock_timestamp() as now, pg_stat_get_tuples_inserted(':"schema".job'::regclass) as deferred,
     coalesce(pg_sequence_last_value(':"schema".fence_seq'::regclass), 0) as started,
     coalesce(pg_sequence_last_value(':"schema".archive_seq'::regclass), 0) as finished
-), today as materialized (
-  select coalesce(max(pg_relation_size(i.inhrelid)), 0) / current_setting('block_size')::bigint as pages
-  from pg_inherits i join pg_class c on c.oid = i.inhrelid
-  where i.inhparent = ':"schema".job_archive_other'::regclass and right(c.relname, 8) = to_char(now() at time zone 'UTC', 'YYYYMMDD')
 )
-select c.now, c.deferred, c.started, c.finished,
-  count(*) filter (where a.state = 'dead') as dead, count(*) filter (where a.state = 'cancelled') as cancelled
-from counters c cross join today
-left join lateral (
-  select o.state from :"schema".job_archive_other o
-  where o.seq > $1::bigint and o.finished_at > $2::timestamptz - interval '1 minute' and o.finished_at < now() + interval '1 day'
-    and o.ctid >= ('(' || greatest(today.pages - $3, 0) || ',0)')::tid
-) as a on true
-group by c.now, c.deferred, c.started, c.finished;
+select c.now, c.deferred, c.started, c.finished, e.dead, e.cancelled
+from counters c cross join :"schema".recent_ends($1, $2, $3) e;
 
 -- name: working
 -- takes:

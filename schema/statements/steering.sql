@@ -1,20 +1,29 @@
 -- name: ask_to_cancel
 -- takes: ids uuid[]
--- gives: id uuid
+-- gives: id uuid, asked boolean
 -- Running jobs are told to end; whoever holds them hears it (c:fence), or finds it in the answer to a beat. What the handler
--- has reached by then counts; whatever would run the job again ends it as cancelled instead.
+-- has reached by then counts; whatever would run the job again ends it as cancelled instead. Those that wait are only looked
+-- at: nobody has locked them or their keys. Here and below: a row that another transaction has is passed over, never waited
+-- for, and whoever asked is told.
 with mine as materialized (
   -- locked in the order of the ids, as a finish does; fence > 0 is running, in words that tempt the planner to no index
-  select j.id from unnest($1::uuid[]) as g(id)
-  cross join lateral (select j.id from :"schema".job j where j.id = g.id and j.fence > 0 for update) as j
+  select j.id, j.fence, j.key from unnest($1::uuid[]) as g(id)
+  cross join lateral (select j.id, j.fence, j.key from :"schema".job j where j.id = g.id for update skip locked) as j
 ), asked as (
   update :"schema".job set cancel_asked = coalesce(cancel_asked, now())
-  where id = any(array(select id from mine))
+  where id = any(array(select id from mine where fence > 0))
   returning id, fence
 ), told as materialized (
   select pg_notify(:'wake_channel', 'c:' || fence) from asked where pg_notification_queue_usage() < 0.9
+), keyed as materialized (
+  select k.key from :"schema".job_key k
+  where k.key = any(array(select key from mine where fence = 0 and key is not null)) order by k.key for update skip locked
 )
-select id from asked where (select count(*) from told) >= 0;
+select id, true as asked from asked where (select count(*) from told) >= 0
+union all
+select id, false from mine m
+where fence = 0 and (key is null or key in (select key from keyed)
+  or not exists (select from :"schema".job_key k where k.key = m.key));
 
 -- name: change_waiting
 -- takes: ids uuid[], delay double precision, at timestamptz, queue text, priority smallint, always boolean
@@ -26,7 +35,8 @@ with clock as materialized (
 ), mine as materialized (
   select j.id from unnest($1::uuid[]) as g(id)
   cross join lateral (
-    select j.id from :"schema".job j where j.id = g.id and j.state in ('ready', 'scheduled') for update) as j
+    select j.id from :"schema".job j
+    where j.id = g.id and j.state in ('ready', 'scheduled') for update skip locked) as j
 ), changed as (
   update :"schema".job j
   set due_at = coalesce($3, clock.now + make_interval(secs => $2), j.due_at),
@@ -45,16 +55,20 @@ select id from changed where (select count(*) from woken) >= 0;
 -- takes: ids uuid[]
 -- gives: id uuid
 with mine as materialized (
-  select j.id from unnest($1::uuid[]) as g(id)
-  cross join lateral (select j.id from :"schema".job j where j.id = g.id and j.fence = 0 for update) as j
+  select j.id, j.key from unnest($1::uuid[]) as g(id)
+  cross join lateral (
+    select j.id, j.key from :"schema".job j where j.id = g.id and j.fence = 0 for update skip locked) as j
+), keyed as materialized (
+  -- in the order of the keys: an expired one may be another's to take
+  select k.key, k.job_id from :"schema".job_key k
+  where k.key = any(array(select key from mine where key is not null)) order by k.key for update skip locked
+), free as materialized (
+  select id from mine m
+  where key is null or key in (select key from keyed) or not exists (select from :"schema".job_key k where k.key = m.key)
 ), gone as (
-  delete from :"schema".job where id = any(array(select id from mine)) returning id, key
+  delete from :"schema".job where id = any(array(select id from free)) returning id
 ), freed as (
-  -- locked in the order of the keys: an expired one may be another's to take
-  delete from :"schema".job_key where key = any(array(
-    select k.key from :"schema".job_key k
-    where k.key = any(array(select key from gone where key is not null)) and k.job_id = any(array(select id from gone))
-    order by k.key for update))
+  delete from :"schema".job_key where key = any(array(select key from keyed where job_id = any(array(select id from free))))
 )
 select id from gone;
 
@@ -63,20 +77,25 @@ select id from gone;
 -- gives: id uuid
 -- By place: `id = any(...)` reads a whole day that was not analysed yet. A place is one of any day, hence the id as well.
 with found as materialized (
-  select a.id, a.place from unnest($1::uuid[]) as g(id)
+  select a.id, a.key, a.place from unnest($1::uuid[]) as g(id)
   cross join lateral (
-    select a.id, a.ctid as place from :"schema".job_archive a where a.id = g.id and a.finished_at >= $2 for update
+    select a.id, a.key, a.ctid as place from :"schema".job_archive a
+    where a.id = g.id and a.finished_at >= $2 for update skip locked
   ) as a
+), keyed as materialized (  -- as in delete_waiting
+  select k.key, k.job_id from :"schema".job_key k
+  where k.key = any(array(select key from found where key is not null)) and k.job_id = any(array(select id from found))
+  order by k.key for update skip locked
+), free as materialized (
+  select id, place from found f
+  where key is null or key in (select key from keyed)
+    or not exists (select from :"schema".job_key k where k.key = f.key and k.job_id = f.id)
 ), gone as (
   delete from :"schema".job_archive
-  where ctid = any(array(select place from found)) and id = any(array(select id from found)) and finished_at >= $2
-  returning id, key
+  where ctid = any(array(select place from free)) and id = any(array(select id from free)) and finished_at >= $2
+  returning id
 ), freed as (
-  -- locked in the order of the keys: an expired one may be another's to take
-  delete from :"schema".job_key where key = any(array(
-    select k.key from :"schema".job_key k
-    where k.key = any(array(select key from gone where key is not null)) and k.job_id = any(array(select id from gone))
-    order by k.key for update))
+  delete from :"schema".job_key where key = any(array(select key from keyed where job_id = any(array(select id from free))))
 )
 select id from gone;
 
@@ -84,11 +103,13 @@ select id from gone;
 -- takes: ids uuid[], since timestamptz, always boolean
 -- gives: id uuid, retried boolean
 -- Moves jobs back from the archive: the same id and error history, no attempt spent, the budget anew. A job whose unique
--- key another holds by now stays where it is; of two with the same key the newer one is taken.
+-- key another holds by now stays where it is; of two with the same key the newer one is taken. Nothing is said of a job
+-- that another transaction has locked, or its key.
 with found as materialized (
   select a.id, a.key, a.place from unnest($1::uuid[]) as g(id)
   cross join lateral (
-    select a.id, a.key, a.ctid as place from :"schema".job_archive a where a.id = g.id and a.finished_at >= $2 for update
+    select a.id, a.key, a.ctid as place from :"schema".job_archive a
+    where a.id = g.id and a.finished_at >= $2 for update skip locked
   ) as a
 ), wanted as materialized (
   select distinct on (key collate "C") key, id from found where key is not null order by key collate "C", id desc
@@ -102,7 +123,7 @@ with found as materialized (
   -- only what is ours to take is locked, in the order of the keys, see take_keys
   select k.key from :"schema".job_key k
   where k.key = any(array(select key from there where free)) and k.xmin = any(array(select version from there where free))
-  order by k.key for update
+  order by k.key for update skip locked
 ), renewed as (
   update :"schema".job_key k set job_id = w.id, scope = 'unfinished', expires_at = null
   from wanted w where k.key = any(array(select key from over)) and k.key = w.key
@@ -131,7 +152,11 @@ with found as materialized (
   select :"schema".wake(queue, null, $3) from inserted group by queue
 )
 select f.id, exists (select from inserted i where i.id = f.id) as retried
-from found f where (select count(*) from woken) >= 0;
+from found f
+where (select count(*) from woken) >= 0
+  and not exists (
+    select from there t where t.key = f.key and t.free and t.key not in (select key from over)
+      and exists (select from wanted w where w.id = f.id));
 
 -- name: where_are
 -- takes: ids uuid[], since timestamptz
@@ -141,22 +166,38 @@ union all
 select a.id, a.state from unnest($1::uuid[]) as g(id)
 cross join lateral (select a.id, a.state from :"schema".job_archive a where a.id = g.id and a.finished_at >= $2 offset 0) as a;
 
--- name: find_ids
--- takes: states text[], queue text, task text, origin text, after uuid, room bigint
--- gives: id uuid
--- The ids of a filter, oldest first, a page at a time.
-select id from (
-  (select id from :"schema".job
-  where ($1::text[] is null or state = any($1)) and ($2::text is null or queue = $2) and ($3::text is null or task = $3)
-    and ($4::text is null or origin = $4) and ($5::uuid is null or id > $5)
-  order by id limit $6)
+-- name: row_holders
+-- takes: ids uuid[], since timestamptz
+-- gives: id uuid, pid integer, name text, seconds double precision
+-- Who has locked these jobs, or their keys: the transaction that stands in the row. It is given by its connection's name,
+-- never by what it runs; since when it is open, a role without pg_read_all_stats does not see of others.
+select distinct on (g.id) g.id, l.pid,
+  coalesce(nullif(s.application_name, ''), s.usename::text, 'a prepared transaction') as name,
+  extract(epoch from clock_timestamp() - s.xact_start)::double precision as seconds
+from unnest($1::uuid[]) as g(id)
+cross join lateral (
+  select j.xmax from :"schema".job j where j.id = g.id
   union all
-  (select id from :"schema".job_archive
-  where ($1::text[] is null or state = any($1)) and ($2::text is null or queue = $2) and ($3::text is null or task = $3)
-    and ($4::text is null or origin = $4) and ($5::uuid is null or id > $5)
-  order by id limit $6)
-) as both_tables
-order by id limit $6;
+  select k.xmax from :"schema".job j join :"schema".job_key k on k.key = j.key where j.id = g.id
+  union all
+  select a.xmax from :"schema".job_archive a where a.id = g.id and a.finished_at >= $2
+) as held
+join pg_locks l on l.locktype = 'transactionid' and l.granted and l.transactionid = held.xmax
+  and l.pid is distinct from pg_backend_pid()
+left join pg_stat_activity s on s.pid = l.pid
+order by g.id;
+
+-- name: queue_holder
+-- takes: name text
+-- gives: pid integer, name text, seconds double precision
+-- The same for the row of a queue.
+select l.pid, coalesce(nullif(s.application_name, ''), s.usename::text, 'a prepared transaction') as name,
+  extract(epoch from clock_timestamp() - s.xact_start)::double precision as seconds
+from :"schema".queue q
+join pg_locks l on l.locktype = 'transactionid' and l.granted and l.transactionid = q.xmax
+  and l.pid is distinct from pg_backend_pid()
+left join pg_stat_activity s on s.pid = l.pid
+where q.name = $1;
 
 -- name: holders
 -- takes: keys text[]
@@ -166,9 +207,12 @@ select job_id from :"schema".job_key where key = any($1::text[]) and (expires_at
 -- name: pause_queue
 -- takes: name text, until timestamptz, seconds double precision
 -- gives: resume_at timestamptz
-with paused as (
+-- Whoever has the row of a queue is waited for, for a second.
+with patience as materialized (
+  select set_config('lock_timeout', '1s', true)
+), paused as (
   insert into :"schema".queue (name, paused_at, resume_at)
-  values ($1, now(), coalesce($2, clock_timestamp() + make_interval(secs => $3)))
+  select $1, now(), coalesce($2, clock_timestamp() + make_interval(secs => $3)) from patience
   on conflict on constraint queue_pkey
   do update set paused_at = coalesce(:"schema".queue.paused_at, now()), resume_at = excluded.resume_at
   returning resume_at
@@ -181,12 +225,24 @@ select resume_at from paused where (select count(*) from woken) >= 0;
 -- takes: name text
 -- gives: was_paused boolean
 -- The mark of a pause that is over stays until a worker clears it away.
-with found as materialized (
-  select name, resume_at is null or resume_at > now() as paused from :"schema".queue
-  where name = $1 and paused_at is not null for update
+with patience as materialized (
+  select set_config('lock_timeout', '1s', true)
+), found as materialized (
+  select q.name, q.resume_at is null or q.resume_at > now() as paused from :"schema".queue q cross join patience
+  where q.name = $1 and q.paused_at is not null for update of q
 ), resumed as (
   update :"schema".queue set paused_at = null, resume_at = null where name in (select name from found)
 ), woken as materialized (
   select :"schema".wake(name, null, false) from found
 )
 select (select count(*) from woken) >= 0 and coalesce((select paused from found), false) as was_paused;
+
+-- name: keep_finished
+-- takes: queue text, completed double precision, other double precision, most_completed bigint, most_other bigint
+-- gives:
+with patience as materialized (
+  select set_config('lock_timeout', '1s', true)
+)
+insert into :"schema".queue (name, keep_completed, keep_other, most_completed, most_other) select $1, $2, $3, $4, $5 from patience
+on conflict on constraint queue_pkey do update set keep_completed = excluded.keep_completed,
+  keep_other = excluded.keep_other, most_completed = excluded.most_completed, most_other = excluded.most_other;

@@ -1,7 +1,13 @@
 -- name: extend_archive
 -- takes: days integer
 -- gives: made integer
+-- For a finish that meets no piece.
 select :"schema".extend_archive($1) as made;
+
+-- name: extend_in_pieces
+-- takes: days integer, completed integer, other integer
+-- gives: made integer
+select :"schema".extend_archive($1, $2, $3) as made;
 
 -- name: take_turn
 -- takes: name text, pause double precision
@@ -21,25 +27,18 @@ select min(keep_completed) as completed, min(keep_other) as other from :"schema"
 -- name: archive_days
 -- takes: drop_completed double precision, drop_other double precision, prune_completed double precision, prune_other double precision
 -- gives: leaf text, kind text, day date, pages bigint, whole boolean, part boolean
--- The archive's days, the oldest first: which may be dropped as a whole, being over for the age and for a day at least
--- (a finish belongs to the day on which its transaction began), and which of the others can hold a job of that age.
-with days as (
-  select c.oid, c.relname::text as leaf, i.inhparent = ':"schema".job_archive_completed'::regclass as completed,
-    to_date(right(c.relname, 8), 'YYYYMMDD') as day
-  from pg_inherits i join pg_class c on c.oid = i.inhrelid
-  where i.inhparent in (':"schema".job_archive_completed'::regclass, ':"schema".job_archive_other'::regclass)
-    and c.relname ~ '_[0-9]{8}$'
-), aged as (
-  select *, case when completed then 'completed' else 'other' end as kind,
-    extract(epoch from (now() at time zone 'UTC') - day) as since,
-    case when completed then $1::double precision else $2::double precision end as drop_age,
-    case when completed then $3::double precision else $4::double precision end as prune_age
-  from days
+-- The archive's pieces, the oldest first, by their first day: which may be dropped as a whole, being over for the age and for
+-- a day at least (a finish belongs to the day on which its transaction began), and which of the others can hold a job of
+-- that age.
+with aged as (
+  select *, case kind when 'completed' then $1::double precision else $2::double precision end as drop_age,
+    case kind when 'completed' then $3::double precision else $4::double precision end as prune_age
+  from :"schema".archive_pieces()
 )
-select leaf, kind, day, pg_relation_size(oid) / current_setting('block_size')::bigint as pages,
-  coalesce(since - 86400 >= greatest(drop_age, 86400) and drop_age > 0, false) as whole,
-  coalesce(since >= prune_age, false) as part
-from aged where pg_relation_size(oid) is not null order by day, leaf;
+select leaf, kind, (since at time zone 'UTC')::date as day, pg_relation_size(piece) / current_setting('block_size')::bigint as pages,
+  coalesce(extract(epoch from now() - until) >= greatest(drop_age, 86400) and drop_age > 0, false) as whole,
+  coalesce(extract(epoch from now() - since) >= prune_age, false) as part
+from aged where pg_relation_size(piece) is not null order by day, leaf;
 
 -- name: drop_archive
 -- takes: leaf text, wait boolean
@@ -67,13 +66,6 @@ select set_config('statement_timeout', $1, true) as milliseconds;
 -- takes: leaf text, first bigint, pages integer, of_queue text, completed double precision, other double precision, dry boolean
 -- gives: state text, jobs bigint
 select * from :"schema".prune_archive($1, $2, $3, $4, $5, $6, $7);
-
--- name: keep_finished
--- takes: queue text, completed double precision, other double precision, most_completed bigint, most_other bigint
--- gives:
-insert into :"schema".queue (name, keep_completed, keep_other, most_completed, most_other) values ($1, $2, $3, $4, $5)
-on conflict on constraint queue_pkey do update set keep_completed = excluded.keep_completed,
-  keep_other = excluded.keep_other, most_completed = excluded.most_completed, most_other = excluded.most_other;
 
 -- name: forget_keys
 -- takes: room bigint

@@ -44,3 +44,25 @@ delete from :"schema".worker where id = any(array(select id from dead where long
 -- gives: id uuid, app text, host text, pid integer, version text, queues text[], concurrency integer, started_at timestamptz, seen_at timestamptz, alive boolean
 select id, app, host, pid, version, queues, concurrency, started_at, seen_at, alive_until > now() as alive
 from :"schema".worker order by started_at;
+
+-- name: unserved_queues
+-- takes: seconds double precision
+-- gives: queue text, waits double precision
+-- The queues whose best job has been ready for so long, that are not paused, and that no living worker serves; see ready_queues.
+with recursive found as (
+  (select j.queue from :"schema".job j where j.state = 'ready' and j.crashes = 0 order by j.queue limit 1)
+  union all
+  select (select j.queue from :"schema".job j where j.state = 'ready' and j.crashes = 0 and j.queue > f.queue
+    order by j.queue limit 1)
+  from found f where f.queue is not null
+)
+select f.queue, extract(epoch from now() - best.due_at)::double precision as waits
+from found f
+cross join lateral (
+  select j.due_at from :"schema".job j where j.state = 'ready' and j.crashes = 0 and j.queue = f.queue
+  order by j.priority desc, j.seq limit 1
+) as best
+where best.due_at < now() - make_interval(secs => $1) and not :"schema".served(f.queue)
+  and not exists (select from :"schema".queue q
+    where q.name = f.queue and q.paused_at is not null and (q.resume_at is null or q.resume_at > now()))
+order by f.queue;

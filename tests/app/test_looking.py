@@ -152,7 +152,7 @@ async def test_what_a_job_says_of_itself(shop: Shop, database: str) -> None:
         "ready": (False, False, False, False),
         "scheduled": (False, False, False, False),
     }
-    for job in await shop.app.jobs.list():
+    for job in await shop.app.jobs.list(payload=True):
         assert expected[job.state] == (job.started, job.running, job.ended, job.succeeded)
         assert not job.worker_alive
         assert job == await shop.app.jobs.get(job.id)

@@ -98,7 +98,7 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
         "promote_due": ((size,), {"job_due", "job_pkey"}, 2 * size + 2),
         "ready_queues": ((), {"job_ready", "job_suspect"}, 7),
         "find_job": ((ids[0], LONG_AGO), {"job_pkey"}, 1),
-        "await_jobs": ((ids,), {"job_pkey"}, size),
+        "await_jobs": ((ids,), {"job_pkey"}, 3 * size),
         "strays": ((CLAIMER, 1, fences), {"job_running"}, 2_000),
         "already_returned": ((ids, fences, CLAIMER), {"job_pkey"}, size),
         "still_claimed": ((ids, fences, CLAIMER), {"job_pkey"}, size),

@@ -355,7 +355,7 @@ async def test_a_job_without_its_payload_says_so(store: Store) -> None:
 
     await app.run_until_idle()
 
-    jobs = {UUID(job.args["memory"]): job for job in await app.jobs.list()}
+    jobs = {UUID(job.args["memory"]): job for job in await app.jobs.list(payload=True)}
     assert (JobState.DEAD, JobState.COMPLETED) == (jobs[gone.id].state, jobs[there.id].state)
     with pytest.raises(JobFailed, match="payload missing"):
         await digest.handle(jobs[gone.id].id).result(timeout=PATIENCE)

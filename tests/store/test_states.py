@@ -7,7 +7,8 @@ from jobqueue.base.errors import InvalidOption
 from jobqueue.store import claims
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.intake import insert_all
-from jobqueue.store.lookup import find_job, list_jobs
+from jobqueue.store.listing import Wanted, list_jobs
+from jobqueue.store.lookup import find_job
 from jobqueue.store.schema.statements import channel
 from jobqueue.tasks.options import check_name
 from tests.support.store import (
@@ -164,7 +165,7 @@ async def follow(name: str, session: Session, listener: Connection, heard: list[
     assert (job.id, name, name, name, name + name) == (
         sent.id, row["task"], row["queue"], row["origin"], row["key"]
     )  # fmt: skip
-    listed = await list_jobs(session.database, states=None, queue=name, task=name, origin=name, before=None, limit=5)
+    listed = await list_jobs(session, Wanted(queue=name, task=name, origin=name), after=None, limit=5)
     assert [job.id] == [found.id for found in listed]
 
     assert {job.id} == await finish(session, row)

@@ -12,6 +12,7 @@ import orjson
 
 from jobqueue.base.errors import JobNotFound
 from jobqueue.base.job import AttemptError, Job, JobState
+from jobqueue.cli.jobs.shortened import whole
 from jobqueue.cli.jobs.story import Story
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, as_usage, tell
@@ -50,7 +51,13 @@ def list_jobs(
         place.ask(
             Jobs,
             lambda jobs: jobs.list(
-                state=states or None, queue=queue, task=task, origin=origin, after=after, limit=limit
+                state=states or None,
+                queue=queue,
+                task=task,
+                origin=origin,
+                after=after,
+                limit=limit,
+                payload=payload,
             ),
         )
     )
@@ -62,14 +69,18 @@ def list_jobs(
     if payload:
         headers += ["args", "result"]
         rows = [[*row, job.args_json, job.result_json] for row, job in zip(rows, page, strict=True)]
-    write_table(headers, rows, whole="id", right=("try",)) if page else tell("no such jobs")
-    if len(page) == limit and sys.stdout.isatty():
-        tell(f"more, perhaps: --after {page[-1].id}")
+    if page:
+        write_table(headers, rows, whole="id", right=("try",))
+    elif page.next is None:
+        tell("no such jobs")
+    if page.next is not None and (len(page) < limit or sys.stdout.isatty()):
+        tell(f"{'more, perhaps' if len(page) == limit else 'looked for so long; go on with'}: --after {page.next}")
     return ExitCode.OK
 
 
-def show_job(place: Place, id: UUID, *, payload: bool, as_json: bool) -> ExitCode:
-    """The whole story of one job. Raises JobNotFound."""
+def show_job(place: Place, part: str, *, payload: bool, as_json: bool) -> ExitCode:
+    """The whole story of one job, by its id or a part of it. Raises JobNotFound."""
+    (id,) = whole(place, [part])
     story = asyncio.run(_told(place, id))
     if as_json:
         write_json(as_document(story.job, payload))
@@ -78,9 +89,10 @@ def show_job(place: Place, id: UUID, *, payload: bool, as_json: bool) -> ExitCod
     return ExitCode.OK
 
 
-def wait_for_job(place: Place, id: UUID, limit: float | None, *, payload: bool, as_json: bool) -> ExitCode:
+def wait_for_job(place: Place, part: str, limit: float | None, *, payload: bool, as_json: bool) -> ExitCode:
     """Wait for its end, at most `limit` seconds. Raises JobNotFound."""
     tell_of_outages()
+    (id,) = whole(place, [part])
     try:
         job = asyncio.run(_ended(place, id, limit))
     except WaitedInVain:

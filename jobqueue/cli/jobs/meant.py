@@ -1,5 +1,9 @@
-"""Which jobs are meant: by their ids, or by what they have in common. And the App that may stand beside the ids."""
+"""Which jobs are meant: by their ids, or by what they have in common. And the App that may stand beside the ids.
 
+An id may be shortened to its beginning or its end, as `top` shows it; `shortened.py` finds out which that is.
+"""
+
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -12,7 +16,7 @@ from jobqueue.cli.terminal.failures import ExitCode, Refusal
 class Meant:
     """Ids, or at least one filter, never both."""
 
-    ids: tuple[UUID, ...] = ()
+    ids: tuple[str, ...] = ()
     app: str | None = None
     state: tuple[JobState, ...] = ()
     queue: str | None = None
@@ -45,16 +49,16 @@ class Meant:
         return meant
 
 
-def ids_and_app(words: Sequence[str]) -> tuple[tuple[UUID, ...], str | None]:
+def ids_and_app(words: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
     """In whichever order they came: an id is never taken for an App."""
     apps = [word for word in words if not _is_id(word)]
     if len(apps) > 1:
         raise Refusal(f"at most one of these can be an App, the others are no ids: {', '.join(apps)}", ExitCode.USAGE)
-    ids = dict.fromkeys(UUID(word) for word in words if _is_id(word))
+    ids = dict.fromkeys(_bare(word) for word in words if _is_id(word))
     return tuple(ids), (apps[0] if apps else None)
 
 
-def id_and_app(words: Sequence[str]) -> tuple[UUID, str | None]:
+def id_and_app(words: Sequence[str]) -> tuple[str, str | None]:
     """One id, and perhaps an App."""
     if sum(map(_is_id, words)) != 1:
         raise Refusal("give the id of one job, a UUID, and perhaps an App", ExitCode.USAGE)
@@ -62,7 +66,21 @@ def id_and_app(words: Sequence[str]) -> tuple[UUID, str | None]:
     return ids[0], app
 
 
+_PART = re.compile(r"(?=.*[0-9])[0-9A-Fa-f-]{8,36}")
+"""Of an id; with a digit, or it may be the name of a module."""
+
+
 def _is_id(word: str) -> bool:
+    return is_whole(word) or _PART.fullmatch(_bare(word)) is not None
+
+
+def _bare(word: str) -> str:
+    """Without the dots that stand for the rest."""
+    return word.removeprefix("…").removeprefix("...").removesuffix("…").removesuffix("...")
+
+
+def is_whole(word: str) -> bool:
+    """True for an id that is not shortened."""
     try:
         UUID(word)
     except ValueError:

@@ -3,12 +3,13 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
-from jobqueue.base.steering import Action, Change, Changes
+from jobqueue.base.steering import Action, Change, Changes, Holder
 from jobqueue.cli.jobs.meant import Meant
+from jobqueue.cli.jobs.shortened import whole
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.asking import agreed, somebody_to_ask
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, as_usage, tell
@@ -35,7 +36,7 @@ _REASONS = {
 }
 _REFUSED = {
     Change.TOO_LATE: "had ended",
-    Change.BUSY: "ran, or waited for another job",
+    Change.BUSY: "ran, waited for another job, or were locked",
     Change.KEY_TAKEN: "had a unique key that another job holds",
     Change.NOT_FOUND: "did not exist",
 }
@@ -90,15 +91,16 @@ class Order:
 
 def steer(place: Place, order: Order) -> ExitCode:
     """Do it, and say of the jobs that are meant what became of them."""
-    would = asyncio.run(_steered(place, order, dry=True)) if order.looks_first else None
+    ids = whole(place, order.meant.ids)
+    would = asyncio.run(_steered(place, order, ids, dry=True)) if order.looks_first else None
     if would is None:
-        changes = asyncio.run(_steered(place, order, dry=order.dry_run))
+        changes = asyncio.run(_steered(place, order, ids, dry=order.dry_run))
     elif not order.agreed(would):
         tell(f"nothing was {_DONE[order.action][1] if order.action is not Action.SET_PRIORITY else 'changed'}")
         return ExitCode.ERROR
     else:  # what was shown, and no job that has come since
-        done = asyncio.run(_steered(place, order, ids=would.changed)) if would.changed else Changes()
-        changes = Changes({**would.each, **done.each})
+        done = asyncio.run(_steered(place, order, would.changed)) if would.changed else Changes()
+        changes = Changes({**would.each, **done.each}, done.locked)
     if order.as_json:
         write_json(_document(order, changes))
     else:
@@ -106,13 +108,12 @@ def steer(place: Place, order: Order) -> ExitCode:
     return _verdict(order, changes)
 
 
-async def _steered(place: Place, order: Order, *, dry: bool = False, ids: Sequence[UUID] | None = None) -> Changes:
-    meant = order.meant
-    which = _filter(order) if ids is None and not meant.ids else {}
+async def _steered(place: Place, order: Order, ids: Sequence[UUID], *, dry: bool = False) -> Changes:
+    which = {} if ids else _filter(order)
 
     async def call(jobs: Jobs) -> Changes:
         method = getattr(jobs, order.action)  # each action is named as its method
-        changes: Changes = await method(*(meant.ids if ids is None else ids), dry_run=dry, **which, **order.to)
+        changes: Changes = await method(*ids, dry_run=dry, **which, **order.to)
         return changes
 
     return await place.ask(Jobs, call)
@@ -133,7 +134,8 @@ def _unasked(why: str) -> Refusal:
 def _write(order: Order, changes: Changes) -> None:
     shown = list(changes.refused.items())[: None if order.meant.ids else _REFUSALS_SHOWN]
     for id, change in shown:
-        tell(f"{id}: {_REASONS[change]}")
+        holder = changes.locked.get(id)
+        tell(f"{id}: {_REASONS[change] if holder is None else f'an open transaction has locked it: {holder}'}")
     if more := len(changes.refused) - len(shown):
         tell(f"and {more} more that were refused; --json lists them all")
     if changes.each:
@@ -165,8 +167,14 @@ def _document(order: Order, changes: Changes) -> dict[str, object]:
         "dry_run": order.dry_run,
         "changed": len(changes),
         "counts": {str(change): jobs for change, jobs in sorted(Counter(changes.each.values()).items())},
-        "jobs": [{"id": id, "change": change} for id, change in changes.each.items()],
+        "jobs": [
+            {"id": id, "change": change} | _locked_by(changes.locked.get(id)) for id, change in changes.each.items()
+        ],
     }
+
+
+def _locked_by(holder: Holder | None) -> dict[str, object]:
+    return {} if holder is None else {"locked_by": asdict(holder)}
 
 
 def _verdict(order: Order, changes: Changes) -> ExitCode:

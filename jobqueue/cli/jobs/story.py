@@ -70,6 +70,8 @@ class Story:
 
     def _waiting(self, now: datetime) -> Iterator[str]:
         job, beside = self.job, self.beside
+        if job.crashes:
+            yield f"a suspect: its worker died while it ran (crash {job.crashes}); each worker runs one such at a time"
         if beside is not None and beside.aside is not None:
             yield f"put aside for {duration(beside.aside)}: no worker knows its task, or its arguments do not fit it"
         failed = f"attempt {job.attempt} failed; " if job.attempt and job.errors else ""

@@ -1,6 +1,7 @@
 """`queues`: list them, pause and resume them, limit what stays of them."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 
@@ -24,7 +25,7 @@ def show_queues(place: Place, as_json: bool) -> ExitCode:
         return ExitCode.OK
     rows = [queue_row(queue) for queue in queues]
     if rows:
-        write_table(("queue", *_NUMBERS, "paused"), rows, right=_NUMBERS)
+        write_table(("queue", *_NUMBERS, "notes"), rows, right=_NUMBERS)
     else:
         tell("no queue has unfinished jobs, none is paused")
     return ExitCode.OK
@@ -107,14 +108,14 @@ def queue_document(queue: QueueStats) -> dict[str, object]:
 
 
 def queue_row(queue: QueueStats) -> tuple[str | None, ...]:
-    """A queue as the cells of a table: name, scheduled, ready, running, oldest ready, paused."""
+    """A queue as the cells of a table: name, scheduled, ready, running, oldest ready, notes."""
     return (
         queue.queue,
         number(queue.scheduled, JobState.SCHEDULED in queue.estimated),
         number(queue.ready, JobState.READY in queue.estimated),
         number(queue.running, JobState.RUNNING in queue.estimated),
         None if queue.oldest_due is None else duration(max(queue.oldest_due, 0.0)),
-        _pause(queue),
+        ", ".join(_notes(queue)),
     )
 
 
@@ -138,8 +139,17 @@ def _checked(name: str) -> str:
         return queue_named("name", name)
 
 
+def _notes(queue: QueueStats) -> Iterator[str]:
+    if queue.suspects:
+        yield f"{queue.suspects} suspect{'' if queue.suspects == 1 else 's'}"
+    if queue.paused:
+        yield _pause(queue)
+    elif queue.ready and not queue.served:
+        yield "no worker serves it"
+
+
 def _pause(queue: QueueStats) -> str:
-    if not queue.paused or queue.paused_for is None:
-        return ""
+    if queue.paused_for is None:
+        return "paused"
     resumes = "" if queue.resumes_in is None else f", resumes in {duration(max(queue.resumes_in, 0.0))}"
-    return f"for {duration(max(queue.paused_for, 0.0))}{resumes}"
+    return f"paused for {duration(max(queue.paused_for, 0.0))}{resumes}"

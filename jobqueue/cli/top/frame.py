@@ -143,7 +143,7 @@ def _parts(frame: Frame, width: int) -> list[Part]:
     jobs = [_job_row(job, names, width) for job in frame.jobs if not job.ahead]
     return [
         Part(
-            ("queue", "ready", "scheduled", "running", "oldest due", "paused"),
+            ("queue", "ready", "scheduled", "running", "oldest due", "notes"),
             ("ready", "scheduled", "running", "oldest due"),
             [_queue_row(queue) for queue in queues],
             len(queues),
@@ -169,12 +169,12 @@ def _size(queue: QueueStats) -> tuple[int, int, str]:
 
 
 def _queue_row(queue: QueueStats) -> tuple[str | None, ...]:
-    name, *_, oldest, paused = queue_row(queue)
+    name, *_, oldest, notes = queue_row(queue)
     numbers = [
         short(getattr(queue, state), state in queue.estimated)
         for state in (JobState.READY, JobState.SCHEDULED, JobState.RUNNING)
     ]
-    return name, *numbers, oldest, paused
+    return name, *numbers, oldest, notes
 
 
 def _worker_row(worker: WorkerNow) -> tuple[str | None, ...]:

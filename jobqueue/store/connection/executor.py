@@ -4,13 +4,19 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from jobqueue.store.schema.statements import statements
 
-class Executor(Protocol):
-    """Whatever runs named statements: a session of ours, a caller's asyncpg connection, or one of SQLAlchemy."""
+
+class Reader(Protocol):
+    """Whatever runs one named statement at a time."""
 
     async def fetch(self, name: str, *values: object) -> Sequence[Any]:
-        """Run one statement and return its rows, with columns by name."""
+        """Run one statement and return its rows, each with its columns in order."""
         ...
+
+
+class Executor(Reader, Protocol):
+    """Whatever runs named statements: a session of ours, a caller's asyncpg connection, or one of SQLAlchemy."""
 
     def transaction(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Make the statements inside one transaction, or part of the one that is open."""
@@ -24,6 +30,11 @@ class Undoing(Protocol):
     def savepoint(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Undo what is done inside, its locks too, if it ends by DuplicateJob, KeyChangedHands or a cancellation."""
         ...
+
+
+def named(name: str, row: Sequence[Any]) -> dict[str, Any]:
+    """A row of this statement by the names of its columns: SQLAlchemy gives plain tuples."""
+    return dict(zip((column for column, _ in statements()[name].gives), row, strict=True))
 
 
 class KeyChangedHands(Exception):

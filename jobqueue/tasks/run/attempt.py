@@ -68,6 +68,7 @@ class Attempt:
         "_threads",
         "_transact",
         "completion",
+        "context",
         "error",
         "number",
         "state",
@@ -101,6 +102,8 @@ class Attempt:
         """What the handler has completed with in its open transaction."""
         self.error: BaseException | None = None
         """What the run failed with."""
+        self.context: JobContext | None = None
+        """What its handler has, once that was called."""
         self._report = report
         self._transact = transact
         self._args = args
@@ -161,6 +164,7 @@ class Attempt:
             self._make_job, self.number, self._asked_to_end, self._resources, self._report, self._own_transaction
         )
         CURRENT.set(context)
+        self.context = context
         if not self._around:
             return await self._call_task(context, positional, named)
         return await nested(self._around, partial(self._call_task, positional=positional, named=named))(context)

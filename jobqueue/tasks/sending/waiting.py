@@ -22,6 +22,7 @@ from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.listener import Listener
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.lookup import await_jobs, find_job, gone_jobs
+from jobqueue.tasks.context import CURRENT
 
 T = TypeVar("T")
 
@@ -47,6 +48,9 @@ class Waiters:
         """The job once it has ended. Raises JobNotFound, AppClosed. Cancelling the wait leaves the job alone."""
         ended = asyncio.Event()
         self._waiting.setdefault(id, []).append(ended)
+        run = CURRENT.get(None)  # a job that waits for another holds its slot meanwhile, which its worker wants to know
+        if run is not None:
+            run.awaits += (id,)
         try:
             job = await self._glance(id)
             while job is None:
@@ -57,6 +61,9 @@ class Waiters:
                     await ended.wait()
             return job
         finally:
+            if run is not None:
+                at = run.awaits.index(id)
+                run.awaits = run.awaits[:at] + run.awaits[at + 1 :]
             await self._leave(id, ended)
 
     async def _glance(self, id: UUID) -> Job | None:

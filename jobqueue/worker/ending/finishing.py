@@ -16,7 +16,7 @@ from anyio.abc import TaskStatus
 
 from jobqueue.base.job import AttemptError, WorkerId
 from jobqueue.base.log import get_logger
-from jobqueue.base.outcome import Dead, Done, Outcome
+from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, Retried
 from jobqueue.base.service import Patience
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.outage import Outage

@@ -148,3 +148,18 @@ async def test_a_name_that_none_can_have_is_usage(cli: CommandLine, shop: Shop) 
         assert (
             f"jobqueue: {option}: must have printable characters only: no NUL, line break or the like\n" == answer.err
         )
+
+
+async def test_the_end_of_an_id_is_enough(cli: CommandLine, shop: Shop) -> None:
+    """S4-97: an id as `top` shows it, dots and all, is taken by verbs that look and verbs that steer; a wrong one is
+    one line."""
+    ids = await run_some(cli, shop)
+    shown = await cli.run("jobs", "show", "shop", f"…{ids['dead'][-8:]}", "--json")
+    assert ids["dead"] == json.loads(shown.out)["id"]
+    waited = await cli.run("jobs", "wait", ids["completed"][-12:], "--dsn", shop.dsn)
+    assert (0, "completed\n") == (waited.code, waited.out)
+    ended = await cli.run("jobs", "cancel", ids["ready"][-8:], ids["scheduled"], "shop", "--json")
+    assert {ids["ready"], ids["scheduled"]} == {job["id"] for job in json.loads(ended.out)["jobs"]}
+    wrong = await cli.run("jobs", "cancel", UNKNOWN[-8:], "shop")
+    assert 1 == wrong.code
+    assert "none was found" in wrong.err

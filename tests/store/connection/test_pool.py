@@ -13,7 +13,8 @@ import pytest
 
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database, Session, chunks
-from jobqueue.store.lookup import find_job, list_jobs
+from jobqueue.store.listing import Wanted, list_jobs
+from jobqueue.store.lookup import find_job
 from jobqueue.store.schema.statements import channel
 from tests.support.backends import becomes, terminate
 from tests.support.locks import jobs_held
@@ -253,7 +254,7 @@ async def test_a_users_pool_keeps_its_codecs(database: str) -> None:
         row = await claim_one(session)
         assert 1 == len(await finish(session, row))
         found = [await find_job(pooled, id) for id in (first, second)]
-        listed = await list_jobs(pooled, states=None, queue=None, task=None, origin=None, before=None, limit=5)
+        listed = await list_jobs(session, Wanted(), after=None, limit=5, payload=True)
         await session.close()
 
     assert [first, second] == [job.id for job in found if job is not None]

@@ -11,12 +11,13 @@ import asyncpg
 import pytest
 
 from jobqueue.base.errors import DuplicateJob
-from jobqueue.base.job import Conflict, NewJob, Sent
+from jobqueue.base.job import Conflict, JobState, NewJob, Sent
 from jobqueue.base.outcome import Retried
 from jobqueue.store import intake
 from jobqueue.store.connection.caller import OnAsyncpg
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.intake import insert_all
+from jobqueue.store.listing import Wanted, find_ids
 from tests.support.patience import PATIENCE
 from tests.support.store import (
     Connection,
@@ -252,8 +253,9 @@ async def test_batches_in_opposite_order_never_deadlock(database: str) -> None:
             await session.fetch("delete_waiting", await some_ids(session))
 
     async def some_ids(session: Session) -> list[UUID]:
-        rows = await session.fetch("find_ids", ["ready"], None, None, None, None, 5)
-        return sorted(row["id"] for row in rows)
+        async for ids in find_ids(session, Wanted(frozenset({JobState.READY})), 5):
+            return ids
+        return []
 
     async def expire() -> None:
         while not done.is_set():

@@ -1,0 +1,67 @@
+"""Reads take a connection as writes do, and ids may be shortened."""
+
+import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+from uuid_utils.compat import uuid7
+
+from jobqueue import App, InvalidOption, JobNotFound, JobState
+from tests.app.test_sqlalchemy import on
+from tests.support.store import connect
+from tests.support.working import new_app
+
+
+async def looked(app: App, connection: object, id: object) -> None:
+    """The job is there, by every way to look."""
+    assert id == (await app.jobs.get(str(id), connection=connection)).id
+    assert [id] == [job.id for job in await app.jobs.list(connection=connection)]
+    assert {"mail": {JobState.READY: 1}} == (await app.jobs.counts(connection=connection)).by_queue
+    assert [("mail", 1)] == [(queue.queue, queue.ready) for queue in await app.queues.stats(connection=connection)]
+    assert id == await app.jobs.resolve(str(id)[-8:], connection=connection)
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "sqlalchemy"])
+async def test_looks_inside_the_caller_s_transaction(database: str, driver: str) -> None:
+    """S1-08, S4-98: get, list, counts, stats and resolve see what the caller's open transaction has deferred; others see
+    nothing, and are told what may be the reason."""
+    async with new_app(database) as app:
+
+        @app.task(queue="mail")
+        async def note() -> None: ...
+
+        if driver == "asyncpg":
+            async with connect(database) as connection, connection.transaction():
+                (handle,) = await app.defer_many([note.job()], connection=connection)
+                await looked(app, connection, handle.id)
+                with pytest.raises(JobNotFound, match="transaction that defers it is still open"):
+                    await app.jobs.get(handle.id)
+        else:
+            engine = create_async_engine(on("asyncpg", database), poolclass=NullPool)
+            async with engine.connect() as session:
+                (handle,) = await app.defer_many([note.job()], connection=session)
+                await looked(app, session, handle.id)
+                await session.rollback()
+            await engine.dispose()
+        assert [] == await app.jobs.list(state="running")
+
+
+async def test_a_part_of_an_id_means_its_job(database: str) -> None:
+    """S4-97: the beginning or the end of an id, as `top` shows it, is enough; none or two with it are an error."""
+    async with new_app(database) as app:
+
+        @app.task
+        async def note() -> None: ...
+
+        ids = [uuid7() for _ in range(3)]
+        for id in ids:
+            await note.options(id=id).defer()
+        await app.run_until_idle()
+        for id in ids:
+            assert id == await app.jobs.resolve(str(id)[-8:]) == await app.jobs.resolve(str(id).upper()[:34])
+        for part, words in (
+            (str(ids[0])[:8], "more than one"),
+            ("12345678", "none was found"),
+            ("5678", "8 characters"),
+        ):
+            with pytest.raises(InvalidOption, match=words):
+                await app.jobs.resolve(part)

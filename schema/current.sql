@@ -549,7 +549,11 @@ CREATE INDEX job_archive_completed_id_idx ON ONLY jobqueue.job_archive_completed
 
 CREATE INDEX job_archive_other_id_idx ON ONLY jobqueue.job_archive_other USING btree (id);
 
+CREATE INDEX job_aside ON jobqueue.job USING btree (task) WHERE ((state = 'scheduled'::text) AND (aside_since IS NOT NULL));
+
 CREATE INDEX job_due ON jobqueue.job USING btree (due_at) WHERE (state = 'scheduled'::text);
+
+CREATE INDEX job_due_by_queue ON jobqueue.job USING btree (queue, due_at) WHERE ((state <> 'ready'::text) AND (state <> 'running'::text));
 
 CREATE INDEX job_key_expiry ON jobqueue.job_key USING btree (expires_at) WHERE (expires_at IS NOT NULL);
 

@@ -1,8 +1,9 @@
 """Jobs go out: claimed by workers, promoted when due; and who sleeps meanwhile."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from operator import itemgetter
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import asyncpg
 
@@ -10,8 +11,29 @@ from jobqueue.base.job import Job, JobState, WorkerId
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.lookup import as_uuid, attempt_errors
 
+_EVER = datetime.min.replace(tzinfo=UTC)
+_RECALLED = 500
+
 Claim: TypeAlias = asyncpg.Record
 """One claimed row, columns as in `claims.sql`. Kept raw: at thousands a second a dataclass each would be felt."""
+
+
+Arm: TypeAlias = tuple[int, int, int, int]
+"""A part of a queue: priorities from, to; seqs above, up to."""
+EVERYTHING: Arm = (-(2**15), 2**15 - 1, -(2**63), 2**63 - 1)
+
+
+class Ready(NamedTuple):
+    """The first ready job of a queue and priority; of suspects only the queue is known."""
+
+    queue: str
+    priority: int | None
+    seq: int
+
+
+def whole(queue: str) -> Sequence[Arm]:
+    """All of a queue."""
+    return (EVERYTHING,)
 
 
 async def claim(
@@ -24,14 +46,26 @@ async def claim(
     *,
     idle: int | None = None,
     suspects: int = 0,
+    arms: Callable[[str], Sequence[Arm]] = whole,
+    unknown: Sequence[str] = (),
+    aside_age: float = 0.0,
 ) -> list[Claim]:
     """Claim up to `room` ready jobs, at most `rooms[queue]` of each queue, best first.
 
-    The first `idle` (default: all) start at once. At most `suspects` of them have seen their worker die.
+    The first `idle` (default: all) start at once. At most `suspects` of them have seen their worker die. `arms` says
+    which parts of a queue to look at, best first. Jobs of `unknown` tasks are left to others, unless they were first
+    put aside `aside_age` seconds ago.
     """
+    parts: list[Arm] = []
+    firsts, lasts = [], []
+    for queue in rooms:
+        firsts.append(len(parts) + 1)
+        parts += arms(queue)
+        lasts.append(len(parts))
+    columns = [list(column) for column in zip(*parts, strict=True)] or [[], [], [], []]
     rows = await session.fetch(
         "claim_jobs", worker, number, lease, list(rooms), list(rooms.values()), room,
-        room if idle is None else idle, suspects,
+        room if idle is None else idle, suspects, firsts, lasts, *columns, unknown, aside_age,
     )  # fmt: skip
     rows.sort(key=itemgetter("seq"))
     rows.sort(key=itemgetter("priority"), reverse=True)  # stable: age decides inside a priority
@@ -51,15 +85,41 @@ async def waiting_alone(database: Database, queues: Sequence[str]) -> tuple[int,
     return row["jobs"], row["workers"]
 
 
-async def ready_queues(session: Session) -> list[str]:
-    """The queues that have ready jobs."""
-    return [row["queue"] for row in await session.fetch("ready_queues")]
+async def ready_between(
+    session: Session, after: int, upto: int, unknown: Sequence[str] = (), aside_age: float = 0.0
+) -> tuple[list[Ready], int]:
+    """What is ready among the seqs above `after` up to `upto`, the first of each kind; and the last seq given out."""
+    rows = await session.fetch("ready_between", after, upto, unknown, aside_age)
+    ready = [Ready(row["queue"], row["priority"], row["seq"] or 0) for row in rows if row["queue"] is not None]
+    return ready, next(row["seq"] for row in rows if row["queue"] is None)
 
 
-async def promote_due(session: Session, room: int) -> tuple[int, float | None]:
-    """Make up to `room` due jobs ready; how many, and in how many seconds the next comes due."""
-    row = (await session.fetch("promote_due", room))[0]
-    return row["promoted"], row["next_in"]
+class Promoted(NamedTuple):
+    """What one promotion has done."""
+
+    jobs: int
+    next_in: float | None
+    """Seconds until the next job comes due."""
+    seen: datetime
+    """Whoever promotes on from this due time misses only what has committed late."""
+
+
+async def promote_due(session: Session, room: int, after: datetime | None = None) -> Promoted:
+    """Make up to `room` jobs ready that came due, after that moment if one is given, the longest due first."""
+    row = (await session.fetch("promote_due", room, after or _EVER))[0]
+    return Promoted(row["promoted"], row["next_in"], row["seen"])
+
+
+async def promote_each(session: Session, room: int, after: datetime) -> int:
+    """The same for each queue that has such jobs, with an even share of the room; how many."""
+    promoted: int = (await session.fetch("promote_each", room, after))[0]["promoted"]
+    return promoted
+
+
+async def recall_aside(session: Session, tasks: Collection[str]) -> None:
+    """Make due what was put aside of these tasks."""
+    while (await session.fetch("recall_aside", list(tasks), _RECALLED))[0]["recalled"] == _RECALLED:
+        pass
 
 
 async def is_due(session: Session) -> bool:

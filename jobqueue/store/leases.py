@@ -13,6 +13,9 @@ from jobqueue.base.outcome import Outcome, Released
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.outcomes import Ended, write
 
+EVERYWHERE = (-(2**63), 2**63 - 1)
+"""All seqs."""
+
 Expired: TypeAlias = asyncpg.Record
 """A claim that nobody holds any more, columns as in `leases.sql`."""
 
@@ -83,13 +86,21 @@ async def take_expired(
     settle: float,
     skip: Collection[UUID] = (),
     max_crashes: int = 3,
+    piece: tuple[int, int] = EVERYWHERE,
 ) -> list[Expired]:
     """Count and lock up to `page` claims that nobody holds any more, in the session's transaction.
 
     `worker` asks, so it lives. `dead` are workers whose process is known to be gone. `settle`: seconds after the
     server's start in which no lease counts as over. `skip` are jobs to leave alone. After `max_crashes` a job is dead.
+    `piece`: only seqs above the first and up to the second.
     """
-    return await session.fetch("take_expired", worker, page, list(dead), settle, list(skip), max_crashes)
+    return await session.fetch("take_expired", worker, page, list(dead), settle, list(skip), max_crashes, *piece)
+
+
+async def newest_seq(session: Session) -> int:
+    """The last place in the order of becoming ready that was given out."""
+    seq: int = (await session.fetch("newest_seq"))[0]["seq"]
+    return seq
 
 
 async def write_expired(session: Session, ends: Mapping[UUID, tuple[Expired, Outcome]]) -> dict[UUID, Outcome]:
@@ -112,11 +123,17 @@ async def pardon(session: Session, worker: WorkerId, ids: Iterable[UUID], *, cou
     await session.fetch("pardon_jobs", worker, sorted(ids), counts)
 
 
-async def give_back_strays(session: Session, worker: WorkerId, last_claim: int, held: Collection[int]) -> int:
+async def give_back_strays(
+    session: Session,
+    worker: WorkerId,
+    last_claim: int,
+    held: Collection[int],
+    piece: tuple[int, int] = EVERYWHERE,
+) -> int:
     """Give back what this worker's claims took without its knowledge, up to that claim; how many.
 
-    `held` are the fences that it knows of.
+    `held` are the fences that it knows of. `piece` as for `take_expired`.
     """
-    rows = await session.fetch("strays", worker, last_claim, list(held))
+    rows = await session.fetch("strays", worker, last_claim, list(held), *piece)
     written = await write(session, worker, [Ended(row["id"], row["fence"], Released()) for row in rows])
     return len(written.outcomes)

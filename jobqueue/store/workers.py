@@ -77,6 +77,11 @@ async def on_machine(session: Session, machine: str) -> list[Neighbour]:
     return [Neighbour(**row) for row in await session.fetch("workers_of_machine", machine)]
 
 
+async def silent(session: Session, seconds: float) -> list[UUID]:
+    """The workers that nothing has vouched for since so many seconds, as long as their rows stay."""
+    return [row["id"] for row in await session.fetch("silent_workers", seconds)]
+
+
 async def forget_dead(session: Session, dead: Collection[UUID]) -> None:
     """Remove the sleep flags of workers that beat no more or are known to be dead; much later their rows, too."""
     await session.fetch("forget_dead_workers", list(dead), _KEPT)

@@ -68,7 +68,7 @@ class Parts:
             self._mark, self.reporter.say, self.completions.transaction,
         ))  # fmt: skip
         self.claimer = Claimer(
-            database, worker, settings, queues, self.slots, holds, self.finisher, lambda: self.heart.is_heard
+            database, worker, settings, queues, tasks, self.slots, holds, self.finisher, lambda: self.heart.is_heard
         )
         self.stager = Stager(database, worker, settings, self.claimer.look_everywhere)
         self.lone = LoneFinder(database, queues, settings.rescue_interval, self.claimer.make_way)

@@ -1,11 +1,15 @@
 -- name: claim_jobs
--- takes: worker_id uuid, claim_no bigint, lease double precision, queues text[], rooms integer[], room bigint, idle bigint, suspects bigint
+-- takes: worker_id uuid, claim_no bigint, lease double precision, queues text[], rooms integer[], room bigint, idle bigint, suspects bigint, firsts integer[], lasts integer[], lows smallint[], highs smallint[], afters bigint[], uptos bigint[], unknown text[], aside_age double precision
 -- gives: id uuid, fence bigint, seq bigint, priority smallint, queue text, task text, args text, attempt integer, max_attempts integer, crashes smallint, lost smallint, timeout double precision, budget_left double precision, start_left double precision, origin text, meta text, key text, bundle_id uuid, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, deadline timestamptz, expires_at timestamptz, lease_until timestamptz, aside_since timestamptz, progress text, errors text, started boolean
 -- One arm per queue that is not paused, with its own limit, read lazily: no more rows are locked than are returned. SKIP LOCKED: workers
 -- never wait for each other. The answer has no order; the worker sorts by priority and seq. At most `suspects` jobs whose
 -- worker died are among them, and none that must run alone. Those that find an idle slot start at once, so they count as started; the rest waits.
+-- Of each queue only some stretches are read, best first: from `firsts` to `lasts` in the arrays of priorities and seqs. An
+-- old snapshot anywhere keeps the entries of all that has gone in the index, and a claim would step over every one.
+-- Jobs of `unknown` tasks are left to others, until they are so long put aside that they are to die.
 with serving as materialized (
-  select arm.queue, arm.room from unnest($4::text[], $5::integer[]) with ordinality as arm(queue, room, place)
+  select arm.queue, arm.room, arm.first, arm.last
+  from unnest($4::text[], $5::integer[], $9::integer[], $10::integer[]) with ordinality as arm(queue, room, first, last, place)
   where not exists (
     select from :"schema".queue q where q.name = arm.queue and q.paused_at is not null
       and (q.resume_at is null or q.resume_at > now()))
@@ -26,11 +30,19 @@ with serving as materialized (
   select found.id, found.priority, found.seq
   from serving as arm
   cross join lateral (
-    select j.id, j.priority, j.seq from :"schema".job j
-    where j.state = 'ready' and j.crashes = 0 and j.queue = arm.queue
-    order by j.priority desc, j.seq
+    select j.id, j.priority, j.seq
+    from unnest(($11::smallint[])[arm.first:arm.last], ($12::smallint[])[arm.first:arm.last],
+      ($13::bigint[])[arm.first:arm.last], ($14::bigint[])[arm.first:arm.last]) as part(low, high, after, upto)
+    cross join lateral (
+      select j.id, j.priority, j.seq from :"schema".job j
+      where j.state = 'ready' and j.crashes = 0 and j.queue = arm.queue
+        and j.priority between part.low and part.high and j.seq > part.after and j.seq <= part.upto
+        and (j.task <> all($15::text[]) or j.aside_since <= now() - make_interval(secs => $16))
+      order by j.priority desc, j.seq
+      limit arm.room
+      for update skip locked
+    ) as j
     limit arm.room - (select count(*) from suspect s where s.queue = arm.queue)
-    for update skip locked
   ) as found
   limit $6 - (select count(*) from suspect)
 ), taken as materialized (
@@ -100,39 +112,56 @@ select (
   ) as jobs,
   (select count(*) from :"schema".worker where alive_until > now()) as workers;
 
--- name: ready_queues
--- takes:
--- gives: queue text
--- The queues that have ready jobs, by a loose index scan: one probe a queue, however long the backlog.
+-- name: ready_between
+-- takes: after bigint, upto bigint, unknown text[], aside_age double precision
+-- gives: queue text, priority smallint, seq bigint
+-- The queues and priorities that have ready jobs in a stretch of seqs, each with its first: by a loose index scan, one
+-- probe for each, however long the backlog. Without a priority: the queues of suspects. Without a queue: the last seq given out.
 with recursive found as (
-  (select j.queue from :"schema".job j where j.state = 'ready' and j.crashes = 0 order by j.queue limit 1)
+  (select j.queue, j.priority, j.seq from :"schema".job j
+  where j.state = 'ready' and j.crashes = 0 and j.seq > $1 and j.seq <= $2
+    and (j.task <> all($3::text[]) or j.aside_since <= now() - make_interval(secs => $4))
+  order by j.queue, j.priority desc, j.seq limit 1)
   union all
-  select (select j.queue from :"schema".job j where j.state = 'ready' and j.crashes = 0 and j.queue > f.queue
-    order by j.queue limit 1)
-  from found f where f.queue is not null
+  select next.queue, next.priority, next.seq from found f cross join lateral (
+    (select j.queue, j.priority, j.seq from :"schema".job j
+    where j.state = 'ready' and j.crashes = 0 and j.queue = f.queue and j.priority < f.priority and j.seq > $1 and j.seq <= $2
+      and (j.task <> all($3::text[]) or j.aside_since <= now() - make_interval(secs => $4))
+    order by j.priority desc, j.seq limit 1)
+    union all
+    (select j.queue, j.priority, j.seq from :"schema".job j
+    where j.state = 'ready' and j.crashes = 0 and j.queue > f.queue and j.seq > $1 and j.seq <= $2
+      and (j.task <> all($3::text[]) or j.aside_since <= now() - make_interval(secs => $4))
+    order by j.queue, j.priority desc, j.seq limit 1)
+    limit 1
+  ) as next
 )
-select queue from found where queue is not null
-union
-select j.queue from :"schema".job j where j.state = 'ready' and j.crashes > 0
-order by queue;
+select queue, priority, seq from found
+union all
+select distinct j.queue, null::smallint, null::bigint from :"schema".job j where j.state = 'ready' and j.crashes > 0
+union all
+select null, null, coalesce(pg_sequence_last_value(':"schema".job_seq'), 0);
 
 -- name: promote_due
--- takes: room bigint
--- gives: promoted bigint, next_in double precision
+-- takes: room bigint, after timestamptz
+-- gives: promoted bigint, next_in double precision, seen timestamptz
 -- Scheduled jobs that have come due become ready, with a new seq: a delayed job does not overtake the backlog.
 -- Whoever asks looks again within the day: what comes later, however much later, is nothing to compute with.
+-- `seen`: whoever asks on from there steps over nothing that has gone, see claim_jobs; it misses what commits a second late.
 with resumed as (
   update :"schema".queue set paused_at = null, resume_at = null where resume_at <= now() returning name
 ), due as materialized (
-  select d.id, nextval(':"schema".job_seq') as seq from (
-    -- -infinity: for a range with two ends the planner of an unknown table expects few rows and reads the index in
+  select d.id, d.due_at, nextval(':"schema".job_seq') as seq from (
+    -- after: for a range with two ends the planner of an unknown table expects few rows and reads the index in
     -- order; for one end it read and sorted all that was due, however much
-    select id from :"schema".job where state = 'scheduled' and due_at between '-infinity' and now()
+    select id, due_at from :"schema".job where state = 'scheduled' and due_at between $2 and now()
     order by due_at limit $1 for update skip locked
   ) as d
 ), promoted as (
-  update :"schema".job j set state = 'ready', seq = due.seq
-  from due where j.id = any(array(select id from due)) and j.id = due.id
+  -- by two arrays: the planner expects ten rows and probes for each, whatever it believes of the table. With
+  -- `id = any(array(...))` as well it probed for all of them, once for each: 500 took 100 ms
+  update :"schema".job j set state = 'ready', seq = d.seq
+  from unnest(array(select id from due), array(select seq from due)) as d(id, seq) where j.id = d.id
   returning j.queue
 ), woken as materialized (
   select :"schema".wake(queue, null, false)
@@ -141,7 +170,61 @@ with resumed as (
 select (select count(*) from promoted) + 0 * (select count(*) from woken) as promoted,
   extract(epoch from least(
     (select min(due_at) from :"schema".job where state = 'scheduled' and due_at > now() and due_at < now() + interval '1 day'),
-    (select min(resume_at) from :"schema".queue where resume_at > now() and resume_at < now() + interval '1 day')) - clock_timestamp())::double precision as next_in;
+    (select min(resume_at) from :"schema".queue where resume_at > now() and resume_at < now() + interval '1 day')) - clock_timestamp())::double precision as next_in,
+  case when (select count(*) from due) < $1 then now() - interval '1 s' else (select max(due_at) from due) end as seen;
+
+-- name: promote_each
+-- takes: room bigint, after timestamptz
+-- gives: promoted bigint
+-- While so many jobs are due that their order would keep one queue waiting for another: of each queue its share, of those
+-- that came due after that moment. Queues are found one by one in the index, however many jobs each has. The state is asked
+-- for in the words of job_due_by_queue, and once more in words that fit no index.
+with recursive queues as (
+  (select j.queue from :"schema".job j
+  where j.state <> 'ready' and j.state <> 'running' and j.state || '' = 'scheduled' and j.due_at >= $2
+  order by j.queue, j.due_at limit 1)
+  union all
+  select next.queue from queues q cross join lateral (
+    select j.queue from :"schema".job j
+    where j.state <> 'ready' and j.state <> 'running' and j.state || '' = 'scheduled' and j.queue > q.queue and j.due_at >= $2
+    order by j.queue, j.due_at limit 1) as next
+), share as materialized (
+  select greatest(1, $1 / greatest(1, count(*))) as room from queues
+), due as materialized (
+  select d.id, nextval(':"schema".job_seq') as seq from (
+    select found.id from queues q cross join share cross join lateral (
+      select j.id from :"schema".job j
+      where j.state <> 'ready' and j.state <> 'running' and j.state || '' = 'scheduled' and j.queue = q.queue
+        and j.due_at between $2 and now()
+      order by j.due_at limit share.room for update skip locked) as found
+    limit $1
+  ) as d
+), promoted as (
+  update :"schema".job j set state = 'ready', seq = d.seq
+  from unnest(array(select id from due), array(select seq from due)) as d(id, seq) where j.id = d.id
+  returning j.queue
+), woken as materialized (
+  select :"schema".wake(queue, null, false) from promoted group by queue
+)
+select (select count(*) from promoted) + 0 * (select count(*) from woken) as promoted;
+
+-- name: recall_aside
+-- takes: tasks text[], room bigint
+-- gives: recalled bigint
+-- Jobs of these tasks that were put aside, by a worker that did not know them or their payload, are looked at now.
+with mine as materialized (
+  select found.id from unnest($1::text[]) as t(task)
+  cross join lateral (
+    select j.id from :"schema".job j
+    where j.state = 'scheduled' and j.aside_since is not null and j.task = t.task and j.due_at > now()
+    limit $2 for update skip locked) as found
+  limit $2
+), recalled as (
+  update :"schema".job set due_at = now() where id = any(array(select id from mine)) returning queue
+), woken as materialized (
+  select :"schema".wake(queue, now(), false) from recalled group by queue
+)
+select (select count(*) from recalled) + 0 * (select count(*) from woken) as recalled;
 
 -- name: publish_sleep
 -- takes: worker_id uuid, queues text[], seconds double precision

@@ -18,7 +18,8 @@ with alive as (
 ), renewed as (
   update :"schema".job j
   set lease_until = now() + make_interval(secs => $2), started = j.started or mine.started
-  from mine where j.id = any(array(select id from mine)) and j.id = mine.id
+  from unnest(array(select id from mine), array(select started from mine)) as mine(id, started)  -- see promote_due
+  where j.id = mine.id
   returning j.fence
 )
 select exists (select from alive) as known, null::bigint as fence, null::text as state
@@ -39,7 +40,7 @@ cross join lateral (
 update :"schema".job set started = true where id = $1 and fence = $2 and worker_id = $3 returning id;
 
 -- name: take_expired
--- takes: worker_id uuid, page bigint, dead_workers uuid[], settle double precision, except uuid[], max_crashes integer
+-- takes: worker_id uuid, page bigint, dead_workers uuid[], settle double precision, except uuid[], max_crashes integer, after bigint, upto bigint
 -- gives: id uuid, fence bigint, queue text, task text, attempt integer, max_attempts integer, crashes smallint, lost smallint, worker_id uuid, crashed boolean, was_alone boolean
 -- Counts and locks claims that nobody holds any more: the lease is over, or their worker is known to be dead. They get a
 -- new fence, with which the caller writes their outcome in the same transaction: a late writer is told from the rescuer.
@@ -48,6 +49,7 @@ update :"schema".job set started = true where id = $1 and fence = $2 and worker_
 -- jobs claimed ahead had begun. Only one that may run once must have been marked as started. The last crash but one
 -- makes a job run alone, and only a crash of a job that was alone goes beyond that.
 -- After the server's own start everybody gets time to renew: it may have been away for longer than a lease.
+-- Among the seqs above `after` up to `upto`: an old snapshot keeps an entry in the index for every claim there was.
 with expired as materialized (
   select j.id, (j.started or j.max_attempts > 1) and j.worker_id <> $1 and (
       j.worker_id = any($3::uuid[])
@@ -58,7 +60,7 @@ with expired as materialized (
   from :"schema".job j
   where j.state = 'running' and (j.worker_id = any($3::uuid[])
     or j.lease_until < now() and pg_postmaster_start_time() < now() - make_interval(secs => $4))
-    and j.id <> all($5::uuid[])
+    and j.id <> all($5::uuid[]) and j.seq > $7 and j.seq <= $8
   order by j.seq
   limit $2
   for update of j skip locked
@@ -67,16 +69,24 @@ update :"schema".job j
 set fence = nextval(':"schema".fence_seq'), lost = j.lost + (not expired.crashed)::integer,
   crashes = case when expired.crashed then expired.counted else j.crashes end,
   alone = j.alone or expired.crashed and expired.counted >= $6 - 1
-from expired where j.id = any(array(select id from expired)) and j.id = expired.id
+from unnest(array(select id from expired), array(select crashed from expired), array(select counted from expired),
+  array(select was_alone from expired)) as expired(id, crashed, counted, was_alone)  -- see promote_due
+where j.id = expired.id
 returning j.id, j.fence, j.queue, j.task, j.attempt, j.max_attempts, j.crashes, j.lost, j.worker_id, expired.crashed,
   expired.was_alone;
 
 -- name: strays
--- takes: worker_id uuid, last_claim_no bigint, fences bigint[]
+-- takes: worker_id uuid, last_claim_no bigint, fences bigint[], after bigint, upto bigint
 -- gives: id uuid, fence bigint
 -- What this worker's claims took without its knowledge: the answer was lost. Only running rows are read, by their index.
 select id, fence from :"schema".job
-where state = 'running' and worker_id = $1 and claim_no <= $2 and fence <> all($3::bigint[]);
+where state = 'running' and worker_id = $1 and claim_no <= $2 and fence <> all($3::bigint[]) and seq > $4 and seq <= $5;
+
+-- name: newest_seq
+-- takes:
+-- gives: seq bigint
+-- The last place in the order of becoming ready that was given out.
+select coalesce(pg_sequence_last_value(':"schema".job_seq'), 0) as seq;
 
 -- name: pardon_jobs
 -- takes: worker_id uuid, ids uuid[], ours boolean

@@ -24,6 +24,11 @@ update :"schema".worker set stopped_at = now() where id = $1;
 -- gives: id uuid, pid integer, born text
 select id, pid, born from :"schema".worker where machine = $1 and alive_until > now();
 
+-- name: silent_workers
+-- takes: seconds double precision
+-- gives: id uuid
+select id from :"schema".worker where alive_until < now() - make_interval(secs => $1);
+
 -- name: forget_dead_workers
 -- takes: dead_workers uuid[], keep double precision
 -- gives:

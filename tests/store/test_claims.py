@@ -25,6 +25,7 @@ from tests.support.store import (
     new_jobs,
     open_session,
     open_sessions,
+    ready_queues,
 )
 
 
@@ -102,7 +103,7 @@ async def test_only_ready_jobs_are_claimed(database: str, change: str) -> None:
         await connection.execute(f"update jobqueue.job set {change}")
 
         assert [] == await claim(session)
-        assert [] == await claims.ready_queues(session)
+        assert [] == await ready_queues(session)
 
 
 async def test_a_claim_is_written_on_the_row(database: str) -> None:
@@ -164,10 +165,10 @@ async def test_ready_queues_are_found_without_knowing_them(database: str) -> Non
         for queue in ("b", "a", "ä", "a", "B"):
             await insert(session, new_job(queue=queue))
         await insert(session, new_job(queue="later", delay=100.0))
-        assert ["B", "a", "b", "ä"] == await claims.ready_queues(session)
+        assert ["B", "a", "b", "ä"] == await ready_queues(session)
 
         await claim(session, queues=["a", "B"])
-        assert ["b", "ä"] == await claims.ready_queues(session)
+        assert ["b", "ä"] == await ready_queues(session)
 
 
 async def test_a_claimed_row_is_the_job_that_handlers_see(database: str) -> None:

@@ -1,6 +1,7 @@
 """What has come due becomes ready, behind the backlog and in the order of its times."""
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 from jobqueue.store import claims
@@ -17,7 +18,7 @@ async def test_due_jobs_queue_up_behind_the_backlog(database: str) -> None:
         (waiting,) = await insert(session, new_job())
         await connection.execute("update jobqueue.job set due_at = due_at - interval '1 day' where state = 'scheduled'")
 
-        assert (3, None) == await claims.promote_due(session, 10)
+        assert (3, None) == (await claims.promote_due(session, 10))[:2]
 
         assert [waiting, early.id, middle.id, late.id] == [row["id"] for row in await claim(session)]
 
@@ -25,10 +26,10 @@ async def test_due_jobs_queue_up_behind_the_backlog(database: str) -> None:
 async def test_nothing_is_promoted_early(database: str) -> None:
     """S3-06: a job is not ready before its time, and the next due time is told, by the server's clock."""
     async with open_session(database) as session:
-        assert (0, None) == await claims.promote_due(session, 10)
+        assert (0, None) == (await claims.promote_due(session, 10))[:2]
 
         await insert(session, new_job(delay=300.0), new_job(delay=100.0))
-        promoted, next_in = await claims.promote_due(session, 10)
+        promoted, next_in, _ = await claims.promote_due(session, 10)
 
         assert 0 == promoted
         assert next_in is not None
@@ -42,7 +43,7 @@ async def test_promotion_has_a_limit(database: str) -> None:
         ids = await insert(session, *(new_job(delay=100.0 + number) for number in range(10)))
         await connection.execute("update jobqueue.job set due_at = due_at - interval '1 day'")
 
-        assert [(4, None), (4, None), (2, None), (0, None)] == [await claims.promote_due(session, 4) for _ in range(4)]
+        assert [4, 4, 2, 0] == [(await claims.promote_due(session, 4)).jobs for _ in range(4)]
         assert ids == [row["id"] for row in await claim(session)]
 
 
@@ -56,3 +57,44 @@ async def test_two_stagers_share_the_work(database: str) -> None:
             async with asyncio.timeout(PATIENCE):
                 assert 40 == (await claims.promote_due(two, 60))[0]
         assert 100 == len({row["id"] for row in await claim(worker, 500)})
+
+
+async def test_each_queue_has_its_share(database: str) -> None:
+    """Of many jobs that are due in one queue and a few in others, a share of each becomes ready in one go."""
+    async with open_session(database) as session, connect(database) as connection:
+        await insert(session, *new_jobs(500, queue="full", delay=100.0), *new_jobs(3, queue="last", delay=200.0))
+        await insert(session, *new_jobs(50, queue="other", delay=150.0), *new_jobs(5, queue="never", delay=90_000.0))
+        await connection.execute("update jobqueue.job set due_at = due_at - interval '1 h'")
+        first = await claims.promote_due(session, 10)
+        assert 23 == await claims.promote_each(session, 40, first.seen)
+
+        ready = await connection.fetch("select queue from jobqueue.job where state = 'ready'")
+        assert {"full": 20, "last": 3, "other": 10} == Counter(row["queue"] for row in ready)
+
+
+async def test_promotion_goes_on_from_where_it_was(database: str) -> None:
+    """Page after page nothing is left out, jobs of one due time included; a look from the beginning finds late ones."""
+    async with open_session(database) as session, connect(database) as connection:
+        await insert(session, *new_jobs(30, delay=100.0))
+        await connection.execute("update jobqueue.job set due_at = now() - interval '1 h'")
+        seen, promoted = None, 0
+        for _ in range(4):
+            done = await claims.promote_due(session, 10, seen)
+            seen, promoted = done.seen, promoted + done.jobs
+        assert 30 == promoted
+
+        await insert(session, new_job(delay=100.0))
+        await connection.execute("update jobqueue.job set due_at = now() - interval '1 h' where state = 'scheduled'")
+        assert 0 == (await claims.promote_due(session, 10, seen)).jobs
+        assert 1 == (await claims.promote_due(session, 10)).jobs
+
+
+async def test_what_was_put_aside_is_recalled(database: str) -> None:
+    """Of the given tasks what was put aside is due at once; what is only delayed, or of another task, is not."""
+    async with open_session(database) as session, connect(database) as connection:
+        await insert(session, *(new_job(task, delay=100.0) for task in ("ours", "theirs", "ours")))
+        await connection.execute("update jobqueue.job set aside_since = now() where seq <= 2")
+        await claims.recall_aside(session, ["ours", "also ours"])
+
+        assert 1 == (await claims.promote_due(session, 10)).jobs
+        assert ["ours"] == [row["task"] for row in await claim(session)]

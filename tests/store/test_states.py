@@ -4,7 +4,6 @@ import asyncpg
 import pytest
 
 from jobqueue.base.errors import InvalidOption
-from jobqueue.store import claims
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.intake import insert_all
 from jobqueue.store.listing import Wanted, list_jobs
@@ -18,6 +17,7 @@ from tests.support.store import (
     finish,
     new_job,
     open_session,
+    ready_queues,
 )
 from tests.support.waiting import wait_until
 
@@ -157,7 +157,7 @@ async def follow(name: str, session: Session, listener: Connection, heard: list[
     heard.clear()
     job = new_job(name, queue=name, origin=name, key=name + name)
     (sent,) = await insert_all(session, [job], always=True)
-    assert [name] == await claims.ready_queues(session)
+    assert [name] == await ready_queues(session)
     await wait_until(lambda: heard, "the queue's workers are woken")
     assert [f"r:{name}"] == heard
 

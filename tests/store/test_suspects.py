@@ -9,7 +9,17 @@ from jobqueue.store import claims
 from jobqueue.store.claims import Claim
 from jobqueue.store.connection.pool import Session
 from tests.support.patience import PATIENCE
-from tests.support.store import LEASE, WORKER, connect, insert, new_job, new_jobs, open_session, open_sessions
+from tests.support.store import (
+    LEASE,
+    WORKER,
+    connect,
+    insert,
+    new_job,
+    new_jobs,
+    open_session,
+    open_sessions,
+    ready_queues,
+)
 
 
 async def take(
@@ -121,4 +131,4 @@ async def test_queues_that_have_only_suspects_are_found(database: str) -> None:
     async with open_session(database) as session:
         await insert(session, new_job(queue="b"), new_job(queue="a"))
         await blame(database, "queue = 'a'")
-        assert ["a", "b"] == await claims.ready_queues(session)
+        assert ["a", "b"] == await ready_queues(session)

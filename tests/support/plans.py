@@ -64,7 +64,7 @@ def run_plan(connection: "psycopg.Connection[Any]", name: str, values: tuple[obj
     """Run a statement with a `custom` or `generic` plan, take back what it did, and return how it was done."""
     kinds = [kind for _, kind in statements()[name].takes]
     types = f"({', '.join(kinds)})" if kinds else ""
-    literals = [sql.Literal(value) + sql.SQL(f"::{kind}") for value, kind in zip(values, kinds, strict=True)]
+    literals = [sql.SQL("({})::" + kind).format(sql.Literal(value)) for value, kind in zip(values, kinds, strict=True)]
     arguments = sql.SQL("(") + sql.SQL(", ").join(literals) + sql.SQL(")") if literals else sql.SQL("")
     with connection.transaction(force_rollback=True):
         connection.execute(f"set local plan_cache_mode = force_{mode}_plan")

@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 from jobqueue.base.job import AttemptError, NewJob, WorkerId
 from jobqueue.base.outcome import Done, Outcome
 from jobqueue.store import claims, intake, outcomes
-from jobqueue.store.claims import Claim
+from jobqueue.store.claims import EVERYTHING, Arm, Claim
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.known_types import KnowingConnection
 from jobqueue.store.connection.pool import Database, Session
@@ -85,10 +85,27 @@ async def insert(session: Session, *jobs: NewJob[None]) -> list[UUID]:
 
 
 async def claim(
-    session: Session, room: int = 100, *, queues: Sequence[str] = ("default",), number: int = 1, lease: float = LEASE
+    session: Session,
+    room: int = 100,
+    *,
+    queues: Sequence[str] = ("default",),
+    number: int = 1,
+    lease: float = LEASE,
+    arms: Sequence[Arm] = (EVERYTHING,),
+    unknown: Sequence[str] = (),
+    aside_age: float = 0.0,
 ) -> list[Claim]:
     """Claim up to `room` jobs of each queue, and of all."""
-    return await claims.claim(session, WORKER, number, lease, dict.fromkeys(queues, room), room)
+    rooms = dict.fromkeys(queues, room)
+    return await claims.claim(
+        session, WORKER, number, lease, rooms, room, arms=lambda _: arms, unknown=unknown, aside_age=aside_age
+    )
+
+
+async def ready_queues(session: Session) -> list[str]:
+    """The queues that have ready jobs."""
+    ready, _ = await claims.ready_between(session, *claims.EVERYTHING[2:])
+    return sorted({job.queue for job in ready})
 
 
 async def claim_one(session: Session, **said: Any) -> Claim:

@@ -53,6 +53,10 @@ NoPrimary = asyncpg.TargetServerAttributeNotMatched
 """Raised when every host that answers is a standby."""
 LockTimeout = asyncpg.LockNotAvailableError
 """Raised when somebody has had for too long what was to be locked; nothing was done."""
+
+CUT_SHORT = (asyncpg.QueryCanceledError, TimeoutError)
+"""A statement took longer than it may, as the server sees it or we do."""
+
 Deadlock = asyncpg.DeadlockDetectedError
 """Raised to one of two transactions that wait for each other; it was undone."""
 

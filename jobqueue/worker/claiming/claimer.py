@@ -18,14 +18,18 @@ from jobqueue.base.job import WorkerId
 from jobqueue.base.log import get_logger
 from jobqueue.base.settings import Settings
 from jobqueue.store import claims
-from jobqueue.store.connection.faults import DATABASE_ERRORS
+from jobqueue.store.connection.faults import CUT_SHORT, DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.leases import give_back_strays
-from jobqueue.worker.claiming.queues import Queues
+from jobqueue.worker.claiming.marks import Marks
+from jobqueue.worker.claiming.patrol import Patrol
+from jobqueue.worker.claiming.queues import Haul, Queues
+from jobqueue.worker.claiming.unknown import Unknown
 from jobqueue.worker.claiming.wakeup import Wakeup
 from jobqueue.worker.ending.finishing import Finisher
 from jobqueue.worker.keeping.holds import Held
+from jobqueue.worker.slots.runs import Tasks
 from jobqueue.worker.slots.slots import Slots
 
 _DOZES = (0.001, 0.002, 0.004)
@@ -45,6 +49,7 @@ class Claimer:
         worker: WorkerId,
         settings: Settings,
         queues: Queues,
+        tasks: Tasks,
         slots: Slots,
         holds: Held,
         finisher: Finisher,
@@ -62,6 +67,12 @@ class Claimer:
         self._holds = holds
         self._finisher = finisher
         self._is_heard = is_heard
+        self._marks = Marks()
+        self._patrol = Patrol(queues, self._marks)
+        self._unknown = Unknown(tasks, settings.aside_max_age)
+        self._recall = tasks.names
+        """Tasks whose jobs others may have put aside, because they did not know them."""
+        self._breaks = 0
         self._quotas = slots.quotas
         self._quotas.when_freed, self._quotas.limited = self.wakeup.ring, queues.limits
         self._number = 0
@@ -104,20 +115,17 @@ class Claimer:
     async def _found_nothing(self) -> bool:
         await self._settle_lost_claim()
         await self._room()
-        self._queues.stale = True
-        if await self._look():
+        if await self._look(whole=True):
             return False
         while not self._slots.idle:  # a job may wait for one that it has deferred: go on looking
             self._slots.hurry_batches()
             self._slots.freed.clear()
             with anyio.move_on_after(_BURST_POLL):
                 await self._slots.freed.wait()
-            self._queues.stale = True
-            if await self._look():
+            if await self._look(whole=True):
                 return False
         await self._finisher.settled()
-        self._queues.stale = True
-        if await self._look():  # what has just ended may have deferred, or failed without a delay
+        if await self._look(whole=True):  # what has just ended may have deferred, or failed without a delay
             return False
         due = await claims.is_due(self._session)
         if due:
@@ -126,7 +134,7 @@ class Claimer:
 
     def look_everywhere(self) -> None:
         """Jobs have become ready, perhaps in a queue that nobody has told us of."""
-        self._queues.stale = True
+        self._patrol.stale = True
         self.wakeup.ring()
 
     def make_way(self) -> None:
@@ -137,7 +145,7 @@ class Claimer:
     def gap(self) -> None:
         """Notifications may have been missed, and our flag may be gone: a crash of the server empties its table."""
         self._asleep = False
-        self._queues.stale = True
+        self._patrol.stale = True
 
     async def _serve(self) -> None:
         """From one look that finds nothing to the next."""
@@ -165,12 +173,13 @@ class Claimer:
             if self.listening.is_set():
                 await claims.publish_sleep(self._session, self._worker, self._queues.flags, seconds)
                 self._asleep = True
-                self._queues.stale = True  # a new queue's first job may have come while nobody slept
+                self._patrol.stale = True  # a new queue's first job may have come while nobody slept
                 # The second look: what was committed before the flag could be seen.
                 if await self._look() or self._blind:
                     await self._wake_up()
                     return
-        if not await self.wakeup.wait(self._sleep_until - clock()):
+        await self.wakeup.wait(min(self._sleep_until - clock(), self._patrol.owed_in))
+        if clock() >= self._sleep_until:
             self.gap()  # the flag's time is over: look at everything, publish anew
 
     @property
@@ -183,21 +192,49 @@ class Claimer:
             self._asleep = False
             await claims.end_sleep(self._session, self._worker, self._queues.flags)
 
-    async def _look(self) -> bool:
-        """Claim for all free slots and start what comes; True if anything did."""
+    async def _look(self, *, whole: bool = False) -> bool:
+        """Claim for all free slots and start what comes; True if anything did. `whole`: leave nothing unseen."""
         if self._slots.way.made and await self._look_alone():
             return True
+        self._remember()
+        found = self._patrol.begun and await self._take()
+        self._patrol.stale |= self._queues.named and not found  # it was named for a job that no claim sees
+        self._queues.named = False
+        if self._slots.room > 0 and (whole or self._patrol.wanted):
+            unknown, max_age = self._unknown.names, self._settings.aside_max_age
+            if await self._patrol.walk(self._session, unknown, max_age, whole=whole):
+                found = await self._take() or found
+        if self._recall:
+            await claims.recall_aside(self._session, self._recall)
+            self._recall = frozenset()
+        return found or (self._slots.way.hinted and await self._look_alone())
+
+    def _remember(self) -> None:
+        """Forget what may not hold any more: on another connection, or with tasks registered since."""
+        registered = self._unknown.registered()
+        if self._session.breaks != self._breaks or registered:
+            self._breaks = self._session.breaks
+            self._marks.forget()
+            self._patrol.restart()
+            self._recall |= registered
+
+    async def _take(self) -> bool:
+        """Claim for all free slots: a share for each queue, then what is left for those that have more."""
         found = False
-        await self._queues.refresh(self._session)
-        while (room := self._slots.room) > 0:
+        while (room := self._slots.room) > 0 and (rooms := self._queues.rooms(room, self._quotas.held)):
             sent = time.monotonic()
-            rows = await self._claim(self._queues.rooms(room, self._quotas.held), room)
+            rows = await self._claim(rooms, room)
             for row in rows:
                 self._slots.start(row, sent + self._settings.lease)
             found = found or bool(rows)
-            if not self._queues.worth_another(rows, room, self._quotas.held):
+            haul = Haul(rows, rooms, room)
+            self._unknown.meet(rows)
+            self._marks.learn(haul.tops, haul.emptied, sent)
+            for queue in self._queues.learn(haul):
+                self._marks.drop(queue)
+            if not self._queues.worth_another(haul, self._quotas.held):
                 break
-        return found or (self._slots.way.hinted and await self._look_alone())
+        return found
 
     async def _look_alone(self) -> bool:
         """Claim a job that must run alone, if nothing runs."""
@@ -215,13 +252,12 @@ class Claimer:
         return bool(rows)
 
     async def _claim(self, rooms: dict[str, int], room: int) -> Sequence[claims.Claim]:
-        if not rooms:
-            return ()
         idle = self._slots.unused
         return await self._settled_claim(
             lambda number: claims.claim(
                 self._session, self._worker, number, self._settings.lease, rooms, room,
-                idle=idle, suspects=max(1, idle),
+                idle=idle, suspects=max(1, idle), arms=self._marks.arms, unknown=self._unknown.names,
+                aside_age=self._settings.aside_max_age,
             )
         )  # fmt: skip
 
@@ -231,7 +267,11 @@ class Claimer:
         self._unsettled = self._number
         # Shielded: a claim that was cancelled on its way may have committed, and nobody would run its jobs.
         with anyio.CancelScope(shield=True) as self._claiming:
-            rows = await claim(self._number)
+            try:
+                rows = await claim(self._number)
+            except CUT_SHORT:
+                self._marks.skip()
+                raise
             self._unsettled = 0
             return rows
         return ()
@@ -265,4 +305,5 @@ class Claimer:
 
     async def _wait_for_database(self, error: BaseException) -> None:
         self._asleep = False
+        self._patrol.stale = True
         await self._outage.wait(error)

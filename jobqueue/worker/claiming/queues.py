@@ -1,19 +1,50 @@
 """Which queues a worker serves, and how the free slots are shared among them.
 
 `mail:5` limits a queue to five slots here, `-bulk` leaves one out, `*` (the default) serves all: new ones are found
-when a notification names them, and by a look every second while the worker is busy, every poll while it sleeps.
+when a notification names them, and by the patrol every second while the worker is busy, every poll while it sleeps.
+
+A queue is busy if the last look into it left jobs there, and idle if it took all. Only busy ones share the room; an
+idle one is looked into before them. With `*` idle ones are forgotten, but for the latest few.
 """
 
-import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from jobqueue.base.errors import ConfigurationError
-from jobqueue.store import claims
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.claims import Claim
 
 ALL = "*"
-_LOOK_INTERVAL = 1.0
+_MOST_LOOKED_AT = 200
+"""Queues in one claim; the others have their turn in the next."""
+_IDLE_LOOKED_AT = 50
+"""As many idle ones are looked into by one claim, and with `*` remembered."""
+
+
+class Haul:
+    """What a claim has brought, by queue."""
+
+    def __init__(self, rows: Sequence[Claim], rooms: Mapping[str, int], room: int) -> None:
+        """`rows` best first; `rooms` and `room` are what was asked for, in the order of the claim."""
+        self.taken = Counter[str]()
+        self.tops: dict[tuple[str, int], int] = {}
+        """Up to which seq each queue and priority was taken; suspects do not count, they are looked for apart."""
+        for row in rows:
+            queue = row["queue"]
+            self.taken[queue] += 1
+            if not row["crashes"]:
+                self.tops[queue, row["priority"]] = row["seq"]
+        self.looked = list(rooms)
+        """The queues that were looked into: a claim that is full has stopped at its last one."""
+        full = len(rows) >= room
+        if full:
+            last = {queue for queue, _ in self.tops}
+            while self.looked and self.looked[-1] not in last:
+                self.looked.pop()
+        whole = self.looked[:-1] if full else self.looked
+        self.emptied = [queue for queue in whole if self.taken[queue] < rooms[queue]]
+        """Those of which every job was taken that was ready."""
+        self.wanting = [] if full else [queue for queue in rooms if self.taken[queue] >= rooms[queue]]
+        """Those that have used up their share while room is left."""
 
 
 class Queues:
@@ -22,17 +53,19 @@ class Queues:
     def __init__(self, wanted: Iterable[str] | None) -> None:
         """Raises ConfigurationError if an entry cannot be read. None and `*` mean all; a text has them with commas."""
         self.limits: dict[str, int] = {}
+        self.named = False
+        """True once a notification has named a queue, until a look has found jobs."""
         self._left_out: set[str] = set()
-        self.stale = True
-        """True when queues may have come up that no notification named: at the start, after a gap, every poll."""
         self._all = False
         self._names: list[str] = []
-        self._turn = 0
-        self._looked_at = 0.0
         for entry in (wanted.split(",") if isinstance(wanted, str) else wanted) or (ALL,):
             self._add(entry.strip())
         if not self._all and not self._names:
             self._all = True  # only exclusions: all but those
+        self._busy: dict[str, None] = {}
+        """Least recently served first."""
+        self._idle = dict.fromkeys(name for name in self._names if name not in self._left_out)
+        """Least recently looked into first."""
 
     def _add(self, entry: str) -> None:
         name, colon, limit = entry.rpartition(":") if ":" in entry else (entry, "", "")
@@ -64,48 +97,53 @@ class Queues:
     @property
     def served(self) -> list[str]:
         """The queues that are served, as far as their names are known."""
-        return [name for name in self._names if name not in self._left_out]
+        return [*self._busy, *self._idle]
 
     def serves(self, queue: str) -> bool:
-        """True if jobs of this queue may run here; a queue seen for the first time is remembered."""
-        if queue in self._left_out:
+        """True if jobs of this queue may run here; called when it has some."""
+        self.named = True
+        return self.found(queue) is not None
+
+    def found(self, queue: str) -> bool | None:
+        """A queue has jobs. True if that is news, None if they are not for this worker."""
+        if queue in self._busy:
             return False
-        if self._all and queue not in self._names:
-            self._names.append(queue)
-        return queue in self._names
+        if queue in self._left_out or (not self._all and queue not in self._idle):
+            return None
+        self._idle.pop(queue, None)
+        self._busy[queue] = None
+        return True
 
     def rooms(self, room: int, held: Counter[str]) -> dict[str, int]:
-        """How many jobs each queue may have now: an even share, within its limit. Another comes first each time."""
-        open_queues = {name: self._open(name, room, held) for name in self._in_turn()}
-        open_queues = {name: free for name, free in open_queues.items() if free > 0}
-        share = -(-room // max(1, len(open_queues)))
-        return {name: min(share, free) for name, free in open_queues.items()}
+        """How many jobs each queue may have now, within its limit, in the order of the claim.
 
-    def worth_another(self, rows: Sequence[claims.Claim], room: int, held: Counter[str]) -> bool:
-        """True if some queue used up its share while room is left, so that it may have more."""
-        if len(rows) >= room or len(self._names) < 2:
-            return False
-        taken = Counter(row["queue"] for row in rows)
-        share = -(-room // len(self._names))
-        return any(count >= share and self._open(name, room, held) > 0 for name, count in taken.items())
-
-    async def refresh(self, session: Session) -> None:
-        """Learn of queues that have ready jobs, if all are served and that may have changed.
-
-        Nobody notifies a worker that does not sleep: one that is busy all the time looks by itself.
+        An even share for all that are busy. Idle ones come first, or nobody would know that they have jobs again.
         """
-        now = time.monotonic()
-        if self._all and (self.stale or now - self._looked_at >= _LOOK_INTERVAL):
-            self._looked_at = now
-            for name in await claims.ready_queues(session):
-                self.serves(name)
-        self.stale = False
+        idle = self._open([*self._idle][:_IDLE_LOOKED_AT], room, held)
+        busy = self._open([*self._busy][: min(room, _MOST_LOOKED_AT)], room, held)
+        share = -(-room // max(1, len(busy)))
+        rest = -(-room // (len(busy) + 1 if busy else max(1, len(idle))))
+        shares = {name: min(rest, free) for name, free in idle.items()}
+        return shares | {name: min(share, free) for name, free in busy.items()}
 
-    def _open(self, name: str, room: int, held: Counter[str]) -> int:
-        limit = self.limits.get(name)
-        return room if limit is None else min(room, limit - held[name])
+    def learn(self, haul: Haul) -> list[str]:
+        """What was looked into has its turn last from now on; the queues that are forgotten."""
+        emptied = set(haul.emptied)
+        for name in haul.looked:
+            self._busy.pop(name, None)
+            self._idle.pop(name, None)
+            (self._idle if name in emptied else self._busy)[name] = None
+        if not self._all:
+            return []
+        forgotten = [*self._idle][: max(0, len(self._idle) - _IDLE_LOOKED_AT)]
+        for name in forgotten:
+            del self._idle[name]
+        return forgotten
 
-    def _in_turn(self) -> list[str]:
-        names = self.served
-        self._turn = (self._turn + 1) % max(1, len(names))
-        return names[self._turn :] + names[: self._turn]
+    def worth_another(self, haul: Haul, held: Counter[str]) -> bool:
+        """True if some queue used up its share while room is left, so that it may have more."""
+        return bool(self._open(haul.wanting, 1, held))
+
+    def _open(self, names: Iterable[str], room: int, held: Counter[str]) -> dict[str, int]:
+        free = {name: min(room, self.limits.get(name, room + held[name]) - held[name]) for name in names}
+        return {name: left for name, left in free.items() if left > 0}

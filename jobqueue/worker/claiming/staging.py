@@ -2,11 +2,16 @@
 
 The stager sleeps until the next due time it knows. It publishes that time, so that a job with a nearer one wakes it;
 and looks once more after publishing, for the same reason as the claimer.
+
+It goes on from where it has been: an old snapshot keeps the index entries of all that was promoted. What has committed
+late is behind that; a look from the beginning finds it, at each wake-up and every poll, and rests after a long one.
 """
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
+from datetime import datetime
 
 import anyio
 from anyio.abc import TaskStatus
@@ -19,6 +24,7 @@ from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.worker.claiming.wakeup import Wakeup
+from jobqueue.worker.keeping.windows import Rest
 
 _BATCH = 500
 _FLAG = [""]
@@ -34,6 +40,10 @@ class Stager:
         self._session = Session(database)
         self._worker = worker
         self._poll = settings.poll
+        self._seen: datetime | None = None
+        self._stale = True
+        self._looked_at = 0.0
+        self._rest = Rest()
         self._ready = ready
         self._outage = Outage("stage", get_logger(__name__))
 
@@ -46,6 +56,7 @@ class Stager:
                     await self._until_next()
                 except DATABASE_ERRORS as error:
                     await self._outage.wait(error)
+                    self._stale = True
         finally:
             await self._session.close()
 
@@ -55,15 +66,30 @@ class Stager:
         if self.listening.is_set():
             await claims.publish_sleep(self._session, self._worker, _FLAG, seconds)
             seconds = min(seconds, await self._promote())
-        await self.wakeup.wait(seconds)
+        if self._stale:
+            seconds = min(seconds, self._rest.left)
+        woken = await self.wakeup.wait(seconds)  # for a job that has committed long after its due time, perhaps
+        self._stale = self._stale or woken or time.monotonic() - self._looked_at >= self._poll
 
     async def _promote(self) -> float:
         """Promote all that is due; in how many seconds to look again."""
         while True:
-            promoted, next_in = await claims.promote_due(self._session, _BATCH)
-            self._outage.over()
-            if promoted:
+            done = await self._next_batch()
+            if done.jobs:
                 self._ready()  # wake() tells the others; we may not be published as asleep
-            if promoted < _BATCH:
+            if done.jobs < _BATCH:
                 poll = self._poll * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
-                return poll if next_in is None else min(poll, max(0.0, next_in))
+                return poll if done.next_in is None else min(poll, max(0.0, done.next_in))
+            await claims.promote_each(self._session, _BATCH, done.seen)
+
+    async def _next_batch(self) -> claims.Promoted:
+        began = time.monotonic()
+        whole = self._seen is None or (self._stale and not self._rest.left)
+        done = await claims.promote_due(self._session, _BATCH, None if whole else self._seen)
+        self._outage.over()
+        self._seen = done.seen
+        if whole:
+            self._stale = False
+            self._looked_at = time.monotonic()
+            self._rest.begin(self._looked_at - began)
+        return done

@@ -7,6 +7,7 @@ alone: only a crash that nobody else can have caused ends a job.
 """
 
 import random
+import time
 from collections.abc import Callable, Collection
 from uuid import UUID
 
@@ -18,17 +19,20 @@ from jobqueue.base.log import get_logger, job_facts
 from jobqueue.base.outcome import Cancelled, Dead, Outcome, Released, Rescued
 from jobqueue.base.settings import Settings
 from jobqueue.store import leases, workers
-from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify
+from jobqueue.store.connection.faults import CUT_SHORT, DATABASE_ERRORS, Fault, brief, classify
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.leases import Expired
 from jobqueue.worker.keeping.holds import MAX_LOST, Held, lost_too_often
 from jobqueue.worker.keeping.machine import is_gone, this_machine
+from jobqueue.worker.keeping.windows import Rest, Windows
 
 _PAGE = 500
 _SETTLE_BEATS = 2
 _DOUBLINGS = 12
 """After so many crashes, if a setting allows them, the delay grows no further: it is an hour then."""
+_WALK = 0.5
+"""Seconds of looking in one sweep, unless a worker has died."""
 
 
 class Rescuer:
@@ -48,6 +52,9 @@ class Rescuer:
         self._answered = answered
         self._machine = this_machine()
         self._cut_off = False
+        self._windows, self._rest = Windows(), Rest()
+        self._known_dead = set[UUID]()
+        """Their jobs were looked for among all."""
         self._tried = UUID(int=0)
         """The last job, or the first of a page, that was to be taken back."""
         self._log = get_logger(__name__)
@@ -67,7 +74,7 @@ class Rescuer:
                     await self._outage.wait(error)
                     continue
                 spread = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
-                await anyio.sleep(self._settings.rescue_interval * spread)
+                await anyio.sleep(max(self._rest.left, self._settings.rescue_interval * spread))
         finally:
             await self._session.close()
 
@@ -78,17 +85,41 @@ class Rescuer:
             await anyio.sleep(self._settle)  # others may have been cut off as we were: they get time to renew
             self._cut_off = False
         dead = await self._dead_neighbours()
-        await self._take_back_all(dead)
+        silent = {*dead, *await workers.silent(self._session, self._settings.beat)}
+        spent = await self._walk(dead, whole=not silent <= self._known_dead)
+        self._known_dead = silent
         await workers.forget_dead(self._session, dead)
-        fences, answered = self._holds.fences(), self._answered()
-        await leases.give_back_strays(self._session, self._worker, answered, fences)
+        self._rest.begin(spent)
 
-    async def _take_back_all(self, dead: Collection[UUID]) -> None:
+    async def _walk(self, dead: Collection[UUID], *, whole: bool) -> float:
+        """Go over the running jobs, in seconds that it gives; where that takes long only a part, the rest next time.
+
+        `whole`: all of them, since a worker has died.
+        """
+        newest, spent = await leases.newest_seq(self._session), 0.0
+        if whole:
+            self._windows.again()
+        while True:
+            piece, began = self._windows.piece(newest), time.monotonic()
+            fences, answered = self._holds.fences(), self._answered()
+            try:
+                await leases.give_back_strays(self._session, self._worker, answered, fences, piece)
+                took = time.monotonic() - began
+                await self._take_back_all(dead, piece)
+            except CUT_SHORT:
+                self._windows.cut_short()
+                raise
+            over = self._windows.passed(piece[0], took)
+            spent += 2 * took  # as long for those of others; to take them back is no looking
+            if over or (spent > _WALK and not whole):
+                return spent
+
+    async def _take_back_all(self, dead: Collection[UUID], piece: tuple[int, int]) -> None:
         """Page by page; one by one if a page has a job that the database refuses to store."""
         page, refused = _PAGE, list[UUID]()
         while True:
             try:
-                if await self._take_back(dead, page, refused) < page:
+                if await self._take_back(dead, page, refused, piece) < page:
                     return
             except DATABASE_ERRORS as error:
                 if classify(error) is not Fault.BAD_DATA or self._tried in refused:
@@ -106,11 +137,13 @@ class Rescuer:
         others = [each for each in there if each.id != self._worker and each.born is not None]
         return [each.id for each in others if is_gone(each.pid, each.born)]
 
-    async def _take_back(self, dead: Collection[UUID], page: int, skip: Collection[UUID]) -> int:
+    async def _take_back(
+        self, dead: Collection[UUID], page: int, skip: Collection[UUID], piece: tuple[int, int]
+    ) -> int:
         """Rescue one page; how many."""
         async with self._session.transaction():
             rows = await leases.take_expired(
-                self._session, self._worker, page, dead, self._settle, skip, self._settings.max_crashes
+                self._session, self._worker, page, dead, self._settle, skip, self._settings.max_crashes, piece
             )
             if not rows:
                 return 0

@@ -37,6 +37,11 @@ class Tasks(Protocol):
         """The task of this name or alias."""
         ...
 
+    @property
+    def names(self) -> frozenset[str]:
+        """All names and aliases."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:

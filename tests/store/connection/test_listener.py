@@ -99,7 +99,7 @@ async def test_it_leaves_no_connection_that_listens(database: str) -> None:
         async with listening(pooled):
             pass
         await becomes(database, 0, LISTENS)
-        await pooled.fetch("ready_queues")
+        await pooled.fetch("working")
         assert [] == await backends(database, LISTENS)
 
 

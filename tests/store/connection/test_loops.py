@@ -148,9 +148,9 @@ def test_a_pool_leaves_nothing_behind_at_the_end_of_its_loop(database: str) -> N
 
     async def use() -> None:
         session = Session(await pools.get())
-        await session.fetch("ready_queues")
+        await session.fetch("working")
         await session.close()
-        await (await pools.get()).fetch("ready_queues")
+        await (await pools.get()).fetch("working")
 
     pools = PerLoop(make, Database.close, Database.abandon)
     with warnings.catch_warnings():

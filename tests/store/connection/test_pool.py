@@ -68,8 +68,8 @@ async def test_a_cancelled_statement_costs_its_connection(
     async with open_session(database) as session:
         first = await backend_of(session)
         async with jobs_held(database) as held:
-            await interrupt(session.fetch("ready_queues"), lambda: held.waited_for_by(1))
-        assert [] == await session.fetch("ready_queues")
+            await interrupt(session.fetch("working"), lambda: held.waited_for_by(1))
+        assert [] == await session.fetch("working")
 
         assert first != await backend_of(session)
         await becomes(database, 1, OURS)
@@ -78,11 +78,11 @@ async def test_a_cancelled_statement_costs_its_connection(
 async def test_a_cancelled_statement_of_the_pool_costs_its_connection(database: str) -> None:
     """The same for a statement on any connection of the pool."""
     async with open_database(database) as pooled:
-        await pooled.fetch("ready_queues")
+        await pooled.fetch("working")
         async with jobs_held(database) as held:
-            await cancelled(pooled.fetch("ready_queues"), lambda: held.waited_for_by(1))
+            await cancelled(pooled.fetch("working"), lambda: held.waited_for_by(1))
         await becomes(database, 0, OURS)
-        assert [] == await pooled.fetch("ready_queues")
+        assert [] == await pooled.fetch("working")
 
 
 async def test_a_session_survives_the_end_of_its_connection(database: str) -> None:
@@ -93,8 +93,8 @@ async def test_a_session_survives_the_end_of_its_connection(database: str) -> No
             await terminate(database, OURS)
             await becomes(database, 0, OURS)
             with contextlib.suppress(*DATABASE_ERRORS):
-                await session.fetch("ready_queues")
-            assert ["default"] == [row["queue"] for row in await session.fetch("ready_queues")]
+                await session.fetch("working")
+            assert [] == await session.fetch("working")
 
             await terminate(database, OURS)
             await becomes(database, 0, OURS)
@@ -114,17 +114,17 @@ async def test_a_session_survives_the_end_of_its_connection_in_mid_statement(dat
 
                 async def ask(scope: Any = scope) -> None:
                     async with scope:
-                        await session.fetch("ready_queues")
+                        await session.fetch("working")
 
                 asking = asyncio.create_task(ask())
                 await held.waited_for_by(1)
                 await terminate(database, OURS)
                 with pytest.raises(DATABASE_ERRORS):
                     await asking
-            assert [] == await session.fetch("ready_queues")
+            assert [] == await session.fetch("working")
         await session.close()
         await session.close()
-        assert [] == await session.fetch("ready_queues")
+        assert [] == await session.fetch("working")
 
 
 async def test_a_refused_statement_keeps_its_connection(database: str) -> None:
@@ -171,7 +171,7 @@ async def test_a_cancelled_begin_leaves_no_transaction_behind(database: str) -> 
         await cancelled(begin(), lambda: asyncio.sleep(0))
         proxy.let_pass()
 
-        assert [] == await session.fetch("ready_queues")
+        assert [] == await session.fetch("working")
         assert first != await backend_of(session)
         await becomes(database, 1, OURS)
 
@@ -222,7 +222,7 @@ async def test_engine_statements_hold_under_any_default_isolation(database: str,
         taken = await asyncio.gather(*(drain(session) for session in (one, two)))
         async with one.transaction():
             await insert(one, new_job())
-        await pooled.fetch("ready_queues")
+        await pooled.fetch("working")
         await listener.execute("select pg_notify($1, 'mark')", CHANNEL)
         await one.close()
         await two.close()

@@ -13,8 +13,9 @@ from jobqueue.base.errors import JobFailed
 from jobqueue.base.job import JobState
 from jobqueue.tasks.handle import JobHandle
 from tests.support.patience import PATIENCE
-from tests.support.store import connect
-from tests.support.working import asked, end_of, new_app, reached
+from tests.support.store import claim, connect, insert, new_job, open_session
+from tests.support.waiting import wait_until
+from tests.support.working import asked, counted, end_of, new_app, reached
 
 MARKER = "marker-7f3a9"
 
@@ -175,10 +176,14 @@ async def test_what_stays_aside_too_long_is_dead(database: str) -> None:
 async def test_a_job_aside_is_looked_at_less_and_less_often(database: str) -> None:
     """The longer a job has been aside, the longer it waits for its next look, at most about a minute."""
     app = new_app(database)
+
+    @app.task
+    async def count(number: int) -> None: ...
+
     async with app, app.worker(), connect(database) as connection:
         waits: list[float] = []
         for aside in ("0 s", "40 s", "1 day"):
-            id = await connection.fetchval("select jobqueue.defer('nobody-has-this', queue => $1)", f"q{aside[0]}")
+            id = await connection.fetchval("select jobqueue.defer('count', queue => $1)", f"q{aside[0]}")
             await reached(app, _handle(app, id), JobState.SCHEDULED)
             await connection.execute(
                 "update jobqueue.job set aside_since = now() - $2::text::interval, state = 'ready' where id = $1",
@@ -193,3 +198,55 @@ async def test_a_job_aside_is_looked_at_less_and_less_often(database: str) -> No
     assert waits[0] <= 1
     assert 8 < waits[1] <= 11
     assert 50 < waits[2] <= 60
+
+
+async def test_a_starting_worker_recalls_what_others_put_aside(database: str) -> None:
+    """A job that an old worker has put aside for an hour runs as soon as a worker that knows it starts."""
+    app = new_app(database)
+
+    @app.task
+    async def work() -> str:
+        return "ran"
+
+    async with app:
+        handle = await work.options(delay=3600).defer()
+        await asked(database, "update jobqueue.job set aside_since = now() returning 1")
+        async with app.worker():
+            assert "ran" == await handle.result(timeout=5)
+
+
+async def test_jobs_of_another_app_are_left_to_it(database: str) -> None:
+    """Of 400 jobs in a shared queue a worker that does not know their task claims one lot, and never again."""
+    ours, theirs = new_app(database, name="ours"), new_app(database, name="theirs")
+    ran: list[int] = []
+
+    @ours.task
+    async def common() -> None: ...
+
+    @theirs.task
+    async def special(number: int) -> None:
+        ran.append(number)
+
+    async def some_aside() -> bool:
+        return await counted(database, "aside_since is not null") > 0
+
+    async with ours, theirs:
+        await theirs.defer_many([special.job(number) for number in range(400)])
+        async with ours.worker(concurrency=5):
+            await wait_until(some_aside, "it has met the task")
+            for _ in range(20):
+                await end_of(ours, await common.defer())
+            assert 350 < await counted(database, "aside_since is null"), "it has claimed on"
+            async with theirs.worker():
+                await wait_until(lambda: len(ran) == 400, "they have run where they are known")
+
+
+async def test_a_claim_leaves_unknown_tasks_unless_they_are_to_end(database: str) -> None:
+    """Unknown tasks are passed over where they lie; those aside for too long are claimed once more, to end."""
+    async with open_session(database) as session, connect(database) as connection:
+        await insert(session, *(new_job(task) for task in ("unknown", "known", "unknown", "unknown")))
+        await connection.execute("update jobqueue.job set aside_since = now() - interval '1 h' where seq = 3")
+        await connection.execute("update jobqueue.job set aside_since = now() where seq = 4")
+        rows = await claim(session, unknown=["unknown", "never met"], aside_age=60.0)
+
+    assert [("known", 2), ("unknown", 3)] == [(row["task"], row["seq"]) for row in rows]

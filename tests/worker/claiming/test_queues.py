@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import anyio
 import pytest
 
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.job import JobState
-from jobqueue.worker.claiming.queues import Queues
+from jobqueue.worker.claiming.queues import Haul, Queues
 from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 from tests.support.working import asked, end_of, new_app
@@ -48,6 +49,66 @@ def test_a_left_out_queue_is_not_served() -> None:
     assert [True, False] == [everything.serves("mail"), everything.serves("bulk")]
     assert [False, False] == [named.serves("a"), named.serves("b")]
     assert {} == named.rooms(5, Counter())
+
+
+def hauled(queues: Queues, room: int, ready: dict[str, int]) -> dict[str, int]:
+    """One claim out of these queues, which it empties as far as it may; what it took, by queue."""
+    rooms, rows = queues.rooms(room, Counter()), list[Any]()
+    for queue, most in rooms.items():
+        taken = min(most, ready.get(queue, 0), room - len(rows))
+        rows += [{"queue": queue, "priority": 0, "seq": 1, "crashes": 0}] * taken
+        ready[queue] = ready.get(queue, 0) - taken
+    haul = Haul(rows, rooms, room)
+    queues.learn(haul)
+    return dict(haul.taken)
+
+
+def test_one_busy_queue_among_idle_ones_has_all_the_room() -> None:
+    """Queues that have nothing take no room away: from its second claim on the busy one fills all slots at once."""
+    queues = Queues([f"q{number}" for number in range(10)])
+    ready = {"q3": 1000}
+
+    assert [{"q3": 5}, {"q3": 50}, {"q3": 50}] == [hauled(queues, 50, ready) for _ in range(3)]
+
+
+def test_an_idle_queue_that_has_jobs_again_is_claimed_from_at_once() -> None:
+    """Beside one that is busy all the time, the next claim has jobs of each queue, and then half of its room."""
+    queues = Queues(["busy", "idle"])
+    ready = {"busy": 1000}
+    for _ in range(3):
+        hauled(queues, 50, ready)
+    ready["idle"] = 1000
+
+    assert [25, 25] == [hauled(queues, 50, ready)["idle"] for _ in range(2)]
+
+
+def test_a_claim_looks_only_where_jobs_were() -> None:
+    """After 5 000 queues were seen once a claim looks into one that has jobs and a few more, not into all."""
+    queues = Queues(None)
+    names = [f"q{number}" for number in range(5000)]
+    for name in names:
+        queues.serves(name)
+    ready = dict.fromkeys(names, 1)
+    while sum(ready.values()):
+        hauled(queues, 50, ready)
+    for _ in range(100):
+        hauled(queues, 50, {})
+    queues.serves("busy")
+    hauled(queues, 50, {"busy": 1000})
+
+    assert len(queues.rooms(50, Counter())) <= 51
+
+
+def test_every_one_of_many_queues_has_its_turn() -> None:
+    """With more busy queues than slots each is served before any is served again."""
+    queues = Queues(None)
+    names = {f"q{number}" for number in range(1000)}
+    for name in names:
+        queues.serves(name)
+    ready = dict.fromkeys(names, 10)
+    served = [queue for _ in range(100) for queue in hauled(queues, 10, ready)]
+
+    assert names == set(served[:1000])
 
 
 async def test_a_worker_serves_the_queues_it_was_given(database: str) -> None:

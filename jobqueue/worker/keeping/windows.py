@@ -1,0 +1,77 @@
+"""A long way in pieces: all seqs, from the newest down, each piece as wide as goes quickly.
+
+An old snapshot anywhere on the server keeps the index entries of all that has gone. Whoever looks for a few rows among
+them pays for every entry, so it goes a piece at a time and rests in between.
+"""
+
+import time
+from collections import deque
+
+BOTTOM, TOP = -(2**63), 2**63 - 1
+"""Below and above every seq."""
+_FIRST_WIDTH = 250_000
+_LEAST_WIDTH = 10_000
+_QUICK, _LONG = 0.02, 0.05
+_REST, _LONGEST_REST = 20, 5.0
+"""Who looks rests so many times as long as it took, at most so many seconds."""
+
+
+class Windows:
+    """Where one looker is on its way down."""
+
+    def __init__(self) -> None:
+        self._width = _FIRST_WIDTH
+        self._upto = TOP
+        self._span = _FIRST_WIDTH
+
+    def piece(self, newest: int) -> tuple[int, int]:
+        """Look at seqs above the first and up to the second; `newest` is the last one given out."""
+        start = min(newest, self._upto)
+        after = start - self._width
+        self._span = min(self._width, start)
+        return after if after > 0 else BOTTOM, self._upto
+
+    def passed(self, after: int, seconds: float) -> bool:
+        """That piece took so long; True if it was the last of the round."""
+        if seconds > _LONG:
+            self._width = max(_LEAST_WIDTH, self._span // 2)
+        elif seconds < _QUICK:
+            self._width = min(TOP, self._width * 2)
+        self._upto = after if after > 0 else TOP
+        return after <= 0
+
+    def cut_short(self) -> None:
+        """That piece took longer than a statement may."""
+        self._width = max(_LEAST_WIDTH, self._span // 8)
+
+    def again(self) -> None:
+        """Begin a new round."""
+        self._upto = TOP
+
+
+class Rest:
+    """How long to rest between looks. One that is long only because the machine is busy just then does not count."""
+
+    def __init__(self) -> None:
+        self.over_at = 0.0
+        self._took = deque([0.0, 0.0], maxlen=3)
+
+    def begin(self, seconds: float) -> None:
+        """A look has ended that took so long."""
+        self._took.append(seconds)
+        least = min(self._took)
+        self.over_at = time.monotonic() + (min(_LONGEST_REST, least * _REST) if least > _QUICK else 0.0)
+
+    @property
+    def left(self) -> float:
+        """Seconds until the next look."""
+        return max(0.0, self.over_at - time.monotonic())
+
+    def end(self) -> None:
+        """The next look cannot wait."""
+        self.over_at = 0.0
+
+
+def is_long(seconds: float) -> bool:
+    """True if it is time to let others go on."""
+    return seconds > _LONG

@@ -1,0 +1,185 @@
+"""Marks hide what has gone, and never for long what is there."""
+
+import random
+
+import pytest
+
+from jobqueue.base.outcome import Released
+from jobqueue.store.claims import EVERYTHING, Arm, Ready
+from jobqueue.worker.claiming.marks import Marks
+from jobqueue.worker.keeping.windows import BOTTOM, TOP, Windows
+from tests.support.store import claim, connect, finish, insert, new_job, new_jobs, open_session
+from tests.support.waiting import wait_until
+from tests.support.working import asleep, new_app
+
+
+def sees(arms: list[Arm], priority: int, seq: int) -> bool:
+    """Tell whether a claim with these arms looks at this job."""
+    return any(low <= priority <= high and after < seq <= upto for low, high, after, upto in arms)
+
+
+def at(marks: Marks, newest: int, moment: float) -> None:
+    marks.tell(newest, moment)
+
+
+def test_nothing_is_hidden_before_it_has_settled() -> None:
+    """A claim at once after the last seq was told hides nothing: whoever has a lower one may not have committed yet."""
+    marks = Marks()
+    at(marks, 100, 1.0)
+    marks.learn({("q", 0): 90}, ["q"], sent=1.1)
+
+    assert sees(marks.arms("q"), 0, 5)
+
+    marks.learn({("q", 0): 95}, [], sent=2.0)
+    assert [False, True] == [sees(marks.arms("q"), 0, seq) for seq in (95, 96)]
+
+
+def test_each_priority_has_its_own_mark() -> None:
+    """What was taken of one priority hides nothing of another, nor of one that was never met."""
+    marks = Marks()
+    at(marks, 100, 1.0)
+    marks.learn({("q", 5): 80, ("q", -3): 40}, [], sent=2.0)
+    arms = marks.arms("q")
+
+    assert [False, True] == [sees(arms, 5, seq) for seq in (80, 81)]
+    assert [False, True] == [sees(arms, -3, seq) for seq in (40, 41)]
+    assert all(sees(arms, priority, 1) for priority in (EVERYTHING[0], -4, 0, 4, 6, EVERYTHING[1]))
+    assert arms == sorted(arms, key=lambda arm: -arm[1])
+
+
+def test_an_emptied_queue_is_looked_at_from_what_has_settled() -> None:
+    """Once all that was ready is taken, old seqs are hidden in every priority, met or not."""
+    marks = Marks()
+    at(marks, 100, 1.0)
+    marks.learn({}, ["q"], sent=2.0)
+
+    assert {False} == {sees(marks.arms("q"), priority, 100) for priority in (-9, 0, 9)}
+    assert {True} == {sees(marks.arms("q"), priority, 101) for priority in (-9, 0, 9)}
+    assert sees(marks.arms("other"), 0, 1)
+
+
+def test_what_the_patrol_finds_is_seen_until_it_is_taken() -> None:
+    """A late job opens a stretch for itself and those behind it; taking them closes it again."""
+    marks = Marks()
+    at(marks, 100, 1.0)
+    marks.learn({}, ["q"], sent=2.0)
+
+    assert marks.late(Ready("q", 0, 30), upto=60)
+    assert not marks.late(Ready("q", 0, 40), upto=60)
+    assert [False, True, True, False, True] == [sees(marks.arms("q"), 0, seq) for seq in (29, 30, 60, 61, 101)]
+
+    marks.learn({("q", 0): 45}, [], sent=3.0)
+    assert [False, True] == [sees(marks.arms("q"), 0, seq) for seq in (45, 46)]
+    marks.learn({("q", 0): 60}, [], sent=3.0)
+    assert not sees(marks.arms("q"), 0, 60)
+
+
+def test_a_sequence_that_went_back_ends_all_marks() -> None:
+    """After a failover seqs may come again, lower than what was taken: nothing stays hidden."""
+    marks = Marks()
+    at(marks, 100, 1.0)
+    marks.learn({}, ["q"], sent=2.0)
+
+    assert marks.tell(50, 3.0)
+    assert sees(marks.arms("q"), 0, 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_arms_never_overlap(seed: int) -> None:
+    """Whatever is learned in whatever order, no job is looked at twice, and none above the marks is hidden."""
+    chosen, marks = random.Random(seed), Marks()  # noqa: S311 - a seed to repeat it by
+    for moment in range(1, 60):
+        at(marks, moment * 10, float(moment))
+        priority, seq = chosen.randint(-20, 20), chosen.randint(0, moment * 10)
+        if chosen.random() < 0.5:
+            marks.learn({("q", priority): seq}, ["q"] if chosen.random() < 0.1 else [], sent=moment + 0.9)
+        else:
+            marks.late(Ready("q", priority, seq), upto=chosen.randint(seq, moment * 10))
+        arms = marks.arms("q")
+        for probe in (-21, *range(-20, 21), 21):
+            for place in range(0, 700, 7):
+                looked = sum(low <= probe <= high and after < place <= upto for low, high, after, upto in arms)
+                assert looked <= 1
+            assert sees(arms, probe, TOP)
+
+
+def test_windows_cover_everything_once() -> None:
+    """Piece by piece from the newest down, whatever each takes: a round leaves nothing out and ends."""
+    for took in (0.001, 0.03, 3.0):
+        windows, pieces, over = Windows(), list[tuple[int, int]](), False
+        while not over:
+            pieces.append(windows.piece(3_000_000))
+            over = windows.passed(pieces[-1][0], took)
+        assert (TOP, BOTTOM) == (pieces[0][1], pieces[-1][0])
+        assert [after for after, _ in pieces[:-1]] == [upto for _, upto in pieces[1:]]
+
+
+def test_windows_grow_while_they_are_quick() -> None:
+    """Where nothing has gone, everything is soon one piece; where a piece takes long, the next is narrower."""
+    windows = Windows()
+    for _ in range(20):
+        windows.passed(windows.piece(10**9)[0], 0.001)
+    windows.again()
+    assert (BOTTOM, TOP) == windows.piece(10**9)
+
+    windows.passed(BOTTOM, 1.0)
+    assert windows.piece(10**9)[0] > 0
+
+
+async def test_a_claim_looks_where_it_is_told(database: str) -> None:
+    """Only the stretches that the arms name are claimed from, best first; the rest stays ready."""
+    async with open_session(database) as session:
+        await insert(session, *new_jobs(6, priority=1), *new_jobs(6))
+        seqs = sorted(row["seq"] for row in await claim(session, 12))
+        async with connect(database) as connection:
+            await connection.execute(
+                "update jobqueue.job set state = 'ready', fence = 0, worker_id = null, lease_until = null"
+            )
+        arms: list[Arm] = [(1, 1, seqs[3], TOP), (0, 0, BOTTOM, seqs[7])]
+        rows = await claim(session, 12, arms=arms)
+
+        assert [seqs[4], seqs[5], seqs[6], seqs[7]] == [row["seq"] for row in rows]
+
+
+async def test_a_job_that_comes_back_with_an_old_seq_is_found(database: str) -> None:
+    """A busy worker, whose marks are past it, finds within seconds what another gave back at its old place."""
+    app = new_app(database)
+    ran: list[int] = []
+    busy = True
+
+    @app.task
+    async def work(number: int) -> None:
+        ran.append(number)
+        if number and busy:
+            await work.defer(number + 1)
+
+    async with app, open_session(database) as session:
+        await insert(session, new_job("work", '{"number": 0}'))
+        (held,) = await claim(session)
+        async with app.worker(concurrency=2):
+            await work.defer(1)
+            await wait_until(lambda: len(ran) > 200, "the worker has marks, and is busy")
+            await finish(session, held, outcome=Released())
+            await wait_until(lambda: 0 in ran, "it has run", timeout=10)
+            busy = False
+
+
+async def test_a_late_commit_is_found_by_a_sleeper(database: str) -> None:
+    """A job whose transaction was open while many others came and went starts when it commits, without a poll."""
+    app = new_app(database)
+    ran: list[int] = []
+
+    @app.task
+    async def work(number: int) -> None:
+        ran.append(number)
+
+    async with app, app.worker(), connect(database) as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await work.options(connection=connection).defer(-1)
+        for number in range(30):
+            await work.defer(number)
+        await wait_until(lambda: len(ran) == 30, "the others have run")
+        await asleep(database)
+        await transaction.commit()
+        await wait_until(lambda: -1 in ran, "the late one has run", timeout=5)

@@ -22,7 +22,7 @@ async def looked(app: App, connection: object, id: object) -> None:
 
 @pytest.mark.parametrize("driver", ["asyncpg", "sqlalchemy"])
 async def test_looks_inside_the_caller_s_transaction(database: str, driver: str) -> None:
-    """S1-08, S4-98: looks with `connection=` see what its open transaction has deferred; others do not, and hear why."""
+    """S1-08, S4-98: looks with `connection=` see what its open transaction deferred; others do not, and hear why."""
     async with new_app(database) as app:
 
         @app.task(queue="mail")

@@ -107,7 +107,7 @@ def leave(code: ExitCode) -> NoReturn:
     """End the process at once, whatever tasks and threads still run."""
     with suppress(Exception):
         sys.stdout.flush()
-        sys.stderr.flush()
+        getattr(sys.stderr, "flush_last", sys.stderr.flush)()
     os._exit(code)
 
 

@@ -17,6 +17,7 @@ from jobqueue.cli.terminal.failures import ExitCode, Refusal, leave, no_exit, re
 from jobqueue.cli.terminal.first_moments import STOPPED_EARLY
 from jobqueue.cli.terminal.log_choices import LogFormat, LogLevel, configured_by_user
 from jobqueue.cli.terminal.logs import configure
+from jobqueue.cli.terminal.lossy import let_stderr_be_lossy
 from jobqueue.cli.terminal.safe_text import shown_dsn
 from jobqueue.cli.worker.banner import banner
 from jobqueue.cli.worker.child import Leash
@@ -36,6 +37,7 @@ def run_worker(target: str, wishes: Wishes, *, child: int | None = None, silent:
     """
     stopping = Stopping(under_parent=child is not None)
     stopping.install()
+    let_stderr_be_lossy()
     leash = None if child is None else Leash(child, stopping)
     try:
         queues = _checked_queues(wishes)

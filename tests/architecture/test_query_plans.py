@@ -92,7 +92,7 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
     return {
         "claim_jobs": (claim, {"job_ready", "job_suspect", "job_pkey"}, 2 * size),
         "renew_claims": ((CLAIMER, 20.0, 15.0, ids, fences, no), {"job_pkey"}, 4 * size),
-        "take_expired": ((NOBODY, size, [], 0.0, []), {"job_running", "job_pkey"}, 2_000 + size),
+        "take_expired": ((NOBODY, size, [], 0.0, [], 3), {"job_running", "job_pkey"}, 2_000 + size),
         "finish_jobs": ((ids, fences, ["completed"] * size, ["1"] * size, none, none, CLAIMER), {"job_pkey"}, 2 * size),
         "return_jobs": (back, {"job_pkey"}, 2 * size),
         "promote_due": ((size,), {"job_due", "job_pkey"}, 2 * size + 2),

@@ -25,6 +25,7 @@ def stated() -> dict[str, list[Statement]]:
     return found
 
 
+@cache
 def uses(path: Path) -> set[str]:
     """Return the names of statements that stand in a module as text of their own."""
     text = path.read_text(encoding="utf-8")

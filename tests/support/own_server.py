@@ -42,6 +42,7 @@ class OwnServer:
         self._account = account
         self._programs = programs
         self._process: subprocess.Popen[bytes] | None = None
+        self._addresses = "127.0.0.1"
 
     def dsn(self, database: str, *, user: str = ROLE) -> str:
         """The DSN of one of its databases."""
@@ -71,6 +72,14 @@ class OwnServer:
     async def restart(self, mode: str = "fast") -> None:
         """Stop and start."""
         await self.stop(mode)
+        await self.start()
+
+    async def listen_also(self, address: str | None) -> None:
+        """Start anew, and let everybody in who comes by this address as well."""
+        await self.stop()
+        self._addresses = "127.0.0.1" if address is None else f"127.0.0.1,{address}"
+        with (self._data / "pg_hba.conf").open("a") as rules:
+            rules.write("" if address is None else "host all all samenet trust\n")
         await self.start()
 
     async def kill(self) -> None:
@@ -111,7 +120,7 @@ class OwnServer:
                 self._process.wait()
 
     def _launch(self) -> "subprocess.Popen[bytes]":
-        fixed = ["--listen_addresses=127.0.0.1", f"--port={self.port}", "--unix_socket_directories="]
+        fixed = [f"--listen_addresses={self._addresses}", f"--port={self.port}", "--unix_socket_directories="]
         with self._log.open("ab") as log:
             switch = self._account.switch
             return subprocess.Popen(

@@ -3,6 +3,7 @@
 | event | level | fields |
 |---|---|---|
 | worker.started | info | worker, queues, concurrency, listening |
+| worker.shares_queues | warning | worker, queues, apps: which serve them too; a schema each is better |
 | worker.draining | info | worker, running, limit |
 | worker.stopped | info | worker, clean |
 | worker.failed | critical | worker, error: a part of it raised what it should not |

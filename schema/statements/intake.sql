@@ -72,7 +72,8 @@ with given as materialized (
   order by k.key for update
 ), renewed as (
   update :"schema".job_key k set job_id = g.job_id, scope = g.scope, expires_at = g.expires_at
-  from given g where k.key = any(array(select key from over)) and k.key = g.key
+  from unnest(array(select key from over)) as o(key) join given g on g.key = o.key  -- see promote_due
+  where k.key = o.key
   returning k.key, k.job_id
 ), inserted as (
   -- not where there is one: if another renews it in this moment we would wait for that, in no order

@@ -10,5 +10,5 @@ with mine as materialized (
     select j.id from :"schema".job j where j.id = g.id and j.fence = g.fence and j.worker_id = $4 for update skip locked) as j
 )
 update :"schema".job j set progress = mine.report::json
-from mine where j.id = any(array(select id from mine)) and j.id = mine.id
+from unnest(array(select id from mine), array(select report from mine)) as mine(id, report) where j.id = mine.id  -- see promote_due
 returning j.id;

@@ -126,7 +126,8 @@ with found as materialized (
   order by k.key for update skip locked
 ), renewed as (
   update :"schema".job_key k set job_id = w.id, scope = 'unfinished', expires_at = null
-  from wanted w where k.key = any(array(select key from over)) and k.key = w.key
+  from unnest(array(select key from over)) as o(key) join wanted w on w.key = o.key  -- see promote_due
+  where k.key = o.key
   returning k.job_id
 ), entered as (
   insert into :"schema".job_key (key, job_id, scope)

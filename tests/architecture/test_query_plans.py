@@ -33,6 +33,8 @@ insert into jobqueue.job (task, state, via, fence, worker_id, claim_no, lease_un
 insert into jobqueue.job_key (key, job_id, scope)
   select 'key' || n, coalesce(j.id, gen_random_uuid()), 'unfinished'
   from generate_series(1, 50000) n left join jobqueue.job j on j.key = 'key' || n;
+insert into jobqueue.job_key (key, job_id, scope, expires_at)
+  select 'over' || n, gen_random_uuid(), 'period', now() - interval '1 s' from generate_series(1, 1000) n;
 insert into jobqueue.job_key (key, job_id, scope)
   select 'held' || row_number() over (order by id), id, 'waiting' from jobqueue.job where state = 'ready' limit 1000;
 """
@@ -46,7 +48,7 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 NOBODY = UUID(int=1)
 CLAIMER = UUID("a2f1c0de-0000-4000-8000-000000000000")
 LOWEST, HIGHEST, *EVERYWHERE = EVERYTHING
-LOOKS_AT_KEYS = {"take_keys": 2}
+LOOKS_AT_KEYS = {"take_keys": 2, "take_keys over": 3}
 """How often a statement reads a key, if not once: is it over, and whose is it?"""
 
 
@@ -89,6 +91,7 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
     finished = first_ids(connection, "job_archive", size)
     held = [f"held{number}" for number in range(1, size + 1)]
     mixed = [*held[: size // 2], *(f"key{number}" for number in range(1, size - size // 2 + 1))]
+    over = [f"over{number}" for number in range(1, size + 1)]
     none, no = [None] * size, [False] * size
     texts = [str(id) for id in ids]
     arms = [1, 3, 5, 7], [2, 4, 6, 8], [1, LOWEST] * 4, [HIGHEST, 0] * 4, [EVERYWHERE[0]] * 8, [EVERYWHERE[1]] * 8
@@ -100,6 +103,7 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
         "renew_claims": ((CLAIMER, 20.0, 15.0, ids, fences, no), {"job_pkey"}, 4 * size),
         "take_expired": ((NOBODY, size, [], 0.0, [], 3, *EVERYWHERE), {"job_running", "job_pkey"}, 2_000 + size),
         "finish_jobs": ((ids, fences, ["completed"] * size, ["1"] * size, none, none, CLAIMER), {"job_pkey"}, 2 * size),
+        "write_progress": ((ids, fences, ["1"] * size, CLAIMER), {"job_pkey"}, 2 * size),
         "return_jobs": (back, {"job_pkey"}, 2 * size),
         "promote_due": ((size, LONG_AGO), {"job_due", "job_pkey"}, 2 * size + 2),
         "promote_each": ((size, LONG_AGO), {"job_due_by_queue", "job_pkey"}, 2 * size + 20),
@@ -116,6 +120,7 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
         "withdraw_jobs": ((texts, ["key1"]), {"job_pkey"}, size),
         "take_keys": ((mixed, texts, ["unfinished"] * size, none), {"job_pkey"}, size),
         "orphaned_keys": ((None, size), {"job_pkey"}, size),
+        "take_keys over": ((over, texts, ["unfinished"] * size, none), {"job_pkey"}, size),
         "lock_holders": ((held,), {"job_pkey"}, size),
         "lock_late_holders": ((held,), {"job_pkey"}, 2 * size),
         "change_holders": (
@@ -158,7 +163,7 @@ def test_no_hot_statement_reads_the_table(databases: Databases, full_with_histor
         for size in (1, 50, 500):
             for name, case in cases(connection, size).items():
                 for mode in ("custom", "generic"):
-                    plan = run_plan(connection, name, case[0], mode)
+                    plan = run_plan(connection, name.split()[0], case[0], mode)
                     assert [] == read_too_much(plan, name, case, size), f"{name} of {size}, {mode} plan:\n{plan}"
 
 
@@ -208,7 +213,7 @@ def test_wrong_statistics_turn_no_plan(
         for size in (50, 500):
             for name, case in cases(connection, size).items():
                 for mode in ("custom", "generic"):
-                    plan = run_plan(connection, name, case[0], mode)
+                    plan = run_plan(connection, name.split()[0], case[0], mode)
                     wrong += [
                         f"{name} of {size}, {mode}: {what}\n{plan}" for what in read_too_much(plan, name, case, size)
                     ]

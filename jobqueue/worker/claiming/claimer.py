@@ -22,6 +22,7 @@ from jobqueue.store.connection.faults import CUT_SHORT, DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.leases import give_back_strays
+from jobqueue.worker.claiming.lots import Lots
 from jobqueue.worker.claiming.marks import Marks
 from jobqueue.worker.claiming.patrol import Patrol
 from jobqueue.worker.claiming.queues import Haul, Queues
@@ -67,6 +68,7 @@ class Claimer:
         self._holds = holds
         self._finisher = finisher
         self._is_heard = is_heard
+        self._lots = Lots(slots)
         self._marks = Marks()
         self._patrol = Patrol(queues, self._marks)
         self._unknown = Unknown(tasks, settings.aside_max_age)
@@ -221,17 +223,16 @@ class Claimer:
     async def _take(self) -> bool:
         """Claim for all free slots: a share for each queue, then what is left for those that have more."""
         found = False
-        while (room := self._slots.room) > 0 and (rooms := self._queues.rooms(room, self._quotas.held)):
+        while (room := self._lots.room) > 0 and (rooms := self._queues.rooms(room, self._quotas.held)):
             sent = time.monotonic()
             rows = await self._claim(rooms, room)
-            for row in rows:
-                self._slots.start(row, sent + self._settings.lease)
             found = found or bool(rows)
             haul = Haul(rows, rooms, room)
             self._unknown.meet(rows)
             self._marks.learn(haul.tops, haul.emptied, sent)
             for queue in self._queues.learn(haul):
                 self._marks.drop(queue)
+            await self._lots.start(rows, sent + self._settings.lease)
             if not self._queues.worth_another(haul, self._quotas.held):
                 break
         return found

@@ -99,6 +99,12 @@ class Queues:
         """The queues that are served, as far as their names are known."""
         return [*self._busy, *self._idle]
 
+    def shared_with(self, other: "Queues") -> list[str]:
+        """The queues that both serve, `*` for all."""
+        mine = other._names if self._all else self._names
+        names = [ALL] if self._all and other._all else mine if other._all else [n for n in mine if n in other._names]
+        return [name for name in names if name not in self._left_out | other._left_out]
+
     def serves(self, queue: str) -> bool:
         """True if jobs of this queue may run here; called when it has some."""
         self.named = True

@@ -87,9 +87,7 @@ class Slots:
 
     def start(self, claim: Claim, lease_ends: float, *, alone: bool = False) -> None:
         """Run a claimed job as soon as a slot is free; `alone`: nothing runs now, and nothing may beside it."""
-        hold = Hold(claim, lease_ends, suspect=claim["crashes"] > 0)
-        self._around.holds.add(hold)
-        self.quotas.count(hold)
+        hold = self._hold(claim, lease_ends)
         if alone:
             self.way.takes(hold)
         if not self._open:
@@ -100,6 +98,16 @@ class Slots:
             self._launch(hold)
         else:
             self._line.join(hold)
+
+    def give_back(self, claim: Claim, lease_ends: float) -> None:
+        """Leave a claimed job to another worker."""
+        self._give_back(self._hold(claim, lease_ends))
+
+    def _hold(self, claim: Claim, lease_ends: float) -> Hold:
+        hold = Hold(claim, lease_ends, suspect=claim["crashes"] > 0)
+        self._around.holds.add(hold)
+        self.quotas.count(hold)
+        return hold
 
     def lose(self, holds: Sequence[Hold]) -> None:
         """The claims on these jobs are over, or soon will be: cancel those that run. What has ended is left alone."""

@@ -1,0 +1,56 @@
+"""Starts what a claim has brought in growing lots, and leaves to others what it would only keep waiting.
+
+A job that blocks the event loop keeps every other job of its worker from running. The first few tell: if the loop does
+not come back from them at once, the rest is given back, and for a while only one job is claimed at a time. So workers
+beside this one get their share of such jobs.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from jobqueue.store.claims import Claim
+from jobqueue.worker.slots.slots import Slots
+
+_BLOCKED = 0.25
+"""Seconds of one turn of the loop after which it counts as blocked."""
+_CAREFUL = 5.0
+_FIRST, _GROWTH = 1, 4
+
+
+class Lots:
+    """How fast one worker takes in jobs."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._careful_until = 0.0
+
+    @property
+    def room(self) -> int:
+        """How many jobs to claim now."""
+        room = self._slots.room
+        return min(room, 1) if time.monotonic() < self._careful_until else room
+
+    async def start(self, rows: Sequence[Claim], lease_ends: float) -> None:
+        """Start these jobs. Cancelled between two lots, it gives the rest back."""
+        left, lot = deque(rows), _FIRST
+        try:
+            while left and not await self._start(left, lot, lease_ends):
+                lot *= _GROWTH
+        finally:
+            for row in left:
+                self._slots.give_back(row, lease_ends)
+
+    async def _start(self, left: deque[Claim], lot: int, lease_ends: float) -> bool:
+        """Start so many of them; True if that blocks the loop."""
+        for _ in range(min(lot, len(left))):
+            self._slots.start(left.popleft(), lease_ends)
+        if not left:
+            return False
+        before = time.monotonic()
+        await asyncio.sleep(0)
+        blocked = time.monotonic() - before > _BLOCKED
+        if blocked:
+            self._careful_until = time.monotonic() + _CAREFUL
+        return blocked

@@ -20,6 +20,12 @@ CREATE FUNCTION jobqueue.archive_pieces() RETURNS TABLE(piece oid, leaf text, ki
   where bounds is not null
 $_$;
 
+CREATE FUNCTION jobqueue.await_standby() RETURNS boolean
+    LANGUAGE sql
+    RETURN ((current_setting('synchronous_standby_names'::text) <> ''::text) AND (pg_logical_emit_message(true, 'jobqueue'::text, ''::text) IS NOT NULL));
+
+COMMENT ON FUNCTION jobqueue.await_standby() IS 'Makes this commit wait for the standby, though nothing else was written.';
+
 CREATE FUNCTION jobqueue.count_archive(pages integer) RETURNS TABLE(leaf text, queue text, state text, jobs bigint, exact boolean)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -79,13 +85,31 @@ begin
 end $_$;
 
 CREATE FUNCTION jobqueue.defer(task text, args text DEFAULT '{}'::text, queue text DEFAULT 'default'::text, priority integer DEFAULT 0, delay double precision DEFAULT 0, at timestamp with time zone DEFAULT NULL::timestamp with time zone, max_attempts integer DEFAULT 20, timeout double precision DEFAULT NULL::double precision, origin text DEFAULT NULL::text, meta text DEFAULT NULL::text, id text DEFAULT NULL::text) RETURNS uuid
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
-  job_id uuid := coalesce(defer.id::uuid, "jobqueue".new_id());
-  due timestamptz := coalesce(defer.at, clock_timestamp() + make_interval(secs => defer.delay));
-  waits boolean := due > clock_timestamp();
+  job_id uuid;
+  due timestamptz;
+  waits boolean;
+  fault text := case
+    when char_length(defer.task) between 1 and 100 is not true then 'task: must have 1 to 100 characters'
+    when char_length(defer.queue) between 1 and 100 is not true then 'queue: must have 1 to 100 characters'
+    when defer.queue = '*' then 'queue: * means all queues of a worker; a job goes to one, by name'
+    when not char_length(defer.origin) between 1 and 100 then 'origin: must have 1 to 100 characters'
+    when defer.priority between -32768 and 32767 is not true then 'priority: must be from -32768 to 32767'
+    when defer.max_attempts between 1 and 32767 is not true then 'max_attempts: must be from 1 to 32767'
+    when not defer.delay between 0 and 316224000 then 'delay: must be between 0 seconds and ten years'
+    when not (defer.timeout > 0 and defer.timeout <= 316224000) then 'timeout: must be above 0 seconds, and at most ten years'
+    when not defer.at between '1970-01-01 00:00+00' and '3000-01-01 00:00+00' then 'at: must be between the years 1970 and 3000'
+  end;
 begin
+  if fault is not null then
+    raise exception '%', fault using errcode = 'invalid_parameter_value';
+  end if;
+  job_id := coalesce(defer.id::uuid, "jobqueue".new_id());
+  due := coalesce(defer.at, clock_timestamp() + make_interval(secs => coalesce(defer.delay, 0)));
+  waits := due > clock_timestamp();
   insert into "jobqueue".job
     (id, queue, task, args, priority, state, due_at, max_attempts, timeout, origin, via, meta)
   values
@@ -163,6 +187,7 @@ begin
         leaf := format('job_archive_%s_%s', half, to_char(day, 'YYYYMMDD'));
         execute format('create table %I.%I (like %I.%I including defaults including constraints)',
           'jobqueue', leaf, 'jobqueue', 'job_archive_' || half);
+        execute format('alter table %I.%I replica identity full', 'jobqueue', leaf);
         -- The check spares ATTACH a scan; it goes again at once, the partition's own bound says the same.
         execute format('alter table %I.%I add constraint bound check (finished_at >= %L and finished_at < %L)',
           'jobqueue', leaf, day || ' 00:00+00', next || ' 00:00+00');
@@ -662,7 +687,7 @@ CREATE TABLE jobqueue.job_archive_other (
 PARTITION BY RANGE (finished_at);
 
 CREATE TABLE jobqueue.job_key (
-    key text NOT NULL,
+    key text NOT NULL COLLATE pg_catalog."C",
     job_id uuid NOT NULL,
     scope text NOT NULL,
     expires_at timestamp with time zone,
@@ -684,9 +709,11 @@ CREATE TABLE jobqueue.queue (
     keep_other double precision,
     most_completed bigint,
     most_other bigint,
+    CONSTRAINT queue_keep_in_range CHECK (((keep_completed <= (316224000)::double precision) AND (keep_other <= (316224000)::double precision))),
     CONSTRAINT queue_keep_positive CHECK (((keep_completed > (0)::double precision) AND (keep_other > (0)::double precision))),
     CONSTRAINT queue_most_positive CHECK (((most_completed > 0) AND (most_other > 0))),
-    CONSTRAINT queue_name_length CHECK (((char_length(name) >= 1) AND (char_length(name) <= 100)))
+    CONSTRAINT queue_name_length CHECK (((char_length(name) >= 1) AND (char_length(name) <= 100))),
+    CONSTRAINT queue_times_in_range CHECK (((LEAST(paused_at, resume_at) >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(paused_at, resume_at) <= '3000-01-01 00:00:00+00'::timestamp with time zone)))
 );
 
 CREATE UNLOGGED TABLE jobqueue.sleeper (
@@ -705,13 +732,22 @@ ALTER TABLE ONLY jobqueue.job_archive ATTACH PARTITION jobqueue.job_archive_comp
 ALTER TABLE ONLY jobqueue.job_archive ATTACH PARTITION jobqueue.job_archive_other FOR VALUES IN ('cancelled', 'dead');
 
 ALTER TABLE jobqueue.job
+    ADD CONSTRAINT job_attempt_in_range CHECK ((attempt <= 32768)) NOT VALID;
+
+ALTER TABLE jobqueue.job
     ADD CONSTRAINT job_errors_list CHECK ((jsonb_typeof(errors) = 'array'::text)) NOT VALID;
 
 ALTER TABLE ONLY jobqueue.job_key
     ADD CONSTRAINT job_key_pkey PRIMARY KEY (key);
 
+ALTER TABLE jobqueue.job
+    ADD CONSTRAINT job_lengths_in_range CHECK (((timeout <= (316224000)::double precision) AND (budget > (0)::double precision) AND (budget <= (316224000)::double precision))) NOT VALID;
+
 ALTER TABLE ONLY jobqueue.job
     ADD CONSTRAINT job_pkey PRIMARY KEY (id);
+
+ALTER TABLE jobqueue.job
+    ADD CONSTRAINT job_times_in_range CHECK (((LEAST(due_at, created_at, deadline, expires_at, claimed_at, lease_until, aside_since, cancel_asked) >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(due_at, created_at, deadline, expires_at, claimed_at, lease_until, aside_since, cancel_asked) <= '3000-01-01 00:00:00+00'::timestamp with time zone))) NOT VALID;
 
 ALTER TABLE ONLY jobqueue.migration
     ADD CONSTRAINT migration_pkey PRIMARY KEY (name);

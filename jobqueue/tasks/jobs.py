@@ -213,7 +213,9 @@ class Jobs:
                 busy = [id for id, change in changes.each.items() if change is Change.BUSY]
                 changes.locked.update(await steering.row_holders(executor, busy[:_STEER_PAGE]))
                 if which or changes.refused:
-                    await await_standby(executor)  # what there was nothing left to do for, an earlier call may have done
+                    await await_standby(
+                        executor
+                    )  # what there was nothing left to do for, an earlier call may have done
         return changes
 
     @contextlib.asynccontextmanager

@@ -12,6 +12,7 @@ from jobqueue.base.outcome import Released
 from jobqueue.base.steering import Action
 from jobqueue.store import claims, lookup, steering
 from jobqueue.store.intake import insert_all
+from jobqueue.store.listing import Wanted, list_jobs
 from jobqueue.store.schema import migrate as rooms
 from jobqueue.store.schema.migrate import migrate, migrations
 from tests.support.store import Connection, claim, claim_one, connect, finish, insert, new_job, open_session
@@ -111,9 +112,7 @@ async def test_the_function_takes_what_is_in_the_range(database: str) -> None:
         for value in (EARLIEST, LATEST):
             await connection.fetchval("select jobqueue.defer('t', at => $1, timeout => $2)", value, LONGEST)
         await connection.fetchval("select jobqueue.defer('t', delay => null)")
-        jobs = await lookup.list_jobs(
-            session.database, states=None, queue=None, task=None, origin=None, before=None, limit=10
-        )
+        jobs = await list_jobs(session, Wanted(), after=None, limit=10)
 
     assert [JobState.READY, JobState.SCHEDULED, JobState.READY] == [job.state for job in jobs]
 
@@ -189,9 +188,7 @@ async def test_what_is_there_already_is_mended(empty_database: str, monkeypatch:
     await migrate(empty_database)
 
     async with open_session(empty_database) as session, connect(empty_database) as connection:
-        jobs = await lookup.list_jobs(
-            session.database, states=None, queue=None, task=None, origin=None, before=None, limit=10
-        )
+        jobs = await list_jobs(session, Wanted(), after=None, limit=10)
         claimed = await claim(session)
         queue = await connection.fetchrow("select resume_at, keep_other from jobqueue.queue")
     assert {EARLIEST, LATEST} == {job.due_at for job in jobs}

@@ -22,7 +22,8 @@ async def looked(app: App, connection: object, id: object) -> None:
 
 @pytest.mark.parametrize("driver", ["asyncpg", "sqlalchemy"])
 async def test_looks_inside_the_caller_s_transaction(database: str, driver: str) -> None:
-    """S1-08, S4-98: looks with `connection=` see what its open transaction deferred; others do not, and hear why."""
+    """S1-08, S4-98: get, list, counts, stats and resolve see what the caller's open transaction has deferred; whoever
+    looks from outside sees nothing, and is told what may be the reason."""
     async with new_app(database) as app:
 
         @app.task(queue="mail")

@@ -10,8 +10,9 @@ from jobqueue.base.job import JobState
 from jobqueue.base.moments import EARLIEST, LATEST, LONGEST
 from jobqueue.base.outcome import Released
 from jobqueue.base.steering import Action
-from jobqueue.store import claims, listing, lookup, steering
+from jobqueue.store import claims, lookup, steering
 from jobqueue.store.intake import insert_all
+from jobqueue.store.listing import Wanted, list_jobs
 from jobqueue.store.schema import migrate as rooms
 from jobqueue.store.schema.migrate import migrate, migrations
 from tests.support.store import Connection, claim, claim_one, connect, finish, insert, new_job, open_session
@@ -111,7 +112,7 @@ async def test_the_function_takes_what_is_in_the_range(database: str) -> None:
         for value in (EARLIEST, LATEST):
             await connection.fetchval("select jobqueue.defer('t', at => $1, timeout => $2)", value, LONGEST)
         await connection.fetchval("select jobqueue.defer('t', delay => null)")
-        jobs = await listing.list_jobs(session, listing.Wanted(), after=None, limit=10)
+        jobs = await list_jobs(session, Wanted(), after=None, limit=10)
 
     assert [JobState.READY, JobState.SCHEDULED, JobState.READY] == [job.state for job in jobs]
 
@@ -157,11 +158,11 @@ async def test_a_due_time_far_off_is_none_to_wait_for(database: str) -> None:
     async with open_session(database) as session, connect(database) as connection:
         await insert(session, new_job(at=LATEST))
         await steering.pause_queue(session, "q", LATEST, None)
-        assert (0, None) == (await claims.promote_due(session, 10))[:2]
+        assert (0, None) == await claims.promote_due(session, 10)
 
         await connection.execute("alter table jobqueue.job drop constraint job_times_in_range")
         await connection.execute("update jobqueue.job set due_at = 'infinity'")
-        assert (0, None) == (await claims.promote_due(session, 10))[:2]
+        assert (0, None) == await claims.promote_due(session, 10)
 
 
 BAD_ROWS = """
@@ -187,7 +188,7 @@ async def test_what_is_there_already_is_mended(empty_database: str, monkeypatch:
     await migrate(empty_database)
 
     async with open_session(empty_database) as session, connect(empty_database) as connection:
-        jobs = await listing.list_jobs(session, listing.Wanted(), after=None, limit=10)
+        jobs = await list_jobs(session, Wanted(), after=None, limit=10)
         claimed = await claim(session)
         queue = await connection.fetchrow("select resume_at, keep_other from jobqueue.queue")
     assert {EARLIEST, LATEST} == {job.due_at for job in jobs}

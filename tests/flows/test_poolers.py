@@ -10,7 +10,7 @@ from jobqueue import App, ConfigurationError, Settings
 from jobqueue.base.settings import Pooler
 from jobqueue.store.schema.migrate import migrate, migrations, status
 from tests.support.bouncer import IGNORED, bouncer
-from tests.support.patience import PATIENCE
+from tests.support.patience import NEVER, PATIENCE
 from tests.support.store import advisory_locks, connect
 from tests.support.waiting import wait_until
 from tests.support.working import asked, new_app
@@ -46,7 +46,7 @@ async def test_a_pooler_that_nobody_named_is_named(own: str, mode: str, more: st
 async def test_jobs_go_through_a_pooler_that_was_named(own: str, mode: Pooler) -> None:
     """Many defers at once, keyed ones too, results, and a session's notifications as without it."""
     async with bouncer(own, mode, size=20) as pooled:
-        app = new_app(pooled, pooler=mode, poll=0.2 if mode == "transaction" else 60)
+        app = new_app(pooled, pooler=mode, poll=0.2 if mode == "transaction" else NEVER)
 
         @app.task
         async def work(number: int) -> int:

@@ -23,7 +23,7 @@ def measured_slowness() -> float:
     for step in range(2_000_000):
         number = (number * 31 + step) & 0xFFFF_FFFF
     took = time.perf_counter() - began
-    return max(1.0, took / REFERENCE, os.getloadavg()[0] / (os.cpu_count() or 1))
+    return max(1.0, took / REFERENCE)
 
 
 SLOWNESS: Final = float(os.environ.get(VARIABLE) or measured_slowness())
@@ -42,7 +42,7 @@ def scaled(seconds: float) -> float:
 
 def stretched(seconds: float) -> float:
     """A time that a test waits out, such as a lease: longer here as well, but no test should wait for minutes."""
-    return seconds * min(SLOWNESS, 4.0)
+    return seconds * min(SLOWNESS, 2.0)
 
 
 def scale_limit(item: pytest.Item) -> None:

@@ -67,7 +67,7 @@ async def test_a_blocked_loop_keeps_every_claim(database: str, caplog: pytest.Lo
         neighbour = await app.task(beside).defer()
         await wait_until(lambda: runs == ["beside"], "the neighbour runs")
         async with worker_elsewhere(database, beside, blocks, **QUICK):
-            blocker = await app.jobs.get((await app.task(blocks).defer()).id)
+            blocker = await app.task(blocks).defer()
             await wait_until(lambda: "blocks" in runs, "one blocks its loop")
             assert "done" == await neighbour.result(timeout=PATIENCE)
             await wait_until(lambda: runs_on(database, blocker.id), "the blocker is done")

@@ -41,7 +41,7 @@ async def one_by_one(app: App, dsn: str, queue: str, blamed: str, *, alone: bool
     async with app:
         await app.defer_many([work.job(number) for number in range(6)])
         await blame(dsn, blamed, alone=alone)
-        async with app.worker(concurrency=10, **served), asyncio.timeout(PATIENCE):
+        async with app.worker(concurrency=10, **served):
             for ended in range(6):
                 await wait_until(lambda: running and len(done) == ended, "the next one runs")  # noqa: B023 - used at once
                 await asleep(dsn)

@@ -31,6 +31,8 @@ MARKED = {
     "worker/keeping/test_machine.py": "which processes live, as a part",
     "worker/ending/test_completing.py": "makes a pool small, and the wait for it short",
     "worker/ending/test_progress.py": "a report past its fence",
+    "worker/claiming/test_marks.py": "marks and windows, as parts",
+    "worker/claiming/test_sharing.py": "which queues two workers share, as a rule",
     "worker/claiming/test_queues.py": "the shares of slots, as rules",
     "worker/keeping/test_rescue.py": "pretends to be workers of this machine",
     "worker/keeping/test_tally.py": "the names and bounds of the counts, and one as a part",

@@ -30,7 +30,11 @@ class Lots:
     def room(self) -> int:
         """How many jobs to claim now."""
         room = self._slots.room
-        return min(room, 1) if time.monotonic() < self._careful_until else room
+        return min(room, 1) if self._is_careful else room
+
+    @property
+    def _is_careful(self) -> bool:
+        return time.monotonic() < self._careful_until
 
     async def start(self, rows: Sequence[Claim], lease_ends: float) -> None:
         """Start these jobs. Cancelled between two lots, it gives the rest back."""
@@ -46,7 +50,7 @@ class Lots:
         """Start so many of them; True if that blocks the loop."""
         for _ in range(min(lot, len(left))):
             self._slots.start(left.popleft(), lease_ends)
-        if not left:
+        if not left and not self._is_careful:
             return False
         before = time.monotonic()
         await asyncio.sleep(0)

@@ -279,8 +279,14 @@ class Session:
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
-        """Statements inside commit together or not at all. A connection that broke has rolled back by itself."""
+        """Statements inside commit together or not at all. A connection that broke has rolled back by itself.
+
+        Inside a transaction of this session it is a part of that one.
+        """
         connection = await self._ready()
+        if connection.is_in_transaction():
+            yield
+            return
         try:
             await connection.execute(self.database.begin)
         except BaseException:

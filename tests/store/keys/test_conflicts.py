@@ -372,10 +372,10 @@ async def test_a_period_goes_on_as_it_began(database: str) -> None:
 
 
 async def test_nothing_is_done_for_those_who_skip(database: str) -> None:
-    """A10: who only skips pays nothing for what others can say: the same statements as ever."""
+    """A10: who only skips pays nothing for what others can say: no holder is looked at, locked or changed."""
     async with connect(database) as connection:
         looked = InterruptedCaller(OnAsyncpg(connection, "jobqueue"))
         await insert_all(looked, [keyed(), new_job()], always=True)
         await insert_all(looked, [keyed(), keyed(resent=True)], always=True)
 
-    assert {"savepoint", "take_keys", "key_holders", "insert_jobs"} == set(looked.names)
+    assert {"savepoint", "take_keys", "key_holders", "insert_jobs", "await_standby"} == set(looked.names)

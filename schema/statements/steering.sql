@@ -121,9 +121,10 @@ with found as materialized (
   left join lateral (select j.id from :"schema".job j where j.id = k.job_id offset 0) as j on true
 ), over as materialized (
   -- only what is ours to take is locked, in the order of the keys, see take_keys
-  select k.key from :"schema".job_key k
-  where k.key = any(array(select key from there where free)) and k.xmin = any(array(select version from there where free))
-  order by k.key for update skip locked
+  select k.key from there as t
+  cross join lateral (
+    select k.key from :"schema".job_key k where k.key = t.key and k.xmin = t.version for update skip locked) as k
+  where t.free
 ), renewed as (
   update :"schema".job_key k set job_id = w.id, scope = 'unfinished', expires_at = null
   from unnest(array(select key from over)) as o(key) join wanted w on w.key = o.key  -- see promote_due

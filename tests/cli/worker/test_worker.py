@@ -317,6 +317,17 @@ async def test_json_logs_have_one_object_a_record(cli: CommandLine, shop: Shop) 
     assert "\u2028" not in answer.err
 
 
+async def test_a_json_log_has_nothing_else_in_it(cli: CommandLine, shop: Shop) -> None:
+    """With `--log-format json` what the banner says is a record: whoever reads the log can read every line of it."""
+    answer = await cli.run("worker", "shop:app", "--burst", "--log-format", "json")
+
+    records = [json.loads(line) for line in answer.err.splitlines()]
+    (serving,) = [record for record in records if record["event"] == "worker.serving"]
+    assert ("shop", "jobqueue", 1) == (serving["app"], serving["schema"], serving["processes"])
+    assert {"bulk", "default", "mail"} == set(serving["tasks"])
+    assert "worker.started" in [record["event"] for record in records]
+
+
 async def test_the_user_s_logging_is_left_alone(cli: CommandLine, shop: Shop) -> None:
     """Who sets up logging keeps it; an option that has no effect is said to have none."""
     cli.module(

@@ -53,7 +53,7 @@ def write_table(
     line of their own: in the first column the long ones alone, above their row; of other columns all, below it.
     """
     cells = [["" if cell is None else escaped(str(cell)) for cell in row] for row in rows]
-    columns = list(zip(headers, *cells, strict=True))
+    columns: list[Sequence[str]] = list(zip(headers, *cells, strict=True))
     if sys.stdout.isatty() and _room_beside(columns) < 0:
         below = [column for column in columns[1:] if column[0] in apart]
         columns = [column for column in columns if column not in below]

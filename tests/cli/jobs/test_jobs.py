@@ -111,7 +111,7 @@ async def test_what_is_not_there_is_said(cli: CommandLine, shop: Shop) -> None:
     empty = await cli.run("jobs", "list", "shop")
     counts = await cli.run("jobs", "counts", "shop")
     unknown = await cli.run("jobs", "show", "shop", UNKNOWN)
-    wrong = await cli.run("jobs", "show", "shop", "471147114711")
+    wrong = await cli.run("jobs", "show", "shop", "the-first-one")
 
     assert (0, "", "jobqueue: no such jobs\n") == (empty.code, empty.out, empty.err)
     assert (0, "", "jobqueue: no jobs\n") == (counts.code, counts.out, counts.err)

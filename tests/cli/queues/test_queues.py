@@ -49,7 +49,7 @@ async def test_wrong_words_are_usage(cli: CommandLine, shop: Shop) -> None:
     assert "[]\n" == (await cli.run("queues", "list", "shop", "--json")).out
     for name, told in (("mial", "did you mean mail?"), ("nothing-like-it", "is that its name?")):
         assert told in (await cli.run("queues", "pause", name, "shop")).err
-    assert not json.loads((await cli.run("queues", "pause", "mial", "shop", "--json")).out)["known"]
+    assert not json.loads((await cli.run("queues", "pause", "mailbox", "shop", "--json")).out)["known"]
 
 
 async def test_a_pause_ends_on_the_database_s_clock(cli: CommandLine, shop: Shop) -> None:

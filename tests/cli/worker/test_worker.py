@@ -246,7 +246,7 @@ async def test_a_setting_out_of_its_limits_is_named(cli: CommandLine, shop: Shop
     answer = await cli.run("worker", "shop", "--drain-timeout", "-1")
 
     assert 1 == answer.code
-    assert "jobqueue: drain_timeout: must be a number of seconds above 0\n" == answer.err
+    assert "jobqueue: drain_timeout: must be above 0 seconds, and at most ten years\n" == answer.err
 
 
 async def test_a_missing_schema_is_one_line(cli: CommandLine, empty_database: str) -> None:

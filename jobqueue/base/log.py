@@ -2,6 +2,7 @@
 
 | event | level | fields |
 |---|---|---|
+| worker.serving | info | app, database, schema, migration, tasks, processes, drain_timeout: instead of the banner |
 | worker.started | info | worker, queues, concurrency, listening |
 | worker.shares_queues | warning | worker, queues, apps: which serve them too; a schema each is better |
 | worker.draining | info | worker, running, limit |

@@ -126,6 +126,6 @@ def _write_workers(workers: list[WorkerRow]) -> None:
                 )
                 for row in workers
             ],
-            whole="id",
             right=("pid", "slots"),
+            apart=("app", "host", "queues"),
         )

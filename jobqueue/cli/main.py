@@ -16,16 +16,16 @@ from jobqueue.cli.worker.wishes import Wishes
 
 _EPILOG = """\b
 Exit codes:
-    0  done; `worker`: all that ran has ended, or it was stopped before it had started
-    1  an error; `migrate status`: a migration is missing; `jobs`: a job was refused or is not there
+    0  done; `worker`: what ran has ended, or it was stopped before it began
+    1  an error; `migrate status`: one is missing; `jobs`: a job was refused
     2  wrong usage; `worker`: the App has no tasks
     3  `worker` cancelled jobs at its limit; they were given back
-    4  `worker` was ended by force; what ran is taken over when its lease has ended
+    4  `worker` was ended by force; what ran is taken over after its lease
   124  `jobs wait`: the job had not ended in time
   130  interrupted
 """
 
-surface = group("A durable job queue for Python asyncio on PostgreSQL.", _EPILOG)
+surface = group("A durable job queue for Python asyncio on PostgreSQL.", _EPILOG, completion=True)
 migrate = group("Bring the database's schema up to date.")
 surface.add_typer(migrate, name="migrate")
 surface.add_typer(jobs, name="jobs")
@@ -142,7 +142,10 @@ def migrate_up(app: Target = None, dsn: Dsn = None, schema: Schema = None, json:
 
 @migrate.command("sql")
 def migrate_sql(app: Target = None, schema: Schema = None) -> int:
-    """Write all migrations as one SQL text, for those who apply SQL by other means. Touches no database."""
+    """Write all migrations as one SQL text.
+
+    For those who apply SQL by other means. Touches no database.
+    """
     from jobqueue.cli.place import schema_of
     from jobqueue.cli.schema import write_script
 

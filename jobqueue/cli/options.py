@@ -7,13 +7,13 @@ import typer
 from jobqueue.base.job import JobState
 
 
-def group(help: str, epilog: str | None = None) -> typer.Typer:
-    """A command with verbs, all laid out alike."""
+def group(help: str, epilog: str | None = None, *, completion: bool = False) -> typer.Typer:
+    """A command with verbs, all laid out alike. `completion`: of the whole command, by the user's shell."""
     return typer.Typer(
         help=help,
         epilog=epilog,
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=completion,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"max_content_width": 100},

@@ -1,8 +1,13 @@
 """The surface: help, version, usage."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
+from typer.testing import CliRunner
+
+from jobqueue.cli.main import surface
 from tests.support.processes import CommandLine
 
 
@@ -21,6 +26,39 @@ async def test_help_lists_verbs_and_exit_codes(cli: CommandLine) -> None:
         "130  interrupted",
     ):
         assert words in answer.out
+
+
+def every_help(words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The help of a command and of each verb below it, as a terminal of 80 columns shows it."""
+    runner = CliRunner()
+    text = runner.invoke(surface, [*words, "--help"], env={"COLUMNS": "80"}, terminal_width=80).output
+    yield words, text
+    _, _, commands = text.partition("\nCommands:\n")
+    for line in commands.partition("\n\n")[0].splitlines():
+        if line[2:3].strip():
+            yield from every_help((*words, line.split()[0]))
+
+
+def test_help_fits_a_terminal() -> None:
+    """In 80 columns no line of any verb's help is longer, and no verb's sentence is cut off."""
+    helps = dict(every_help())
+
+    assert {("worker",), ("jobs", "list"), ("queues", "keep"), ("migrate", "sql")} <= set(helps)
+    wide = [(words, line) for words, text in helps.items() for line in text.splitlines() if len(line) > 80]
+    cut = [(words, line) for words, text in helps.items() for line in text.splitlines() if line.endswith("...")]
+    assert ([], []) == (wide, [(words, line) for words, line in cut if not line.startswith("Usage: ")])
+
+
+def test_the_shell_completes_verbs() -> None:
+    """The shell's question to the installed command is answered with the verbs that fit."""
+    question = {"_JOBQUEUE_COMPLETE": "complete_bash", "COMP_WORDS": "jobqueue jobs c", "COMP_CWORD": "2"}
+    script = "import sys; sys.argv = ['jobqueue']; from jobqueue.__main__ import main; main()"
+
+    answer = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | question, capture_output=True, text=True, check=False
+    )
+
+    assert (0, {"counts", "cancel"}) == (answer.returncode, set(answer.stdout.split()))
 
 
 async def test_the_version_is_shown(cli: CommandLine) -> None:

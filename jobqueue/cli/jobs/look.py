@@ -25,6 +25,8 @@ from jobqueue.tasks.jobs import Jobs, check_filters
 from jobqueue.tasks.sending.waiting import Waiters
 
 _JSON_TEXTS = {"args_json": "args", "result_json": "result", "meta_json": "meta", "progress_json": "progress"}
+_COLUMNS = ["id", "state", "task", "queue", "try", "when", "error"]
+_FAILURE_LENGTH = 60
 _PAYLOAD = {"args", "result"}
 
 
@@ -64,13 +66,10 @@ def list_jobs(
     if as_json:
         write_json([as_document(job, payload) for job in page])
         return ExitCode.OK
-    headers = ["id", "state", "task", "queue", "try", "when"]
-    rows = [[job.id, job.state, job.task, job.queue, job.attempt, ago(_latest_event(job))] for job in page]
-    if payload:
-        headers += ["args", "result"]
-        rows = [[*row, job.args_json, job.result_json] for row, job in zip(rows, page, strict=True)]
+    columns = [*_COLUMNS, "args", "result"] if payload else _COLUMNS
     if page:
-        write_table(headers, rows, whole="id", right=("try",))
+        rows = [[*_cells(job), job.args_json, job.result_json][: len(columns)] for job in page]
+        write_table(columns, rows, right=("try",), apart=("task", "queue", "error", "args", "result"))
     elif page.next is None:
         tell("no such jobs")
     if page.next is not None and (len(page) < limit or sys.stdout.isatty()):
@@ -154,7 +153,7 @@ def write_counts(counts: Counts) -> None:
     if len(rows) > 1:
         sums = [number(total[state], state in about) for state in states]
         rows.append(["all", *sums, _waited(max(counts.oldest_ready.values(), default=None))])
-    write_table(["queue", *states, "oldest ready"], rows, right=[*states, "oldest ready"])
+    write_table(["queue", *states, "oldest ready"], rows, right=[*states, "oldest ready"], apart=("queue",))
 
 
 def as_document(job: Job, payload: bool) -> dict[str, object]:
@@ -200,6 +199,19 @@ async def _ended(place: Place, id: UUID, limit: float | None) -> Job:
         finally:
             await waiters.close()
     raise WaitedInVain
+
+
+def _cells(job: Job) -> list[object]:
+    return [job.id, job.state, job.task, job.queue, job.attempt, ago(_latest_event(job)), _last_failure(job)]
+
+
+def _last_failure(job: Job) -> str:
+    """Why a job is dead, or how its last attempt failed, on one short line."""
+    error, why = job.error, f"{job.reason}: " if job.state is JobState.DEAD and job.reason else ""
+    if error is None or job.state in (JobState.COMPLETED, JobState.CANCELLED):
+        return why.removesuffix(": ")
+    text = f"{why}{error.error_class.rpartition('.')[2]}: {error.message.partition(chr(10))[0]}"
+    return text if len(text) <= _FAILURE_LENGTH else f"{text[: _FAILURE_LENGTH - 1]}…"
 
 
 def _latest_event(job: Job) -> datetime:

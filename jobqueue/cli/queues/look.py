@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
+from difflib import get_close_matches
 
 from jobqueue.base.job import JobState
 from jobqueue.cli.place import Place
@@ -25,7 +26,7 @@ def show_queues(place: Place, as_json: bool) -> ExitCode:
         return ExitCode.OK
     rows = [queue_row(queue) for queue in queues]
     if rows:
-        write_table(("queue", *_NUMBERS, "notes"), rows, right=_NUMBERS)
+        write_table(("queue", *_NUMBERS, "notes"), rows, right=_NUMBERS, apart=("queue", "notes"))
     else:
         tell("no queue has unfinished jobs, none is paused")
     return ExitCode.OK
@@ -39,18 +40,19 @@ def pause_queue(place: Place, name: str, length: float | None, until: datetime |
     if until is not None and until <= datetime.now(UTC):
         raise Refusal("--until: this time is over", ExitCode.USAGE)
 
-    async def pause(queues: Queues) -> tuple[bool, datetime | None]:
-        found = await queues.stats()
-        surely_unknown = all(queue.queue != name and not queue.estimated for queue in found)
-        return surely_unknown, await queues.pause(name, until, seconds=length)
+    async def pause(queues: Queues) -> tuple[list[QueueStats], datetime | None]:
+        return await queues.stats(), await queues.pause(name, until, seconds=length)
 
-    unknown, end = asyncio.run(place.ask(Queues, pause))
+    found, end = asyncio.run(place.ask(Queues, pause))
+    others = {queue.queue for queue in found} | ({task.queue for task in place.app.registry} if place.app else set())
+    known = name in others or any(queue.estimated for queue in found)
     if as_json:
-        write_json({"queue": name, "paused": True, "until": end})
-        return ExitCode.OK
-    write(f"queue {name} is paused until {moment(end) if end else 'it is resumed'}; what runs goes on")
-    if unknown:
-        tell(f"no job waits in queue {name} now: is that its name?")
+        write_json({"queue": name, "paused": True, "until": end, "known": known})
+    else:
+        write(f"queue {name} is paused until {moment(end) if end else 'it is resumed'}; what runs goes on")
+    if not known:
+        close = get_close_matches(name, others, 1)
+        tell(f"no job waits in queue {name} now: {f'did you mean {close[0]}?' if close else 'is that its name?'}")
     return ExitCode.OK
 
 

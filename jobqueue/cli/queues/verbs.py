@@ -8,7 +8,7 @@ from jobqueue.cli.moments import moment_of, seconds
 from jobqueue.cli.options import Dsn, Json, Schema, Target, Yes, group
 from jobqueue.cli.terminal.failures import ExitCode, Refusal
 
-queues = group("Look at queues, pause and resume them, say how long their finished jobs stay.")
+queues = group("Look at queues, pause them, say what stays of them.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The queue.")]
 App = Annotated[str | None, typer.Argument(metavar="APP", help="As elsewhere; before or after the name.")]
@@ -16,7 +16,10 @@ App = Annotated[str | None, typer.Argument(metavar="APP", help="As elsewhere; be
 
 @queues.command("list")
 def queues_list(app: Target = None, dsn: Dsn = None, schema: Schema = None, json: Json = False) -> int:
-    """List the queues that have unfinished jobs, or were paused or told what to keep."""
+    """List queues that have unfinished jobs.
+
+    And those that were paused, or told what to keep.
+    """
     from jobqueue.cli.place import Place
     from jobqueue.cli.queues.look import show_queues
 
@@ -37,7 +40,10 @@ def queues_pause(
     schema: Schema = None,
     json: Json = False,
 ) -> int:
-    """Start no more jobs of a queue, in any worker, until it is resumed. What runs goes on."""
+    """Start no more jobs of a queue until it is resumed.
+
+    In no worker. What runs goes on.
+    """
     from jobqueue.cli.place import Place
     from jobqueue.cli.queues.look import pause_queue, queue_and_app
 
@@ -79,7 +85,7 @@ def queues_keep(
     schema: Schema = None,
     json: Json = False,
 ) -> int:
-    """Show, or say, how long and how many of a queue's finished jobs stay.
+    """Show or set how many of its finished jobs stay, how long.
 
     Without options it shows what was said. Otherwise what is not given is as the settings say. An age can only be
     shorter than keep_completed and keep_other, which drop whole days.

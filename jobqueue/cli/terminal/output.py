@@ -1,8 +1,11 @@
 """How facts are written to stdout: tables in a terminal, plain text for programs that read lines, and JSON."""
 
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from shutil import get_terminal_size
+from unicodedata import east_asian_width
 from uuid import UUID
 
 import orjson
@@ -12,12 +15,13 @@ from jobqueue.cli.terminal.safe_text import escaped
 
 Row = Sequence[object]
 
-_COLOURS = {
-    JobState.RUNNING: "cyan",
-    JobState.COMPLETED: "green",
-    JobState.CANCELLED: "yellow",
-    JobState.DEAD: "red",
-    JobState.SCHEDULED: "blue",
+_BOLD = "1"
+_COLOURS: Mapping[str, str] = {
+    JobState.RUNNING: "36",
+    JobState.COMPLETED: "32",
+    JobState.CANCELLED: "33",
+    JobState.DEAD: "31",
+    JobState.SCHEDULED: "34",
 }
 _UNITS = ((172_800, 86_400, "days"), (7_200, 3_600, "h"), (120, 60, "min"), (0, 1, "s"))
 
@@ -40,13 +44,42 @@ def write_json(document: object, *, line: bool = False) -> None:
         sys.stdout.flush()  # somebody waits for it
 
 
-def write_table(headers: Sequence[str], rows: Iterable[Row], whole: str = "", right: Iterable[str] = ()) -> None:
-    """A table. The column `whole` is never cut, for people copy from it; those in `right` hold numbers."""
+def write_table(
+    headers: Sequence[str], rows: Iterable[Row], right: Iterable[str] = (), apart: Sequence[str] = ()
+) -> None:
+    """A table; the columns in `right` hold numbers.
+
+    No cell is broken over two lines, for people copy from it. If not all fit into a terminal, those `apart` stand on a
+    line of their own: in the first column the long ones alone, above their row; of other columns all, below it.
+    """
     cells = [["" if cell is None else escaped(str(cell)) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        _rich_table(headers, cells, whole, set(right))
+    columns: list[Sequence[str]] = list(zip(headers, *cells, strict=True))
+    if sys.stdout.isatty() and _room_beside(columns) < 0:
+        below = [column for column in columns[1:] if column[0] in apart]
+        columns = [column for column in columns if column not in below]
+        above = [""] * len(columns[0])
+        if headers[0] in apart:
+            above, columns[0] = _long_ones(columns[0], max(0, _room_beside(columns[1:]) - 2))
     else:
-        _plain_table(headers, cells, set(right))
+        below, above = [], [""] * len(columns[0])
+    for place, row in enumerate(zip(*(_aligned(column, column[0] in right) for column in columns), strict=True)):
+        rest = [column[place] for column in below if column[place]]
+        lines = [above[place], "  ".join(row).rstrip(), f"    {'  '.join(rest)}" if rest else ""]
+        sys.stdout.write("".join(f"{line}\n" for line in lines if line))
+
+
+def _room_beside(columns: Sequence[Sequence[str]]) -> int:
+    """How much is left of the terminal's width."""
+    return get_terminal_size().columns - sum(map(_width, columns)) - 2 * (len(columns) - 1)
+
+
+def _long_ones(column: Sequence[str], room: int) -> tuple[list[str], list[str]]:
+    """What is too long for so much room, and the rest."""
+    fits = [_length(cell) <= room for cell in column]
+    return (
+        ["" if short else cell for short, cell in zip(fits, column, strict=True)],
+        [cell if short else "" for short, cell in zip(fits, column, strict=True)],
+    )
 
 
 def write_facts(facts: Mapping[str, object], indent: str = "  ") -> None:
@@ -89,31 +122,20 @@ def _id_as_text(value: object) -> str:
     raise TypeError(f"{type(value).__name__} is not for JSON")
 
 
-def _plain_table(headers: Sequence[str], rows: list[list[str]], right: set[str]) -> None:
-    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
-    for row in [list(headers), *rows]:
-        cells = [
-            cell.rjust(width) if header in right else cell.ljust(width)
-            for cell, width, header in zip(row, widths, headers, strict=True)
-        ]
-        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+def _aligned(column: Sequence[str], right: bool) -> list[str]:
+    """Its cells, all of one width; states have their colour in a terminal."""
+    width = _width(column)
+    cells = [" " * (width - _length(cell)) + cell if right else cell + " " * (width - _length(cell)) for cell in column]
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return cells
+    codes = [_BOLD, *(_COLOURS.get(cell, "") for cell in column[1:])]
+    return [f"\x1b[{code}m{cell}\x1b[0m" if code else cell for code, cell in zip(codes, cells, strict=True)]
 
 
-def _rich_table(headers: Sequence[str], rows: list[list[str]], whole: str, right: set[str]) -> None:
-    from rich.console import Console  # only a terminal needs it
-    from rich.table import Table
-    from rich.text import Text
+def _width(column: Sequence[str]) -> int:
+    return max(map(_length, column))
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for header in headers:
-        table.add_column(
-            header,
-            justify="right" if header in right else "left",
-            no_wrap=header in right or header == whole,
-            min_width=36 if header == whole else None,
-            overflow="fold",
-        )
-    colours: Mapping[str, str] = {str(state): colour for state, colour in _COLOURS.items()}
-    for row in rows:
-        table.add_row(*(Text(cell, style=colours.get(cell, "")) for cell in row))
-    Console(highlight=False).print(table)
+
+def _length(text: str) -> int:
+    """How many columns of a terminal it takes: some letters of East Asia take two."""
+    return len(text) if text.isascii() else sum(1 + (east_asian_width(letter) in "WF") for letter in text)

@@ -1,10 +1,12 @@
 """What a worker says when it starts: what it serves, where, and how much at once."""
 
+import sys
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterable
 
 from jobqueue.app import App
+from jobqueue.base.log import get_logger
 from jobqueue.base.settings import Settings
 from jobqueue.base.version import VERSION
 from jobqueue.cli.terminal.safe_text import escaped
@@ -12,6 +14,20 @@ from jobqueue.worker.claiming.queues import Queues
 
 _WIDTH = 98
 _LABEL = 14
+
+
+def announce(
+    app: App, settings: Settings, queues: Queues, *, database: str, migration: str, processes: int, as_record: bool
+) -> None:
+    """Say it on stderr; `as_record` where a log of JSON is written there, which must have nothing else in it."""
+    if not as_record:
+        sys.stderr.write(banner(app, settings, queues, database=database, migration=migration, processes=processes))
+        sys.stderr.flush()
+        return
+    get_logger(__name__).info(
+        "worker.serving", app=app.name, database=database, schema=app.schema, migration=migration,
+        tasks=_tasks_by_queue(app), processes=processes, drain_timeout=settings.drain_timeout,
+    )  # fmt: skip
 
 
 def banner(app: App, settings: Settings, queues: Queues, *, database: str, migration: str, processes: int = 1) -> str:

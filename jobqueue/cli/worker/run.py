@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from anyio.abc import TaskStatus
 
@@ -19,7 +20,7 @@ from jobqueue.cli.terminal.log_choices import LogFormat, LogLevel, configured_by
 from jobqueue.cli.terminal.logs import configure
 from jobqueue.cli.terminal.lossy import let_stderr_be_lossy
 from jobqueue.cli.terminal.safe_text import shown_dsn
-from jobqueue.cli.worker.banner import banner
+from jobqueue.cli.worker.banner import announce
 from jobqueue.cli.worker.child import Leash
 from jobqueue.cli.worker.http import address_of, serving
 from jobqueue.cli.worker.stopping import Stopping
@@ -46,7 +47,7 @@ def run_worker(target: str, wishes: Wishes, *, child: int | None = None, silent:
         load_tasks(app, target)
         if stopping.asked_early:
             return _stopped_early(stopping)
-        _set_up_logging(wishes, silent)
+        wishes = _set_up_logging(wishes, silent)
         with no_exit("in the worker"), asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_serve(app, wishes, queues, stopping, leash, silent, http))
     except KeyboardInterrupt:
@@ -98,11 +99,10 @@ async def _run(
         async with place.resolved_dsn() as dsn:  # held meanwhile, or an embedded server would stop between the two
             migration = await _checked_schema(app, place, dsn)
             if not silent:
-                shown = shown_dsn(dsn)
-                sys.stderr.write(
-                    banner(app, settings, queues, database=shown, migration=migration, processes=wishes.processes)
-                )
-                sys.stderr.flush()
+                announce(
+                    app, settings, queues, database=shown_dsn(dsn), migration=migration, processes=wishes.processes,
+                    as_record=wishes.log_format is LogFormat.JSON,
+                )  # fmt: skip
             await app.run_worker(
                 wishes.entries, wishes.concurrency, wishes.drain_timeout, wishes.burst, task_status=started
             )
@@ -166,14 +166,17 @@ def _checked_queues(wishes: Wishes) -> Queues:
         raise Refusal(f"--{error}", ExitCode.USAGE) from None
 
 
-def _set_up_logging(wishes: Wishes, silent: bool) -> None:
+def _set_up_logging(wishes: Wishes, silent: bool) -> Wishes:
+    """Gives the wishes without those that have no effect."""
     if not configured_by_user():
         configure(wishes.log_format or LogFormat.CONSOLE, wishes.log_level or LogLevel.INFO)
         if sys.stderr.isatty():
             let_it_be_watched()
         logging.getLogger("uvicorn").setLevel(logging.WARNING)  # of --http; that it runs we say ourselves
-    elif (wishes.log_format or wishes.log_level) and not silent:
+        return wishes
+    if (wishes.log_format or wishes.log_level) and not silent:
         tell("--log-format and --log-level have no effect: your own code sets up logging")
+    return replace(wishes, log_format=None, log_level=None)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -46,8 +46,9 @@ class Lines:
             case PutAside():
                 jobs = self._asides.count((hold.claim["task"], outcome.reason))
                 if jobs:  # an old worker meets a whole backlog of a new task: a line a second tells it
-                    what = {"reason": outcome.reason, "detail": outcome.detail}
-                    self._log.warning("job.put_aside", jobs=jobs, **what, **facts)
+                    self._log.warning(
+                        "job.put_aside", jobs=jobs, reason=outcome.reason, detail=outcome.detail or None, **facts
+                    )
             case Snoozed():
                 self._log.info("job.snoozed", **facts)
             case Cancelled():

@@ -4,6 +4,8 @@ import json
 import re
 from uuid import UUID
 
+import pytest
+
 from tests.cli.conftest import Shop
 from tests.support.processes import CommandLine
 from tests.support.terminal import terminal
@@ -30,11 +32,12 @@ async def test_the_list(cli: CommandLine, shop: Shop) -> None:
 
     answer = await cli.run("jobs", "list", "shop")
 
-    heading, *rows = [line.split(maxsplit=5) for line in answer.out.splitlines()]
-    assert ["id", "state", "task", "queue", "try", "when"] == heading
+    heading, *rows = [re.split("  +", line) for line in answer.out.splitlines()]
+    assert ["id", "state", "task", "queue", "try", "when", "error"] == heading
     assert [ids[state] for state in ("scheduled", "ready", "dead", "completed")] == [row[0] for row in rows]
     assert ["scheduled", "note", "default", "0", "in 60 min"] == rows[0][1:]
     assert ["dead", "fail", "bulk", "1"] == rows[2][1:5]
+    assert rows[2][6].startswith("fatal: Fatal: cannot: ")
     assert re.fullmatch(r"now|\d+ s ago", rows[2][5])
     for options, found in (
         (("--state", "dead", "--state", "ready"), ["ready", "dead"]),
@@ -108,7 +111,7 @@ async def test_what_is_not_there_is_said(cli: CommandLine, shop: Shop) -> None:
     empty = await cli.run("jobs", "list", "shop")
     counts = await cli.run("jobs", "counts", "shop")
     unknown = await cli.run("jobs", "show", "shop", UNKNOWN)
-    wrong = await cli.run("jobs", "show", "shop", "471147114711")
+    wrong = await cli.run("jobs", "show", "shop", "the-first-one")
 
     assert (0, "", "jobqueue: no such jobs\n") == (empty.code, empty.out, empty.err)
     assert (0, "", "jobqueue: no jobs\n") == (counts.code, counts.out, counts.err)
@@ -125,18 +128,35 @@ async def test_without_app_and_dsn_the_way_out_is_named(cli: CommandLine) -> Non
     assert "Name an App (shop:app), or give --dsn, or set JOBQUEUE_DSN" in answer.err
 
 
-async def test_a_table_fits_a_terminal(cli: CommandLine, shop: Shop) -> None:
-    """S4-98: in a terminal of 100 columns no line is longer, and the id, which people copy, is whole."""
-    id = shop.defer("a_task_with_a_name_that_is_long_enough", "{}", "a_queue_with_a_long_name")
-    shop.defer("note\x1b[31m", "{}")
-    with terminal(cli.folder, "jobs", "list", size=(100, 50), JOBQUEUE_DSN=shop.dsn) as running:
+@pytest.mark.parametrize("columns", [80, 200])
+async def test_a_table_fits_a_terminal(columns: int, cli: CommandLine, shop: Shop) -> None:
+    """S4-98: in a terminal no line is longer than it and no word is broken: what does not fit stands below its job."""
+    task, queue = "a_task_with_a_name_that_is_long_enough", "a_queue_with_a_long_name"
+    id = shop.defer(task, "{}", queue, delay=3600)
+    shop.defer("note\x1b[31m", "{}", max_attempts=1)
+    with terminal(cli.folder, "jobs", "list", size=(columns, 50), JOBQUEUE_DSN=shop.dsn) as running:
         assert 0 == await running.ends()
         lines = running.text.splitlines()
 
-    assert max(map(len, lines)) <= 100
-    assert any(line.startswith(id) for line in lines)
+    assert max(map(len, lines)) <= columns
+    (first,) = [place for place, line in enumerate(lines) if line.startswith(id)]
+    assert "  scheduled  " in lines[first]
+    assert [task, queue] == (lines[first].split()[2:4] if columns == 200 else lines[first + 1].split())
     assert any(r"note\x1b[31m" in line for line in lines)
     assert UUID(id).version == 7
+
+
+async def test_counts_fit_a_terminal(cli: CommandLine, shop: Shop) -> None:
+    """S4-98: a queue whose name has no room beside its numbers has it above them."""
+    shop.defer("note", "{}", "a_queue_with_a_long_name")
+    shop.defer("note", "{}", "mail")
+    with terminal(cli.folder, "jobs", "counts", size=(80, 50), JOBQUEUE_DSN=shop.dsn) as running:
+        assert 0 == await running.ends()
+        lines = running.text.splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert "1" in lines[lines.index("a_queue_with_a_long_name") + 1].split()
+    assert any(line.split()[:3] == ["mail", "0", "1"] for line in lines)
 
 
 async def test_a_name_that_none_can_have_is_usage(cli: CommandLine, shop: Shop) -> None:

@@ -47,7 +47,9 @@ async def test_wrong_words_are_usage(cli: CommandLine, shop: Shop) -> None:
         assert 2 == answer.code
         assert told in answer.err
     assert "[]\n" == (await cli.run("queues", "list", "shop", "--json")).out
-    assert "is that its name?" in (await cli.run("queues", "pause", "mial", "shop")).err
+    for name, told in (("mial", "did you mean mail?"), ("nothing-like-it", "is that its name?")):
+        assert told in (await cli.run("queues", "pause", name, "shop")).err
+    assert not json.loads((await cli.run("queues", "pause", "mailbox", "shop", "--json")).out)["known"]
 
 
 async def test_a_pause_ends_on_the_database_s_clock(cli: CommandLine, shop: Shop) -> None:

@@ -246,7 +246,7 @@ async def test_a_setting_out_of_its_limits_is_named(cli: CommandLine, shop: Shop
     answer = await cli.run("worker", "shop", "--drain-timeout", "-1")
 
     assert 1 == answer.code
-    assert "jobqueue: drain_timeout: must be a number of seconds above 0\n" == answer.err
+    assert "jobqueue: drain_timeout: must be above 0 seconds, and at most ten years\n" == answer.err
 
 
 async def test_a_missing_schema_is_one_line(cli: CommandLine, empty_database: str) -> None:
@@ -315,6 +315,17 @@ async def test_json_logs_have_one_object_a_record(cli: CommandLine, shop: Shop) 
     assert "RuntimeError" in records[2]["exception"]
     assert {"warning", "error"} == {record["level"] for record in records}
     assert "\u2028" not in answer.err
+
+
+async def test_a_json_log_has_nothing_else_in_it(cli: CommandLine, shop: Shop) -> None:
+    """With `--log-format json` what the banner says is a record: whoever reads the log can read every line of it."""
+    answer = await cli.run("worker", "shop:app", "--burst", "--log-format", "json")
+
+    records = [json.loads(line) for line in answer.err.splitlines()]
+    (serving,) = [record for record in records if record["event"] == "worker.serving"]
+    assert ("shop", "jobqueue", 1) == (serving["app"], serving["schema"], serving["processes"])
+    assert {"bulk", "default", "mail"} == set(serving["tasks"])
+    assert "worker.started" in [record["event"] for record in records]
 
 
 async def test_the_user_s_logging_is_left_alone(cli: CommandLine, shop: Shop) -> None:

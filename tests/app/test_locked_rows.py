@@ -130,7 +130,7 @@ async def test_a_locked_queue_is_told_with_its_holder(app: App, database: str, v
 
 
 async def test_a_locked_queue_holds_up_no_other(app: App, database: str) -> None:
-    """S2-01: while somebody has the row of a queue whose pause is over, delayed jobs of others come due all the same."""
+    """S2-01: while somebody has the row of a queue whose pause is over, jobs of others come due all the same."""
     await app.queues.pause("mail", seconds=0.001)
 
     @app.task

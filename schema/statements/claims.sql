@@ -149,7 +149,8 @@ select null, null, coalesce(pg_sequence_last_value(':"schema".job_seq'), 0);
 -- Whoever asks looks again within the day: what comes later, however much later, is nothing to compute with.
 -- `seen`: whoever asks on from there steps over nothing that has gone, see claim_jobs; it misses what commits a second late.
 with resumed as (
-  update :"schema".queue set paused_at = null, resume_at = null where resume_at <= now() returning name
+  update :"schema".queue set paused_at = null, resume_at = null
+  where name = any(array(select name from :"schema".queue where resume_at <= now() for update skip locked)) returning name
 ), due as materialized (
   select d.id, d.due_at, nextval(':"schema".job_seq') as seq from (
     -- after: for a range with two ends the planner of an unknown table expects few rows and reads the index in

@@ -129,13 +129,26 @@ async def test_a_locked_queue_is_told_with_its_holder(app: App, database: str, v
     await getattr(app.queues, verb)("mail")
 
 
+async def test_a_locked_queue_holds_up_no_other(app: App, database: str) -> None:
+    """S2-01: while somebody has the row of a queue whose pause is over, jobs of others come due all the same."""
+    await app.queues.pause("mail", seconds=0.001)
+
+    @app.task
+    async def note() -> int:
+        return 1
+
+    async with locked(database, "select from jobqueue.queue for update"):
+        handle = await note.options(delay=0.05).defer()
+        async with app.worker():
+            assert 1 == await seen(handle)
+
+
 async def test_a_locked_job_is_waited_for_without_a_connection(app: App, database: str) -> None:
     """S0-12: whoever waits for a result of a locked job keeps no connection waiting, and has it when it ends."""
     handles = await waiting(app, 12)
     async with locked(database, "select from jobqueue.job for update"):
         results = [asyncio.create_task(handle.result(timeout=30)) for handle in handles]
         assert 12 == (await app.jobs.counts()).by_queue["default"]["ready"]  # type: ignore[index]  # the state's name
-        await asyncio.sleep(0)
     async with app.worker():
         assert list(range(12)) == await asyncio.gather(*results)
         assert 0 == await seen(handles[0])

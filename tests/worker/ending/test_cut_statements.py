@@ -13,7 +13,7 @@ from tests.support.backends import WAITS_FOR_LOCK, backends, becomes
 from tests.support.locks import jobs_held
 from tests.support.patience import PATIENCE, scaled
 from tests.support.waiting import wait_until
-from tests.support.working import POLL, counted, new_app
+from tests.support.working import POLL, asleep, claims_held, counted, new_app
 
 CLAIMS, BEATS = (f"{WAITS_FOR_LOCK} and query like '%{name}%'" for name in ("with serving as", "with alive as"))
 SOON = scaled(3.0)
@@ -28,15 +28,14 @@ async def test_a_claim_cut_off_by_a_drain_takes_nothing(database: str, monkeypat
     @app.task
     async def work() -> None: ...
 
-    async with app:
-        await app.defer_many([work.job() for _ in range(5)])
-        async with jobs_held(database) as hold:
-            async with app.worker(queues=["default"]) as worker:
-                await becomes(database, 1, CLAIMS)
-                await worker.drain(0)
+    async with app, app.worker(queues=["default"]) as worker:
+        await asleep(database)
+        async with claims_held(database):
+            await app.defer_many([work.job() for _ in range(5)])
+            await becomes(database, 1, CLAIMS)
+            await worker.drain(0)
             await wait_until(lambda: nobody_waits(database), "no statement waits any more", timeout=SOON)
-            await hold.release()
-            assert 5 == await counted(database, "state = 'ready'")
+        assert 5 == await counted(database, "state = 'ready'")
 
 
 async def test_a_call_that_its_caller_gives_up_ends_on_the_server(database: str) -> None:

@@ -46,7 +46,7 @@ test: setup ## Run the whole suite, in parallel
 	@$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-busy: setup ## Run the whole suite while other processes burn all cores
-	@$(PY) -m tests.support.busy $(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(PY) -m tests.support.programs.busy $(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-fast: setup ## Run what needs no database
 	@$(PY) -m pytest tests/base tests/architecture $(ARGS)
@@ -58,10 +58,10 @@ chaos: setup ## Kill 300 workers under 40 000 jobs
 	@JOBQUEUE_LONG=1 $(PY) -m pytest -k random_kills tests/flows
 
 matrix: setup ## Run the suite in each supported Python on this machine
-	@$(PY) -m tests.support.matrix --at-least $(MATRIX_MIN) --workers $(WORKERS) -- $(ARGS)
+	@$(PY) -m tests.support.programs.matrix --at-least $(MATRIX_MIN) --workers $(WORKERS) -- $(ARGS)
 
 matrix-postgres: setup ## Run the tests of store and schema on each supported PostgreSQL (needs npm)
-	@$(PY) -m tests.support.postgres_matrix --workers $(WORKERS) -- $(ARGS)
+	@$(PY) -m tests.support.postgres.postgres_matrix --workers $(WORKERS) -- $(ARGS)
 
 package: setup ## Build wheel and sdist, try them in empty environments
 	@$(PY) -m pytest tests/packaging $(ARGS)
@@ -80,10 +80,10 @@ demo: ## Watch the queue at work (downloads about 40 MB the first time)
 	@$$(test -e .venv/.installed && echo .venv || echo .venvs/demo)/bin/python -m examples.code_index
 
 schema-snapshot: setup ## Write schema/current.sql from the migrations
-	@$(PY) -m tests.support.snapshot
+	@$(PY) -m tests.support.postgres.snapshot
 
 requirements: setup ## List the requirements that tests name
-	@$(PY) -m tests.support.requirements
+	@$(PY) -m tests.support.programs.requirements
 
 clean: ## Remove environments, caches and builds
 	@rm -rf .venv .venvs .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

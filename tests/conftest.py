@@ -8,12 +8,12 @@ import pytest
 import pytest_asyncio
 import structlog
 
-from tests.support.bytecode import compile_all, keep_compiled
-from tests.support.database import Databases
 from tests.support.leaks import Surroundings, find_leaks
 from tests.support.patience import SLOWNESS, scale_limit
+from tests.support.postgres.database import Databases
+from tests.support.postgres.server import Caller, Door, RunServer, ServerSource, ServerUnavailable, describe_choice
+from tests.support.programs.bytecode import compile_all, keep_compiled
 from tests.support.secrets import WATCH, install
-from tests.support.server import Caller, Door, RunServer, ServerSource, ServerUnavailable, describe_choice
 
 T = TypeVar("T")
 

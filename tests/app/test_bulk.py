@@ -13,13 +13,13 @@ from jobqueue.app import App
 from jobqueue.base.errors import DatabaseError, DeferUnknown, InvalidOption, InvalidPayload
 from jobqueue.base.job import NewJob
 from jobqueue.store import intake
-from tests.support.backends import backends, becomes, change, stored, terminate
+from tests.support.jobs.store import connect
+from tests.support.jobs.stories import whole_story
+from tests.support.jobs.working import archived, asked, counted
 from tests.support.patience import PATIENCE, scaled
-from tests.support.proxy import proxied
-from tests.support.store import connect
-from tests.support.stories import whole_story
+from tests.support.postgres.backends import backends, becomes, change, stored, terminate
+from tests.support.postgres.proxy import proxied
 from tests.support.waiting import wait_until
-from tests.support.working import archived, asked, counted
 
 SECRET = "marker-7f3a"
 REFUSE_BAD = "alter table jobqueue.job add constraint no_bad_jobs check (args ->> 'text' not like '%bad%')"

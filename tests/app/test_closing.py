@@ -12,11 +12,11 @@ from jobqueue.app import App
 from jobqueue.base.errors import AppClosed, DeferUnknown
 from jobqueue.store.connection import pool
 from jobqueue.tasks.sending import coalescer, producer, waiting
-from tests.support.backends import backends, becomes, stored
-from tests.support.locks import jobs_held
+from tests.support.jobs.working import counted
 from tests.support.patience import PATIENCE, scaled
+from tests.support.postgres.backends import backends, becomes, stored
+from tests.support.postgres.locks import jobs_held
 from tests.support.waiting import wait_until
-from tests.support.working import counted
 
 
 async def note(text: str = "") -> None: ...

@@ -13,10 +13,10 @@ import pytest
 from jobqueue.app import App
 from jobqueue.base.errors import DuplicateJob
 from jobqueue.base.job import Conflict
-from tests.support.deferring import Note, unique
+from tests.support.jobs.deferring import Note, unique
+from tests.support.jobs.store import Connection, connect
+from tests.support.jobs.working import all_ended, asked, counted, new_app
 from tests.support.patience import PATIENCE
-from tests.support.store import Connection, connect
-from tests.support.working import all_ended, asked, counted, new_app
 
 PRODUCERS = 32
 ROUNDS = 4

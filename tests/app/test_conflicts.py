@@ -14,11 +14,11 @@ from jobqueue.base.errors import DuplicateJob
 from jobqueue.base.job import Conflict, Job, JobState
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.options import Unique
-from tests.support.backends import change
-from tests.support.deferring import WAYS, Note, dsn_of, many, unique
+from tests.support.jobs.deferring import WAYS, Note, dsn_of, many, unique
+from tests.support.jobs.store import claim_one, finish, open_session
+from tests.support.jobs.working import asked, asleep, counted, new_app, reached
 from tests.support.patience import PATIENCE
-from tests.support.store import claim_one, finish, open_session
-from tests.support.working import asked, asleep, counted, new_app, reached
+from tests.support.postgres.backends import change
 
 CONFLICTS = ["skip", "raise", "replace", "move", "replace+move"]
 DONE = {"replace": "replaced", "move": "moved", "replace+move": "replaced+moved"}

@@ -18,12 +18,12 @@ from jobqueue.app import App
 from jobqueue.base.errors import DuplicateJob, InvalidPayload
 from jobqueue.base.job import Conflict, JobState, NewJob, Sent
 from jobqueue.tasks.options import Unique
-from tests.support.backends import change
-from tests.support.deferring import WAYS, Way, alone, for_sqlalchemy, on_asyncpg, on_psycopg, on_sqlalchemy, unique
+from tests.support.jobs.deferring import WAYS, Way, alone, for_sqlalchemy, on_asyncpg, on_psycopg, on_sqlalchemy, unique
+from tests.support.jobs.store import claim_one, connect, finish, open_session
+from tests.support.jobs.stories import whole_story
+from tests.support.jobs.working import asked, asleep, counted, new_app, reached
 from tests.support.patience import PATIENCE
-from tests.support.store import claim_one, connect, finish, open_session
-from tests.support.stories import whole_story
-from tests.support.working import asked, asleep, counted, new_app, reached
+from tests.support.postgres.backends import change
 
 CONFLICTS = ["skip", "raise", "replace", "move", "replace+move"]
 SECRET = "marker-7f3a"

@@ -7,8 +7,8 @@ from uuid_utils.compat import uuid7
 
 from jobqueue import App, InvalidOption, JobNotFound, JobState
 from tests.app.test_sqlalchemy import on
-from tests.support.store import connect
-from tests.support.working import new_app
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import new_app
 
 
 async def looked(app: App, connection: object, id: object) -> None:

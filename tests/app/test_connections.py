@@ -15,11 +15,11 @@ from jobqueue.base.errors import InvalidOption, InvalidPayload
 from jobqueue.base.job import JobState
 from jobqueue.base.settings import Settings
 from jobqueue.tasks.handle import JobHandle
-from tests.support.backends import change
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import POLL, asked, counted, seen
 from tests.support.patience import PATIENCE
-from tests.support.store import connect
+from tests.support.postgres.backends import change
 from tests.support.waiting import wait_until
-from tests.support.working import POLL, asked, counted, seen
 
 REFUSE_BAD = "alter table jobqueue.job add constraint no_bad_jobs check (args ->> 'text' not like '%bad%')"
 TABLE = "create table invoice (number integer primary key)"

@@ -8,11 +8,11 @@ import asyncpg
 import pytest
 
 from jobqueue import App, DatabaseError, JobHandle, JobQueueError, NewJob, Sent, Task
-from tests.support.backends import change
+from tests.support.jobs.stories import whole_story
+from tests.support.jobs.working import counted
 from tests.support.patience import PATIENCE
-from tests.support.proxy import proxied
-from tests.support.stories import whole_story
-from tests.support.working import counted
+from tests.support.postgres.backends import change
+from tests.support.postgres.proxy import proxied
 
 AWAY = "postgresql://user:p4ssw0rd@127.0.0.1:1/none"
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from jobqueue import App, DatabaseError
-from tests.support.backends import change
-from tests.support.working import asked, counted
+from tests.support.jobs.working import asked, counted
+from tests.support.postgres.backends import change
 
 CHOSEN = """
 create sequence victims;

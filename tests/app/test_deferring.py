@@ -16,10 +16,10 @@ from jobqueue.base.outcome import Fatal
 from jobqueue.base.settings import Settings
 from jobqueue.tasks.options import Unique
 from jobqueue.tasks.router import Router
-from tests.support.backends import backends, becomes
-from tests.support.locks import jobs_held
+from tests.support.jobs.working import archived, asked, counted
 from tests.support.patience import PATIENCE
-from tests.support.working import archived, asked, counted
+from tests.support.postgres.backends import backends, becomes
+from tests.support.postgres.locks import jobs_held
 
 
 async def said(text: str) -> str:

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from jobqueue import KeyLocked
-from tests.support.backends import WAITS_FOR_LOCK, becomes
-from tests.support.store import connect
-from tests.support.working import new_app
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import new_app
+from tests.support.postgres.backends import WAITS_FOR_LOCK, becomes
 
 
 async def test_a_locked_key_is_told_with_its_holder(database: str) -> None:

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from jobqueue import App, Change, Holder, JobHandle, QueueLocked
-from tests.support.store import connect
-from tests.support.working import counted, new_app, seen
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import counted, new_app, seen
 
 NAME = "somebody at a desk"
 STEER: dict[str, dict[str, Any]] = {

@@ -14,8 +14,8 @@ from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.outcome import Cancel, Fatal
 from jobqueue.tasks.context import JobContext
-from tests.support.backends import change
 from tests.support.patience import PATIENCE, scaled
+from tests.support.postgres.backends import change
 
 
 class Shop:

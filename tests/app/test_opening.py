@@ -14,11 +14,11 @@ import pytest
 from jobqueue.app import App
 from jobqueue.base.errors import AppClosed, ConfigurationError, NotMigrated
 from jobqueue.base.settings import Settings
-from tests.support.backends import LISTENS, backends, becomes
-from tests.support.database import Databases
-from tests.support.scripts import run_script
-from tests.support.stories import whole_story
-from tests.support.working import asked, counted
+from tests.support.jobs.stories import whole_story
+from tests.support.jobs.working import asked, counted
+from tests.support.postgres.backends import LISTENS, backends, becomes
+from tests.support.postgres.database import Databases
+from tests.support.programs.scripts import run_script
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from uuid_utils.compat import uuid7
 from jobqueue.app import App
 from jobqueue.base.job import NewJob
 from jobqueue.tasks.options import Unique
-from tests.support.deferring import WAYS, Way
-from tests.support.working import asked, counted, new_app
+from tests.support.jobs.deferring import WAYS, Way
+from tests.support.jobs.working import asked, counted, new_app
 
 
 def taken_once(monkeypatch: pytest.MonkeyPatch, id: UUID, times: int = 1) -> None:

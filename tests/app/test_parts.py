@@ -23,8 +23,8 @@ from jobqueue.base.errors import (
 from jobqueue.base.job import NewJob, Sent
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.router import Router
+from tests.support.jobs.working import counted
 from tests.support.patience import PATIENCE
-from tests.support.working import counted
 
 
 async def test_a_router_that_no_app_includes_says_exactly_that(database: str) -> None:

@@ -17,10 +17,10 @@ from jobqueue.base.job import JobState
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.router import Router
 from jobqueue.tasks.task import Task
-from tests.support.backends import change
+from tests.support.jobs.stories import overheard, whole_story
+from tests.support.jobs.working import asked, counted, reached
 from tests.support.patience import PATIENCE
-from tests.support.stories import overheard, whole_story
-from tests.support.working import asked, counted, reached
+from tests.support.postgres.backends import change
 from tests.tasks.payload.payloads import (
     Box,
     Colour,

@@ -14,9 +14,9 @@ import pytest
 from jobqueue.app import App
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.job import JobState
-from tests.support.backends import AWAITS_RESULTS, becomes
+from tests.support.jobs.working import counted
 from tests.support.patience import PATIENCE
-from tests.support.working import counted
+from tests.support.postgres.backends import AWAITS_RESULTS, becomes
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Hook: TypeAlias = Callable[[Any], Awaitable[None]]

@@ -10,9 +10,9 @@ from uuid_utils.compat import uuid7
 
 from jobqueue.app import App
 from jobqueue.base.errors import ConfigurationError, InvalidOption, InvalidPayload
-from tests.support.database import Databases
+from tests.support.jobs.stories import whole_story
 from tests.support.patience import PATIENCE
-from tests.support.stories import whole_story
+from tests.support.postgres.database import Databases
 
 SECRET = "marker-7f3a"
 REFUSE_BAD = "alter table jobqueue.job add constraint no_bad_jobs check (args ->> 'text' not like '%bad%')"

@@ -10,8 +10,8 @@ import pytest_asyncio
 from jobqueue.app import App
 from jobqueue.store.overview import QueueStats
 from tests.app.test_steering import LATER, note
+from tests.support.jobs.working import new_app
 from tests.support.patience import scaled
-from tests.support.working import new_app
 
 
 @pytest_asyncio.fixture

@@ -13,11 +13,11 @@ from jobqueue.base.errors import InvalidPayload, JobCancelled, JobFailed, JobNot
 from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancel, Fatal
 from jobqueue.base.retry import steps
-from tests.support.backends import AWAITS_RESULTS, becomes
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import reached
 from tests.support.patience import PATIENCE
-from tests.support.scripts import run_script
-from tests.support.store import connect
-from tests.support.working import reached
+from tests.support.postgres.backends import AWAITS_RESULTS, becomes
+from tests.support.programs.scripts import run_script
 
 
 class Report(BaseModel):

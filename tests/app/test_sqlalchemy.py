@@ -19,10 +19,10 @@ from uuid_utils.compat import uuid7
 
 from jobqueue.app import App
 from jobqueue.base.errors import InvalidOption, InvalidPayload
-from tests.support.backends import change
+from tests.support.jobs.stories import whole_story
+from tests.support.jobs.working import asked, counted
 from tests.support.patience import PATIENCE
-from tests.support.stories import whole_story
-from tests.support.working import asked, counted
+from tests.support.postgres.backends import change
 
 REFUSE_BAD = "alter table jobqueue.job add constraint no_bad_jobs check (args ->> 'text' not like '%bad%')"
 SECRET = "marker-7f3a"

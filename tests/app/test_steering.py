@@ -20,10 +20,10 @@ from jobqueue.base.steering import Action, Change
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.task import Task
 from tests.app.test_sqlalchemy import on
-from tests.support.backends import backends
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import asleep, counted, new_app, reached, seen
 from tests.support.patience import scaled
-from tests.support.store import connect
-from tests.support.working import asleep, counted, new_app, reached, seen
+from tests.support.postgres.backends import backends
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 WORDS: dict[Action, dict[str, Any]] = {

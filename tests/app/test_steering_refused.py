@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 from jobqueue.app import App
 from jobqueue.base.errors import InvalidOption
 from tests.app.test_steering import LATER, everything, note
-from tests.support.working import new_app
+from tests.support.jobs.working import new_app
 
 SOME = uuid7()
 HIGH: Any = "high"

@@ -10,8 +10,8 @@ import pytest
 
 from jobqueue.store.claims import EVERYTHING, Arm
 from jobqueue.worker.claiming.marks import Marks
-from tests.support.database import Databases
-from tests.support.plans import Plan, run_plan
+from tests.support.postgres.database import Databases
+from tests.support.postgres.plans import Plan, run_plan
 
 Connection = psycopg.Connection[Any]
 

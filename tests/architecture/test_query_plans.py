@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from jobqueue.store.claims import EVERYTHING
-from tests.support.database import Databases, name_of
-from tests.support.plans import Plan, run_plan
+from tests.support.postgres.database import Databases, name_of
+from tests.support.postgres.plans import Plan, run_plan
 from tests.support.waiting import wait_until
 
 Connection = psycopg.Connection[Any]

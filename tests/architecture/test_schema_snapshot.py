@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.snapshot import CURRENT, newer_server, normalised, snapshot
+from tests.support.postgres.snapshot import CURRENT, newer_server, normalised, snapshot
 
 
 def test_the_snapshot_equals_the_migrations(database: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from jobqueue.store.schema.statements import Statement, parse, schema_folder, statement, statements
 from tests.architecture.sources import PACKAGE, matches, package_files, place, tree
-from tests.support.store import connect
+from tests.support.jobs.store import connect
 
 FOLDER = schema_folder() / "statements"
 HEADS = ("-- name: ", "-- takes:", "-- gives:")

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.support.processes import CommandLine, command_line
+from tests.support.programs.processes import CommandLine, command_line
 
 SHOP = """
 import asyncio, logging, os, sys, time

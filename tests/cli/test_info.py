@@ -3,7 +3,7 @@
 import json
 
 from tests.cli.conftest import Shop
-from tests.support.processes import CommandLine
+from tests.support.programs.processes import CommandLine
 
 
 async def test_info_shows_what_is_here(cli: CommandLine, shop: Shop) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from jobqueue.cli.loading import load_app
 from jobqueue.cli.terminal.failures import Refusal
-from tests.support.processes import CommandLine
+from tests.support.programs.processes import CommandLine
 
 PACK = """
 from jobqueue import App, Router

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typer.testing import CliRunner
 
 from jobqueue.cli.main import surface
-from tests.support.processes import CommandLine
+from tests.support.programs.processes import CommandLine
 
 
 async def test_help_lists_verbs_and_exit_codes(cli: CommandLine) -> None:

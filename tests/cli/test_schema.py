@@ -5,7 +5,7 @@ import re
 
 import psycopg
 
-from tests.support.processes import CommandLine
+from tests.support.programs.processes import CommandLine
 
 
 async def test_up_applies_what_is_missing_once(cli: CommandLine, empty_database: str) -> None:

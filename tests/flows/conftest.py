@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from jobqueue.base.errors import ConfigurationError
 from tests.support.leaks import Surroundings, find_leaks
-from tests.support.own_server import TEMPLATE, OwnServer, own_server
+from tests.support.postgres.own_server import TEMPLATE, OwnServer, own_server
 
 
 @pytest.fixture(scope="package")

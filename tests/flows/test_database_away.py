@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.backends import backends
-from tests.support.notebook import Notebook, Producer
-from tests.support.own_server import OwnServer
+from tests.support.jobs.working import all_ended, archived, asleep, claims_left, counted
 from tests.support.patience import scaled
+from tests.support.postgres.backends import backends
+from tests.support.postgres.own_server import OwnServer
+from tests.support.programs.notebook import Notebook, Producer
 from tests.support.waiting import wait_until
-from tests.support.working import all_ended, archived, asleep, claims_left, counted
 
 Fault = Callable[[OwnServer, str], Awaitable[None]]
 

@@ -3,10 +3,10 @@
 import os
 import signal
 
-from tests.support.embedded import embedded_project, is_down, joined, server_pid
-from tests.support.notebook import Notebook
+from tests.support.jobs.working import all_ended, archived
+from tests.support.postgres.embedded import embedded_project, is_down, joined, server_pid
+from tests.support.programs.notebook import Notebook
 from tests.support.waiting import wait_until
-from tests.support.working import all_ended, archived
 
 
 async def test_the_next_user_brings_the_embedded_server_back() -> None:

@@ -13,12 +13,12 @@ import pytest
 
 from jobqueue.base.errors import JobFailed
 from jobqueue.base.job import JobState
-from tests.support.notebook import Notebook
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import all_ended, archived, asked, claims_left, counted
 from tests.support.patience import NEVER, PATIENCE, scaled, stretched
-from tests.support.processes import Process
-from tests.support.store import connect
+from tests.support.programs.notebook import Notebook
+from tests.support.programs.processes import Process
 from tests.support.waiting import wait_until
-from tests.support.working import all_ended, archived, asked, claims_left, counted
 
 LEASE, BEAT, SWEEP = stretched(2.0), 0.3, 0.3 * 1.2
 SUSPECT = 2.0

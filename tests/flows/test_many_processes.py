@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from jobqueue.base.errors import JobFailed
-from tests.support.ledger import Ledger
+from tests.support.jobs.ledger import Ledger
+from tests.support.jobs.working import archived, claims_left, counted, end_of
 from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
-from tests.support.working import archived, claims_left, counted, end_of
 
 
 async def note(seconds: float, how: str = "works") -> int:

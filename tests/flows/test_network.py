@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.support.backends import LISTENS, becomes, terminate
-from tests.support.notebook import Notebook
+from tests.support.jobs.working import all_ended, asleep, claims_held, claims_left, counted, one_waits
 from tests.support.patience import stretched
-from tests.support.proxy import Proxy
+from tests.support.postgres.backends import LISTENS, becomes, terminate
+from tests.support.postgres.proxy import Proxy
+from tests.support.programs.notebook import Notebook
 from tests.support.waiting import wait_until
-from tests.support.working import all_ended, asleep, claims_held, claims_left, counted, one_waits
 
 SHORT_LIMITS = f"""
 import jobqueue.store.connection.listener as listener, jobqueue.store.connection.pool as pool

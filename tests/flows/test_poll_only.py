@@ -5,10 +5,10 @@ import asyncio
 from jobqueue.base.job import JobState
 from jobqueue.base.retry import steps
 from jobqueue.tasks.context import JobContext
-from tests.support.backends import LISTENS, backends
+from tests.support.jobs.working import asked, end_of, new_app
 from tests.support.patience import PATIENCE, scaled
+from tests.support.postgres.backends import LISTENS, backends
 from tests.support.waiting import wait_until
-from tests.support.working import asked, end_of, new_app
 
 INTERVAL = 0.3
 LATEST = scaled(5.0)

@@ -9,11 +9,11 @@ import pytest
 from jobqueue import App, ConfigurationError, Settings
 from jobqueue.base.settings import Pooler
 from jobqueue.store.schema.migrate import migrate, migrations, status
-from tests.support.bouncer import IGNORED, bouncer
+from tests.support.jobs.store import advisory_locks, connect
+from tests.support.jobs.working import asked, new_app
 from tests.support.patience import NEVER, PATIENCE
-from tests.support.store import advisory_locks, connect
+from tests.support.postgres.bouncer import IGNORED, bouncer
 from tests.support.waiting import wait_until
-from tests.support.working import asked, new_app
 
 NAMES = [migration.name for migration in migrations()]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from jobqueue.base.errors import DeferUnknown
-from tests.support.backends import LISTENS, becomes, change, terminate
-from tests.support.notebook import AWAY, Notebook, Producer
-from tests.support.own_server import OwnServer
-from tests.support.store import connect
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import all_ended, archived, asked, asleep, claims_left, counted
+from tests.support.postgres.backends import LISTENS, becomes, change, terminate
+from tests.support.postgres.own_server import OwnServer
+from tests.support.programs.notebook import AWAY, Notebook, Producer
 from tests.support.waiting import wait_until
-from tests.support.working import all_ended, archived, asked, asleep, claims_left, counted
 
 
 async def alter(server: OwnServer, dsn: str, words: str) -> None:

@@ -19,10 +19,10 @@ from jobqueue.base.outcome import Dead, Done, Retried
 from jobqueue.store.intake import insert_all
 from jobqueue.store.outcomes import was_completed
 from jobqueue.tasks.options import Unique
-from tests.support.backends import becomes
-from tests.support.own_server import OwnServer
-from tests.support.store import WORKER, claim_one, connect, ended, failure, insert, new_job, open_session, write
-from tests.support.working import new_app
+from tests.support.jobs.store import WORKER, claim_one, connect, ended, failure, insert, new_job, open_session, write
+from tests.support.jobs.working import new_app
+from tests.support.postgres.backends import becomes
+from tests.support.postgres.own_server import OwnServer
 
 WAITS_FOR_STANDBY = "wait_event = 'SyncRep'"
 ONE = UUID("01900000-0000-7000-8000-00000000000a")

@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 
 from jobqueue.base.job import JobState
-from tests.support.notebook import Notebook
+from tests.support.jobs.working import all_ended, claims_left
 from tests.support.patience import NEVER, scaled
-from tests.support.processes import Process
-from tests.support.proxy import proxied
+from tests.support.postgres.proxy import proxied
+from tests.support.programs.notebook import Notebook
+from tests.support.programs.processes import Process
 from tests.support.waiting import wait_until
-from tests.support.working import all_ended, claims_left
 
 FINAL_WRITES, FORCE, BUSY = 5.0, 2.0, scaled(5.0)
 """Seconds beyond the drain's limit: for the last writes, until the process is ended by force, for a busy machine."""

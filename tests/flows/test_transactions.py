@@ -3,8 +3,8 @@
 import pytest
 
 from jobqueue.base.job import JobState
-from tests.support.store import connect
-from tests.support.working import asleep, counted, end_of, new_app, seen
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import asleep, counted, end_of, new_app, seen
 
 
 async def test_a_job_starts_only_after_its_transaction_has_committed(database: str) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.own_server import TEMPLATE, OwnServer, own_server
+from tests.support.jobs.working import new_app
 from tests.support.patience import PATIENCE
-from tests.support.working import new_app
+from tests.support.postgres.own_server import TEMPLATE, OwnServer, own_server
 
 
 @pytest.fixture

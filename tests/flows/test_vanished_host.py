@@ -5,9 +5,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.far_away import far_away
-from tests.support.own_server import OwnServer
-from tests.support.store import Connection, connect
+from tests.support.jobs.store import Connection, connect
+from tests.support.postgres.own_server import OwnServer
+from tests.support.programs.far_away import far_away
 from tests.support.waiting import wait_until
 
 LOCK = """

@@ -11,8 +11,7 @@ from jobqueue.base.outcome import Released, Retried
 from jobqueue.store import claims
 from jobqueue.store.claims import Claim
 from jobqueue.store.connection.pool import Session
-from tests.support.patience import PATIENCE, scaled
-from tests.support.store import (
+from tests.support.jobs.store import (
     LEASE,
     WORKER,
     claim,
@@ -27,6 +26,7 @@ from tests.support.store import (
     open_sessions,
     ready_queues,
 )
+from tests.support.patience import PATIENCE, scaled
 
 
 async def test_each_of_many_jobs_is_claimed_once(database: str) -> None:

@@ -12,7 +12,7 @@ from jobqueue.base.job import NewJob, Sent
 from jobqueue.store import intake
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.intake import insert_all
-from tests.support.store import (
+from tests.support.jobs.store import (
     advisory_locks,
     claim,
     claim_one,

@@ -18,8 +18,7 @@ from jobqueue.store.claims import claim as claim_jobs
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.leases import Answer, Kept, Renewal, pardon, renew
 from jobqueue.store.workers import Registration
-from tests.support.patience import PATIENCE, scaled
-from tests.support.store import (
+from tests.support.jobs.store import (
     LEASE,
     WORKER,
     claim,
@@ -33,6 +32,7 @@ from tests.support.store import (
     open_session,
     open_sessions,
 )
+from tests.support.patience import PATIENCE, scaled
 
 OTHER = WorkerId(UUID(int=7))
 ALIVE = 15.0

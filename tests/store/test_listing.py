@@ -19,8 +19,8 @@ from jobqueue.store.listing import ROOM, JobPage, Wanted, find_ids, list_jobs, p
 from jobqueue.store.overview import read_flow
 from jobqueue.store.upkeep import Ages
 from tests.support.history import finished, leaf, utc_day
-from tests.support.plans import Plan, run_plan
-from tests.support.store import claim, connect, finish, insert, new_job, new_jobs, open_database, open_session
+from tests.support.jobs.store import claim, connect, finish, insert, new_job, new_jobs, open_database, open_session
+from tests.support.postgres.plans import Plan, run_plan
 from tests.support.waiting import wait_until
 
 Connection = psycopg.Connection[Any]

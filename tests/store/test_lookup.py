@@ -16,8 +16,7 @@ from jobqueue.store.intake import insert_all
 from jobqueue.store.listing import Wanted, list_jobs
 from jobqueue.store.schema.statements import channel
 from jobqueue.store.workers import Registration, list_workers, register, unregister
-from tests.support.patience import scaled
-from tests.support.store import (
+from tests.support.jobs.store import (
     WORKER,
     Connection,
     claim,
@@ -30,6 +29,7 @@ from tests.support.store import (
     new_jobs,
     open_session,
 )
+from tests.support.patience import scaled
 
 
 async def page(database: Database, *, after: UUID | None = None, limit: int = 100, **said: Any) -> list[Job]:

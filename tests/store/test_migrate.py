@@ -15,11 +15,11 @@ from jobqueue.base.errors import ConfigurationError, NotMigrated, SchemaTooNew
 from jobqueue.store.schema import migrate as rooms
 from jobqueue.store.schema.migrate import Migration, migrate, migrations, script, status
 from jobqueue.store.schema.statements import channel, lock_key
+from tests.support.jobs.store import claim, connect, insert, new_job, open_database, open_session
+from tests.support.jobs.working import new_app
 from tests.support.patience import PATIENCE
-from tests.support.snapshot import snapshot
-from tests.support.store import claim, connect, insert, new_job, open_database, open_session
+from tests.support.postgres.snapshot import snapshot
 from tests.support.waiting import wait_until
-from tests.support.working import new_app
 
 NAMES = [migration.name for migration in migrations()]
 BAD_NAMES = ["", "Jobs", "job-queue", 'a"b', "a;b", "1st", "jobqueue\n", "a" * 49, "schéma"]
@@ -28,7 +28,7 @@ NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
 
 def start_migrator(dsn: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.support.migrator", dsn],
+        [sys.executable, "-m", "tests.support.postgres.migrator", dsn],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -14,8 +14,7 @@ from jobqueue.store.claims import Claim
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.lookup import find_job
 from jobqueue.store.outcomes import Ended
-from tests.support.patience import scaled
-from tests.support.store import (
+from tests.support.jobs.store import (
     WORKER,
     Connection,
     claim,
@@ -32,6 +31,7 @@ from tests.support.store import (
     write,
     write_each,
 )
+from tests.support.patience import scaled
 
 EVERY_OUTCOME: list[Outcome] = [
     Done("1"),

@@ -18,9 +18,7 @@ from jobqueue.store.progress import write_progress
 from jobqueue.store.steering import cancel, pause_queue, resume_queue
 from jobqueue.store.workers import Registration, leave, register, unregister
 from tests.support.history import finished, keep
-from tests.support.patience import scaled
-from tests.support.plans import run_plan
-from tests.support.store import (
+from tests.support.jobs.store import (
     WORKER,
     claim,
     claim_one,
@@ -32,6 +30,8 @@ from tests.support.store import (
     new_jobs,
     open_session,
 )
+from tests.support.patience import scaled
+from tests.support.postgres.plans import run_plan
 
 MANY = """
 alter table jobqueue.job set (autovacuum_enabled = false);

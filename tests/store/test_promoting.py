@@ -5,8 +5,8 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 from jobqueue.store import claims
+from tests.support.jobs.store import claim, connect, insert, new_job, new_jobs, open_session, open_sessions
 from tests.support.patience import PATIENCE, scaled
-from tests.support.store import claim, connect, insert, new_job, new_jobs, open_session, open_sessions
 
 
 async def test_due_jobs_queue_up_behind_the_backlog(database: str) -> None:

@@ -15,9 +15,9 @@ from jobqueue.store.intake import insert_all
 from jobqueue.store.listing import Wanted, list_jobs
 from jobqueue.store.schema import migrate as rooms
 from jobqueue.store.schema.migrate import migrate, migrations
-from tests.support.store import Connection, claim, claim_one, connect, finish, insert, new_job, open_session
+from tests.support.jobs.store import Connection, claim, claim_one, connect, finish, insert, new_job, open_session
+from tests.support.jobs.working import end_of, new_app
 from tests.support.waiting import wait_until
-from tests.support.working import end_of, new_app
 
 PAST_ALL = ["'infinity'", "'-infinity'", "'0044-03-15 BC'", "'9999-12-31 23:59:59.999999+00'", "'1969-12-31 23:59+00'"]
 MOMENTS = ["due_at", "created_at", "deadline", "expires_at", "aside_since", "cancel_asked"]

@@ -15,9 +15,9 @@ from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.overview import COUNTED_PAGES, count_jobs
 from jobqueue.store.upkeep import Ages, Day, Stride, archive_days, prune_day, sweep, take_turn
 from tests.support.history import finished, keep, kept, leaf, leaves
+from tests.support.jobs.store import claim, claim_one, connect, finish, insert, new_job, new_jobs, open_database
 from tests.support.patience import stretched
-from tests.support.plans import run_plan
-from tests.support.store import claim, claim_one, connect, finish, insert, new_job, new_jobs, open_database
+from tests.support.postgres.plans import run_plan
 from tests.support.waiting import wait_until
 
 DAY = 86_400.0

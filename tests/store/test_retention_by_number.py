@@ -9,7 +9,7 @@ from jobqueue import App, InvalidOption
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.upkeep import Ages, archive_days, prune_day, prune_excess, shortest_keeps, sweep
 from tests.support.history import finished, kept
-from tests.support.store import connect, insert, new_job, open_database
+from tests.support.jobs.store import connect, insert, new_job, open_database
 
 
 async def test_a_queue_keeps_so_many(database: str) -> None:

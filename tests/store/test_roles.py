@@ -16,8 +16,8 @@ from jobqueue.base.steering import Change
 from jobqueue.store.schema import migrate as rooms
 from jobqueue.store.schema.migrate import migrate, migrations
 from jobqueue.tasks.options import Unique
-from tests.support.store import connect
-from tests.support.working import end_of
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import end_of
 
 README = Path(__file__).parents[2] / "schema" / "README.md"
 ROLES = ("owner", "worker", "producer", "reader", "caller")

@@ -10,7 +10,7 @@ from jobqueue.store.listing import Wanted, list_jobs
 from jobqueue.store.lookup import find_job
 from jobqueue.store.schema.statements import channel
 from jobqueue.tasks.options import check_name
-from tests.support.store import (
+from tests.support.jobs.store import (
     Connection,
     claim,
     connect,

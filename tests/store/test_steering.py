@@ -16,7 +16,7 @@ from jobqueue.base.steering import LEGAL, Action, Change
 from jobqueue.store import steering
 from jobqueue.store.connection.pool import Session
 from tests.store.keys.test_keys import holders, keyed
-from tests.support.store import (
+from tests.support.jobs.store import (
     Connection,
     claim,
     claim_one,

@@ -14,8 +14,7 @@ from jobqueue.store.connection.pool import Session
 from tests.store.keys.test_keys import holders, keyed, send
 from tests.store.test_steering import ENDS, HOUR, Steer, rows_of, set_priority
 from tests.store.test_waking import ear_on
-from tests.support.patience import scaled
-from tests.support.store import (
+from tests.support.jobs.store import (
     WORKER,
     claim,
     claim_one,
@@ -31,6 +30,7 @@ from tests.support.store import (
     write,
     write_each,
 )
+from tests.support.patience import scaled
 
 # Wake-ups.
 

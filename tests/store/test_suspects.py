@@ -8,8 +8,7 @@ import pytest
 from jobqueue.store import claims
 from jobqueue.store.claims import Claim
 from jobqueue.store.connection.pool import Session
-from tests.support.patience import PATIENCE
-from tests.support.store import (
+from tests.support.jobs.store import (
     LEASE,
     WORKER,
     connect,
@@ -20,6 +19,7 @@ from tests.support.store import (
     open_sessions,
     ready_queues,
 )
+from tests.support.patience import PATIENCE
 
 
 async def take(

@@ -14,8 +14,7 @@ from jobqueue.base.outcome import Released, Retried
 from jobqueue.store import claims
 from jobqueue.store.intake import insert_all
 from jobqueue.store.schema.statements import channel, names
-from tests.support.patience import PATIENCE, scaled
-from tests.support.store import (
+from tests.support.jobs.store import (
     WORKER,
     Connection,
     advisory_locks,
@@ -30,6 +29,7 @@ from tests.support.store import (
     open_session,
     open_sessions,
 )
+from tests.support.patience import PATIENCE, scaled
 from tests.support.waiting import wait_until
 
 CHANNEL = channel("jobqueue", "wake")

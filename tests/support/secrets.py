@@ -26,7 +26,7 @@ from jobqueue.tasks.run import attempt as running
 from jobqueue.tasks.run.attempt import Attempt
 from tests.support.events import table
 from tests.support.patience import PATIENCE
-from tests.support.processes import Process
+from tests.support.programs.processes import Process
 
 MOST = 500
 """Payloads that are remembered of one test."""

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.support.patience import PATIENCE, SLOWNESS, VARIABLE, measured_slowness, scaled
-from tests.support.processes import ROOT
+from tests.support.programs.processes import ROOT
 
 
 def test_no_limit_is_shorter_than_on_the_reference_machine() -> None:

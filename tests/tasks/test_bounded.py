@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from jobqueue import InvalidOption, bounded_map
-from tests.support.calls import Calls, tasks
+from tests.support.jobs.calls import Calls, tasks
 from tests.support.waiting import wait_until
 
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, object]]

@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from jobqueue import bounded_map
-from tests.support.calls import Calls, tasks
+from tests.support.jobs.calls import Calls, tasks
 from tests.support.waiting import wait_until
 from tests.tasks import test_bounded
 

@@ -7,10 +7,10 @@ import threading
 from jobqueue.app import App
 from jobqueue.base.settings import Settings
 from jobqueue.web.health import health_app
+from tests.support.jobs.working import new_app
 from tests.support.patience import PATIENCE
-from tests.support.proxy import proxied
+from tests.support.postgres.proxy import proxied
 from tests.support.waiting import wait_until
-from tests.support.working import new_app
 from tests.web.pages import Page, fetch, get, served
 
 OK = Page(200, "ok\n")

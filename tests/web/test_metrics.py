@@ -11,11 +11,11 @@ from jobqueue.app import App
 from jobqueue.web import depths
 from jobqueue.web.health import health_app
 from jobqueue.worker.keeping.tally import OUTCOMES, UNKNOWN
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import all_ended, asked, counted, new_app
 from tests.support.patience import PATIENCE
-from tests.support.proxy import proxied
-from tests.support.store import connect
+from tests.support.postgres.proxy import proxied
 from tests.support.waiting import wait_until
-from tests.support.working import all_ended, asked, counted, new_app
 from tests.web.pages import Page, get
 
 SECRET = "marker-4f1b8-secret"

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.jobs.working import asked
 from tests.support.patience import PATIENCE
-from tests.support.processes import CommandLine, Process, command_line
+from tests.support.programs.processes import CommandLine, Process, command_line
 from tests.support.waiting import wait_until
-from tests.support.working import asked
 from tests.web.pages import Page, fetch
 
 SHOP = """

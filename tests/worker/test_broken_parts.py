@@ -10,8 +10,8 @@ import pytest
 from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.tasks.handle import JobHandle
+from tests.support.jobs.working import asked, new_app
 from tests.support.patience import PATIENCE
-from tests.support.working import asked, new_app
 
 
 class Broken(Exception):

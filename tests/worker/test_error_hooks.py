@@ -10,9 +10,9 @@ import pytest
 from jobqueue import App, Cancel, ConfigurationError, FailedAttempt, Fatal, JobContext, Snooze, steps
 from jobqueue.base.job import JobState
 from jobqueue.tasks.run import hooks
+from tests.support.jobs.working import end_of, new_app, reached
 from tests.support.patience import NEVER, PATIENCE
 from tests.support.waiting import wait_until
-from tests.support.working import end_of, new_app, reached
 
 
 async def test_each_failed_attempt_is_told_once(database: str) -> None:

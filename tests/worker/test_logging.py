@@ -17,8 +17,8 @@ from jobqueue.base.retry import steps
 from jobqueue.base.settings import Settings
 from jobqueue.tasks.bounded import bounded_map
 from jobqueue.tasks.context import JobContext
-from tests.support.store import connect
-from tests.support.working import all_ended, end_of, new_app, reached
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import all_ended, end_of, new_app, reached
 
 MARKER = "marker-7f3a9"
 

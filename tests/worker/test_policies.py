@@ -3,8 +3,8 @@
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.retry import exponential
 from jobqueue.tasks.context import JobContext
+from tests.support.jobs.working import asked, end_of, new_app, reached
 from tests.support.patience import scaled, stretched
-from tests.support.working import asked, end_of, new_app, reached
 
 
 async def test_a_job_released_by_a_policy_of_the_task(database: str) -> None:

@@ -15,9 +15,9 @@ from jobqueue.base.job import JobState
 from jobqueue.base.retry import steps
 from jobqueue.tasks.context import JobContext
 from jobqueue.worker.work import Work
+from tests.support.jobs.working import archived, asked, claims_left, counted, new_app
 from tests.support.patience import NEVER, PATIENCE
 from tests.support.waiting import wait_until
-from tests.support.working import archived, asked, claims_left, counted, new_app
 
 Run: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 

@@ -12,9 +12,9 @@ from jobqueue.base.errors import NotMigrated
 from jobqueue.base.job import JobState
 from jobqueue.tasks.context import JobContext, current_job
 from jobqueue.tasks.router import Router
+from tests.support.jobs.working import archived, counted, end_of, new_app
 from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
-from tests.support.working import archived, counted, end_of, new_app
 
 
 async def test_plain_coroutines_run_once_each(database: str) -> None:

@@ -11,10 +11,10 @@ from jobqueue.base.job import JobState
 from jobqueue.base.settings import Settings
 from jobqueue.worker.upkeep import Upkeep
 from tests.support.history import finished, keep, kept, leaf, leaves
+from tests.support.jobs.store import connect, open_database
+from tests.support.jobs.working import end_of, new_app, one_waits, reached
 from tests.support.patience import PATIENCE
-from tests.support.store import connect, open_database
 from tests.support.waiting import wait_until
-from tests.support.working import end_of, new_app, one_waits, reached
 
 DAY = 86_400.0
 NONE_LEFT: dict[tuple[str, str], int] = {}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.cli.conftest import Shop
-from tests.support.processes import CommandLine
+from tests.support.programs.processes import CommandLine
 
 
 async def test_a_job_is_stored_as_its_task_says(cli: CommandLine, shop: Shop) -> None:

@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from tests.cli.conftest import Shop
-from tests.support.processes import CommandLine
-from tests.support.terminal import terminal
+from tests.support.programs.processes import CommandLine
+from tests.support.programs.terminal import terminal
 
 UNKNOWN = "01a20466-0396-7560-92ef-adfe1f5cacd8"
 

@@ -11,7 +11,7 @@ from jobqueue.cli.jobs.story import Story
 from jobqueue.store.overview import Beside
 from jobqueue.store.workers import WorkerRow
 from tests.cli.conftest import Shop
-from tests.support.processes import CommandLine
+from tests.support.programs.processes import CommandLine
 
 NOW = datetime.now(UTC)
 WORKER = WorkerRow(UUID(int=1), "shop", "host", 4711, "0.1.0", ("*", "-bulk"), 50, NOW, NOW, True)

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from tests.cli.conftest import Shop
-from tests.support.own_server import TEMPLATE, OwnServer, own_server
-from tests.support.processes import ROOT, CommandLine
+from tests.support.postgres.own_server import TEMPLATE, OwnServer, own_server
+from tests.support.programs.processes import ROOT, CommandLine
 from tests.support.waiting import wait_until
 
 

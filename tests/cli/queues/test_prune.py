@@ -6,8 +6,8 @@ import pytest
 
 from tests.cli.conftest import Shop
 from tests.support.history import finished, keep, kept, leaf, leaves, utc_day
-from tests.support.processes import CommandLine
-from tests.support.terminal import terminal
+from tests.support.programs.processes import CommandLine
+from tests.support.programs.terminal import terminal
 
 DAY = 86_400.0
 

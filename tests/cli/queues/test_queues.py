@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from tests.cli.conftest import Shop
 from tests.support.history import finished, kept
-from tests.support.processes import CommandLine
-from tests.support.terminal import terminal
+from tests.support.programs.processes import CommandLine
+from tests.support.programs.terminal import terminal
 
 
 async def test_a_paused_queue_is_listed_and_rests(cli: CommandLine, shop: Shop) -> None:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.support.processes import Answer, CommandLine
+from tests.support.programs.processes import Answer, CommandLine
 
 SECRET = "Ge/h€im"
 VERBS = (

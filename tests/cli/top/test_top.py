@@ -18,11 +18,11 @@ from jobqueue.cli.top.frame import Frame, Rates, draw, shared, short
 from jobqueue.cli.top.screen import Looks
 from jobqueue.store.overview import Flow, QueueStats, RunningJob, WorkerNow
 from tests.cli.conftest import Shop
-from tests.support.own_server import TEMPLATE, OwnServer, own_server
+from tests.support.jobs.store import claim, failure, finish, insert, new_jobs, open_session
 from tests.support.patience import NEVER
-from tests.support.processes import CommandLine
-from tests.support.store import claim, failure, finish, insert, new_jobs, open_session
-from tests.support.terminal import terminal
+from tests.support.postgres.own_server import TEMPLATE, OwnServer, own_server
+from tests.support.programs.processes import CommandLine
+from tests.support.programs.terminal import terminal
 from tests.support.waiting import wait_until
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)

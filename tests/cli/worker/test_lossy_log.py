@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.cli.conftest import Shop
-from tests.support.processes import ROOT, CommandLine
+from tests.support.programs.processes import ROOT, CommandLine
 from tests.support.waiting import wait_until
 
 JOBS = 400

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.conftest import Shop
 from tests.support.patience import stretched
-from tests.support.processes import CommandLine, Process
+from tests.support.programs.processes import CommandLine, Process
 from tests.support.waiting import wait_until
 
 TWO = ("--processes", "2")

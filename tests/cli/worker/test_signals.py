@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 
 from tests.cli.conftest import Shop
-from tests.support.processes import CommandLine, Process
-from tests.support.terminal import terminal
+from tests.support.programs.processes import CommandLine, Process
+from tests.support.programs.terminal import terminal
 from tests.support.waiting import wait_until
 
 SLOW = "import sys, time\nprint('importing', file=sys.stderr, flush=True)\n"

@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from tests.cli.conftest import Shop
-from tests.support.processes import CommandLine, Process
-from tests.support.terminal import terminal
+from tests.support.programs.processes import CommandLine, Process
+from tests.support.programs.terminal import terminal
 from tests.support.waiting import wait_until
 
 RECORD = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z (debug|info|warning|error|critical) ")

@@ -15,9 +15,9 @@ from jobqueue.store.connection.caller import OnAsyncpg, OnPsycopg, OnSqlalchemy,
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import Fault, classify
 from jobqueue.store.schema.statements import statements
-from tests.support.backends import change
-from tests.support.store import connect, new_job
-from tests.support.working import asked, counted
+from tests.support.jobs.store import connect, new_job
+from tests.support.jobs.working import asked, counted
+from tests.support.postgres.backends import change
 
 
 @pytest_asyncio.fixture

@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify, refused_row
-from tests.support.backends import terminate
+from tests.support.jobs.store import Connection, connect, insert, new_job, open_session, somebody_waits
 from tests.support.patience import PATIENCE
-from tests.support.store import Connection, connect, insert, new_job, open_session, somebody_waits
+from tests.support.postgres.backends import terminate
 from tests.support.waiting import wait_until
 
 SECRET = "4711-secret"

@@ -14,10 +14,10 @@ from jobqueue.store.connection import pool as rooms
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.intake import insert_all
-from tests.support.backends import becomes
+from tests.support.jobs.store import connect, insert, new_jobs, open_database, open_session
 from tests.support.patience import scaled
-from tests.support.proxy import proxied
-from tests.support.store import connect, insert, new_jobs, open_database, open_session
+from tests.support.postgres.backends import becomes
+from tests.support.postgres.proxy import proxied
 
 OURS = "application_name = 'tests'"
 

@@ -10,10 +10,10 @@ import pytest
 from jobqueue.store.connection import listener as rooms
 from jobqueue.store.connection.listener import Listener
 from jobqueue.store.connection.pool import Database
-from tests.support.backends import LISTENS, backends, becomes, terminate
+from tests.support.jobs.store import connect, open_database
 from tests.support.patience import PATIENCE
-from tests.support.proxy import proxied
-from tests.support.store import connect, open_database
+from tests.support.postgres.backends import LISTENS, backends, becomes, terminate
+from tests.support.postgres.proxy import proxied
 from tests.support.waiting import wait_until
 
 

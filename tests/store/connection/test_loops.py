@@ -9,7 +9,7 @@ import pytest
 
 from jobqueue.store.connection.loops import PerLoop
 from jobqueue.store.connection.pool import Database, Session
-from tests.support.backends import becomes
+from tests.support.postgres.backends import becomes
 
 
 class Things:

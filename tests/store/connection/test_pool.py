@@ -16,10 +16,7 @@ from jobqueue.store.connection.pool import Database, Session, chunks
 from jobqueue.store.listing import Wanted, list_jobs
 from jobqueue.store.lookup import find_job
 from jobqueue.store.schema.statements import channel
-from tests.support.backends import becomes, terminate
-from tests.support.locks import jobs_held
-from tests.support.proxy import proxied
-from tests.support.store import (
+from tests.support.jobs.store import (
     WORKER,
     backend_of,
     claim,
@@ -32,6 +29,9 @@ from tests.support.store import (
     open_database,
     open_session,
 )
+from tests.support.postgres.backends import becomes, terminate
+from tests.support.postgres.locks import jobs_held
+from tests.support.postgres.proxy import proxied
 
 CHANNEL = channel("jobqueue", "wake")
 OURS = "application_name = 'tests'"

@@ -10,8 +10,8 @@ import pytest
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Connection, Database, Session
 from jobqueue.store.dialing import limits
-from tests.support.backends import becomes
-from tests.support.store import connect, open_database
+from tests.support.jobs.store import connect, open_database
+from tests.support.postgres.backends import becomes
 
 PROBES = {
     "tcp_keepalives_idle": "5",

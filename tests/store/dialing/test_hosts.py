@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from jobqueue.store.dialing.dial import Dialer
-from tests.support.own_server import free_port
-from tests.support.proxy import Proxy, proxied
+from tests.support.postgres.own_server import free_port
+from tests.support.postgres.proxy import Proxy, proxied
 
 LIMIT = 1.0
 """Seconds for a connection, so that a test can wait for a part of it."""

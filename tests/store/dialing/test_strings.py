@@ -8,7 +8,7 @@ from sqlalchemy import make_url
 
 from jobqueue import App, ConfigurationError
 from jobqueue.store.dialing.strings import Address, address_of, text_of, without_secrets
-from tests.support.working import new_app
+from tests.support.jobs.working import new_app
 
 PLACE = "postgresql://me:geheim@host:6000/shop"
 WORKING = [

@@ -17,7 +17,7 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.store.embedded.file_lock import FileLock
 from jobqueue.store.embedded.home import find_home
 from jobqueue.store.embedded.server import EmbeddedServer, embedded_folder
-from tests.support.embedded import (
+from tests.support.postgres.embedded import (
     embedded_project,
     exists,
     is_down,

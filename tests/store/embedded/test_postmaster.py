@@ -15,7 +15,7 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.store.embedded import postmaster
 from jobqueue.store.embedded.home import Account, Home, find_home
 from jobqueue.store.embedded.server import EmbeddedServer
-from tests.support.embedded import (
+from tests.support.postgres.embedded import (
     embedded_project,
     is_down,
     query,

@@ -15,7 +15,8 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.store.embedded import home as server_home
 from jobqueue.store.embedded.home import Account, find_home
 from jobqueue.store.embedded.server import EmbeddedServer
-from tests.support.embedded import (
+from tests.support.patience import PATIENCE
+from tests.support.postgres.embedded import (
     embedded_project,
     is_down,
     joined,
@@ -26,7 +27,6 @@ from tests.support.embedded import (
     socket_folder,
     spawned,
 )
-from tests.support.patience import PATIENCE
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

@@ -18,8 +18,7 @@ from jobqueue.store.connection.caller import OnAsyncpg
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.intake import insert_all
 from jobqueue.store.listing import Wanted, find_ids
-from tests.support.patience import PATIENCE
-from tests.support.store import (
+from tests.support.jobs.store import (
     Connection,
     claim,
     claim_one,
@@ -32,6 +31,7 @@ from tests.support.store import (
     open_sessions,
     somebody_waits,
 )
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 
 OLD, NEW = '{"text": "old"}', '{"text": "new"}'

@@ -15,9 +15,8 @@ from jobqueue.store import workers
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.leases import Expired, give_back_strays, take_expired, write_expired
 from jobqueue.store.workers import Neighbour
-from tests.support.deaths import ALIVE, SILENT, left_running, worker_row
-from tests.support.patience import PATIENCE
-from tests.support.store import (
+from tests.support.jobs.deaths import ALIVE, SILENT, left_running, worker_row
+from tests.support.jobs.store import (
     LEASE,
     WORKER,
     claim,
@@ -29,6 +28,7 @@ from tests.support.store import (
     open_session,
     open_sessions,
 )
+from tests.support.patience import PATIENCE
 
 OVER, HOLDS = -1.0, 60.0
 """Seconds that are left of a lease."""

@@ -13,8 +13,7 @@ from jobqueue.base.job import Conflict, NewJob, Sent
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, Released, Retried, Snoozed
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.intake import insert_all
-from tests.support.patience import PATIENCE, scaled
-from tests.support.store import (
+from tests.support.jobs.store import (
     Connection,
     claim,
     claim_one,
@@ -27,6 +26,7 @@ from tests.support.store import (
     open_sessions,
     somebody_waits,
 )
+from tests.support.patience import PATIENCE, scaled
 from tests.support.waiting import wait_until
 
 

@@ -12,7 +12,7 @@ from jobqueue.store.schema import migrate as rooms
 from jobqueue.store.schema.migrate import migrate, migrations
 from jobqueue.store.upkeep import NO_AGES, sweep
 from tests.store.keys.test_keys import holders, keyed, send, skipped
-from tests.support.store import (
+from tests.support.jobs.store import (
     Connection,
     claim_one,
     connect,

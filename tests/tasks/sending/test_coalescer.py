@@ -11,12 +11,12 @@ from jobqueue.app import App
 from jobqueue.base.errors import InvalidPayload
 from jobqueue.store.connection.pool import Database
 from jobqueue.tasks.sending.coalescer import Coalescer
-from tests.support.backends import becomes, change
-from tests.support.coalescing import WARM, end_of, kinds, nothing, send_all, sender, watched
-from tests.support.locks import jobs_held
-from tests.support.store import connect, new_job, new_jobs, open_database
-from tests.support.stories import overheard, whole_story
-from tests.support.working import asked, counted
+from tests.support.jobs.coalescing import WARM, end_of, kinds, nothing, send_all, sender, watched
+from tests.support.jobs.store import connect, new_job, new_jobs, open_database
+from tests.support.jobs.stories import overheard, whole_story
+from tests.support.jobs.working import asked, counted
+from tests.support.postgres.backends import becomes, change
+from tests.support.postgres.locks import jobs_held
 
 SECRET = "marker-7f3a"
 REFUSE_BAD = "alter table jobqueue.job add constraint no_bad_jobs check (args ->> 'text' not like '%bad%')"

@@ -12,13 +12,13 @@ from jobqueue.base.job import NewJob
 from jobqueue.store.connection import pool
 from jobqueue.tasks.sending import surely as sending
 from jobqueue.tasks.sending.coalescer import Coalescer
-from tests.support.backends import becomes, change, stored, terminate
-from tests.support.coalescing import WARM, end_of, kinds, send_all, sender, watched
-from tests.support.locks import jobs_held
-from tests.support.proxy import Proxy, proxied
-from tests.support.store import connect, new_job, new_jobs, open_database
-from tests.support.stories import overheard
-from tests.support.working import archived, asked, counted
+from tests.support.jobs.coalescing import WARM, end_of, kinds, send_all, sender, watched
+from tests.support.jobs.store import connect, new_job, new_jobs, open_database
+from tests.support.jobs.stories import overheard
+from tests.support.jobs.working import archived, asked, counted
+from tests.support.postgres.backends import becomes, change, stored, terminate
+from tests.support.postgres.locks import jobs_held
+from tests.support.postgres.proxy import Proxy, proxied
 
 SECRET = "marker-7f3a"
 REFUSE_BAD = "alter table jobqueue.job add constraint no_bad_jobs check (args ->> 'text' not like '%bad%')"

@@ -12,12 +12,12 @@ from jobqueue.store.connection import pool
 from jobqueue.tasks.sending import producer as producing
 from jobqueue.tasks.sending import surely as sending
 from jobqueue.tasks.sending.producer import Producer
-from tests.support.backends import backends, change, stored
-from tests.support.locks import jobs_held
-from tests.support.proxy import proxied
-from tests.support.store import connect, new_job, new_jobs, open_database
-from tests.support.stories import overheard
-from tests.support.working import asked, counted
+from tests.support.jobs.store import connect, new_job, new_jobs, open_database
+from tests.support.jobs.stories import overheard
+from tests.support.jobs.working import asked, counted
+from tests.support.postgres.backends import backends, change, stored
+from tests.support.postgres.locks import jobs_held
+from tests.support.postgres.proxy import proxied
 
 
 async def note(text: str) -> None: ...

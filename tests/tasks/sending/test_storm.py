@@ -13,9 +13,9 @@ import pytest
 from jobqueue.app import App
 from jobqueue.base.errors import InvalidPayload
 from jobqueue.base.job import Sent
-from tests.support.backends import change
-from tests.support.store import new_job
-from tests.support.working import asked
+from tests.support.jobs.store import new_job
+from tests.support.jobs.working import asked
+from tests.support.postgres.backends import change
 
 CALLERS = 3_000
 LONGEST = 0.004

@@ -21,12 +21,12 @@ from jobqueue.store.outcomes import Ended
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.sending import waiting as waiting_module
 from jobqueue.tasks.sending.waiting import Waiters
-from tests.support.backends import AWAITS_RESULTS, backends, becomes, change, terminate
+from tests.support.jobs.store import claim, connect, ended, new_job, new_jobs, open_database, open_sessions, write
+from tests.support.jobs.working import asked
 from tests.support.patience import NEVER, PATIENCE, scaled, stretched
-from tests.support.proxy import proxied
-from tests.support.store import claim, connect, ended, new_job, new_jobs, open_database, open_sessions, write
+from tests.support.postgres.backends import AWAITS_RESULTS, backends, becomes, change, terminate
+from tests.support.postgres.proxy import proxied
 from tests.support.waiting import wait_until
-from tests.support.working import asked
 
 
 @asynccontextmanager

@@ -12,10 +12,10 @@ from jobqueue.base.codec import loads
 from jobqueue.base.errors import JobFailed
 from jobqueue.base.job import JobState
 from jobqueue.tasks.handle import JobHandle
+from tests.support.jobs.store import claim, connect, insert, new_job, open_session
+from tests.support.jobs.working import asked, counted, end_of, new_app, reached
 from tests.support.patience import PATIENCE
-from tests.support.store import claim, connect, insert, new_job, open_session
 from tests.support.waiting import wait_until
-from tests.support.working import asked, counted, end_of, new_app, reached
 
 MARKER = "marker-7f3a9"
 

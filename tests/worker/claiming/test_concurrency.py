@@ -6,9 +6,9 @@ import pytest
 
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.settings import Settings
-from tests.support.store import connect
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import archived, counted, end_of, new_app
 from tests.support.waiting import wait_until
-from tests.support.working import archived, counted, end_of, new_app
 
 
 class Gauge:

@@ -15,13 +15,13 @@ from uuid_utils.compat import uuid7
 
 from jobqueue.base.job import JobState
 from jobqueue.tasks.context import JobContext
-from tests.support.backends import terminate
-from tests.support.beating import QUICK
+from tests.support.jobs.beating import QUICK
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import asked, counted, end_of, new_app
 from tests.support.patience import NEVER, PATIENCE, stretched
-from tests.support.proxy import proxied
-from tests.support.store import connect
+from tests.support.postgres.backends import terminate
+from tests.support.postgres.proxy import proxied
 from tests.support.waiting import wait_until
-from tests.support.working import asked, counted, end_of, new_app
 
 SLOW: dict[str, Any] = {"lease": stretched(3.0), "beat": stretched(1.0), "rescue_interval": NEVER}
 """Leaves a second between the moment when a claim is given up and its end."""

@@ -8,9 +8,9 @@ from jobqueue.base.outcome import Released
 from jobqueue.store.claims import EVERYTHING, Arm, Ready
 from jobqueue.worker.claiming.marks import Marks
 from jobqueue.worker.keeping.windows import BOTTOM, TOP, Windows
-from tests.support.store import claim, connect, finish, insert, new_job, new_jobs, open_session
+from tests.support.jobs.store import claim, connect, finish, insert, new_job, new_jobs, open_session
+from tests.support.jobs.working import asleep, new_app
 from tests.support.waiting import wait_until
-from tests.support.working import asleep, new_app
 
 
 def sees(arms: list[Arm], priority: int, seq: int) -> bool:

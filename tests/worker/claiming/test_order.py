@@ -5,8 +5,8 @@ import random
 import anyio
 
 from jobqueue.base.job import JobState
-from tests.support.store import connect
-from tests.support.working import new_app, reached
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import new_app, reached
 
 
 async def test_priorities_run_in_exact_order(database: str) -> None:

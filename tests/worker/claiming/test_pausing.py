@@ -11,10 +11,10 @@ from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.task import Task
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import asked, counted, new_app, reached, seen
 from tests.support.patience import PATIENCE, scaled
-from tests.support.store import connect
 from tests.support.waiting import wait_until
-from tests.support.working import asked, counted, new_app, reached, seen
 
 SOON = scaled(5.0)
 """Seconds within which a resumed queue is served on a busy machine; the poll comes after the test."""

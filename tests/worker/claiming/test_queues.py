@@ -10,9 +10,9 @@ import pytest
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.job import JobState
 from jobqueue.worker.claiming.queues import Haul, Queues
+from tests.support.jobs.working import asked, end_of, new_app
 from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
-from tests.support.working import asked, end_of, new_app
 
 
 @pytest.mark.parametrize(

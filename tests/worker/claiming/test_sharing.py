@@ -7,9 +7,9 @@ import pytest
 
 from jobqueue.tasks.context import JobContext
 from jobqueue.worker.claiming.queues import Queues
-from tests.support.beating import block
+from tests.support.jobs.beating import block
+from tests.support.jobs.working import new_app
 from tests.support.waiting import wait_until
-from tests.support.working import new_app
 
 
 @pytest.mark.parametrize(

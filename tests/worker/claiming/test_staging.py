@@ -17,12 +17,12 @@ from jobqueue.base.outcome import Retry, Snooze
 from jobqueue.base.retry import steps
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.task import Task
-from tests.support.backends import WAITS_FOR_LOCK, becomes, change
+from tests.support.jobs.racing import race_for_due_times
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import asked, asleep, counted, end_of, new_app, reached, seen
 from tests.support.patience import scaled
-from tests.support.racing import race_for_due_times
-from tests.support.store import connect
+from tests.support.postgres.backends import WAITS_FOR_LOCK, becomes, change
 from tests.support.waiting import wait_until
-from tests.support.working import asked, asleep, counted, end_of, new_app, reached, seen
 
 Note: TypeAlias = Task[[JobContext], Coroutine[Any, Any, None]]
 

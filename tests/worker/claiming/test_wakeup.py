@@ -5,7 +5,7 @@ import os
 import pytest
 
 from jobqueue.worker.claiming.wakeup import Wakeup, router
-from tests.support.racing import Race
+from tests.support.jobs.racing import Race
 
 LONG = bool(os.environ.get("JOBQUEUE_LONG"))
 

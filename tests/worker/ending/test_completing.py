@@ -14,12 +14,12 @@ from jobqueue.base.errors import ConfigurationError, JobFailed
 from jobqueue.base.job import JobState
 from jobqueue.store.connection.pool import Database
 from jobqueue.worker.ending import completing
-from tests.support.backends import WAITS_FOR_LOCK, becomes
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import archived, asked, counted, end_of, new_app, reached
 from tests.support.patience import PATIENCE, stretched
-from tests.support.proxy import proxied
-from tests.support.store import connect
+from tests.support.postgres.backends import WAITS_FOR_LOCK, becomes
+from tests.support.postgres.proxy import proxied
 from tests.support.waiting import wait_until
-from tests.support.working import archived, asked, counted, end_of, new_app, reached
 
 EFFECTS = "create table effect (job uuid, attempt integer)"
 

@@ -9,11 +9,11 @@ import pytest
 
 from jobqueue.app import App
 from jobqueue.base.settings import Settings
-from tests.support.backends import WAITS_FOR_LOCK, backends, becomes
-from tests.support.locks import jobs_held
+from tests.support.jobs.working import POLL, asleep, claims_held, counted, new_app
 from tests.support.patience import PATIENCE, scaled
+from tests.support.postgres.backends import WAITS_FOR_LOCK, backends, becomes
+from tests.support.postgres.locks import jobs_held
 from tests.support.waiting import wait_until
-from tests.support.working import POLL, asleep, claims_held, counted, new_app
 
 CLAIMS, BEATS = (f"{WAITS_FOR_LOCK} and query like '%{name}%'" for name in ("with serving as", "with alive as"))
 SOON = scaled(3.0)

@@ -7,12 +7,8 @@ import pytest
 
 from jobqueue.base.job import JobState
 from jobqueue.tasks.context import JobContext
-from tests.support.backends import LISTENS, becomes, terminate
-from tests.support.patience import PATIENCE
-from tests.support.proxy import proxied
-from tests.support.store import connect
-from tests.support.waiting import wait_until
-from tests.support.working import (
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import (
     all_ended,
     archived,
     asked,
@@ -24,6 +20,10 @@ from tests.support.working import (
     one_waits,
     seen,
 )
+from tests.support.patience import PATIENCE
+from tests.support.postgres.backends import LISTENS, becomes, terminate
+from tests.support.postgres.proxy import proxied
+from tests.support.waiting import wait_until
 
 
 async def test_outcomes_are_held_while_the_database_is_away(database: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,12 +9,12 @@ from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.base.retry import steps
 from jobqueue.base.settings import Settings
-from tests.support.backends import change
-from tests.support.counting import counted_pool
+from tests.support.jobs.counting import counted_pool
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import POLL, all_ended, archived, counted, end_of, new_app
 from tests.support.patience import PATIENCE
-from tests.support.store import connect
+from tests.support.postgres.backends import change
 from tests.support.waiting import wait_until
-from tests.support.working import POLL, all_ended, archived, counted, end_of, new_app
 
 
 async def test_claims_and_outcomes_go_in_batches(database: str) -> None:

@@ -16,9 +16,9 @@ from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
 from jobqueue.base.retry import steps
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.handle import JobHandle
+from tests.support.jobs.working import asked, end_of, new_app, reached, seconds_until
 from tests.support.patience import PATIENCE, scaled, stretched
 from tests.support.waiting import wait_until
-from tests.support.working import asked, end_of, new_app, reached, seconds_until
 
 
 async def test_a_retry_waits_as_long_as_asked(database: str) -> None:

@@ -12,13 +12,13 @@ from jobqueue.store.progress import write_progress
 from jobqueue.worker.ending.progress import Reporter
 from jobqueue.worker.keeping.holds import Held, Hold
 from jobqueue.worker.keeping.tally import Tally
-from tests.support.backends import WAITS_FOR_LOCK, becomes, terminate
-from tests.support.counting import counted_pool
-from tests.support.locks import jobs_held
+from tests.support.jobs.counting import counted_pool
+from tests.support.jobs.store import WORKER, claim, claim_one, insert, new_job, new_jobs, open_session
+from tests.support.jobs.working import end_of, new_app
 from tests.support.patience import PATIENCE
-from tests.support.store import WORKER, claim, claim_one, insert, new_job, new_jobs, open_session
+from tests.support.postgres.backends import WAITS_FOR_LOCK, becomes, terminate
+from tests.support.postgres.locks import jobs_held
 from tests.support.waiting import wait_until
-from tests.support.working import end_of, new_app
 
 REPORTS = f"{WAITS_FOR_LOCK} and query like '%set progress%'"
 

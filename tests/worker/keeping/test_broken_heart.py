@@ -10,9 +10,9 @@ from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.base.settings import Settings
 from tests.app.test_pool import own_pool
-from tests.support.beating import QUICK
+from tests.support.jobs.beating import QUICK
+from tests.support.jobs.working import POLL, asked, new_app
 from tests.support.patience import PATIENCE
-from tests.support.working import POLL, asked, new_app
 
 
 class Broken(Exception):

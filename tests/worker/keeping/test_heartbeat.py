@@ -9,12 +9,12 @@ import pytest
 from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.base.settings import Settings
-from tests.support.beating import BEAT, LEASE, QUICK, block, block_while_watching, outlived, worker_elsewhere
-from tests.support.counting import counted_pool
+from tests.support.jobs.beating import BEAT, LEASE, QUICK, block, block_while_watching, outlived, worker_elsewhere
+from tests.support.jobs.counting import counted_pool
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import POLL, archived, asked, counted, end_of, new_app, one_waits
 from tests.support.patience import NEVER, PATIENCE
-from tests.support.store import connect
 from tests.support.waiting import wait_until
-from tests.support.working import POLL, archived, asked, counted, end_of, new_app, one_waits
 
 
 async def test_a_job_longer_than_its_lease_runs_once(database: str) -> None:

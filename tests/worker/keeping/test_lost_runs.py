@@ -15,15 +15,15 @@ from jobqueue.app import App
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.settings import Settings
 from jobqueue.tasks.context import JobContext
-from tests.support.backends import change
-from tests.support.beating import LEASE, QUICK, outlived
-from tests.support.deaths import ALIVE, left_running, worker_row
+from tests.support.jobs.beating import LEASE, QUICK, outlived
+from tests.support.jobs.deaths import ALIVE, left_running, worker_row
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import POLL, asked, counted, end_of, new_app
 from tests.support.patience import PATIENCE, scaled
-from tests.support.proxy import proxied
-from tests.support.scripts import run_script
-from tests.support.store import connect
+from tests.support.postgres.backends import change
+from tests.support.postgres.proxy import proxied
+from tests.support.programs.scripts import run_script
 from tests.support.waiting import wait_until
-from tests.support.working import POLL, asked, counted, end_of, new_app
 
 ONE_SWEEP: dict[str, Any] = {**QUICK, "rescue_interval": 3600.0}
 """A worker looks for claims to rescue at its start, and never again while a test lasts."""

@@ -14,13 +14,13 @@ from jobqueue.base.job import Job, JobState
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.worker.keeping.machine import born, this_machine
-from tests.support.backends import terminate
-from tests.support.beating import QUICK
-from tests.support.deaths import ALIVE, SILENT, left_running, worker_row
+from tests.support.jobs.beating import QUICK
+from tests.support.jobs.deaths import ALIVE, SILENT, left_running, worker_row
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import archived, asked, counted, end_of, new_app, reached
 from tests.support.patience import NEVER, PATIENCE, scaled
-from tests.support.store import connect
+from tests.support.postgres.backends import terminate
 from tests.support.waiting import wait_until
-from tests.support.working import archived, asked, counted, end_of, new_app, reached
 
 RESCUES = "query ~ 'fence <> all|dead as materialized|worker where machine'"
 LONG = NEVER

@@ -8,12 +8,12 @@ import pytest
 from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.tasks.context import JobContext
-from tests.support.beating import QUICK
-from tests.support.deaths import left_running
+from tests.support.jobs.beating import QUICK
+from tests.support.jobs.deaths import left_running
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import all_ended, asked, asleep, counted, end_of, new_app, seen
 from tests.support.patience import PATIENCE
-from tests.support.store import connect
 from tests.support.waiting import wait_until
-from tests.support.working import all_ended, asked, asleep, counted, end_of, new_app, seen
 from tests.worker.claiming.test_lost_claims import beats
 
 

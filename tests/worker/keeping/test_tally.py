@@ -14,11 +14,11 @@ from uuid_utils.compat import uuid7
 from jobqueue import App, Cancel, Fatal, JobContext, Router, Snooze, Task, Work, steps
 from jobqueue.worker.keeping.tally import BOUNDS, OUTCOMES, UNKNOWN, Counts
 from tests.support.events import table
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import asked, counted, end_of, new_app
 from tests.support.patience import PATIENCE, scaled
 from tests.support.secrets import WATCH
-from tests.support.store import connect
 from tests.support.waiting import wait_until
-from tests.support.working import asked, counted, end_of, new_app
 
 QUICK: dict[str, Any] = {"lease": 2.0, "beat": 0.2, "rescue_interval": 0.5}
 LOGGED = {f"job.{outcome}" for outcome in OUTCOMES} & set(table())

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from tests.support.beating import block
+from tests.support.jobs.beating import block
+from tests.support.jobs.working import end_of, new_app
 from tests.support.patience import scaled, stretched
 from tests.support.waiting import wait_until
-from tests.support.working import end_of, new_app
 
 MARKER = "marker-7f3a9"
 UNIT = stretched(0.5)

@@ -6,9 +6,9 @@ from typing import Any
 
 from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Fatal
-from tests.support.batches import LONG
+from tests.support.jobs.batches import LONG
+from tests.support.jobs.working import end_of, new_app
 from tests.support.patience import PATIENCE
-from tests.support.working import end_of, new_app
 
 
 class Torn(Sequence[int]):

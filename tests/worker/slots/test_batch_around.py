@@ -11,9 +11,9 @@ from jobqueue.app import App
 from jobqueue.base.errors import JobFailed
 from jobqueue.base.job import NewJob
 from jobqueue.tasks.context import JobContext
+from tests.support.jobs.working import all_ended
 from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
-from tests.support.working import all_ended
 
 
 async def test_middleware_goes_around_each_item(database: str) -> None:

@@ -16,10 +16,10 @@ from jobqueue.base.job import JobState
 from jobqueue.base.retry import steps
 from jobqueue.base.settings import Settings
 from jobqueue.tasks.context import JobContext
-from tests.support.batches import LONG
+from tests.support.jobs.batches import LONG
+from tests.support.jobs.working import POLL, all_ended, end_of
 from tests.support.patience import PATIENCE, stretched
 from tests.support.waiting import wait_until
-from tests.support.working import POLL, all_ended, end_of
 
 
 def app_with(dsn: str, middleware: Any) -> App:

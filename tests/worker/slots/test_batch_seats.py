@@ -6,10 +6,10 @@ import threading
 import pytest
 
 from jobqueue.app import App
-from tests.support.batches import LONG
-from tests.support.counting import counted_pool
+from tests.support.jobs.batches import LONG
+from tests.support.jobs.counting import counted_pool
+from tests.support.jobs.working import all_ended, archived, counted, new_app
 from tests.support.waiting import wait_until
-from tests.support.working import all_ended, archived, counted, new_app
 
 """Seconds that no test waits: a batch with this wait begins for another reason."""
 

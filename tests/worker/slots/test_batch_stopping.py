@@ -12,12 +12,12 @@ import pytest
 from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.tasks.context import JobContext
-from tests.support.batches import LONG, Handler, three_running
+from tests.support.jobs.batches import LONG, Handler, three_running
+from tests.support.jobs.working import claims_left, new_app
 from tests.support.patience import PATIENCE
-from tests.support.processes import command_line
-from tests.support.scripts import run_script
+from tests.support.programs.processes import command_line
+from tests.support.programs.scripts import run_script
 from tests.support.waiting import wait_until
-from tests.support.working import claims_left, new_app
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ async def test_no_thread_keeps_a_loop_from_its_end(database: str) -> None:
 FAULTY = """
 import os, pathlib, time
 from jobqueue import App
-from tests.support.beating import QUICK
+from tests.support.jobs.beating import QUICK
 from jobqueue import Settings
 
 app = App(os.environ["FAULTY_DSN"], settings=Settings(**QUICK))

@@ -12,11 +12,11 @@ from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
 from jobqueue.base.retry import steps
 from jobqueue.store import claims
-from tests.support.batches import LONG
+from tests.support.jobs.batches import LONG
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import all_ended, archived, asked, asleep, counted, end_of, new_app
 from tests.support.patience import PATIENCE, scaled, stretched
-from tests.support.store import connect
 from tests.support.waiting import wait_until
-from tests.support.working import all_ended, archived, asked, asleep, counted, end_of, new_app
 
 
 @pytest.mark.parametrize("concurrency", [1, 50])

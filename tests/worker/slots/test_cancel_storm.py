@@ -7,8 +7,8 @@ import pytest
 import structlog
 
 from jobqueue import JobState
-from tests.support.cancels import Storm, cancel_around_claims
-from tests.support.working import counted
+from tests.support.jobs.cancels import Storm, cancel_around_claims
+from tests.support.jobs.working import counted
 from tests.worker.slots.test_cancelling import events
 
 

@@ -17,12 +17,12 @@ from jobqueue.base.steering import Change
 from jobqueue.store import claims
 from jobqueue.store.schema.statements import channel
 from jobqueue.tasks.context import JobContext
-from tests.support.beating import QUICK, worker_elsewhere
-from tests.support.deaths import SILENT, left_running, worker_row
+from tests.support.jobs.beating import QUICK, worker_elsewhere
+from tests.support.jobs.deaths import SILENT, left_running, worker_row
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import archived, counted, end_of, new_app, reached
 from tests.support.patience import PATIENCE
-from tests.support.store import connect
 from tests.support.waiting import wait_until
-from tests.support.working import archived, counted, end_of, new_app, reached
 
 
 def events(caplog: pytest.LogCaptureFixture, name: str) -> list[str]:

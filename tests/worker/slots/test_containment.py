@@ -13,9 +13,9 @@ from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Fatal
 from jobqueue.base.retry import steps
 from jobqueue.tasks.context import JobContext
+from tests.support.jobs.working import claims_left, end_of, new_app
 from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
-from tests.support.working import claims_left, end_of, new_app
 
 
 class Shock(BaseException):

@@ -10,10 +10,10 @@ from structlog.testing import capture_logs
 from jobqueue.store.overview import queue_stats
 from jobqueue.store.workers import unserved_queues
 from jobqueue.worker.keeping.unserved import Unserved
-from tests.support.backends import change
-from tests.support.store import open_database
+from tests.support.jobs.store import open_database
+from tests.support.jobs.working import counted, new_app
+from tests.support.postgres.backends import change
 from tests.support.waiting import wait_until
-from tests.support.working import counted, new_app
 
 
 def told(logs: list[Any], event: str) -> list[Any]:

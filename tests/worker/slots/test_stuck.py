@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from jobqueue.base.job import JobState
+from tests.support.jobs.working import end_of, new_app
 from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
-from tests.support.working import end_of, new_app
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 from jobqueue.base.job import JobState
 from jobqueue.base.retry import steps
 from jobqueue.tasks.context import JobContext
+from tests.support.jobs.working import end_of, new_app
 from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
-from tests.support.working import end_of, new_app
 
 
 @pytest.fixture

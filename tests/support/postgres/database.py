@@ -1,0 +1,76 @@
+"""A database of its own for each test: cloned from the migrated template, dropped afterwards."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from os import getpid
+
+import psycopg
+from psycopg import sql
+
+from tests.support.postgres.server import Server, database_dsn
+
+
+class Databases:
+    """Makes, clones and drops databases over one connection that lives as long as the test process."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._numbers = count(1)
+        self._connection: psycopg.Connection[tuple[object, ...]] | None = None
+
+    @contextmanager
+    def temporary(self, template: str | None = None) -> Iterator[str]:
+        """Give the DSN of a new database, empty or a clone; drop it afterwards, whoever is still connected."""
+        name = f"{self.server.run}_{getpid()}_{next(self._numbers)}"
+        self._execute(sql.SQL("create database {}").format(sql.Identifier(name)) + self._copy_of(template))
+        try:
+            yield database_dsn(self.server.dsn, name)
+        finally:
+            self._execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+    def backends(self, dsn: str) -> Callable[[], list[str]]:
+        """Return what lists the connections to the database of this DSN, one line each."""
+        name = name_of(dsn)
+        return lambda: [
+            f"backend {pid} of {application!r}, {state}: {query}"
+            for pid, application, state, query in self._execute(_BACKENDS, name).fetchall()
+        ]
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    @staticmethod
+    def _copy_of(template: str | None) -> sql.Composable:
+        if template is None:
+            return sql.SQL("")
+        # Copying whole files costs a third of writing each page to the log, as PostgreSQL does by default.
+        return sql.SQL(" template {} strategy file_copy").format(sql.Identifier(template))
+
+    def _execute(self, statement: sql.Composed | str, *values: object) -> psycopg.Cursor[tuple[object, ...]]:
+        """Run on the kept connection; once more on a new one, since a test may cut every connection there is."""
+        try:
+            return self._connected().execute(statement, values or None)
+        except psycopg.OperationalError:
+            if self._connection is None or not self._connection.closed:
+                raise
+            return self._connected().execute(statement, values or None)
+
+    def _connected(self) -> psycopg.Connection[tuple[object, ...]]:
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(self.server.dsn, autocommit=True, application_name="jobqueue tests")
+        return self._connection
+
+
+def name_of(dsn: str) -> str:
+    """The name of the database that a DSN of ours leads to."""
+    return dsn.partition("?")[0].rpartition("/")[2]
+
+
+_BACKENDS = """
+select pid, application_name, coalesce(state, backend_type), left(query, 100)
+from pg_stat_activity
+where datname = %s and backend_type = 'client backend' and pid <> pg_backend_pid()
+order by pid
+"""

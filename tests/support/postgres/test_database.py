@@ -1,0 +1,99 @@
+"""The databases that all other tests rely on, and the search for what a test leaves behind."""
+
+import asyncio
+import threading
+
+import asyncpg
+import pytest
+
+from tests.support.leaks import Surroundings, find_leaks
+from tests.support.postgres.database import Databases
+from tests.support.postgres.server import Caller, Door, Server, ServerUnavailable, database_dsn
+
+
+class KnownServer:
+    """A source whose answers are known, without PostgreSQL."""
+
+    def server(self) -> Server:
+        return Server("postgresql://nowhere/postgres", "made up", "18.0", "jobqueue_test_none")
+
+    def template(self) -> str:
+        raise ServerUnavailable("no template here")
+
+
+async def test_a_test_gets_an_empty_database_of_its_own(empty_database: str) -> None:
+    """The database of a test exists, is reachable and has no table."""
+    connection = await asyncpg.connect(empty_database)
+    try:
+        name = await connection.fetchval("select current_database()")
+        tables = await connection.fetchval("select count(*) from pg_tables where schemaname = 'public'")
+    finally:
+        await connection.close()
+
+    assert name in empty_database
+    assert 0 == tables
+
+
+async def test_a_database_with_the_schema_is_a_clone(database: str) -> None:
+    """The usual database has the migrated schema."""
+    connection = await asyncpg.connect(database)
+    try:
+        assert await connection.fetchval("select to_regclass('jobqueue.job') is not null")
+    finally:
+        await connection.close()
+
+
+async def test_names_a_forgotten_task_thread_and_connection(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a test leaves behind is named: the task, the thread, the backend."""
+    monkeypatch.setattr("tests.support.leaks.MOMENT", 0.05)
+    before = Surroundings.now()
+    with databases.temporary() as dsn:
+        task = asyncio.create_task(asyncio.Event().wait(), name="forgotten-task")
+        stop = threading.Event()
+        thread = threading.Thread(target=stop.wait, name="forgotten-thread")
+        thread.start()
+        connection = await asyncpg.connect(dsn, server_settings={"application_name": "forgotten-backend"})
+        try:
+            leaks = await find_leaks(before, databases.backends(dsn))
+        finally:
+            await connection.close()
+            stop.set()
+            thread.join()
+            task.cancel()
+        after = await find_leaks(before, databases.backends(dsn))
+
+    assert [
+        "forgotten-task",
+        "forgotten-thread",
+        "forgotten-backend",
+    ] == [word for word in ("forgotten-task", "forgotten-thread", "forgotten-backend") if word in str(leaks)]
+    assert 3 == len(leaks)
+    assert [] == after
+
+
+def test_parallel_processes_ask_at_the_door() -> None:
+    """A parallel test process gets the same answers as the one that owns the server, failures included."""
+    source = KnownServer()
+    door = Door(source)
+    try:
+        caller = Caller(*door.address)
+        assert source.server() == caller.server()
+        with pytest.raises(ServerUnavailable, match="no template here"):
+            caller.template()
+    finally:
+        door.close()
+
+
+@pytest.mark.parametrize(
+    ("dsn", "expected"),
+    [
+        ("postgresql://me:pw@host:5432/postgres", "postgresql://me:pw@host:5432/other"),
+        ("postgresql:///postgres?host=/run/pg", "postgresql:///other?host=/run/pg"),
+        ("postgres://host", "postgres://host/other"),
+    ],
+)
+def test_a_dsn_can_name_another_database(dsn: str, expected: str) -> None:
+    """Only the database of a DSN changes; host, role and options stay."""
+    assert expected == database_dsn(dsn, "other")

@@ -1,0 +1,224 @@
+"""Commands without the wait for their imports: a process that has the command line in memory forks for each of them.
+
+What comes out is a process of its own like any other, with its words, folder, environment, files and signals, and it
+ends as Python ends. Only the modules are not read again: that is four fifths of what a short command costs. The start
+itself is tried by those who start in the plain way: terminals, children of a worker, installed packages, and whatever
+changes how a process begins (PYTHONIOENCODING, an ignored signal, a module in place of an installed one).
+"""
+
+import atexit
+import gc
+import importlib.util
+import json
+import os
+import pkgutil
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+ROOT = Path(__file__).resolve().parents[3]
+READ_AT_START = ("PYTHON", "LC_", "LANG")
+EXTRAS = ("jobqueue.web", "jobqueue.cli.worker.http")  # a command must find out itself whether their packages are there
+
+
+class Command(Protocol):
+    """A process, as `subprocess.Popen` shows it."""
+
+    pid: int
+
+    @property
+    def returncode(self) -> int | None: ...
+    def poll(self) -> int | None: ...
+    def wait(self) -> int: ...
+    def send_signal(self, number: int) -> None: ...
+    def kill(self) -> None: ...
+
+
+class Request(NamedTuple):
+    """What a process is made with, beside its files."""
+
+    words: list[str]
+    folder: str
+    environment: dict[str, str]
+
+
+def start(words: Sequence[str], folder: Path, environment: Mapping[str, str], out: int, err: int) -> Command:
+    """Start `python -m jobqueue WORDS` with these files as stdout and stderr, and nothing on stdin."""
+    forker = the_forker()
+    if forker.begins_like(environment) and not list(replaced_modules(folder)):
+        return forker.start(Request(list(words), str(folder), dict(environment)), out, err)
+    return subprocess.Popen(
+        [sys.executable, "-m", "jobqueue", *words],
+        cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+    )  # fmt: skip
+
+
+def given_at_start(environment: Mapping[str, str]) -> tuple[dict[str, str], set[int]]:
+    """What the interpreter has read when a program begins, and the signals that it leaves ignored."""
+    read = {name: value for name, value in environment.items() if name.startswith(READ_AT_START)}
+    return read, {number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN}
+
+
+def replaced_modules(folder: Path) -> Iterator[str]:
+    """Modules there that a new process would take for ones of ours, or for packages that are installed."""
+    for entry in folder.iterdir():
+        spec = importlib.util.find_spec(entry.stem) if entry.stem.isidentifier() else None
+        if spec is not None and spec.origin is not None and entry.suffix in {"", ".py"}:
+            yield entry.stem
+
+
+@cache
+def the_forker() -> "Forker":
+    """The one of this test process; it ends when the test process does."""
+    forker = Forker(os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"})
+    atexit.register(forker.close)
+    return forker
+
+
+class Forker:
+    """The test's end of the line to the process that forks."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._given = given_at_start(environment)
+        self._line, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
+            )  # fmt: skip
+
+    def begins_like(self, environment: Mapping[str, str]) -> bool:
+        """Tell whether a process with this environment would begin as the forked ones do."""
+        return self._given == given_at_start(environment)
+
+    def start(self, request: Request, out: int, err: int) -> "Forked":
+        """Have a process forked."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self._line, [b"!"], [out, err, theirs.fileno()])
+        ours.sendall(json.dumps(request).encode() + b"\n")
+        return Forked(ours)
+
+    def close(self) -> None:
+        """Let it end; what it has forked goes on."""
+        self._line.close()
+        self._process.wait()
+
+
+class Forked:
+    """One process that was forked."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self.returncode: int | None = None
+        self.pid = int(self._hear())
+
+    def poll(self) -> int | None:
+        if self.returncode is None and select.select([self._line], [], [], 0)[0]:
+            self.wait()
+        return self.returncode
+
+    def wait(self) -> int:
+        if self.returncode is None:
+            self.returncode = int(self._hear())
+            self._line.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def _hear(self) -> bytes:
+        told = self._line.recv(64)
+        assert told, "the process that forks has ended"
+        return told
+
+
+# The process that forks. It has one thread, and no event loop was ever made in it.
+
+
+def serve(line: socket.socket) -> Request:
+    """Fork for each that asks, tell how it ended. Returns in the forked process, with what that is to do."""
+    children: dict[int, socket.socket] = {}
+    awake, wake = socket.socketpair()
+    for end in (awake, wake):
+        end.setblocking(False)
+    signal.set_wakeup_fd(wake.fileno())
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    while True:
+        ready, _, _ = select.select([line, awake], [], [])
+        if awake in ready:
+            awake.recv(4096)
+            tell_of_the_ended(children)
+        if line in ready:
+            called, files, _, _ = socket.recv_fds(line, 1, 3)
+            if not called:
+                os._exit(0)
+            back = socket.socket(fileno=files.pop())
+            request = Request(*json.loads(back.makefile().readline()))
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                for end in (line, awake, wake, back, *children.values()):
+                    end.close()
+                become(request, files)
+                return request
+            back.sendall(str(pid).encode())
+            children[pid] = back
+            for file in files:
+                os.close(file)
+
+
+def tell_of_the_ended(children: dict[int, socket.socket]) -> None:
+    """Reap them, and pass on their exit codes to who started them, if that still listens."""
+    with suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            with children.pop(pid) as back, suppress(BrokenPipeError):
+                back.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def become(request: Request, files: list[int]) -> None:
+    """Take on what makes the process another one."""
+    for number, file in enumerate(files, start=1):
+        os.dup2(file, number)
+        os.close(file)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(request.folder)
+    os.environ.clear()
+    os.environ.update(request.environment)
+    sys.argv[1:] = request.words
+    sys.path[0] = request.folder
+
+
+def import_command_line() -> None:
+    """Have in memory what the verbs import when they are called."""
+    import jobqueue.cli
+
+    for module in pkgutil.walk_packages(jobqueue.cli.__path__, "jobqueue.cli."):
+        if module.name not in EXTRAS:
+            importlib.import_module(module.name)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the test process, whose end we notice
+    import_command_line()
+    gc.collect()
+    gc.freeze()  # else each fork would copy what it only looks at
+    serve(socket.socket(fileno=int(sys.argv[1])))
+    runpy.run_module("jobqueue", run_name="__main__", alter_sys=True)

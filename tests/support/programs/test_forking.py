@@ -1,0 +1,63 @@
+"""A forked command is a process like one that was started anew."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs.processes import CommandLine, command_line
+
+TELLING = """
+import json, os, signal, sys
+from jobqueue import App
+print(json.dumps({
+    "main": sys.modules["__main__"].__spec__.name, "words": sys.argv[1:], "first": sys.path[:2], "folder": os.getcwd(),
+    "files": sorted(os.listdir("/dev/fd"))[:3], "stdin": sys.stdin.read(), "pid": os.getpid(),
+    "environment": {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"},
+    "signals": [
+        getattr(handler, "__qualname__", str(handler))
+        for handler in map(signal.getsignal, (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD))
+    ],
+}))
+if "wait" in os.environ:
+    print("waiting", file=sys.stderr, flush=True)
+    signal.pause()
+app = App("postgresql://nowhere")
+"""
+ANEW = {"PYTHONHASHSEED": "1"}  # the interpreter reads it when it starts
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Iterator[CommandLine]:
+    """The command line in a folder with a module that tells of its process."""
+    with command_line(tmp_path) as line:
+        line.module("telling", TELLING)
+        yield line
+
+
+async def test_it_sees_what_a_new_process_sees(cli: CommandLine) -> None:
+    """Words, folder, environment, path, stdin and signals are the same; so are exit code and error."""
+    answers = {
+        how: await cli.run("worker", "telling", "--burst", FORGOTTEN="no", **more)
+        for how, more in {"forked": {}, "anew": ANEW}.items()
+    }
+    told = {how: json.loads(answer.out) for how, answer in answers.items()}
+    pids = {process.pop("pid") for process in told.values()}
+
+    assert 2 == len(pids - {os.getpid()})
+    assert "no" == told["forked"]["environment"]["FORGOTTEN"]
+    assert told["anew"] == told["forked"]
+    assert (answers["anew"].code, answers["anew"].err) == (answers["forked"].code, answers["forked"].err)
+
+
+@pytest.mark.parametrize("more", [{}, ANEW], ids=["forked", "anew"])
+async def test_it_dies_of_a_signal(cli: CommandLine, more: dict[str, str]) -> None:
+    """A signal reaches it by its id, and its end is known by the signal's number."""
+    process = cli.start("worker", "telling", wait="yes", **more)
+    await process.says("waiting")
+    process.signal(signal.SIGKILL)
+
+    assert -signal.SIGKILL == await process.ends()

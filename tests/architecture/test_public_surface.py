@@ -17,6 +17,7 @@ MARKED = {
     "app/test_steering.py": "goes through the table of actions",
     "cli/terminal/test_failures.py": "one module of the command line",
     "cli/test_loading.py": "one module of the command line",
+    "cli/test_main.py": "asks the surface for every verb",
     "cli/terminal/test_output.py": "one module of the command line",
     "cli/terminal/test_safe_text.py": "one module of the command line",
     "cli/jobs/test_story.py": "one module of the command line",

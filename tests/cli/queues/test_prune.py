@@ -97,7 +97,7 @@ async def test_the_settings_of_the_app_count(cli: CommandLine, shop: Shop) -> No
 
     assert 0 == answer.code
     assert {("default", "completed"): 8, ("default", "dead"): 6} == kept(shop.dsn)
-    assert (1, "jobqueue: keep_other: must be a number of seconds above 0\n") == (wrong.code, wrong.err)
+    assert (1, "jobqueue: keep_other: must be above 0 seconds, and at most ten years\n") == (wrong.code, wrong.err)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ async def test_queues_are_listed_as_they_stand(app: App, database: str) -> None:
     await app.queues.pause("bulk", until=LATER)
     bulk, mail = await app.queues.stats()
     assert ("bulk", True, LATER, 0, None) == (bulk.queue, bulk.paused, bulk.resume_at, bulk.ready, bulk.oldest_due)
-    assert QueueStats("mail", 1, 2, 0, mail.oldest_due, False) == mail
+    assert QueueStats("mail", 1, 2, 0, mail.oldest_due, False, served=False) == mail
     assert mail.oldest_due is not None
     assert 0 <= mail.oldest_due < scaled(10)
 

@@ -109,7 +109,7 @@ async def test_a_silent_network_leaves_it_unknown(
             "many": new_jobs(3),
         }[way]
         if arrived:
-            proxy.lose_answer_to(str(jobs[0].id).encode() if way == "many" else b"COMMIT;")
+            proxy.lose_answer_to(str(jobs[0].id).encode() if way == "many" else b"commit\0")
         else:
             proxy.stall()
         with pytest.raises(DeferUnknown) as unknown:
@@ -176,7 +176,7 @@ async def test_a_lost_answer_about_a_key(database: str) -> None:
         app = App(proxy.dsn)
         task = app.task(note)
         await task.options(unique="warm").defer("warm")
-        proxy.lose_answer_to(b"COMMIT;")
+        proxy.lose_answer_to(b"commit\0")
         call = asyncio.create_task(task.options(unique="k").defer("a"))
         await stored(database, 2)
         proxy.cut()

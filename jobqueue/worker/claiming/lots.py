@@ -49,8 +49,10 @@ class Lots:
 
     async def _start(self, left: deque[Hold], lot: int) -> bool:
         """Start so many of them; True if that blocks the loop."""
-        for _ in range(min(lot, len(left))):
-            self._slots.start(left.popleft())
+        while left and lot > 0:
+            hold = left.popleft()
+            self._slots.start(hold)
+            lot -= not self._slots.gathers(hold)  # a batch is one call, however many jobs come together for it
         if not left and not self._is_careful:
             return False
         before = time.monotonic()

@@ -105,6 +105,11 @@ class Slots:
         else:
             self._line.join(hold)
 
+    def gathers(self, hold: Hold) -> bool:
+        """True if the job waits for others of its task, to be run with them."""
+        task = self._around.tasks.find(hold.claim["task"])
+        return task is not None and task.batch is not None
+
     def lose(self, holds: Sequence[Hold]) -> None:
         """The claims on these jobs are over, or soon will be: cancel those that run. What has ended is left alone."""
         for hold in holds:

@@ -249,7 +249,7 @@ class Claimer:
         )
         self._slots.way.over(found=bool(rows))
         for row in rows:
-            self._slots.start(row, sent + self._settings.lease, alone=True)
+            self._slots.start(self._slots.hold(row, sent + self._settings.lease), alone=True)
         return bool(rows)
 
     async def _claim(self, rooms: dict[str, int], room: int) -> Sequence[claims.Claim]:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from jobqueue.store.claims import Claim
+from jobqueue.worker.keeping.holds import Hold
 from jobqueue.worker.slots.slots import Slots
 
 _BLOCKED = 0.25
@@ -38,18 +39,20 @@ class Lots:
 
     async def start(self, rows: Sequence[Claim], lease_ends: float) -> None:
         """Start these jobs. Cancelled between two lots, it gives the rest back."""
-        left, lot = deque(rows), _FIRST
+        left, lot = deque([self._slots.hold(row, lease_ends) for row in rows]), _FIRST
         try:
-            while left and not await self._start(left, lot, lease_ends):
+            while left and not await self._start(left, lot):
                 lot *= _GROWTH
         finally:
-            for row in left:
-                self._slots.give_back(row, lease_ends)
+            for hold in left:
+                self._slots.give_back(hold)
 
-    async def _start(self, left: deque[Claim], lot: int, lease_ends: float) -> bool:
+    async def _start(self, left: deque[Hold], lot: int) -> bool:
         """Start so many of them; True if that blocks the loop."""
-        for _ in range(min(lot, len(left))):
-            self._slots.start(left.popleft(), lease_ends)
+        while left and lot > 0:
+            hold = left.popleft()
+            self._slots.start(hold)
+            lot -= not self._slots.gathers(hold)  # a batch is one call, however many jobs come together for it
         if not left and not self._is_careful:
             return False
         before = time.monotonic()

@@ -39,7 +39,7 @@ class Slots:
         self._batches = Batches(str(around.worker), self._threads, self._ride, self._free_slots, self._board)
         self._runs = Runs(around, self._batches, self._threads, self._uncount, self._freed, self._fill)
         # What came for the seats of a batch and is of another task would come again at once.
-        self._line = Line(settings.prefetch, self._give_back, self._batches.want_no_more)
+        self._line = Line(settings.prefetch, self.give_back, self._batches.want_no_more)
         self._cancelled_early = set[int]()
         self._open = True
         self._log = get_logger(__name__)
@@ -85,13 +85,19 @@ class Slots:
         """How many are taken neither by jobs that run nor by failures that are being told."""
         return self._slots - len(self._runs.going) - self._runs.teller.slots
 
-    def start(self, claim: Claim, lease_ends: float, *, alone: bool = False) -> None:
-        """Run a claimed job as soon as a slot is free; `alone`: nothing runs now, and nothing may beside it."""
-        hold = self._hold(claim, lease_ends)
+    def hold(self, claim: Claim, lease_ends: float) -> Hold:
+        """Hold a claimed job from now on, at once when the claim's answer comes: what is not held is given back."""
+        hold = Hold(claim, lease_ends, suspect=claim["crashes"] > 0)
+        self._around.holds.add(hold)
+        self.quotas.count(hold)
+        return hold
+
+    def start(self, hold: Hold, *, alone: bool = False) -> None:
+        """Run a job that is held as soon as a slot is free; `alone`: nothing runs now, and nothing may beside it."""
         if alone:
             self.way.takes(hold)
-        if not self._open:
-            self._give_back(hold)
+        if not self._open or hold.lost:
+            self.give_back(hold)
         elif self._cancelled_early and hold.fence in self._cancelled_early:
             self._runs.leave(hold, Cancelled("requested"))
         elif self._free_slots() > 0 or self._rides(hold):
@@ -99,15 +105,10 @@ class Slots:
         else:
             self._line.join(hold)
 
-    def give_back(self, claim: Claim, lease_ends: float) -> None:
-        """Leave a claimed job to another worker."""
-        self._give_back(self._hold(claim, lease_ends))
-
-    def _hold(self, claim: Claim, lease_ends: float) -> Hold:
-        hold = Hold(claim, lease_ends, suspect=claim["crashes"] > 0)
-        self._around.holds.add(hold)
-        self.quotas.count(hold)
-        return hold
+    def gathers(self, hold: Hold) -> bool:
+        """True if the job waits for others of its task, to be run with them."""
+        task = self._around.tasks.find(hold.claim["task"])
+        return task is not None and task.batch is not None
 
     def lose(self, holds: Sequence[Hold]) -> None:
         """The claims on these jobs are over, or soon will be: cancel those that run. What has ended is left alone."""
@@ -118,7 +119,7 @@ class Slots:
                 _running(hold).state.ask(Why.LOST)
             elif hold in self._line:
                 self._line.leave(hold)
-                self._give_back(hold)
+                self.give_back(hold)
             else:
                 continue
             self._log.warning("job.lost", gone=hold.gone, **job_facts(hold.claim))
@@ -136,6 +137,8 @@ class Slots:
             elif hold in self._line:
                 self._line.leave(hold)
                 self._runs.leave(hold, Cancelled("requested"))
+            else:  # it is about to start
+                self._cancelled_early.add(hold.fence)
 
     def open_spare(self, stuck: int) -> None:
         """So many handlers will not end: let as many others run beside them, twice as many in all at the most."""
@@ -185,7 +188,8 @@ class Slots:
         if member is not None and member.opened and self._line:
             self._board()
 
-    def _give_back(self, hold: Hold) -> None:
+    def give_back(self, hold: Hold) -> None:
+        """Leave a job that has not begun to another worker."""
         self._runs.leave(hold, Released())
 
     def _ride(self, more: int) -> None:

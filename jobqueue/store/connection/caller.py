@@ -42,11 +42,19 @@ def _is_of(package: str, given: object) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _savepoint(execute: Callable[[str], Awaitable[object]]) -> AsyncIterator[None]:
-    """In SQL, not by the libraries' own means: those know nothing of a transaction that was begun by SQL."""
+async def _savepoint(
+    execute: Callable[[str], Awaitable[object]], *, can_be_cancelled: bool = True
+) -> AsyncIterator[None]:
+    """In SQL, not by the libraries' own means: those know nothing of a transaction that was begun by SQL.
+
+    What is inside is undone if it is cancelled at any time before the release is sent. One that is cut off while the
+    server does it may have been done: then what is inside stays, as with a commit that was cut off.
+    """
     await execute("savepoint jobqueue_defer")
     try:
         yield
+        if can_be_cancelled:
+            await asyncio.sleep(0)  # a cancellation that has come with the last answer takes effect here
     except (DuplicateJob, KeyChangedHands):
         await _undo(execute)
         raise
@@ -140,7 +148,7 @@ class OnPsycopg:
         async def execute(sql: str) -> None:
             Cursor(self._connection).execute(sql.encode())
 
-        return _savepoint(execute)
+        return _savepoint(execute, can_be_cancelled=False)
 
 
 class OnSqlalchemy:

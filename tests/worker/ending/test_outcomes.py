@@ -341,7 +341,7 @@ async def test_failures_are_warnings_while_retries_remain(
     async with app, app.worker():
         await end_of(app, await fail.defer())
 
-    seen = [record for record in caplog.records if record.name == "jobqueue.worker.ending.finishing"]
+    seen = [record for record in caplog.records if record.name == "jobqueue.worker.ending.lines"]
     assert levels == [record.levelname for record in seen]
     assert all("OSError" in record.getMessage() for record in seen)
 

@@ -27,7 +27,6 @@ MARKED = {
     "worker/claiming/test_aside.py": "reads the log as JSON",
     "worker/slots/test_batches.py": "holds a claimer's sleep up",
     "worker/keeping/test_beside.py": "the thread beside the loop, as a part",
-    "worker/slots/test_starving.py": "what is told of queues that nobody serves, as parts",
     "worker/slots/test_cancelling.py": "listens to what workers are told, and holds an answer up",
     "worker/test_error_hooks.py": "makes the limit short",
     "worker/keeping/test_machine.py": "which processes live, as a part",

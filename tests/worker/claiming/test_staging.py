@@ -21,7 +21,6 @@ from tests.support.jobs.racing import race_for_due_times
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked, asleep, counted, end_of, new_app, reached, seen
 from tests.support.patience import scaled
-from tests.support.postgres.backends import WAITS_FOR_LOCK, becomes, change
 from tests.support.waiting import wait_until
 
 Note: TypeAlias = Task[[JobContext], Coroutine[Any, Any, None]]
@@ -255,14 +254,12 @@ async def test_a_backlog_of_due_jobs_is_promoted_at_once(database: str) -> None:
 
 async def test_a_burst_waits_for_what_is_due(database: str) -> None:
     """A burst does not end between a job's due time and its promotion, however long a stager takes for that."""
-    app = new_app(database)
+    app = new_app(database, poll=0.1)
     note, late = stamp(app)
     await note.options(delay=0.001).defer()
-    await change(database, "insert into jobqueue.queue (name, paused_at, resume_at) values ('held', now(), now())")
     async with connect(database) as connection, connection.transaction():
-        await connection.execute("select from jobqueue.queue for update")  # what promotes jobs resumes queues as well
+        await connection.execute("select from jobqueue.job for update")  # whoever promotes steps over it
         burst = asyncio.create_task(app.run_until_idle())
-        await becomes(database, 1, WAITS_FOR_LOCK)
         for ready in range(1, 4):
             await note.defer()
             await wait_until(lambda ready=ready: burst.done() or len(late) == ready, "the burst goes on")

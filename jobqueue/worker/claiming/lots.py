@@ -18,6 +18,8 @@ _BLOCKED = 0.25
 """Seconds of one turn of the loop after which it counts as blocked."""
 _CAREFUL = 5.0
 _FIRST, _GROWTH = 1, 4
+_TRUSTED = 1.0
+"""Seconds for which jobs start all at once after some that did not block: lots are felt at thousands a second."""
 
 
 class Lots:
@@ -25,7 +27,7 @@ class Lots:
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
-        self._careful_until = 0.0
+        self._careful_until = self._trusted_until = 0.0
 
     @property
     def room(self) -> int:
@@ -39,7 +41,8 @@ class Lots:
 
     async def start(self, rows: Sequence[Claim], lease_ends: float) -> None:
         """Start these jobs. Cancelled between two lots, it gives the rest back."""
-        left, lot = deque([self._slots.hold(row, lease_ends) for row in rows]), _FIRST
+        left = deque([self._slots.hold(row, lease_ends) for row in rows])
+        lot = len(left) if time.monotonic() < self._trusted_until else _FIRST
         try:
             while left and not await self._start(left, lot):
                 lot *= _GROWTH
@@ -52,12 +55,15 @@ class Lots:
         while left and lot > 0:
             hold = left.popleft()
             self._slots.start(hold)
-            lot -= not self._slots.gathers(hold)  # a batch is one call, however many jobs come together for it
+            if lot <= len(left):  # a batch is one call, however many jobs come together for it
+                lot -= not self._slots.gathers(hold)
         if not left and not self._is_careful:
             return False
         before = time.monotonic()
         await asyncio.sleep(0)
         blocked = time.monotonic() - before > _BLOCKED
+        now = time.monotonic()
         if blocked:
-            self._careful_until = time.monotonic() + _CAREFUL
+            self._careful_until = now + _CAREFUL
+        self._trusted_until = 0.0 if blocked else now + _TRUSTED
         return blocked

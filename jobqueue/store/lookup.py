@@ -30,9 +30,9 @@ async def find_job(database: Reader, id: UUID) -> Job | None:
     return job_of(named("find_job", rows[0])) if rows else None
 
 
-async def await_jobs(database: Database, ids: Sequence[UUID]) -> set[UUID]:
-    """Mark jobs as awaited; those still unfinished, whose finish will now notify."""
-    return {as_uuid(row["id"]) for row in await database.fetch("await_jobs", sorted(ids))}
+async def await_jobs(database: Database, ids: Sequence[UUID]) -> dict[UUID, bool]:
+    """Mark jobs as awaited; those still unfinished, and whether their finish will notify: others may have the row."""
+    return {as_uuid(row["id"]): row["marked"] for row in await database.fetch("await_jobs", sorted(ids))}
 
 
 async def gone_jobs(database: Database, ids: Sequence[UUID]) -> set[UUID]:

@@ -16,9 +16,9 @@ from :"schema".job_archive where id = $1 and finished_at >= $2;
 
 -- name: await_jobs
 -- takes: ids uuid[]
--- gives: id uuid
--- Answers with the jobs that are still unfinished; their finish will notify. The row lock orders the two. A row that others
--- have locked is not marked, nor waited for: whoever waits for that job finds its end by looking.
+-- gives: id uuid, marked boolean
+-- Answers with the jobs that are still unfinished. The finish of one that is marked will notify: the row lock orders the
+-- two. A row that others have locked, a finish perhaps, is not marked, nor waited for: ask again, or look for its end.
 -- While this holds a row, a claim skips it, and so does a promotion: hence the wake-up, or they would sleep over it.
 with mine as materialized (
   select j.id from unnest($1::uuid[]) as g(id)
@@ -29,7 +29,7 @@ with mine as materialized (
 ), woken as materialized (
   select :"schema".wake(queue, min(due), false) from marked where state in ('ready', 'scheduled') group by queue, due is null
 )
-select j.id from unnest($1::uuid[]) as g(id)
+select j.id, j.id = any(array(select id from marked)) as marked from unnest($1::uuid[]) as g(id)
 cross join lateral (select j.id from :"schema".job j where j.id = g.id offset 0) as j
 where (select count(*) from woken) >= 0;
 

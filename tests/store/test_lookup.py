@@ -195,7 +195,7 @@ async def test_whoever_awaits_a_job_is_told_or_finds_it_ended(database: str) -> 
         first, second, third = await insert(session, *new_jobs(3))
         rows = await claim(session)
         await finish(session, rows[0])
-        assert {second} == await lookup.await_jobs(session.database, [first, second])
+        assert {second: True} == await lookup.await_jobs(session.database, [first, second])
         assert {first} == await lookup.gone_jobs(session.database, [first, second, third])
 
         await finish(session, rows[1], outcome=Retried(failure(), delay=0.0))
@@ -203,7 +203,7 @@ async def test_whoever_awaits_a_job_is_told_or_finds_it_ended(database: str) -> 
         await listener.execute("select pg_notify($1, 'mark')", done_channel)
 
         assert [str(second), "mark"] == told
-        assert set() == await lookup.await_jobs(session.database, [first, second, third])
+        assert {} == await lookup.await_jobs(session.database, [first, second, third])
         assert set() == await lookup.gone_jobs(session.database, [])
 
 

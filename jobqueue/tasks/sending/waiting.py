@@ -27,6 +27,8 @@ from jobqueue.tasks.context import CURRENT
 T = TypeVar("T")
 
 _LOOKS = (0.003, 0.006, 0.012, 0.024)
+_LOCKED = tuple(0.001 * 2**step for step in range(8))
+"""Pauses, in seconds, before a job is marked once more whose row others have locked."""
 _LOOKERS = 20
 """Beyond so many waiters their single looks would cost more than the shared poll."""
 _POLL_FIRST, _POLL_CAP = 0.05, 1.0
@@ -78,11 +80,16 @@ class Waiters:
         return None
 
     async def _look(self, id: UUID) -> Job | None:
-        """The job if it has ended; None if its finish will notify."""
-        while not await self._patiently(lambda: await_jobs(self._database, [id])):
+        """The job if it has ended; None if its finish will notify, or if only the poll can tell of its end."""
+        for pause in (*_LOCKED, None):
+            marked = await self._patiently(lambda: await_jobs(self._database, [id]))
+            if marked.get(id):
+                return None
             job = await self._find(id)
             if job.state.final:
                 return job
+            if pause is not None:  # somebody has the row: a finish, which has not seen us, ends in a moment
+                await anyio.sleep(pause)
         return None
 
     async def _find(self, id: UUID) -> Job:

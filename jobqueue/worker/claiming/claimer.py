@@ -37,6 +37,8 @@ _DOZES = (0.001, 0.002, 0.004)
 _LINGER = 0.001
 _LAST_CLAIM = 2.0
 _BURST_POLL = 0.05
+_ON_RECORD = 1.0
+"""Seconds for outcomes to be written, before or after a job that runs alone; then it is tried again."""
 _BACKLOG_LIMIT = 5_000
 """Unwritten outcomes beyond which nothing is claimed."""
 
@@ -238,8 +240,8 @@ class Claimer:
         return found
 
     async def _look_alone(self) -> bool:
-        """Claim a job that must run alone, if nothing runs."""
-        if self._slots.room <= 0 or not self._slots.idle:
+        """Claim a job that must run alone, if nothing runs and all that has run is on record."""
+        if self._slots.room <= 0 or not await self._all_is_on_record():
             return False
         sent = time.monotonic()
         rows = await self._settled_claim(
@@ -251,6 +253,13 @@ class Claimer:
         for row in rows:
             self._slots.start(self._slots.hold(row, sent + self._settings.lease), alone=True)
         return bool(rows)
+
+    async def _all_is_on_record(self) -> bool:
+        """Whether nothing runs here, nor has an outcome that is not written: a crash would count against nobody."""
+        with anyio.move_on_after(_ON_RECORD) as patience:
+            if self._slots.idle:
+                await self._finisher.settled()
+        return self._slots.idle and not patience.cancelled_caught
 
     async def _claim(self, rooms: dict[str, int], room: int) -> Sequence[claims.Claim]:
         idle = self._slots.unused
@@ -299,6 +308,9 @@ class Claimer:
         slots = self._slots
         while slots.room <= 0 or self._finisher.backlog > _BACKLOG_LIMIT or not self._is_heard():
             slots.freed.clear()
+            if slots.idle and slots.way.hold is not None and await self._all_is_on_record():
+                slots.way.leaves()
+                continue
             with anyio.move_on_after(1.0):
                 await slots.freed.wait()
         if slots.room * 4 < slots.capacity:

@@ -37,7 +37,7 @@ class Slots:
         self.way = Way()
         self._threads = anyio.CapacityLimiter(settings.concurrency)
         self._batches = Batches(str(around.worker), self._threads, self._ride, self._free_slots, self._board)
-        self._runs = Runs(around, self._batches, self._threads, self._uncount, self._freed, self._fill)
+        self._runs = Runs(around, self._batches, self._threads, self.quotas.uncount, self._freed, self._fill)
         # What came for the seats of a batch and is of another task would come again at once.
         self._line = Line(settings.prefetch, self.give_back, self._batches.want_no_more)
         self._cancelled_early = set[int]()
@@ -209,12 +209,8 @@ class Slots:
 
     def _freed(self, hold: Hold) -> None:
         self._line.one_ended()
-        self._uncount(hold)
-        self._fill()
-
-    def _uncount(self, hold: Hold) -> None:
         self.quotas.uncount(hold)
-        self.way.leaves(hold)
+        self._fill()
 
     def _fill(self) -> None:
         """A slot may be free: let the next begin."""

@@ -16,7 +16,7 @@ class Way:
 
     def __init__(self) -> None:
         self.hold: Hold | None = None
-        """The job that runs alone."""
+        """The job that runs alone, until its outcome is on record: before that nothing may begin that could crash."""
         self.hinted = False
         """Whether there may be another: worth a look when nothing else is ready."""
         self._until = self._again_at = float("-inf")
@@ -41,7 +41,6 @@ class Way:
         """It runs, and nothing beside it."""
         self.hold, self._again_at = hold, float("-inf")
 
-    def leaves(self, hold: Hold) -> None:
-        """It has ended, if it was this one."""
-        if hold is self.hold:
-            self.hold = None
+    def leaves(self) -> None:
+        """It has ended, and its outcome is written."""
+        self.hold = None

@@ -31,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Own the server of this run, or know where to ask for it; listen to what the library tells."""
     install()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored, by our children too
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the same under nohup
     keep_compiled()
     workerinput = getattr(config, "workerinput", None)
     if workerinput is not None:

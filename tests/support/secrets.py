@@ -23,6 +23,7 @@ from jobqueue.base.log import Log
 from jobqueue.store import outcomes
 from jobqueue.tasks.payload.signature import Signature
 from jobqueue.tasks.run import attempt as running
+from jobqueue.tasks.run import verdict
 from jobqueue.tasks.run.attempt import Attempt
 from tests.support.events import table
 from tests.support.patience import PATIENCE
@@ -203,7 +204,8 @@ def install() -> None:
     noting(Signature, "encode_args", lambda given, result: WATCH.payload(result))
     noting(Attempt, "__init__", lambda given, result: WATCH.payload(given[2]))
     noting(outcomes, "error_json", lambda given, result: WATCH.stored.extend(error for error in given if error))
-    noting(running, "describe", lambda given, result: WATCH.own_words.extend(own_words(given[0])))
+    for module in (running, verdict):
+        noting(module, "describe", lambda given, result: WATCH.own_words.extend(own_words(given[0])))
     noting(Process, "__init__", lambda given, result: WATCH.processes.append(given[0]._err))
     setattr(errors.JobQueueError, "__init__", remembering_text)  # noqa: B010 - an assignment would not type-check
     logging.getLogger().addHandler(Foreign())

@@ -153,8 +153,8 @@ class Finisher:
 
     def _try_again(self, hold: Hold, ended: Ended) -> None:
         """Later, and each time later: somebody's transaction has the row."""
-        busy = self._busy.get(hold)
-        patience = Patience(first=0.02, cap=1.0) if busy is None else busy.patience
+        busy, hold.busy = self._busy.get(hold), True
+        patience = Patience(first=0.005, cap=1.0) if busy is None else busy.patience
         if busy is not None and not busy.told and time.monotonic() - busy.since > _BUSY_TOLD:
             busy.told = True
             self._lines.locked(hold, ended.outcome)

@@ -146,7 +146,9 @@ class Heart:
         due = [
             hold
             for hold in self._holds.snapshot()
-            if not hold.gone and now - (hold.lease_ends - self._lease) >= self._beat / 2
+            if not hold.gone
+            and now - (hold.lease_ends - self._lease) >= self._beat / 2
+            and not (hold.busy and hold.lease_ends - now > self._lease / 2)
         ]
         kept = [Kept(hold.id, hold.fence, hold.attempt is not None) for hold in due]
         with anyio.fail_after(self._time_for(due)):

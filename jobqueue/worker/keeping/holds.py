@@ -36,6 +36,8 @@ class Hold:
     """The claim is over, or about to be without a renewal: the run is cancelled, or never begins."""
     unheard: bool = False
     """The claim was lost because the database did not answer, which is not the job's fault."""
+    busy: bool = False
+    """Its outcome waits for whoever has its row locked: our own beats are not to be the next."""
     gone: bool = False
     """Another has the job: there is nothing to give back."""
     counts: Counts | None = None

@@ -238,7 +238,7 @@ async def test_a_child_that_is_never_ready_is_replaced(
     cli: CommandLine, shop: Shop, suspend: Callable[[psutil.Process], None]
 ) -> None:
     """A18: a child that stalls before it is ready is killed at its deadline and replaced; the rest goes on."""
-    ready = stretched(6.0)
+    ready = float(round(stretched(6.0)))
     impatient(cli, "stalling", f"ready={ready}")
     cli.module(
         "stalling",
@@ -260,7 +260,7 @@ async def test_a_child_that_is_never_ready_is_replaced(
 
 async def test_a_hung_child_is_replaced(cli: CommandLine, shop: Shop) -> None:
     """B9: a child whose event loop is blocked for ten leases is killed and replaced; the other is not touched."""
-    lease = stretched(0.4)
+    lease = round(stretched(0.4), 1)
     parent = await started(cli, JOBQUEUE_LEASE=str(lease), JOBQUEUE_BEAT=str(lease / 4))
     before = children_of(parent)
     shop.defer("block", '{"seconds": 600}', "mail", max_attempts=1)

@@ -69,7 +69,7 @@ async def test_a_worker_without_slots_is_refused(database: str, concurrency: int
 @pytest.mark.parametrize("poll", [0, -1])
 def test_a_poll_without_interval_is_refused(poll: float) -> None:
     """S4-34: a poll interval of zero or less is refused by name."""
-    with pytest.raises(ConfigurationError, match="poll: must be a number of seconds above 0"):
+    with pytest.raises(ConfigurationError, match="poll: must be above 0 seconds"):
         Settings(poll=poll)
 
 

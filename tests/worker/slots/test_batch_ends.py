@@ -226,7 +226,7 @@ async def test_a_stuck_batch_is_named_once_and_makes_room(
         await wait_until(lambda: told("work"), "now it is told")
         (line,) = told("work")
         assert "why='timeout'" in line
-        assert "support/batches.py" in line
+        assert "support/jobs/batches.py" in line
         await wait_until(lambda: running.worker.snapshot().free == 2, "a spare slot is open beside the free one")
         handler.may_go.set()
         for handle in running.handles:

@@ -143,7 +143,7 @@ def read_too_much(plan: Plan, name: str, case: tuple[tuple[object, ...], set[str
         "job": (plan.rows_read("job") - plan.rows_read("job_"), rows),
         "job_archive": (plan.rows_read("job_archive"), size),
         "job_key": (plan.rows_read("job_key"), LOOKS_AT_KEYS.get(name, 1) * size),
-        "pages": (plan.buffers, 200 + 40 * size),
+        "pages": (plan.buffers, 200 + 45 * size),
     }
     wrong = [f"{found} of {place}, at most {most}" for place, (found, most) in read.items() if found > most]
     used = {index for index in plan.indexes() if not index.startswith(ELSEWHERE)}

@@ -1,0 +1,43 @@
+"""What fills a database for tests of plans: many jobs, many finished ones, and many that have come and gone."""
+
+GONE, LEFT = 200_000, 500
+FILL = """
+alter table jobqueue.job set (autovacuum_enabled = false);
+alter table jobqueue.job_key set (autovacuum_enabled = false);
+insert into jobqueue.job (queue, task, priority, state, via)
+  select 'q' || n % 5, 'task', n % 3, 'ready', 'py' from generate_series(1, 200000) n;
+insert into jobqueue.queue (name, paused_at) select 'q' || n, now() from generate_series(2, 4) n;
+insert into jobqueue.job (task, state, via, due_at)
+  select 'task', 'scheduled', 'py', now() + (n - 1000) * interval '1 s' from generate_series(1, 3000) n;
+insert into jobqueue.job (queue, task, state, via, due_at, aside_since)
+  select 'aside' || n % 3, 'aside', 'scheduled', 'py', now() + interval '1 h', now() from generate_series(1, 1000) n;
+insert into jobqueue.job (task, state, via, fence, worker_id, claim_no, lease_until, attempt, key)
+  select 'task', 'running', 'py', n, 'a2f1c0de-0000-4000-8000-000000000000', n % 4, now(), 1, 'key' || n
+  from generate_series(1, 2000) n;
+insert into jobqueue.job_key (key, job_id, scope)
+  select 'key' || n, coalesce(j.id, gen_random_uuid()), 'unfinished'
+  from generate_series(1, 50000) n left join jobqueue.job j on j.key = 'key' || n;
+insert into jobqueue.job_key (key, job_id, scope, expires_at)
+  select 'over' || n, gen_random_uuid(), 'period', now() - interval '1 s' from generate_series(1, 1000) n;
+insert into jobqueue.job_key (key, job_id, scope)
+  select 'held' || row_number() over (order by id), id, 'waiting' from jobqueue.job where state = 'ready' limit 1000;
+"""
+ARCHIVE = """
+insert into jobqueue.job_archive (id, queue, task, args, priority, state, due_at, attempt, max_attempts, crashes, lost,
+  fence, via, follow, created_at, finished_at, result)
+select gen_random_uuid(), 'q', 't', '{}', 0, 'completed', now(), 1, 1, 0, 0, n, 'py', 0, now(),
+  now() - (n % 2) * interval '1 day', '1' from generate_series(1, 100000) n;
+"""
+CLAIM = "state = 'running', attempt = 1, fence = 1, worker_id = gen_random_uuid(), lease_until = now() + interval '1 h'"
+COME_AND_GO = f"""
+alter table jobqueue.job set (autovacuum_enabled = false);
+insert into jobqueue.job (queue, task, priority, state, via, due_at)
+  select 'q' || n % 2, 'task', n % 5, 'scheduled', 'py', now() - interval '1 h' from generate_series(1, {GONE}) n;
+update jobqueue.job set state = 'ready';
+update jobqueue.job set {CLAIM};
+delete from jobqueue.job;
+insert into jobqueue.job (queue, task, priority, via)
+  select 'q' || n % 2, 'task', n % 5, 'py' from generate_series(1, {LEFT}) n;
+insert into jobqueue.job (task, state, via, due_at)
+  select 'task', 'scheduled', 'py', now() from generate_series(1, 100);
+"""

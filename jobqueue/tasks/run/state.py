@@ -132,7 +132,7 @@ class RunState:
 
     def end(self) -> None:
         """The run's task has ended, or is past the point where a cancellation could change anything."""
-        self.task = None  # breaks a circle: left to the garbage collector, it costs a fifth of the speed
+        self.task = None  # breaks a circle
         if self.phase is Phase.IN_THREAD:
             self.phase = Phase.OUTLIVED
         elif self.phase is not Phase.NEW:

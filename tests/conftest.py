@@ -11,6 +11,7 @@ import structlog
 from tests.support.leaks import Surroundings, find_leaks
 from tests.support.patience import SLOWNESS, scale_limit
 from tests.support.postgres.database import Databases
+from tests.support.postgres.kept import kept_open
 from tests.support.postgres.server import Caller, Door, RunServer, ServerSource, ServerUnavailable, describe_choice
 from tests.support.programs.bytecode import compile_all, keep_compiled
 from tests.support.secrets import WATCH, install
@@ -147,7 +148,8 @@ async def database(databases: Databases, template: str, request: pytest.FixtureR
     """The DSN of a fresh database with the schema; afterwards nothing of the test may still run or be connected."""
     with databases.temporary(template) as dsn:
         before = Surroundings.now()
-        yield dsn
+        async with kept_open(dsn):
+            yield dsn
         await fail_on_leaks(request.node, before, databases, dsn)
 
 
@@ -156,7 +158,8 @@ async def empty_database(databases: Databases, request: pytest.FixtureRequest) -
     """The DSN of a fresh database without the schema; the same holds afterwards."""
     with databases.temporary() as dsn:
         before = Surroundings.now()
-        yield dsn
+        async with kept_open(dsn):
+            yield dsn
         await fail_on_leaks(request.node, before, databases, dsn)
 
 

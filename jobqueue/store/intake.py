@@ -14,6 +14,7 @@ from uuid_utils.compat import uuid7
 
 from jobqueue.base.errors import DuplicateJob
 from jobqueue.base.job import Conflict, NewJob, Sent
+from jobqueue.base.service import Patience
 from jobqueue.store.connection.executor import Executor, KeyChangedHands, Undoing
 from jobqueue.store.connection.pool import chunks
 from jobqueue.store.standby import await_standby
@@ -65,11 +66,13 @@ async def _insert_all(executor: Executor, jobs: Sequence[NewJob[Any]], always: b
         # a single statement, which is a transaction of its own
         return _answers(jobs, await _insert(executor, jobs, always), {}, set(), set())
     taken: set[str] = set()
+    patience = Patience(first=0.001, cap=0.2)
     for _ in range(_TRIES):
         with contextlib.suppress(KeyChangedHands):
             async with executor.transaction(), _savepoint(executor):
                 return await _insert_whole(executor, jobs, taken, always)
         taken.clear()  # that try was undone
+        await executor.fetch("pause", patience.next())  # whoever has the row locked is on the way
     raise asyncpg.SerializationError(f"unique keys kept changing hands, {_TRIES} times in a row")
 
 

@@ -111,6 +111,12 @@ with held as materialized (
 )
 select key, job_id::text as job_id, job_id = any(array(select id from waiting)) as waits from held;
 
+-- name: pause
+-- takes: seconds double precision
+-- gives:
+-- Between two tries, with nothing locked: on a caller's connection of whatever kind nothing else can wait.
+select from pg_sleep($1);
+
 -- name: lock_late_holders
 -- takes: keys text[]
 -- gives: key text, job_id text, waits boolean

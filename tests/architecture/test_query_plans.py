@@ -274,10 +274,10 @@ async def renew(dsn: str, rounds: int) -> None:
 
 
 def nobody_looks_back(connection: Connection, xid: int) -> bool:
-    """No backend has a snapshot that is older than this transaction."""
+    """No backend has a snapshot, or is a transaction, that is older than this one."""
     found = connection.execute(
         "select count(*) from pg_stat_activity"
-        " where backend_xmin is not null and age(backend_xmin) >= age(%s::text::xid) and pid <> pg_backend_pid()",
+        " where greatest(age(backend_xmin), age(backend_xid)) >= age(%s::text::xid) and pid <> pg_backend_pid()",
         (xid,),
     ).fetchone()
     return found == (0,)

@@ -18,7 +18,7 @@ from tests.support.waiting import wait_until
 async def test_what_an_encoding_lacks_is_escaped(cli: CommandLine, shop: Shop) -> None:
     """S4-97, S4-98: a pipe that is not UTF-8 gets escapes, no traceback."""
     shop.defer("wait", '{"seconds": 471147114711}', "männer")
-    worker = cli.start("worker", "shop")
+    worker = cli.start("worker", "shop", "--drain-timeout", "0.01")
     await worker.says("waiting")
 
     listed = await cli.run("queues", "list", "shop", PYTHONIOENCODING="ascii")
@@ -28,7 +28,6 @@ async def test_what_an_encoding_lacks_is_escaped(cli: CommandLine, shop: Shop) -
     assert r"m\xe4nner" in listed.out
     assert (0, "") == (top.code, top.err)
     assert r"\u2026" in top.out
-    worker.signal(15)
     worker.signal(15)
     assert 3 == await worker.ends()
 

@@ -178,7 +178,7 @@ async def test_without_a_terminal_there_is_one_frame(cli: CommandLine, shop: Sho
     """S4-97, S3-20: as text or as JSON, with what runs; never a payload; with `--interval` JSON goes on in lines."""
     shop.defer("wait", '{"seconds": 471147114711}', "mail")
     shop.defer("note", '{"n": 4711471147}', delay=3600)
-    worker = cli.start("worker", "shop")
+    worker = cli.start("worker", "shop", "--drain-timeout", "0.01")
     await worker.says("waiting")
 
     plain = await cli.run("top", "shop")
@@ -196,7 +196,6 @@ async def test_without_a_terminal_there_is_one_frame(cli: CommandLine, shop: Sho
     assert {"deferred", "started", "completed", "dead", "cancelled"} == set(document["per_second"])
     assert all(json.loads(line)["running"] for line in stream.out.splitlines())
     assert 0 == await stream.ends()
-    worker.signal(15)
     worker.signal(15)
     assert "4711471147" not in plain.out + json.dumps(document) + stream.out
     assert 3 == await worker.ends()

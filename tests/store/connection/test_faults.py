@@ -130,7 +130,8 @@ async def test_a_serialisation_failure_is_a_conflict(database: str) -> None:
 
 async def test_a_connection_ended_in_mid_statement(database: str) -> None:
     """An administrator who ends the connection is met with patience; the next use of it finds it lost."""
-    async with connect(database) as connection, connect(database) as holder, connect(database) as observer:
+    ours = connect(database, application_name="ours")
+    async with ours as connection, connect(database) as holder, connect(database) as observer:
         async with holder.transaction():
             await holder.execute("lock table jobqueue.job")
             asking = asyncio.create_task(error_of(connection.execute("select from jobqueue.job")))

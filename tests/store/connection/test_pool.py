@@ -212,7 +212,7 @@ async def test_engine_statements_hold_under_any_default_isolation(database: str,
     async with connect(database) as owner:
         name = await owner.fetchval("select quote_ident(current_database())")
         await owner.execute(f"alter database {name} set default_transaction_isolation = 'serializable'")
-    async with opened(database) as pooled, connect(database) as listener:
+    async with opened(database) as pooled, connect(database, application_name="listener") as listener:
         assert (opened is not own) == pooled._pins_isolation, "on our own connections it costs no round trip"
         assert "serializable" == await listener.fetchval("show default_transaction_isolation")
         heard: list[object] = []

@@ -13,10 +13,10 @@ from jobqueue.base.outcome import Done, Outcome
 from jobqueue.store import claims, intake, outcomes
 from jobqueue.store.claims import EVERYTHING, Arm, Claim
 from jobqueue.store.connection.executor import Executor
-from jobqueue.store.connection.known_types import KnowingConnection
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.outcomes import Ended
 from tests.support.patience import PATIENCE
+from tests.support.postgres.kept import kept_for, open_plain
 from tests.support.waiting import wait_until
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -58,16 +58,17 @@ async def open_sessions(dsn: str, count: int, *, schema: str = "jobqueue") -> As
 @asynccontextmanager
 async def connect(dsn: str, **settings: str) -> AsyncIterator[Connection]:
     """A plain connection, which knows nothing of jobqueue."""
-    connection = await asyncpg.connect(
-        dsn, timeout=PATIENCE, command_timeout=PATIENCE, server_settings=settings, connection_class=KnowingConnection
-    )
+    kept = None if settings else kept_for(dsn)
+    connection = await (open_plain(dsn, **settings) if kept is None else kept.take())
     try:
         yield connection
     finally:
         if connection.is_in_transaction():  # the test failed in there
             connection.terminate()
-        else:
+        elif kept is None:
             await connection.close(timeout=PATIENCE)
+        else:
+            await kept.give(connection)
 
 
 def new_job(task: str = "task", args: str = "{}", **said: Any) -> NewJob[None]:

@@ -1,9 +1,13 @@
 """What a database's server knows of those who are connected to it."""
 
 from tests.support.jobs.store import connect
+from tests.support.postgres.kept import NAME
 from tests.support.waiting import wait_until
 
-OTHERS = "datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
+OTHERS = (
+    "datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
+    f" and application_name <> '{NAME}'"
+)
 
 
 async def backends(dsn: str, condition: str = "true", *values: object) -> list[int]:

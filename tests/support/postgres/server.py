@@ -113,6 +113,7 @@ class RunServer:
         with psycopg.connect(server.dsn, autocommit=True) as connection:
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
             asyncio.run(migrate(database_dsn(server.dsn, name)))
+            psycopg.connect(database_dsn(server.dsn, name)).close()  # writes what else each clone would work out anew
             # Nobody may be connected to a template that is being cloned: so nobody can.
             connection.execute(sql.SQL("alter database {} allow_connections false").format(sql.Identifier(name)))
         self._template = name

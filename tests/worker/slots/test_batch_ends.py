@@ -130,7 +130,7 @@ async def test_items_are_timed_out(database: str) -> None:
     assert [(JobState.COMPLETED, 2)] * 3 == [(job.state, job.attempt) for job in jobs]
     for job in jobs:
         (error,) = job.errors
-        assert f"timeout after {LIMIT} s" == error.message
+        assert f"timeout after {LIMIT:g} s" == error.message
         assert "self.let_go.wait()" in (error.traceback or "")
 
 
@@ -145,7 +145,7 @@ async def test_one_item_is_timed_out(database: str) -> None:
         jobs = [await end_of(app, handle) for handle in running.handles]
 
     assert [JobState.DEAD, JobState.COMPLETED, JobState.COMPLETED] == [job.state for job in jobs]
-    assert f"timeout after {LIMIT} s" == (jobs[0].error and jobs[0].error.message)
+    assert f"timeout after {LIMIT:g} s" == (jobs[0].error and jobs[0].error.message)
 
 
 async def test_an_item_whose_claim_is_lost_leaves_the_others_alone(

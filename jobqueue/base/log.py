@@ -51,6 +51,7 @@ says so, and by default only where the command line writes to a terminal.
 """
 
 import logging
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -152,6 +153,11 @@ def job_facts(claim: Any) -> dict[str, object]:
 
 def bind_log(**facts: object) -> None:
     """Bind facts to every structlog line of the current task."""
+    _binder()(**facts)
+
+
+@cache
+def _binder() -> Callable[..., Any]:
     from structlog.contextvars import bind_contextvars
 
-    bind_contextvars(**facts)
+    return bind_contextvars

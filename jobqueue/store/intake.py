@@ -6,6 +6,7 @@ Statements take text, numbers and flags only, so that a caller's connection keep
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -16,12 +17,15 @@ from jobqueue.base.errors import DuplicateJob
 from jobqueue.base.job import Conflict, NewJob, Sent
 from jobqueue.base.service import Patience
 from jobqueue.store.connection.executor import Executor, KeyChangedHands, Undoing
+from jobqueue.store.connection.joined import join
 from jobqueue.store.connection.pool import chunks
 from jobqueue.store.standby import await_standby
 
 CHUNK_ROWS = 5_000
 CHUNK_BYTES = 8 << 20
 _TRIES = 20
+_KIND = attrgetter("queue", "task", "priority", "delay", "at", "max_attempts", "timeout", "budget", "expires", "origin")
+_AT = 4
 _CHANGED = {"replace": Conflict.REPLACED, "move": Conflict.MOVED, "replace+move": Conflict.REPLACED_AND_MOVED}
 
 _Holders: TypeAlias = Mapping[str | None, str]
@@ -109,27 +113,24 @@ def _bytes(jobs: Sequence[NewJob[Any]]) -> int:
 
 
 async def _insert(executor: Executor, jobs: Sequence[NewJob[Any]], always: bool) -> set[Any]:
+    """Store jobs; those that are in. What many have in common, their kind, is sent once."""
+    kinds: dict[Any, int] = {}
+    of_kind = [kinds.setdefault(kind, len(kinds) + 1) for kind in map(_KIND, jobs)]
+    columns = [list(column) for column in zip(*kinds, strict=True)]
+    columns[_AT] = [None if at is None else at.isoformat() for at in columns[_AT]]
     rows = await executor.fetch(
         "insert_jobs",
-        [str(job.id) for job in jobs],
-        [job.queue for job in jobs],
-        [job.task for job in jobs],
-        [job.args for job in jobs],
-        [job.priority for job in jobs],
-        [job.delay for job in jobs],
-        [None if job.at is None else job.at.isoformat() for job in jobs],
-        [job.max_attempts for job in jobs],
-        [job.timeout for job in jobs],
-        [job.budget for job in jobs],
-        [job.expires for job in jobs],
-        [job.origin for job in jobs],
-        [job.meta for job in jobs],
-        [job.key for job in jobs],
+        join([job.id.hex for job in jobs]),
+        join([job.args for job in jobs]),
+        join(of_kind) if len(kinds) > 1 else None,
+        join([job.meta for job in jobs]),
+        join([job.key for job in jobs]),
+        *columns,
         always,
     )
-    if len(rows) == len(jobs):
-        return {job.id for job in jobs}
     answered = {row[0] for row in rows}
+    if None in answered:
+        return {job.id for job in jobs}
     return {job.id for job in jobs if str(job.id) in answered}
 
 

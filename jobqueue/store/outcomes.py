@@ -15,6 +15,7 @@ from jobqueue.base.job import AttemptError, WorkerId
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Rescued, Retried, Snoozed
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
+from jobqueue.store.connection.joined import join
 from jobqueue.store.connection.pool import STATEMENT_LIMIT
 from jobqueue.store.schema.statements import statement
 from jobqueue.store.standby import await_standby
@@ -32,6 +33,8 @@ class Ended:
 
 
 Row: TypeAlias = tuple[object, ...]
+_Finish: TypeAlias = tuple[UUID, int, str, str | None, str | None, str | None]
+"""id, fence, state, result, reason, error."""
 _COMPLETED, _CANCELLED = Done("null"), Cancelled("requested")
 _FINAL = Done | Cancelled | Dead
 _NOBODY = 0
@@ -89,7 +92,7 @@ async def complete_on(connection: Any, schema: str, worker: WorkerId, ended: End
 
     Waits, within the statement's limit, for whoever has the row locked.
     """
-    sql, values = statement("finish_jobs", schema), [*_columns([_finishing(ended)]), worker]
+    sql, values = statement("finish_jobs", schema), [*_joined([_finishing(ended)]), worker]
     if await connection.fetch(sql, *values, timeout=STATEMENT_LIMIT):
         return True
     if not await holds_still(connection, schema, worker, ended.id, ended.fence):
@@ -119,14 +122,15 @@ async def _finish(session: Executor, worker: WorkerId | None, final: list[Ended]
     return written | await _done_before(session, "already_finished", worker, final, written)
 
 
-async def _finish_rows(session: Executor, worker: WorkerId | None, rows: list[Row]) -> set[UUID]:
+async def _finish_rows(session: Executor, worker: WorkerId | None, rows: list[_Finish]) -> set[UUID]:
+    values = _joined(rows)
     try:
-        return await _fetch(session, "finish_jobs", rows, worker)
+        return {row[0] for row in await session.fetch("finish_jobs", *values, worker)}
     except DATABASE_ERRORS as error:
         if classify(error) is not Fault.NO_PARTITION:
             raise
     await session.fetch("extend_archive", 7)
-    return await _fetch(session, "finish_jobs", rows, worker)
+    return {row[0] for row in await session.fetch("finish_jobs", *values, worker)}
 
 
 async def _over_before(session: Executor, worker: WorkerId | None, refused: list[Ended]) -> dict[UUID, Outcome]:
@@ -163,7 +167,13 @@ def _columns(rows: list[Row]) -> list[list[object]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _finishing(ended: Ended) -> Row:
+def _joined(rows: list[_Finish]) -> list[str | None]:
+    """Texts of a column each: at hundreds of rows a list costs the driver six times as much."""
+    ids, fences, states, results, reasons, errors = zip(*rows, strict=True)
+    return [join(ids), join(fences), join(states), join(results), join(reasons), join(errors)]
+
+
+def _finishing(ended: Ended) -> _Finish:
     match ended.outcome:
         case Done(result):
             return ended.id, ended.fence, "completed", result, None, None

@@ -1,15 +1,23 @@
 -- name: insert_jobs
--- takes: ids text[], queues text[], tasks text[], args text[], priorities integer[], delays double precision[], ats text[], max_attempts integer[], timeouts double precision[], budgets double precision[], expires double precision[], origins text[], metas text[], keys text[], always boolean
+-- takes: ids text, args text, kinds text, metas text, keys text, queues text[], tasks text[], priorities integer[], delays double precision[], ats text[], max_attempts integer[], timeouts double precision[], budgets double precision[], expires double precision[], origins text[], always boolean
 -- gives: id text
--- Text, numbers and one flag only: a caller's connection keeps whatever codecs it has for uuid, json or times.
--- Answers with the ids that went in; an id that is in `job` already is left alone.
+-- Text, numbers and one flag only: a caller's connection keeps whatever codecs it has for uuid, json or times. The first
+-- five are columns of values joined by chr(31), or null; the lists say what jobs of the first kind are, of the second, ...
+-- An id that is in `job` already is left alone. Answers with null if all went in, else with the ids that did.
 with clock as materialized (
   select clock_timestamp() as now
+), kind as materialized (
+  select k.*, coalesce(k.at::timestamptz, clock.now + make_interval(secs => k.delay), clock.now) as due_at, clock.now
+  from clock, unnest($6::text[], $7::text[], $8::integer[], $9::double precision[], $10::text[], $11::integer[],
+    $12::double precision[], $13::double precision[], $14::double precision[], $15::text[]) with ordinality
+    as k(queue, task, priority, delay, at, max_attempts, timeout, budget, expires, origin, number)
 ), given as materialized (
-  select g.*, coalesce(g.at::timestamptz, clock.now + make_interval(secs => g.delay), clock.now) as due_at, clock.now
-  from clock, unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::double precision[], $7::text[],
-    $8::integer[], $9::double precision[], $10::double precision[], $11::double precision[], $12::text[], $13::text[],
-    $14::text[]) as g(id, queue, task, args, priority, delay, at, max_attempts, timeout, budget, expires, origin, meta, key)
+  select j.id, j.args, j.meta, j.key, k.*
+  from unnest(string_to_array($1, chr(31)), string_to_array($2, chr(31)), string_to_array($3, chr(31))::bigint[],
+    string_to_array($4, chr(31), ''), string_to_array($5, chr(31), '')) with ordinality
+    as j(id, args, kind, meta, key, place)
+  join kind k on k.number = coalesce(j.kind, 1)
+  order by j.place
 ), inserted as (
   insert into :"schema".job (id, queue, task, args, priority, state, due_at, max_attempts, timeout, deadline, budget,
     expires_at, origin, via, meta, key, created_at)
@@ -21,9 +29,13 @@ with clock as materialized (
   on conflict on constraint job_pkey do nothing
   returning id, queue, case when state = 'scheduled' then due_at end as due
 ), woken as materialized (
-  select :"schema".wake(queue, min(due), $15) from inserted group by queue, due is null
+  select :"schema".wake(queue, min(due), $16) from inserted group by queue, due is null
+), told as materialized (
+  select (select count(*) from given) = (select count(*) from inserted) + 0 * (select count(*) from woken) as all_of_them
 )
-select inserted.id::text as id from inserted where (select count(*) from woken) > 0;
+select null::text as id from told where all_of_them
+union all
+select inserted.id::text as id from told, inserted where not all_of_them;
 
 -- name: archived_ids
 -- takes: ids text[]

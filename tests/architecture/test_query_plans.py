@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from jobqueue.store.claims import EVERYTHING, Arm
+from jobqueue.store.connection.joined import join
 from jobqueue.worker.claiming.marks import Marks
 from tests.support.postgres.database import Databases, name_of
 from tests.support.postgres.full import ARCHIVE, COME_AND_GO, FILL, GONE
@@ -77,7 +78,11 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
         "claim_jobs": (claim, {"job_ready", "job_suspect", "job_pkey"}, 2 * size),
         "renew_claims": ((CLAIMER, 20.0, 15.0, ids, fences, no), {"job_pkey"}, 4 * size),
         "take_expired": ((NOBODY, size, [], 0.0, [], 3, *EVERYWHERE), {"job_running", "job_pkey"}, 2_000 + size),
-        "finish_jobs": ((ids, fences, ["completed"] * size, ["1"] * size, none, none, CLAIMER), {"job_pkey"}, 2 * size),
+        "finish_jobs": (
+            (join(ids), join(fences), join(["completed"] * size), join(["1"] * size), None, None, CLAIMER),
+            {"job_pkey"},
+            2 * size,
+        ),
         "write_progress": ((ids, fences, ["1"] * size, CLAIMER), {"job_pkey"}, 2 * size),
         "return_jobs": (back, {"job_pkey"}, 2 * size),
         "promote_due": ((size, LONG_AGO), {"job_due", "job_pkey"}, 2 * size + 2),

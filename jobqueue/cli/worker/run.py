@@ -1,6 +1,7 @@
 """`worker`: runs jobs until a signal stops it, or in a burst until nothing is left."""
 
 import asyncio
+import gc
 import logging
 import sys
 from collections.abc import Callable
@@ -30,6 +31,8 @@ from jobqueue.web.address import Address
 from jobqueue.worker.claiming.queues import Queues
 from jobqueue.worker.work import Work, tuned
 
+_AS_PYTHON_COMES = (700, 10, 10)
+
 
 def run_worker(target: str, wishes: Wishes, *, child: int | None = None, silent: bool = False) -> ExitCode:
     """Load the App, run its jobs, and say in the exit code how that ended.
@@ -45,6 +48,7 @@ def run_worker(target: str, wishes: Wishes, *, child: int | None = None, silent:
         http = None if wishes.http is None else address_of(wishes.http)
         app = load_app(target)
         load_tasks(app, target)
+        _let_the_collector_rest()
         if stopping.asked_early:
             return _stopped_early(stopping)
         wishes = _set_up_logging(wishes, silent)
@@ -151,6 +155,14 @@ def _verdict(work: Work, stopping: Stopping) -> ExitCode:
             tell(f"{jobs} cancelled; what had not finished was given back")
         return ExitCode.CUT_OFF
     return ExitCode.OK
+
+
+def _let_the_collector_rest() -> None:
+    """What is loaded by now stays, so the garbage collector need not look at it; and what a job leaves is freed without
+    it. It took a tenth of the CPU of quick jobs. Thresholds of the user's own stand."""
+    gc.freeze()
+    if gc.get_threshold() == _AS_PYTHON_COMES:
+        gc.set_threshold(10_000, 20, 50)
 
 
 def _stopped_early(stopping: Stopping) -> ExitCode:

@@ -40,7 +40,7 @@ class Adapter:
     Raises Incomplete, or what pydantic says of an annotation that it cannot handle.
     """
 
-    __slots__ = ("_definitions", "_dump", "_hides", "_schema", "_validate")
+    __slots__ = ("_definitions", "_dump", "_hides", "_schema", "_validate", "takes_none")
 
     def __init__(self, annotation: Any) -> None:
         try:
@@ -57,6 +57,8 @@ class Adapter:
         self._hides = hides_differences(self.schema, self._definitions)
         self._dump = adapter.serializer.to_python
         self._validate = adapter.validator.validate_json
+        self.takes_none = self.schema["type"] in ("any", "none")
+        """Whether None needs no look: it is a value of it, and JSON has it as null."""
 
     @property
     def schema(self) -> Node:

@@ -10,6 +10,7 @@ as dict.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
+from functools import cache
 from math import isfinite
 from typing import Any, Final, NoReturn
 
@@ -158,7 +159,7 @@ def _is_form_of(given: object, seen: object) -> bool:
 
 def _json_form(value: object) -> object:
     try:
-        form: object = _ANYTHING.serializer.to_python(value, mode="json", warnings=False)
+        form: object = _anything().serializer.to_python(value, mode="json", warnings=False)
     except Exception:  # any error of a user's serializer has the same meaning here
         return UNKNOWN
     return form
@@ -192,7 +193,10 @@ def refuse_unwritable(value: object, what: str, path: Path) -> NoReturn:
     raise InvalidPayload(what, describe(path), "type", rule)
 
 
-_ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
+@cache
+def _anything() -> TypeAdapter[Any]:
+    """Made when it is needed first: it would be a thirtieth of a worker's start."""
+    return TypeAdapter(Any)
 
 
 def _is_writable(value: object) -> bool:

@@ -116,6 +116,8 @@ class Signature:
         """JSON text of a result, by the return annotation. Raises InvalidPayload."""
         if self._result is None:
             return self._resolved().encode_result(value, limit)
+        if value is None and self._result.takes_none:
+            return "null"
         return self._result.write(value, self._what_result, limit, "max_result")
 
     def decode_result(self, text: str) -> Any:

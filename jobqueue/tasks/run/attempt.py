@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import contextvars
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -135,7 +135,8 @@ class Attempt:
         except BaseException as error:  # here and no deeper: a GeneratorExit out of a thread closes what lies below
             self.error = error
         try:
-            await self._settle(timer)
+            if timer is not None or self._is_asked:
+                await self._settle(timer)
             if self.error is None:
                 return self._done(value)
             outcome, self.error = await self._verdict().on(self.error)
@@ -145,10 +146,15 @@ class Attempt:
             self.context = None  # breaks a circle: left to the garbage collector, it costs a fifth of the speed
 
     def _begin(self) -> asyncio.TimerHandle | None:
-        self.state.begin(asyncio.current_task())
+        self.state.begin(self.state.task or asyncio.current_task())
         if self._seconds is None:
             return None
         return asyncio.get_running_loop().call_later(self._seconds, self.state.ask, self._seconds_why)
+
+    @property
+    def _is_asked(self) -> bool:
+        """Whether anything has cancelled its task, or tried to."""
+        return self.state.why is not None or (self.state.task is not None and self.state.task.cancelling() > 0)
 
     async def _settle(self, timer: asyncio.TimerHandle | None) -> None:
         """The handler has ended: a cancel that is still pending, its own or ours, must not hit what follows."""
@@ -160,15 +166,15 @@ class Attempt:
         if self.error is None and self.state.why in (Why.TIMEOUT, Why.BUDGET):
             self.error = asyncio.CancelledError()  # the handler swallowed the cancellation: its value came too late
 
-    async def _call(self, positional: list[Any], named: dict[str, Any]) -> Any:
+    def _call(self, positional: list[Any], named: dict[str, Any]) -> Awaitable[Any]:
         context = JobContext(
             self._make_job, self.number, self._asked_to_end, self._resources, self._report, self._own_transaction
         )
         CURRENT.set(context)
         self.context = context
         if not self._around:
-            return await self._call_task(context, positional, named)
-        return await nested(self._around, partial(self._call_task, positional=positional, named=named))(context)
+            return self._call_task(context, positional, named)
+        return nested(self._around, partial(self._call_task, positional=positional, named=named))(context)
 
     @contextlib.asynccontextmanager
     async def _own_transaction(self) -> AsyncIterator[tuple[Any, Callable[[Any], None]]]:
@@ -186,12 +192,13 @@ class Attempt:
     def _complete(self, value: Any) -> None:
         self.completion = Done(self.task.signature.encode_result(value, self._result_limit))
 
-    async def _call_task(self, context: JobContext, positional: list[Any], named: dict[str, Any]) -> Any:
+    def _call_task(self, context: JobContext, positional: list[Any], named: dict[str, Any]) -> Awaitable[Any]:
         if self.task.signature.wants_context:
             positional = [context, *positional]
         if self.task.signature.is_async:
-            return await self.task.function(*positional, **named)
-        return await self._call_in_thread(partial(self.task.function, *positional, **named))
+            called: Awaitable[Any] = self.task.function(*positional, **named)
+            return called
+        return self._call_in_thread(partial(self.task.function, *positional, **named))
 
     async def _call_in_thread(self, call: Callable[[], Any]) -> Any:
         in_thread = ThreadCall(call, self._thread_begins, self.state.leave_thread)
@@ -224,6 +231,7 @@ class Attempt:
 async def run_apart(attempt: Attempt) -> Outcome:
     """Run in a task of its own that is cancelled with the caller: nothing of it outlives this call."""
     runner = asyncio.get_running_loop().create_task(attempt.run(), context=contextvars.copy_context())
+    attempt.state.task = runner
     try:
         await asyncio.wait({runner})
     except asyncio.CancelledError:

@@ -66,13 +66,10 @@ class Teller:
         self._hooks = hooks
         self._when_told = when_told
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slots = Counter[object]()
-        self._stopped = False
-
-    @property
-    def slots(self) -> int:
+        self._kept = Counter[object]()
+        self.slots = 0
         """How many slots are kept."""
-        return len(self._slots)
+        self._stopped = False
 
     @property
     def idle(self) -> bool:
@@ -86,7 +83,7 @@ class Teller:
         task = asyncio.get_running_loop().create_task(_tell(self._hooks, failed), context=context)
         self._tasks.add(task)
         if slot is not None:
-            self._slots[slot] += 1
+            self._keep(slot, 1)
         task.add_done_callback(partial(self._told, slot))
         if self._stopped:
             self._cut(task)
@@ -103,10 +100,14 @@ class Teller:
     def _told(self, slot: object, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if slot is not None:
-            self._slots[slot] -= 1
-            if not self._slots[slot]:
-                del self._slots[slot]
+            self._keep(slot, -1)
         self._when_told()
+
+    def _keep(self, slot: object, more: int) -> None:
+        self._kept[slot] += more
+        if not self._kept[slot]:
+            del self._kept[slot]
+        self.slots = len(self._kept)
 
 
 async def _tell(hooks: Sequence[ErrorHook], failed: FailedAttempt) -> None:

@@ -314,7 +314,7 @@ class Claimer:
             with anyio.move_on_after(1.0):
                 await slots.freed.wait()
         if slots.room * 4 < slots.capacity:
-            await anyio.sleep(_LINGER)
+            await asyncio.sleep(max(_LINGER, slots.lasts))
 
     async def _wait_for_database(self, error: BaseException) -> None:
         self._asleep = False

@@ -48,6 +48,11 @@ class Batches:
             return 0
         return min(most, sum(batch.seats for batch in list(self._open.values()) if batch.wanted))
 
+    @property
+    def any_open(self) -> bool:
+        """Whether any batch gathers that may have seats."""
+        return bool(self._open)
+
     def has_seat(self, task: Registered | None) -> bool:
         """True if a job of this task needs no slot of its own."""
         return task is not None and task in self._open and self._open[task].seats > 0

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 from jobqueue.worker.keeping.holds import Hold
 
-AHEAD = 0.01
-MOST_AHEAD = 450
+AHEAD = 0.02
+"""Seconds of work that are claimed ahead: half of it lasts until the next claim has come."""
+MOST_AHEAD = 950
 _HELD_UP = 0.1
 """Seconds after which jobs claimed ahead are given back: a slow one has taken the slot that they waited for."""
 
@@ -20,42 +21,41 @@ class Line:
 
         `held_up` is called when the line has not moved on.
         """
-        self._waiting: deque[Hold] = deque()
+        self.waiting: deque[Hold] = deque()
+        """First come, first served."""
         self._prefetch = prefetch
         self._give_back, self._when_held_up = give_back, held_up
         self.ahead = prefetch or 0
         """How many are claimed ahead at the most."""
         self._ended_since, self._measured_at = 0, 0.0
+        self._pace = 0.0
+        """Jobs a second."""
         self._watched = False
         """Whether somebody will look if it moves on."""
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self.waiting)
 
     def __contains__(self, hold: Hold) -> bool:
-        return hold in self._waiting
+        return hold in self.waiting
 
     def __iter__(self) -> Iterator[Hold]:
-        return iter(tuple(self._waiting))
+        return iter(tuple(self.waiting))
 
     def join(self, hold: Hold) -> None:
         """It waits from now on."""
-        self._waiting.append(hold)
-        if not self._watched and len(self._waiting) > (self._prefetch or 0):
+        self.waiting.append(hold)
+        if not self._watched and len(self.waiting) > (self._prefetch or 0):
             self._watch()
-
-    def next(self) -> Hold:
-        """Take out the first."""
-        return self._waiting.popleft()
 
     def leave(self, hold: Hold) -> None:
         """It waits no more."""
-        self._waiting.remove(hold)
+        self.waiting.remove(hold)
 
     def shorten(self, kept: int) -> None:
         """Give back the latest until so many are left."""
-        while len(self._waiting) > kept:
-            self._give_back(self._waiting.pop())
+        while len(self.waiting) > kept:
+            self._give_back(self.waiting.pop())
 
     def one_ended(self) -> None:
         """A job has ended: that sets the pace."""
@@ -66,20 +66,27 @@ class Line:
         if self._prefetch is not None:
             return
         now = asyncio.get_running_loop().time()
-        if (passed := now - self._measured_at) >= AHEAD / 2:
-            self.ahead = min(MOST_AHEAD, int(self._ended_since * AHEAD / passed))
+        if (passed := now - self._measured_at) >= AHEAD / 4:
+            self._pace = self._ended_since / passed
+            self.ahead = min(MOST_AHEAD, int(self._pace * AHEAD))
             self._ended_since, self._measured_at = 0, now
+
+    @property
+    def lasts(self) -> float:
+        """Seconds until half of what may wait is left, at the pace measured last: no claim is needed before."""
+        surplus = len(self.waiting) - self.ahead / 2
+        return surplus / self._pace if surplus > 0 and self._pace > 0 else 0.0
 
     def _watch(self) -> None:
         self._watched = True
-        asyncio.get_running_loop().call_later(_HELD_UP, self._look, self._waiting[-1])
+        asyncio.get_running_loop().call_later(_HELD_UP, self._look, self.waiting[-1])
 
     def _look(self, newest: Hold) -> None:
         """Give back what has not moved on as fast as its claim supposed. As many may wait as the settings say."""
         self._watched = False
-        if newest in self._waiting:
+        if newest in self.waiting:
             self.ahead = self._prefetch or 0
             self.shorten(self.ahead)
             self._when_held_up()
-        elif len(self._waiting) > (self._prefetch or 0):
+        elif len(self.waiting) > (self._prefetch or 0):
             self._watch()

@@ -29,6 +29,8 @@ from jobqueue.worker.keeping.tally import LOST
 from jobqueue.worker.slots.batch import Member
 from jobqueue.worker.slots.batches import Batches
 
+_KINDS = 1_000
+
 
 class Tasks(Protocol):
     """The registered tasks by name; may grow while workers run."""
@@ -83,6 +85,7 @@ class Runs:
         self._batches = batches
         self._threads = threads
         self._left, self._freed = left, freed
+        self._contexts: dict[tuple[str, str, int], Context] = {}
         self._worker = str(around.worker)
         self._log = get_logger(__name__)
 
@@ -98,8 +101,10 @@ class Runs:
         hold.attempt = attempt = self._attempt(hold, member or task)
         self.going.add(hold)
         hold.begins()
-        context = Context()
-        hold.task = asyncio.get_running_loop().create_task(self._perform(hold, attempt), context=context)
+        context = self._context(claim)
+        hold.task = attempt.state.task = asyncio.get_running_loop().create_task(
+            self._perform(hold, attempt), context=context
+        )
         if member is not None:
             hold.task.add_done_callback(member.leave)
         hold.task.add_done_callback(partial(self._ended, hold, attempt, context))
@@ -107,11 +112,22 @@ class Runs:
 
     async def _perform(self, hold: Hold, attempt: Attempt) -> Outcome:
         claim = hold.claim
-        bind_log(**job_facts(claim), worker=self._worker)
+        bind_log(job_id=str(claim["id"]))
         # What may run only once and was claimed ahead says so first: else, if we die, it would run again.
         if claim["max_attempts"] == 1 and not claim["started"] and not await self._around.mark(hold):
             return Released()
         return await attempt.run()
+
+    def _context(self, claim: Claim) -> Context:
+        """A fresh one; what the lines of many jobs have in common was bound once, and a copy costs next to nothing."""
+        kind = claim["task"], claim["queue"], claim["attempt"]
+        common = self._contexts.get(kind)
+        if common is None:
+            if len(self._contexts) >= _KINDS:  # whoever can write to the table could make up any number of queues
+                self._contexts.clear()
+            common = self._contexts[kind] = Context()
+            common.run(partial(bind_log, **job_facts(claim), worker=self._worker))
+        return common.copy()
 
     def leave(self, hold: Hold, outcome: Outcome) -> None:
         """A claimed job goes without a run."""

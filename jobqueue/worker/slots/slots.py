@@ -26,11 +26,10 @@ class Slots:
     def __init__(self, around: Surroundings) -> None:
         settings = around.settings
         self._around = around
-        self._configured = settings.concurrency
+        self._configured = self._slots = settings.concurrency
+        """How many there are: the configured ones, spare ones, and one for each job that rides in that of its batch."""
         self._spare = 0
         """Slots beyond the configured ones, beside handlers that are stuck."""
-        self._riding = 0
-        """Jobs that run in the slot that their batch has."""
         self.freed = asyncio.Event()
         """Set whenever a slot came free; whoever waits clears it."""
         self.quotas = Quotas()
@@ -68,6 +67,11 @@ class Slots:
         return len(self._line)
 
     @property
+    def lasts(self) -> float:
+        """For how many seconds there is enough that is claimed ahead."""
+        return self._line.lasts
+
+    @property
     def capacity(self) -> int:
         """How many jobs are claimed at the most now: the slots, what is claimed ahead, and seats in open batches."""
         return self._slots + self._line.ahead + self._batches.seats(MOST_AHEAD)
@@ -76,10 +80,6 @@ class Slots:
     def idle(self) -> bool:
         """True if no job runs or waits, and no failure is being told."""
         return not self._runs.going and not self._line and self._runs.teller.idle
-
-    @property
-    def _slots(self) -> int:
-        return self._configured + self._spare + self._riding
 
     def _free_slots(self) -> int:
         """How many are taken neither by jobs that run nor by failures that are being told."""
@@ -146,6 +146,7 @@ class Slots:
         if more == 0:
             return
         self._spare += more
+        self._slots += more
         self._threads.total_tokens += more
         self._fill()
 
@@ -194,10 +195,12 @@ class Slots:
 
     def _ride(self, more: int) -> None:
         """So many jobs more, or less, run in the slot that their batch has."""
-        self._riding += more
+        self._slots += more
 
     def _rides(self, hold: Hold) -> bool:
-        return not hold.suspect and self._batches.has_seat(self._around.tasks.find(hold.claim["task"]))
+        if hold.suspect or not self._batches.any_open:
+            return False
+        return self._batches.has_seat(self._around.tasks.find(hold.claim["task"]))
 
     def _board(self) -> None:
         """A batch has opened: jobs that wait for a slot and fit in need none, and more may be claimed for it."""
@@ -216,8 +219,9 @@ class Slots:
         """A slot may be free: let the next begin."""
         self.freed.set()
         self._batches.give_slots()
-        while self._line and self._free_slots() > 0:
-            self._launch(self._line.next())
+        waiting = self._line.waiting
+        while waiting and self._free_slots() > 0:
+            self._launch(waiting.popleft())
 
 
 def _running(hold: Hold) -> Attempt:

@@ -62,7 +62,7 @@ async def test_a_lost_answer_is_safe_to_ask_for_again(database: str, short_limit
     jobs = new_jobs(3)
     async with proxied(database) as proxy, open_session(proxy.dsn) as session, connect(database) as connection:
         await session.ready()
-        proxy.lose_answer_to(str(jobs[0].id).encode())
+        proxy.lose_answer_to(jobs[0].id.hex.encode())
         async with within(3):
             with pytest.raises(TimeoutError):
                 await insert(session, *jobs)

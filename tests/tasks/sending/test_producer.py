@@ -109,7 +109,7 @@ async def test_a_silent_network_leaves_it_unknown(
             "many": new_jobs(3),
         }[way]
         if arrived:
-            proxy.lose_answer_to(str(jobs[0].id).encode() if way == "many" else b"commit\0")
+            proxy.lose_answer_to(jobs[0].id.hex.encode() if way == "many" else b"commit\0")
         else:
             proxy.stall()
         with pytest.raises(DeferUnknown) as unknown:

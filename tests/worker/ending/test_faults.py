@@ -102,7 +102,7 @@ async def test_a_finish_whose_answer_was_lost_is_not_refused(database: str, capl
         async with app, far, far.worker() as worker:
             handle = await task.defer(True)
             await began.wait()
-            proxy.lose_answer_to(handle.id.bytes)  # nobody but the finisher names the job
+            proxy.lose_answer_to(str(handle.id).encode())  # nobody but the finisher names the job
             release.set()
             assert "done" == await handle.result(timeout=PATIENCE)
             proxy.cut()

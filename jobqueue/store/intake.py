@@ -134,6 +134,11 @@ async def _insert(executor: Executor, jobs: Sequence[NewJob[Any]], always: bool)
     return {job.id for job in jobs if str(job.id) in answered}
 
 
+async def insert_plain(executor: Executor, jobs: Sequence[NewJob[Any]], *, always: bool) -> bool:
+    """Store jobs without keys, in one statement; False if the id of any was there already."""
+    return len(await _insert(executor, jobs, always)) == len(jobs)
+
+
 async def _withdraw_known(executor: Executor, jobs: Sequence[NewJob[Any]], taken: set[str]) -> set[Any]:
     """Take back the just inserted jobs that have run before: their ids are in the archive.
 

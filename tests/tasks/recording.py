@@ -1,11 +1,11 @@
 """A sender that keeps what it is given: tasks are tested by the new jobs they make."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from jobqueue.base.coming import Coming
 from jobqueue.base.errors import JobNotFound
 from jobqueue.base.job import AttemptError, Job, JobState, NewJob, Sent
 from jobqueue.base.settings import Settings
@@ -39,8 +39,8 @@ class Recorder:
     async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
         return self.send_sync(job, connection)
 
-    async def send_many(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
-        return [self.send_sync(job, connection) for job in jobs]
+    async def send_many(self, jobs: Coming, connection: object | None) -> list[Sent]:
+        return [self.send_sync(job, connection) for job in jobs.all()]
 
     def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
         self.sent.append(job)

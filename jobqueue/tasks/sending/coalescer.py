@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from jobqueue.base.coming import Coming
 from jobqueue.base.errors import AppClosed, DeferUnknown
 from jobqueue.base.job import NewJob, Sent
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify, refused_row
@@ -106,7 +107,7 @@ class Coalescer:
     async def _insert(self, batch: list[_Caller]) -> None:
         """Insert, and answer each caller. A refused row is found by halving; the ids stay, so nothing goes in twice."""
         try:
-            answers = await insert_surely(self._session, [caller.job for caller in batch])
+            answers = await insert_surely(self._session, Coming(caller.job for caller in batch))
         except AnswerLost:
             _tell_unknown(batch)
         except DATABASE_ERRORS as error:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import anyio
 
+from jobqueue.base.coming import Coming
 from jobqueue.base.errors import DatabaseError, JobNotFound, ResultTimeout
 from jobqueue.base.job import Job, JobState, NewJob, Sent
 from jobqueue.base.steering import Change
@@ -45,15 +46,18 @@ class DatabaseSender:
         )
         return await nested(self._around_defer, store)(job)
 
-    async def send_many(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
+    async def send_many(self, jobs: Coming, connection: object | None) -> list[Sent]:
         """Store all jobs or none."""
         self._opening.refuse_if_closed()
+        if connection is None and not self._around_defer:
+            return await (await self._opening.producer()).send_many(jobs)
         store = (
             (await self._opening.producer()).send_many
             if connection is None
             else partial(send_many_on, connection, self._opening.schema)
         )
-        return await store_through(self._around_defer, jobs, store) if self._around_defer else await store(jobs)
+        new = jobs.all()
+        return await store_through(self._around_defer, new, store) if self._around_defer else await store(new)
 
     def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
         """Store one job on the caller's psycopg connection."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from jobqueue.base.coming import Coming
 from jobqueue.base.errors import ConfigurationError, JobNotFound
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.steering import Change
@@ -29,9 +30,9 @@ class NullSender:
         self._opening.refuse_if_closed()
         return await nested(self._around_defer, _drop)(job)
 
-    async def send_many(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
+    async def send_many(self, jobs: Coming, connection: object | None) -> list[Sent]:
         """Drop them."""
-        return [await self.send(job, connection) for job in jobs]
+        return [await self.send(job, connection) for job in jobs.all()]
 
     def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
         """Drop one job."""

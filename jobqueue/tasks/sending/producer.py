@@ -9,6 +9,7 @@ from uuid import UUID
 
 import anyio
 
+from jobqueue.base.coming import Coming
 from jobqueue.base.errors import AppClosed, DeferUnknown, InvalidPayload, KeyLocked
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.store.connection.caller import OnPsycopg, executor_on
@@ -55,15 +56,16 @@ class Producer:
         with EDGE:
             return await self._coalescer.send(job)
 
-    async def send_many(self, jobs: Sequence[NewJob[Any]]) -> list[Sent]:
+    async def send_many(self, jobs: Sequence[NewJob[Any]] | Coming) -> list[Sent]:
         """Store all jobs or none. A cancelled call has either committed or never will.
 
         Raises DuplicateJob, and DeferUnknown with the first one's id if the network was cut: all are in, or none.
         """
         self._refuse_if_closed()
-        if not jobs:
+        coming = jobs if isinstance(jobs, Coming) else Coming(jobs)
+        if not coming.made and not coming.more():
             return []
-        write = _Write(Session(self.database), jobs, self._room)
+        write = _Write(Session(self.database), coming, self._room)
         self._writes.add(write)
         try:
             with EDGE:
@@ -102,7 +104,7 @@ class Producer:
 class _Write:
     """Jobs on their way, in a task of their own: no cancellation cuts through the middle."""
 
-    def __init__(self, session: Session, jobs: Sequence[NewJob[Any]], room: asyncio.Semaphore) -> None:
+    def __init__(self, session: Session, jobs: Coming, room: asyncio.Semaphore) -> None:
         self._session = session
         self._room = room
         self._jobs = jobs
@@ -112,7 +114,7 @@ class _Write:
 
     async def answer(self) -> list[Sent]:
         try:
-            return await answer_of(self._task, self._jobs[0].id, lambda: self._sending, self._task.cancel)
+            return await answer_of(self._task, self._jobs.made[0].id, lambda: self._sending, self._task.cancel)
         finally:
             await self.end(0)
 
@@ -131,11 +133,11 @@ class _Write:
             async with self._room:
                 return await self._send()
         except AnswerLost:
-            raise DeferUnknown(self._jobs[0].id) from None
+            raise DeferUnknown(self._jobs.made[0].id) from None
         except asyncio.CancelledError:
-            raise (DeferUnknown(self._jobs[0].id) if self._sending else AppClosed()) from None
+            raise (DeferUnknown(self._jobs.made[0].id) if self._sending else AppClosed()) from None
         except DATABASE_ERRORS as error:
-            fault: BaseException = error if classify(error) is not Fault.BAD_DATA else _refused(self._jobs, error)
+            fault: BaseException = error if classify(error) is not Fault.BAD_DATA else _refused(self._jobs.made, error)
         raise fault
 
     async def _send(self) -> list[Sent]:
@@ -145,7 +147,7 @@ class _Write:
             return await insert_surely(self._session, self._jobs)
         except LockTimeout:
             by = await who_locks(self._session, "job_key", "job")
-            raise KeyLocked(self._jobs[0].task, by) from None
+            raise KeyLocked(self._jobs.made[0].task, by) from None
         finally:
             await self._session.close()
 

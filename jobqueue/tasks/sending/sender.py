@@ -1,9 +1,9 @@
 """What a task needs of the app that includes it: a narrow view, so that no task holds the App."""
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
+from jobqueue.base.coming import Coming
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change
@@ -26,8 +26,8 @@ class Sender(Protocol):
         """Store one job, coalesced with the defers that wait at this moment, or on the caller's `connection`."""
         ...
 
-    async def send_many(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
-        """Store all jobs or none, in one transaction; answers in the order given."""
+    async def send_many(self, jobs: Coming, connection: object | None) -> list[Sent]:
+        """Store all jobs or none, in one transaction; answers in the order given. Raises what making them does."""
         ...
 
     async def find(self, id: UUID) -> Job:

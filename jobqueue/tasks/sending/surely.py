@@ -2,19 +2,20 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
 
 import anyio
 
+from jobqueue.base.coming import Coming
 from jobqueue.base.errors import DeferUnknown
 from jobqueue.base.job import NewJob, Sent
 from jobqueue.base.service import Patience, outlast
+from jobqueue.store.bulk import insert_coming
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Deadlock, Fault, classify
 from jobqueue.store.connection.pool import Session
-from jobqueue.store.intake import insert_all
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ class AnswerLost(Exception):
     """Raised when the rows may be in or not, and asking again did not help."""
 
 
-async def insert_surely(session: Session, jobs: Sequence[NewJob[Any]]) -> list[Sent]:
+async def insert_surely(session: Session, jobs: Coming) -> list[Sent]:
     """Insert all or none; if the connection breaks, the same ids once more, checked against the archive.
 
     Raises AnswerLost, or a database error after which certainly nothing is in.
@@ -39,23 +40,24 @@ async def insert_surely(session: Session, jobs: Sequence[NewJob[Any]]) -> list[S
         if first not in (Fault.UNKNOWN, Fault.AWAY, Fault.READ_ONLY):
             raise
     try:
-        again = await _insert(session, [replace(job, resent=True, own_id=False) for job in jobs])
+        again = await _insert(session, Coming(replace(job, resent=True, own_id=False) for job in jobs.all()))
     except DATABASE_ERRORS as error:
         second = classify(error)
         if Fault.UNKNOWN in (first, second) and second is not Fault.BAD_DATA:
             raise AnswerLost from None
         raise
-    return [_own(job, sent) for job, sent in zip(jobs, again, strict=True)]
+    return [_own(job, sent) for job, sent in zip(jobs.made, again, strict=True)]
 
 
-async def _insert(session: Session, jobs: Sequence[NewJob[Any]]) -> list[Sent]:
+async def _insert(session: Session, jobs: Coming) -> list[Sent]:
     """Insert all or none. A deadlock has undone everything: tried again, a few times."""
     patience = Patience(first=0.02, cap=0.2)
     for _ in range(_DEADLOCKS):
         with contextlib.suppress(Deadlock):
-            return await insert_all(session, jobs, always=False)
+            return await insert_coming(session, jobs)
+        jobs.all()
         await anyio.sleep(patience.next())
-    return await insert_all(session, jobs, always=False)
+    return await insert_coming(session, jobs)
 
 
 def _own(job: NewJob[Any], sent: Sent) -> Sent:

@@ -7,7 +7,7 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -24,16 +24,17 @@ class Line:
         self._line = socket.socket(fileno=descriptor)
         self._loop = asyncio.get_running_loop()
 
-    def ready(self) -> None:
-        """Say it, and listen from now on."""
-        threading.Thread(target=self._listen, name="jobqueue bench", daemon=True).start()
+    def ready(self, wake: Callable[[], object] = lambda: None) -> None:
+        """Say it, and listen from now on; `wake` is called in the loop when the bench has said so."""
+        threading.Thread(target=self._listen, args=[wake], name="jobqueue bench", daemon=True).start()
         self._line.send(b"ready\n")
 
-    def _listen(self) -> None:
+    def _listen(self, wake: Callable[[], object]) -> None:
         """In a thread, so that nothing keeps this process from ending with the bench."""
-        with suppress(OSError):
+        with suppress(OSError, RuntimeError):  # the loop is closed: it is about to end
             while self._line.recv(1):
                 self._loop.call_soon_threadsafe(self.told.set)
+                self._loop.call_soon_threadsafe(wake)
         os._exit(1)
 
 

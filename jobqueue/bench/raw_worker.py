@@ -14,7 +14,7 @@ import asyncpg
 
 from jobqueue.bench.line import SCHEMA, Line, run
 from jobqueue.bench.meter import Meter
-from jobqueue.bench.sql import CLAIM, FINISH
+from jobqueue.bench.sql import CLAIM, FINISH, NEXT
 
 AHEAD = 500
 """Jobs claimed and not finished, at the most."""
@@ -42,7 +42,7 @@ class RawWorker:
         await claimer.add_listener(channel, lambda *_: self._wake.set())
         claim, finish = await claimer.prepare(CLAIM), await finisher.prepare(FINISH)
         finishing = asyncio.create_task(self._finish_on(finish))
-        self._line.ready()
+        self._line.ready(self._wake.set)
         while not self._line.told.is_set() and not finishing.done():
             self._wake.clear()
             room = self._ahead - self._held
@@ -53,7 +53,7 @@ class RawWorker:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             if len(rows) < room:
-                await self._woken()
+                await self._woken(POLL if rows else min(POLL, await claimer.fetchval(NEXT) or POLL))
             while self._held > self._ahead // 2 and not finishing.done():
                 await self._woken()
         while self._held and not finishing.done():
@@ -62,9 +62,9 @@ class RawWorker:
             finishing.result()
         finishing.cancel()
 
-    async def _woken(self) -> None:
+    async def _woken(self, limit: float = POLL) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), POLL if not self._line.told.is_set() else 0.01)
+            await asyncio.wait_for(self._wake.wait(), max(limit, 0.0))
         self._wake.clear()
 
     async def _run(self, id: int, task: str, args: str) -> None:

@@ -41,6 +41,7 @@ with best as materialized (
 update raw_job set state = 1, claimed_at = now() where id = any(array(select id from best))
 returning id, task, args
 """
+NEXT = "select extract(epoch from min(due_at) - clock_timestamp())::float8 from raw_job where state = 0"
 FINISH = "update raw_job set state = 2, finished_at = now() where id = any($1::bigint[]) and state = 1"
 
 RAW_LAST = "select id from raw_job where state = 0 order by id desc limit 1"

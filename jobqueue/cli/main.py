@@ -211,6 +211,34 @@ def top(
     return show_top(Place.of(app, dsn, schema), Wish(interval, once, json))
 
 
+@surface.command()
+def bench(
+    dsn: Annotated[
+        str | None, typer.Option(metavar="DSN", help="Not the server of JOBQUEUE_DSN, or else the embedded one.")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=100, max=10_000_000, help="Of a drain; the others have a share of it.")
+    ] = 10_000,
+    only: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="drain,bulk: only these; a wrong name lists all.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, max=100, help="Runs of each; the median counts.")] = 3,
+    schema: Annotated[
+        str, typer.Option(metavar="NAME", help="Made for it, and dropped in the end. One that is there is refused.")
+    ] = "jobqueue_bench",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Tables in Markdown.")] = False,
+    json: Json = False,
+) -> int:
+    """Measure how fast it is here, beside the raw limit.
+
+    The limit is the least SQL that does the same work, driven by bare asyncpg, in the same run and in turns with ours.
+    Takes two or three minutes, in which it uses the server as hard as it can, and leaves nothing behind.
+    """
+    from jobqueue.cli.bench.run import Wish, show_bench
+
+    return show_bench(Wish(dsn, schema, jobs, only, repeats, json, markdown))
+
+
 @surface.command("prune")
 def prune_archive(
     app: Target = None,

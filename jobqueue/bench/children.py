@@ -2,11 +2,10 @@
 
 import asyncio
 import contextlib
-import os
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,6 @@ import orjson
 
 from jobqueue.base.errors import JobQueueError
 from jobqueue.bench.figures import Cost
-from jobqueue.bench.line import SCHEMA
 from jobqueue.bench.side import Side
 
 _END = 5.0
@@ -29,19 +27,6 @@ class ChildFailed(JobQueueError):
     def __init__(self, code: int | None, said: str) -> None:
         last = said.strip().rpartition("\n")[2]
         super().__init__(f"a process of the bench ended with {code}: {last or 'it said nothing'}")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where children work."""
-
-    dsn: str
-    schema: str
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Of a child."""
-        return {**os.environ, "JOBQUEUE_DSN": self.dsn, SCHEMA: self.schema}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +52,7 @@ class Child:
         self._output = asyncio.create_task(process.communicate())  # read all along: no child waits for its reader
 
     @classmethod
-    async def start(cls, words: Sequence[str], place: Place) -> "Child":
+    async def start(cls, words: Sequence[str], environment: Mapping[str, str]) -> "Child":
         """Start `python -m` with these words. In a session of its own: Ctrl-C is for the bench alone."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -76,7 +61,7 @@ class Child:
             given = [word.format(line=theirs.fileno()) if word == "{line}" else word for word in words]
             began = time.monotonic()
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", *given, env=place.environment, pass_fds=[theirs.fileno()],
+                sys.executable, "-m", *given, env=environment, pass_fds=[theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
             )  # fmt: skip
@@ -156,12 +141,12 @@ def cost(reports: Sequence[Report], started: bool) -> Cost:
 
 
 @contextlib.asynccontextmanager
-async def team(words: Sequence[str], processes: int, place: Place) -> AsyncIterator[Team]:
+async def team(words: Sequence[str], processes: int, environment: Mapping[str, str]) -> AsyncIterator[Team]:
     """So many processes with these words; not one outlives the block."""
     children: list[Child] = []
     try:
         while len(children) < processes:
-            children.append(await Child.start(words, place))
+            children.append(await Child.start(words, environment))
         yield Team(children)
     finally:
         with anyio.CancelScope(shield=True):  # bounded by `_END`

@@ -35,7 +35,7 @@ async def scheduled(ground: Ground) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def old_snapshot(ground: Ground) -> AsyncIterator[None]:
     """A transaction on another connection, as a dump is: nothing that ends after it began can be cleared away."""
-    holder = await bare(ground.place.dsn, ground.place.schema, ground.limit)
+    holder = await bare(ground.dsn, ground.schema, ground.limit)
     try:
         async with holder.transaction(isolation="repeatable_read"):
             await holder.fetchval(sql.SNAPSHOT)

@@ -14,7 +14,7 @@ import asyncpg
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.version import VERSION
 from jobqueue.bench import sql
-from jobqueue.bench.children import Place
+from jobqueue.bench.line import SCHEMA
 from jobqueue.bench.ours import Ours
 from jobqueue.bench.raw import Raw
 from jobqueue.bench.side import bare
@@ -30,11 +30,17 @@ _CROWD = 10
 class Ground:
     """What measurements need: both sides, a connection of our own, and how many jobs are meant."""
 
-    place: Place
+    dsn: str
+    schema: str
     jobs: int
     connection: Connection
     ours: Ours
     raw: Raw
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of the processes that work here: a connection string on a command line is seen by all."""
+        return {**os.environ, "JOBQUEUE_DSN": self.dsn, SCHEMA: self.schema}
 
     @property
     def limit(self) -> float:
@@ -101,7 +107,7 @@ async def own_ground(dsn: str, schema: str, jobs: int) -> AsyncIterator[Ground]:
             ours, raw = await Ours.open(dsn, schema, limit), await Raw.open(dsn, schema, limit)
             opened.push_async_callback(ours.close)
             opened.push_async_callback(raw.close)
-            yield Ground(Place(dsn, schema), jobs, connection, ours, raw)
+            yield Ground(dsn, schema, jobs, connection, ours, raw)
     finally:
         with anyio.move_on_after(_DROP_LIMIT, shield=True):
             dropper = await bare(dsn, schema, _DROP_LIMIT)
@@ -111,8 +117,8 @@ async def own_ground(dsn: str, schema: str, jobs: int) -> AsyncIterator[Ground]:
 
 def _taken(schema: str) -> str:
     return (
-        f"schema: {schema} is there already, maybe with jobs in it; the bench makes one of its own and drops it in the "
-        f"end. Name another with --schema; if a bench that was killed has left it, drop schema {schema} cascade"
+        f"schema {schema} is there already, maybe with jobs in it; the bench makes one of its own and drops it in the "
+        f"end: name another with --schema, or, if a killed bench has left it, drop schema {schema} cascade"
     )
 
 

@@ -7,18 +7,15 @@ from typing import Any
 from uuid import UUID
 
 from jobqueue.base.job import NewJob
-from jobqueue.bench.side import Load, bare
-from jobqueue.bench.sql import OUR_FINISHED, OUR_TALLY
+from jobqueue.bench import sql
+from jobqueue.bench.side import NAP, Load, bare
 from jobqueue.bench.tasks import app_on, gather, nap, noop, stamp
 from jobqueue.store.dialing.dial import Connection
 from jobqueue.tasks.handle import JobHandle
 
-NAP = 0.05
-"""Seconds that a job sleeps which waits for something."""
-
 
 class Ours:
-    """jobqueue, as users use it."""
+    """jobqueue, as its users use it; a `Side`."""
 
     name = "ours"
 
@@ -34,42 +31,33 @@ class Ours:
         return cls(dsn, schema, await bare(dsn, schema, limit))
 
     async def send(self, number: int) -> None:
-        """See `Side`."""
         await noop.defer(number)
 
     async def stamp(self) -> None:
-        """See `Side`."""
-        await stamp.defer(time.monotonic())
+        self._handles = [await stamp.defer(time.monotonic())]
 
     async def fill(self, load: Load) -> None:
-        """See `Side`."""
         if load.plain and load.task != "nap":
             task = gather if load.task == "gather" else noop
             self._handles = await task.defer_many(range(load.count))
         else:
             self._handles = await self.app.defer_many([_job(load, number) for number in range(load.count)])
 
-    async def filled(self) -> None:
-        """See `Side`."""
+    async def mark(self) -> None:
         self._last, self._handles = self._handles[-1].id, ()
 
     async def finished(self) -> bool:
-        """See `Side`."""
-        return bool(await self._connection.fetchval(OUR_FINISHED, self._last))
+        return bool(await self._connection.fetchval(sql.OUR_FINISHED, self._last))
 
     async def tally(self, since: datetime, from_due: bool) -> tuple[int, float]:
-        """See `Side`."""
-        row = await self._connection.fetchrow(OUR_TALLY, since, from_due)
-        assert row is not None  # noqa: S101 - it is an aggregate
-        return row[0], row[1]
+        jobs, seconds = (await self._connection.fetch(sql.OUR_TALLY, since, from_due))[0]
+        return jobs, seconds
 
     def worker(self, concurrency: int) -> Sequence[str]:
-        """See `Side`."""
         words = ("jobqueue", "worker", "jobqueue.bench.tasks:app", "--silent", "--child", "{line}")
         return (*words, "--concurrency", str(concurrency))
 
     async def close(self) -> None:
-        """See `Side`."""
         await self.app.close()
         await self._connection.close(timeout=5)
 

@@ -7,6 +7,9 @@ from typing import Protocol
 
 from jobqueue.store.dialing.dial import Connection, Dialer
 
+NAP = 0.05
+"""Seconds that a job sleeps which waits for something."""
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -46,11 +49,11 @@ class Side(Protocol):
     async def fill(self, load: Load) -> None:
         """Store them all, or none."""
 
-    async def filled(self) -> None:
-        """Remember which job of the last `fill` runs last."""
+    async def mark(self) -> None:
+        """Remember the job that was stored last: of its load it runs last."""
 
     async def finished(self) -> bool:
-        """Whether that job has ended."""
+        """Whether the marked job has ended."""
 
     async def tally(self, since: datetime, from_due: bool) -> tuple[int, float]:
         """How many jobs were claimed since and have ended, and how many seconds that took: from the first claim on, or

@@ -44,7 +44,7 @@ returning id, task, args
 NEXT = "select extract(epoch from min(due_at) - clock_timestamp())::float8 from raw_job where state = 0"
 FINISH = "update raw_job set state = 2, finished_at = now() where id = any($1::bigint[]) and state = 1"
 
-RAW_LAST = "select id from raw_job where state = 0 order by id desc limit 1"
+RAW_LAST = "select max(id) from raw_job"
 RAW_FINISHED = "select state = 2 from raw_job where id = $1"
 RAW_TALLY = """
 select count(*), extract(epoch from max(finished_at) - min(case when $2 then due_at else claimed_at end))::float8

@@ -3,16 +3,15 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jobqueue.app import App
-from jobqueue.bench.figures import Series
 from jobqueue.bench.ground import own_ground
 from jobqueue.bench.run import measure
 from jobqueue.bench.workloads import WORKLOADS, Workload
 from jobqueue.cli.bench.documents import Findings, as_document, as_markdown
-from jobqueue.cli.bench.table import Table
+from jobqueue.cli.bench.table import CannotWrite, Table
 from jobqueue.cli.place import reaching, schema_of
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, tell_now
 from jobqueue.cli.terminal.first_moments import STOPS
@@ -50,50 +49,45 @@ def show_bench(wish: Wish) -> ExitCode:
     workloads = wish.workloads
     if wish.as_json and wish.as_markdown:
         raise Refusal("--json or --markdown, not both", ExitCode.USAGE)
+    table = None if wish.as_json or wish.as_markdown else Table(len(workloads), wish.repeats)
     try:
-        asyncio.run(_show(wish, workloads))
+        findings = asyncio.run(_measured(wish, workloads, table))
     except asyncio.CancelledError:
         return ExitCode.INTERRUPTED
+    except CannotWrite as failed:
+        raise failed.error from None
+    if table:
+        table.end(findings)
+    elif wish.as_json:
+        write_json(as_document(findings))
+    else:
+        write_text(as_markdown(findings))
     return ExitCode.OK
 
 
-async def _show(wish: Wish, workloads: Sequence[Workload]) -> None:
-    with _ended_by_signals():
-        if wish.as_json or wish.as_markdown:
-            findings = await _measured(wish, workloads, lambda series, last: None)
-            if wish.as_json:
-                write_json(as_document(findings))
-            else:
-                write_text(as_markdown(findings))
-            return
-        with Table(len(workloads), wish.repeats) as table:
-            findings = await _measured(wish, workloads, table.tell, table.begin)
-            table.end(findings)
-
-
-async def _measured(
-    wish: Wish,
-    workloads: Sequence[Workload],
-    tell: Callable[[Series, bool], None],
-    begin: Callable[[Findings], None] = lambda findings: None,
-) -> Findings:
-    async with App(wish.dsn).resolved_dsn() as dsn:
-        with reaching(dsn):
-            async with own_ground(dsn, wish.schema, wish.jobs) as ground:
-                findings = Findings(shown_dsn(dsn), wish.jobs, wish.repeats, await ground.settings())
-                begin(findings)
-                findings.series += await measure(ground, workloads, wish.repeats, tell)
-                return findings
+async def _measured(wish: Wish, workloads: Sequence[Workload], table: Table | None) -> Findings:
+    with table or contextlib.nullcontext(), _ended_by_signals(table):
+        async with App(wish.dsn).resolved_dsn() as dsn:
+            with reaching(dsn):
+                async with own_ground(dsn, wish.schema, wish.jobs) as ground:
+                    findings = Findings(shown_dsn(dsn), wish.jobs, wish.repeats, await ground.settings())
+                    if table:
+                        table.begin(findings)
+                    tell = table.tell if table else lambda series, last: None
+                    findings.series += await measure(ground, workloads, wish.repeats, tell)
+                    return findings
 
 
 @contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def _ended_by_signals(table: Table | None) -> Iterator[None]:
     """The first signal ends what runs; later ones do not cut short how it ends, which is bounded."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     numbers = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
 
     def end() -> None:
         if task is not None and not task.cancelling():
+            if table:
+                table.stop()
             tell_now("stopped; the schema is being dropped")
             task.cancel()
 

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 FIRST_HEADING = "raw limit"
 
 
+class CannotWrite(Exception):
+    """Raised in place of an OSError of stdout, which must not be taken for one of the database's."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Table:
     """Use it as a context: in a terminal it draws meanwhile."""
 
@@ -38,6 +46,10 @@ class Table:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Draw no more."""
         if self._live is not None:
             self._live.stop()
 
@@ -47,13 +59,16 @@ class Table:
         write(f"{findings.jobs} jobs, median of {findings.repeats}; ours and the limit in turns")
 
     def tell(self, series: Series, last: bool) -> None:
-        """Write the rows of what is done; draw those of what is not."""
-        if last:
-            self._done += 1
+        """Write the rows of what is done; draw those of what is not. Raises CannotWrite."""
+        try:
             self._write_heading(series)
-            for row in series.rows:
-                write(line(row))
+            if last:
+                self._done += 1
+                for row in series.rows:
+                    write(line(row))
             sys.stdout.flush()
+        except OSError as error:
+            raise CannotWrite(error) from None
         if self._live is not None:
             from rich.text import Text
 
@@ -61,8 +76,6 @@ class Table:
 
     def end(self, findings: Findings) -> None:
         """Write what processes took, and the settings."""
-        if self._live is not None:
-            self._live.stop()
         costs = [(series.lines[0], *series.costs) for series in findings.series if series.against == FIRST_HEADING]
         if any(ours for _, ours, _ in costs):
             write_heading(f"{'per process':<34}{'CPU s/1000 jobs':>16}{'peak MiB':>14}{'first job s':>14}")

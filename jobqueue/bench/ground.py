@@ -14,13 +14,13 @@ import asyncpg
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.version import VERSION
 from jobqueue.bench import sql
-from jobqueue.bench.line import SCHEMA
+from jobqueue.bench.child import SCHEMA
 from jobqueue.bench.ours import Ours
 from jobqueue.bench.raw import Raw
 from jobqueue.bench.side import bare
 from jobqueue.store.dialing.dial import Connection
 from jobqueue.store.schema.migrate import migrate
-from jobqueue.store.schema.statements import names
+from jobqueue.store.schema.statements import fill
 
 _DROP_LIMIT = 30.0
 _CROWD = 10
@@ -89,11 +89,10 @@ def time_for(jobs: int) -> float:
 async def own_ground(dsn: str, schema: str, jobs: int) -> AsyncIterator[Ground]:
     """Make the schema, and drop it after the block. Raises ConfigurationError if it is there already, and whatever the
     database raises."""
-    names(schema)
     limit = time_for(jobs)
     maker = await bare(dsn, schema, limit)
     try:
-        await maker.execute(f'create schema "{schema}"')
+        await maker.execute(fill('create schema :"schema"', schema))
     except asyncpg.DuplicateSchemaError:
         raise ConfigurationError(_taken(schema)) from None
     finally:
@@ -111,7 +110,7 @@ async def own_ground(dsn: str, schema: str, jobs: int) -> AsyncIterator[Ground]:
     finally:
         with anyio.move_on_after(_DROP_LIMIT, shield=True):
             dropper = await bare(dsn, schema, _DROP_LIMIT)
-            await dropper.execute(f'drop schema "{schema}" cascade')
+            await dropper.execute(fill('drop schema :"schema" cascade', schema))
             await dropper.close(timeout=5)
 
 

@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass
 
 import orjson
 
-from jobqueue.bench.line import SCHEMA, Line, run
-from jobqueue.bench.meter import Meter
+from jobqueue.bench.child import SCHEMA, Line, Meter, run
 from jobqueue.bench.ours import Ours
 from jobqueue.bench.raw import Raw
 from jobqueue.bench.side import Load, Side

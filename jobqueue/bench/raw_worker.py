@@ -12,8 +12,7 @@ import time
 
 import asyncpg
 
-from jobqueue.bench.line import SCHEMA, Line, run
-from jobqueue.bench.meter import Meter
+from jobqueue.bench.child import SCHEMA, Line, Meter, run
 from jobqueue.bench.sql import CLAIM, FINISH, NEXT
 
 AHEAD = 500

@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from jobqueue.app import App
-from jobqueue.bench.line import SCHEMA
-from jobqueue.bench.meter import Meter
+from jobqueue.bench.child import SCHEMA, Meter
 from jobqueue.tasks.router import Router
 
 tasks = Router()

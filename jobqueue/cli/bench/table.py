@@ -1,12 +1,14 @@
 """The table of `bench`, in 80 columns: a row as soon as it is measured; in a terminal the one under way below it."""
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from jobqueue.bench.figures import Cost, Row, Series
-from jobqueue.cli.bench.documents import Findings, durability, figure, ratio
+from jobqueue.cli.bench.documents import Findings, durability, figure, number, ratio
 from jobqueue.cli.terminal.output import duration, write, write_facts, write_heading
 
 if TYPE_CHECKING:
@@ -54,21 +56,21 @@ class Table:
             self._live.stop()
 
     def begin(self, findings: Findings) -> None:
-        """Say where, and how much."""
-        write(f"{findings.database}")
-        write(f"{findings.jobs} jobs, median of {findings.repeats}; ours and the limit in turns")
+        """Say where, and how much. Raises CannotWrite."""
+        with _told_apart():
+            write(findings.database)
+            write(f"{number(findings.jobs)} jobs, median of {findings.repeats}; ours and the limit in turns")
+            sys.stdout.flush()
 
     def tell(self, series: Series, last: bool) -> None:
         """Write the rows of what is done; draw those of what is not. Raises CannotWrite."""
-        try:
+        with _told_apart():
             self._write_heading(series)
             if last:
                 self._done += 1
                 for row in series.rows:
                     write(line(row))
             sys.stdout.flush()
-        except OSError as error:
-            raise CannotWrite(error) from None
         if self._live is not None:
             from rich.text import Text
 
@@ -100,6 +102,14 @@ class Table:
         took = duration(time.monotonic() - self._began)
         rows = "\n".join(line(row) for row in series.rows)
         return f"{rows}\n  run {step} of {self._repeats}, measurement {self._done + 1} of {self._measurements}, {took}"
+
+
+@contextlib.contextmanager
+def _told_apart() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(error) from None
 
 
 def line(row: Row) -> str:

@@ -1,5 +1,6 @@
 """Where it is measured: a schema of the bench's own, made now and dropped at the end, however that comes."""
 
+import asyncio
 import contextlib
 import os
 import platform
@@ -11,19 +12,29 @@ from importlib.metadata import PackageNotFoundError, version
 import anyio
 import asyncpg
 
-from jobqueue.base.errors import ConfigurationError
+from jobqueue.base.errors import ConfigurationError, JobQueueError
 from jobqueue.base.version import VERSION
 from jobqueue.bench import sql
 from jobqueue.bench.child import SCHEMA
 from jobqueue.bench.ours import Ours
 from jobqueue.bench.raw import Raw
 from jobqueue.bench.side import bare
+from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.dialing.dial import Connection
 from jobqueue.store.schema.migrate import migrate
 from jobqueue.store.schema.statements import fill
 
-_DROP_LIMIT = 30.0
+BRIEF = 30.0
+"""Seconds in which the schema must be made, and dropped."""
 _CROWD = 10
+
+
+class NotDropped(JobQueueError):
+    """Raised when the bench's schema could not be dropped."""
+
+    def __init__(self, schema: str) -> None:
+        super().__init__(f"schema {schema} could not be dropped, and is of no use: drop schema {schema} cascade")
+        self.schema = schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +44,8 @@ class Ground:
     dsn: str
     schema: str
     jobs: int
+    limit: float
+    """Seconds for one sample, and for each statement: what takes longer hangs."""
     connection: Connection
     ours: Ours
     raw: Raw
@@ -41,11 +54,6 @@ class Ground:
     def environment(self) -> dict[str, str]:
         """Of the processes that work here: a connection string on a command line is seen by all."""
         return {**os.environ, "JOBQUEUE_DSN": self.dsn, SCHEMA: self.schema}
-
-    @property
-    def limit(self) -> float:
-        """Seconds for one sample, and for each statement: what takes longer hangs."""
-        return time_for(self.jobs)
 
     @property
     def crowd(self) -> int:
@@ -80,38 +88,51 @@ class Ground:
         }  # fmt: skip
 
 
-def time_for(jobs: int) -> float:
-    """Seconds that no step may take with so many: some twenty times what it takes on two slow cores."""
-    return 60.0 + jobs / 200
+@contextlib.asynccontextmanager
+async def own_ground(dsn: str, schema: str, jobs: int) -> AsyncIterator[Ground]:
+    """Make the schema, and drop it after the block. Raises ConfigurationError if it is there already, NotDropped, and
+    whatever the database raises. Cancelled at any moment, it drops what it has made."""
+    limit = 60.0 + jobs / 200  # some twenty times what anything takes on two slow cores
+    async with _own_schema(dsn, schema), contextlib.AsyncExitStack() as opened:
+        await migrate(dsn, schema)
+        connection = await bare(dsn, schema, limit)
+        opened.push_async_callback(connection.close, timeout=5)
+        await connection.execute(sql.TABLE)
+        ours = await Ours.open(dsn, schema, limit)
+        opened.push_async_callback(ours.close)
+        raw = await Raw.open(dsn, schema, limit)
+        opened.push_async_callback(raw.close)
+        yield Ground(dsn, schema, jobs, limit, connection, ours, raw)
 
 
 @contextlib.asynccontextmanager
-async def own_ground(dsn: str, schema: str, jobs: int) -> AsyncIterator[Ground]:
-    """Make the schema, and drop it after the block. Raises ConfigurationError if it is there already, and whatever the
-    database raises."""
-    limit = time_for(jobs)
-    maker = await bare(dsn, schema, limit)
+async def _own_schema(dsn: str, schema: str) -> AsyncIterator[None]:
+    making = asyncio.create_task(_execute(dsn, schema, 'create schema :"schema"'))
     try:
-        await maker.execute(fill('create schema :"schema"', schema))
+        await asyncio.shield(making)  # else nobody would know whether what was cut off has made it
+        yield
     except asyncpg.DuplicateSchemaError:
         raise ConfigurationError(_taken(schema)) from None
     finally:
-        await maker.close(timeout=5)
+        with anyio.CancelScope(shield=True):  # both are bounded
+            await asyncio.wait([making])
+            if making.exception() is None:
+                await _drop(dsn, schema)
+
+
+async def _drop(dsn: str, schema: str) -> None:
     try:
-        await migrate(dsn, schema)
-        async with contextlib.AsyncExitStack() as opened:
-            connection = await bare(dsn, schema, limit)
-            opened.push_async_callback(connection.close, timeout=5)
-            await connection.execute(sql.TABLE)
-            ours, raw = await Ours.open(dsn, schema, limit), await Raw.open(dsn, schema, limit)
-            opened.push_async_callback(ours.close)
-            opened.push_async_callback(raw.close)
-            yield Ground(dsn, schema, jobs, connection, ours, raw)
+        await _execute(dsn, schema, 'drop schema :"schema" cascade')
+    except DATABASE_ERRORS as error:
+        raise NotDropped(schema) from error
+
+
+async def _execute(dsn: str, schema: str, text: str) -> None:
+    connection = await bare(dsn, schema, BRIEF)
+    try:
+        await connection.execute(fill(text, schema))
     finally:
-        with anyio.move_on_after(_DROP_LIMIT, shield=True):
-            dropper = await bare(dsn, schema, _DROP_LIMIT)
-            await dropper.execute(fill('drop schema :"schema" cascade', schema))
-            await dropper.close(timeout=5)
+        await connection.close(timeout=5)
 
 
 def _taken(schema: str) -> str:

@@ -8,10 +8,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar
 
 import anyio
 
+from jobqueue.base.errors import JobQueueError
 from jobqueue.bench.children import cost, team
 from jobqueue.bench.crowds import backlog, history, old_snapshot, quiet_queues, scheduled
 from jobqueue.bench.figures import LATENCY, RATE, Sample, percentile
@@ -21,6 +23,13 @@ from jobqueue.bench.side import Load, Side
 
 CONCURRENCY = 100
 _MOST_STAMPS = 150
+
+
+class Unfinished(JobQueueError):
+    """Raised when workers have left jobs behind."""
+
+    def __init__(self, side: str, left: int, count: int) -> None:
+        super().__init__(f"{side}: {left} of {count} jobs have not ended, though the last of them has")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +96,8 @@ class Drain(Workload):
             async with team(side.worker(CONCURRENCY), self.processes, ground.environment) as workers:
                 await workers.until(side)
                 reports = await workers.told()
-            jobs, seconds = await side.tally(since, from_due=False)
-        return Sample((jobs / seconds,), cost(reports, started=True))
+            rate = await _rate(side, since, load.count)
+        return Sample((rate,), cost(reports, started=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +124,7 @@ class Due(Workload):
             await side.mark()
             await workers.until(side)
             reports = await workers.told()
-        jobs, seconds = await side.tally(since, from_due=True)
-        return Sample((jobs / seconds,), cost(reports, started=False))
+        return Sample((await _rate(side, since, count, from_due=True),), cost(reports, started=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +148,14 @@ class Latency(Workload):
             (report,) = await workers.told()
         delays = report.delays[1:]  # the first is slower: nothing was prepared yet
         return Sample(tuple(1000 * percentile(delays, share) for share in (0.5, 0.9, 0.99)))
+
+
+async def _rate(side: Side, since: datetime, count: int, from_due: bool = False) -> float:
+    """Jobs a second, of at least so many. Raises Unfinished."""
+    jobs, seconds = await side.tally(since, from_due)
+    if jobs < count:
+        raise Unfinished(side.name, count - jobs, count)
+    return jobs / seconds
 
 
 _EMPTY = Drain("drain", "drain of no-ops, 1 worker process")

@@ -63,11 +63,8 @@ def as_markdown(findings: Findings) -> str:
 
 def durability(settings: Mapping[str, str]) -> str:
     """What a commit is worth with these settings."""
-    unsafe = [f"{name} {settings[name]}" for name in ("fsync", "full_page_writes") if settings[name] != "on"]
-    if settings["synchronous_commit"] == "off":
-        unsafe.append("synchronous_commit off")
-    if unsafe:
-        return f"Not durable: with {' and '.join(unsafe)} a crash of the server may lose what was committed."
+    if "off" in (settings["fsync"], settings["full_page_writes"], settings["synchronous_commit"]):
+        return "Not durable: with these settings a crash may lose what was committed."
     return "Durable, on both sides: every commit waits until it is on disk."
 
 

@@ -68,11 +68,16 @@ class Child:
             undo.pop_all()
         return cls(process, ours, began)
 
+    @property
+    def code(self) -> int | None:
+        """How it ended."""
+        return self._process.returncode
+
     async def ready(self) -> None:
         """Wait until it says so. Raises ChildFailed if it ends instead."""
         if not await asyncio.get_running_loop().sock_recv(self._line, 1000):
             await self.report()
-            raise ChildFailed(self._process.returncode, "it was never ready")
+            raise ChildFailed(self.code, "it was never ready")
 
     def tell(self) -> None:
         """Begin, or stop: whatever it waits for."""
@@ -82,13 +87,13 @@ class Child:
     def check(self) -> None:
         """Raises ChildFailed if it has ended."""
         if self._output.done():
-            raise ChildFailed(self._process.returncode, self._output.result()[1].decode(errors="replace"))
+            raise ChildFailed(self.code, self._output.result()[1].decode(errors="replace"))
 
     async def report(self) -> Report:
         """Wait for its end. Raises ChildFailed."""
         out, err = await self._output
-        if self._process.returncode or not out:
-            raise ChildFailed(self._process.returncode, err.decode(errors="replace"))
+        if self.code or not out:
+            raise ChildFailed(self.code, err.decode(errors="replace"))
         told: dict[str, Any] = orjson.loads(out)
         return Report(began=self._began, **told)
 
@@ -97,7 +102,7 @@ class Child:
         self._line.close()
         with anyio.move_on_after(_END, shield=True):
             await asyncio.wait([self._output])
-        if self._process.returncode is None:
+        if self.code is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
         with anyio.move_on_after(_END, shield=True):

@@ -21,7 +21,8 @@ async def history(ground: Ground) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def backlog(ground: Ground) -> AsyncIterator[None]:
-    """Ready jobs; they come behind those that are waited for, so the drain itself stores them."""
+    """Ready jobs in the same queue."""
+    await ground.ours.fill(Load(ground.crowd))
     yield
 
 

@@ -77,7 +77,10 @@ class Defer(Workload):
 
 @dataclass(frozen=True, slots=True)
 class Drain(Workload):
-    """Working off what is stored: how many a second on the database's clock, from the first claim to the last end."""
+    """Working off what is stored: how many a second on the database's clock, from the first claim to the last end.
+
+    What it happens `amid` comes after the jobs, so that a backlog stands behind them.
+    """
 
     processes: int = 1
     task: str = "noop"
@@ -87,11 +90,9 @@ class Drain(Workload):
 
     async def run(self, ground: Ground, side: Side) -> Sample:
         load = Load(ground.some(self.share), self.task, self.priorities, self.unique)
+        await side.fill(load)
+        await side.mark()
         async with self.amid(ground) if self.amid else nullcontext():
-            await side.fill(load)
-            await side.mark()
-            if self.amid is backlog:
-                await side.fill(Load(ground.crowd))  # behind those that are waited for
             since = await ground.now()
             async with team(side.worker(CONCURRENCY), self.processes, ground.environment) as workers:
                 await workers.until(side)
@@ -161,17 +162,17 @@ async def _rate(side: Side, since: datetime, count: int, from_due: bool = False)
 _EMPTY = Drain("drain", "drain of no-ops, 1 worker process")
 
 WORKLOADS: tuple[Workload, ...] = (
-    Defer("defer-1", "defer one by one, 1 coroutine", 0.1),
-    Defer("defer-20", "the same, 20 coroutines", 0.4, callers=20),
-    Defer("defer-200", "the same, 200 coroutines", 0.4, callers=200),
-    Defer("defer-4x20", "the same, 4 processes of 20", 0.4, callers=20, processes=4),
-    Defer("bulk", "defer_many, in one call", bulk=True),
-    Defer("bulk-unique", "the same, unique jobs", 0.5, bulk=True, unique=True),
+    Defer("defer-1", "defer, 1 coroutine", 0.1),
+    Defer("defer-20", "defer, 20 coroutines", 0.4, callers=20),
+    Defer("defer-200", "defer, 200 coroutines", 0.4, callers=200),
+    Defer("defer-4x20", "defer, 4 processes of 20", 0.4, callers=20, processes=4),
+    Defer("bulk", "defer_many in one call", bulk=True),
+    Defer("bulk-unique", "defer_many, unique jobs", 0.5, bulk=True, unique=True),
     _EMPTY,
-    Drain("drain-2", "the same, 2 worker processes", 2.0, processes=2),
-    Drain("batch", "the same, a batch task of 100", task="gather"),
-    Drain("unique", "the same, unique jobs", 0.5, unique=True),
-    Drain("priorities", "the same, 5 priorities", priorities=5),
+    Drain("drain-2", "drain, 2 worker processes", 2.0, processes=2),
+    Drain("batch", "drain, batch task of 100", task="gather"),
+    Drain("unique", "drain, unique jobs", 0.5, unique=True),
+    Drain("priorities", "drain, 5 priorities", priorities=5),
     Due("delayed", "delayed jobs, all due at once", 0.5),
     Latency("latency", "start latency, idle worker", 0.05),
     Drain("sleeps", "sleeps of 50 ms, 100 at once", 0.2, task="nap"),

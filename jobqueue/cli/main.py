@@ -10,7 +10,7 @@ from jobqueue.cli.jobs.steering_verbs import jobs
 from jobqueue.cli.moments import moment_of, seconds
 from jobqueue.cli.options import Dsn, Json, Schema, Target, group
 from jobqueue.cli.queues.verbs import queues
-from jobqueue.cli.terminal.failures import ExitCode, report, write_what_it_can
+from jobqueue.cli.terminal.failures import ExitCode, Refusal, report, write_what_it_can
 from jobqueue.cli.terminal.log_choices import LogFormat, LogLevel
 from jobqueue.cli.worker.wishes import Wishes
 
@@ -234,6 +234,8 @@ def bench(
     The limit is the least SQL that does the same work, driven by bare asyncpg, in the same run and in turns with ours.
     Takes two or three minutes, in which it uses the server as hard as it can, and leaves nothing behind.
     """
+    if sys.platform == "win32":
+        raise Refusal("bench needs Linux or macOS", ExitCode.ERROR)
     from jobqueue.cli.bench.run import Wish, show_bench
 
     return show_bench(Wish(dsn, schema, jobs, only, repeats, json, markdown))

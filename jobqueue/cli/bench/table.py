@@ -64,17 +64,16 @@ class Table:
 
     def tell(self, series: Series, last: bool) -> None:
         """Write the rows of what is done; draw those of what is not. Raises CannotWrite."""
+        if last:
+            self._done += 1
+            self._draw("")
         with _told_apart():
             self._write_heading(series)
-            if last:
-                self._done += 1
-                for row in series.rows:
-                    write(line(row))
+            for row in series.rows if last else ():
+                write(line(row))
             sys.stdout.flush()
-        if self._live is not None:
-            from rich.text import Text
-
-            self._live.update(Text("" if last else self._under_way(series), no_wrap=True, overflow="ellipsis"))
+        if not last:
+            self._draw(self._under_way(series))
 
     def end(self, findings: Findings) -> None:
         """Write what processes took, and the settings."""
@@ -90,6 +89,12 @@ class Table:
         write_heading("settings")
         write_facts(findings.settings)
         write(durability(findings.settings))
+
+    def _draw(self, text: str) -> None:
+        if self._live is not None:
+            from rich.text import Text
+
+            self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
 
     def _write_heading(self, series: Series) -> None:
         if series.against != self._against:

@@ -144,6 +144,17 @@ async def test_a_signal_ends_it_cleanly(cli: CommandLine, empty_database: str, n
     assert {"public"} == await schemas(empty_database)
 
 
+async def test_control_c_is_answered(tmp_path: Path, empty_database: str) -> None:
+    """In a terminal the answer stands on a line of its own, below the row under way; and the cursor is back."""
+    with terminal(tmp_path, *ENDLESS, "--dsn", empty_database) as shown:
+        await shown.shows("run 2 of 100, measurement 1 of 1", LONG)
+        shown.type("\x03")
+        assert 130 == await shown.ends()
+        assert "\njobqueue: stopped; the schema is being dropped\n" in shown.text
+        assert shown.raw.rfind("\x1b[?25h") > shown.raw.rfind("\x1b[?25l")
+    assert {"public"} == await schemas(empty_database)
+
+
 async def test_its_processes_end_with_it(cli: CommandLine, empty_database: str) -> None:
     """A bench that is killed leaves its schema, but nobody who works there; the next one says what to do."""
     bench = cli.start(*ENDLESS, "--dsn", empty_database)

@@ -14,7 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 SCHEMA = "JOBQUEUE_BENCH_SCHEMA"
 """The variable that names the schema; the database is where `JOBQUEUE_DSN` says."""
@@ -87,12 +89,11 @@ def peak_memory() -> float:
         return most / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
+def run(main: Coroutine[Any, Any, T]) -> T:
     """As `asyncio.run`, on uvloop if there is one, as our worker."""
     try:
         import uvloop  # not on every platform
     except ImportError:
-        asyncio.run(main)
-    else:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(main)
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jobqueue.app import App
+from jobqueue.bench.child import run
 from jobqueue.bench.ground import own_ground
 from jobqueue.bench.run import measure
 from jobqueue.bench.workloads import WORKLOADS, Workload
@@ -51,7 +52,7 @@ def show_bench(wish: Wish) -> ExitCode:
         raise Refusal("--json or --markdown, not both", ExitCode.USAGE)
     table = None if wish.as_json or wish.as_markdown else Table(len(workloads), wish.repeats)
     try:
-        findings = asyncio.run(_measured(wish, workloads, table))
+        findings = run(_measured(wish, workloads, table))
     except asyncio.CancelledError:
         return ExitCode.INTERRUPTED
     except CannotWrite as failed:

@@ -29,7 +29,7 @@ class Raw:
         """Connect, so that no measurement has to."""
         pool = await asyncpg.create_pool(
             dsn, min_size=connections, max_size=connections, command_timeout=limit, timeout=10,
-            server_settings={"search_path": schema},
+            server_settings={"search_path": schema}, reset=_nothing_to_reset,
         )  # fmt: skip
         return cls(pool, f"{schema}_raw")
 
@@ -67,6 +67,10 @@ class Raw:
 
     async def close(self) -> None:
         await self._pool.close()
+
+
+async def _nothing_to_reset(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """By default it would be a second round trip for each call."""
 
 
 def _args(number: int) -> str:

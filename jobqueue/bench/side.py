@@ -68,4 +68,5 @@ class Side(Protocol):
 
 async def bare(dsn: str, schema: str, limit: float) -> Connection:
     """A bare connection whose search_path is the bench's schema. Statements take `limit` seconds at the most."""
-    return await Dialer()(dsn, command_timeout=limit, server_settings={"search_path": schema})
+    settings = {"search_path": schema, "statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+    return await Dialer()(dsn, command_timeout=limit, server_settings=settings)

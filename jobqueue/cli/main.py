@@ -232,7 +232,7 @@ def bench(
     """Measure how fast it is here, beside the raw limit.
 
     The limit is the least SQL that does the same work, driven by bare asyncpg, in the same run and in turns with ours.
-    Takes two or three minutes, in which it uses the server as hard as it can, and leaves nothing behind.
+    Takes some three minutes, in which it uses the server as hard as it can, and leaves nothing behind.
     """
     if sys.platform == "win32":
         raise Refusal("bench needs Linux or macOS", ExitCode.ERROR)

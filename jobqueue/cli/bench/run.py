@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from jobqueue.cli.bench.table import CannotWrite, Table
 from jobqueue.cli.place import reaching, schema_of
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, tell_now
 from jobqueue.cli.terminal.first_moments import STOPS
-from jobqueue.cli.terminal.output import write_json, write_text
+from jobqueue.cli.terminal.output import write_json
 from jobqueue.cli.terminal.safe_text import shown_dsn
 
 
@@ -62,7 +63,7 @@ def show_bench(wish: Wish) -> ExitCode:
     elif wish.as_json:
         write_json(as_document(findings))
     else:
-        write_text(as_markdown(findings))
+        sys.stdout.write(as_markdown(findings))
     return ExitCode.OK
 
 

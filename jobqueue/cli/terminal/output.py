@@ -31,11 +31,6 @@ def write(text: str) -> None:
     sys.stdout.write(f"{escaped(text)}\n")
 
 
-def write_text(text: str) -> None:
-    """Several lines on stdout, as they are."""
-    sys.stdout.write(text)
-
-
 def write_heading(text: str) -> None:
     """A line that begins a part."""
     sys.stdout.write(f"\n{escaped(text)}\n")

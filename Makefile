@@ -11,7 +11,7 @@ BIN   := $(VENV)/bin
 PY    := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-busy test-fast race chaos matrix matrix-postgres fmt demo schema-snapshot requirements package clean ci
+.PHONY: help setup check test test-busy test-fast race chaos matrix matrix-postgres bench bench-smoke speed fmt demo schema-snapshot requirements package clean ci
 
 help: ## Show this list
 	@echo "jobqueue: make TARGET"
@@ -66,7 +66,16 @@ matrix-postgres: setup ## Run the tests of store and schema on each supported Po
 package: setup ## Build wheel and sdist, try them in empty environments
 	@$(PY) -m pytest tests/packaging $(ARGS)
 
-ci: ## Exactly what the build runs: check, then test
+bench: setup ## Measure how fast it is here, beside the raw limit; ARGS="--only drain" goes to it
+	@$(PY) -m jobqueue bench $(ARGS)
+
+bench-smoke: setup ## Fail if a ratio to the raw limit is far below its target
+	@$(PY) -m tests.support.programs.bench_smoke
+
+speed: setup ## Write the bench's tables into docs/speed.md
+	@$(PY) -m tests.support.programs.speed $(ARGS)
+
+ci: ## Exactly what the build runs: check, test, then bench-smoke
 	@.ci/run
 
 fmt: setup ## Format the code, repair what can be repaired

@@ -10,7 +10,7 @@ from jobqueue.cli.jobs.steering_verbs import jobs
 from jobqueue.cli.moments import moment_of, seconds
 from jobqueue.cli.options import Dsn, Json, Schema, Target, group
 from jobqueue.cli.queues.verbs import queues
-from jobqueue.cli.terminal.failures import ExitCode, report, write_what_it_can
+from jobqueue.cli.terminal.failures import ExitCode, Refusal, report, write_what_it_can
 from jobqueue.cli.terminal.log_choices import LogFormat, LogLevel
 from jobqueue.cli.worker.wishes import Wishes
 
@@ -209,6 +209,36 @@ def top(
     from jobqueue.cli.top.screen import Wish, show_top
 
     return show_top(Place.of(app, dsn, schema), Wish(interval, once, json))
+
+
+@surface.command()
+def bench(
+    dsn: Annotated[
+        str | None, typer.Option(metavar="DSN", help="Not the server of JOBQUEUE_DSN, or else the embedded one.")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=100, max=10_000_000, help="Of a drain; the others have a share of it.")
+    ] = 10_000,
+    only: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="drain,bulk: only these; a wrong name lists all.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, max=100, help="Runs of each; the median counts.")] = 3,
+    schema: Annotated[
+        str, typer.Option(metavar="NAME", help="Made for it, and dropped in the end. One that is there is refused.")
+    ] = "jobqueue_bench",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Tables in Markdown.")] = False,
+    json: Json = False,
+) -> int:
+    """Measure how fast it is here, beside the raw limit.
+
+    The limit is the least SQL that does the same work, driven by bare asyncpg, in the same run and in turns with ours.
+    Takes some three minutes, in which it uses the server as hard as it can, and leaves nothing behind.
+    """
+    if sys.platform == "win32":
+        raise Refusal("bench needs Linux or macOS", ExitCode.ERROR)
+    from jobqueue.cli.bench.run import Wish, show_bench
+
+    return show_bench(Wish(dsn, schema, jobs, only, repeats, json, markdown))
 
 
 @surface.command("prune")

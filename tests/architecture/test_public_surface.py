@@ -20,6 +20,7 @@ MARKED = {
     "cli/test_main.py": "asks the surface for every verb",
     "cli/terminal/test_output.py": "one module of the command line",
     "cli/terminal/test_safe_text.py": "one module of the command line",
+    "cli/bench/test_table.py": "one module of the command line",
     "cli/jobs/test_story.py": "one module of the command line",
     "cli/top/test_top.py": "one module of the command line, as a part too",
     "flows/test_poolers.py": "migrates a second schema, and asks what is applied",

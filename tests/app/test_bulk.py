@@ -2,11 +2,13 @@
 
 import asyncio
 import time
-from typing import Any
+from contextvars import ContextVar
+from typing import Annotated, Any
 from uuid import UUID
 
 import asyncpg
 import pytest
+from pydantic import AfterValidator
 from uuid_utils.compat import uuid7
 
 from jobqueue.app import App
@@ -67,9 +69,7 @@ async def test_a_job_that_the_database_refuses_lets_none_in(count: int, database
     await change(database, REFUSE_BAD)
     payloads = [f"{SECRET} {'bad' if number == 56 else 'good'}" for number in range(count)]
 
-    with pytest.raises(
-        InvalidPayload, match=rf"in a batch of {count}, one job: the database refused it \(no_bad_jobs\)"
-    ) as told:
+    with pytest.raises(InvalidPayload, match=r"in a batch, one job: the database refused it \(no_bad_jobs\)") as told:
         await app.task(note).defer_many(payloads)
 
     assert 0 == await counted(database)
@@ -315,4 +315,45 @@ async def test_large_payloads_go_in_several_statements(database: str, monkeypatc
     await task.defer_many(["x" * 30_000] * 20)
 
     assert 20 == await counted(database)
+    await app.close()
+
+
+async def test_a_payload_late_in_the_batch_that_does_not_fit_undoes_what_was_sent(database: str) -> None:
+    """Jobs are stored while later ones are still made: one that cannot be made undoes all of them, and names itself."""
+    app = App(database)
+    payloads: list[Any] = ["fits"] * 7_000
+    with pytest.raises(InvalidPayload, match="text"):
+        await app.task(note).defer_many([*payloads, 7])  # type: ignore[list-item]
+    assert 0 == await counted(database)
+    assert 1 == len(await app.task(note).defer_many(["fits"])), "the connection was given back clean"
+    await app.close()
+
+
+async def test_validators_see_the_callers_context(database: str) -> None:
+    """Whatever task makes the later jobs of a batch: a validator reads the caller's context variables."""
+    tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
+    seen: set[str] = set()
+
+    def look(text: str) -> str:
+        seen.add(tenant.get())
+        return text
+
+    async def tagged(text: Annotated[str, AfterValidator(look)]) -> None: ...
+
+    app = App(database)
+    tenant.set("one")
+    await app.task(tagged).defer_many(["x"] * 3_000)
+    assert {"one"} == seen
+    await app.close()
+
+
+async def test_a_batch_that_is_cancelled_while_it_is_made_leaves_nothing(database: str) -> None:
+    """A cancelled call has either stored all or none, also if some were on their way and others not made yet."""
+    app = App(database)
+    sending = asyncio.create_task(app.task(note).defer_many(["text"] * 60_000))
+    await becomes(database, 1, "state <> 'idle' and query like '%insert into%'")
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    assert await counted(database) in (0, 60_000)
     await app.close()

@@ -191,4 +191,4 @@ async def _insert(executor: Executor, jobs: Sequence[NewJob[Any]]) -> list[Sent]
 
 
 def _refused(jobs: Sequence[NewJob[Any]], error: BaseException) -> InvalidPayload:
-    return refused_row(jobs[0].task if len(jobs) == 1 else f"in a batch of {len(jobs)}, one", error)
+    return refused_row(jobs[0].task if len(jobs) == 1 else "in a batch, one", error)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from jobqueue.worker.keeping.holds import Hold
 
 AHEAD = 0.02
-"""Seconds of work that are claimed ahead: half of it lasts until the next claim has come."""
+"""Seconds of work that are claimed ahead: enough that the next claim comes before the last one is used up."""
 MOST_AHEAD = 950
 _HELD_UP = 0.1
 """Seconds after which jobs claimed ahead are given back: a slow one has taken the slot that they waited for."""
@@ -73,8 +73,8 @@ class Line:
 
     @property
     def lasts(self) -> float:
-        """Seconds until half of what may wait is left, at the pace measured last: no claim is needed before."""
-        surplus = len(self.waiting) - self.ahead / 2
+        """Seconds until a quarter of what may wait has begun, at the pace measured last: no claim is needed before."""
+        surplus = len(self.waiting) - 0.75 * self.ahead
         return surplus / self._pace if surplus > 0 and self._pace > 0 else 0.0
 
     def _watch(self) -> None:

@@ -5,6 +5,8 @@ WORKERS    ?= 4               # parallel test processes: tests wait more than th
 MATRIX_MIN ?= 1               # how many Pythons `make matrix` must find at least
 ARGS       ?=                 # further arguments for pytest, as in: make test ARGS="-k drain"
 
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder  # in our own order: see tests/conftest.py
+
 VENV  := .venv
 EXTRA := dev
 BIN   := $(VENV)/bin
@@ -43,10 +45,10 @@ check: setup ## Lint, format, types, floors, dependencies, architecture
 	$(PY) -m pytest -q tests/architecture
 
 test: setup ## Run the whole suite, in parallel
-	@$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(PY) -m pytest $(PARALLEL) $(ARGS)
 
 test-busy: setup ## Run the whole suite while other processes burn all cores
-	@$(PY) -m tests.support.programs.busy $(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(PY) -m tests.support.programs.busy $(PY) -m pytest $(PARALLEL) $(ARGS)
 
 test-fast: setup ## Run what needs no database
 	@$(PY) -m pytest tests/base tests/architecture $(ARGS)

@@ -96,6 +96,7 @@ class Drain(Workload):
             since = await ground.now()
             async with team(side.worker(CONCURRENCY), self.processes, ground.environment) as workers:
                 await workers.until(side)
+                await workers.ready()  # one that came too late for any job has to hear that it may end
                 reports = await workers.told()
             rate = await _rate(side, since, load.count)
         return Sample((rate,), cost(reports, started=True))

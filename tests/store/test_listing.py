@@ -20,7 +20,7 @@ from jobqueue.store.overview import read_flow
 from jobqueue.store.upkeep import Ages
 from tests.support.history import finished, leaf, utc_day
 from tests.support.jobs.store import claim, connect, finish, insert, new_job, new_jobs, open_database, open_session
-from tests.support.postgres.plans import Plan, run_plan
+from tests.support.postgres.plans import run_learned
 from tests.support.waiting import wait_until
 
 Connection = psycopg.Connection[Any]
@@ -57,11 +57,6 @@ def many(dsn: str, *, analysed: bool = True) -> Iterator[Connection]:
         yield connection
 
 
-def measured(connection: Connection, name: str, values: tuple[object, ...], mode: str) -> Plan:
-    run_plan(connection, name, values, mode)  # what the session has to learn of the tables first
-    return run_plan(connection, name, values, mode)
-
-
 def window(room: int, states: list[str], said: dict[str, str]) -> tuple[object, ...]:
     return HIGHEST, room, 50, states, *(said.get(name) for name in ("queue", "task", "origin", "pattern"))
 
@@ -77,9 +72,9 @@ def test_a_window_reads_so_many_jobs_and_no_more(database: str, analysed: bool) 
             for room, most in ((100, 60), (10_000, 400)):
                 for mode in ("custom", "generic"):
                     values = window(room, UNFINISHED, said)
-                    down = measured(connection, "look_unfinished", values, mode)
+                    down = run_learned(connection, "look_unfinished", values, mode)
                     assert down.buffers <= most, f"{said} {room} {mode}: {down.buffers}"
-                    up = measured(connection, "find_unfinished", (LOWEST, room, 500, UNFINISHED, *values[4:7]), mode)
+                    up = run_learned(connection, "find_unfinished", (LOWEST, room, 500, UNFINISHED, *values[4:7]), mode)
                     assert up.buffers <= most, f"{said} {room} {mode}: {up.buffers}"
 
 
@@ -90,7 +85,7 @@ def test_a_few_jobs_in_a_state_are_found_by_its_index(database: str, analysed: b
     with many(database, analysed=analysed) as connection:
         for state, jobs, index in (("running", 7, "job_running"), ("scheduled", 5, "job_due")):
             for mode in ("custom", "generic"):
-                plan = measured(connection, "look_in_states", window(ROOM, [state], {}), mode)
+                plan = run_learned(connection, "look_in_states", window(ROOM, [state], {}), mode)
                 label = f"{state} {mode}:\n{plan}"
                 assert plan.rows_read("job") == jobs, label
                 assert {index} == plan.indexes(), label
@@ -260,7 +255,7 @@ async def test_the_flow_reads_the_end_of_the_day_only(database: str) -> None:
         first = await read_flow(db)
     with psycopg.connect(database, autocommit=True) as connection:
         plans = [
-            measured(connection, "flow", (first.finished, first.now, 100), mode).buffers
+            run_learned(connection, "flow", (first.finished, first.now, 100), mode).buffers
             for mode in ("custom", "generic")
         ]
     finished(database, 3, state="dead")

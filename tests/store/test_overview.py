@@ -31,7 +31,7 @@ from tests.support.jobs.store import (
     open_session,
 )
 from tests.support.patience import scaled
-from tests.support.postgres.plans import run_plan
+from tests.support.postgres.plans import run_learned
 
 MANY = """
 alter table jobqueue.job set (autovacuum_enabled = false);
@@ -156,8 +156,7 @@ def test_no_look_reads_the_table(
         if analysed:
             connection.execute("analyze")
         for mode in ("custom", "generic"):
-            run_plan(connection, name, values, mode)  # what the session has to learn of the tables first
-            plan = run_plan(connection, name, values, mode)
+            plan = run_learned(connection, name, values, mode)
             label = f"{name}, {mode} plan:\n{plan}"
             assert plan.buffers <= most, label
             assert plan.rows_read("job") <= 2 * COUNTED_JOBS + 50 * COUNTED_PAGES, label

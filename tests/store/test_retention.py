@@ -17,7 +17,7 @@ from jobqueue.store.upkeep import Ages, Day, Stride, archive_days, prune_day, sw
 from tests.support.history import finished, keep, kept, leaf, leaves
 from tests.support.jobs.store import claim, claim_one, connect, finish, insert, new_job, new_jobs, open_database
 from tests.support.patience import stretched
-from tests.support.postgres.plans import run_plan
+from tests.support.postgres.plans import run_learned
 from tests.support.waiting import wait_until
 
 DAY = 86_400.0
@@ -341,8 +341,7 @@ async def test_a_large_day_is_estimated_cheaply(database: str) -> None:
         ]
         counts = await count_jobs(db)
     with psycopg.connect(database, autocommit=True) as connection:
-        run_plan(connection, "count_finished", (COUNTED_PAGES,), "generic")  # a session learns of the tables once
-        plan = run_plan(connection, "count_finished", (COUNTED_PAGES,), "generic")
+        plan = run_learned(connection, "count_finished", (COUNTED_PAGES,), "generic")
 
     assert size > 8 * COUNTED_PAGES
     assert {("mail", JobState.COMPLETED), ("bulk", JobState.COMPLETED)} == counts.estimated

@@ -83,6 +83,7 @@ async def test_counts_log_and_rows_agree(database: str, caplog: pytest.LogCaptur
         )
     assert max(seen) > 0, "it was looked at while jobs were in flight"
     assert outcomes == {event.removeprefix("job."): events[event] for event in LOGGED if events[event]}
+    outcomes.pop("released", 0)  # on a slow machine some that were claimed ahead are given back: no row tells
     assert outcomes == {**{row["state"]: row["count"] for row in stored}, "retried": retried, "snoozed": 500}
     assert (500, 1_000) == (await counted(database, "state = 'scheduled'"), outcomes["retried"])
 

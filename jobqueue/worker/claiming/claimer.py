@@ -2,7 +2,8 @@
 
 One claimer a worker. It looks again at once after a full batch, when a quarter of the slots is free, or 1 ms after
 the first freed slot. When there is nothing, it dozes (looks after 1, 2, 4 ms: a busy stream never needs a
-notification), then publishes that it sleeps, looks once more, and waits for a notification or its poll.
+notification), then publishes that it sleeps, looks once more, and waits for a notification or its poll. The flag stands
+until jobs come in a stream again.
 """
 
 import asyncio
@@ -34,6 +35,8 @@ from jobqueue.worker.slots.runs import Tasks
 from jobqueue.worker.slots.slots import Slots
 
 _DOZES = (0.001, 0.002, 0.004)
+_THICK = 0.008
+"""Seconds between two looks that found jobs: closer together they are a stream, for which dozing pays."""
 _LINGER = 0.001
 _LAST_CLAIM = 2.0
 _BURST_POLL = 0.05
@@ -85,6 +88,7 @@ class Claimer:
         self._claiming = anyio.CancelScope()
         self._asleep = False
         self._sleep_until = 0.0
+        self._found_at = float("-inf")
         self._outage = Outage("claim", get_logger(__name__))
 
     @property
@@ -129,9 +133,9 @@ class Claimer:
             if await self._look(whole=True):
                 return False
         await self._finisher.settled()
+        due = await claims.is_due(self._session)  # before the look: what is promoted in between is ready by then
         if await self._look(whole=True):  # what has just ended may have deferred, or failed without a delay
             return False
-        due = await claims.is_due(self._session)
         if due:
             await anyio.sleep(_BURST_POLL)  # a stager promotes it, ours or another's
         return not due
@@ -192,7 +196,10 @@ class Claimer:
         return self._slots.room <= 0
 
     async def _wake_up(self) -> None:
-        if self._asleep:
+        """Jobs have come. Once they come thick nobody need notify us; until then the flag stands, which saves most of
+        what one job costs a worker that has nothing else: to take it back, to look three times, to publish it anew."""
+        before, self._found_at = self._found_at, asyncio.get_running_loop().time()
+        if self._asleep and self._found_at - before < _THICK:
             self._asleep = False
             await claims.end_sleep(self._session, self._worker, self._queues.flags)
 

@@ -15,6 +15,8 @@ from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Retry, Snooze
 from jobqueue.base.retry import steps
+from jobqueue.store import claims
+from jobqueue.store.connection.pool import Session
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.task import Task
 from tests.support.jobs.racing import race_for_due_times
@@ -250,6 +252,33 @@ async def test_a_backlog_of_due_jobs_is_promoted_at_once(database: str) -> None:
 
     assert 0 <= min(late)
     assert 0 == await counted(database)
+
+
+async def test_a_burst_runs_what_is_promoted_as_it_would_end(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that is promoted between a burst's last looks, at what is ready and at what is due, is not left behind."""
+    app = new_app(database, poll=0.1)
+    note, late = stamp(app)
+    await note.options(delay=0.001).defer()
+    is_due = claims.is_due
+    async with connect(database) as connection:
+        holding = connection.transaction()
+        await holding.start()
+        await connection.execute("select from jobqueue.job for update")
+
+        async def once_promoted(session: Session) -> bool:
+            if connection.is_in_transaction():
+                await holding.commit()
+                await wait_until(lambda: nothing_scheduled(database), "it is promoted")
+            return await is_due(session)
+
+        monkeypatch.setattr(claims, "is_due", once_promoted)
+        await app.run_until_idle()
+    assert 1 == len(late)
+    await app.close()
+
+
+async def nothing_scheduled(dsn: str) -> bool:
+    return await counted(dsn, "state = 'scheduled'") == 0
 
 
 async def test_a_burst_waits_for_what_is_due(database: str) -> None:

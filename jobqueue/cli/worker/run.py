@@ -31,7 +31,7 @@ from jobqueue.web.address import Address
 from jobqueue.worker.claiming.queues import Queues
 from jobqueue.worker.work import Work, tuned
 
-_AS_PYTHON_COMES = (700, 10, 10)
+_AS_PYTHON_COMES = gc.get_threshold()
 
 
 def run_worker(target: str, wishes: Wishes, *, child: int | None = None, silent: bool = False) -> ExitCode:

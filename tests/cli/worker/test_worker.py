@@ -33,6 +33,22 @@ async def test_twenty_jobs_complete(cli: CommandLine, shop: Shop) -> None:
     assert {f"note {number}" for number in range(20)} <= set(answer.err.splitlines())
 
 
+@pytest.mark.parametrize(("own", "in_force"), [("", "10000"), ("gc.set_threshold(123)", "123")], ids=["none", "own"])
+async def test_the_garbage_collector_rests(cli: CommandLine, shop: Shop, own: str, in_force: str) -> None:
+    """What is loaded is frozen, and its thresholds are raised; those that the user's module has set stand."""
+    (cli.folder / "collected.py").write_text(
+        f"import gc, sys\nfrom shop import app\n{own}\n"
+        "@app.task\ndef tell() -> None:\n"
+        "    sys.stderr.write(f'{gc.get_threshold()[0]} {gc.get_freeze_count() > 10_000}\\n')\n"
+    )
+    shop.defer("tell", "{}")
+
+    answer = await cli.run("worker", "collected", "--burst")
+
+    assert 0 == answer.code, answer.err
+    assert f"{in_force} True" in answer.err.splitlines()
+
+
 async def test_the_banner_comes_first(cli: CommandLine, shop: Shop) -> None:
     """Before the first log line stands what is served, where and how."""
     answer = await cli.run("worker", "shop:app", "--burst", "--concurrency", "7", "--queues", "default,mail:2")

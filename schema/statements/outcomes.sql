@@ -1,5 +1,5 @@
 -- name: finish_jobs
--- takes: ids text, fences text, states text, results text, reasons text, errors text, worker_id uuid
+-- takes: ids text, fences text, states text, results text, reasons text[], errors text, worker_id uuid
 -- gives: id uuid
 -- Each text is a column of values joined by chr(31). Deletes from job, inserts into the archive, for the rows that are still this worker's claim (nobody's: null); answers
 -- with those. SKIP LOCKED: whoever has one row locked holds up that one job, not all that ended with it.
@@ -7,7 +7,7 @@ with mine as materialized (
   -- one index probe a row, whatever the planner believes about the table's size; then no join is needed at all
   select j.*, g.state as outcome, g.result, g.reason, g.error
   from unnest(string_to_array($1, chr(31))::uuid[], string_to_array($2, chr(31))::bigint[], string_to_array($3, chr(31)),
-    string_to_array($4, chr(31), ''), string_to_array($5, chr(31), ''), string_to_array($6, chr(31), ''))
+    string_to_array($4, chr(31), ''), $5::text[], string_to_array($6, chr(31), ''))
     as g(id, fence, state, result, reason, error)
   cross join lateral (
     select * from :"schema".job j

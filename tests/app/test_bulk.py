@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,7 +15,7 @@ from uuid_utils.compat import uuid7
 
 from jobqueue.app import App
 from jobqueue.base.errors import DatabaseError, DeferUnknown, InvalidOption, InvalidPayload
-from jobqueue.base.job import NewJob
+from jobqueue.base.job import NewJob, Sent
 from jobqueue.store import intake
 from tests.support.jobs.store import connect
 from tests.support.jobs.stories import whole_story
@@ -75,6 +77,25 @@ async def test_a_job_that_the_database_refuses_lets_none_in(count: int, database
     assert 0 == await counted(database)
     assert SECRET not in whole_story(told.value)
     await app.close()
+
+
+async def test_arguments_that_middleware_has_spoiled_are_refused_alone(database: str) -> None:
+    """What goes to the database as one text comes apart again: a separator inside a job's JSON is that job's fault."""
+    app = App(database, middleware=[spoiled])
+    task = app.task(note)
+    told = await asyncio.gather(*(task.defer(text) for text in ("one", "spoil", "two")), return_exceptions=True)
+
+    assert [False, True, False] == [isinstance(answer, InvalidPayload) for answer in told]
+    with pytest.raises(InvalidPayload):
+        await task.defer_many(["three", "spoil"])
+    assert ["one", "two"] == await asked(
+        database, "select array_agg(args ->> 'text' order by args ->> 'text') from jobqueue.job"
+    )
+    await app.close()
+
+
+async def spoiled(job: NewJob[Any], call_next: Callable[[NewJob[Any]], Awaitable[Sent]]) -> Sent:
+    return await call_next(replace(job, args='{"text": "\x1f"}') if "spoil" in job.args else job)
 
 
 async def test_a_job_that_is_no_job_at_all_lets_none_in(database: str) -> None:

@@ -2,21 +2,24 @@
 
 A list parameter costs the driver 0.3 µs for each value, most of it to find out that the value is no list itself; this
 costs 0.05, and it is the same on every kind of connection. Nothing that we store has the separator in it, nor is any
-such value empty: JSON escapes control characters, names must be printable.
+such value empty: JSON escapes control characters, names must be printable. Free text does not go this way.
 """
 
 from collections.abc import Sequence
 
-from jobqueue.base.errors import InvalidPayload
+import asyncpg
 
 _SEPARATOR = "\x1f"
 
 
 def join(values: Sequence[object]) -> str | None:
-    """The text of a column; None if no row has a value. Raises InvalidPayload if a value has the separator in it."""
+    """The text of a column; None if no row has a value.
+
+    Raises DataError if a value has the separator in it, as the database would: JSON cannot have it.
+    """
     if not any(values) and not any(value is not None for value in values):
         return None
     text = _SEPARATOR.join(["" if value is None else str(value) for value in values])
     if text.count(_SEPARATOR) != len(values) - 1:
-        raise InvalidPayload("a job", "", "control", "contains the character U+001F, which JSON and names cannot have")
+        raise asyncpg.DataError("a value has the character U+001F in it, which no JSON and no name has")
     return text

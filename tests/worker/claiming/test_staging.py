@@ -15,8 +15,6 @@ from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Retry, Snooze
 from jobqueue.base.retry import steps
-from jobqueue.store import claims
-from jobqueue.store.connection.pool import Session
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.task import Task
 from tests.support.jobs.racing import race_for_due_times
@@ -259,19 +257,18 @@ async def test_a_burst_runs_what_is_promoted_as_it_would_end(database: str, monk
     app = new_app(database, poll=0.1)
     note, late = stamp(app)
     await note.options(delay=0.001).defer()
-    is_due = claims.is_due
     async with connect(database) as connection:
         holding = connection.transaction()
         await holding.start()
         await connection.execute("select from jobqueue.job for update")
 
-        async def once_promoted(session: Session) -> bool:
+        async def once_promoted(session: Any) -> bool:
             if connection.is_in_transaction():
                 await holding.commit()
                 await wait_until(lambda: nothing_scheduled(database), "it is promoted")
-            return await is_due(session)
+            return bool((await session.fetch("is_due"))[0]["due"])
 
-        monkeypatch.setattr(claims, "is_due", once_promoted)
+        monkeypatch.setattr("jobqueue.store.claims.is_due", once_promoted)
         await app.run_until_idle()
     assert 1 == len(late)
     await app.close()

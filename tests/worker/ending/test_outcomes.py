@@ -165,6 +165,32 @@ async def test_cancel_ends_the_job_as_cancelled(database: str) -> None:
     assert (JobState.CANCELLED, "not needed any more", ()) == (job.state, job.reason, job.errors)
 
 
+async def test_odd_words_end_only_their_own_job(database: str) -> None:
+    """S0-09: control characters and empty texts in reasons, errors and results are stored as they are, side by side."""
+    app, words = new_app(database), ["a\x1fb", "", "\x1f", "plain"]
+
+    @app.task
+    async def cancel(word: str) -> None:
+        raise Cancel(word)
+
+    @app.task
+    async def refuse(word: str) -> None:
+        raise Fatal(word)
+
+    @app.task
+    async def echo(word: str) -> str:
+        return word
+
+    jobs = await app.defer_many([task.job(word) for word in words for task in (cancel, refuse, echo)])
+    async with app, app.worker():
+        ended = [await end_of(app, handle) for handle in jobs]
+        results = [await handle.result(timeout=PATIENCE) for handle in jobs[2::3]]
+
+    assert words == [job.reason for job in ended[0::3]]
+    assert words == [job.errors[0].message for job in ended[1::3]]
+    assert words == results
+
+
 async def test_fatal_ends_the_job_at_once(database: str) -> None:
     """S3-15, S4-37, S4-41: `Fatal` is dead after one attempt; message and data reach the waiting caller."""
     app = new_app(database)

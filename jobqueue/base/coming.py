@@ -1,22 +1,24 @@
 """New jobs in the making: checked and encoded in slices, so that some can be on their way while others are made."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextvars import copy_context
 from typing import Any
 
 from jobqueue.base.job import NewJob
 
-_SLICE_ROWS, _SLICE_BYTES = 500, 1 << 20
-"""Of what is made in one go: for some milliseconds the event loop does not turn."""
+_SLICE_ROWS, _SLICE_BYTES, _SLICE_SECONDS = 500, 1 << 20, 0.02
+"""Of what is made in one go: for so long the event loop does not turn."""
 
 
 class Coming:
-    """Jobs of one call, in order. Making the next ones may raise InvalidPayload."""
+    """Jobs of one call, in order. Making the next ones may raise InvalidPayload, then each time that it is asked."""
 
     def __init__(self, making: Iterable[NewJob[Any]]) -> None:
         self.made: list[NewJob[Any]] = []
         """Those that are made so far."""
         self._making: Iterator[NewJob[Any]] = iter(making)
+        self._failed: BaseException | None = None
         self._here = copy_context()  # a validator sees what it would in the caller, in whatever task it is called
 
     def more(self) -> int:
@@ -30,10 +32,16 @@ class Coming:
         return self.made
 
     def _more(self) -> int:
-        before, size = len(self.made), 0
-        for job in self._making:
-            self.made.append(job)
-            size += len(job.args)
-            if len(self.made) - before >= _SLICE_ROWS or size >= _SLICE_BYTES:
-                break
+        if self._failed is not None:  # a generator that has failed would look like one that has ended
+            raise self._failed
+        before, size, until = len(self.made), 0, time.monotonic() + _SLICE_SECONDS
+        try:
+            for job in self._making:
+                self.made.append(job)
+                size += len(job.args)
+                if len(self.made) - before >= _SLICE_ROWS or size >= _SLICE_BYTES or time.monotonic() > until:
+                    break
+        except BaseException as error:
+            self._failed = error
+            raise
         return len(self.made) - before

@@ -8,7 +8,8 @@ from typing import Any
 
 from jobqueue.base.coming import Coming
 from jobqueue.base.job import NewJob, Sent
-from jobqueue.store.connection.pool import Session
+from jobqueue.base.service import outlast
+from jobqueue.store.connection.pool import CLOSE_LIMIT, Session
 from jobqueue.store.intake import CHUNK_BYTES, CHUNK_ROWS, insert_all, insert_plain
 
 
@@ -49,11 +50,18 @@ async def _store(session: Session, coming: Coming) -> None:
             sent = len(coming.made)
             # it notifies, whoever sleeps: a transaction of many chunks would hold the lock of wake() for long
             sending = asyncio.create_task(insert_plain(session, chunk, always=True))
+            sending.add_done_callback(_read_once)
             await asyncio.sleep(0)
     finally:
         if sending is not None and not sending.done():
             sending.cancel()  # which costs the connection, and so undoes the transaction
-            await asyncio.wait({sending})
+            await outlast(sending, CLOSE_LIMIT)
+
+
+def _read_once(sending: "asyncio.Task[bool]") -> None:
+    """asyncio would log the error of a statement whose call has failed already."""
+    if not sending.cancelled():
+        sending.exception()
 
 
 async def _make(coming: Coming, sent: int, sending: "asyncio.Task[bool] | None") -> None:

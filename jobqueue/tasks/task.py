@@ -187,7 +187,7 @@ class Task(Generic[P, X]):
     async def defer_many(self, payloads: Iterable[Any], /) -> list[JobHandle[Any]]:
         """Store one job for each payload, which is the first argument: all or none, in one transaction.
 
-        Raises as `defer` does.
+        Some are stored while later ones are still read: change no payload until it returns. Raises as `defer` does.
         """
         sender = self._sender()
         if self._said.id is not None:

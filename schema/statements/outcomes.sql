@@ -1,8 +1,9 @@
 -- name: finish_jobs
 -- takes: ids text, fences text, states text, results text, reasons text[], errors text, worker_id uuid
 -- gives: id uuid
--- Each text is a column of values joined by chr(31). Deletes from job, inserts into the archive, for the rows that are still this worker's claim (nobody's: null); answers
--- with those. SKIP LOCKED: whoever has one row locked holds up that one job, not all that ended with it.
+-- Each text is a column of values joined by chr(31); reasons are not, being a handler's own words. Deletes from job,
+-- inserts into the archive, for the rows that are still this worker's claim (nobody's: null); answers with those. SKIP
+-- LOCKED: whoever has one row locked holds up that one job, not all that ended with it.
 with mine as materialized (
   -- one index probe a row, whatever the planner believes about the table's size; then no join is needed at all
   select j.*, g.state as outcome, g.result, g.reason, g.error

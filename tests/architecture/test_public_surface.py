@@ -40,6 +40,7 @@ MARKED = {
     "worker/keeping/test_tally.py": "the names and bounds of the counts, and one as a part",
     "worker/test_upkeep.py": "makes the hour short",
     "worker/claiming/test_wakeup.py": "the alarm, as a part",
+    "worker/slots/test_line.py": "the line of jobs that wait, as a part",
     "worker/slots/test_starving.py": "one service as a part, and what it asks",
 }
 

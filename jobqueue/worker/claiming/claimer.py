@@ -1,9 +1,9 @@
 """Claims jobs for the free slots: how many, from which queues, when.
 
 One claimer a worker. It looks again at once after a full batch, when a quarter of the slots is free, or 1 ms after
-the first freed slot. When there is nothing, it dozes (looks after 1, 2, 4 ms: a busy stream never needs a
-notification), then publishes that it sleeps, looks once more, and waits for a notification or its poll. The flag stands
-until jobs come in a stream again.
+the first freed slot; while enough is claimed ahead, up to 5 ms after. When there is nothing, it dozes (looks after 1,
+2, 4 ms: a busy stream never needs a notification), then publishes that it sleeps, looks once more, and waits for a
+notification or its poll. The flag stands until jobs come in a stream again.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ from jobqueue.worker.slots.slots import Slots
 
 _DOZES = (0.001, 0.002, 0.004)
 _THICK = 0.008
-"""Seconds between two looks that found jobs: closer together they are a stream, for which dozing pays."""
+"""Seconds from a look that found jobs to the next one: closer together they are a stream, for which dozing pays."""
 _LINGER = 0.001
 _LAST_CLAIM = 2.0
 _BURST_POLL = 0.05
@@ -88,7 +88,8 @@ class Claimer:
         self._claiming = anyio.CancelScope()
         self._asleep = False
         self._sleep_until = 0.0
-        self._found_at = float("-inf")
+        self._looked_at = self._found_at = float("-inf")
+        """When the last look began, and when the last one ended that found jobs."""
         self._outage = Outage("claim", get_logger(__name__))
 
     @property
@@ -199,12 +200,14 @@ class Claimer:
         """Jobs have come. Once they come thick nobody need notify us; until then the flag stands, which saves most of
         what one job costs a worker that has nothing else: to take it back, to look three times, to publish it anew."""
         before, self._found_at = self._found_at, asyncio.get_running_loop().time()
-        if self._asleep and self._found_at - before < _THICK:
+        thick = self._looked_at - before < _THICK or self._slots.unused == 0 or self._found_at >= self._sleep_until
+        if self._asleep and thick:
             self._asleep = False
             await claims.end_sleep(self._session, self._worker, self._queues.flags)
 
     async def _look(self, *, whole: bool = False) -> bool:
         """Claim for all free slots and start what comes; True if anything did. `whole`: leave nothing unseen."""
+        self._looked_at = asyncio.get_running_loop().time()
         if self._slots.way.made and await self._look_alone():
             return True
         self._remember()

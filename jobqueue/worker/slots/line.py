@@ -62,7 +62,7 @@ class Line:
         self._ended_since += 1
 
     def measure(self) -> None:
-        """Claim ahead what ends in AHEAD seconds: then nothing claimed waits longer than that for its slot."""
+        """Claim ahead what ends in AHEAD seconds: what is claimed waits no longer for its slot, but for seats."""
         if self._prefetch is not None:
             return
         now = asyncio.get_running_loop().time()
@@ -73,9 +73,12 @@ class Line:
 
     @property
     def lasts(self) -> float:
-        """Seconds until a quarter of what may wait has begun, at the pace measured last: no claim is needed before."""
+        """Seconds until a quarter of what may wait has begun, at the pace measured last: no claim is needed before.
+
+        Never long: more may wait than that, for the seats of a batch, and the pace may be that of slow jobs.
+        """
         surplus = len(self.waiting) - 0.75 * self.ahead
-        return surplus / self._pace if surplus > 0 and self._pace > 0 else 0.0
+        return min(AHEAD / 4, surplus / self._pace) if surplus > 0 and self._pace > 0 else 0.0
 
     def _watch(self) -> None:
         self._watched = True

@@ -210,6 +210,27 @@ async def test_a_process_of_this_machine_that_is_gone_is_proof(database: str) ->
     assert sorted([lives, unsure, elsewhere]) == alive
 
 
+async def test_a_claim_that_commits_after_its_worker_was_found_dead_waits_for_no_lease(database: str) -> None:
+    """A worker dies while its claim is under way: the server commits it later, when the others have looked already."""
+    machine, ours = this_machine(), born(os.getpid())
+    gone = await worker_row(database, ALIVE, machine=machine, pid=a_dead_pid(), born=ours)
+    app = new_app(database, **QUICK)
+
+    @app.task
+    async def work() -> str:
+        return "run"
+
+    async with app, app.worker(queues=["elsewhere"]):
+        await wait_until(lambda: asked(database, IS_OVER, gone), "it was found dead")
+        handle = await work.defer()
+        await left(database, [handle], gone, lease=LONG)
+        job = await reached(app, handle, JobState.SCHEDULED)
+    assert ("WorkerCrashed", 1) == (job.errors[0].error_class, job.crashes)
+
+
+IS_OVER = "select alive_until < now() from jobqueue.worker where id = $1"
+
+
 async def sweeps(dsn: str, worker: UUID) -> None:
     """Return once a rescuer has gone over everything twice more: a claim that it must take is taken by then."""
     for _ in range(2):

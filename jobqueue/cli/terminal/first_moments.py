@@ -1,8 +1,11 @@
-"""What signals do while the command line itself is still being imported, which may take a second or more.
+"""What signals do to a process that is not at work yet, or no more.
 
-Imports nothing that takes time. `worker` sets its own handlers before the user's module is imported.
+While the command line itself is still being imported, which may take a second or more; and in a worker's last moments,
+when the interpreter has taken the handlers back: a signal would end it then, and its exit code with it. Imports nothing
+that takes time. `worker` sets its own handlers before the user's module is imported.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -18,6 +21,7 @@ def answer_signals(words: Sequence[str]) -> None:
     """From now on end as `--help` says: a worker that is asked to stop has not started and lost nothing."""
     if words[:1] == ["worker"]:
         listen_to_stops(_stop_worker)
+        atexit.register(listen_to_stops, signal.SIG_IGN)  # the first to be registered is the last to be called
     else:
         signal.signal(signal.SIGINT, _interrupt)
 
@@ -28,7 +32,7 @@ def answered() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def listen_to_stops(handler: Callable[[int, FrameType | None], object]) -> None:
+def listen_to_stops(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
     """Set this handler for all of them, but not for a SIGHUP that is to be ignored: so says `nohup`."""
     for number in STOPS:
         if number.name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN:

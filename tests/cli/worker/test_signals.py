@@ -180,3 +180,22 @@ async def test_the_user_s_own_exit_is_not_taken_for_ours(module: str, words: str
 
     assert 1 == answer.code
     assert words in answer.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["one", "many"])
+async def test_a_signal_in_the_last_moments_changes_no_exit_code(
+    options: tuple[str, ...], cli: CommandLine, shop: Shop
+) -> None:
+    """What comes when the interpreter has taken its handlers back does not turn a good end into a death by signal."""
+    worker = cli.start("worker", "shop:app", *options, PYTHONIOENCODING="utf-8")  # a start, and an end, of its own
+    await worker.says("worker.started")
+    worker.signal(signal.SIGTERM)
+    await worker.says("worker.stopped")
+
+    def hammered() -> bool:
+        for _ in range(1_000):
+            worker.signal(signal.SIGTERM)
+        return worker.ended
+
+    await wait_until(hammered, "it ends")
+    assert await worker.ends() in (0, 4), "4 if three of them counted"

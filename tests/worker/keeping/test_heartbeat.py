@@ -132,16 +132,18 @@ async def test_an_outcome_that_cannot_be_written_keeps_its_claim(database: str) 
 async def test_a_blocked_beat_holds_up_no_job(database: str) -> None:
     """S4-61: while a beat waits for a lock, jobs end, are written and start as ever."""
     app = new_app(database, lease=NEVER, beat=BEAT)
-    release = asyncio.Event()
+    began, release = asyncio.Event(), asyncio.Event()
 
     @app.task
     async def work(wait: bool) -> str:
+        began.set()
         if wait:
             await release.wait()
         return "done"
 
     async with app, app.worker(), connect(database) as connection:
         handle = await work.defer(True)
+        await began.wait()  # so the first beat was answered: nothing is claimed before that
         async with connection.transaction():
             await connection.execute("select from jobqueue.worker for update")
             await one_waits(database)

@@ -11,9 +11,9 @@ from uuid import UUID
 import anyio
 from anyio.abc import TaskStatus
 
-from jobqueue.base.coming import Coming
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.moments import Seconds
+from jobqueue.base.new_jobs import NewJobs
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change
 from jobqueue.store.connection.edge import EDGE
@@ -168,7 +168,7 @@ class App(TaskHome):
         """Store one job; see `Sender`."""
         return await self._sender.send(job, connection)
 
-    async def send_many(self, jobs: Coming, connection: object | None) -> list[Sent]:
+    async def send_many(self, jobs: NewJobs, connection: object | None) -> list[Sent]:
         """Store all jobs or none; see `Sender`."""
         return await self._sender.send_many(jobs, connection)
 
@@ -178,7 +178,7 @@ class App(TaskHome):
         With `connection` they join the transaction that it is in. Raises InvalidPayload if the database refuses one.
         """
         new = list(jobs)
-        sent = await self._sender.send_many(Coming(new), connection)
+        sent = await self._sender.send_many(NewJobs(new), connection)
         return [JobHandle.of(job, answer, self._sender) for job, answer in zip(new, sent, strict=True)]
 
     def send_sync(self, job: NewJob[Any], connection: object) -> Sent:

@@ -15,10 +15,10 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from jobqueue.base.coming import Coming
 from jobqueue.base.errors import ConfigurationError, InvalidOption, InvalidPayload, RouterNotIncluded
 from jobqueue.base.job import NewJob
 from jobqueue.base.moments import Seconds
+from jobqueue.base.new_jobs import NewJobs
 from jobqueue.base.retry import RetryPolicy
 from jobqueue.base.settings import Settings
 from jobqueue.tasks.context import resources_of
@@ -194,7 +194,7 @@ class Task(Generic[P, X]):
             raise InvalidOption("id", "names one job; use app.defer_many([task.options(id=...).job(...), ...])")
         settings, origin = sender.settings, sender.origin
         texts = (self.signature.encode_payload(payload, settings.max_payload) for payload in [*payloads])
-        jobs = Coming(self._new_job(settings, origin, text, unseen=True) for text in texts)
+        jobs = NewJobs(self._new_job(settings, origin, text, unseen=True) for text in texts)
         jobs.more()  # what is wrong with the first needs no database to be told
         answers = await sender.send_many(jobs, self._said.connection)
         return [JobHandle.of(job, sent, sender) for job, sent in zip(jobs.made, answers, strict=True)]

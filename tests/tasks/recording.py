@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from jobqueue.base.coming import Coming
 from jobqueue.base.errors import JobNotFound
 from jobqueue.base.job import AttemptError, Job, JobState, NewJob, Sent
+from jobqueue.base.new_jobs import NewJobs
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change
 from jobqueue.tasks.registry import Registry
@@ -39,7 +39,7 @@ class Recorder:
     async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
         return self.send_sync(job, connection)
 
-    async def send_many(self, jobs: Coming, connection: object | None) -> list[Sent]:
+    async def send_many(self, jobs: NewJobs, connection: object | None) -> list[Sent]:
         return [self.send_sync(job, connection) for job in jobs.all()]
 
     def send_sync(self, job: NewJob[Any], connection: object) -> Sent:

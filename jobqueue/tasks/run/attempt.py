@@ -146,7 +146,7 @@ class Attempt:
             self.context = None  # breaks a circle: left to the garbage collector, it costs a fifth of the speed
 
     def _begin(self) -> asyncio.TimerHandle | None:
-        self.state.begin(self.state.task or asyncio.current_task())
+        self.state.begin(asyncio.current_task())
         if self._seconds is None:
             return None
         return asyncio.get_running_loop().call_later(self._seconds, self.state.ask, self._seconds_why)
@@ -231,7 +231,6 @@ class Attempt:
 async def run_apart(attempt: Attempt) -> Outcome:
     """Run in a task of its own that is cancelled with the caller: nothing of it outlives this call."""
     runner = asyncio.get_running_loop().create_task(attempt.run(), context=contextvars.copy_context())
-    attempt.state.task = runner
     try:
         await asyncio.wait({runner})
     except asyncio.CancelledError:

@@ -54,7 +54,7 @@ class RunState:
         self.asked_at: float | None = None
         """When, on the monotonic clock."""
         self.task: asyncio.Task[object] | None = None
-        """The run's own task, until `end`; whoever makes the task may say so before `begin` does."""
+        """The run's own task, from `begin` to `end`."""
         self.thread: int | None = None
         """The identity of the thread that the handler runs in, if it does."""
         self._then: Callable[[], None] | None = None

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import anyio
 
-from jobqueue.base.coming import Coming
 from jobqueue.base.errors import DatabaseError, JobNotFound, ResultTimeout
 from jobqueue.base.job import Job, JobState, NewJob, Sent
+from jobqueue.base.new_jobs import NewJobs
 from jobqueue.base.steering import Change
 from jobqueue.store import steering
 from jobqueue.store.connection.edge import EDGE
@@ -46,18 +46,17 @@ class DatabaseSender:
         )
         return await nested(self._around_defer, store)(job)
 
-    async def send_many(self, jobs: Coming, connection: object | None) -> list[Sent]:
+    async def send_many(self, jobs: NewJobs, connection: object | None) -> list[Sent]:
         """Store all jobs or none."""
         self._opening.refuse_if_closed()
-        if connection is None and not self._around_defer:
-            return await (await self._opening.producer()).send_many(jobs)
         store = (
             (await self._opening.producer()).send_many
             if connection is None
             else partial(send_many_on, connection, self._opening.schema)
         )
-        new = jobs.all()
-        return await store_through(self._around_defer, new, store) if self._around_defer else await store(new)
+        if not self._around_defer:
+            return await store(jobs)
+        return await store_through(self._around_defer, jobs.all(), lambda through: store(NewJobs(through)))
 
     def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
         """Store one job on the caller's psycopg connection."""

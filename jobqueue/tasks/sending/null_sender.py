@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from jobqueue.base.coming import Coming
 from jobqueue.base.errors import ConfigurationError, JobNotFound
 from jobqueue.base.job import Job, NewJob, Sent
+from jobqueue.base.new_jobs import NewJobs
 from jobqueue.base.steering import Change
 from jobqueue.tasks.run.middleware import DeferMiddleware, nested
 from jobqueue.tasks.sending.opening import Opening
@@ -30,7 +30,7 @@ class NullSender:
         self._opening.refuse_if_closed()
         return await nested(self._around_defer, _drop)(job)
 
-    async def send_many(self, jobs: Coming, connection: object | None) -> list[Sent]:
+    async def send_many(self, jobs: NewJobs, connection: object | None) -> list[Sent]:
         """Drop them."""
         return [await self.send(job, connection) for job in jobs.all()]
 

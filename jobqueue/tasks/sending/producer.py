@@ -9,9 +9,9 @@ from uuid import UUID
 
 import anyio
 
-from jobqueue.base.coming import Coming
 from jobqueue.base.errors import AppClosed, DeferUnknown, InvalidPayload, KeyLocked
 from jobqueue.base.job import Job, NewJob, Sent
+from jobqueue.base.new_jobs import NewJobs
 from jobqueue.store.connection.caller import OnPsycopg, executor_on
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.executor import Executor
@@ -51,21 +51,20 @@ class Producer:
     async def send(self, job: NewJob[Any]) -> Sent:
         """Store one job. With a key or an id of the caller's it is never coalesced with others."""
         if job.key is not None or job.resent:
-            return (await self.send_many([job]))[0]
+            return (await self.send_many(NewJobs([job])))[0]
         self._refuse_if_closed()
         with EDGE:
             return await self._coalescer.send(job)
 
-    async def send_many(self, jobs: Sequence[NewJob[Any]] | Coming) -> list[Sent]:
+    async def send_many(self, jobs: NewJobs) -> list[Sent]:
         """Store all jobs or none. A cancelled call has either committed or never will.
 
         Raises DuplicateJob, and DeferUnknown with the first one's id if the network was cut: all are in, or none.
         """
         self._refuse_if_closed()
-        coming = jobs if isinstance(jobs, Coming) else Coming(jobs)
-        if not coming.made and not coming.more():
+        if not jobs.made and not jobs.more():
             return []
-        write = _Write(Session(self.database), coming, self._room)
+        write = _Write(Session(self.database), jobs, self._room)
         self._writes.add(write)
         try:
             with EDGE:
@@ -104,7 +103,7 @@ class Producer:
 class _Write:
     """Jobs on their way, in a task of their own: no cancellation cuts through the middle."""
 
-    def __init__(self, session: Session, jobs: Coming, room: asyncio.Semaphore) -> None:
+    def __init__(self, session: Session, jobs: NewJobs, room: asyncio.Semaphore) -> None:
         self._session = session
         self._room = room
         self._jobs = jobs
@@ -163,9 +162,10 @@ async def send_on(connection: object, schema: str, job: NewJob[Any]) -> Sent:
     return (await _insert(executor_on(connection, schema), [job]))[0]
 
 
-async def send_many_on(connection: object, schema: str, jobs: Sequence[NewJob[Any]]) -> list[Sent]:
-    """Store all jobs or none on the caller's connection."""
-    return await _insert(executor_on(connection, schema), jobs) if jobs else []
+async def send_many_on(connection: object, schema: str, jobs: NewJobs) -> list[Sent]:
+    """Store all jobs or none on the caller's connection, once all are made: its transaction may go on without them."""
+    new = jobs.all()
+    return await _insert(executor_on(connection, schema), new) if new else []
 
 
 def send_sync(job: NewJob[Any], connection: object, schema: str) -> Sent:

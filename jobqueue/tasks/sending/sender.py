@@ -3,8 +3,8 @@
 from typing import Any, Protocol
 from uuid import UUID
 
-from jobqueue.base.coming import Coming
 from jobqueue.base.job import Job, NewJob, Sent
+from jobqueue.base.new_jobs import NewJobs
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change
 
@@ -26,7 +26,7 @@ class Sender(Protocol):
         """Store one job, coalesced with the defers that wait at this moment, or on the caller's `connection`."""
         ...
 
-    async def send_many(self, jobs: Coming, connection: object | None) -> list[Sent]:
+    async def send_many(self, jobs: NewJobs, connection: object | None) -> list[Sent]:
         """Store all jobs or none, in one transaction; answers in the order given. Raises what making them does."""
         ...
 

@@ -9,11 +9,11 @@ from uuid import UUID
 
 import anyio
 
-from jobqueue.base.coming import Coming
 from jobqueue.base.errors import DeferUnknown
 from jobqueue.base.job import NewJob, Sent
+from jobqueue.base.new_jobs import NewJobs
 from jobqueue.base.service import Patience, outlast
-from jobqueue.store.bulk import insert_coming
+from jobqueue.store.bulk import insert_as_made
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Deadlock, Fault, classify
 from jobqueue.store.connection.pool import Session
 
@@ -28,7 +28,7 @@ class AnswerLost(Exception):
     """Raised when the rows may be in or not, and asking again did not help."""
 
 
-async def insert_surely(session: Session, jobs: Coming) -> list[Sent]:
+async def insert_surely(session: Session, jobs: NewJobs) -> list[Sent]:
     """Insert all or none; if the connection breaks, the same ids once more, checked against the archive.
 
     Raises AnswerLost, or a database error after which certainly nothing is in.
@@ -40,7 +40,7 @@ async def insert_surely(session: Session, jobs: Coming) -> list[Sent]:
         if first not in (Fault.UNKNOWN, Fault.AWAY, Fault.READ_ONLY):
             raise
     try:
-        again = await _insert(session, Coming(replace(job, resent=True, own_id=False) for job in jobs.all()))
+        again = await _insert(session, NewJobs(replace(job, resent=True, own_id=False) for job in jobs.all()))
     except DATABASE_ERRORS as error:
         second = classify(error)
         if Fault.UNKNOWN in (first, second) and second is not Fault.BAD_DATA:
@@ -49,15 +49,15 @@ async def insert_surely(session: Session, jobs: Coming) -> list[Sent]:
     return [_own(job, sent) for job, sent in zip(jobs.made, again, strict=True)]
 
 
-async def _insert(session: Session, jobs: Coming) -> list[Sent]:
+async def _insert(session: Session, jobs: NewJobs) -> list[Sent]:
     """Insert all or none. A deadlock has undone everything: tried again, a few times."""
     patience = Patience(first=0.02, cap=0.2)
     for _ in range(_DEADLOCKS):
         with contextlib.suppress(Deadlock):
-            return await insert_coming(session, jobs)
+            return await insert_as_made(session, jobs)
         jobs.all()
         await anyio.sleep(patience.next())
-    return await insert_coming(session, jobs)
+    return await insert_as_made(session, jobs)
 
 
 def _own(job: NewJob[Any], sent: Sent) -> Sent:

@@ -35,7 +35,7 @@ from jobqueue.worker.slots.runs import Tasks
 from jobqueue.worker.slots.slots import Slots
 
 _DOZES = (0.001, 0.002, 0.004)
-_THICK = 0.008
+_STREAM = 0.008
 """Seconds from a look that found jobs to the next one: closer together they are a stream, for which dozing pays."""
 _LINGER = 0.001
 _LAST_CLAIM = 2.0
@@ -197,11 +197,11 @@ class Claimer:
         return self._slots.room <= 0
 
     async def _wake_up(self) -> None:
-        """Jobs have come. Once they come thick nobody need notify us; until then the flag stands, which saves most of
-        what one job costs a worker that has nothing else: to take it back, to look three times, to publish it anew."""
+        """Jobs have come. The flag stands until they come in a stream, or every slot is taken: to take it back, to look
+        three times and to publish it anew for each lone job would more than double what that costs."""
         before, self._found_at = self._found_at, asyncio.get_running_loop().time()
-        thick = self._looked_at - before < _THICK or self._slots.unused == 0 or self._found_at >= self._sleep_until
-        if self._asleep and thick:
+        in_stream = self._looked_at - before < _STREAM or self._slots.unused == 0
+        if self._asleep and (in_stream or self._found_at >= self._sleep_until):
             self._asleep = False
             await claims.end_sleep(self._session, self._worker, self._queues.flags)
 

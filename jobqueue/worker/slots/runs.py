@@ -30,6 +30,7 @@ from jobqueue.worker.slots.batch import Member
 from jobqueue.worker.slots.batches import Batches
 
 _KINDS = 1_000
+"""Kinds of jobs, by task, queue and attempt, whose contexts are kept."""
 
 
 class Tasks(Protocol):
@@ -102,9 +103,7 @@ class Runs:
         self.going.add(hold)
         hold.begins()
         context = self._context(claim)
-        hold.task = attempt.state.task = asyncio.get_running_loop().create_task(
-            self._perform(hold, attempt), context=context
-        )
+        hold.task = asyncio.get_running_loop().create_task(self._perform(hold, attempt), context=context)
         if member is not None:
             hold.task.add_done_callback(member.leave)
         hold.task.add_done_callback(partial(self._ended, hold, attempt, context))

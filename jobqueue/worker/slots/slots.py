@@ -26,7 +26,8 @@ class Slots:
     def __init__(self, around: Surroundings) -> None:
         settings = around.settings
         self._around = around
-        self._configured = self._slots = settings.concurrency
+        self._configured = settings.concurrency
+        self._slots = settings.concurrency
         """How many there are: the configured ones, spare ones, and one for each job that rides in that of its batch."""
         self._spare = 0
         """Slots beyond the configured ones, beside handlers that are stuck."""

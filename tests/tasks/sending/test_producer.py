@@ -8,6 +8,7 @@ from uuid_utils.compat import uuid7
 from jobqueue.app import App
 from jobqueue.base.errors import AppClosed, DatabaseError, DeferUnknown, NotMigrated
 from jobqueue.base.job import JobState
+from jobqueue.base.new_jobs import NewJobs
 from jobqueue.store.connection import pool
 from jobqueue.tasks.sending import producer as producing
 from jobqueue.tasks.sending import surely as sending
@@ -82,8 +83,8 @@ async def test_a_closed_producer_takes_nothing(database: str) -> None:
         for call in (
             lambda: producer.send(new_job()),
             lambda: producer.send(new_job(resent=True)),
-            lambda: producer.send_many(new_jobs(2)),
-            lambda: producer.send_many([]),
+            lambda: producer.send_many(NewJobs(new_jobs(2))),
+            lambda: producer.send_many(NewJobs([])),
             lambda: producer.wait_final(uuid7()),
         ):
             with pytest.raises(AppClosed):
@@ -102,7 +103,7 @@ async def test_a_silent_network_leaves_it_unknown(
         monkeypatch.setattr(pool, limit, 0.35)
     async with proxied(database) as proxy, open_database(proxy.dsn) as opened:
         producer = Producer(opened, listens=True)
-        await producer.send_many([new_job(key="warm")])
+        await producer.send_many(NewJobs([new_job(key="warm")]))
         jobs = {
             "unique": [new_job(key="k")],
             "id": [new_job(resent=True)],
@@ -113,13 +114,13 @@ async def test_a_silent_network_leaves_it_unknown(
         else:
             proxy.stall()
         with pytest.raises(DeferUnknown) as unknown:
-            await producer.send_many(jobs)
+            await producer.send_many(NewJobs(jobs))
         proxy.cut()
         proxy.let_pass()
 
         assert jobs[0].id == unknown.value.id
         again = [new_job(id=job.id, resent=True, key=job.key) for job in jobs]
-        assert [job.id for job in jobs] == [sent.id for sent in await producer.send_many(again)]
+        assert [job.id for job in jobs] == [sent.id for sent in await producer.send_many(NewJobs(again))]
         await producer.close()
     assert len(jobs) + 1 == await counted(database)
 
@@ -136,7 +137,7 @@ async def test_cut_off_by_the_caller_in_a_silent_network(
         tasks = asyncio.all_tasks()
         with overheard(caplog) as heard:
             async with jobs_held(database) as hold:
-                call = asyncio.create_task(producer.send_many(new_jobs(6_000)))
+                call = asyncio.create_task(producer.send_many(NewJobs(new_jobs(6_000))))
                 await hold.waited_for_by(1)
                 call.cancel()
                 with pytest.raises(DeferUnknown):

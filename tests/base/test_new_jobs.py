@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from jobqueue.base.coming import Coming
 from jobqueue.base.job import NewJob
+from jobqueue.base.new_jobs import NewJobs
 from tests.support.jobs.store import new_job
 
 
@@ -19,21 +19,21 @@ def making(count: int, fails_at: int | None = None) -> Iterator[NewJob[Any]]:
 
 def test_all_come_once_and_in_order() -> None:
     """However they are asked for, slice by slice or all at once, the jobs are those that were made."""
-    coming = Coming(making(1_700))
-    assert 0 < coming.more() <= 500
-    assert [f'{{"n": {number}}}' for number in range(1_700)] == [job.args for job in coming.all()]
-    assert (0, 1_700) == (coming.more(), len(coming.made))
+    jobs = NewJobs(making(1_700))
+    assert 0 < jobs.more() <= 500
+    assert [f'{{"n": {number}}}' for number in range(1_700)] == [job.args for job in jobs.all()]
+    assert (0, 1_700) == (jobs.more(), len(jobs.made))
 
 
 def test_a_failure_is_told_each_time() -> None:
     """Whoever asks again, as after an error of the database, never gets some of the jobs for all of them."""
-    coming = Coming(making(1_700, fails_at=700))
+    jobs = NewJobs(making(1_700, fails_at=700))
     for _ in range(3):
         with pytest.raises(TimeoutError, match="of the user's"):
-            coming.all()
+            jobs.all()
 
 
 def test_large_jobs_come_in_small_slices() -> None:
     """A slice ends at a megabyte of arguments, so that the event loop turns between two of them."""
-    coming = Coming(new_job(args=f'"{"x" * 400_000}"') for _ in range(5))
-    assert [3, 2, 0] == [coming.more() for _ in range(3)]
+    jobs = NewJobs(new_job(args=f'"{"x" * 400_000}"') for _ in range(5))
+    assert [3, 2, 0] == [jobs.more() for _ in range(3)]

@@ -11,7 +11,7 @@ _SLICE_ROWS, _SLICE_BYTES, _SLICE_SECONDS = 500, 1 << 20, 0.02
 """Of what is made in one go: for so long the event loop does not turn."""
 
 
-class Coming:
+class NewJobs:
     """Jobs of one call, in order. Making the next ones may raise InvalidPayload, then each time that it is asked."""
 
     def __init__(self, making: Iterable[NewJob[Any]]) -> None:

@@ -5,7 +5,7 @@ import contextlib
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ import orjson
 
 from jobqueue.base.errors import JobQueueError
 from jobqueue.bench.figures import Cost
-from jobqueue.bench.side import Side
 
 _END = 5.0
 """Seconds that a child gets to end once its line is cut, before it is killed."""
@@ -120,9 +119,9 @@ class Team:
         for child in self._children:
             await child.ready()
 
-    async def until(self, side: Side) -> None:
-        """Wait until the last job has ended. Raises ChildFailed if a process ends before."""
-        while not await side.finished():
+    async def until(self, done: Callable[[], Awaitable[bool]]) -> None:
+        """Wait until it is done. Raises ChildFailed if a process ends before."""
+        while not await done():
             for child in self._children:
                 child.check()
             await anyio.sleep(_LOOK)

@@ -50,7 +50,7 @@ class Side(Protocol):
         """Store them all, or none."""
 
     async def mark(self) -> None:
-        """Remember the job that was stored last: of its load it runs last."""
+        """Remember the job that was stored last: of its load it is one of the last to run."""
 
     async def finished(self) -> bool:
         """Whether the marked job has ended."""

@@ -30,7 +30,7 @@ class Line:
         """How many are claimed ahead at the most."""
         self._ended_since, self._measured_at = 0, 0.0
         self._pace = 0.0
-        """Jobs a second."""
+        """Jobs a second, as of late."""
         self._watched = False
         """Whether somebody will look if it moves on."""
 
@@ -68,7 +68,8 @@ class Line:
             return
         now = asyncio.get_running_loop().time()
         if (passed := now - self._measured_at) >= AHEAD / 4:
-            self._pace = self._ended_since / passed
+            # The mean of a while: jobs that began together end together, and are no faster for that.
+            self._pace += (self._ended_since / passed - self._pace) * min(1.0, passed / _HELD_UP)
             self.ahead = min(MOST_AHEAD, int(self._pace * AHEAD))
             self._ended_since, self._measured_at = 0, now
 

@@ -1,6 +1,9 @@
 """The line of jobs that are claimed ahead: how many are worth it, and when the next claim is due."""
 
+import asyncio
 from typing import Any
+
+import pytest
 
 from jobqueue.worker.slots.line import AHEAD, Line
 from tests.support.waiting import wait_until
@@ -38,6 +41,23 @@ async def test_what_is_claimed_ahead_follows_the_pace() -> None:
     await wait_until(quick, "quick jobs are claimed ahead")
     await wait_until(slow, "none is any more")
     assert 7 == Line(7, give_back=lambda hold: None, held_up=lambda: None).ahead
+
+
+async def test_jobs_that_end_together_are_no_faster_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred jobs of 50 ms that began at once end at once: no more is claimed ahead than is soon begun."""
+    line, clock = Line(None, give_back=lambda hold: None, held_up=lambda: None), 1_000.0
+    loop = asyncio.get_running_loop()
+    most = 0
+    for step in range(400):
+        clock += 0.005
+        monkeypatch.setattr(loop, "time", lambda: clock)  # noqa: B023 - read at once
+        for _ in range(100 if step % 10 == 0 else 0):
+            line.one_ended()
+        line.measure()
+        most = max(most, line.ahead)
+    monkeypatch.undo()
+
+    assert 0 < most <= 2 * AHEAD * 2_000
 
 
 def any_hold(place: int) -> Any:

@@ -275,7 +275,7 @@ begin
           a.id, a.state, a.queue, a.task, a.origin
         from "jobqueue".job_archive a
         where a.state = any(half) and a.finished_at >= look_finished.since and a.finished_at < look_finished.until
-          and a.id >= look_finished.top and a.id < '04000000-0000-0000-0000-000000000000'
+          and a.id >= look_finished.top and a.id < '04000000-0000-0000-0000-000000000000' and "jobqueue".timed(a.id)
         order by a.id desc limit 20000
       ) as ahead cross join lateral (
         select encode(ahead.bytes, 'hex')::uuid as place, ahead.id, ahead.state, ahead.queue, ahead.task, ahead.origin
@@ -304,7 +304,7 @@ begin
     or look_finished.top < coalesce(r.place, look_finished.floor) and exists (
       select from "jobqueue".job_archive a
       where a.state = any(half) and a.finished_at >= look_finished.since and a.finished_at < look_finished.until
-        and a.id >= look_finished.top)
+        and a.id >= look_finished.top and a.id < '04000000-0000-0000-0000-000000000000' and "jobqueue".timed(a.id))
     or exists (
       select from "jobqueue".job_archive a
       where a.state = any(half) and a.finished_at >= look_finished.since and a.finished_at < look_finished.until

@@ -186,8 +186,9 @@ create trigger slowly after insert on jobqueue.job for each statement execute fu
 """
 
 
-async def test_an_answer_that_is_lost_costs_no_second_job(database: str) -> None:
+async def test_an_answer_that_is_lost_costs_no_second_job(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows are in and the network breaks before the answer: the same ids are sent again, and no job is doubled."""
+    monkeypatch.setattr(new_jobs, "_SLICE_SECONDS", PATIENCE)  # one statement, however slow it is to make them
     async with proxied(database) as proxy:
         app = App(proxy.dsn)
         task = app.task(note)

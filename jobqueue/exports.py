@@ -9,6 +9,7 @@ from jobqueue.base.errors import (
     DeferUnknown,
     DuplicateJob,
     DuplicateTask,
+    EventsLost,
     InvalidOption,
     InvalidPayload,
     InvalidSignature,
@@ -23,12 +24,15 @@ from jobqueue.base.errors import (
     RouterNotIncluded,
     SchemaTooNew,
 )
+from jobqueue.base.event import Event
 from jobqueue.base.job import AttemptError, Conflict, Job, JobState, NewJob, Sent
 from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
 from jobqueue.base.retry import exponential, linear, steps
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change, Changes, Holder
 from jobqueue.base.version import VERSION as __version__
+from jobqueue.events.listening import Listener
+from jobqueue.events.stream import EventStream
 from jobqueue.store.listing import JobPage
 from jobqueue.store.overview import Counts, Kept, QueueStats
 from jobqueue.tasks.bounded import bounded_map
@@ -56,6 +60,9 @@ __all__ = [
     "DeferUnknown",
     "DuplicateJob",
     "DuplicateTask",
+    "Event",
+    "EventStream",
+    "EventsLost",
     "FailedAttempt",
     "Fatal",
     "Holder",
@@ -73,6 +80,7 @@ __all__ = [
     "JobState",
     "Kept",
     "KeyLocked",
+    "Listener",
     "NewJob",
     "NotMigrated",
     "QueueLocked",

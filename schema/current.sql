@@ -136,9 +136,10 @@ CREATE FUNCTION jobqueue.drop_archive(leaf text, wait boolean) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET lock_timeout TO '100ms'
-    AS $$
+    AS $_$
 declare
-  parent text := (select 'job_archive_' || p.kind from "jobqueue".archive_pieces() p
+  parent text := (select case p.kind when 'event' then 'event' else 'job_archive_' || p.kind end
+    from (select * from "jobqueue".archive_pieces() union all select * from "jobqueue".event_pieces()) as p
     where p.leaf = drop_archive.leaf and p.until <= now() - interval '1 day');
 begin
   if parent is null then
@@ -147,11 +148,44 @@ begin
   execute format('lock table only %I.%I in access exclusive mode %s',
     'jobqueue', parent, case when not wait then 'nowait' end);
   execute format('lock table only %I.%I in access exclusive mode nowait', 'jobqueue', leaf);
+  if parent = 'event' then
+    execute format('update %1$I.event_floor set seq = greatest(seq, (select max(e.seq) from %1$I.%2$I e))', 'jobqueue', leaf);
+  end if;
   execute format('drop table %I.%I', 'jobqueue', leaf);
   return true;
 exception when lock_not_available or undefined_table then
   return false;  -- in use, or dropped by another just now
+end $_$;
+
+CREATE FUNCTION jobqueue.event_edge() RETURNS TABLE(edge bigint, writers text[])
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  edge := (select case when is_called then last_value else 0 end from "jobqueue".event_seq);
+  writers := array(
+    select distinct l.virtualtransaction from pg_locks l
+    where l.locktype = 'advisory' and l.classid = ('27249')::oid and l.objsubid = 2
+      and l.objid = (('-877230771')::bigint & 4294967295)::oid
+      and l.database = (select d.oid from pg_database d where d.datname = current_database()));
+  return next;
 end $$;
+
+CREATE FUNCTION jobqueue.event_pieces() RETURNS TABLE(piece oid, leaf text, kind text, since timestamp with time zone, until timestamp with time zone)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    SET "DateStyle" TO 'ISO'
+    AS $_$
+  select piece, leaf, 'event', bounds[1]::timestamptz, bounds[2]::timestamptz
+  from (
+    select c.oid as piece, c.relname::text as leaf,
+      regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([^'']+)''\) TO \(''([^'']+)''\)') as bounds
+    from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = '"jobqueue".event'::regclass and c.relname ~ '_[0-9]{8}$'
+  ) as found
+  where bounds is not null
+$_$;
 
 CREATE FUNCTION jobqueue.extend_archive(days integer) RETURNS integer
     LANGUAGE sql SECURITY DEFINER
@@ -199,6 +233,29 @@ begin
       end if;
       day := next;
     end loop;
+  end loop;
+  return made + "jobqueue".extend_events(days);
+end $$;
+
+CREATE FUNCTION jobqueue.extend_events(days integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  today constant date := (now() at time zone 'UTC')::date;
+  day date;
+  leaf text;
+  made integer := 0;
+begin
+  for day in
+    select d::date from generate_series(today - 1, today + least(greatest(days, 0), 31), interval '1 day') as d
+    where not exists (select from "jobqueue".event_pieces() p where p.since = d::timestamp at time zone 'UTC')
+  loop
+    leaf := 'event_' || to_char(day, 'YYYYMMDD');
+    execute format('create table %I.%I (like %I.event including defaults including storage)', 'jobqueue', leaf, 'jobqueue');
+    execute format('alter table %I.event attach partition %I.%I for values from (%L) to (%L)',
+      'jobqueue', 'jobqueue', leaf, day || ' 00:00+00', (day + 1) || ' 00:00+00');
+    made := made + 1;
   end loop;
   return made;
 end $$;
@@ -249,6 +306,29 @@ CREATE FUNCTION jobqueue.find_unfinished(after uuid, room integer, page integer,
   select (select s.id from seen s order by s.id offset room - 1 limit 1), f.id
   from (select) as always left join found f on true order by f.id
 $$;
+
+CREATE FUNCTION jobqueue.log_late() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  delete from "jobqueue".event_late where place = new.place;
+  if not found then
+    return null;  -- taken back: a savepoint
+  end if;
+  perform pg_advisory_xact_lock_shared('27249', '-877230771');
+  begin
+    insert into "jobqueue".event (at, type, task, queue, origin, bundle_id, jobs, attempts, error, reason, data)
+    values (clock_timestamp(), new.type, new.task, new.queue, new.origin, new.bundle_id, new.jobs, new.attempts, new.error,
+      new.reason, new.data);
+  exception when check_violation then  -- no worker has made the day
+    perform "jobqueue".extend_archive(1);
+    insert into "jobqueue".event (at, type, task, queue, origin, bundle_id, jobs, attempts, error, reason, data)
+    values (clock_timestamp(), new.type, new.task, new.queue, new.origin, new.bundle_id, new.jobs, new.attempts, new.error,
+      new.reason, new.data);
+  end;
+  return null;
+end $$;
 
 CREATE FUNCTION jobqueue.look_finished(kind text, since timestamp with time zone, until timestamp with time zone, top uuid, before uuid, floor uuid, room integer, page integer, states text[], in_queue text, of_task text, of_origin text, pattern text, payload boolean) RETURNS TABLE(edge uuid, more boolean, place uuid, id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamp with time zone, created_at timestamp with time zone, claimed_at timestamp with time zone, finished_at timestamp with time zone, timeout double precision, deadline timestamp with time zone, expires_at timestamp with time zone, origin text, worker_id uuid, lease_until timestamp with time zone, cancel_asked timestamp with time zone, key text, bundle_id uuid, reason text, errors text, args text, result text, meta text, progress text, read_at timestamp with time zone)
     LANGUAGE plpgsql STABLE
@@ -509,6 +589,211 @@ CREATE SEQUENCE jobqueue.archive_seq
     NO MAXVALUE
     CACHE 1;
 
+CREATE SEQUENCE jobqueue.event_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE jobqueue.event (
+    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    type text NOT NULL COLLATE pg_catalog."C",
+    task text,
+    queue text COLLATE pg_catalog."C",
+    origin text,
+    bundle_id uuid,
+    jobs uuid[],
+    attempts integer[],
+    error text,
+    reason text,
+    data json
+)
+PARTITION BY RANGE (at);
+ALTER TABLE ONLY jobqueue.event ALTER COLUMN jobs SET STORAGE EXTERNAL;
+ALTER TABLE ONLY jobqueue.event ALTER COLUMN attempts SET STORAGE EXTERNAL;
+
+CREATE TABLE jobqueue.event_20261126 (
+    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    type text NOT NULL COLLATE pg_catalog."C",
+    task text,
+    queue text COLLATE pg_catalog."C",
+    origin text,
+    bundle_id uuid,
+    jobs uuid[],
+    attempts integer[],
+    error text,
+    reason text,
+    data json
+);
+ALTER TABLE ONLY jobqueue.event_20261126 ALTER COLUMN jobs SET STORAGE EXTERNAL;
+ALTER TABLE ONLY jobqueue.event_20261126 ALTER COLUMN attempts SET STORAGE EXTERNAL;
+
+CREATE TABLE jobqueue.event_20261127 (
+    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    type text NOT NULL COLLATE pg_catalog."C",
+    task text,
+    queue text COLLATE pg_catalog."C",
+    origin text,
+    bundle_id uuid,
+    jobs uuid[],
+    attempts integer[],
+    error text,
+    reason text,
+    data json
+);
+ALTER TABLE ONLY jobqueue.event_20261127 ALTER COLUMN jobs SET STORAGE EXTERNAL;
+ALTER TABLE ONLY jobqueue.event_20261127 ALTER COLUMN attempts SET STORAGE EXTERNAL;
+
+CREATE TABLE jobqueue.event_20261128 (
+    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    type text NOT NULL COLLATE pg_catalog."C",
+    task text,
+    queue text COLLATE pg_catalog."C",
+    origin text,
+    bundle_id uuid,
+    jobs uuid[],
+    attempts integer[],
+    error text,
+    reason text,
+    data json
+);
+ALTER TABLE ONLY jobqueue.event_20261128 ALTER COLUMN jobs SET STORAGE EXTERNAL;
+ALTER TABLE ONLY jobqueue.event_20261128 ALTER COLUMN attempts SET STORAGE EXTERNAL;
+
+CREATE TABLE jobqueue.event_20261129 (
+    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    type text NOT NULL COLLATE pg_catalog."C",
+    task text,
+    queue text COLLATE pg_catalog."C",
+    origin text,
+    bundle_id uuid,
+    jobs uuid[],
+    attempts integer[],
+    error text,
+    reason text,
+    data json
+);
+ALTER TABLE ONLY jobqueue.event_20261129 ALTER COLUMN jobs SET STORAGE EXTERNAL;
+ALTER TABLE ONLY jobqueue.event_20261129 ALTER COLUMN attempts SET STORAGE EXTERNAL;
+
+CREATE TABLE jobqueue.event_20261130 (
+    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    type text NOT NULL COLLATE pg_catalog."C",
+    task text,
+    queue text COLLATE pg_catalog."C",
+    origin text,
+    bundle_id uuid,
+    jobs uuid[],
+    attempts integer[],
+    error text,
+    reason text,
+    data json
+);
+ALTER TABLE ONLY jobqueue.event_20261130 ALTER COLUMN jobs SET STORAGE EXTERNAL;
+ALTER TABLE ONLY jobqueue.event_20261130 ALTER COLUMN attempts SET STORAGE EXTERNAL;
+
+CREATE TABLE jobqueue.event_20261201 (
+    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    type text NOT NULL COLLATE pg_catalog."C",
+    task text,
+    queue text COLLATE pg_catalog."C",
+    origin text,
+    bundle_id uuid,
+    jobs uuid[],
+    attempts integer[],
+    error text,
+    reason text,
+    data json
+);
+ALTER TABLE ONLY jobqueue.event_20261201 ALTER COLUMN jobs SET STORAGE EXTERNAL;
+ALTER TABLE ONLY jobqueue.event_20261201 ALTER COLUMN attempts SET STORAGE EXTERNAL;
+
+CREATE TABLE jobqueue.event_20261202 (
+    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    type text NOT NULL COLLATE pg_catalog."C",
+    task text,
+    queue text COLLATE pg_catalog."C",
+    origin text,
+    bundle_id uuid,
+    jobs uuid[],
+    attempts integer[],
+    error text,
+    reason text,
+    data json
+);
+ALTER TABLE ONLY jobqueue.event_20261202 ALTER COLUMN jobs SET STORAGE EXTERNAL;
+ALTER TABLE ONLY jobqueue.event_20261202 ALTER COLUMN attempts SET STORAGE EXTERNAL;
+
+CREATE TABLE jobqueue.event_20261203 (
+    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    type text NOT NULL COLLATE pg_catalog."C",
+    task text,
+    queue text COLLATE pg_catalog."C",
+    origin text,
+    bundle_id uuid,
+    jobs uuid[],
+    attempts integer[],
+    error text,
+    reason text,
+    data json
+);
+ALTER TABLE ONLY jobqueue.event_20261203 ALTER COLUMN jobs SET STORAGE EXTERNAL;
+ALTER TABLE ONLY jobqueue.event_20261203 ALTER COLUMN attempts SET STORAGE EXTERNAL;
+
+CREATE TABLE jobqueue.event_20261204 (
+    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    type text NOT NULL COLLATE pg_catalog."C",
+    task text,
+    queue text COLLATE pg_catalog."C",
+    origin text,
+    bundle_id uuid,
+    jobs uuid[],
+    attempts integer[],
+    error text,
+    reason text,
+    data json
+);
+ALTER TABLE ONLY jobqueue.event_20261204 ALTER COLUMN jobs SET STORAGE EXTERNAL;
+ALTER TABLE ONLY jobqueue.event_20261204 ALTER COLUMN attempts SET STORAGE EXTERNAL;
+
+CREATE TABLE jobqueue.event_floor (
+    seq bigint NOT NULL
+);
+
+CREATE TABLE jobqueue.event_late (
+    place bigint NOT NULL,
+    type text NOT NULL COLLATE pg_catalog."C",
+    task text,
+    queue text COLLATE pg_catalog."C",
+    origin text,
+    bundle_id uuid,
+    jobs uuid[],
+    attempts integer[],
+    error text,
+    reason text,
+    data json
+);
+
+ALTER TABLE jobqueue.event_late ALTER COLUMN place ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME jobqueue.event_late_place_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE SEQUENCE jobqueue.fence_seq
     START WITH 1
     INCREMENT BY 1
@@ -728,9 +1013,30 @@ CREATE TABLE jobqueue.sweep (
     begun_at timestamp with time zone NOT NULL
 );
 
+ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261126 FOR VALUES FROM ('2026-11-26 00:00:00+00') TO ('2026-11-27 00:00:00+00');
+
+ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261127 FOR VALUES FROM ('2026-11-27 00:00:00+00') TO ('2026-11-28 00:00:00+00');
+
+ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261128 FOR VALUES FROM ('2026-11-28 00:00:00+00') TO ('2026-11-29 00:00:00+00');
+
+ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261129 FOR VALUES FROM ('2026-11-29 00:00:00+00') TO ('2026-11-30 00:00:00+00');
+
+ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261130 FOR VALUES FROM ('2026-11-30 00:00:00+00') TO ('2026-12-01 00:00:00+00');
+
+ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261201 FOR VALUES FROM ('2026-12-01 00:00:00+00') TO ('2026-12-02 00:00:00+00');
+
+ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261202 FOR VALUES FROM ('2026-12-02 00:00:00+00') TO ('2026-12-03 00:00:00+00');
+
+ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261203 FOR VALUES FROM ('2026-12-03 00:00:00+00') TO ('2026-12-04 00:00:00+00');
+
+ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261204 FOR VALUES FROM ('2026-12-04 00:00:00+00') TO ('2026-12-05 00:00:00+00');
+
 ALTER TABLE ONLY jobqueue.job_archive ATTACH PARTITION jobqueue.job_archive_completed FOR VALUES IN ('completed');
 
 ALTER TABLE ONLY jobqueue.job_archive ATTACH PARTITION jobqueue.job_archive_other FOR VALUES IN ('cancelled', 'dead');
+
+ALTER TABLE ONLY jobqueue.event_late
+    ADD CONSTRAINT event_late_pkey PRIMARY KEY (place);
 
 ALTER TABLE jobqueue.job
     ADD CONSTRAINT job_attempt_in_range CHECK ((attempt <= 32768)) NOT VALID;
@@ -765,6 +1071,26 @@ ALTER TABLE ONLY jobqueue.sweep
 ALTER TABLE ONLY jobqueue.worker
     ADD CONSTRAINT worker_pkey PRIMARY KEY (id);
 
+CREATE INDEX event_seq_index ON ONLY jobqueue.event USING btree (seq);
+
+CREATE INDEX event_20261126_seq_idx ON jobqueue.event_20261126 USING btree (seq);
+
+CREATE INDEX event_20261127_seq_idx ON jobqueue.event_20261127 USING btree (seq);
+
+CREATE INDEX event_20261128_seq_idx ON jobqueue.event_20261128 USING btree (seq);
+
+CREATE INDEX event_20261129_seq_idx ON jobqueue.event_20261129 USING btree (seq);
+
+CREATE INDEX event_20261130_seq_idx ON jobqueue.event_20261130 USING btree (seq);
+
+CREATE INDEX event_20261201_seq_idx ON jobqueue.event_20261201 USING btree (seq);
+
+CREATE INDEX event_20261202_seq_idx ON jobqueue.event_20261202 USING btree (seq);
+
+CREATE INDEX event_20261203_seq_idx ON jobqueue.event_20261203 USING btree (seq);
+
+CREATE INDEX event_20261204_seq_idx ON jobqueue.event_20261204 USING btree (seq);
+
 CREATE INDEX job_archive_id ON ONLY jobqueue.job_archive USING btree (id);
 
 CREATE INDEX job_archive_completed_id_idx ON ONLY jobqueue.job_archive_completed USING btree (id);
@@ -793,6 +1119,24 @@ CREATE INDEX job_suspect ON jobqueue.job USING btree (queue, priority DESC, seq)
 
 CREATE INDEX job_untimed ON jobqueue.job USING btree (jobqueue.place(id, created_at)) WHERE (NOT jobqueue.timed(id));
 
+ALTER INDEX jobqueue.event_seq_index ATTACH PARTITION jobqueue.event_20261126_seq_idx;
+
+ALTER INDEX jobqueue.event_seq_index ATTACH PARTITION jobqueue.event_20261127_seq_idx;
+
+ALTER INDEX jobqueue.event_seq_index ATTACH PARTITION jobqueue.event_20261128_seq_idx;
+
+ALTER INDEX jobqueue.event_seq_index ATTACH PARTITION jobqueue.event_20261129_seq_idx;
+
+ALTER INDEX jobqueue.event_seq_index ATTACH PARTITION jobqueue.event_20261130_seq_idx;
+
+ALTER INDEX jobqueue.event_seq_index ATTACH PARTITION jobqueue.event_20261201_seq_idx;
+
+ALTER INDEX jobqueue.event_seq_index ATTACH PARTITION jobqueue.event_20261202_seq_idx;
+
+ALTER INDEX jobqueue.event_seq_index ATTACH PARTITION jobqueue.event_20261203_seq_idx;
+
+ALTER INDEX jobqueue.event_seq_index ATTACH PARTITION jobqueue.event_20261204_seq_idx;
+
 ALTER INDEX jobqueue.job_archive_id ATTACH PARTITION jobqueue.job_archive_completed_id_idx;
 
 ALTER INDEX jobqueue.job_archive_untimed ATTACH PARTITION jobqueue.job_archive_completed_place_idx;
@@ -800,5 +1144,7 @@ ALTER INDEX jobqueue.job_archive_untimed ATTACH PARTITION jobqueue.job_archive_c
 ALTER INDEX jobqueue.job_archive_id ATTACH PARTITION jobqueue.job_archive_other_id_idx;
 
 ALTER INDEX jobqueue.job_archive_untimed ATTACH PARTITION jobqueue.job_archive_other_place_idx;
+
+CREATE CONSTRAINT TRIGGER event_late_moves AFTER INSERT ON jobqueue.event_late DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION jobqueue.log_late();
 
 CREATE TRIGGER job_inserted AFTER INSERT ON jobqueue.job FOR EACH ROW WHEN (((new.via = 'sql'::text) AND (new.state = ANY (ARRAY['ready'::text, 'scheduled'::text])))) EXECUTE FUNCTION jobqueue.wake_for_insert();

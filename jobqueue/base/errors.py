@@ -15,6 +15,7 @@ JobQueueError
 ├── SchemaTooNew                      the database is ahead of this version of jobqueue
 ├── DeferUnknown                      the network was cut in mid-defer: sending again with the id is safe
 ├── QueueLocked (TimeoutError)        an open transaction has the row of a queue, and does not end
+├── EventsLost                        the log begins later than where the reader wants to go on
 ├── JobNotFound                       no such job, or retention has removed it
 ├── JobFailed                         the job is dead; carries class, message and data of its last error
 ├── ResultTimeout (TimeoutError)      the job has not ended within the time that `result` was given
@@ -205,6 +206,17 @@ class JobNotFound(JobQueueError):
             "(inside that, look with connection=...)"
         )
         self.id = id
+
+
+class EventsLost(JobQueueError):
+    """Raised when the log begins later than where a reader wants to go on: retention has dropped what lies between.
+
+    `app.events(after=error.oldest)` goes on with all that there is.
+    """
+
+    def __init__(self, oldest: str) -> None:
+        super().__init__(f"events were dropped by retention before they were read; what is left comes after={oldest!r}")
+        self.oldest = oldest
 
 
 class JobFailed(JobQueueError):

@@ -15,6 +15,7 @@ from jobqueue.base.moments import Seconds, check_delay, check_seconds
 _WHOLE = {"concurrency": 1, "max_attempts": 1, "max_crashes": 1, "max_payload": 1, "max_result": 1, "prefetch": 0}
 _SECONDS = (
     "lease", "beat", "rescue_interval", "poll", "drain_timeout", "aside_max_age", "keep_completed", "keep_other",
+    "keep_events",
 )  # fmt: skip
 
 Pooler = Literal["none", "session", "transaction"]
@@ -66,6 +67,8 @@ class Settings:
     Of several workers on one schema the shortest setting counts; a queue can only have a shorter one."""
     keep_other: float = 30 * 86_400.0
     """The same for cancelled and dead jobs."""
+    keep_events: float = 3 * 86_400.0
+    """How long the log says what became of jobs, for `app.events(after=...)`. By days, as above."""
     max_payload: int = 1 << 20
     """Bytes of one job's arguments as JSON."""
     max_result: int = 1 << 20
@@ -100,6 +103,7 @@ class Settings:
             aside_max_age: Seconds = ...,
             keep_completed: Seconds = ...,
             keep_other: Seconds = ...,
+            keep_events: Seconds = ...,
             max_payload: int = ...,
             max_result: int = ...,
             pooler: Pooler = ...,

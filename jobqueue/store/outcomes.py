@@ -14,9 +14,9 @@ import orjson
 from jobqueue.base.job import AttemptError, WorkerId
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Rescued, Retried, Snoozed
 from jobqueue.store.connection.executor import Executor
-from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.joined import join
 from jobqueue.store.connection.pool import STATEMENT_LIMIT
+from jobqueue.store.dated import fetch_dated
 from jobqueue.store.schema.statements import statement
 from jobqueue.store.standby import await_standby
 
@@ -75,7 +75,7 @@ async def _return(
     session: Executor, worker: WorkerId | None, back: list[Ended]
 ) -> tuple[dict[UUID, Outcome], set[UUID]]:
     """What was given back, or had ended before; and the jobs that are to end instead."""
-    rows = await session.fetch("return_jobs", *_columns([_returning(ended) for ended in back]), worker)
+    rows = await fetch_dated(session, "return_jobs", *_columns([_returning(ended) for ended in back]), worker)
     written = {row["id"] for row in rows if not row["cancelled"]}
     asked = {row["id"] for row in rows if row["cancelled"]}
     written |= await _done_before(session, "already_returned", worker, back, written | asked)
@@ -92,7 +92,7 @@ async def complete_on(connection: Any, schema: str, worker: WorkerId, ended: End
 
     Waits, within the statement's limit, for whoever has the row locked.
     """
-    sql, values = statement("finish_jobs", schema), [*_joined([_finishing(ended)]), worker]
+    sql, values = statement("finish_jobs", schema, late=True), [*_joined([_finishing(ended)]), worker]
     if await connection.fetch(sql, *values, timeout=STATEMENT_LIMIT):
         return True
     if not await holds_still(connection, schema, worker, ended.id, ended.fence):
@@ -123,14 +123,7 @@ async def _finish(session: Executor, worker: WorkerId | None, final: list[Ended]
 
 
 async def _finish_rows(session: Executor, worker: WorkerId | None, rows: list[_Finish]) -> set[UUID]:
-    values = _joined(rows)
-    try:
-        return {row[0] for row in await session.fetch("finish_jobs", *values, worker)}
-    except DATABASE_ERRORS as error:
-        if classify(error) is not Fault.NO_PARTITION:
-            raise
-    await session.fetch("extend_archive", 7)
-    return {row[0] for row in await session.fetch("finish_jobs", *values, worker)}
+    return {row[0] for row in await fetch_dated(session, "finish_jobs", *_joined(rows), worker)}
 
 
 async def _over_before(session: Executor, worker: WorkerId | None, refused: list[Ended]) -> dict[UUID, Outcome]:

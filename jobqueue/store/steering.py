@@ -18,6 +18,7 @@ from jobqueue.base.outcome import Cancelled
 from jobqueue.base.steering import LEGAL, Action, Change, Holder
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Session
+from jobqueue.store.dated import fetch_dated
 from jobqueue.store.lookup import EVER, as_uuid, earliest_finish
 from jobqueue.store.outcomes import finish_waiting
 from jobqueue.store.standby import await_standby
@@ -62,7 +63,7 @@ async def retry(
     """Those that have ended run again with all their attempts; those that wait are due now."""
 
     async def attempt(left: list[UUID], since: datetime) -> dict[UUID, Change]:
-        rows = await executor.fetch("retry_finished", left, since, always)
+        rows = await fetch_dated(executor, "retry_finished", left, since, always)
         done = {as_uuid(id): Change.DONE if retried else Change.KEY_TAKEN for id, retried in rows}
         waiting = [id for id in left if id not in done]
         return done | dict.fromkeys(
@@ -205,7 +206,7 @@ async def _states(executor: Executor, ids: Sequence[UUID]) -> dict[UUID, JobStat
 async def _ids(executor: Executor, name: str, ids: Sequence[UUID], *values: object) -> set[UUID]:
     if not ids:
         return set()
-    return {as_uuid(row[0]) for row in await executor.fetch(name, list(ids), *values)}
+    return {as_uuid(row[0]) for row in await fetch_dated(executor, name, list(ids), *values)}
 
 
 def _since(ids: Sequence[UUID]) -> datetime:

@@ -1,4 +1,4 @@
-"""The archive's pieces: made ahead of time, dropped when they are too old, and thinned out by queue.
+"""The pieces of the archive and of the log: made ahead of time, dropped when they are too old, and thinned out by queue.
 
 A piece is a day if jobs are kept for a month, and longer in proportion: about thirty make up what is kept, for whoever
 looks at all of it must open and lock each.
@@ -33,10 +33,11 @@ _KEYS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Ages:
-    """How old finished jobs may become, in seconds; None: no limit."""
+    """How old finished jobs, and what the log says of jobs, may become, in seconds; None: no limit."""
 
     completed: float | None = None
     other: float | None = None
+    events: float | None = None
 
 
 NO_AGES = Ages()
@@ -44,11 +45,11 @@ NO_AGES = Ages()
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One piece, a day or several, of one half of the archive."""
+    """One piece, a day or several, of one half of the archive, or of the log."""
 
     leaf: str
     kind: str
-    """`completed` or `other`."""
+    """`completed`, `other` or `event`."""
     day: date
     """Its first."""
     pages: int
@@ -125,8 +126,8 @@ async def shortest_keeps(database: Database) -> Ages:
 
 
 async def archive_days(database: Database, *, drop: Ages, prune: Ages) -> list[Day]:
-    """The archive's days, the oldest first, with what these ages allow."""
-    rows = await database.fetch("archive_days", drop.completed, drop.other, prune.completed, prune.other)
+    """The days of archive and log, the oldest first, with what these ages allow."""
+    rows = await database.fetch("archive_days", drop.completed, drop.other, drop.events, prune.completed, prune.other)
     return [Day(**dict(row)) for row in rows]
 
 

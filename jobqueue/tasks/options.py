@@ -220,7 +220,7 @@ def _check_meta(meta: dict[str, Any] | None) -> str | None:
     raise InvalidOption("meta", f"{place}: {rule}" if place else rule)
 
 
-def check_id(id: UUID | str) -> UUID:
+def check_id(id: UUID | str, option: str = "id") -> UUID:
     """A UUID, or the text of one."""
     if isinstance(id, UUID):
         return id
@@ -228,7 +228,7 @@ def check_id(id: UUID | str) -> UUID:
         return UUID(id)
     except (ValueError, AttributeError, TypeError):
         pass
-    raise InvalidOption("id", "must be a UUID, or the text of one")
+    raise InvalidOption(option, "must be a UUID, or the text of one")
 
 
 def stored_key(task: str, unique: Unique, args: str) -> str:

@@ -1,4 +1,4 @@
-"""Housekeeping in the archive: partitions a week ahead, so that no finish has to make one, and old jobs removed."""
+"""Housekeeping in archive and log: partitions a week ahead, so that no finish has to make one, and old jobs removed."""
 
 import random
 
@@ -26,7 +26,7 @@ class Upkeep:
     ) -> None:
         """`first`: seconds within which the first removal begins, at random, so that the start has passed."""
         self._database = database
-        self._ages = Ages(settings.keep_completed, settings.keep_other)
+        self._ages = Ages(settings.keep_completed, settings.keep_other, settings.keep_events)
         self._interval = interval
         self._first = first
         self._our_turn = False

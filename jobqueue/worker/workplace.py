@@ -28,12 +28,15 @@ class Workplace:
         middleware: Middleware,
         lifespan: Callable[[], contextlib.AbstractAsyncContextManager[Any]] | None,
         load_tasks: Callable[[], object],
+        beside: Callable[[], contextlib.AbstractAsyncContextManager[None]],
     ) -> None:
+        """`beside` is entered around each worker, inside the lifespan: the listeners are told meanwhile."""
         self._opening = opening
         self._tasks = tasks
         self._middleware = middleware
         self._lifespan = lifespan
         self._load_tasks = load_tasks
+        self._beside = beside
 
     @contextlib.asynccontextmanager
     async def worker(
@@ -53,6 +56,7 @@ class Workplace:
             resources = (
                 {} if self._lifespan is None else resources_of(await stack.enter_async_context(self._lifespan()))
             )
+            await stack.enter_async_context(self._beside())
             supervisor = Supervisor(
                 database, self._tasks, settings, app_name=self._opening.name, version=VERSION, queues=queues,
                 burst=burst, resources=resources, middleware=self._middleware,

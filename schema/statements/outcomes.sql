@@ -34,6 +34,13 @@ with mine as materialized (
         then (errors - 5) || (error::jsonb || jsonb_build_object('at', now(), 'worker', worker_id))
       else coalesce(errors, '[]') || (error::jsonb || jsonb_build_object('at', now(), 'worker', worker_id)) end
   from mine
+), entering as materialized (
+  select pg_advisory_xact_lock_shared(:'wake_class', :'log_key')  -- before a number is drawn: see event_edge()
+), logged as (
+  insert into :"log" (type, task, queue, origin, bundle_id, jobs, attempts, error, reason)
+  select 'job.' || outcome, task, queue, origin, bundle_id, array_agg(id), array_agg(attempt), class, reason
+  from entering cross join (select *, error::json ->> 'class' as class from mine) as mine
+  group by outcome, task, queue, origin, bundle_id, class, reason
 )
 select id from mine where (select count(*) from told) >= 0;
 
@@ -48,7 +55,8 @@ with given as materialized (
     $7::boolean[], $8::text[], $9::smallint[], $10::text[], $11::integer[])
     as g(id, fence, delay, at, refund, keep, aside, queue, priority, error, lost)
 ), mine as materialized (
-  select g.*, j.errors, j.cancel_asked is not null as cancelled, g.moment > clock_timestamp() as later,
+  select g.*, j.task, j.queue as from_queue, j.origin, j.bundle_id, j.attempt, j.follow, j.errors,
+    j.cancel_asked is not null as cancelled, g.moment > clock_timestamp() as later,
     jsonb_build_object('at', now(), 'worker', j.worker_id) as witness
   from given g
   cross join lateral (
@@ -71,6 +79,19 @@ with given as materialized (
   returning j.id, j.queue, case when mine.later then j.due_at end as due
 ), woken as materialized (
   select :"schema".wake(queue, min(due), false) from returned group by queue, due is null
+), moved as materialized (
+  -- a failed attempt is told of every job, what is only put off of those that somebody follows
+  select case when error is not null then 'job.retried' when keep or aside then 'job.released' else 'job.snoozed' end as type,
+    task, from_queue, origin, bundle_id, id, attempt, error::json ->> 'class' as class,
+    case when aside then 'aside' end as reason
+  from mine where not cancelled and (error is not null or follow & 1 <> 0)
+), entering as materialized (
+  select pg_advisory_xact_lock_shared(:'wake_class', :'log_key')  -- before a number is drawn: see event_edge()
+), logged as (
+  insert into :"log" (type, task, queue, origin, bundle_id, jobs, attempts, error, reason)
+  select type, task, from_queue, origin, bundle_id, array_agg(id), array_agg(attempt), class, reason
+  from entering cross join moved
+  group by type, task, from_queue, origin, bundle_id, class, reason
 )
 select id, cancelled from mine where (select count(*) from woken) >= 0;
 

@@ -66,9 +66,16 @@ with mine as materialized (
   select id from mine m
   where key is null or key in (select key from keyed) or not exists (select from :"schema".job_key k where k.key = m.key)
 ), gone as (
-  delete from :"schema".job where id = any(array(select id from free)) returning id
+  delete from :"schema".job where id = any(array(select id from free))
+  returning id, task, queue, origin, bundle_id, attempt
 ), freed as (
   delete from :"schema".job_key where key = any(array(select key from keyed where job_id = any(array(select id from free))))
+), entering as materialized (
+  select pg_advisory_xact_lock_shared(:'wake_class', :'log_key')  -- before a number is drawn: see event_edge()
+), logged as (
+  insert into :"log" (type, task, queue, origin, bundle_id, jobs, attempts)
+  select 'job.deleted', task, queue, origin, bundle_id, array_agg(id), array_agg(attempt)
+  from entering cross join gone group by task, queue, origin, bundle_id
 )
 select id from gone;
 
@@ -93,9 +100,15 @@ with found as materialized (
 ), gone as (
   delete from :"schema".job_archive
   where ctid = any(array(select place from free)) and id = any(array(select id from free)) and finished_at >= $2
-  returning id
+  returning id, task, queue, origin, bundle_id, attempt
 ), freed as (
   delete from :"schema".job_key where key = any(array(select key from keyed where job_id = any(array(select id from free))))
+), entering as materialized (
+  select pg_advisory_xact_lock_shared(:'wake_class', :'log_key')  -- before a number is drawn: see event_edge()
+), logged as (
+  insert into :"log" (type, task, queue, origin, bundle_id, jobs, attempts)
+  select 'job.deleted', task, queue, origin, bundle_id, array_agg(id), array_agg(attempt)
+  from entering cross join gone group by task, queue, origin, bundle_id
 )
 select id from gone;
 
@@ -152,6 +165,12 @@ with found as materialized (
   returning id, queue
 ), woken as materialized (
   select :"schema".wake(queue, null, $3) from inserted group by queue
+), entering as materialized (
+  select pg_advisory_xact_lock_shared(:'wake_class', :'log_key')  -- before a number is drawn: see event_edge()
+), logged as (
+  insert into :"log" (type, task, queue, origin, bundle_id, jobs, attempts)
+  select 'job.revived', task, queue, origin, bundle_id, array_agg(id), array_agg(attempt)
+  from entering cross join back group by task, queue, origin, bundle_id
 )
 select f.id, exists (select from inserted i where i.id = f.id) as retried
 from found f

@@ -25,15 +25,16 @@ returning name;
 select min(keep_completed) as completed, min(keep_other) as other from :"schema".queue;
 
 -- name: archive_days
--- takes: drop_completed double precision, drop_other double precision, prune_completed double precision, prune_other double precision
+-- takes: drop_completed double precision, drop_other double precision, drop_events double precision, prune_completed double precision, prune_other double precision
 -- gives: leaf text, kind text, day date, pages bigint, whole boolean, part boolean
--- The archive's pieces, the oldest first, by their first day: which may be dropped as a whole, being over for the age and for
+-- The pieces of archive and log, the oldest first, by their first day: which may be dropped as a whole, being over for the age and for
 -- a day at least (a finish belongs to the day on which its transaction began), and which of the others can hold a job of
 -- that age.
 with aged as (
-  select *, case kind when 'completed' then $1::double precision else $2::double precision end as drop_age,
-    case kind when 'completed' then $3::double precision else $4::double precision end as prune_age
-  from :"schema".archive_pieces()
+  select *,
+    case kind when 'completed' then $1::double precision when 'other' then $2::double precision else $3::double precision end as drop_age,
+    case kind when 'completed' then $4::double precision when 'other' then $5::double precision end as prune_age
+  from (select * from :"schema".archive_pieces() union all select * from :"schema".event_pieces()) as pieces
 )
 select leaf, kind, (since at time zone 'UTC')::date as day, pg_relation_size(piece) / current_setting('block_size')::bigint as pages,
   coalesce(extract(epoch from now() - until) >= greatest(drop_age, 86400) and drop_age > 0, false) as whole,
@@ -48,13 +49,13 @@ select :"schema".drop_archive($1, $2) as dropped;
 -- name: archive_holders
 -- takes: leaf text
 -- gives: holder text
--- The transactions that read or write this day, or its half of the archive.
+-- The transactions that read or write this day, or all of its kind.
 select distinct l.virtualtransaction as holder
 from pg_inherits i join pg_class c on c.oid = i.inhrelid
 join pg_locks l on l.relation in (i.inhrelid, i.inhparent) and l.granted and l.pid is distinct from pg_backend_pid()
   and l.database = (select oid from pg_database where datname = current_database())
-where c.relname = $1::text
-  and i.inhparent in (':"schema".job_archive_completed'::regclass, ':"schema".job_archive_other'::regclass);
+where c.relname = $1::text and i.inhparent in (':"schema".job_archive_completed'::regclass,
+  ':"schema".job_archive_other'::regclass, ':"schema".event'::regclass);
 
 -- name: limit_batch
 -- takes: milliseconds text

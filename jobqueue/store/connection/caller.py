@@ -81,7 +81,7 @@ class OnAsyncpg:
 
     async def fetch(self, name: str, *values: object) -> Sequence[Any]:
         """Run one statement inside the caller's transaction, or as one of its own if there is none."""
-        rows: Sequence[Any] = await self._connection.fetch(statement(name, self._schema), *values)
+        rows: Sequence[Any] = await self._connection.fetch(statement(name, self._schema, late=True), *values)
         return rows
 
     @contextlib.asynccontextmanager
@@ -115,7 +115,7 @@ class OnPsycopg:
         from psycopg import Cursor, Error  # an extra; where its connections come from, it is installed
         from psycopg.rows import tuple_row
 
-        sql = _NUMBERED.sub(r"%(p\1)s", statement(name, self._schema))
+        sql = _NUMBERED.sub(r"%(p\1)s", statement(name, self._schema, late=True))
         # Not the connection's own kinds of cursor and row: they may take or give something else.
         cursor = Cursor(self._connection, row_factory=tuple_row)
         try:
@@ -165,7 +165,7 @@ class OnSqlalchemy:
         """Run one statement in the session's or connection's transaction."""
         connection = await self._connection()
         try:
-            result = await connection.exec_driver_sql(statement(name, self._schema), values)
+            result = await connection.exec_driver_sql(statement(name, self._schema, late=True), values)
         except Exception as error:
             vars(error)["params"] = None  # SQLAlchemy's errors show the parameters, which are the payload
             refused = getattr(getattr(error, "orig", None), "__cause__", None)

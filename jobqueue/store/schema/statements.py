@@ -79,9 +79,11 @@ def names(schema: str) -> dict[str, str]:
         ":'schema'": f"'{schema}'",
         ":'wake_channel'": f"'{channel(schema, 'wake')}'",
         ":'done_channel'": f"'{channel(schema, 'done')}'",
+        ":'log_channel'": f"'{channel(schema, 'log')}'",
         ":'wake_class'": f"'{_WAKE_CLASS}'",
         ":'wake_key'": f"'{lock_key(schema, 'wake')}'",
         ":'archive_key'": f"'{lock_key(schema, 'archive')}'",
+        ":'log_key'": f"'{lock_key(schema, 'log')}'",
         ":'earliest'": f"'{EARLIEST.isoformat()}'",
         ":'latest'": f"'{LATEST.isoformat()}'",
     }
@@ -106,6 +108,10 @@ def fill(sql: str, schema: str) -> str:
 
 
 @cache
-def statement(name: str, schema: str = "jobqueue") -> str:
-    """The SQL of one statement, ready for one schema."""
-    return fill(statements()[name].sql, schema)
+def statement(name: str, schema: str = "jobqueue", *, late: bool = False) -> str:
+    """The SQL of one statement, ready for one schema.
+
+    `late`: for a transaction of a caller's, which may stay open. What it has to say goes into the log at its commit.
+    """
+    sql = statements()[name].sql.replace(':"log"', f':"schema".{"event_late" if late else "event"}')
+    return fill(sql, schema)

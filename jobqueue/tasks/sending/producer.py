@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import anyio
@@ -24,6 +24,14 @@ from jobqueue.tasks.sending.surely import CANCEL_LIMIT, AnswerLost, answer_of, i
 from jobqueue.tasks.sending.waiting import Waiters
 
 
+class Companion(Protocol):
+    """What lives on a producer's database, and ends before it."""
+
+    async def close(self) -> None:
+        """End it. Bounded."""
+        ...
+
+
 class Producer:
     """Stores jobs and waits for them. Owns no task and no listening connection while nobody waits.
 
@@ -32,6 +40,8 @@ class Producer:
 
     def __init__(self, database: Database, *, listens: bool) -> None:
         self.database = database
+        self.listens = listens
+        self.companions: list[Companion] = []
         self._coalescer = Coalescer(database)
         self._waiters = Waiters(database, listens=listens)
         self._writes: set[_Write] = set()
@@ -86,6 +96,8 @@ class Producer:
                 last_first.push_async_callback(self._coalescer.close)
                 last_first.push_async_callback(self._end_writes)
                 last_first.push_async_callback(self._waiters.close)
+                for companion in self.companions:
+                    last_first.push_async_callback(companion.close)
 
     async def abandon(self) -> None:
         """End it from another event loop than its own, which is closed."""

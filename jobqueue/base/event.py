@@ -1,0 +1,146 @@
+"""What the log says of jobs, and how to choose from it.
+
+| type | told of | when |
+|---|---|---|
+| job.retried | every job | an attempt failed, or its worker died; the job will run again (`will_retry`) |
+| job.completed, job.cancelled, job.dead | every job | it has ended |
+| job.deleted | every job | somebody removed it, and its result; what retention removes is not told |
+| job.revived | every job | it had ended, and was told to run again |
+| job.started, job.progress | those that are followed | its handler runs, reports (the newest report is the job's) |
+| job.snoozed, job.released | those that are followed | it was put off without an attempt spent |
+
+A row of the log tells the same of many jobs at once: an `Entry`. An `Event` is about one of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from uuid import UUID
+
+from jobqueue.base.errors import InvalidOption
+
+EventType: TypeAlias = Literal[
+    "job.started", "job.progress", "job.snoozed", "job.released", "job.retried", "job.completed", "job.cancelled",
+    "job.dead", "job.deleted", "job.revived",
+]  # fmt: skip
+EVENT_TYPES: tuple[str, ...] = get_args(EventType)
+
+
+class Place(NamedTuple):
+    """Where in the log an event stands: the number of its row, and which of the row's jobs it is about."""
+
+    seq: int
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.seq}" if self.index >= WHOLE else f"{self.seq}.{self.index}"
+
+    @classmethod
+    def read(cls, text: str) -> "Place":
+        """An event's id as a place. Raises InvalidOption for anything else."""
+        seq, _, index = text.partition(".") if isinstance(text, str) else ("", "", "")
+        digits = seq + (index or "0")
+        if not (seq and digits.isascii() and digits.isdigit() and max(len(seq), len(index)) <= _DIGITS):
+            raise InvalidOption("after", 'must be the id of an event, such as "48213.7", or "0" for all that there is')
+        return cls(int(seq), int(index) if index else WHOLE)
+
+
+_DIGITS = 18
+WHOLE = 10**_DIGITS
+"""The index of a place behind every job of its row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What became of one job. It never carries arguments, results, progress or the text of an error."""
+
+    id: str
+    """Its place in the log: `app.events(after=event.id)` goes on behind it."""
+    type: str
+    at: datetime
+    """When, on the database's clock."""
+    job_id: UUID
+    task: str
+    queue: str
+    origin: str | None
+    attempt: int
+    error: str | None
+    """The class of what was raised; the text is stored with the job."""
+    reason: str | None
+    """Of a job that is dead or cancelled: why, in a word."""
+    bundle_id: UUID | None
+
+    @property
+    def will_retry(self) -> bool:
+        """Whether this attempt failed and another one follows."""
+        return self.type == "job.retried"
+
+
+@dataclass(slots=True)
+class Entry:
+    """One row of the log."""
+
+    seq: int
+    at: datetime
+    type: str
+    task: str
+    queue: str
+    origin: str | None
+    bundle_id: UUID | None
+    jobs: Sequence[UUID]
+    attempts: Sequence[int]
+    error: str | None
+    reason: str | None
+    kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What several readers make of it, made once: see `once`."""
+
+    def event(self, index: int) -> Event:
+        """What it says of one of its jobs."""
+        return Event(
+            f"{self.seq}.{index}", self.type, self.at, self.jobs[index], self.task, self.queue, self.origin,
+            self.attempts[index], self.error, self.reason, self.bundle_id,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which events are meant; None, or no types: all."""
+
+    types: frozenset[str] = frozenset()
+    task: str | None = None
+    queue: str | None = None
+    origin: str | None = None
+    job: UUID | None = None
+    bundle: UUID | None = None
+
+    def has(self, entry: Entry) -> bool:
+        """Whether some of the row's events are meant."""
+        return (
+            (not self.types or entry.type in self.types)
+            and (self.task is None or entry.task == self.task)
+            and (self.queue is None or entry.queue == self.queue)
+            and (self.origin is None or entry.origin == self.origin)
+            and (self.bundle is None or entry.bundle_id == self.bundle)
+            and (self.job is None or self.job in entry.jobs)
+        )
+
+    def indexes(self, entry: Entry, after: Place) -> Sequence[int]:
+        """Which of the row's jobs are meant, behind a place."""
+        if not self.has(entry):
+            return ()
+        first = after.index + 1 if after.seq == entry.seq else 0
+        found = range(first, len(entry.jobs))
+        return found if self.job is None else [index for index in found if entry.jobs[index] == self.job]
+
+
+def check_types(types: Sequence[str] | str) -> frozenset[str]:
+    """Names of events. Raises InvalidOption for one that there is not."""
+    names = [types] if isinstance(types, str) else list(types)
+    for name in names:
+        if name not in EVENT_TYPES:
+            close = get_close_matches(str(name), EVENT_TYPES, 1) or [f"job.{name}"] * (f"job.{name}" in EVENT_TYPES)
+            hint = f"; did you mean {close[0]}?" if close else f"; these are: {', '.join(EVENT_TYPES)}"
+            raise InvalidOption("types", f"there is no event {name!r}{hint}")
+    return frozenset(names)

@@ -1,0 +1,4 @@
+"""Events: the log is read once a loop, and handed on to streams and listeners.
+
+`feed.py` is the one reader; `stream.py` what `app.events` gives; `listening.py` what `app.on` registers; `hub.py` composes.
+"""

@@ -1,0 +1,79 @@
+"""The log is read: exactly, and by everybody in the same order. See `event_edge()` in `schema/migrations`."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from jobqueue.base.errors import EventsLost
+from jobqueue.base.event import WHOLE, Entry, Place
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.lookup import as_uuid
+
+PAGE = 200
+"""Rows read at once; each may tell of 500 jobs."""
+
+
+@dataclass(slots=True)
+class Settling:
+    """Up to where the log is settled: whoever drew a number up to there has committed or rolled back.
+
+    A look gives the last number drawn and who may still be writing. Once none of those is there any more, all up to that
+    number is settled, however many write by then.
+    """
+
+    edge: int | None = None
+    """The last number that is settled; None: nothing is known yet."""
+    _last: int = 0
+    _writers: frozenset[str] | None = None
+
+    def look(self, last: int, writers: Collection[str]) -> None:
+        """Take in what a look has given."""
+        if self._writers is not None:
+            self._writers &= frozenset(writers)
+            if not self._writers:
+                self.edge, self._writers = max(self._last, self.edge or 0), None
+        if self._writers is None:
+            if writers:
+                self._last, self._writers = last, frozenset(writers)
+            else:
+                self.edge = max(last, self.edge or 0)
+
+    @property
+    def waits(self) -> bool:
+        """Whether somebody may still be writing what was drawn when we looked."""
+        return self._writers is not None
+
+
+async def look_at_edge(database: Database, settling: Settling) -> None:
+    """Look once."""
+    (row,) = await database.fetch("event_edge")
+    settling.look(row["edge"], row["writers"])
+
+
+async def read_events(database: Database, after: Place, edge: int) -> tuple[list[Entry], Place]:
+    """A page of what comes behind a place, up to a settled number; and the place that is reached by it.
+
+    Raises EventsLost if retention has dropped some of it.
+    """
+    first = after.seq + 1 if after.index >= WHOLE else after.seq
+    rows = await database.fetch("read_events", first, edge, PAGE)
+    if after.seq < rows[0]["floor"]:
+        raise EventsLost(str(Place(rows[0]["floor"], WHOLE)))
+    entries = [
+        Entry(
+            row["seq"], row["at"], row["type"], row["task"], row["queue"], row["origin"],
+            row["bundle_id"] and as_uuid(row["bundle_id"]), [as_uuid(id) for id in row["jobs"]], row["attempts"],
+            row["error"], row["reason"],
+        )
+        for row in rows if row["seq"] is not None
+    ]  # fmt: skip
+    return entries, Place(entries[-1].seq if len(entries) == PAGE else max(edge, after.seq), WHOLE)
+
+
+async def say_logged(database: Database) -> None:
+    """Tell those who read the log that there is more."""
+    await database.fetch("say_logged")
+
+
+async def say_reading(database: Database) -> None:
+    """Tell the workers that somebody reads the log, so that they say when there is more."""
+    await database.fetch("say_reading")

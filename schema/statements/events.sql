@@ -1,0 +1,29 @@
+-- name: event_edge
+-- takes:
+-- gives: edge bigint, writers text[]
+-- The last number that was drawn, and who may still be writing up to it.
+select edge, writers from :"schema".event_edge();
+
+-- name: read_events
+-- takes: after bigint, edge bigint, room bigint
+-- gives: floor bigint, seq bigint, at timestamptz, type text, task text, queue text, origin text, bundle_id uuid, jobs uuid[], attempts integer[], error text, reason text
+-- A page of the log in its order, from this number on up to the edge, and the last number that retention has dropped; that
+-- alone if there is nothing. Only what is settled may be read so: see event_edge().
+select f.seq as floor, e.seq, e.at, e.type, e.task, e.queue, e.origin, e.bundle_id, e.jobs, e.attempts, e.error, e.reason
+from :"schema".event_floor f
+left join lateral (
+  select * from :"schema".event where event.seq >= $1 and event.seq <= $2 order by event.seq limit $3
+) as e on true
+order by e.seq;
+
+-- name: say_logged
+-- takes:
+-- gives: said void
+-- To those who read the log that there is more, and in a statement of its own: a commit that notifies waits for every other.
+select pg_notify(:'log_channel', '') as said where pg_notification_queue_usage() < 0.9;
+
+-- name: say_reading
+-- takes:
+-- gives: said void
+-- To the workers that somebody reads the log, for a while.
+select pg_notify(:'wake_channel', 'l:') as said where pg_notification_queue_usage() < 0.9;

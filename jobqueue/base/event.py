@@ -32,24 +32,25 @@ class Place(NamedTuple):
     """Where in the log an event stands: the number of its row, and which of the row's jobs it is about."""
 
     seq: int
-    index: int
+    part: int
 
     def __str__(self) -> str:
-        return f"{self.seq}" if self.index >= WHOLE else f"{self.seq}.{self.index}"
+        return f"{self.seq}" if self.part >= WHOLE else f"{self.seq}.{self.part}"
 
     @classmethod
     def read(cls, text: str) -> "Place":
         """An event's id as a place. Raises InvalidOption for anything else."""
-        seq, _, index = text.partition(".") if isinstance(text, str) else ("", "", "")
-        digits = seq + (index or "0")
-        if not (seq and digits.isascii() and digits.isdigit() and max(len(seq), len(index)) <= _DIGITS):
+        given: object = text
+        seq, _, part = given.partition(".") if isinstance(given, str) else ("", "", "")
+        digits = seq + (part or "0")
+        if not (seq and digits.isascii() and digits.isdigit() and max(len(seq), len(part)) <= _DIGITS):
             raise InvalidOption("after", 'must be the id of an event, such as "48213.7", or "0" for all that there is')
-        return cls(int(seq), int(index) if index else WHOLE)
+        return cls(int(seq), int(part) if part else WHOLE)
 
 
 _DIGITS = 18
 WHOLE = 10**_DIGITS
-"""The index of a place behind every job of its row."""
+"""The part of a place that is behind every job of its row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ class Choice:
         """Which of the row's jobs are meant, behind a place."""
         if not self.has(entry):
             return ()
-        first = after.index + 1 if after.seq == entry.seq else 0
+        first = after.part + 1 if after.seq == entry.seq else 0
         found = range(first, len(entry.jobs))
         return found if self.job is None else [index for index in found if entry.jobs[index] == self.job]
 

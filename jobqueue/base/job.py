@@ -70,6 +70,8 @@ class NewJob(Generic[R_co]):
     expires: float | None = None
     origin: str | None = None
     meta: str | None = field(default=None, repr=False)
+    follow: bool = False
+    """Whether the log tells of its starts and its progress too."""
     key: str | None = None
     key_scope: KeyScope = "unfinished"
     key_period: float | None = None

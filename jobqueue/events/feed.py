@@ -1,10 +1,11 @@
 """The one reader of the log on an event loop. It reads only while somebody wants to know.
 
-What it has read last stays in a ring, from which every stream takes what lies behind its own place: there is no queue for
-each, so that nothing can overflow. A stream that has fallen behind the ring reads the log by itself, page by page.
+What it has read last stays in a ring, from which every stream takes what lies behind its own place: there is no queue
+for each, so that nothing can overflow. A stream that has fallen behind the ring reads the log by itself, page by page.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import time
 from bisect import bisect_right
@@ -21,7 +22,7 @@ from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.listener import Listener
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database
-from jobqueue.store.events import Settling, look_at_edge, read_events, say_reading
+from jobqueue.store.events import ASKED, Settling, look_at_edge, read_events, say_reading
 
 RING = 20_000
 """Events that are kept for streams."""
@@ -45,6 +46,8 @@ class Feed:
         self._streams = 0
         self._reading: asyncio.Task[None] | None = None
         self._hint = asyncio.Event()
+        self._asked = asyncio.Event()
+        """A worker wants to know whether somebody reads."""
         self._moved = asyncio.Event()
         self._closed = False
         self._forget()
@@ -85,7 +88,8 @@ class Feed:
     async def after(self, place: Place) -> tuple[list[Entry], Place]:
         """Rows that come behind a place, in order, and the place reached by them; waits until there are some.
 
-        The first may be one of which the place is in the middle. Raises EventsLost, AppClosed. Cancelled, nothing is lost.
+        The first may be one of which the place is in the middle. Raises EventsLost, AppClosed. Cancelled, nothing is
+        lost.
         """
         await self.now()
         while True:
@@ -93,7 +97,7 @@ class Feed:
             if place < self._low:
                 return await self._from_log(place)
             start = bisect_right(self._entries, place.seq, key=attrgetter("seq"))
-            if start and self._entries[start - 1].seq == place.seq and place.index < WHOLE:
+            if start and self._entries[start - 1].seq == place.seq and place.part < WHOLE:
                 start -= 1
             if start < len(self._entries):
                 return self._entries[start:], Place(self._edge, WHOLE)
@@ -186,12 +190,15 @@ class Feed:
         self._moved = asyncio.Event()
 
     def _hear(self, payload: str | None) -> None:
-        self._hint.set()
+        if payload == ASKED:
+            self._asked.set()
+        else:
+            self._hint.set()
 
     async def _say_that_we_read(self) -> None:
         while True:
-            try:
+            with contextlib.suppress(*DATABASE_ERRORS):  # a hint: without it we poll
                 await say_reading(self._database)
-            except DATABASE_ERRORS:
-                pass  # a hint: without it we poll
-            await anyio.sleep(_READING)
+            self._asked.clear()
+            with anyio.move_on_after(_READING):
+                await self._asked.wait()

@@ -51,8 +51,8 @@ def choice_of(
     bundle: UUID | str | None = None,
 ) -> Choice:
     """A choice of events, checked. Raises InvalidOption, which names what is wrong."""
-    names = {"task": task, "queue": queue, "origin": origin}
-    checked = {option: check_name(option, name) for option, name in names.items() if name is not None}
-    ids = {"job": job, "bundle": bundle}
-    meant = {option: check_id(id, option) for option, id in ids.items() if id is not None}
-    return Choice(check_types(types), **checked, **meant)
+    for option, name in {"task": task, "queue": queue, "origin": origin}.items():
+        if name is not None:
+            check_name(option, name)
+    ids = [None if id is None else check_id(id, option) for option, id in (("job", job), ("bundle", bundle))]
+    return Choice(check_types(types), task, queue, origin, *ids)

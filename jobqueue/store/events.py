@@ -8,6 +8,8 @@ from jobqueue.base.event import WHOLE, Entry, Place
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.lookup import as_uuid
 
+ASKED = "?"
+"""What `ask_readers` says to readers."""
 PAGE = 200
 """Rows read at once; each may tell of 500 jobs."""
 
@@ -16,8 +18,8 @@ PAGE = 200
 class Settling:
     """Up to where the log is settled: whoever drew a number up to there has committed or rolled back.
 
-    A look gives the last number drawn and who may still be writing. Once none of those is there any more, all up to that
-    number is settled, however many write by then.
+    A look gives the last number drawn and who may still be writing. Once none of those is there any more, all up to
+    that number is settled, however many write by then.
     """
 
     edge: int | None = None
@@ -54,7 +56,7 @@ async def read_events(database: Database, after: Place, edge: int) -> tuple[list
 
     Raises EventsLost if retention has dropped some of it.
     """
-    first = after.seq + 1 if after.index >= WHOLE else after.seq
+    first = after.seq + 1 if after.part >= WHOLE else after.seq
     rows = await database.fetch("read_events", first, edge, PAGE)
     if after.seq < rows[0]["floor"]:
         raise EventsLost(str(Place(rows[0]["floor"], WHOLE)))
@@ -77,3 +79,8 @@ async def say_logged(database: Database) -> None:
 async def say_reading(database: Database) -> None:
     """Tell the workers that somebody reads the log, so that they say when there is more."""
     await database.fetch("say_reading")
+
+
+async def ask_readers(database: Database) -> None:
+    """Ask those who read the log to say so."""
+    await database.fetch("ask_readers")

@@ -24,7 +24,19 @@ from jobqueue.store.standby import await_standby
 CHUNK_ROWS = 5_000
 CHUNK_BYTES = 8 << 20
 _TRIES = 20
-_KIND = attrgetter("queue", "task", "priority", "delay", "at", "max_attempts", "timeout", "budget", "expires", "origin")
+_KIND = attrgetter(
+    "queue",
+    "task",
+    "priority",
+    "delay",
+    "at",
+    "max_attempts",
+    "timeout",
+    "budget",
+    "expires",
+    "origin",
+    "follow",
+)
 _AT = 4
 _CHANGED = {"replace": Conflict.REPLACED, "move": Conflict.MOVED, "replace+move": Conflict.REPLACED_AND_MOVED}
 

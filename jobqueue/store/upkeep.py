@@ -1,4 +1,4 @@
-"""The pieces of the archive and of the log: made ahead of time, dropped when they are too old, and thinned out by queue.
+"""The pieces of the archive and of the log: made ahead of time, dropped when too old, and thinned out by queue.
 
 A piece is a day if jobs are kept for a month, and longer in proportion: about thirty make up what is kept, for whoever
 looks at all of it must open and lock each.

@@ -65,7 +65,7 @@ class Unique:
 class TaskOptions:
     """What the decorator says about all jobs of a task. Raises InvalidOption, which names the option."""
 
-    __slots__ = ("budget", "expires", "max_attempts", "priority", "queue", "retry", "timeout", "unique")
+    __slots__ = ("budget", "expires", "follow", "max_attempts", "priority", "queue", "retry", "timeout", "unique")
 
     def __init__(
         self,
@@ -78,6 +78,7 @@ class TaskOptions:
         budget: Seconds | None = None,
         expires: Seconds | None = None,
         unique: Unique | str | None = None,
+        follow: bool = False,
     ) -> None:
         if retry is not None and not callable(retry):
             raise InvalidOption("retry", "must be a policy such as exponential(), or any (job, error) -> seconds")
@@ -89,6 +90,7 @@ class TaskOptions:
         self.budget = check_seconds("budget", budget)
         self.expires = check_seconds("expires", expires)
         self.unique = check_unique(unique)
+        self.follow = bool(_check_flag("follow", follow))
 
 
 class DeferOptions:
@@ -100,6 +102,7 @@ class DeferOptions:
         "connection",
         "delay",
         "expires",
+        "follow",
         "id",
         "max_attempts",
         "meta",
@@ -125,6 +128,7 @@ class DeferOptions:
         unique: Unique | str | None = None,
         origin: str | None = None,
         meta: dict[str, Any] | None = None,
+        follow: bool | None = None,
         id: UUID | str | None = None,
         connection: object | None = None,
         resources: object | None = None,
@@ -139,6 +143,7 @@ class DeferOptions:
         self.unique = check_unique(unique)
         self.origin = None if origin is None else check_name("origin", origin)
         self.meta = _check_meta(meta)
+        self.follow = _check_flag("follow", follow)
         self.id = None if id is None else check_id(id)
         self.connection = connection
         self.resources = resources
@@ -197,6 +202,12 @@ def check_whole(option: str, value: int | None, limits: tuple[int, int]) -> int 
     if not isinstance(given, int) or isinstance(given, bool) or not limits[0] <= given <= limits[1]:
         raise InvalidOption(option, f"must be a whole number from {limits[0]} to {limits[1]}")
     return given
+
+
+def _check_flag(option: str, value: bool | None) -> bool | None:
+    if not isinstance(value, bool | None):
+        raise InvalidOption(option, "must be True or False")
+    return value
 
 
 def check_unique(unique: Unique | str | None) -> Unique | None:

@@ -101,6 +101,7 @@ class TaskHome:
         budget: Seconds | None = None,
         expires: Seconds | None = None,
         unique: Unique | str | None = None,
+        follow: bool = False,
         aliases: Iterable[str] = (),
     ) -> TaskDecorator: ...
     def task(
@@ -117,13 +118,15 @@ class TaskHome:
         budget: Seconds | None = None,
         expires: Seconds | None = None,
         unique: Unique | str | None = None,
+        follow: bool = False,
         aliases: Iterable[str] = (),
     ) -> Any:
         """Make a function a task, with or without options. Raises InvalidSignature, InvalidOption, DuplicateTask.
 
         `name`: by default the function's name after this home's prefix; a name given here is taken as it is. `aliases`:
         former names, so that jobs stored under them still run. Limits in seconds or as timedelta: `timeout` for one
-        attempt, `budget` for all together, `expires` until the first must have started.
+        attempt, `budget` for all together, `expires` until the first must have started. `follow`: the
+        log tells of starts and progress, too (`app.events`).
 
             @app.task(queue="mail", timeout=30)
             async def send_mail(mail: Mail) -> str: ...
@@ -137,6 +140,7 @@ class TaskHome:
             budget=budget,
             expires=expires,
             unique=unique,
+            follow=follow,
         )
         others = check_aliases(aliases)
 
@@ -163,6 +167,7 @@ class TaskHome:
         budget: Seconds | None = None,
         expires: Seconds | None = None,
         unique: Unique | str | None = None,
+        follow: bool = False,
         aliases: Iterable[str] = (),
     ) -> BatchDecorator:
         """Make a function of a list a task of one item: each item is a job of its own. Raises as `task` does.
@@ -188,6 +193,7 @@ class TaskHome:
             budget=budget,
             expires=expires,
             unique=unique,
+            follow=follow,
         )
         check_timeout(options.timeout, batching.wait)
         others = check_aliases(aliases)

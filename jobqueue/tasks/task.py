@@ -112,6 +112,7 @@ class Task(Generic[P, X]):
         unique: Unique | str | None = None,
         origin: str | None = None,
         meta: dict[str, Any] | None = None,
+        follow: bool | None = None,
         id: UUID | str | None = None,
         connection: object | None = None,
         resources: object | None = None,
@@ -119,7 +120,8 @@ class Task(Generic[P, X]):
         """The same task with these options for its next jobs; what is said later wins. Raises InvalidOption.
 
         `delay` (seconds or timedelta) or `at` (timezone-aware): when to run, `expires`: must have started by then.
-        `timeout` limits one attempt, `budget` all together. `meta` travels with the job. With an `id` of your own a
+        `timeout` limits one attempt, `budget` all together. `meta` travels with the job. `follow`: the log
+        tells of its starts and progress, too. With an `id` of your own a
         resend is safe. `connection`: store the job in the transaction of this connection. `resources`, for `run` alone:
         what a lifespan would yield.
 
@@ -137,6 +139,7 @@ class Task(Generic[P, X]):
             unique=unique,
             origin=origin,
             meta=meta,
+            follow=follow,
             id=id,
             connection=connection,
             resources=resources,
@@ -301,7 +304,7 @@ class Task(Generic[P, X]):
         raise InvalidPayload(f"{self.name} arguments", fault.path, fault.kind, rule)
 
     def _new_job(self, settings: Settings, origin: str, args: str, *, unseen: bool = False) -> NewJob[Any]:
-        """Call beats task beats router beats settings. All but priority are true once they are said.
+        """Call beats task beats router beats settings. All but priority and follow are true once they are said.
 
         `unseen`: nobody gets the id before the job is stored.
         """
@@ -321,6 +324,7 @@ class Task(Generic[P, X]):
             expires=said.expires or ours.expires,
             origin=said.origin or origin,
             meta=said.meta,
+            follow=ours.follow if said.follow is None else said.follow,
             key=None if unique is None else self._key(unique, args),
             key_scope="unfinished" if unique is None else unique.scope,
             key_period=None if unique is None else unique.seconds,

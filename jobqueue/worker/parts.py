@@ -22,6 +22,7 @@ from jobqueue.worker.ending.completing import Completions
 from jobqueue.worker.ending.finishing import Finisher
 from jobqueue.worker.ending.lines import Lines
 from jobqueue.worker.ending.progress import Reporter
+from jobqueue.worker.ending.telling import LogTeller
 from jobqueue.worker.keeping.heartbeat import Heart
 from jobqueue.worker.keeping.holds import Held, Hold
 from jobqueue.worker.keeping.machine import born, this_machine
@@ -62,10 +63,11 @@ class Parts:
         self.reporter = Reporter(database, worker, holds)
         lines = Lines(settings)
         self.completions = Completions(database, worker, holds, self.reporter, lines, settings.concurrency)
-        self.finisher = Finisher(database, worker, holds, self.reporter, lines)
+        self.teller = LogTeller(database)
+        self.finisher = Finisher(database, worker, holds, self.reporter, lines, self.teller.written)
         self.slots = Slots(Surroundings(
             tasks, settings, worker, holds, self.finisher.submit, fatal, resources, middleware,
-            self._mark, self.reporter.say, self.completions.transaction,
+            self._mark, self.reporter.say, self.reporter.begins, self.completions.transaction,
         ))  # fmt: skip
         self.claimer = Claimer(
             database, worker, settings, queues, tasks, self.slots, holds, self.finisher, lambda: self.heart.is_heard

@@ -130,7 +130,7 @@ class Supervisor:
 
     def _start_parts(self, vital: TaskGroup) -> None:
         parts = self.parts
-        for run in (parts.watchdog.run, parts.heart.run, parts.reporter.run, parts.stuck.run):
+        for run in (parts.watchdog.run, parts.heart.run, parts.reporter.run, parts.teller.run, parts.stuck.run):
             vital.start_soon(self._part, run)
         vital.start_soon(self._take_work)
         self._log.info("worker.started", queues=self.queues.described, concurrency=self.settings.concurrency,
@@ -179,7 +179,8 @@ class Supervisor:
         if not self.settings.listens:
             return
         claimer, stager = self.parts.claimer, self.parts.stager
-        hear = router(claimer.wakeup, stager.wakeup, self.queues.serves, claimer.gap, self.parts.slots.cancel)
+        hear = router(claimer.wakeup, stager.wakeup, self.queues.serves, claimer.gap, self.parts.slots.cancel,
+                     self.parts.teller.somebody_reads)  # fmt: skip
         await vital.start(Listener(self.database, "wake", hear, (claimer.listening, stager.listening)).run)
 
     async def _register(self) -> None:

@@ -27,3 +27,9 @@ select pg_notify(:'log_channel', '') as said where pg_notification_queue_usage()
 -- gives: said void
 -- To the workers that somebody reads the log, for a while.
 select pg_notify(:'wake_channel', 'l:') as said where pg_notification_queue_usage() < 0.9;
+
+-- name: ask_readers
+-- takes:
+-- gives: said void
+-- A worker that has just begun to listen asks whether somebody reads the log.
+select pg_notify(:'log_channel', '?') as said where pg_notification_queue_usage() < 0.9;

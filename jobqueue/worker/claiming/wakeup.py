@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 
 import anyio
 
-READY, DUE, CANCEL = "r:", "d:", "c:"
+READY, DUE, CANCEL, READING = "r:", "d:", "c:", "l:"
 
 
 class Wakeup:
@@ -39,6 +39,7 @@ def router(
     serves: Callable[[str], bool],
     gap: Callable[[], None],
     cancel: Callable[[Collection[int]], None],
+    somebody_reads: Callable[[], None],
 ) -> Callable[[str | None], None]:
     """What a listener calls with each payload of `wake()`; None means that some may have been missed: a gap."""
 
@@ -52,6 +53,8 @@ def router(
         elif payload.startswith(CANCEL):
             with contextlib.suppress(ValueError):  # hints may be wrong
                 cancel({int(payload.removeprefix(CANCEL))})
+        elif payload == READING:
+            somebody_reads()
         elif serves(payload.removeprefix(READY)):
             claimer.ring()
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -52,7 +53,10 @@ class _Busy:
 class Finisher:
     """The one writer of outcomes of a worker."""
 
-    def __init__(self, database: Database, worker: WorkerId, holds: Held, reporter: Reporter, lines: Lines) -> None:
+    def __init__(
+        self, database: Database, worker: WorkerId, holds: Held, reporter: Reporter, lines: Lines,
+        written: Callable[[], None],
+    ) -> None:  # fmt: skip
         self.refused = 0
         """Outcomes that the fence kept out: another worker had taken over."""
         self._session = Session(database)
@@ -67,6 +71,7 @@ class Finisher:
         self._busy: dict[Hold, _Busy] = {}
         """Outcomes whose rows were locked when they were to be written; each comes again by itself."""
         self._lines = lines
+        self._written = written
         self._outage = Outage("finish", get_logger(__name__))
 
     @property
@@ -134,6 +139,7 @@ class Finisher:
                 raise
             else:
                 self._outage.over()
+                self._written()
                 await self._conclude(batch, written)
                 return
 

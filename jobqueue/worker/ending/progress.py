@@ -1,11 +1,12 @@
 """Writes what handlers report of their progress: at once, then at most twice a second, only the last word of each job.
+And, for the log, that followed jobs have begun.
 
 What is still unwritten when a job ends, whoever ends it writes first: the finisher, or the job's own transaction.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 import anyio
 from anyio.abc import TaskStatus
@@ -16,7 +17,7 @@ from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
-from jobqueue.store.progress import write_progress
+from jobqueue.store.progress import log_started, write_progress
 from jobqueue.worker.keeping.holds import Held, Hold
 
 _PAUSE = 0.5
@@ -33,6 +34,8 @@ class Reporter:
         self._loop = asyncio.get_running_loop()
         self._latest: dict[Hold, str] = {}
         """Handlers write here from any thread, and are read from the loop: by single steps of a dict."""
+        self._begun: set[Hold] = set()
+        """Followed jobs of whose start the log does not tell yet."""
         self._arrived = asyncio.Event()
         self._in_flight: Collection[Hold] = ()
         self._landed = asyncio.Event()
@@ -51,6 +54,11 @@ class Reporter:
             with contextlib.suppress(RuntimeError):  # the loop is closed: a thread has outlived its worker
                 self._loop.call_soon_threadsafe(self._arrived.set)
 
+    def begins(self, hold: Hold) -> None:
+        """Tell the log that this job has begun: once, or never if the database is away just then."""
+        self._begun.add(hold)
+        self._arrived.set()
+
     async def write_last_words(self, executor: Executor, holds: Collection[Hold]) -> None:
         """Write what these jobs, which are about to end, have last reported; after what is being written of them now.
 
@@ -59,6 +67,8 @@ class Reporter:
         while any(hold in self._in_flight for hold in holds):
             self._landed.clear()
             await self._landed.wait()
+        if self._begun:
+            await self._log_begun(executor, self._begun.intersection(holds))
         await self._write(executor, holds)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -70,6 +80,7 @@ class Reporter:
                 self._arrived.clear()
                 self._forget_the_ended()
                 try:
+                    await self._log_begun(self._session, self._begun)
                     # The last word of one that has ended is the finisher's to write.
                     await self._write(self._session, [hold for hold in list(self._latest) if _runs(hold)])
                     self._outage.over()
@@ -81,6 +92,22 @@ class Reporter:
         finally:
             await self._session.close()
 
+    async def _log_begun(self, executor: Executor, holds: Collection[Hold]) -> None:
+        if holds:
+            self._begun = self._begun.difference(holds)
+            with self._sending(holds):
+                await log_started(executor, self._worker, [(hold.id, hold.fence) for hold in holds])
+
+    @contextlib.contextmanager
+    def _sending(self, holds: Collection[Hold]) -> Iterator[None]:
+        """What is said of these jobs is on its way: nothing may be said of their end before it is there."""
+        self._in_flight = {*self._in_flight, *holds}
+        try:
+            yield
+        finally:
+            self._in_flight = {hold for hold in self._in_flight if hold not in holds}
+            self._landed.set()
+
     async def _write(self, executor: Executor, holds: Iterable[Hold]) -> None:
         if not self._latest:
             return
@@ -88,17 +115,15 @@ class Reporter:
         reports = {hold: report for hold, report in found if report is not None}
         while reports:
             part = list(reports)[:_BATCH]
-            self._in_flight = {*self._in_flight, *part}
             try:
-                await write_progress(executor, self._worker, [(hold.id, hold.fence, reports[hold]) for hold in part])
+                with self._sending(part):
+                    words = [(hold.id, hold.fence, reports[hold]) for hold in part]
+                    await write_progress(executor, self._worker, words)
             except BaseException as error:
                 if not (isinstance(error, DATABASE_ERRORS) and classify(error) is Fault.BAD_DATA):
                     for hold, report in reports.items():
                         self._latest.setdefault(hold, report)  # unless it has reported again
                 raise
-            finally:
-                self._in_flight = {hold for hold in self._in_flight if hold not in part}
-                self._landed.set()
             for hold in part:
                 del reports[hold]
 

@@ -29,6 +29,8 @@ from jobqueue.worker.keeping.tally import LOST
 from jobqueue.worker.slots.batch import Member
 from jobqueue.worker.slots.batches import Batches
 
+_FOLLOWED = 1
+"""The bit of a job's `follow` that asks the log for its starts and progress."""
 _KINDS = 1_000
 """Kinds of jobs, by task, queue and attempt, whose contexts are kept."""
 
@@ -64,6 +66,8 @@ class Surroundings:
     """Notes that a job begins; False if it may not."""
     report: Callable[[Hold, str], None] = lambda hold, report: None
     """Called with a job's report of progress, in whatever thread its handler runs."""
+    begins: Callable[[Hold], None] = lambda hold: None
+    """Called when a job that somebody follows begins."""
     transact: Callable[[Hold], contextlib.AbstractAsyncContextManager[Any]] | None = None
     """Gives a handler its transaction."""
 
@@ -102,6 +106,8 @@ class Runs:
         hold.attempt = attempt = self._attempt(hold, member or task)
         self.going.add(hold)
         hold.begins()
+        if claim["follow"] & _FOLLOWED:
+            self._around.begins(hold)
         context = self._context(claim)
         hold.task = asyncio.get_running_loop().create_task(self._perform(hold, attempt), context=context)
         if member is not None:

@@ -21,7 +21,8 @@ class EventStream(AsyncIterator[Event]):
 
     def __init__(self, feed: Callable[[], Awaitable[Feed]], choice: Choice, after: Place | None) -> None:
         self._open = feed
-        self._choice = choice
+        self.choice = choice
+        """Which events are meant."""
         self._place = after
         self._feed: Feed | None = None
         self._leave: Callable[[], None] | None = None
@@ -48,7 +49,7 @@ class EventStream(AsyncIterator[Event]):
         feed = await self.begin()
         assert self._place is not None  # noqa: S101 - begin() has set it
         entries, reached = await feed.after(self._place)
-        chosen = [(entry, list(self._choice.indexes(entry, self._place))) for entry in entries]
+        chosen = [(entry, list(self.choice.indexes(entry, self._place))) for entry in entries]
         self._place = reached
         return [(entry, indexes) for entry, indexes in chosen if indexes]
 
@@ -56,6 +57,10 @@ class EventStream(AsyncIterator[Event]):
     def place(self) -> Place | None:
         """Up to where `rows` has given all."""
         return self._place
+
+    def jump(self, place: Place) -> None:
+        """Go on from another place."""
+        self._place = self._reached = place
 
     async def begin(self) -> Feed:
         """Fix where it begins, unless that was done. Raises what opening the app raises."""

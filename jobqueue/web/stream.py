@@ -1,0 +1,232 @@
+"""Server-sent events: what becomes of jobs, streamed to browsers and other programs.
+
+Each stream takes what lies behind its own place from the one reader of its event loop (`events/feed.py`): a slow client
+falls back to the log, and costs nobody else anything. No stream is endless: it ends after some seconds, or at once when
+the server is told to stop, and the browser goes on by itself where it was.
+"""
+
+import contextlib
+import inspect
+import random
+import signal
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, TypeAlias, cast
+
+import anyio
+import orjson
+
+from jobqueue.app import App
+from jobqueue.base.errors import AppClosed, ConfigurationError, EventsLost, InvalidOption, JobQueueError
+from jobqueue.base.event import Choice, Entry, Event, Place
+from jobqueue.base.log import get_logger
+from jobqueue.events.stream import EventStream
+from jobqueue.store.connection.faults import DATABASE_ERRORS
+
+try:
+    from starlette.requests import Request
+    from starlette.responses import PlainTextResponse, Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+except ModuleNotFoundError as missing:
+    raise ConfigurationError(f'web: {missing.name} is not installed; pip install "jobqueue[web]"') from None
+
+Authorize: TypeAlias = Callable[[Scope, Choice], Awaitable[bool] | bool]
+
+_FILTERS = ("types", "task", "queue", "origin", "job", "bundle")
+_LIFE = 15.0
+"""Seconds after which a stream ends, ± 20 %; whoever may read is asked anew then."""
+_HEARTBEAT = 5.0
+"""Seconds of silence after which the client is told where it stands, which also finds out whether it is there."""
+_SEND_LIMIT = 30.0
+_LOOK = 0.5
+"""Seconds between two looks whether the server is to stop."""
+_PIECE = 64 << 10
+_RETRY = 500
+"""Milliseconds after which a browser comes back."""
+_MOST = 1_000
+
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+    (b"x-content-type-options", b"nosniff"),
+]
+
+log = get_logger(__name__)
+
+
+def events(app: App, *, authorize: Authorize, most: int = _MOST) -> ASGIApp:
+    """An ASGI app that streams what becomes of this app's jobs: `site.mount("/jobs/events", events(app, ...))`.
+
+    `authorize(scope, choice)`, `def` or `async def`, says whether this client may have these events; it is asked at
+    each connect, and a stream lives for 15 s before the client connects again. `choice` has the filters, from the
+    query: `types` (with commas), `task`, `queue`, `origin`, `job`, `bundle`. A client begins behind the id in
+    `Last-Event-ID`, or `?after=`, else with what happens from now on. If retention was quicker it gets `event: reset`,
+    and then all that is left.
+
+    At most `most` streams at once, then 503. No CORS header is sent: pages of other sites cannot read it. No event has
+    arguments, results, progress or the text of an error.
+    """
+    if not callable(authorize):
+        raise ConfigurationError("authorize: must be a function (scope, choice) -> bool")
+    return _Streams(app, authorize, most)
+
+
+class _Streams:
+    def __init__(self, app: App, authorize: Authorize, most: int) -> None:
+        self._app = app
+        self._authorize = authorize
+        self._most = most
+        self._open = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await _live(receive, send)
+        if scope["type"] != "http":  # a websocket
+            return await send({"type": "websocket.close", "code": 1000})
+        refused, stream = await self._admit(Request(scope))
+        if stream is None:
+            return await refused(scope, receive, send)
+        self._open += 1
+        try:
+            await _serve(stream, receive, send)
+        finally:
+            self._open -= 1
+            stream.close()
+
+    async def _admit(self, request: Request) -> tuple[Response, EventStream | None]:
+        """A stream that has begun, or why there is none."""
+        if request.method not in ("GET", "HEAD"):
+            return PlainTextResponse("only GET\n", 405, {"allow": "GET, HEAD"}), None
+        try:
+            stream = _wanted(self._app, request)
+        except InvalidOption as error:
+            return PlainTextResponse(f"{error}\n", 400), None
+        allowed = self._authorize(request.scope, stream.choice)
+        if not (await allowed if inspect.isawaitable(allowed) else allowed):
+            return PlainTextResponse("not allowed\n", 403), None
+        if request.method == "HEAD":
+            return Response(None, 200, dict(_plain_headers())), None
+        if self._open >= self._most:
+            return PlainTextResponse("too many streams\n", 503, {"retry-after": "5"}), None
+        try:
+            await stream.begin()
+        except (JobQueueError, *DATABASE_ERRORS) as error:
+            stream.close()
+            log.warning("sse.refused", error=type(error).__name__)
+            return PlainTextResponse("the queue is not reachable\n", 503, {"retry-after": "5"}), None
+        return Response(), stream
+
+
+def _wanted(app: App, request: Request) -> EventStream:
+    """What a client asks for. Raises InvalidOption."""
+    query = request.query_params
+    if unknown := sorted(set(query) - {*_FILTERS, "after"}):
+        raise InvalidOption(unknown[0][:50], f"there is no such filter; these are: {', '.join(_FILTERS)}, after")
+    types = [name for text in query.getlist("types") for name in text.split(",") if name]
+    named: dict[str, Any] = {name: query[name] for name in _FILTERS[1:] if query.get(name)}
+    return app.events(
+        request.headers.get("last-event-id") or query.get("after") or None, types=cast(Any, types), **named
+    )
+
+
+async def _serve(stream: EventStream, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+    async with anyio.create_task_group() as group:
+        group.start_soon(_until_gone, receive, group.cancel_scope)
+        try:
+            async with contextlib.aclosing(_pieces(stream)) as pieces:
+                async for piece in pieces:
+                    with anyio.fail_after(_SEND_LIMIT):
+                        await send(_body(piece, more=True))
+            with anyio.fail_after(_SEND_LIMIT):
+                await send(_body(b"", more=False))
+        except (TimeoutError, OSError):
+            pass  # it takes nothing any more; what it had, it knows
+        group.cancel_scope.cancel()
+
+
+async def _pieces(stream: EventStream) -> AsyncGenerator[bytes, None]:
+    """The text of one stream, until its time is over or the server stops."""
+    yield f"retry: {_RETRY}\nid: {stream.place}\n\n".encode()
+    now = time.monotonic()
+    ends, told = now + _LIFE * random.uniform(0.8, 1.2), now  # noqa: S311 - spreads load, guards nothing
+    while (now := time.monotonic()) < ends and not _is_stopping():
+        rows: list[tuple[Entry, list[int]]] = []
+        with anyio.move_on_after(min(_LOOK, ends - now)):
+            try:
+                rows = await stream.rows()
+            except EventsLost as lost:
+                told = now
+                stream.jump(Place.read(lost.oldest))
+                yield _message(lost.oldest, "reset", orjson.dumps({"oldest": lost.oldest}))
+            except AppClosed:
+                return
+        piece = b""
+        for entry, indexes in rows:
+            texts = entry.kept.setdefault("sse", {})
+            for index in indexes:
+                piece += texts.get(index) or texts.setdefault(index, _text(entry.event(index)))
+                if len(piece) > _PIECE:
+                    yield piece
+                    piece = b""
+        if not piece and now - told > _HEARTBEAT:
+            piece = f"id: {stream.place}\n\n".encode()  # no event: it only moves the client's place
+        if piece:
+            told = now
+            yield piece
+
+
+def _text(event: Event) -> bytes:
+    return _message(event.id, event.type, orjson.dumps(as_json(event)))
+
+
+def as_json(event: Event) -> dict[str, Any]:
+    """An event as plain JSON values."""
+    return {
+        "id": event.id,
+        "type": event.type,
+        "at": event.at,
+        "job_id": str(event.job_id),
+        "task": event.task,
+        "queue": event.queue,
+        "origin": event.origin,
+        "attempt": event.attempt,
+        "will_retry": event.will_retry,
+        "error": event.error,
+        "reason": event.reason,
+        "bundle_id": event.bundle_id and str(event.bundle_id),
+    }
+
+
+def _message(id: str, kind: str, data: bytes) -> bytes:
+    return b"id: %s\nevent: %s\ndata: %s\n\n" % (id.encode(), kind.encode(), data)
+
+
+def _body(piece: bytes, *, more: bool) -> Message:
+    return {"type": "http.response.body", "body": piece, "more_body": more}
+
+
+def _plain_headers() -> list[tuple[str, str]]:
+    return [(name.decode(), value.decode()) for name, value in _HEADERS]
+
+
+async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+def _is_stopping() -> bool:
+    """Whether uvicorn was told to stop: it waits for every answer under way, and says nothing to them."""
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return getattr(server, "should_exit", False) is True
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Served by itself, not mounted."""
+    while True:
+        kind = (await receive())["type"].removeprefix("lifespan.")
+        await send({"type": f"lifespan.{kind}.complete"})
+        if kind == "shutdown":
+            return

@@ -33,8 +33,8 @@ from jobqueue.base.steering import Change, Changes, Holder
 from jobqueue.base.version import VERSION as __version__
 from jobqueue.events.listening import Listener
 from jobqueue.events.stream import EventStream
-from jobqueue.store.listing import JobPage
-from jobqueue.store.overview import Counts, Kept, QueueStats
+from jobqueue.store.looking.listing import JobPage
+from jobqueue.store.looking.overview import Counts, Kept, QueueStats
 from jobqueue.tasks.bounded import bounded_map
 from jobqueue.tasks.context import JobContext, current_job
 from jobqueue.tasks.handle import JobHandle

@@ -12,7 +12,7 @@ from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode
 from jobqueue.cli.terminal.output import ago, write, write_facts, write_heading, write_json, write_table
 from jobqueue.cli.terminal.safe_text import shown_dsn
-from jobqueue.store.overview import Counts, count_jobs
+from jobqueue.store.looking.overview import Counts, count_jobs
 from jobqueue.store.schema.migrate import applied_migrations, migrations
 from jobqueue.store.workers import WorkerRow, list_workers
 from jobqueue.worker.claiming.queues import Queues

@@ -9,7 +9,7 @@ import asyncpg
 
 from jobqueue.base.job import Job, JobState, WorkerId
 from jobqueue.store.connection.pool import Database, Session
-from jobqueue.store.lookup import as_uuid, attempt_errors
+from jobqueue.store.looking.lookup import as_uuid, attempt_errors
 
 _EVER = datetime.min.replace(tzinfo=UTC)
 _RECALLED = 500

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jobqueue.base.errors import EventsLost
 from jobqueue.base.event import WHOLE, Entry, Place
 from jobqueue.store.connection.pool import Database
-from jobqueue.store.lookup import as_uuid
+from jobqueue.store.looking.lookup import as_uuid
 
 ASKED = "?"
 """What `ask_readers` says to readers."""

@@ -19,7 +19,7 @@ from jobqueue.base.steering import LEGAL, Action, Change, Holder
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.dated import fetch_dated
-from jobqueue.store.lookup import EVER, as_uuid, earliest_finish
+from jobqueue.store.looking.lookup import EVER, as_uuid, earliest_finish
 from jobqueue.store.outcomes import finish_waiting
 from jobqueue.store.standby import await_standby
 

@@ -16,9 +16,9 @@ from jobqueue.store import steering
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database, Session
-from jobqueue.store.listing import JobPage, Wanted, find_by_part, find_ids, list_jobs, place_of
-from jobqueue.store.lookup import find_job
-from jobqueue.store.overview import Counts, count_jobs, count_jobs_on
+from jobqueue.store.looking.listing import JobPage, Wanted, find_by_part, find_ids, list_jobs, place_of
+from jobqueue.store.looking.lookup import find_job
+from jobqueue.store.looking.overview import Counts, count_jobs, count_jobs_on
 from jobqueue.store.standby import await_standby
 from jobqueue.tasks.options import (
     PRIORITIES,

@@ -10,7 +10,7 @@ from jobqueue.store import steering
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database, Session
-from jobqueue.store.overview import QueueStats, queue_stats
+from jobqueue.store.looking.overview import QueueStats, queue_stats
 from jobqueue.tasks.options import check_whole, queue_named
 
 T = TypeVar("T")

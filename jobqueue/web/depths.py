@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from jobqueue.store.connection.faults import DATABASE_ERRORS
-from jobqueue.store.overview import QueueStats, queue_stats
+from jobqueue.store.looking.overview import QueueStats, queue_stats
 from jobqueue.tasks.registry import Registry
 from jobqueue.worker.claiming.queues import ALL
 from jobqueue.worker.keeping.tally import UNKNOWN

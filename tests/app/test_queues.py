@@ -8,7 +8,7 @@ from typing import Any
 import pytest_asyncio
 
 from jobqueue.app import App
-from jobqueue.store.overview import QueueStats
+from jobqueue.store.looking.overview import QueueStats
 from tests.app.test_steering import LATER, note
 from tests.support.jobs.working import new_app
 from tests.support.patience import scaled

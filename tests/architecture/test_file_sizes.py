@@ -41,8 +41,14 @@ def test_no_room_has_more_than_14_files() -> None:
     assert {} == {room: size for room, size in sizes.items() if size > ROOM_LIMIT}
 
 
+DOORS = {"web": "jobqueue.web.events(app, ...)"}
+
+
 def test_a_room_has_a_sign_and_nothing_else() -> None:
-    """Each room's __init__.py is a docstring of at most 25 lines: re-exports are where circles hide."""
+    """Each room's __init__.py is a docstring of at most 25 lines: re-exports are where circles hide.
+
+    Only a room that users name themselves has a door: it loads what they name at the first use.
+    """
     signs = [path for path in package_files() if path.name == "__init__.py" and path.parent != PACKAGE]
     assert len(signs) >= 15, f"only {len(signs)} rooms: wrong place?"
 
@@ -50,7 +56,7 @@ def test_a_room_has_a_sign_and_nothing_else() -> None:
         module = ast.parse(sign.read_text())
         docstring = ast.get_docstring(module)
         assert docstring, f"{place(sign)} does not say what happens in this room"
-        assert 1 == len(module.body), f"{place(sign)} has code"
+        assert 1 == len(module.body) or sign.parent.name in DOORS, f"{place(sign)} has code"
         assert len(docstring.splitlines()) <= ROOM_SIGN_LIMIT, f"{place(sign)} is too long for a sign"
 
 

@@ -15,8 +15,8 @@ from jobqueue.base.job import JobState
 from jobqueue.store import upkeep
 from jobqueue.store.connection.caller import OnAsyncpg
 from jobqueue.store.connection.pool import Session
-from jobqueue.store.listing import ROOM, JobPage, Wanted, find_ids, list_jobs, place_of
-from jobqueue.store.overview import read_flow
+from jobqueue.store.looking.listing import ROOM, JobPage, Wanted, find_ids, list_jobs, place_of
+from jobqueue.store.looking.overview import read_flow
 from jobqueue.store.upkeep import Ages
 from tests.support.history import finished, leaf, utc_day
 from tests.support.jobs.store import claim, connect, finish, insert, new_job, new_jobs, open_database, open_session

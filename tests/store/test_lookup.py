@@ -10,10 +10,11 @@ import pytest
 from jobqueue.base.job import Job, JobState, Sent
 from jobqueue.base.outcome import Cancelled, Dead, Outcome, Retried
 from jobqueue.base.steering import Action, Change
-from jobqueue.store import lookup, overview, steering
+from jobqueue.store import steering
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.intake import insert_all
-from jobqueue.store.listing import Wanted, list_jobs
+from jobqueue.store.looking import lookup, overview
+from jobqueue.store.looking.listing import Wanted, list_jobs
 from jobqueue.store.schema.statements import channel
 from jobqueue.store.workers import Registration, list_workers, register, unregister
 from tests.support.jobs.store import (

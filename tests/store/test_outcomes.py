@@ -12,7 +12,7 @@ from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Rele
 from jobqueue.store import outcomes
 from jobqueue.store.claims import Claim
 from jobqueue.store.connection.pool import Session
-from jobqueue.store.lookup import find_job
+from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.outcomes import Ended
 from tests.support.jobs.store import (
     WORKER,

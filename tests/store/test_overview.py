@@ -11,9 +11,9 @@ import pytest
 
 from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancelled, Dead
-from jobqueue.store import overview
 from jobqueue.store.connection.pool import Database
-from jobqueue.store.overview import COUNTED_JOBS, COUNTED_PAGES, Kept, QueueStats, queue_stats
+from jobqueue.store.looking import overview
+from jobqueue.store.looking.overview import COUNTED_JOBS, COUNTED_PAGES, Kept, QueueStats, queue_stats
 from jobqueue.store.progress import write_progress
 from jobqueue.store.steering import cancel, pause_queue, resume_queue
 from jobqueue.store.workers import Registration, leave, register, unregister

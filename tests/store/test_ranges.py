@@ -10,9 +10,10 @@ from jobqueue.base.job import JobState
 from jobqueue.base.moments import EARLIEST, LATEST, LONGEST
 from jobqueue.base.outcome import Released
 from jobqueue.base.steering import Action
-from jobqueue.store import claims, lookup, steering
+from jobqueue.store import claims, steering
 from jobqueue.store.intake import insert_all
-from jobqueue.store.listing import Wanted, list_jobs
+from jobqueue.store.looking import lookup
+from jobqueue.store.looking.listing import Wanted, list_jobs
 from jobqueue.store.schema import migrate as rooms
 from jobqueue.store.schema.migrate import migrate, migrations
 from tests.support.jobs.store import Connection, claim, claim_one, connect, finish, insert, new_job, open_session

@@ -12,7 +12,7 @@ from jobqueue import App
 from jobqueue.base.job import JobState
 from jobqueue.store import upkeep
 from jobqueue.store.connection.pool import Database, Session
-from jobqueue.store.overview import COUNTED_PAGES, count_jobs
+from jobqueue.store.looking.overview import COUNTED_PAGES, count_jobs
 from jobqueue.store.upkeep import Ages, Day, Stride, archive_days, prune_day, sweep, take_turn
 from tests.support.history import finished, keep, kept, leaf, leaves
 from tests.support.jobs.store import claim, claim_one, connect, finish, insert, new_job, new_jobs, open_database

@@ -18,8 +18,8 @@ from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, as_usage, tell
 from jobqueue.cli.terminal.outages import tell_of_outages
 from jobqueue.cli.terminal.output import ago, duration, number, write, write_json, write_table
-from jobqueue.store.lookup import find_job
-from jobqueue.store.overview import Counts, beside_job
+from jobqueue.store.looking.lookup import find_job
+from jobqueue.store.looking.overview import Counts, beside_job
 from jobqueue.store.workers import list_workers
 from jobqueue.tasks.jobs import Jobs, check_filters
 from jobqueue.tasks.sending.waiting import Waiters

@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 from jobqueue.base.job import AttemptError, Job, JobState
 from jobqueue.cli.terminal.output import ago, duration, moment, write, write_facts
 from jobqueue.cli.terminal.safe_text import escaped
-from jobqueue.store.overview import Beside
+from jobqueue.store.looking.overview import Beside
 from jobqueue.store.workers import WorkerRow
 from jobqueue.worker.claiming.queues import Queues
 

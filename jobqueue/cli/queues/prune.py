@@ -13,7 +13,7 @@ from jobqueue.cli.terminal.asking import agreed, somebody_to_ask
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, tell
 from jobqueue.cli.terminal.output import write_json, write_table
 from jobqueue.store.connection.pool import Database
-from jobqueue.store.overview import count_archive
+from jobqueue.store.looking.overview import count_archive
 from jobqueue.store.upkeep import NO_AGES, Ages, Day, archive_days, drop_days, prune_day, prune_excess, shortest_keeps
 
 

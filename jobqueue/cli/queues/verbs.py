@@ -92,7 +92,7 @@ def queues_keep(
     """
     from jobqueue.cli.place import Place
     from jobqueue.cli.queues.look import keep_finished, queue_and_app, show_kept
-    from jobqueue.store.overview import NO_LIMITS, Kept
+    from jobqueue.store.looking.overview import NO_LIMITS, Kept
 
     queue, target = queue_and_app(name, app)
     keep = Kept(seconds("--completed", completed), seconds("--other", other), most_completed, most_other)

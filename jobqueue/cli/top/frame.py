@@ -12,7 +12,7 @@ from jobqueue.base.version import VERSION
 from jobqueue.cli.queues.look import queue_row
 from jobqueue.cli.terminal.output import duration
 from jobqueue.cli.terminal.safe_text import escaped
-from jobqueue.store.overview import Flow, QueueStats, RunningJob, WorkerNow
+from jobqueue.store.looking.overview import Flow, QueueStats, RunningJob, WorkerNow
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType

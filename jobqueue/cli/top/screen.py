@@ -19,7 +19,7 @@ from jobqueue.cli.terminal.safe_text import shown_dsn
 from jobqueue.cli.top.frame import Frame, Rates, draw, write_plain
 from jobqueue.store.connection.faults import DATABASE_ERRORS, brief
 from jobqueue.store.connection.pool import Database
-from jobqueue.store.overview import Flow, longest_running, queue_stats, read_flow, workers_now
+from jobqueue.store.looking.overview import Flow, longest_running, queue_stats, read_flow, workers_now
 
 _PATIENCE = 8.0
 _JOBS = 100

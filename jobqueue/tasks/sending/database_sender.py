@@ -14,7 +14,7 @@ from jobqueue.base.new_jobs import NewJobs
 from jobqueue.base.steering import Change
 from jobqueue.store import steering
 from jobqueue.store.connection.edge import EDGE
-from jobqueue.store.lookup import find_job
+from jobqueue.store.looking.lookup import find_job
 from jobqueue.tasks.run.middleware import DeferMiddleware, nested, store_through
 from jobqueue.tasks.sending.opening import Opening
 from jobqueue.tasks.sending.producer import send_many_on, send_on, send_sync

@@ -21,7 +21,7 @@ from jobqueue.base.service import Patience
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.listener import Listener
 from jobqueue.store.connection.pool import Database
-from jobqueue.store.lookup import await_jobs, find_job, gone_jobs
+from jobqueue.store.looking.lookup import await_jobs, find_job, gone_jobs
 from jobqueue.tasks.context import CURRENT
 
 T = TypeVar("T")

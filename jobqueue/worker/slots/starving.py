@@ -15,7 +15,7 @@ from jobqueue.base.log import get_logger
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database
-from jobqueue.store.lookup import unclaimed
+from jobqueue.store.looking.lookup import unclaimed
 from jobqueue.worker.slots.slots import Slots
 
 _LOOK = 1.0

@@ -8,7 +8,7 @@ import pytest
 
 from jobqueue.base.job import AttemptError, Job, JobState
 from jobqueue.cli.jobs.story import Story
-from jobqueue.store.overview import Beside
+from jobqueue.store.looking.overview import Beside
 from jobqueue.store.workers import WorkerRow
 from tests.cli.conftest import Shop
 from tests.support.programs.processes import CommandLine

@@ -16,7 +16,7 @@ from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome
 from jobqueue.cli.top import screen as top
 from jobqueue.cli.top.frame import Frame, Rates, draw, shared, short
 from jobqueue.cli.top.screen import Looks
-from jobqueue.store.overview import Flow, QueueStats, RunningJob, WorkerNow
+from jobqueue.store.looking.overview import Flow, QueueStats, RunningJob, WorkerNow
 from tests.cli.conftest import Shop
 from tests.support.jobs.store import claim, failure, finish, insert, new_jobs, open_session
 from tests.support.patience import NEVER

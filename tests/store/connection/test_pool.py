@@ -13,8 +13,8 @@ import pytest
 
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database, Session, chunks
-from jobqueue.store.listing import Wanted, list_jobs
-from jobqueue.store.lookup import find_job
+from jobqueue.store.looking.listing import Wanted, list_jobs
+from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.schema.statements import channel
 from tests.support.jobs.store import (
     WORKER,

@@ -17,7 +17,7 @@ from jobqueue.store import intake
 from jobqueue.store.connection.caller import OnAsyncpg
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.intake import insert_all
-from jobqueue.store.listing import Wanted, find_ids
+from jobqueue.store.looking.listing import Wanted, find_ids
 from tests.support.jobs.store import (
     Connection,
     claim,

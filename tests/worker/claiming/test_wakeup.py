@@ -36,10 +36,13 @@ async def test_a_ring_is_kept_until_it_is_heard() -> None:
 
 
 def test_notifications_ring_those_whom_they_concern() -> None:
-    """A ready job rings the claimer if it serves the queue, a due one the stager, a gap both; a cancel rings nobody."""
-    claimer, stager, gaps = Bell(), Bell(), Bell()
+    """A ready job rings the claimer if it serves the queue, a due one the stager, a gap both; a cancel rings nobody.
+
+    Nor does a reader of the log.
+    """
+    claimer, stager, gaps, readers = Bell(), Bell(), Bell(), Bell()
     cancelled: list[int] = []
-    hear = router(claimer, stager, lambda queue: queue == "ours", gaps.ring, cancelled.extend)
+    hear = router(claimer, stager, lambda queue: queue == "ours", gaps.ring, cancelled.extend, readers.ring)
 
     hear("r:theirs")
     assert [0, 0, 0] == [claimer.rings, stager.rings, gaps.rings]
@@ -51,6 +54,8 @@ def test_notifications_ring_those_whom_they_concern() -> None:
     assert [1, 1, 0] == [claimer.rings, stager.rings, gaps.rings]
     hear("c:rubbish")
     assert [7] == cancelled
+    hear("l:")
+    assert [1, 1, 0, 1] == [claimer.rings, stager.rings, gaps.rings, readers.rings]
     hear(None)
     assert [2, 2, 1] == [claimer.rings, stager.rings, gaps.rings]
 

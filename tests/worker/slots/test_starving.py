@@ -7,7 +7,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from jobqueue.store.overview import queue_stats
+from jobqueue.store.looking.overview import queue_stats
 from jobqueue.store.workers import unserved_queues
 from jobqueue.worker.keeping.unserved import Unserved
 from tests.support.jobs.store import open_database

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from jobqueue.base.job import FINAL, Job, JobState
 from jobqueue.store.connection.executor import Executor, named
-from jobqueue.store.lookup import as_uuid, job_of
+from jobqueue.store.looking.lookup import as_uuid, job_of
 
 ROOM = 20_000
 """Jobs in a window: some 20 ms."""

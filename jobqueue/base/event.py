@@ -101,7 +101,7 @@ class Entry:
         """What it says of one of its jobs."""
         return Event(
             f"{self.seq}.{index}", self.type, self.at, self.jobs[index], self.task, self.queue, self.origin,
-            self.attempts[index], self.error, self.reason, self.bundle_id,
+            self.attempts[index] if index < len(self.attempts) else 0, self.error, self.reason, self.bundle_id,
         )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ async def read_events(database: Database, after: Place, edge: int) -> tuple[list
     entries = [
         Entry(
             row["seq"], row["at"], row["type"], row["task"], row["queue"], row["origin"],
-            row["bundle_id"] and as_uuid(row["bundle_id"]), [as_uuid(id) for id in row["jobs"]], row["attempts"],
+            row["bundle_id"] and as_uuid(row["bundle_id"]), [as_uuid(id) for id in row["jobs"] or ()], row["attempts"] or (),
             row["error"], row["reason"],
         )
         for row in rows if row["seq"] is not None

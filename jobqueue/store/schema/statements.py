@@ -14,6 +14,9 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.moments import EARLIEST, LATEST
 
 _PACKAGE = Path(__file__).parents[2]
+_AT_ONCE = ':"schema".event', "pg_advisory_xact_lock_shared(:'wake_class', :'log_key')"
+_LATE = ':"schema".event_late', "null::text"  # the lock would hold up all readers until the caller commits
+"""Where the log is written to, and what comes before."""
 _WAKE_CLASS = 0x6A71  # "jq": our half of the advisory lock space
 
 
@@ -113,5 +116,5 @@ def statement(name: str, schema: str = "jobqueue", *, late: bool = False) -> str
 
     `late`: for a transaction of a caller's, which may stay open. What it has to say goes into the log at its commit.
     """
-    sql = statements()[name].sql.replace(':"log"', f':"schema".{"event_late" if late else "event"}')
-    return fill(sql, schema)
+    log, entering = _LATE if late else _AT_ONCE
+    return fill(statements()[name].sql.replace(':"log"', log).replace(':"entering"', entering), schema)

@@ -145,3 +145,21 @@ def check_types(types: Sequence[str] | str) -> frozenset[str]:
             hint = f"; did you mean {close[0]}?" if close else f"; these are: {', '.join(EVENT_TYPES)}"
             raise InvalidOption("types", f"there is no event {name!r}{hint}")
     return frozenset(names)
+
+
+def event_document(event: Event) -> dict[str, Any]:
+    """An event as plain JSON values."""
+    return {
+        "id": event.id,
+        "type": event.type,
+        "at": event.at,
+        "job_id": str(event.job_id),
+        "task": event.task,
+        "queue": event.queue,
+        "origin": event.origin,
+        "attempt": event.attempt,
+        "will_retry": event.will_retry,
+        "error": event.error,
+        "reason": event.reason,
+        "bundle_id": event.bundle_id and str(event.bundle_id),
+    }

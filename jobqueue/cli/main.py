@@ -8,7 +8,7 @@ import typer
 from jobqueue.base.version import VERSION
 from jobqueue.cli.jobs.steering_verbs import jobs
 from jobqueue.cli.moments import moment_of, seconds
-from jobqueue.cli.options import Dsn, Json, Schema, Target, group
+from jobqueue.cli.options import Dsn, Json, Origin, Queue, Schema, Target, TaskName, group
 from jobqueue.cli.queues.verbs import queues
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, report, write_what_it_can
 from jobqueue.cli.terminal.log_choices import LogFormat, LogLevel
@@ -209,6 +209,38 @@ def top(
     from jobqueue.cli.top.screen import Wish, show_top
 
     return show_top(Place.of(app, dsn, schema), Wish(interval, once, json))
+
+
+@surface.command()
+def events(
+    app: Target = None,
+    dsn: Dsn = None,
+    schema: Schema = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Stay, and show what comes. Ends with Ctrl-C.")
+    ] = False,
+    after: Annotated[
+        str | None, typer.Option(metavar="EVENT", help="Go on behind this event's id; 0 is the log's beginning.")
+    ] = None,
+    type: Annotated[
+        list[str] | None, typer.Option("--type", metavar="NAME", help="job.dead, or dead; may be repeated.")
+    ] = None,
+    job: Annotated[str | None, typer.Option(metavar="ID", help="Only of this job, by its id or a part.")] = None,
+    queue: Queue = None,
+    task: TaskName = None,
+    origin: Origin = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Without --after and --follow: the newest ones.")] = 50,
+    json: Annotated[bool, typer.Option("--json", help="A JSON document on each line.")] = False,
+) -> int:
+    """Show what became of jobs: how they ended, and what was done to them.
+
+    Of all jobs the log has ends, retries, deletions and revivals; starts and progress of those with follow=True.
+    """
+    from jobqueue.cli.events import Wish, show_events
+    from jobqueue.cli.place import Place
+
+    wish = Wish(type or (), task, queue, origin, job, after, limit, follow, json)
+    return show_events(Place.of(app, dsn, schema), wish)
 
 
 @surface.command()

@@ -2,14 +2,18 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
 
 from jobqueue.base.errors import EventsLost
-from jobqueue.base.event import WHOLE, Entry, Place
+from jobqueue.base.event import WHOLE, Choice, Entry, Event, Place
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.looking.lookup import as_uuid
 
 ASKED = "?"
 """What `ask_readers` says to readers."""
+_ROWS_OF_JOB = 2_000
 PAGE = 200
 """Rows read at once; each may tell of 500 jobs."""
 
@@ -60,15 +64,29 @@ async def read_events(database: Database, after: Place, edge: int) -> tuple[list
     rows = await database.fetch("read_events", first, edge, PAGE)
     if after.seq < rows[0]["floor"]:
         raise EventsLost(str(Place(rows[0]["floor"], WHOLE)))
-    entries = [
-        Entry(
-            row["seq"], row["at"], row["type"], row["task"], row["queue"], row["origin"],
-            row["bundle_id"] and as_uuid(row["bundle_id"]), [as_uuid(id) for id in row["jobs"] or ()], row["attempts"] or (),
-            row["error"], row["reason"],
-        )
-        for row in rows if row["seq"] is not None
-    ]  # fmt: skip
+    entries = [_entry(row) for row in rows if row["seq"] is not None]
     return entries, Place(entries[-1].seq if len(entries) == PAGE else max(edge, after.seq), WHOLE)
+
+
+async def last_events(database: Database, before: int) -> list[Entry]:
+    """A page of rows from before this number back, the newest first; what is not settled yet may be missing."""
+    return [_entry(row) for row in await database.fetch("last_events", before, PAGE)]
+
+
+async def events_of_job(database: Database, id: UUID, since: datetime) -> list[Event]:
+    """What the log's newest rows say of a job that was stored at `since`, in order; perhaps not all there is."""
+    rows = await database.fetch("events_of_job", id, since, _ROWS_OF_JOB)
+    entries = [(_entry(row), Choice(job=id)) for row in rows]
+    return [entry.event(index) for entry, choice in entries for index in choice.indexes(entry, Place(0, 0))]
+
+
+def _entry(row: Any) -> Entry:
+    """A row as it is stored; plain SQL may have written odd ones."""
+    return Entry(
+        row["seq"], row["at"], row["type"], row["task"] or "", row["queue"] or "", row["origin"],
+        row["bundle_id"] and as_uuid(row["bundle_id"]), [as_uuid(id) for id in row["jobs"] or () if id is not None],
+        [attempt or 0 for attempt in row["attempts"] or ()], row["error"], row["reason"],
+    )  # fmt: skip
 
 
 async def say_logged(database: Database) -> None:

@@ -18,7 +18,7 @@ import orjson
 
 from jobqueue.app import App
 from jobqueue.base.errors import AppClosed, ConfigurationError, EventsLost, InvalidOption, JobQueueError
-from jobqueue.base.event import Choice, Entry, Event, Place
+from jobqueue.base.event import Choice, Entry, Event, Place, event_document
 from jobqueue.base.log import get_logger
 from jobqueue.events.stream import EventStream
 from jobqueue.store.connection.faults import DATABASE_ERRORS
@@ -178,25 +178,7 @@ async def _pieces(stream: EventStream) -> AsyncGenerator[bytes, None]:
 
 
 def _text(event: Event) -> bytes:
-    return _message(event.id, event.type, orjson.dumps(as_json(event)))
-
-
-def as_json(event: Event) -> dict[str, Any]:
-    """An event as plain JSON values."""
-    return {
-        "id": event.id,
-        "type": event.type,
-        "at": event.at,
-        "job_id": str(event.job_id),
-        "task": event.task,
-        "queue": event.queue,
-        "origin": event.origin,
-        "attempt": event.attempt,
-        "will_retry": event.will_retry,
-        "error": event.error,
-        "reason": event.reason,
-        "bundle_id": event.bundle_id and str(event.bundle_id),
-    }
+    return _message(event.id, event.type, orjson.dumps(event_document(event)))
 
 
 def _message(id: str, kind: str, data: bytes) -> bytes:

@@ -186,3 +186,25 @@ begin
 end $$;
 
 select :"schema".extend_events(7);
+
+-- Who could finish jobs so far writes the log now, and who could look at them may read it.
+revoke execute on function :"schema".event_edge() from public;
+do $$
+declare
+  holder record;
+begin
+  for holder in
+    select a.grantee::regrole as name, bool_or(a.privilege_type = 'INSERT') as writes
+    from pg_class c cross join lateral aclexplode(c.relacl) a
+    where c.oid = ':"schema".job_archive'::regclass and a.grantee not in (c.relowner, 0)
+      and a.privilege_type in ('SELECT', 'INSERT')
+    group by a.grantee
+  loop
+    execute format('grant select on %1$I.event, %1$I.event_late, %1$I.event_floor to %2$s', :'schema', holder.name);
+    execute format('grant execute on function %I.event_edge() to %s', :'schema', holder.name);
+    if holder.writes then
+      execute format('grant insert on %1$I.event, %1$I.event_late to %2$s', :'schema', holder.name);
+      execute format('grant usage on sequence %I.event_seq to %s', :'schema', holder.name);
+    end if;
+  end loop;
+end $$;

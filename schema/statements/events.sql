@@ -33,3 +33,20 @@ select pg_notify(:'wake_channel', 'l:') as said where pg_notification_queue_usag
 -- gives: said void
 -- A worker that has just begun to listen asks whether somebody reads the log.
 select pg_notify(:'log_channel', '?') as said where pg_notification_queue_usage() < 0.9;
+
+-- name: last_events
+-- takes: before bigint, room bigint
+-- gives: seq bigint, at timestamptz, type text, task text, queue text, origin text, bundle_id uuid, jobs uuid[], attempts integer[], error text, reason text
+-- A page of the log from its end back, for people.
+select seq, at, type, task, queue, origin, bundle_id, jobs, attempts, error, reason from :"schema".event
+where seq < $1 order by seq desc limit $2;
+
+-- name: events_of_job
+-- takes: id uuid, since timestamptz, room bigint
+-- gives: seq bigint, at timestamptz, type text, task text, queue text, origin text, bundle_id uuid, jobs uuid[], attempts integer[], error text, reason text
+-- What the newest rows of the log say of one job. There is no index by job: it looks so far back and no further.
+with seen as materialized (
+  select * from :"schema".event where at >= $2 order by seq desc limit $3
+)
+select seq, at, type, task, queue, origin, bundle_id, jobs, attempts, error, reason from seen
+where $1 = any(jobs) order by seq;

@@ -35,7 +35,7 @@ with mine as materialized (
       else coalesce(errors, '[]') || (error::jsonb || jsonb_build_object('at', now(), 'worker', worker_id)) end
   from mine
 ), entering as materialized (
-  select pg_advisory_xact_lock_shared(:'wake_class', :'log_key')  -- before a number is drawn: see event_edge()
+  select :"entering"  -- before a number is drawn: see event_edge()
 ), logged as (
   insert into :"log" (type, task, queue, origin, bundle_id, jobs, attempts, error, reason)
   select 'job.' || outcome, task, queue, origin, bundle_id, array_agg(id), array_agg(attempt), class, reason
@@ -86,7 +86,7 @@ with given as materialized (
     case when aside then 'aside' end as reason
   from mine where not cancelled and (error is not null or follow & 1 <> 0)
 ), entering as materialized (
-  select pg_advisory_xact_lock_shared(:'wake_class', :'log_key')  -- before a number is drawn: see event_edge()
+  select :"entering"  -- before a number is drawn: see event_edge()
 ), logged as (
   insert into :"log" (type, task, queue, origin, bundle_id, jobs, attempts, error, reason)
   select type, task, from_queue, origin, bundle_id, array_agg(id), array_agg(attempt), class, reason

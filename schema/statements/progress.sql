@@ -11,7 +11,7 @@ with mine as materialized (
 ), followed as materialized (
   select * from mine where follow & 1 <> 0
 ), entering as materialized (
-  select pg_advisory_xact_lock_shared(:'wake_class', :'log_key')  -- before a number is drawn: see event_edge()
+  select :"entering"  -- before a number is drawn: see event_edge()
 ), logged as (
   insert into :"log" (type, task, queue, origin, bundle_id, jobs, attempts)
   select 'job.progress', task, queue, origin, bundle_id, array_agg(id), array_agg(attempt)
@@ -31,7 +31,7 @@ with mine as materialized (
     select j.id, j.task, j.queue, j.origin, j.bundle_id, j.attempt from :"schema".job j
     where j.id = g.id and j.fence = g.fence and j.worker_id = $3 offset 0) as j
 ), entering as materialized (
-  select pg_advisory_xact_lock_shared(:'wake_class', :'log_key') as said  -- before a number is drawn: see event_edge()
+  select :"entering" as said  -- before a number is drawn: see event_edge()
 ), logged as (
   insert into :"log" (type, task, queue, origin, bundle_id, jobs, attempts)
   select 'job.started', task, queue, origin, bundle_id, array_agg(id), array_agg(attempt)

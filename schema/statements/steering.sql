@@ -71,7 +71,7 @@ with mine as materialized (
 ), freed as (
   delete from :"schema".job_key where key = any(array(select key from keyed where job_id = any(array(select id from free))))
 ), entering as materialized (
-  select pg_advisory_xact_lock_shared(:'wake_class', :'log_key')  -- before a number is drawn: see event_edge()
+  select :"entering"  -- before a number is drawn: see event_edge()
 ), logged as (
   insert into :"log" (type, task, queue, origin, bundle_id, jobs, attempts)
   select 'job.deleted', task, queue, origin, bundle_id, array_agg(id), array_agg(attempt)
@@ -104,7 +104,7 @@ with found as materialized (
 ), freed as (
   delete from :"schema".job_key where key = any(array(select key from keyed where job_id = any(array(select id from free))))
 ), entering as materialized (
-  select pg_advisory_xact_lock_shared(:'wake_class', :'log_key')  -- before a number is drawn: see event_edge()
+  select :"entering"  -- before a number is drawn: see event_edge()
 ), logged as (
   insert into :"log" (type, task, queue, origin, bundle_id, jobs, attempts)
   select 'job.deleted', task, queue, origin, bundle_id, array_agg(id), array_agg(attempt)
@@ -166,7 +166,7 @@ with found as materialized (
 ), woken as materialized (
   select :"schema".wake(queue, null, $3) from inserted group by queue
 ), entering as materialized (
-  select pg_advisory_xact_lock_shared(:'wake_class', :'log_key')  -- before a number is drawn: see event_edge()
+  select :"entering"  -- before a number is drawn: see event_edge()
 ), logged as (
   insert into :"log" (type, task, queue, origin, bundle_id, jobs, attempts)
   select 'job.revived', task, queue, origin, bundle_id, array_agg(id), array_agg(attempt)

@@ -11,6 +11,7 @@ import anyio
 import orjson
 
 from jobqueue.base.errors import JobNotFound
+from jobqueue.base.event import event_document
 from jobqueue.base.job import AttemptError, Job, JobState
 from jobqueue.cli.jobs.shortened import whole
 from jobqueue.cli.jobs.story import Story
@@ -18,6 +19,7 @@ from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, as_usage, tell
 from jobqueue.cli.terminal.outages import tell_of_outages
 from jobqueue.cli.terminal.output import ago, duration, number, write, write_json, write_table
+from jobqueue.store.events import events_of_job
 from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.looking.overview import Counts, beside_job
 from jobqueue.store.workers import list_workers
@@ -82,7 +84,7 @@ def show_job(place: Place, part: str, *, payload: bool, as_json: bool) -> ExitCo
     (id,) = whole(place, [part])
     story = asyncio.run(_told(place, id))
     if as_json:
-        write_json(as_document(story.job, payload))
+        write_json(as_document(story.job, payload) | {"events": [event_document(event) for event in story.events]})
     else:
         story.write(payload)
     return ExitCode.OK
@@ -186,7 +188,8 @@ async def _told(place: Place, id: UUID) -> Story:
         job = await find_job(database, id)
         if job is None:
             raise JobNotFound(id)
-        return Story(job, await beside_job(database, id), await list_workers(database))
+        events = await events_of_job(database, id, job.created_at)
+        return Story(job, await beside_job(database, id), await list_workers(database), events)
 
 
 async def _ended(place: Place, id: UUID, limit: float | None) -> Job:

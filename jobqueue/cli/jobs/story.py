@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby, pairwise
 
+from jobqueue.base.event import Event
 from jobqueue.base.job import AttemptError, Job, JobState
+from jobqueue.cli.jobs.event_line import line_of
 from jobqueue.cli.terminal.output import ago, duration, moment, write, write_facts
 from jobqueue.cli.terminal.safe_text import escaped
 from jobqueue.store.looking.overview import Beside
@@ -35,6 +37,8 @@ class Story:
     job: Job
     beside: Beside | None
     workers: Sequence[WorkerRow]
+    events: Sequence[Event] = ()
+    """What the log says of it, as far back as was looked."""
 
     def write(self, payload: bool, now: datetime | None = None) -> None:
         """On one screen, if it has not failed in too many ways."""
@@ -43,6 +47,10 @@ class Story:
         for sentence in self._sentences(now or datetime.now(UTC)):
             write(f"  {sentence}")
         write_facts(self._facts() | ({"args": job.args_json, "result": job.result_json} if payload else {}))
+        if self.events:
+            write("events")
+            for event in self.events:
+                write(f"  {line_of(event)}")
         if job.errors:
             self._write_errors(payload)
 

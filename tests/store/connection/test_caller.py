@@ -34,6 +34,7 @@ async def fetch_some(executor: Executor) -> None:
     values: list[Any] = [
         str(job.id), job.args, None, '{"a": [1]}', None,
         ["mail"], [job.task], [-3], [None], [None], [5], [1.5], [None], [None], ["o"],
+        [False],
     ]  # fmt: skip
     async with executor.transaction():
         rows = await executor.fetch("insert_jobs", *values, True)
@@ -112,7 +113,21 @@ async def test_the_schema_of_the_app_is_used(engine: AsyncEngine, database: str)
 
 async def test_a_refused_row_is_the_same_fault_on_each(engine: AsyncEngine, database: str) -> None:
     """A row that breaks a rule is BAD_DATA with the rule's name, whichever library reports it."""
-    bad = [str(new_job().id), "{}", None, None, None, ["q"], ["t" * 101], [0], *[[None]] * 2, [1], *[[None]] * 4, True]
+    bad = [
+        str(new_job().id),
+        "{}",
+        None,
+        None,
+        None,
+        ["q"],
+        ["t" * 101],
+        [0],
+        *[[None]] * 2,
+        [1],
+        *[[None]] * 4,
+        [False],
+        True,
+    ]
     errors: list[BaseException] = []
     async with connect(database) as connection, engine.connect() as through:
         for executor in (executor_on(connection, "jobqueue"), executor_on(through, "jobqueue")):

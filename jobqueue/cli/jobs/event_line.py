@@ -1,0 +1,15 @@
+"""One event on one line, for people."""
+
+from datetime import UTC
+
+from jobqueue.base.event import Event
+
+
+def line_of(event: Event, *, job: bool = False) -> str:
+    """One event on one line; `job`: with its job and task."""
+    kind = event.type.removeprefix("job.")
+    tries = f"attempt {event.attempt}" if event.attempt > 1 or event.will_retry else ""
+    error = (event.error or "").rpartition(".")[2]
+    facts = [fact for fact in (event.task if job else "", tries, error, event.reason) if fact]
+    about = f"  {event.job_id}" if job else ""
+    return f"{event.at.astimezone(UTC):%m-%d %H:%M:%S}  {kind:<9}{about}  {', '.join(facts)}".rstrip()

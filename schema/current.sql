@@ -171,6 +171,51 @@ begin
   return next;
 end $$;
 
+CREATE SEQUENCE jobqueue.event_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE jobqueue.event (
+    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    type text NOT NULL COLLATE pg_catalog."C",
+    task text,
+    queue text COLLATE pg_catalog."C",
+    origin text,
+    bundle_id uuid,
+    jobs uuid[],
+    attempts integer[],
+    error text,
+    reason text,
+    data json
+)
+PARTITION BY RANGE (at);
+ALTER TABLE ONLY jobqueue.event ALTER COLUMN jobs SET STORAGE EXTERNAL;
+ALTER TABLE ONLY jobqueue.event ALTER COLUMN attempts SET STORAGE EXTERNAL;
+
+CREATE FUNCTION jobqueue.event_page(first bigint, last bigint, room bigint) RETURNS SETOF jobqueue.event
+    LANGUAGE sql STABLE
+    SET enable_sort TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_seqscan TO 'off'
+    SET max_parallel_workers_per_gather TO '0'
+    AS $$
+  select * from "jobqueue".event e where e.seq >= first and e.seq <= last order by e.seq limit room
+$$;
+
+CREATE FUNCTION jobqueue.event_page_back(before bigint, since timestamp with time zone, room bigint) RETURNS SETOF jobqueue.event
+    LANGUAGE sql STABLE
+    SET enable_sort TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_seqscan TO 'off'
+    SET max_parallel_workers_per_gather TO '0'
+    AS $$
+  select * from "jobqueue".event e where e.seq < before and e.at >= since order by e.seq desc limit room
+$$;
+
 CREATE FUNCTION jobqueue.event_pieces() RETURNS TABLE(piece oid, leaf text, kind text, since timestamp with time zone, until timestamp with time zone)
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -588,31 +633,6 @@ CREATE SEQUENCE jobqueue.archive_seq
     NO MINVALUE
     NO MAXVALUE
     CACHE 1;
-
-CREATE SEQUENCE jobqueue.event_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1;
-
-CREATE TABLE jobqueue.event (
-    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
-    at timestamp with time zone DEFAULT now() NOT NULL,
-    type text NOT NULL COLLATE pg_catalog."C",
-    task text,
-    queue text COLLATE pg_catalog."C",
-    origin text,
-    bundle_id uuid,
-    jobs uuid[],
-    attempts integer[],
-    error text,
-    reason text,
-    data json
-)
-PARTITION BY RANGE (at);
-ALTER TABLE ONLY jobqueue.event ALTER COLUMN jobs SET STORAGE EXTERNAL;
-ALTER TABLE ONLY jobqueue.event ALTER COLUMN attempts SET STORAGE EXTERNAL;
 
 CREATE TABLE jobqueue.event_20261126 (
     seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,

@@ -187,6 +187,18 @@ end $$;
 
 select :"schema".extend_events(7);
 
+-- Pages of the log, in its order and back. Functions for their settings, see look_unfinished: read in order and stop.
+create function :"schema".event_page(first bigint, last bigint, room bigint) returns setof :"schema".event
+language sql stable set enable_sort = off set enable_bitmapscan = off
+set enable_seqscan = off set max_parallel_workers_per_gather = 0 as $$
+  select * from :"schema".event e where e.seq >= first and e.seq <= last order by e.seq limit room
+$$;
+create function :"schema".event_page_back(before bigint, since timestamptz, room bigint) returns setof :"schema".event
+language sql stable set enable_sort = off set enable_bitmapscan = off
+set enable_seqscan = off set max_parallel_workers_per_gather = 0 as $$
+  select * from :"schema".event e where e.seq < before and e.at >= since order by e.seq desc limit room
+$$;
+
 -- Who could finish jobs so far writes the log now, and who could look at them may read it.
 revoke execute on function :"schema".event_edge() from public;
 do $$

@@ -11,9 +11,7 @@ select edge, writers from :"schema".event_edge();
 -- alone if there is nothing. Only what is settled may be read so: see event_edge().
 select f.seq as floor, e.seq, e.at, e.type, e.task, e.queue, e.origin, e.bundle_id, e.jobs, e.attempts, e.error, e.reason
 from :"schema".event_floor f
-left join lateral (
-  select * from :"schema".event where event.seq >= $1 and event.seq <= $2 order by event.seq limit $3
-) as e on true
+left join lateral :"schema".event_page($1, $2, $3) as e on true
 order by e.seq;
 
 -- name: say_logged
@@ -38,15 +36,12 @@ select pg_notify(:'log_channel', '?') as said where pg_notification_queue_usage(
 -- takes: before bigint, room bigint
 -- gives: seq bigint, at timestamptz, type text, task text, queue text, origin text, bundle_id uuid, jobs uuid[], attempts integer[], error text, reason text
 -- A page of the log from its end back, for people.
-select seq, at, type, task, queue, origin, bundle_id, jobs, attempts, error, reason from :"schema".event
-where seq < $1 order by seq desc limit $2;
+select seq, at, type, task, queue, origin, bundle_id, jobs, attempts, error, reason
+from :"schema".event_page_back($1, '-infinity', $2) order by seq desc;
 
 -- name: events_of_job
 -- takes: id uuid, since timestamptz, room bigint
 -- gives: seq bigint, at timestamptz, type text, task text, queue text, origin text, bundle_id uuid, jobs uuid[], attempts integer[], error text, reason text
 -- What the newest rows of the log say of one job. There is no index by job: it looks so far back and no further.
-with seen as materialized (
-  select * from :"schema".event where at >= $2 order by seq desc limit $3
-)
-select seq, at, type, task, queue, origin, bundle_id, jobs, attempts, error, reason from seen
-where $1 = any(jobs) order by seq;
+select seq, at, type, task, queue, origin, bundle_id, jobs, attempts, error, reason
+from :"schema".event_page_back(9223372036854775807, $2, $3) where $1 = any(jobs) order by seq;

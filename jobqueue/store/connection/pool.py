@@ -19,7 +19,7 @@ from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.faults import Fault, UnreadableAnswer, classify
 from jobqueue.store.connection.known_types import KnowingConnection
 from jobqueue.store.dialing.dial import CONNECT_LIMIT, Dialer
-from jobqueue.store.dialing.limits import BRIEF, LOCKING, SILENCE, WATCHED, within_transaction
+from jobqueue.store.dialing.limits import BRIEF, LOCKING, PLANNED_ONCE, SILENCE, WATCHED, within_transaction
 from jobqueue.store.dialing.sockets import is_lost, stop_and_cut, unplug
 from jobqueue.store.schema.migrate import applied_migrations, check_encoding, check_whole, is_being_migrated
 from jobqueue.store.schema.statements import statement
@@ -62,6 +62,8 @@ class Database:
         """True once the schema was found to fit."""
         self._pins_isolation = False
         self._sets_limits = True
+        self._further: list[Database] = []
+        """Those that end with this one."""
         self._linux = False
 
     @classmethod
@@ -137,6 +139,20 @@ class Database:
         more = WATCHED if self._linux and not self._sets_limits else {}
         database = await self._again(max_size=max_size, limited=False, more=more)
         database._pins_isolation = self._pins_isolation
+        return database
+
+    async def open_planned_once(self) -> "Database":
+        """The same database once more, with one connection, for a loop that says one thing again and again.
+
+        It plans a statement once: to plan a finish of one job takes longer than to run it (0.65 ms instead of 1.5 in
+        all, and 11 us a job instead of 17 in batches of 500). Closed, and cut off, with this one. Gives this one where
+        that cannot be asked for: through a pooler, on the user's own pool.
+        """
+        if self._again is None or self._sets_limits:
+            return self
+        database = await self._again(more=PLANNED_ONCE)
+        database._pins_isolation = self._pins_isolation
+        self._further.append(database)
         return database
 
     async def check(self) -> None:
@@ -220,6 +236,8 @@ class Database:
 
     def cut_off(self) -> None:
         """End every connection now, if they are ours: what they would still say, nobody may hear."""
+        for database in self._further:
+            database.cut_off()
         if self.owned:
             with contextlib.suppress(asyncpg.InterfaceError):  # not one was opened
                 self.pool.terminate()
@@ -233,6 +251,8 @@ class Database:
 
     async def close(self, limit: float | None = None) -> None:
         """Close the pool, if it is ours, within `limit` seconds (default: CLOSE_LIMIT); what still lives is cut off."""
+        for database in self._further:
+            await database.close(limit)
         if self.owned:
             await self._close_pool(CLOSE_LIMIT if limit is None else limit)
         if self._leave is not None:

@@ -1,4 +1,4 @@
-"""Limits that the server keeps on our sessions: what a vanished or frozen client has locked is free within a lease.
+"""What our sessions ask of the server; above all limits: what a vanished client has locked is free within a lease.
 
 They are given at the start of a session. What stands between us and the server may refuse that, and a user's own pool
 is the user's: there our transactions begin with them.
@@ -30,6 +30,9 @@ LOCKING: Mapping[str, str] = {"lock_timeout": "3000"}
 """For transactions, which keep what they have locked while they wait for more."""
 WATCHED: Mapping[str, str] = {"client_connection_check_interval": "5000"}
 """For statements that may take long: is anybody there still? Only servers on Linux have it, all others refuse it."""
+
+PLANNED_ONCE: Mapping[str, str] = {"plan_cache_mode": "force_generic_plan"}
+"""For few statements that come again and again, whose plans are the same whatever their values are."""
 
 
 def within_transaction(limits: Mapping[str, str]) -> str:

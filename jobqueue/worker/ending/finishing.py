@@ -59,6 +59,7 @@ class Finisher:
     ) -> None:  # fmt: skip
         self.refused = 0
         """Outcomes that the fence kept out: another worker had taken over."""
+        self._database = database
         self._session = Session(database)
         self._worker = worker
         self._holds = holds
@@ -95,6 +96,7 @@ class Finisher:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Write until cancelled; the supervisor waits for `settled` before it cancels."""
+        self._session = Session(await self._database.open_planned_once())
         task_status.started()
         try:
             while True:

@@ -13,7 +13,7 @@ BIN   := $(VENV)/bin
 PY    := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-busy test-fast race chaos matrix matrix-postgres bench bench-smoke speed fmt demo schema-snapshot requirements package clean ci
+.PHONY: help setup check test test-busy test-fast race chaos matrix matrix-postgres upgrade bench bench-smoke speed fmt demo schema-snapshot requirements package clean ci
 
 help: ## Show this list
 	@echo "jobqueue: make TARGET"
@@ -68,6 +68,9 @@ matrix-postgres: setup ## Run the tests of store and schema on each supported Po
 package: setup ## Build wheel and sdist, try them in empty environments
 	@$(PY) -m pytest tests/packaging $(ARGS)
 
+upgrade: setup ## Run the version before beside this one, through `migrate up` under load
+	@$(PY) -m tests.support.programs.upgrade
+
 bench: setup ## Measure how fast it is here, beside the raw limit; ARGS="--only drain" goes to it
 	@$(PY) -m jobqueue bench $(ARGS)
 
@@ -77,7 +80,7 @@ bench-smoke: setup ## Fail if a ratio to the raw limit is far below its target
 speed: setup ## Write the bench's tables into docs/speed.md
 	@$(PY) -m tests.support.programs.speed $(ARGS)
 
-ci: ## Exactly what the build runs: check, test, then bench-smoke
+ci: ## Exactly what the build runs: check, test, upgrade, bench-smoke
 	@.ci/run
 
 fmt: setup ## Format the code, repair what can be repaired

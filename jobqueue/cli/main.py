@@ -232,7 +232,7 @@ def events(
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="Without --after and --follow: the newest ones.")] = 50,
     json: Annotated[bool, typer.Option("--json", help="A JSON document on each line.")] = False,
 ) -> int:
-    """Show what became of jobs: how they ended, and what was done to them.
+    """Show how jobs ended, and what was done to them.
 
     Of all jobs the log has ends, retries, deletions and revivals; starts and progress of those with follow=True.
     """

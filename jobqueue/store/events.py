@@ -102,3 +102,9 @@ async def say_reading(database: Database) -> None:
 async def ask_readers(database: Database) -> None:
     """Ask those who read the log to say so."""
     await database.fetch("ask_readers")
+
+
+async def events_lag(database: Database) -> float:
+    """For how many seconds readers wait for a transaction that is writing the log."""
+    seconds: float = (await database.fetch("events_lag"))[0]["seconds"]
+    return seconds

@@ -7,16 +7,20 @@ up any number of others.
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, TypeVar, cast
 
 from jobqueue.store.connection.faults import DATABASE_ERRORS
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.events import events_lag
 from jobqueue.store.looking.overview import QueueStats, queue_stats
 from jobqueue.tasks.registry import Registry
 from jobqueue.worker.claiming.queues import ALL
 from jobqueue.worker.keeping.tally import UNKNOWN
 from jobqueue.worker.work import Work
+
+T = TypeVar("T")
 
 KEPT = 5.0
 """Seconds for which an answer, and a failure as well, is kept."""
@@ -42,6 +46,8 @@ class Depths:
     """The last answer."""
 
     def __init__(self) -> None:
+        self.events_lag: float | None = None
+        """For how many seconds readers of the log wait for who is writing it; None if the database does not answer."""
         self._answer: list[QueueStats] | None = None
         self._asked_at = float("-inf")
         self._asking = asyncio.Lock()
@@ -50,7 +56,8 @@ class Depths:
         """The depth of each queue by label; None if the database does not answer."""
         async with self._asking:
             if time.monotonic() - self._asked_at >= KEPT:
-                self._answer = await _ask(work)
+                self._answer = await _ask(work, queue_stats)
+                self.events_lag = None if self._answer is None else await _ask(work, events_lag)
                 self._asked_at = time.monotonic()
             return None if self._answer is None else labelled(self._answer, named(work))
 
@@ -78,9 +85,9 @@ def labelled(stats: Iterable[QueueStats], known: Iterable[str]) -> dict[str, Dep
     return depths
 
 
-async def _ask(work: Work) -> list[QueueStats] | None:
+async def _ask(work: Work, question: Callable[[Database], Coroutine[Any, Any, T]]) -> T | None:
     try:
-        return await asyncio.wait_for(asyncio.wrap_future(work.ask(queue_stats)), LIMIT)
+        return await asyncio.wait_for(asyncio.wrap_future(work.ask(question)), LIMIT)
     except (*DATABASE_ERRORS, RuntimeError, TimeoutError, asyncio.CancelledError):
         if (task := asyncio.current_task()) is not None and task.cancelling():
             raise  # it is we who are cancelled, not the question

@@ -22,14 +22,21 @@ _LES = [*(str(bound) for bound in BOUNDS), "+Inf"]
 
 
 def exposition(
-    worker: Snapshot | None, tasks: Mapping[str, Counts], depths: Mapping[str, Depth] | None, accept: str
+    worker: Snapshot | None,
+    tasks: Mapping[str, Counts],
+    depths: Mapping[str, Depth] | None,
+    events_lag: float | None,
+    accept: str,
 ) -> tuple[bytes, str]:
     """The text of a scrape, and its content type, which depends on what is accepted.
 
-    `worker` is None before it has started, `depths` while the database does not answer: those metrics are missing then.
+    `worker` is None before it has started, the last two while the database does not answer: those metrics are missing
+    then.
     """
     encode, content_type = choose_encoder(accept)
-    return encode(_Scrape([*_of_tasks(tasks), *_of_worker(worker), *_of_queues(depths)])), content_type
+    return encode(
+        _Scrape([*_of_tasks(tasks), *_of_worker(worker), *_of_queues(depths), *_of_log(events_lag)])
+    ), content_type
 
 
 class _Scrape(Collector):
@@ -109,6 +116,13 @@ def _of_queues(depths: Mapping[str, Depth] | None) -> Iterable[Metric]:
         suspects.add_metric([queue], now.suspects)
         unserved.add_metric([queue], now.unserved)
     yield from (depth, oldest, suspects, unserved)
+
+
+def _of_log(lag: float | None) -> Iterable[Metric]:
+    if lag is not None:
+        yield _one(
+            _gauge("events_lag_seconds", "How long readers of the log wait for a transaction that writes it."), lag
+        )
 
 
 def _counter(name: str, meaning: str, *labels: str) -> CounterMetricFamily:

@@ -45,3 +45,12 @@ from :"schema".event_page_back($1, '-infinity', $2) order by seq desc;
 -- What the newest rows of the log say of one job. There is no index by job: it looks so far back and no further.
 select seq, at, type, task, queue, origin, bundle_id, jobs, attempts, error, reason
 from :"schema".event_page_back(9223372036854775807, $2, $3) where $1 = any(jobs) order by seq;
+
+-- name: events_lag
+-- takes:
+-- gives: seconds double precision
+-- For how long the oldest transaction that is writing the log has been open: readers wait for its end.
+select coalesce(max(extract(epoch from clock_timestamp() - s.xact_start)), 0)::double precision as seconds
+from pg_locks l join pg_stat_activity s on s.pid = l.pid
+where l.locktype = 'advisory' and l.classid = (:'wake_class')::oid and l.objsubid = 2
+  and l.objid = ((:'log_key')::bigint & 4294967295)::oid and s.datname = current_database();

@@ -8,10 +8,11 @@ from starlette.applications import Starlette
 
 from jobqueue import Fatal, Retry
 from jobqueue.app import App
+from jobqueue.store.schema.statements import statement
 from jobqueue.web import depths
 from jobqueue.web.health import health_app
 from jobqueue.worker.keeping.tally import OUTCOMES, UNKNOWN
-from tests.support.jobs.store import connect
+from tests.support.jobs.store import WORKER, connect
 from tests.support.jobs.working import all_ended, asked, counted, new_app
 from tests.support.patience import PATIENCE
 from tests.support.postgres.proxy import proxied
@@ -156,6 +157,21 @@ async def test_a_task_that_comes_later_brings_its_queue(database: str, fresh: No
             "queue_depth"
         )
         assert {("late",): 0} == page.values("queue_oldest_due_age_seconds")
+
+
+async def test_the_lag_of_the_log_is_who_writes_it(database: str, fresh: None) -> None:
+    """A transaction that has written the log and stays open holds up its readers: the page says for how long."""
+    app = App(database)
+    async with app.worker(concurrency=1) as work, connect(database) as connection:
+        pages = health_app(work)
+        page = await scrape(pages)
+        assert 0 == page.value("events_lag_seconds")
+        await connection.execute("begin")
+        await connection.execute(statement("log_started"), [], [], WORKER)  # it has the log's lock, and nothing to say
+        page = await scrape(pages)
+        await connection.execute("rollback")
+
+        assert 0 < page.value("events_lag_seconds")
 
 
 async def test_the_database_is_asked_seldom(database: str) -> None:

@@ -7,6 +7,7 @@ for each, so that nothing can overflow. A stream that has fallen behind the ring
 import asyncio
 import contextlib
 import contextvars
+import math
 import time
 from bisect import bisect_right
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from jobqueue.base.errors import AppClosed, EventsLost
 from jobqueue.base.event import WHOLE, Entry, Place
 from jobqueue.base.log import get_logger
 from jobqueue.base.service import Patience
+from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.listener import Listener
 from jobqueue.store.connection.outage import Outage
@@ -59,6 +61,7 @@ class Feed:
         self._low: Place | None = None
         """All that lies behind it, up to `_edge`, is in the ring; None: nothing is known yet."""
         self._edge = 0
+        self._failed: BaseException | None = None
 
     def join(self) -> Callable[[], None]:
         """Read from now on, for one stream more; what is given ends that, at once, and may be called again."""
@@ -67,6 +70,7 @@ class Feed:
         if self._streams == 1:
             self._forget()
             self._reading = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
+            self._reading.add_done_callback(self._ended)
         left = False
 
         def leave() -> None:
@@ -85,23 +89,23 @@ class Feed:
             await self._news()
         return Place(self._edge, WHOLE)
 
-    async def after(self, place: Place) -> tuple[list[Entry], Place]:
+    async def after(self, place: Place, wait: float = math.inf) -> tuple[list[Entry], Place]:
         """Rows that come behind a place, in order, and the place reached by them; waits until there are some.
 
-        The first may be one of which the place is in the middle. Raises EventsLost, AppClosed. Cancelled, nothing is
-        lost.
+        After `wait` seconds it gives none; what is just being read is not thrown away for it. The first row may be one
+        of which the place is in the middle. Raises EventsLost, AppClosed, and DatabaseError for what no patience mends.
+        Cancelled, nothing is lost.
         """
-        await self.now()
+        ends = time.monotonic() + wait
         while True:
-            assert self._low is not None  # noqa: S101 - now() has seen to it
-            if place < self._low:
-                return await self._from_log(place)
-            start = bisect_right(self._entries, place.seq, key=attrgetter("seq"))
-            if start and self._entries[start - 1].seq == place.seq and place.part < WHOLE:
-                start -= 1
-            if start < len(self._entries):
-                return self._entries[start:], Place(self._edge, WHOLE)
-            await self._news()
+            if self._low is not None and place < self._low:
+                with EDGE:
+                    return await self._from_log(place, ends)
+            if self._low is not None and (entries := self._in_ring(place)):
+                return entries, Place(self._edge, WHOLE)
+            if time.monotonic() >= ends:
+                return [], place
+            await self._news(ends - time.monotonic())
 
     async def close(self) -> None:
         """End the reading; whoever waits gets AppClosed. Bounded."""
@@ -112,7 +116,13 @@ class Feed:
             with anyio.CancelScope(shield=True):
                 await asyncio.wait({self._reading}, timeout=_CLOSE_LIMIT)
 
-    async def _from_log(self, place: Place) -> tuple[list[Entry], Place]:
+    def _in_ring(self, place: Place) -> list[Entry]:
+        start = bisect_right(self._entries, place.seq, key=attrgetter("seq"))
+        if start and self._entries[start - 1].seq == place.seq and place.part < WHOLE:
+            start -= 1
+        return self._entries[start:]
+
+    async def _from_log(self, place: Place, ends: float) -> tuple[list[Entry], Place]:
         patience = Patience()
         while True:
             self._refuse_if_closed()
@@ -121,16 +131,27 @@ class Feed:
             except DATABASE_ERRORS as error:
                 if classify(error) in (Fault.SETUP, Fault.SCHEMA, Fault.OURS):
                     raise
-            await anyio.sleep(patience.next())
+            if (left := ends - time.monotonic()) <= 0:
+                return [], place
+            await anyio.sleep(min(left, patience.next()))
 
-    async def _news(self) -> None:
+    async def _news(self, limit: float = math.inf) -> None:
         self._refuse_if_closed()
-        await self._moved.wait()
+        with anyio.move_on_after(limit):
+            await self._moved.wait()
         self._refuse_if_closed()
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
             raise AppClosed
+        if self._failed is not None:
+            raise self._failed
+
+    def _ended(self, reading: asyncio.Task[None]) -> None:
+        """Whoever waits must not wait for ever for a reader that has died of a fault of ours."""
+        if reading is self._reading and not reading.cancelled():
+            self._failed = reading.exception()
+            self._tell()
 
     async def _run(self) -> None:
         async with anyio.create_task_group() as group:

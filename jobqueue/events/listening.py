@@ -18,7 +18,7 @@ from jobqueue.events.stream import EventStream
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 
 Hear: TypeAlias = Callable[[Event], Awaitable[object] | object]
-_END_LIMIT = 5.0
+_BEGIN_LIMIT, _END_LIMIT = 5.0, 5.0
 
 log = get_logger(__name__)
 
@@ -89,6 +89,7 @@ class _Ears:
         self._stream = stream
         self._tasks: dict[Listener, asyncio.Task[None]] = {}
         self._begun: dict[Listener, asyncio.Event] = {}
+        self._over = False
 
     def from_any_thread(self, what: Callable[[Listener], None], listener: Listener) -> None:
         with contextlib.suppress(RuntimeError):  # its loop is closed
@@ -98,21 +99,27 @@ class _Ears:
                 self.loop.call_soon_threadsafe(what, listener)
 
     def start(self, listener: Listener) -> None:
-        if listener not in self._tasks:
+        if listener not in self._tasks and not self._over:
             self._begun[listener] = asyncio.Event()
             task = self.loop.create_task(self._follow(listener), context=contextvars.Context())
             self._tasks[listener] = task
 
     def stop(self, listener: Listener) -> None:
         if task := self._tasks.pop(listener, None):
+            self._begun.pop(listener).set()
             task.cancel()
 
     async def begun(self) -> None:
-        """Wait until each listener has its place in the log, as far as that can be had now."""
-        for listener in list(self._tasks):
-            await self._begun[listener].wait()
+        """Wait until each listener has its place in the log, as far as that can be had soon. Raises what forbids it."""
+        with anyio.move_on_after(_BEGIN_LIMIT):
+            for begun in list(self._begun.values()):
+                await begun.wait()
+        for task in self._tasks.values():
+            if task.done() and not task.cancelled() and (error := task.exception()):
+                raise error
 
     async def end(self) -> None:
+        self._over = True
         tasks = list(self._tasks.values())
         for listener in list(self._tasks):
             self.stop(listener)
@@ -157,11 +164,19 @@ async def _tell(listener: Listener, event: Event, alone: CapacityLimiter) -> Non
             answer = await to_thread.run_sync(listener.hear, event, limiter=alone, abandon_on_cancel=True)
         if inspect.isawaitable(answer):
             await answer
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            raise
         log.error(
             "listener.failed", listener=listener.name, event_type=event.type, job_id=str(event.job_id),
             error=type(error).__name__,
         )  # fmt: skip
+
+
+def _is_cancelled() -> bool:
+    """Whether it is we who are told to end; else something that the function awaited was cancelled."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def check_listener(hear: Hear) -> Hear:

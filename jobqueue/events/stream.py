@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -15,8 +15,8 @@ class EventStream(AsyncIterator[Event]):
     """Events in the order of the log. For one consumer; `async with` fixes where it begins, and ends it at once.
 
     Without that it begins at the first event that is asked for, and ends when it is thrown away. It goes on by itself
-    after the database was away. Iterating raises EventsLost if retention was quicker, and AppClosed once the app is
-    closed.
+    after the database was away. Iterating raises EventsLost if retention was quicker, AppClosed once the app is
+    closed, and DatabaseError if it may not read the log.
     """
 
     def __init__(self, feed: Callable[[], Awaitable[Feed]], choice: Choice, after: Place | None) -> None:
@@ -27,7 +27,8 @@ class EventStream(AsyncIterator[Event]):
         self._feed: Feed | None = None
         self._leave: Callable[[], None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._waiting: deque[tuple[Event, Place]] = deque()
+        self._ended = False
+        self._read: Iterator[tuple[Event, Place]] = iter(())
         self._reached: Place | None = after
 
     @property
@@ -36,20 +37,24 @@ class EventStream(AsyncIterator[Event]):
         return None if self._reached is None else str(self._reached)
 
     async def __anext__(self) -> Event:
-        while not self._waiting:
-            for entry, indexes in await self.rows():
-                self._waiting.extend((entry.event(index), Place(entry.seq, index)) for index in indexes)
-            if not self._waiting:
+        while not self._ended:
+            for event, self._reached in self._read:
+                return event
+            rows = await self.rows()
+            self._read = ((entry.event(index), Place(entry.seq, index)) for entry, some in rows for index in some)
+            if not rows:
                 self._reached = self._place
-        event, self._reached = self._waiting.popleft()
-        return event
+        raise StopAsyncIteration
 
-    async def rows(self) -> list[tuple[Entry, list[int]]]:
-        """The next rows of the log that have events which are meant, and which these are; perhaps none. Waits."""
+    async def rows(self, wait: float = math.inf) -> list[tuple[Entry, Sequence[int]]]:
+        """The next rows of the log that have events which are meant, and which these are.
+
+        Waits for rows of any kind, at most so many seconds: perhaps there are none.
+        """
         feed = await self.begin()
         assert self._place is not None  # noqa: S101 - begin() has set it
-        entries, reached = await feed.after(self._place)
-        chosen = [(entry, list(self.choice.indexes(entry, self._place))) for entry in entries]
+        entries, reached = await feed.after(self._place, wait)
+        chosen = [(entry, self.choice.indexes(entry, self._place)) for entry in entries]
         self._place = reached
         return [(entry, indexes) for entry, indexes in chosen if indexes]
 
@@ -74,7 +79,8 @@ class EventStream(AsyncIterator[Event]):
         return self._feed
 
     def close(self) -> None:
-        """End it. May be called again."""
+        """End it: whoever iterates gets no more. May be called again."""
+        self._ended = True
         if self._leave is not None:
             self._leave()
             self._leave = None
@@ -84,7 +90,11 @@ class EventStream(AsyncIterator[Event]):
         self.close()
 
     async def __aenter__(self) -> Self:
-        await self.begin()
+        try:
+            await self.begin()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     async def __aexit__(

@@ -10,7 +10,7 @@ import inspect
 import random
 import signal
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeAlias, cast
 
 import anyio
@@ -38,6 +38,8 @@ _LIFE = 15.0
 _HEARTBEAT = 5.0
 """Seconds of silence after which the client is told where it stands, which also finds out whether it is there."""
 _SEND_LIMIT = 30.0
+_BEGIN_LIMIT = 5.0
+"""Seconds after which a new client is sent away while the log cannot be read."""
 _LOOK = 0.5
 """Seconds between two looks whether the server is to stop."""
 _PIECE = 64 << 10
@@ -84,38 +86,47 @@ class _Streams:
             return await _live(receive, send)
         if scope["type"] != "http":  # a websocket
             return await send({"type": "websocket.close", "code": 1000})
-        refused, stream = await self._admit(Request(scope))
-        if stream is None:
-            return await refused(scope, receive, send)
+        request = Request(scope)
+        if request.method not in ("GET", "HEAD"):
+            return await PlainTextResponse("only GET\n", 405, {"allow": "GET, HEAD"})(scope, receive, send)
+        try:
+            stream = _wanted(self._app, request)
+        except InvalidOption as error:
+            return await PlainTextResponse(f"{error}\n", 400)(scope, receive, send)
+        answer = await self._refusal(request, stream.choice)
+        if answer is None:
+            answer = await self._stream(stream, receive, send)
+        if answer is not None:
+            await answer(scope, receive, send)
+
+    async def _refusal(self, request: Request, choice: Choice) -> Response | None:
+        """The answer to a client who gets no stream."""
+        allowed = self._authorize(request.scope, choice)
+        if not (await allowed if inspect.isawaitable(allowed) else allowed):
+            return PlainTextResponse("not allowed\n", 403)
+        if request.method == "HEAD":
+            return Response(None, 200, dict(_plain_headers()))
+        return None if self._open < self._most else _later("too many streams")
+
+    async def _stream(self, stream: EventStream, receive: Receive, send: Send) -> Response | None:
+        """Serve one stream; or say why it cannot begin."""
         self._open += 1
         try:
+            try:
+                with anyio.fail_after(_BEGIN_LIMIT):
+                    await stream.begin()
+            except (JobQueueError, *DATABASE_ERRORS) as error:
+                log.warning("sse.refused", error=type(error).__name__)
+                return _later("the queue is not reachable")
             await _serve(stream, receive, send)
+            return None
         finally:
             self._open -= 1
             stream.close()
 
-    async def _admit(self, request: Request) -> tuple[Response, EventStream | None]:
-        """A stream that has begun, or why there is none."""
-        if request.method not in ("GET", "HEAD"):
-            return PlainTextResponse("only GET\n", 405, {"allow": "GET, HEAD"}), None
-        try:
-            stream = _wanted(self._app, request)
-        except InvalidOption as error:
-            return PlainTextResponse(f"{error}\n", 400), None
-        allowed = self._authorize(request.scope, stream.choice)
-        if not (await allowed if inspect.isawaitable(allowed) else allowed):
-            return PlainTextResponse("not allowed\n", 403), None
-        if request.method == "HEAD":
-            return Response(None, 200, dict(_plain_headers())), None
-        if self._open >= self._most:
-            return PlainTextResponse("too many streams\n", 503, {"retry-after": "5"}), None
-        try:
-            await stream.begin()
-        except (JobQueueError, *DATABASE_ERRORS) as error:
-            stream.close()
-            log.warning("sse.refused", error=type(error).__name__)
-            return PlainTextResponse("the queue is not reachable\n", 503, {"retry-after": "5"}), None
-        return Response(), stream
+
+def _later(reason: str) -> Response:
+    return PlainTextResponse(f"{reason}\n", 503, {"retry-after": "5"})
 
 
 def _wanted(app: App, request: Request) -> EventStream:
@@ -139,6 +150,7 @@ async def _serve(stream: EventStream, receive: Receive, send: Send) -> None:
                 async for piece in pieces:
                     with anyio.fail_after(_SEND_LIMIT):
                         await send(_body(piece, more=True))
+                    await anyio.sleep(0)  # one who reads days of the log is not alone on this loop
             with anyio.fail_after(_SEND_LIMIT):
                 await send(_body(b"", more=False))
         except (TimeoutError, OSError):
@@ -152,29 +164,34 @@ async def _pieces(stream: EventStream) -> AsyncGenerator[bytes, None]:
     now = time.monotonic()
     ends, told = now + _LIFE * random.uniform(0.8, 1.2), now  # noqa: S311 - spreads load, guards nothing
     while (now := time.monotonic()) < ends and not _is_stopping():
-        rows: list[tuple[Entry, list[int]]] = []
-        with anyio.move_on_after(min(_LOOK, ends - now)):
-            try:
-                rows = await stream.rows()
-            except EventsLost as lost:
-                told = now
-                stream.jump(Place.read(lost.oldest))
-                yield _message(lost.oldest, "reset", orjson.dumps({"oldest": lost.oldest}))
-            except AppClosed:
-                return
-        piece = b""
-        for entry, indexes in rows:
-            texts = entry.kept.setdefault("sse", {})
-            for index in indexes:
-                piece += texts.get(index) or texts.setdefault(index, _text(entry.event(index)))
-                if len(piece) > _PIECE:
-                    yield piece
-                    piece = b""
-        if not piece and now - told > _HEARTBEAT:
-            piece = f"id: {stream.place}\n\n".encode()  # no event: it only moves the client's place
-        if piece:
+        try:
+            rows = await stream.rows(min(_LOOK, ends - now))
+        except EventsLost as lost:
+            stream.jump(Place.read(lost.oldest))
+            yield _message(lost.oldest, "reset", orjson.dumps({"oldest": lost.oldest}))
+            continue
+        except (AppClosed, *DATABASE_ERRORS):
+            return
+        for piece in _texts(rows):
             told = now
             yield piece
+        if now - told > _HEARTBEAT:
+            told = now
+            yield f"id: {stream.place}\n\n".encode()  # no event: it only moves the client's place
+
+
+def _texts(rows: Sequence[tuple[Entry, Sequence[int]]]) -> Iterator[bytes]:
+    """The events of these rows as text, in pieces of a size to send. Made once for all streams."""
+    piece = b""
+    for entry, indexes in rows:
+        texts = entry.kept.setdefault("sse", {})
+        for index in indexes:
+            piece += texts.get(index) or texts.setdefault(index, _text(entry.event(index)))
+            if len(piece) > _PIECE:
+                yield piece
+                piece = b""
+    if piece:
+        yield piece
 
 
 def _text(event: Event) -> bytes:

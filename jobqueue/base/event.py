@@ -41,9 +41,15 @@ class Place(NamedTuple):
     def read(cls, text: str) -> "Place":
         """An event's id as a place. Raises InvalidOption for anything else."""
         given: object = text
-        seq, _, part = given.partition(".") if isinstance(given, str) else ("", "", "")
-        digits = seq + (part or "0")
-        if not (seq and digits.isascii() and digits.isdigit() and max(len(seq), len(part)) <= _DIGITS):
+        seq, dot, part = given.partition(".") if isinstance(given, str) else ("", "", "")
+        digits = seq + (part if dot else "0")
+        if not (
+            seq
+            and bool(dot) == bool(part)
+            and digits.isascii()
+            and digits.isdigit()
+            and max(len(seq), len(part)) <= _DIGITS
+        ):
             raise InvalidOption("after", 'must be the id of an event, such as "48213.7", or "0" for all that there is')
         return cls(int(seq), int(part) if part else WHOLE)
 

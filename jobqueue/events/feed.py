@@ -65,10 +65,11 @@ class Feed:
 
     def join(self) -> Callable[[], None]:
         """Read from now on, for one stream more; what is given ends that, at once, and may be called again."""
+        if not self._streams:
+            self._forget()
         self._refuse_if_closed()
         self._streams += 1
         if self._streams == 1:
-            self._forget()
             self._reading = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
             self._reading.add_done_callback(self._ended)
         left = False

@@ -38,7 +38,8 @@ class EventStream(AsyncIterator[Event]):
 
     async def __anext__(self) -> Event:
         while not self._ended:
-            for event, self._reached in self._read:
+            if (found := next(self._read, None)) is not None:
+                event, self._reached = found
                 return event
             rows = await self.rows()
             self._read = ((entry.event(index), Place(entry.seq, index)) for entry, some in rows for index in some)

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from typing import Any, TypeAlias, cast
 
 import anyio
+import anyio.lowlevel
 import orjson
 
 from jobqueue.app import App
@@ -83,30 +84,28 @@ class _Streams:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            return await _live(receive, send)
-        if scope["type"] != "http":  # a websocket
-            return await send({"type": "websocket.close", "code": 1000})
-        request = Request(scope)
+            await _live(receive, send)
+        elif scope["type"] != "http":  # a websocket
+            await send({"type": "websocket.close", "code": 1000})
+        elif (answer := await self._answer(Request(scope), receive, send)) is not None:
+            await answer(scope, receive, send)
+
+    async def _answer(self, request: Request, receive: Receive, send: Send) -> Response | None:
+        """Serve a stream; or give the answer to a client who gets none."""
         if request.method not in ("GET", "HEAD"):
-            return await PlainTextResponse("only GET\n", 405, {"allow": "GET, HEAD"})(scope, receive, send)
+            return PlainTextResponse("only GET\n", 405, {"allow": "GET, HEAD"})
         try:
             stream = _wanted(self._app, request)
         except InvalidOption as error:
-            return await PlainTextResponse(f"{error}\n", 400)(scope, receive, send)
-        answer = await self._refusal(request, stream.choice)
-        if answer is None:
-            answer = await self._stream(stream, receive, send)
-        if answer is not None:
-            await answer(scope, receive, send)
-
-    async def _refusal(self, request: Request, choice: Choice) -> Response | None:
-        """The answer to a client who gets no stream."""
-        allowed = self._authorize(request.scope, choice)
+            return PlainTextResponse(f"{error}\n", 400)
+        allowed = self._authorize(request.scope, stream.choice)
         if not (await allowed if inspect.isawaitable(allowed) else allowed):
             return PlainTextResponse("not allowed\n", 403)
         if request.method == "HEAD":
             return Response(None, 200, dict(_plain_headers()))
-        return None if self._open < self._most else _later("too many streams")
+        if self._open >= self._most:
+            return _later("too many streams")
+        return await self._stream(stream, receive, send)
 
     async def _stream(self, stream: EventStream, receive: Receive, send: Send) -> Response | None:
         """Serve one stream; or say why it cannot begin."""
@@ -150,7 +149,7 @@ async def _serve(stream: EventStream, receive: Receive, send: Send) -> None:
                 async for piece in pieces:
                     with anyio.fail_after(_SEND_LIMIT):
                         await send(_body(piece, more=True))
-                    await anyio.sleep(0)  # one who reads days of the log is not alone on this loop
+                    await anyio.lowlevel.checkpoint()  # one who reads days of the log is not alone on this loop
             with anyio.fail_after(_SEND_LIMIT):
                 await send(_body(b"", more=False))
         except (TimeoutError, OSError):

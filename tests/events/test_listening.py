@@ -159,9 +159,10 @@ async def test_stopped_before_it_has_begun(database: str) -> None:
     """One that is stopped in the very moment of its start does not keep the block from beginning."""
     app = new_app(database)
     stopped = app.on("job.dead", print)
-    asyncio.get_running_loop().call_soon(stopped.stop)
-    async with app, asyncio.timeout(PATIENCE), app.listening():
-        pass
+    async with app:
+        asyncio.get_running_loop().call_soon(stopped.stop)
+        async with asyncio.timeout(PATIENCE), app.listening():
+            pass
 
 
 async def test_added_too_late(database: str) -> None:

@@ -1,0 +1,3 @@
+"""A Django site without a page of its own."""
+
+urlpatterns: list[object] = []

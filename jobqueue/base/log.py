@@ -46,7 +46,6 @@
 | schema.migrated | info | schema, migration |
 | schema.waits | warning | schema, migration, holders: who uses a table that the migration needs; it is tried again |
 | http.listening | info | url: of the pages of `worker --http` |
-| sse.refused | warning | error: a client of `jobqueue.web.events` gets no stream, since the log cannot be read now |
 
 Parts that know their worker say it in each line. `outcome` is one of the words of the metric `tasks_processed_total`.
 `seconds` is how long the handler ran. `error` is the class of an exception; its message, and its traceback, which ends

@@ -2,13 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import Callable
 from uuid import UUID
 
 import pytest
 
 from jobqueue.app import App
-from tests.support.jobs.log_writers import Writers
+from tests.support.jobs.log_writers import Writers, read_naively
 from tests.support.jobs.store import connect, new_job
 from tests.support.jobs.told import cancelled, jobs, taken
 from tests.support.jobs.working import new_app
@@ -36,16 +35,6 @@ async def in_the_log(dsn: str) -> list[tuple[int, int, UUID]]:
     async with connect(dsn) as connection:
         rows = await connection.fetch("select seq, jobs from jobqueue.event order by seq")
     return [(row["seq"], part, UUID(str(id))) for row in rows for part, id in enumerate(row["jobs"])]
-
-
-async def read_naively(dsn: str, heard: list[int], over: Callable[[], bool]) -> None:
-    """What one would write first: all that is behind the last number that was seen."""
-    async with connect(dsn) as connection:
-        while not over():
-            last = heard[-1] if heard else 0
-            rows = await connection.fetch("select seq from jobqueue.event where seq > $1 order by seq", last)
-            heard += [row["seq"] for row in rows]
-            await asyncio.sleep(0.005)
 
 
 @pytest.mark.timeout(900 if LONG else 120)

@@ -11,6 +11,7 @@ from jobqueue.app import App
 from jobqueue.base.errors import InvalidOption
 from tests.support.jobs.told import cancelled, ids, jobs, taken
 from tests.support.jobs.working import new_app
+from tests.support.postgres.backends import change
 
 
 @pytest_asyncio.fixture
@@ -130,6 +131,21 @@ def test_a_choice_that_is_none_is_refused() -> None:
     for name, value in {"job": "7", "bundle": "x", "task": "", "queue": 7}.items():
         with pytest.raises(InvalidOption, match=name):
             app.events(**{name: value})
+
+
+async def test_an_odd_row_harms_nobody(app: App, database: str) -> None:
+    """What somebody has written by hand, with fewer attempts than jobs, or with nothing, ends no stream."""
+    async with app.events() as events:
+        await change(
+            database,
+            "insert into jobqueue.event (type) values ('job.dead');"
+            "insert into jobqueue.event (type, jobs, attempts) values"
+            " ('job.dead', array[gen_random_uuid(), null, gen_random_uuid()], array[1])",
+        )
+        (made,) = await cancelled(app)
+        *odd, last = await taken(events, 3)
+        assert [1, 0] == [event.attempt for event in odd]
+        assert made == last.job_id
 
 
 async def test_async_with_fixes_the_beginning(app: App) -> None:

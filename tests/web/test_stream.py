@@ -79,6 +79,7 @@ async def test_events_come_as_they_happen(app: App, url: str) -> None:
 
 async def test_a_browser_goes_on_where_it_was(app: App, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """S2-35: streams end all the time, and clients leave in the middle; by Last-Event-ID none is missed or doubled."""
+    life = stream._LIFE
     monkeypatch.setattr(stream, "_LIFE", 0.05)
     made = [id for count in (7, 1, 30, 2) for id in await cancelled(app, count)]
     heard: list[Message] = []
@@ -95,6 +96,7 @@ async def test_a_browser_goes_on_where_it_was(app: App, url: str, monkeypatch: p
     places = [tuple(map(int, message.id.split("."))) for message in heard]
     assert sorted(places) == places
 
+    monkeypatch.setattr(stream, "_LIFE", life)
     async with streaming(url, after=heard[4].id) as client, streaming(url, f"after={heard[4].id}") as other:
         assert [jobs(heard[5:8])] * 2 == [jobs(await client.take(3)), jobs(await other.take(3))]
 

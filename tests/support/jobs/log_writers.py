@@ -121,3 +121,13 @@ class Writers:
 async def _claimed(session: Session, count: int) -> list[Any]:
     await insert(session, *new_jobs(count))
     return list(await claim(session, count))
+
+
+async def read_naively(dsn: str, heard: list[int], over: Callable[[], bool]) -> None:
+    """What one would write first: all that is behind the last number that was seen."""
+    async with connect(dsn) as connection:
+        while not over():
+            last = heard[-1] if heard else 0
+            rows = await connection.fetch("select seq from jobqueue.event where seq > $1 order by seq", last)
+            heard += [row["seq"] for row in rows]
+            await asyncio.sleep(0.005)

@@ -5,6 +5,7 @@ falls back to the log, and costs nobody else anything. No stream is endless: it 
 the server is told to stop, and the browser goes on by itself where it was.
 """
 
+import asyncio
 import contextlib
 import inspect
 import random
@@ -147,14 +148,45 @@ async def _serve(stream: EventStream, receive: Receive, send: Send) -> None:
         try:
             async with contextlib.aclosing(_pieces(stream)) as pieces:
                 async for piece in pieces:
-                    with anyio.fail_after(_SEND_LIMIT):
+                    with _send_limit():
                         await send(_body(piece, more=True))
                     await anyio.lowlevel.checkpoint()  # one who reads days of the log is not alone on this loop
-            with anyio.fail_after(_SEND_LIMIT):
+            with _send_limit():
                 await send(_body(b"", more=False))
         except (TimeoutError, OSError):
-            pass  # it takes nothing any more; what it had, it knows
+            _cut(receive)  # it takes nothing any more; what it had, it knows
         group.cancel_scope.cancel()
+
+
+@contextlib.contextmanager
+def _send_limit() -> Iterator[None]:
+    """What is sent inside is taken in time, else a TimeoutError; at once if the server is to stop meanwhile."""
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + _SEND_LIMIT
+    scope = anyio.CancelScope()
+    next_look = loop.call_later(_LOOK, lambda: look())
+
+    def look() -> None:
+        nonlocal next_look
+        if loop.time() >= ends or _is_stopping():
+            scope.cancel()
+        else:
+            next_look = loop.call_later(_LOOK, look)
+
+    try:
+        with scope:
+            yield
+    finally:
+        next_look.cancel()
+    if scope.cancelled_caught:
+        raise TimeoutError
+
+
+def _cut(receive: Receive) -> None:
+    """End the connection, where that can be had: uvicorn would wait for its client to take the rest, for ever."""
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    if abort := getattr(transport, "abort", None):  # uvloop's is no asyncio.Transport
+        abort()
 
 
 async def _pieces(stream: EventStream) -> AsyncGenerator[bytes, None]:

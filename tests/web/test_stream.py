@@ -6,7 +6,7 @@ import signal
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from jobqueue.web import events, stream
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-stream._LIFE = 1e6  # no stream ends by its age
+stream._LIFE = stream._SEND_LIMIT = 1e6  # no stream ends by its age, or because it is slow
 app = App()
 site = Starlette(routes=[Mount("/events", events(app, authorize=lambda scope, choice: True))])
 """
@@ -222,19 +222,10 @@ async def test_nothing_of_a_payload_is_sent(database: str) -> None:
 async def test_one_that_takes_nothing_harms_nobody(app: App, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """S2-42: a client that reads nothing is ended after the limit of a send; others have all events meanwhile."""
     monkeypatch.setattr(stream, "_SEND_LIMIT", 0.3)
-    async with connect(database) as connection:
-        await connection.execute(
-            "insert into jobqueue.event (type, task, queue, jobs, attempts)"
-            " select 'job.dead', 't', 'default', array_agg(gen_random_uuid()), array_agg(1)"
-            " from generate_series(1, 20000) n group by n % 50"
-        )
+    await much_happened(database)
     streams = events(app, authorize=everybody)
     async with site(streams) as url:
-        host, port = httpx.URL(url).host, httpx.URL(url).port
-        with socket.socket() as deaf:
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            await asyncio.to_thread(deaf.connect, (host, port))
-            deaf.sendall(b"GET /?after=0 HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with deaf_client(url):
             await wait_until(lambda: open_in(streams) == 1, "it streams")
             async with streaming(url, after="0") as client:
                 assert 20_000 == len({message.id for message in await client.take(20_000)})
@@ -242,6 +233,27 @@ async def test_one_that_takes_nothing_harms_nobody(app: App, database: str, monk
                 assert [made] == jobs(await client.take(1))
                 await wait_until(lambda: open_in(streams) == 1, "the deaf one is ended")
         await wait_until(lambda: open_in(streams) == 0, "the other has left")
+
+
+async def much_happened(dsn: str) -> None:
+    """More than fits into all buffers between a server and its client."""
+    async with connect(dsn) as connection:
+        await connection.execute(
+            "insert into jobqueue.event (type, task, queue, jobs, attempts)"
+            " select 'job.dead', 't', 'default', array_agg(gen_random_uuid()), array_agg(1)"
+            " from generate_series(1, 20000) n group by n % 50"
+        )
+
+
+@asynccontextmanager
+async def deaf_client(url: str) -> AsyncIterator[None]:
+    """One who asks for all that there is, and reads nothing of it."""
+    place = httpx.URL(url)
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await asyncio.to_thread(deaf.connect, (place.host, place.port))
+        deaf.sendall(f"GET {place.path}?after=0 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        yield
 
 
 def open_in(streams: Any) -> int:
@@ -323,3 +335,18 @@ async def test_a_server_that_is_told_to_stop_stops(database: str, tmp_path: Path
             await server.stop()
     assert "Finished server process" in server.said
     assert "Traceback" not in server.said
+
+
+async def test_one_that_takes_nothing_keeps_no_server_from_its_end(database: str, tmp_path: Path) -> None:
+    """S2-40: nor does the rest that uvicorn has for a client that reads nothing: its connection is cut."""
+    await much_happened(database)
+    (tmp_path / "shop.py").write_text(SITE)
+    command = ("-m", "uvicorn", "shop:site", "--port", "0")
+    async with running(*command, dsn=database, log=tmp_path / "log", cwd=tmp_path) as server:
+        await server.says("Uvicorn running on")
+        address = re.search(r"http://127\.0\.0\.1:\d+", server.said)
+        assert address is not None
+        async with deaf_client(f"{address[0]}/events/"):
+            await server.says("GET /events/?after=0")
+            await server.stop()
+    assert "Finished server process" in server.said

@@ -211,11 +211,16 @@ class JobNotFound(JobQueueError):
 class EventsLost(JobQueueError):
     """Raised when the log begins later than where a reader wants to go on: retention has dropped what lies between.
 
+    Also when it has never been as far: it is that of another database, or of one that was restored.
+
     `app.events(after=error.oldest)` goes on with all that there is.
     """
 
     def __init__(self, oldest: str) -> None:
-        super().__init__(f"events were dropped by retention before they were read; what is left comes after={oldest!r}")
+        super().__init__(
+            f"events were dropped by retention before they were read, or the database is not the one of before;"
+            f" what is left comes after={oldest!r}"
+        )
         self.oldest = oldest
 
 

@@ -61,6 +61,8 @@ class Feed:
         self._low: Place | None = None
         """All that lies behind it, up to `_edge`, is in the ring; None: nothing is known yet."""
         self._edge = 0
+        self._looked = -math.inf
+        """When the last look began, on the monotonic clock."""
         self._failed: BaseException | None = None
 
     def join(self) -> Callable[[], None]:
@@ -90,15 +92,18 @@ class Feed:
             await self._news()
         return Place(self._edge, WHOLE)
 
-    async def after(self, place: Place, wait: float = math.inf) -> tuple[list[Entry], Place]:
+    async def after(self, place: Place, wait: float = math.inf, *, known: float) -> tuple[list[Entry], Place]:
         """Rows that come behind a place, in order, and the place reached by them; waits until there are some.
 
         After `wait` seconds it gives none; what is just being read is not thrown away for it. The first row may be one
-        of which the place is in the middle. Raises EventsLost, AppClosed, and DatabaseError for what no patience mends.
+        of which the place is in the middle. `known`: since when the caller knows the place, on the monotonic clock: it is
+        none of this log if that has drawn no such number since. Raises EventsLost, AppClosed, and DatabaseError for what no patience mends.
         Cancelled, nothing is lost.
         """
         ends = time.monotonic() + wait
         while True:
+            if place.seq > self._settling.drawn and self._looked > known:
+                raise EventsLost(str(Place(0, WHOLE)))
             if self._low is not None and place < self._low:
                 with EDGE:
                     return await self._from_log(place, ends)
@@ -170,6 +175,7 @@ class Feed:
             began = time.monotonic()
             try:
                 await look_at_edge(self._database, self._settling)
+                self._looked = began
                 news = await self._catch_up()
             except EventsLost:  # we were away for days: each stream finds out by itself
                 self._forget()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
@@ -25,6 +26,7 @@ class EventStream(AsyncIterator[Event]):
         """Which events are meant."""
         self._place = after
         self._feed: Feed | None = None
+        self._known = 0.0
         self._leave: Callable[[], None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = False
@@ -54,7 +56,7 @@ class EventStream(AsyncIterator[Event]):
         """
         feed = await self.begin()
         assert self._place is not None  # noqa: S101 - begin() has set it
-        entries, reached = await feed.after(self._place, wait)
+        entries, reached = await feed.after(self._place, wait, known=self._known)
         chosen = [(entry, self.choice.indexes(entry, self._place)) for entry in entries]
         self._place = reached
         return [(entry, indexes) for entry, indexes in chosen if indexes]
@@ -74,7 +76,7 @@ class EventStream(AsyncIterator[Event]):
             feed = await self._open()
             self._loop = asyncio.get_running_loop()
             self._leave = feed.join()
-            self._feed = feed
+            self._feed, self._known = feed, time.monotonic()
         if self._place is None:
             self._place = self._reached = await self._feed.now()
         return self._feed

@@ -28,11 +28,14 @@ class Settling:
 
     edge: int | None = None
     """The last number that is settled; None: nothing is known yet."""
+    drawn: int = 0
+    """The last number that was drawn at all."""
     _last: int = 0
     _writers: frozenset[str] | None = None
 
     def look(self, last: int, writers: Collection[str]) -> None:
         """Take in what a look has given."""
+        self.drawn = last
         if self._writers is not None:
             self._writers &= frozenset(writers)
             if not self._writers:

@@ -82,3 +82,24 @@ async def test_days_that_are_kept_lose_nothing(database: str) -> None:
         await make_old(database, 1)
         assert 0 == await keep_two_days(database)
         assert made == jobs(await taken(events, 1))
+
+
+async def test_a_place_of_another_log_is_none_here(database: str) -> None:
+    """Behind an id that this log has never drawn nothing would come for long: after a restore that must be told."""
+    app = new_app(database)
+    async with app:
+        made = await cancelled(app, 2)
+        async with app.events("0") as events, app.events("1000.3") as others:
+            told = await taken(events, 2)
+            with pytest.raises(EventsLost, match="not the one of before") as lost:
+                await taken(others, 1)
+            async with app.events(lost.value.oldest) as anew:
+                assert sorted(made) == sorted(jobs(await taken(anew, 2)))
+        (last,) = await cancelled(app)
+        async with app.events(told[1].id) as events:
+            assert [last] == jobs(await taken(events, 1))
+        async with app.events("0") as events:
+            (*_, newest) = ids(await taken(events, 3))
+        async with app.events(newest) as events:
+            (made_later,) = await cancelled(app)
+            assert [made_later] == jobs(await taken(events, 1)), "the newest id is one of this log"

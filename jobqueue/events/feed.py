@@ -96,9 +96,9 @@ class Feed:
         """Rows that come behind a place, in order, and the place reached by them; waits until there are some.
 
         After `wait` seconds it gives none; what is just being read is not thrown away for it. The first row may be one
-        of which the place is in the middle. `known`: since when the caller knows the place, on the monotonic clock: it is
-        none of this log if that has drawn no such number since. Raises EventsLost, AppClosed, and DatabaseError for what no patience mends.
-        Cancelled, nothing is lost.
+        of which the place is in the middle. `known` is since when the caller has known the place, on the monotonic
+        clock: if the log has drawn no such number since, the place is one of another log. Raises EventsLost, AppClosed,
+        and DatabaseError for what no patience mends. Cancelled, nothing is lost.
         """
         ends = time.monotonic() + wait
         while True:

@@ -123,10 +123,10 @@ async def test_one_that_hangs_is_on_its_own(database: str) -> None:
         async with app.listening():
             await cancelled(app, 3)
             await cancelled(app, 2)
-            await wait_until(lambda: len(heard) == 5, "the other hears all")
-            assert ["async", "def"] == sorted(stuck)
+            await wait_until(lambda: len(heard) == 5 and len(stuck) == 2, "the other hears all, and both hang")
         await becomes(database, 0, LISTENS)
         let_go.set()
+    assert ["async", "def"] == sorted(stuck), "each with the first that it was told"
 
 
 async def test_they_come_and_go_while_it_listens(database: str) -> None:

@@ -33,6 +33,9 @@ from jobqueue.tasks.run.middleware import DeferMiddleware, Middleware, RunMiddle
 from jobqueue.tasks.sending.database_sender import DatabaseSender
 from jobqueue.tasks.sending.null_sender import NullSender, no_database
 from jobqueue.tasks.sending.opening import Opening
+from jobqueue.webhooks.hooks import Webhooks
+from jobqueue.webhooks.relay import Relay
+from jobqueue.webhooks.sending import delivery_task
 from jobqueue.worker.work import Work
 from jobqueue.worker.workplace import Workplace
 
@@ -80,10 +83,12 @@ class App(TaskHome):
         around = None if lifespan is None else lambda: lifespan(self)
         self._hub = Hub(self._opening)
         self._workplace = Workplace(
-            self._opening, self.registry, self._middleware, around, self.load_tasks, self._hub.listening
+            self._opening, self.registry, self._middleware, around, self.load_tasks, self._hub.listening, (Relay,)
         )
         self.jobs = Jobs(self._opening.database, self._opening.executor_on)
         self.queues = Queues(self._opening.database, self._opening.executor_on)
+        self.webhooks = Webhooks(self._opening.database, lambda: self.settings.webhook_networks)
+        self.registry.build_in(delivery_task(self._opening.database, lambda: self.settings.webhook_networks))
 
     @classmethod
     def null(cls, **keywords: Any) -> "App":

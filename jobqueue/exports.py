@@ -23,6 +23,7 @@ from jobqueue.base.errors import (
     ResultTimeout,
     RouterNotIncluded,
     SchemaTooNew,
+    WebhookNotFound,
 )
 from jobqueue.base.event import Event
 from jobqueue.base.job import AttemptError, Conflict, Job, JobState, NewJob, Sent
@@ -31,6 +32,7 @@ from jobqueue.base.retry import exponential, linear, steps
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change, Changes, Holder
 from jobqueue.base.version import VERSION as __version__
+from jobqueue.base.webhook import Delivery, Webhook
 from jobqueue.events.listening import Listener
 from jobqueue.events.stream import EventStream
 from jobqueue.store.looking.listing import JobPage
@@ -58,6 +60,7 @@ __all__ = [
     "Counts",
     "DatabaseError",
     "DeferUnknown",
+    "Delivery",
     "DuplicateJob",
     "DuplicateTask",
     "Event",
@@ -96,6 +99,8 @@ __all__ = [
     "Snooze",
     "Task",
     "Unique",
+    "Webhook",
+    "WebhookNotFound",
     "Work",
     "__version__",
     "bounded_map",

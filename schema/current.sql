@@ -1033,6 +1033,26 @@ CREATE TABLE jobqueue.sweep (
     begun_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE jobqueue.webhook (
+    id uuid NOT NULL,
+    url text NOT NULL,
+    types text[] NOT NULL,
+    task text,
+    queue text COLLATE pg_catalog."C",
+    origin text,
+    bundle_id uuid,
+    job_id uuid,
+    secret_env text,
+    version integer DEFAULT 1 NOT NULL,
+    rotated_at timestamp with time zone,
+    cursor bigint NOT NULL,
+    failures integer DEFAULT 0 NOT NULL,
+    failing_since timestamp with time zone,
+    paused_at timestamp with time zone,
+    disabled_reason text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261126 FOR VALUES FROM ('2026-11-26 00:00:00+00') TO ('2026-11-27 00:00:00+00');
 
 ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261127 FOR VALUES FROM ('2026-11-27 00:00:00+00') TO ('2026-11-28 00:00:00+00');
@@ -1088,6 +1108,9 @@ ALTER TABLE ONLY jobqueue.sleeper
 ALTER TABLE ONLY jobqueue.sweep
     ADD CONSTRAINT sweep_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY jobqueue.webhook
+    ADD CONSTRAINT webhook_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY jobqueue.worker
     ADD CONSTRAINT worker_pkey PRIMARY KEY (id);
 
@@ -1124,6 +1147,8 @@ CREATE INDEX job_archive_other_id_idx ON ONLY jobqueue.job_archive_other USING b
 CREATE INDEX job_archive_other_place_idx ON ONLY jobqueue.job_archive_other USING btree (jobqueue.place(id, created_at)) WHERE (NOT jobqueue.timed(id));
 
 CREATE INDEX job_aside ON jobqueue.job USING btree (task) WHERE ((state = 'scheduled'::text) AND (aside_since IS NOT NULL));
+
+CREATE INDEX job_delivery ON jobqueue.job USING btree (origin) WHERE (task = 'jobqueue.webhook'::text);
 
 CREATE INDEX job_due ON jobqueue.job USING btree (due_at) WHERE (state = 'scheduled'::text);
 

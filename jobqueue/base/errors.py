@@ -16,6 +16,7 @@ JobQueueError
 ├── DeferUnknown                      the network was cut in mid-defer: sending again with the id is safe
 ├── QueueLocked (TimeoutError)        an open transaction has the row of a queue, and does not end
 ├── EventsLost                        the log begins later than where the reader wants to go on
+├── WebhookNotFound                   no such webhook, or it was deleted
 ├── JobNotFound                       no such job, or retention has removed it
 ├── JobFailed                         the job is dead; carries class, message and data of its last error
 ├── ResultTimeout (TimeoutError)      the job has not ended within the time that `result` was given
@@ -222,6 +223,14 @@ class EventsLost(JobQueueError):
             f" what is left comes after={oldest!r}"
         )
         self.oldest = oldest
+
+
+class WebhookNotFound(JobQueueError):
+    """Raised when no webhook has this id."""
+
+    def __init__(self, id: UUID) -> None:
+        super().__init__(f"no webhook {id}: it never existed, or was deleted; app.webhooks.list() has those there are")
+        self.id = id
 
 
 class JobFailed(JobQueueError):

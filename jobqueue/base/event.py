@@ -8,6 +8,10 @@
 | job.revived | every job | it had ended, and was told to run again |
 | job.started, job.progress | those that are followed | its handler runs, reports (the newest report is the job's) |
 | job.snoozed, job.released | those that are followed | it was put off without an attempt spent |
+| webhook.delivered, webhook.failed | every delivery | it has ended: the receiver has it, or will never get it |
+| webhook.disabled | a delivery | its webhook is told of nothing any more: `reason` is `gone` or `failing` |
+
+A delivery to a webhook is a job of the task `jobqueue.webhook`, and `origin` says of which. No webhook hears of them.
 
 A row of the log tells the same of many jobs at once: an `Entry`. An `Event` is about one of them.
 """
@@ -23,7 +27,7 @@ from jobqueue.base.errors import InvalidOption
 
 EventType: TypeAlias = Literal[
     "job.started", "job.progress", "job.snoozed", "job.released", "job.retried", "job.completed", "job.cancelled",
-    "job.dead", "job.deleted", "job.revived",
+    "job.dead", "job.deleted", "job.revived", "webhook.delivered", "webhook.failed", "webhook.disabled",
 ]  # fmt: skip
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 
@@ -53,6 +57,9 @@ class Place(NamedTuple):
             raise InvalidOption("after", 'must be the id of an event, such as "48213.7", or "0" for all that there is')
         return cls(int(seq), int(part) if part else WHOLE)
 
+
+DELIVERY = "jobqueue.webhook"
+"""The task whose jobs are deliveries to webhooks."""
 
 _DIGITS = 18
 WHOLE = 10**_DIGITS
@@ -142,14 +149,14 @@ class Choice:
         return found if self.job is None else [index for index in found if entry.jobs[index] == self.job]
 
 
-def check_types(types: Sequence[str] | str) -> frozenset[str]:
+def check_types(types: Sequence[str] | str, option: str = "types") -> frozenset[str]:
     """Names of events. Raises InvalidOption for one that there is not."""
     names = [types] if isinstance(types, str) else list(types)
     for name in names:
         if name not in EVENT_TYPES:
             close = get_close_matches(str(name), EVENT_TYPES, 1) or [f"job.{name}"] * (f"job.{name}" in EVENT_TYPES)
             hint = f"; did you mean {close[0]}?" if close else f"; these are: {', '.join(EVENT_TYPES)}"
-            raise InvalidOption("types", f"there is no event {name!r}{hint}")
+            raise InvalidOption(option, f"there is no event {name!r}{hint}")
     return frozenset(names)
 
 

@@ -45,6 +45,8 @@
 | archive.pruned | info | jobs: deleted from the archive one by one, by the age that their queue says |
 | schema.migrated | info | schema, migration |
 | schema.waits | warning | schema, migration, holders: who uses a table that the migration needs; it is tried again |
+| webhook.disabled | warning | webhook, host, reason: it is told of nothing any more; `webhooks resume` |
+| webhook.lost_events | error | webhook: retention was quicker than its receiver, or its pause too long; it goes on |
 | http.listening | info | url: of the pages of `worker --http` |
 
 Parts that know their worker say it in each line. `outcome` is one of the words of the metric `tasks_processed_total`.

@@ -7,7 +7,8 @@ only variables that are really set replace a default.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from jobqueue.base.errors import ConfigurationError, InvalidOption
 from jobqueue.base.moments import Seconds, check_delay, check_seconds
@@ -21,13 +22,14 @@ _SECONDS = (
 Pooler = Literal["none", "session", "transaction"]
 Failures = Literal["class", "message", "traceback"]
 Completed = Literal["debug", "info"]
+Networks: TypeAlias = tuple[str, ...]
 
 _WORDS: dict[str, tuple[object, ...]] = {
     "pooler": get_args(Pooler), "embedded": (True, False),
     "log_failures": (*get_args(Failures), None), "log_completed": (*get_args(Completed), None),
 }  # fmt: skip
 _SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-_OTHERS = ("DSN", "HOME")
+_OTHERS = ("DSN", "HOME", "WEBHOOK_KEY")
 """Variables that are no knobs."""
 
 
@@ -85,6 +87,9 @@ class Settings:
     `traceback` where `worker` writes its log to a terminal, else `class`."""
     log_completed: Completed | None = None
     """The level of the line for each completed job. None: `info` where `worker` writes its log to a terminal."""
+    webhook_networks: Networks = ()
+    """Where webhooks may lead beyond https to public addresses: `("10.1.0.0/16",)`, with commas in the variable. There
+    http is allowed as well. Whoever may set a webhook can then have anything in there called."""
 
     if TYPE_CHECKING:  # what dataclass makes takes for a knob only what it is kept as
 
@@ -110,6 +115,7 @@ class Settings:
             embedded: bool = ...,
             log_failures: Failures | None = ...,
             log_completed: Completed | None = ...,
+            webhook_networks: Networks = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -127,6 +133,8 @@ class Settings:
             if getattr(self, knob) not in words:
                 raise ConfigurationError(f"{knob}: must be one of {', '.join(map(str, words))}")
 
+        _check_networks(self.webhook_networks)
+
     @property
     def listens(self) -> bool:
         """Whether notifications arrive."""
@@ -142,6 +150,15 @@ class Settings:
                 given[knob.name] = _read(variable, text, knob.name in _WORDS, knob.default)
         _refuse_misspelt(environment, [knob.name.upper() for knob in fields(cls)])
         return replace(base or cls(), **given)
+
+
+def _check_networks(given: object) -> None:
+    for network in given if isinstance(given, tuple) else (None,):
+        try:
+            ip_network(network if isinstance(network, str) else "")
+        except ValueError:
+            rule = 'must be a tuple of networks, as ("127.0.0.1/32", "10.1.0.0/16")'
+            raise ConfigurationError(f"webhook_networks: {rule}") from None
 
 
 def _seconds(knob: str, given: Seconds) -> float | None:
@@ -164,6 +181,8 @@ def _refuse_misspelt(environment: Mapping[str, str], knobs: Sequence[str]) -> No
 
 
 def _read(variable: str, text: str, is_word: bool, default: object) -> Any:
+    if isinstance(default, tuple):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
     if is_word:
         return _SWITCH.get(text.lower(), text) if isinstance(default, bool) else text
     try:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from jobqueue.base.errors import EventsLost
 from jobqueue.base.event import WHOLE, Choice, Entry, Event, Place
+from jobqueue.store.connection.executor import Reader
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.looking.lookup import as_uuid
 
@@ -58,14 +59,14 @@ async def look_at_edge(database: Database, settling: Settling) -> None:
     settling.look(row["edge"], row["writers"])
 
 
-async def read_events(database: Database, after: Place, edge: int) -> tuple[list[Entry], Place]:
+async def read_events(reader: Reader, after: Place, edge: int) -> tuple[list[Entry], Place]:
     """A page of what comes behind a place, up to a settled number; and the place that is reached by it.
 
     Raises EventsLost if retention has dropped some of it, be it the rest of the row that the place is in. Behind "0"
     comes all that is left.
     """
     first = after.seq + 1 if after.part >= WHOLE else after.seq
-    rows = await database.fetch("read_events", first, edge, PAGE)
+    rows = await reader.fetch("read_events", first, edge, PAGE)
     floor = Place(rows[0]["floor"], WHOLE)
     if after.seq > 0 and after < floor:
         raise EventsLost(str(floor))

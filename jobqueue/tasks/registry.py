@@ -19,11 +19,16 @@ class Registry:
 
     def __init__(self) -> None:
         self._by_name: dict[str, AnyTask] = {}
+        self._built_in: dict[str, AnyTask] = {}
+
+    def build_in(self, task: AnyTask) -> None:
+        """Add a task of the library's own: its jobs find it, but nobody sees, counts or removes it."""
+        self._built_in[task.name] = task
 
     def check(self, task: AnyTask) -> None:
         """Raise DuplicateTask if another function has the task's name or one of its aliases."""
         for name in (task.name, *task.aliases):
-            holder = self._by_name.get(name)
+            holder = self.find(name)
             if holder is not None and not _is_same_function(holder, task):
                 raise DuplicateTask(name, full_name(holder.function), full_name(task.function))
 
@@ -49,12 +54,12 @@ class Registry:
 
     def find(self, name: str) -> AnyTask | None:
         """The task for jobs of this name."""
-        return self._by_name.get(name)
+        return self._by_name.get(name) or self._built_in.get(name)
 
     @property
     def names(self) -> frozenset[str]:
         """All names that `find` knows, aliases included."""
-        return frozenset(self._by_name)
+        return frozenset((*self._by_name, *self._built_in))
 
     def __contains__(self, name: object) -> bool:
         return name in self._by_name

@@ -6,7 +6,7 @@ have ended; the finisher, who writes their outcomes, last, even if the heart fai
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from jobqueue.base.job import WorkerId
 from jobqueue.base.log import get_logger
+from jobqueue.base.service import Service
 from jobqueue.base.settings import Settings
 from jobqueue.store import workers
 from jobqueue.store.connection.faults import DATABASE_ERRORS
@@ -44,12 +45,15 @@ class Supervisor:
         burst: bool = False,
         resources: Mapping[type, Any] | None = None,
         middleware: Middleware | None = None,
+        services: Sequence[Callable[[Database], Service]] = (),
     ) -> None:
+        """`services` are made and run beside the worker's own parts; they end when the drain begins."""
         self.queues = Queues(queues)
         self.tasks = tasks
         self.settings = settings
         self.database = database
         self._burst = burst
+        self._services = [make(database) for make in services]
         self._no_more_work = asyncio.Event()
         self._failure: BaseException | None = None
         self.parts = Parts(
@@ -149,6 +153,7 @@ class Supervisor:
                     parts.starving.run,
                     parts.unserved.run,
                     self._claim,
+                    *(service.run for service in self._services),
                 ):
                     inner.start_soon(self._part, run)
                 await self.drain.begun.wait()

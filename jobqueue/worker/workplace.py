@@ -1,13 +1,15 @@
 """Starts workers for an app: what a worker needs is made here, around it, and ends with it."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.moments import Seconds
+from jobqueue.base.service import Service
 from jobqueue.base.version import VERSION
 from jobqueue.store.connection.edge import EDGE
+from jobqueue.store.connection.pool import Database
 from jobqueue.tasks.context import resources_of
 from jobqueue.tasks.registry import Registry
 from jobqueue.tasks.run.middleware import Middleware
@@ -29,14 +31,19 @@ class Workplace:
         lifespan: Callable[[], contextlib.AbstractAsyncContextManager[Any]] | None,
         load_tasks: Callable[[], object],
         beside: Callable[[], contextlib.AbstractAsyncContextManager[None]],
+        services: Sequence[Callable[[Database], Service]] = (),
     ) -> None:
-        """`beside` is entered around each worker, inside the lifespan: the listeners are told meanwhile."""
+        """`beside` is entered around each worker, inside the lifespan: the listeners are told meanwhile.
+
+        `services` are made for each worker, on its database, and run as parts of it.
+        """
         self._opening = opening
         self._tasks = tasks
         self._middleware = middleware
         self._lifespan = lifespan
         self._load_tasks = load_tasks
         self._beside = beside
+        self._services = services
 
     @contextlib.asynccontextmanager
     async def worker(
@@ -59,7 +66,7 @@ class Workplace:
             await stack.enter_async_context(self._beside())
             supervisor = Supervisor(
                 database, self._tasks, settings, app_name=self._opening.name, version=VERSION, queues=queues,
-                burst=burst, resources=resources, middleware=self._middleware,
+                burst=burst, resources=resources, middleware=self._middleware, services=self._services,
             )  # fmt: skip
             work = Work(supervisor)
             await work.start()

@@ -38,7 +38,10 @@ with mine as materialized (
   select :"entering"  -- before a number is drawn: see event_edge()
 ), logged as (
   insert into :"log" (type, task, queue, origin, bundle_id, jobs, attempts, error, reason)
-  select 'job.' || outcome, task, queue, origin, bundle_id, array_agg(id), array_agg(attempt), class, reason
+  select case
+      when task <> 'jobqueue.webhook' or outcome = 'cancelled' then 'job.' || outcome
+      when outcome = 'completed' then 'webhook.delivered' else 'webhook.failed' end,
+    task, queue, origin, bundle_id, array_agg(id), array_agg(attempt), class, reason
   from entering cross join (select *, error::json ->> 'class' as class from mine) as mine
   group by outcome, task, queue, origin, bundle_id, class, reason
 )

@@ -1,0 +1,228 @@
+"""`app.webhooks`: receivers that are told of events."""
+
+import contextlib
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import orjson
+from uuid_utils.compat import uuid7
+
+from jobqueue.base.errors import ConfigurationError, InvalidOption, WebhookNotFound
+from jobqueue.base.event import Choice, Event, EventType, check_types
+from jobqueue.base.job import Job, JobState
+from jobqueue.base.moments import check_time
+from jobqueue.base.settings import Networks
+from jobqueue.base.steering import Changes
+from jobqueue.base.webhook import QUEUE, Delivery, Webhook, origin_of
+from jobqueue.store import webhooks
+from jobqueue.store.connection.edge import EDGE
+from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.intake import insert_all
+from jobqueue.tasks.jobs import Jobs
+from jobqueue.tasks.options import check_id, check_name
+from jobqueue.webhooks.relay import body_of, delivery
+from jobqueue.webhooks.signing import secret_in, secret_of, written
+
+_URL_LENGTH = 2_000
+_PAGE = 500
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class Webhooks:
+    """Makes webhooks, changes them, and looks at what became of their deliveries."""
+
+    def __init__(self, database: Callable[[], Awaitable[Database]], networks: Callable[[], Networks]) -> None:
+        self._database = database
+        self._networks = networks
+        self._jobs = Jobs(database)
+
+    async def create(
+        self,
+        url: str,
+        events: Sequence[EventType] | EventType | frozenset[EventType] | set[EventType] = (),
+        *,
+        queue: str | None = None,
+        task: str | None = None,
+        origin: str | None = None,
+        bundle: UUID | str | None = None,
+        job: UUID | str | None = None,
+        secret_env: str | None = None,
+    ) -> Webhook:
+        """Post each event of these types to a URL, from now on; without types all, but those of webhooks themselves.
+
+        Chosen further by queue, task, origin, bundle or job. Each event is a job of the queue `webhooks`, which some
+        worker must serve: it is posted at least once, signed as Standard Webhooks says, tried ten times over three
+        days. Only https, and public addresses, unless `webhook_networks` allows more. `secret_env` names an environment
+        variable of the workers that has the secret; without it the secret is made of `JOBQUEUE_WEBHOOK_KEY`, see
+        `secret`. Raises InvalidOption, ConfigurationError.
+        """
+        choice = webhook_choice(events, queue=queue, task=task, origin=origin, bundle=bundle, job=job)
+        check_url(url, self._networks())
+        id = uuid7()
+        if secret_env is None:
+            secret_of(id, 1)
+        elif not _VARIABLE.fullmatch(secret_env):
+            raise InvalidOption("secret_env", "must be the name of an environment variable, not the secret itself")
+        async with self._session() as session:
+            await webhooks.create(session, id, url, choice, secret_env)
+            return (await webhooks.read(session, id))[0]
+
+    async def get(self, id: UUID | str) -> Webhook:
+        """One, as it stands now. Raises WebhookNotFound."""
+        meant = check_id(id)
+        async with self._session() as session:
+            found = await webhooks.read(session, meant)
+        if not found:
+            raise WebhookNotFound(meant)
+        return found[0]
+
+    async def list(self) -> Sequence[Webhook]:
+        """All, the oldest first."""
+        async with self._session() as session:
+            return await webhooks.read(session)
+
+    async def secret(self, id: UUID | str) -> str:
+        """Its secret, for the receiver: `whsec_...`. Raises WebhookNotFound, ConfigurationError."""
+        hook = await self.get(id)
+        return written(secret_of(hook.id, hook.version) if hook.secret_env is None else secret_in(hook.secret_env))
+
+    async def rotate(self, id: UUID | str) -> str:
+        """Give it a new secret, which is returned; for a day every post is signed with the old one too.
+
+        Raises WebhookNotFound, and ConfigurationError for one whose secret is in a variable.
+        """
+        hook = await self.get(id)
+        if hook.secret_env is not None:
+            raise ConfigurationError(f"rotate: the secret of this webhook is in {hook.secret_env}; change it there")
+        secret_of(hook.id, hook.version)  # before anything is changed: the key is there
+        await self._change(webhooks.rotate, hook.id)
+        return await self.secret(hook.id)
+
+    async def pause(self, id: UUID | str) -> None:
+        """Post nothing until it is resumed: events wait in the log, for as long as that keeps them.
+
+        Raises WebhookNotFound.
+        """
+        await self._change(webhooks.pause, check_id(id))
+
+    async def resume(self, id: UUID | str) -> None:
+        """Go on where it was paused or disabled; deliveries that wait are tried now. Raises WebhookNotFound."""
+        meant = check_id(id)
+        await self._change(webhooks.resume, meant)
+        await self._jobs.reschedule(delay=0, queue=QUEUE, origin=origin_of(meant))
+
+    async def delete(self, id: UUID | str) -> None:
+        """Remove it; deliveries that wait are cancelled. Raises WebhookNotFound."""
+        meant = check_id(id)
+        await self._change(webhooks.delete, meant)
+        await self._jobs.cancel(queue=QUEUE, origin=origin_of(meant))
+
+    async def deliveries(
+        self,
+        id: UUID | str,
+        *,
+        state: JobState | str | Sequence[JobState | str] | None = None,
+        after: UUID | None = None,
+        limit: int = 50,
+    ) -> Sequence[Delivery]:
+        """A page of its deliveries, the newest first; `after` is the id of the last one before.
+
+        Raises WebhookNotFound, InvalidOption.
+        """
+        hook = await self.get(id)
+        page = await self._jobs.list(
+            state=state, queue=QUEUE, origin=origin_of(hook.id), after=after, limit=limit, payload=True
+        )
+        return [Delivery.of(job, _event_of(job)) for job in page]
+
+    async def redeliver(
+        self,
+        id: UUID | str,
+        *,
+        since: datetime | None = None,
+        state: JobState | str | Sequence[JobState | str] = JobState.DEAD,
+    ) -> Changes:
+        """Try deliveries again that have ended, by default those that are dead; only those that ended `since` then.
+
+        `state="completed"` sends again what a receiver has lost: under the same `webhook-id`. Says of each what became
+        of it. Raises WebhookNotFound, InvalidOption.
+        """
+        moment = None if since is None else check_time("since", since)
+        hook = await self.get(id)
+        if moment is None:
+            return await self._jobs.retry(state=state, queue=QUEUE, origin=origin_of(hook.id))
+        changes, after = Changes(), None
+        while True:
+            page = await self._jobs.list(state=state, queue=QUEUE, origin=origin_of(hook.id), after=after, limit=_PAGE)
+            ids = [job.id for job in page if job.finished_at is not None and job.finished_at >= moment]
+            if ids:
+                some = await self._jobs.retry(*ids)
+                changes.each.update(some.each)
+                changes.locked.update(some.locked)
+            after = page.next
+            if after is None:
+                return changes
+
+    async def test(self, id: UUID | str) -> UUID:
+        """Post an event of the type `webhook.test`; gives the id of its delivery. Raises WebhookNotFound."""
+        hook, id_of_job = await self.get(id), uuid7()
+        event = Event("0.0", "webhook.test", datetime.now(UTC), id_of_job, "test", QUEUE, None, 1, None, None, None)
+        async with self._session() as session:
+            await insert_all(session, [delivery(hook.id, id_of_job, body_of("webhook.test", event))], always=False)
+        return id_of_job
+
+    async def _change(self, change: Callable[[Session, UUID], Awaitable[bool]], id: UUID) -> None:
+        async with self._session() as session:
+            if not await change(session, id):
+                raise WebhookNotFound(id)
+
+    @contextlib.asynccontextmanager
+    async def _session(self) -> AsyncIterator[Session]:
+        with EDGE:
+            session = Session(await self._database())
+            try:
+                yield session
+            finally:
+                await session.close()
+
+
+def webhook_choice(events: Any, *, bundle: UUID | str | None, job: UUID | str | None, **names: str | None) -> Choice:
+    """Which events are meant, checked. Raises InvalidOption."""
+    types = check_types(events if isinstance(events, str) else sorted(events), "events")
+    if deaf := sorted(name for name in types if name.startswith("webhook.")):
+        raise InvalidOption("events", f"no webhook is told of webhooks: leave out {deaf[0]}; app.events() tells of it")
+    for option, name in names.items():
+        if name is not None:
+            check_name(option, name)
+    ids = [None if each is None else check_id(each, option) for option, each in (("job", job), ("bundle", bundle))]
+    return Choice(types, names.get("task"), names.get("queue"), names.get("origin"), *ids)
+
+
+def check_url(url: str, networks: Networks) -> None:
+    """Refuse what could never be called. Raises InvalidOption, which tells nothing of the URL."""
+    text: object = url
+    if not isinstance(text, str) or not text.isascii() or not text.isprintable() or " " in text:
+        raise InvalidOption("url", "must be a URL of plain letters, without spaces; encode the others")
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise InvalidOption("url", "cannot be read") from None
+    if len(text) > _URL_LENGTH or not host or port == 0 or "@" in parts.netloc or "#" in text:
+        raise InvalidOption("url", f"needs a host, has no user and no fragment, at most {_URL_LENGTH} characters")
+    if not (parts.scheme == "https" or (parts.scheme == "http" and networks)):
+        raise InvalidOption("url", "must be https; http goes only to addresses in webhook_networks")
+    with contextlib.suppress(ValueError):  # a name: what it leads to is known when it is dialled
+        if not networks and not ip_address(host).is_global:
+            raise InvalidOption("url", "must lead to a public address; webhook_networks allows more")
+
+
+def _event_of(job: Job) -> str:
+    """The type that a delivery tells of."""
+    kind: str = orjson.loads(job.args["body"])["type"]
+    return kind

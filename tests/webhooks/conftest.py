@@ -1,0 +1,11 @@
+"""Every test has the key of which secrets are made."""
+
+import pytest
+
+from tests.webhooks.receiver import KEY
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes' key."""
+    monkeypatch.setenv("JOBQUEUE_WEBHOOK_KEY", KEY)

@@ -12,6 +12,7 @@ from jobqueue.cli.options import Dsn, Json, Origin, Queue, Schema, Target, TaskN
 from jobqueue.cli.queues.verbs import queues
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, report, write_what_it_can
 from jobqueue.cli.terminal.log_choices import LogFormat, LogLevel
+from jobqueue.cli.webhooks.verbs import webhooks
 from jobqueue.cli.worker.wishes import Wishes
 
 _EPILOG = """\b
@@ -30,6 +31,7 @@ migrate = group("Bring the database's schema up to date.")
 surface.add_typer(migrate, name="migrate")
 surface.add_typer(jobs, name="jobs")
 surface.add_typer(queues, name="queues")
+surface.add_typer(webhooks, name="webhooks")
 
 WorkerTarget = Annotated[
     str,

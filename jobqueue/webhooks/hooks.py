@@ -63,11 +63,10 @@ class Webhooks:
         """
         choice = webhook_choice(events, queue=queue, task=task, origin=origin, bundle=bundle, job=job)
         check_url(url, self._networks())
+        check_variable(secret_env)
         id = uuid7()
         if secret_env is None:
             secret_of(id, 1)
-        elif not _VARIABLE.fullmatch(secret_env):
-            raise InvalidOption("secret_env", "must be the name of an environment variable, not the secret itself")
         async with self._session() as session:
             await webhooks.create(session, id, url, choice, secret_env)
             return (await webhooks.read(session, id))[0]
@@ -203,6 +202,12 @@ def webhook_choice(events: Any, *, bundle: UUID | str | None, job: UUID | str | 
     return Choice(types, names.get("task"), names.get("queue"), names.get("origin"), *ids)
 
 
+def check_variable(name: str | None) -> None:
+    """Refuse what names no environment variable. Raises InvalidOption, which does not tell what was given."""
+    if name is not None and not _VARIABLE.fullmatch(name):
+        raise InvalidOption("secret_env", "must be the name of an environment variable, not the secret itself")
+
+
 def check_url(url: str, networks: Networks) -> None:
     """Refuse what could never be called. Raises InvalidOption, which tells nothing of the URL."""
     text: object = url
@@ -217,9 +222,16 @@ def check_url(url: str, networks: Networks) -> None:
         raise InvalidOption("url", f"needs a host, has no user and no fragment, at most {_URL_LENGTH} characters")
     if not (parts.scheme == "https" or (parts.scheme == "http" and networks)):
         raise InvalidOption("url", "must be https; http goes only to addresses in webhook_networks")
-    with contextlib.suppress(ValueError):  # a name: what it leads to is known when it is dialled
-        if not networks and not ip_address(host).is_global:
-            raise InvalidOption("url", "must lead to a public address; webhook_networks allows more")
+    if not networks and _is_inside(host):
+        raise InvalidOption("url", "must lead to a public address; webhook_networks allows more")
+
+
+def _is_inside(host: str) -> bool:
+    """Whether it is an address that is no public one. Where a name leads is known when it is dialled."""
+    try:
+        return not ip_address(host).is_global
+    except ValueError:
+        return False
 
 
 def _event_of(job: Job) -> str:

@@ -8,6 +8,8 @@ HEAVY = {
     "typer",
     "click",
     "rich",
+    "httpcore",
+    "httpx",
     "prometheus_client",
     "starlette",
     "uvicorn",

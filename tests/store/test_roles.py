@@ -91,8 +91,9 @@ async def test_no_role_may_do_more(site: dict[str, str], role: str) -> None:
                 await connection.execute(forbidden)
 
 
-async def test_each_role_can_do_its_work(site: dict[str, str]) -> None:
+async def test_each_role_can_do_its_work(site: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Producer, worker, reader and caller each do all of theirs with the rights of the script."""
+    monkeypatch.setenv("JOBQUEUE_WEBHOOK_KEY", "a key of the tests, long enough to be one")
     producing, working, reading = (
         App(site[role], settings=Settings(poll=0.5)) for role in ("producer", "worker", "reader")
     )
@@ -123,6 +124,9 @@ async def test_each_role_can_do_its_work(site: dict[str, str]) -> None:
         await working.queues.resume("other")
         await working.jobs.retry(first.id)
         await working.jobs.delete(first.id)
+        hook = await working.webhooks.create("https://receiver.example/")
+        assert [hook] == await reading.webhooks.list()
+        await working.webhooks.delete(hook.id)
 
         assert (keyed.id, True, True) == (moved.id, moved.duplicate, resent.duplicate)
         counts = await reading.jobs.counts()

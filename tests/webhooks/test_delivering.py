@@ -1,6 +1,7 @@
 """Deliveries end to end: a worker, a real receiver, the log."""
 
 import asyncio
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from jobqueue.base.webhook import QUEUE
 from tests.support.jobs.working import asked
 from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
-from tests.webhooks.receiver import defer, delivered, hooked_app, hurry, receiving, status
+from tests.webhooks.receiver import KEY, defer, delivered, hooked_app, hurry, receiving, status
 
 
 async def told(app: Any, count: int, *types: str) -> list[str]:
@@ -254,6 +255,25 @@ async def test_what_was_lost_is_posted_again(database: str) -> None:
 
     assert ([], [dead.id]) == (list(none.each), list(some.each))
     assert {str(dead.id)} == {post.id for post in receiver.posts}
+
+
+async def test_a_missing_extra_is_one_sentence(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker without what the extra brings says so, and another one may deliver later."""
+    monkeypatch.setitem(sys.modules, "httpcore", None)
+    monkeypatch.delitem(sys.modules, "jobqueue.webhooks.dialling", raising=False)
+    monkeypatch.delattr("jobqueue.webhooks.dialling", raising=False)
+    app = hooked_app(database)
+    async with app, receiving() as receiver, app.worker():
+        hook = await app.webhooks.create(receiver.url, "job.completed")
+        await defer(app, "note")
+        (waiting,) = await delivered(app, hook, state=JobState.SCHEDULED)
+        monkeypatch.undo()
+        monkeypatch.setenv("JOBQUEUE_WEBHOOK_KEY", KEY)
+        await hurry(app, hook)
+        (delivery,) = await delivered(app, hook)
+
+    assert 'webhooks: httpcore is not installed; pip install "jobqueue[webhooks]"' == waiting.error
+    assert 2 == delivery.tries
 
 
 async def test_a_deleted_webhook_leaves_nothing_behind(database: str) -> None:

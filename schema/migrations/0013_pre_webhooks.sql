@@ -23,3 +23,22 @@ create table :"schema".webhook (
 
 -- How many deliveries of a webhook wait: no other job is in it.
 create index job_delivery on :"schema".job (origin) where task = 'jobqueue.webhook';
+
+-- Who could run jobs so far relays and delivers now, and who could look at them may read what webhooks there are.
+do $$
+declare
+  holder record;
+begin
+  for holder in
+    select a.grantee::regrole as name, bool_or(a.privilege_type = 'DELETE') as works
+    from pg_class c cross join lateral aclexplode(c.relacl) a
+    where c.oid = ':"schema".job_archive'::regclass and a.grantee not in (c.relowner, 0)
+      and a.privilege_type in ('SELECT', 'DELETE')
+    group by a.grantee
+  loop
+    execute format('grant select on %I.webhook to %s', :'schema', holder.name);
+    if holder.works then
+      execute format('grant insert, update, delete on %I.webhook to %s', :'schema', holder.name);
+    end if;
+  end loop;
+end $$;

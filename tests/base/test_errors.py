@@ -31,6 +31,7 @@ from jobqueue.base.errors import (
     ResultTimeout,
     RouterNotIncluded,
     SchemaTooNew,
+    WebhookNotFound,
 )
 from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
@@ -76,6 +77,7 @@ TEXTS: list[tuple[JobQueueError, list[str]]] = [
     (QueueLocked("mail", "psql (pid 7)"), ["'mail'", "psql (pid 7)", "nothing was changed"]),
     (EventsLost("48213"), ["retention", "after='48213'"]),
     (JobNotFound(ID), [str(ID), "retention", "still open"]),
+    (WebhookNotFound(ID), [str(ID), "app.webhooks.list()"]),
     (JobFailed(ID, "attempts", "ValueError", "boom"), [str(ID), "attempts", "ValueError: boom"]),
     (JobFailed(ID, "expired", "", ""), [str(ID), "(expired)"]),
     (JobCancelled(ID, "no longer wanted"), [str(ID), "no longer wanted"]),

@@ -73,11 +73,18 @@ def test_the_environment_sets_what_it_names() -> None:
 
 def test_every_knob_can_be_set_from_the_environment() -> None:
     """Each knob is read back from the variable that carries its default."""
-    others: dict[str, object] = {"prefetch": 0, "log_failures": "message", "log_completed": "info"}
+    others: dict[str, object] = {
+        "prefetch": 0,
+        "log_failures": "message",
+        "log_completed": "info",
+        "webhook_networks": "127.0.0.1/32, ::1/128",
+    }
     said = {knob.name: getattr(Settings(), knob.name) for knob in fields(Settings)} | others
     environment = {f"JOBQUEUE_{knob.upper()}": str(value) for knob, value in said.items()}
 
-    assert Settings(prefetch=0, log_failures="message", log_completed="info") == Settings.from_environment(environment)
+    assert Settings(
+        prefetch=0, log_failures="message", log_completed="info", webhook_networks=("127.0.0.1/32", "::1/128")
+    ) == Settings.from_environment(environment)
 
 
 @pytest.mark.parametrize(

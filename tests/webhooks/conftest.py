@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.webhooks.receiver import KEY
+from tests.support.receiver import KEY
 
 
 @pytest.fixture(autouse=True)

@@ -6,33 +6,23 @@ import pytest
 
 from jobqueue.base.job import JobState
 from jobqueue.webhooks import sending
-from tests.support.patience import NEVER
-from tests.webhooks.receiver import Answer, defer, delivered, hooked_app, raw, receiving, status
+from tests.support.receiver import (
+    Answer,
+    defer,
+    delivered,
+    drips,
+    ends_late,
+    hangs,
+    hooked_app,
+    informs,
+    raw,
+    receiving,
+    status,
+)
 
 QUICK = 1.0
 """Seconds that a try may take here."""
 CHUNK = b"x" * 65536
-
-
-async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await asyncio.sleep(NEVER)
-
-
-async def drips(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A header that never ends, a letter at a time."""
-    writer.write(b"HTTP/1.1 200 OK\r\nx-slow: ")
-    while True:
-        writer.write(b"x")
-        await writer.drain()
-        await asyncio.sleep(0.05)
-
-
-async def informs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Only ever an answer that says that one will come."""
-    while True:
-        writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
-        await writer.drain()
-        await asyncio.sleep(0.05)
 
 
 class Flood:
@@ -105,13 +95,8 @@ async def test_an_answer_is_not_read_to_its_end(database: str, head: bytes) -> N
 async def test_a_body_that_drips_does_not_change_the_answer(database: str) -> None:
     """Once the status is known the rest gets a moment, and then no more."""
 
-    async def slow_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n")
-        await writer.drain()
-        await asyncio.sleep(NEVER)
-
     app = hooked_app(database)
-    async with app, receiving(slow_end) as receiver, app.worker():
+    async with app, receiving(ends_late) as receiver, app.worker():
         hook = await app.webhooks.create(receiver.url, "job.completed")
         await defer(app, "note")
         (delivery,) = await delivered(app, hook)

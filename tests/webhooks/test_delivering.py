@@ -11,8 +11,8 @@ from jobqueue.base.job import JobState
 from jobqueue.base.webhook import QUEUE
 from tests.support.jobs.working import asked
 from tests.support.patience import PATIENCE
+from tests.support.receiver import KEY, defer, delivered, hooked_app, hurry, receiving, status
 from tests.support.waiting import wait_until
-from tests.webhooks.receiver import KEY, defer, delivered, hooked_app, hurry, receiving, status
 
 
 async def told(app: Any, count: int, *types: str) -> list[str]:

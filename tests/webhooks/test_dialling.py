@@ -11,7 +11,7 @@ from jobqueue.base.job import JobState
 from jobqueue.webhooks import dialling
 from jobqueue.webhooks.dialling import Dialler, Forbidden, is_public, post, resolve
 from jobqueue.webhooks.hooks import check_url
-from tests.webhooks.receiver import HERE, defer, delivered, hooked_app, receiving
+from tests.support.receiver import HERE, defer, delivered, hooked_app, receiving
 
 REFUSED = (
     "0.0.0.0",  # noqa: S104 - nobody binds to it

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs.processes import command_line
-from tests.webhooks.receiver import KEY, defer, delivered, hooked_app, receiving, status
+from tests.support.receiver import KEY, defer, delivered, hooked_app, receiving, status
 
 SHOP = """
 import os

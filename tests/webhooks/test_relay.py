@@ -21,9 +21,9 @@ from jobqueue.webhooks.relay import Relay
 from tests.support.jobs.store import backend_of, connect, open_database
 from tests.support.jobs.working import asked
 from tests.support.patience import PATIENCE
+from tests.support.receiver import defer, delivered, hooked_app, receiving
 from tests.support.secrets import WATCH
 from tests.support.waiting import wait_until
-from tests.webhooks.receiver import defer, delivered, hooked_app, receiving
 
 URL = "https://receiver.example/"
 

@@ -6,7 +6,7 @@ import pytest
 
 from jobqueue.base.errors import ConfigurationError, InvalidOption
 from jobqueue.webhooks.signing import KEY, secret_in, secret_of, sign, written
-from tests.webhooks.receiver import defer, delivered, hooked_app, receiving
+from tests.support.receiver import defer, delivered, hooked_app, receiving
 
 HOOK = UUID("01900000-0000-7000-8000-000000000001")
 

@@ -10,13 +10,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any, TypeAlias
-from uuid import UUID
 
 from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.base.settings import Settings
 from jobqueue.base.webhook import Delivery, Webhook
-from tests.support.patience import PATIENCE
+from tests.support.patience import NEVER, PATIENCE
 from tests.support.waiting import wait_until
 
 HERE = ("127.0.0.1/32",)
@@ -66,6 +65,35 @@ def raw(data: bytes) -> Answer:
         writer.write(data)
 
     return answer
+
+
+async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """No answer at all."""
+    await asyncio.sleep(NEVER)
+
+
+async def drips(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A header that never ends, a letter at a time."""
+    writer.write(b"HTTP/1.1 200 OK\r\nx-slow: ")
+    while True:
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
+async def informs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Only ever an answer that says that one will come."""
+    while True:
+        writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
+async def ends_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A status at once, and never the body that it promises."""
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n")
+    await writer.drain()
+    await asyncio.sleep(NEVER)
 
 
 @dataclass
@@ -167,7 +195,3 @@ async def hurry(app: App, hook: Webhook) -> None:
         return bool(changes.each)
 
     await wait_until(moved, "a delivery waits for its next try")
-
-
-def id_of(delivery: Delivery) -> UUID:
-    return delivery.id

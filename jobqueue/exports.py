@@ -32,7 +32,7 @@ from jobqueue.base.retry import exponential, linear, steps
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change, Changes, Holder
 from jobqueue.base.version import VERSION as __version__
-from jobqueue.base.webhook import Delivery, Webhook
+from jobqueue.base.webhook import Delivery, DeliveryPage, Webhook
 from jobqueue.events.listening import Listener
 from jobqueue.events.stream import EventStream
 from jobqueue.store.looking.listing import JobPage
@@ -61,6 +61,7 @@ __all__ = [
     "DatabaseError",
     "DeferUnknown",
     "Delivery",
+    "DeliveryPage",
     "DuplicateJob",
     "DuplicateTask",
     "Event",

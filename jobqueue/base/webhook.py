@@ -92,6 +92,12 @@ class Delivery:
         )
 
 
+class DeliveryPage(list[Delivery]):
+    """Some deliveries, the newest first; `deliveries(id, after=page.next)` goes on, until `next` is None."""
+
+    next: UUID | None = None
+
+
 def host_of(url: str) -> str:
     """The host and port of a URL: all of it that may be told."""
     return urlsplit(url).netloc.rpartition("@")[2]

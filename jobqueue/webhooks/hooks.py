@@ -18,7 +18,7 @@ from jobqueue.base.job import Job, JobState
 from jobqueue.base.moments import check_time
 from jobqueue.base.settings import Networks
 from jobqueue.base.steering import Changes
-from jobqueue.base.webhook import QUEUE, Delivery, Webhook, origin_of
+from jobqueue.base.webhook import QUEUE, Delivery, DeliveryPage, Webhook, origin_of
 from jobqueue.store import webhooks
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.pool import Database, Session
@@ -57,9 +57,10 @@ class Webhooks:
 
         Chosen further by queue, task, origin, bundle or job. Each event is a job of the queue `webhooks`, which some
         worker must serve: it is posted at least once, signed as Standard Webhooks says, tried ten times over three
-        days. Only https, and public addresses, unless `webhook_networks` allows more. `secret_env` names an environment
-        variable of the workers that has the secret; without it the secret is made of `JOBQUEUE_WEBHOOK_KEY`, see
-        `secret`. Raises InvalidOption, ConfigurationError.
+        days. A receiver that hangs has a slot for 15 s: `--queues webhooks:10,*` limits what they take. Only https,
+        and public addresses, unless `webhook_networks` allows more. `secret_env` names an environment variable of the
+        workers that has the secret; without it the secret is made of `JOBQUEUE_WEBHOOK_KEY`, see `secret`.
+        Raises InvalidOption, ConfigurationError.
         """
         choice = webhook_choice(events, queue=queue, task=task, origin=origin, bundle=bundle, job=job)
         check_url(url, self._networks())
@@ -128,16 +129,19 @@ class Webhooks:
         state: JobState | str | Sequence[JobState | str] | None = None,
         after: UUID | None = None,
         limit: int = 50,
-    ) -> Sequence[Delivery]:
-        """A page of its deliveries, the newest first; `after` is the id of the last one before.
+    ) -> DeliveryPage:
+        """A page of its deliveries, the newest first; `after=page.next` goes on until that is None.
 
+        It is looked for as `jobs.list` does: a page may come after 5 s with few or none, and say where to go on.
         Raises WebhookNotFound, InvalidOption.
         """
         hook = await self.get(id)
         page = await self._jobs.list(
             state=state, queue=QUEUE, origin=origin_of(hook.id), after=after, limit=limit, payload=True
         )
-        return [Delivery.of(job, _event_of(job)) for job in page]
+        found = DeliveryPage(Delivery.of(job, _event_of(job)) for job in page)
+        found.next = page.next
+        return found
 
     async def redeliver(
         self,
@@ -220,7 +224,7 @@ def check_url(url: str, networks: Networks) -> None:
         raise InvalidOption("url", "cannot be read") from None
     if len(text) > _URL_LENGTH or not host or port == 0 or "@" in parts.netloc or "#" in text:
         raise InvalidOption("url", f"needs a host, has no user and no fragment, at most {_URL_LENGTH} characters")
-    if not (parts.scheme == "https" or (parts.scheme == "http" and networks)):
+    if not (text.startswith("https://") or (text.startswith("http://") and networks)):
         raise InvalidOption("url", "must be https; http goes only to addresses in webhook_networks")
     if not networks and _is_inside(host):
         raise InvalidOption("url", "must lead to a public address; webhook_networks allows more")

@@ -218,6 +218,31 @@ def test_what_touches_history_finds_it_by_id(
                 assert plan.buffers <= 200 + 80 * size, label
 
 
+DELIVERIES = """
+insert into jobqueue.webhook (id, url, types, cursor) select gen_random_uuid(), 'https://receiver.example/', '{}', 0
+  from generate_series(1, 20);
+insert into jobqueue.job (queue, task, origin, via)
+  select 'webhooks', 'jobqueue.webhook', 'webhook:' || w.id, 'py' from jobqueue.webhook w, generate_series(1, 150);
+"""
+
+
+@pytest.mark.parametrize("analysed", [False, True], ids=["unknown", "analysed"])
+def test_a_relay_counts_the_deliveries_of_one_webhook(
+    databases: Databases, full_with_history: str, analysed: bool
+) -> None:
+    """How many wait is counted among them alone, up to the bound, beside 200 000 other jobs."""
+    with clone(databases, full_with_history, analysed=analysed) as connection:
+        connection.execute(DELIVERIES)
+        (hook,) = first_ids(connection, "webhook", 1)
+        for most, read in ((100, 100), (1_000, 150)):
+            for mode in ("custom", "generic"):
+                plan = run_plan(connection, "take_webhook", (hook, 10**9, most), mode)
+                label = f"up to {most}, {mode} plan:\n{plan}"
+                assert plan.rows_read("job") - plan.rows_read("job_") <= read, label
+                assert "job_delivery" in plan.indexes(), label
+                assert plan.buffers <= 200 + read, label
+
+
 ELSEWHERE = ("job_archive", "job_key", "queue", "sleeper", "worker")
 
 

@@ -44,6 +44,9 @@ def test_the_defaults_are_valid_and_frozen() -> None:
         ("keep_other", -1),
         ("keep_other", float("nan")),
         ("pooler", "statement"),
+        ("webhook_networks", "127.0.0.1/32"),
+        ("webhook_networks", ("receiver.example",)),
+        ("webhook_networks", (1,)),
     ],
 )
 def test_a_bad_knob_is_named(knob: str, value: Any) -> None:

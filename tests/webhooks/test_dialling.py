@@ -123,6 +123,7 @@ async def test_a_delivery_inside_is_dead_at_once(database: str, monkeypatch: pyt
     ("url", "networks", "told"),
     [
         ("http://receiver.example/", (), "must be https"),
+        ("HTTPS://receiver.example/", (), "must be https"),
         ("ftp://receiver.example/", HERE, "must be https"),
         ("https:///path", (), "needs a host"),
         ("https://user:pass@receiver.example/", (), "has no user"),

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from uuid import UUID
 
 from jobqueue.base.job import JobState
-from jobqueue.base.webhook import Delivery, Webhook
+from jobqueue.base.webhook import Delivery, DeliveryPage, Webhook
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, tell
 from jobqueue.cli.terminal.output import ago, moment, write, write_facts, write_json, write_table
@@ -57,7 +57,7 @@ def show_deliveries(
 ) -> ExitCode:
     """A page of its deliveries, the newest first."""
 
-    async def look(hooks: Webhooks, id: UUID) -> Sequence[Delivery]:
+    async def look(hooks: Webhooks, id: UUID) -> DeliveryPage:
         return await hooks.deliveries(id, state=states or None, after=after, limit=limit)
 
     page = asyncio.run(ask_one(place, part, look))
@@ -68,10 +68,10 @@ def show_deliveries(
             ("id", "state", "event", "tries", "status", "when", "error"), map(_row, page),
             right=("tries", "status"), apart=("event", "error"),
         )  # fmt: skip
-        if len(page) == limit and sys.stdout.isatty():
-            tell(f"more, perhaps: --after {page[-1].id}")
-    else:
+    elif page.next is None:
         tell("no such deliveries")
+    if page.next is not None and (len(page) < limit or sys.stdout.isatty()):
+        tell(f"{'more, perhaps' if len(page) == limit else 'looked for so long; go on with'}: --after {page.next}")
     return ExitCode.OK
 
 

@@ -12,6 +12,7 @@ from jobqueue.base.webhook import QUEUE
 from tests.support.jobs.working import asked
 from tests.support.patience import PATIENCE
 from tests.support.receiver import KEY, defer, delivered, hooked_app, hurry, receiving, status
+from tests.support.secrets import WATCH
 from tests.support.waiting import wait_until
 
 
@@ -104,6 +105,8 @@ async def test_a_receiver_that_is_gone_is_left_alone(database: str) -> None:
         await defer(app, "note")
         await delivered(app, hook)
 
+    said = [facts for _, _, event, facts in WATCH.lines if event == "webhook.disabled"]
+    assert [{"webhook": str(hook.id), "host": f"127.0.0.1:{receiver.port}", "reason": "gone"}] == said
     assert ("disabled", "gone") == (after.state, after.disabled_reason)
     assert (JobState.CANCELLED, "the webhook is disabled") == (ended.state, ended.reason)
     assert ["webhook.disabled gone", "webhook.failed fatal"] == events

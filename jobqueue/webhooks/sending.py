@@ -8,7 +8,6 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from uuid import UUID
 
@@ -97,6 +96,8 @@ def seconds_asked(retry_after: str | None, now: datetime) -> float | None:
     text = retry_after.strip()
     if text.isascii() and text.isdigit():
         return min(float(text[:9]), _LONGEST)
+    from email.utils import parsedate_to_datetime  # twenty modules, which no start of a worker should wait for
+
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+from jobqueue.base.webhook import QUEUE
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.events import events_lag
@@ -48,6 +49,8 @@ class Depths:
     def __init__(self) -> None:
         self.events_lag: float | None = None
         """For how many seconds readers of the log wait for who is writing it; None if the database does not answer."""
+        self.deliveries: int | None = None
+        """How many deliveries of webhooks wait or run; None as above."""
         self._answer: list[QueueStats] | None = None
         self._asked_at = float("-inf")
         self._asking = asyncio.Lock()
@@ -58,6 +61,7 @@ class Depths:
             if time.monotonic() - self._asked_at >= KEPT:
                 self._answer = await _ask(work, queue_stats)
                 self.events_lag = None if self._answer is None else await _ask(work, events_lag)
+                self.deliveries = None if self._answer is None else _deliveries(self._answer)
                 self._asked_at = time.monotonic()
             return None if self._answer is None else labelled(self._answer, named(work))
 
@@ -83,6 +87,10 @@ def labelled(stats: Iterable[QueueStats], known: Iterable[str]) -> dict[str, Dep
             before.unserved + (0 if each.served else each.ready),
         )
     return depths
+
+
+def _deliveries(stats: Iterable[QueueStats]) -> int:
+    return sum(each.scheduled + each.ready + each.running for each in stats if each.queue == QUEUE)
 
 
 async def _ask(work: Work, question: Callable[[Database], Coroutine[Any, Any, T]]) -> T | None:

@@ -26,16 +26,17 @@ def exposition(
     tasks: Mapping[str, Counts],
     depths: Mapping[str, Depth] | None,
     events_lag: float | None,
+    deliveries: int | None,
     accept: str,
 ) -> tuple[bytes, str]:
     """The text of a scrape, and its content type, which depends on what is accepted.
 
-    `worker` is None before it has started, the last two while the database does not answer: those metrics are missing
+    `worker` is None before it has started, the last three while the database does not answer: those metrics are missing
     then.
     """
     encode, content_type = choose_encoder(accept)
     return encode(
-        _Scrape([*_of_tasks(tasks), *_of_worker(worker), *_of_queues(depths), *_of_log(events_lag)])
+        _Scrape([*_of_tasks(tasks), *_of_worker(worker), *_of_queues(depths), *_of_log(events_lag, deliveries)])
     ), content_type
 
 
@@ -118,7 +119,11 @@ def _of_queues(depths: Mapping[str, Depth] | None) -> Iterable[Metric]:
     yield from (depth, oldest, suspects, unserved)
 
 
-def _of_log(lag: float | None) -> Iterable[Metric]:
+def _of_log(lag: float | None, deliveries: int | None) -> Iterable[Metric]:
+    if deliveries is not None:
+        yield _one(
+            _gauge("webhook_backlog", "Deliveries of webhooks that wait for a try, or are under way."), deliveries
+        )
     if lag is not None:
         yield _one(
             _gauge("events_lag_seconds", "How long readers of the log wait for a transaction that writes it."), lag

@@ -21,9 +21,6 @@ create table :"schema".webhook (
   constraint webhook_pkey primary key (id)
 );
 
--- How many deliveries of a webhook wait: no other job is in it.
-create index job_delivery on :"schema".job (origin) where task = 'jobqueue.webhook';
-
 -- Who could run jobs so far relays and delivers now, and who could look at them may read what webhooks there are.
 do $$
 declare

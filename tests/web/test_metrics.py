@@ -174,6 +174,17 @@ async def test_the_lag_of_the_log_is_who_writes_it(database: str, fresh: None) -
         assert 0 < page.value("events_lag_seconds")
 
 
+async def test_the_backlog_of_webhooks_is_counted(database: str, fresh: None) -> None:
+    """Deliveries that wait are a number of their own, whichever queues the worker serves."""
+    app = App(database)
+    async with app.worker(["other"], concurrency=1) as work:
+        pages = health_app(work)
+        assert 0 == (await scrape(pages)).value("webhook_backlog")
+        await asked(database, "select jobqueue.defer('jobqueue.webhook', '{}', 'webhooks', delay => 60)")
+
+        assert 1 == (await scrape(pages)).value("webhook_backlog")
+
+
 async def test_the_database_is_asked_seldom(database: str) -> None:
     """However often somebody scrapes, the queues are counted once in a few seconds."""
     app = new_app(database)

@@ -67,7 +67,9 @@ def script(schema: str = "jobqueue") -> str:
     """All migrations as one SQL text, for those who apply SQL by other means; marks them as applied."""
     parts = [_foundation(schema)]
     for migration in migrations():
-        parts += [f"\n-- {migration.name}\n", fill(migration.sql, schema), fill(_mark(migration.name), schema)]
+        # one text is one transaction for many, and nothing in there is concurrent
+        sql = migration.sql.replace(" concurrently ", " ") if migration.concurrent else migration.sql
+        parts += [f"\n-- {migration.name}\n", fill(sql, schema), fill(_mark(migration.name), schema)]
     return "".join(parts)
 
 

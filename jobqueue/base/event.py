@@ -39,7 +39,7 @@ class Place(NamedTuple):
     part: int
 
     def __str__(self) -> str:
-        return f"{self.seq}" if self.part >= WHOLE else f"{self.seq}.{self.part}"
+        return f"{max(self.seq, 0)}" if self.part >= WHOLE else f"{self.seq}.{self.part}"
 
     @classmethod
     def read(cls, text: str) -> "Place":
@@ -55,7 +55,8 @@ class Place(NamedTuple):
             and max(len(seq), len(part)) <= _DIGITS
         ):
             raise InvalidOption("after", 'must be the id of an event, such as "48213.7", or "0" for all that there is')
-        return cls(int(seq), int(part) if part else WHOLE)
+        # "0" is before everything, whatever retention has dropped; 0 in a webhook's row is a place like any other
+        return cls(int(seq) or -1 if not part else int(seq), int(part) if part else WHOLE)
 
 
 DELIVERY = "jobqueue.webhook"

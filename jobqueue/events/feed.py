@@ -103,7 +103,7 @@ class Feed:
         ends = time.monotonic() + wait
         while True:
             if place.seq > self._settling.drawn and self._looked > known:
-                raise EventsLost(str(Place(0, WHOLE)))
+                raise EventsLost("0")
             if self._low is not None and place < self._low:
                 with EDGE:
                     return await self._from_log(place, ends)

@@ -62,13 +62,12 @@ async def look_at_edge(database: Database, settling: Settling) -> None:
 async def read_events(reader: Reader, after: Place, edge: int) -> tuple[list[Entry], Place]:
     """A page of what comes behind a place, up to a settled number; and the place that is reached by it.
 
-    Raises EventsLost if retention has dropped some of it, be it the rest of the row that the place is in. Behind "0"
-    comes all that is left.
+    Raises EventsLost if retention has dropped some of it, be it the rest of the row that the place is in.
     """
     first = after.seq + 1 if after.part >= WHOLE else after.seq
     rows = await reader.fetch("read_events", first, edge, PAGE)
     floor = Place(rows[0]["floor"], WHOLE)
-    if after.seq > 0 and after < floor:
+    if after.seq >= 0 and after < floor:
         raise EventsLost(str(floor))
     entries = [_entry(row) for row in rows if row["seq"] is not None]
     return entries, Place(entries[-1].seq if len(entries) == PAGE else max(edge, after.seq), WHOLE)

@@ -46,7 +46,7 @@ Told: TypeAlias = tuple[str, UUID]
 
 async def events_of(database: Database) -> list[Event]:
     """All that stands in the log."""
-    settling, place, found = Settling(), Place(0, 0), list[Event]()
+    settling, place, found = Settling(), Place.read("0"), list[Event]()
     while settling.edge is None:
         await look_at_edge(database, settling)
     while place.seq < settling.edge:

@@ -136,9 +136,9 @@ def databases(pytestconfig: pytest.Config) -> Iterator[Databases]:
     databases.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def template(pytestconfig: pytest.Config) -> str:
-    """The name of a database with the schema of this version, to be cloned."""
+    """The name of a database with the schema of this version, migrated today, to be cloned."""
     return had_or_failed(pytestconfig.stash[SOURCE].template)
 
 

@@ -29,7 +29,7 @@ from jobqueue.store.events import ASKED, Settling, look_at_edge, read_events, sa
 RING = 20_000
 """Events that are kept for streams."""
 _SOON, _BUSY, _IDLE = 0.02, 0.25, 1.0
-"""Seconds to the next look: while what was seen is being written; after news; after none."""
+"""Seconds to the next look: while what was seen is being written, at first; after news; after none."""
 _GAP = 0.05
 """Seconds between two looks, however often we are told that there is more."""
 _READING = 20.0
@@ -167,7 +167,7 @@ class Feed:
             await self._read()
 
     async def _read(self) -> None:
-        outage, pause = Outage("events", log), 0.0
+        outage, pause, soon = Outage("events", log), 0.0, Patience(_SOON, _BUSY)
         while True:
             with anyio.move_on_after(pause):
                 await self._hint.wait()
@@ -184,7 +184,9 @@ class Feed:
                 await outage.wait(error)
                 continue
             outage.over()
-            pause = _SOON if self._settling.waits else _BUSY if news else _IDLE
+            if not self._settling.waits:
+                soon.reset()
+            pause = soon.next() if self._settling.waits else _BUSY if news else _IDLE
             await anyio.sleep(max(0.0, min(pause, _GAP) - (time.monotonic() - began)))
 
     async def _catch_up(self) -> bool:

@@ -19,6 +19,7 @@ from jobqueue.base.errors import EventsLost
 from jobqueue.base.event import DELIVERY, WHOLE, Entry, Event, Place, event_document
 from jobqueue.base.job import NewJob
 from jobqueue.base.log import get_logger
+from jobqueue.base.service import Patience
 from jobqueue.base.webhook import QUEUE, origin_of
 from jobqueue.store import webhooks
 from jobqueue.store.connection.faults import DATABASE_ERRORS
@@ -32,7 +33,7 @@ from jobqueue.webhooks.sending import BACKSTOP, DELAYS
 MOST_WAITING = 1_000
 """Deliveries of a webhook that wait, above which no more are made."""
 _NONE, _IDLE, _BUSY, _SOON = 5.0, 1.0, 0.1, 0.02
-"""Seconds to the next look: without a webhook; after no news; after some; while what was seen is being written."""
+"""Seconds to the next look: without a webhook; after no news; after some; while what was seen is written, at first."""
 _MAX_BODY = 1 << 20
 
 log = get_logger(__name__)
@@ -44,6 +45,7 @@ class Relay:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._settling = Settling()
+        self._soon = Patience(_SOON, _IDLE)
         self._outage = Outage("webhooks", log)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -71,7 +73,9 @@ class Relay:
         moved = False
         for id in behind:
             moved |= await self._step(id, edge or 0)
-        return _SOON if self._settling.waits else _BUSY if moved else _IDLE
+        if not self._settling.waits:
+            self._soon.reset()
+        return self._soon.next() if self._settling.waits else _BUSY if moved else _IDLE
 
     async def _step(self, id: UUID, edge: int) -> bool:
         """The next page of one webhook; False if there was nothing to do, or no room."""

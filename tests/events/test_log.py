@@ -1,5 +1,6 @@
 """The log: each move of a job stands in it once, written by the statement that makes the move."""
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,8 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from jobqueue import Fatal, JobContext
+from jobqueue.app import App
 from jobqueue.base.errors import EventsLost
 from jobqueue.base.event import WHOLE, Choice, Event, Place
 from jobqueue.base.job import WorkerId
@@ -40,6 +43,7 @@ from tests.support.jobs.store import (
     open_session,
     write,
 )
+from tests.support.jobs.working import end_of
 
 Told: TypeAlias = tuple[str, UUID]
 
@@ -256,6 +260,32 @@ async def test_a_completion_in_a_handlers_transaction_is_told_at_its_commit(data
             assert [("job.completed", other["id"])] == await told(db)
 
         assert [("job.completed", other["id"]), ("job.completed", mine["id"])] == await told(db)
+
+
+async def test_nothing_private_stands_in_the_log(database: str) -> None:
+    """S2-16: whatever happens to a job, no argument, result, progress or text of an error gets into the log."""
+    app = App(database)
+    marker = "marker-7d1f0c-secret"
+
+    @app.task(follow=True)
+    async def work(ctx: JobContext, text: str, fails: bool) -> str:
+        ctx.progress(0.5, text, {"text": text})
+        if fails:
+            raise Fatal(text, data={"text": text})
+        return text
+
+    async with app, app.worker(), connect(database) as connection:
+        for fails in (True, False):
+            job = await end_of(app, await work.options(meta={"text": marker}).defer(marker, fails))
+            await app.jobs.retry(job.id)
+            await end_of(app, work.handle(job.id))
+            await app.jobs.delete(job.id)
+        log = await connection.fetchval("select string_agg(e::text, ' ') from jobqueue.event e")
+
+    assert {"job.started", "job.progress", "job.dead", "job.completed", "job.revived", "job.deleted"} <= set(
+        re.findall(r"job\.[a-z]+", log)
+    )
+    assert marker not in log
 
 
 async def drop_log(dsn: str) -> None:

@@ -44,6 +44,7 @@ def job(home_queue: str | None = None, task: dict[str, Any] | None = None, **sai
         ("origin", [*TEXTS, 5]),
         ("meta", [[], "x", {"a": math.nan}, {1: 2}, {"a": "\0"}, {"a": {1, 2}}, {"a": "x" * 70_000}]),
         ("id", ["x", 5, b"x", ""]),
+        ("follow", ["yes", 1, 0]),
     ],
 )
 def test_each_option_is_checked_where_it_is_said(option: str, values: list[Any]) -> None:
@@ -65,6 +66,7 @@ def test_each_option_is_checked_where_it_is_said(option: str, values: list[Any])
         ("expires", NUMBERS),
         ("unique", ["", 5]),
         ("retry", [5, "exponential"]),
+        ("follow", ["yes", 1]),
         ("name", TEXTS),
         ("aliases", ["former", *([text] for text in TEXTS)]),
     ],

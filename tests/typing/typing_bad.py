@@ -210,3 +210,12 @@ async def too_many(words: list[str], more: int) -> None: ...
 
 @router.batch_task  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportCallIssue, reportUntypedFunctionDecorator]
 async def without_parentheses(words: list[str]) -> None: ...
+
+
+def hears_nothing() -> None: ...
+
+
+app.events(types="job.deed")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+app.events(after=48213)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+app.on("job.dead", hears_nothing)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+app.on("deed", print)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]

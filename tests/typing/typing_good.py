@@ -8,7 +8,20 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from jobqueue import App, Conflict, JobContext, JobHandle, NewJob, Router, Task, Unique, bounded_map, exponential
+from jobqueue import (
+    App,
+    Conflict,
+    Event,
+    JobContext,
+    JobHandle,
+    Listener,
+    NewJob,
+    Router,
+    Task,
+    Unique,
+    bounded_map,
+    exponential,
+)
 
 router = Router("shop.")
 app = App("postgresql://nowhere/none")
@@ -215,6 +228,24 @@ async def bounded(words: list[str]) -> None:
     assert_type(await bounded_map(length, pages(), 5), list[int])
     assert_type(await bounded_map(send, [Mail(to="a")]), list[str])
     assert_type(await bounded_map(lambda word: tick.defer(), words), list[JobHandle[None]])
+
+
+def hear(event: Event) -> None: ...
+
+
+@app.on("job.completed", queue="mail")
+async def hear_later(event: Event) -> None: ...
+
+
+async def what_became_of_jobs() -> None:
+    async for event in app.events(types=["job.dead", "job.retried"], task="send"):
+        assert_type(event, Event)
+        assert_type(event.bundle_id, UUID | None)
+        assert_type(await hear_later(event), None)
+    assert_type(app.on("job.dead", hear), Listener)
+    async with app.events("48213.7") as stream:
+        assert_type(stream.position, str | None)
+    await app.webhooks.create("https://example.org", {"job.dead"}, task="send")
 
 
 def covariant(handle: JobHandle[bool], job: NewJob[bool]) -> tuple[JobHandle[int], NewJob[object]]:

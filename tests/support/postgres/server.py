@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from functools import cache
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
@@ -63,7 +64,7 @@ class RunServer:
     def __init__(self) -> None:
         self.run = f"jobqueue_test_{token_hex(4)}"
         self.started: Server | None = None
-        self._template: str | None = None
+        self._templates: dict[date, str] = {}
         self._failure: dict[str, str] = {}
         self._lock = Lock()
         self._cleanup = ExitStack()
@@ -76,12 +77,12 @@ class RunServer:
             return self.started
 
     def template(self) -> str:
-        server = self.server()
+        """Its name. A new day has a new one: days of the archive are made for the day on which it is migrated."""
+        server, today = self.server(), datetime.now(UTC).date()
         with self._lock:
-            if self._template is None:
-                self._once("template", lambda: self._migrate(server))
-            assert self._template is not None
-            return self._template
+            if today not in self._templates:
+                self._once("template", lambda: self._migrate(server, today))
+            return self._templates[today]
 
     def close(self) -> None:
         """Drop every database of this run, then stop the server if the run started it."""
@@ -106,17 +107,17 @@ class RunServer:
             version = connection.info.parameter_status("server_version") or "of unknown version"
         self.started = Server(dsn, origin, version.split()[0], self.run)
 
-    def _migrate(self, server: Server) -> None:
+    def _migrate(self, server: Server, today: date) -> None:
         from jobqueue.store.schema.migrate import migrate  # here, so that a broken package still reports its own tests
 
-        name = f"{server.run}_template"
+        name = f"{server.run}_template_{today:%d}"
         with psycopg.connect(server.dsn, autocommit=True) as connection:
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
             asyncio.run(migrate(database_dsn(server.dsn, name)))
             psycopg.connect(database_dsn(server.dsn, name)).close()  # writes what else each clone would work out anew
             # Nobody may be connected to a template that is being cloned: so nobody can.
             connection.execute(sql.SQL("alter database {} allow_connections false").format(sql.Identifier(name)))
-        self._template = name
+        self._templates[today] = name
 
 
 def describe_choice() -> str:

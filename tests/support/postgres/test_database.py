@@ -2,13 +2,16 @@
 
 import asyncio
 import threading
+from dataclasses import replace
+from datetime import datetime, timedelta, tzinfo
 
 import asyncpg
 import pytest
 
 from tests.support.leaks import Surroundings, find_leaks
+from tests.support.postgres import server
 from tests.support.postgres.database import Databases
-from tests.support.postgres.server import Caller, Door, Server, ServerUnavailable, database_dsn
+from tests.support.postgres.server import Caller, Door, RunServer, Server, ServerUnavailable, database_dsn
 
 
 class KnownServer:
@@ -84,6 +87,23 @@ def test_parallel_processes_ask_at_the_door() -> None:
             caller.template()
     finally:
         door.close()
+
+
+def test_a_new_day_has_a_template_of_its_own(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run over midnight goes on with databases that were migrated on the day of the test."""
+
+    class Tomorrow(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + timedelta(days=1)
+
+    source = RunServer()
+    source.started = replace(databases.server, run=f"{databases.server.run}_again")
+    today = source.template()
+    monkeypatch.setattr(server, "datetime", Tomorrow)
+
+    assert [today, today] != [source.template(), source.template()]
+    assert source.template() == source.template()
 
 
 @pytest.mark.parametrize(

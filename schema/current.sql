@@ -634,159 +634,6 @@ CREATE SEQUENCE jobqueue.archive_seq
     NO MAXVALUE
     CACHE 1;
 
-CREATE TABLE jobqueue.event_20261126 (
-    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
-    at timestamp with time zone DEFAULT now() NOT NULL,
-    type text NOT NULL COLLATE pg_catalog."C",
-    task text,
-    queue text COLLATE pg_catalog."C",
-    origin text,
-    bundle_id uuid,
-    jobs uuid[],
-    attempts integer[],
-    error text,
-    reason text,
-    data json
-);
-ALTER TABLE ONLY jobqueue.event_20261126 ALTER COLUMN jobs SET STORAGE EXTERNAL;
-ALTER TABLE ONLY jobqueue.event_20261126 ALTER COLUMN attempts SET STORAGE EXTERNAL;
-
-CREATE TABLE jobqueue.event_20261127 (
-    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
-    at timestamp with time zone DEFAULT now() NOT NULL,
-    type text NOT NULL COLLATE pg_catalog."C",
-    task text,
-    queue text COLLATE pg_catalog."C",
-    origin text,
-    bundle_id uuid,
-    jobs uuid[],
-    attempts integer[],
-    error text,
-    reason text,
-    data json
-);
-ALTER TABLE ONLY jobqueue.event_20261127 ALTER COLUMN jobs SET STORAGE EXTERNAL;
-ALTER TABLE ONLY jobqueue.event_20261127 ALTER COLUMN attempts SET STORAGE EXTERNAL;
-
-CREATE TABLE jobqueue.event_20261128 (
-    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
-    at timestamp with time zone DEFAULT now() NOT NULL,
-    type text NOT NULL COLLATE pg_catalog."C",
-    task text,
-    queue text COLLATE pg_catalog."C",
-    origin text,
-    bundle_id uuid,
-    jobs uuid[],
-    attempts integer[],
-    error text,
-    reason text,
-    data json
-);
-ALTER TABLE ONLY jobqueue.event_20261128 ALTER COLUMN jobs SET STORAGE EXTERNAL;
-ALTER TABLE ONLY jobqueue.event_20261128 ALTER COLUMN attempts SET STORAGE EXTERNAL;
-
-CREATE TABLE jobqueue.event_20261129 (
-    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
-    at timestamp with time zone DEFAULT now() NOT NULL,
-    type text NOT NULL COLLATE pg_catalog."C",
-    task text,
-    queue text COLLATE pg_catalog."C",
-    origin text,
-    bundle_id uuid,
-    jobs uuid[],
-    attempts integer[],
-    error text,
-    reason text,
-    data json
-);
-ALTER TABLE ONLY jobqueue.event_20261129 ALTER COLUMN jobs SET STORAGE EXTERNAL;
-ALTER TABLE ONLY jobqueue.event_20261129 ALTER COLUMN attempts SET STORAGE EXTERNAL;
-
-CREATE TABLE jobqueue.event_20261130 (
-    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
-    at timestamp with time zone DEFAULT now() NOT NULL,
-    type text NOT NULL COLLATE pg_catalog."C",
-    task text,
-    queue text COLLATE pg_catalog."C",
-    origin text,
-    bundle_id uuid,
-    jobs uuid[],
-    attempts integer[],
-    error text,
-    reason text,
-    data json
-);
-ALTER TABLE ONLY jobqueue.event_20261130 ALTER COLUMN jobs SET STORAGE EXTERNAL;
-ALTER TABLE ONLY jobqueue.event_20261130 ALTER COLUMN attempts SET STORAGE EXTERNAL;
-
-CREATE TABLE jobqueue.event_20261201 (
-    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
-    at timestamp with time zone DEFAULT now() NOT NULL,
-    type text NOT NULL COLLATE pg_catalog."C",
-    task text,
-    queue text COLLATE pg_catalog."C",
-    origin text,
-    bundle_id uuid,
-    jobs uuid[],
-    attempts integer[],
-    error text,
-    reason text,
-    data json
-);
-ALTER TABLE ONLY jobqueue.event_20261201 ALTER COLUMN jobs SET STORAGE EXTERNAL;
-ALTER TABLE ONLY jobqueue.event_20261201 ALTER COLUMN attempts SET STORAGE EXTERNAL;
-
-CREATE TABLE jobqueue.event_20261202 (
-    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
-    at timestamp with time zone DEFAULT now() NOT NULL,
-    type text NOT NULL COLLATE pg_catalog."C",
-    task text,
-    queue text COLLATE pg_catalog."C",
-    origin text,
-    bundle_id uuid,
-    jobs uuid[],
-    attempts integer[],
-    error text,
-    reason text,
-    data json
-);
-ALTER TABLE ONLY jobqueue.event_20261202 ALTER COLUMN jobs SET STORAGE EXTERNAL;
-ALTER TABLE ONLY jobqueue.event_20261202 ALTER COLUMN attempts SET STORAGE EXTERNAL;
-
-CREATE TABLE jobqueue.event_20261203 (
-    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
-    at timestamp with time zone DEFAULT now() NOT NULL,
-    type text NOT NULL COLLATE pg_catalog."C",
-    task text,
-    queue text COLLATE pg_catalog."C",
-    origin text,
-    bundle_id uuid,
-    jobs uuid[],
-    attempts integer[],
-    error text,
-    reason text,
-    data json
-);
-ALTER TABLE ONLY jobqueue.event_20261203 ALTER COLUMN jobs SET STORAGE EXTERNAL;
-ALTER TABLE ONLY jobqueue.event_20261203 ALTER COLUMN attempts SET STORAGE EXTERNAL;
-
-CREATE TABLE jobqueue.event_20261204 (
-    seq bigint DEFAULT nextval('jobqueue.event_seq'::regclass) NOT NULL,
-    at timestamp with time zone DEFAULT now() NOT NULL,
-    type text NOT NULL COLLATE pg_catalog."C",
-    task text,
-    queue text COLLATE pg_catalog."C",
-    origin text,
-    bundle_id uuid,
-    jobs uuid[],
-    attempts integer[],
-    error text,
-    reason text,
-    data json
-);
-ALTER TABLE ONLY jobqueue.event_20261204 ALTER COLUMN jobs SET STORAGE EXTERNAL;
-ALTER TABLE ONLY jobqueue.event_20261204 ALTER COLUMN attempts SET STORAGE EXTERNAL;
-
 CREATE TABLE jobqueue.event_floor (
     seq bigint NOT NULL
 );
@@ -1053,24 +900,6 @@ CREATE TABLE jobqueue.webhook (
     created_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261126 FOR VALUES FROM ('2026-11-26 00:00:00+00') TO ('2026-11-27 00:00:00+00');
-
-ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261127 FOR VALUES FROM ('2026-11-27 00:00:00+00') TO ('2026-11-28 00:00:00+00');
-
-ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261128 FOR VALUES FROM ('2026-11-28 00:00:00+00') TO ('2026-11-29 00:00:00+00');
-
-ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261129 FOR VALUES FROM ('2026-11-29 00:00:00+00') TO ('2026-11-30 00:00:00+00');
-
-ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261130 FOR VALUES FROM ('2026-11-30 00:00:00+00') TO ('2026-12-01 00:00:00+00');
-
-ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261201 FOR VALUES FROM ('2026-12-01 00:00:00+00') TO ('2026-12-02 00:00:00+00');
-
-ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261202 FOR VALUES FROM ('2026-12-02 00:00:00+00') TO ('2026-12-03 00:00:00+00');
-
-ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261203 FOR VALUES FROM ('2026-12-03 00:00:00+00') TO ('2026-12-04 00:00:00+00');
-
-ALTER TABLE ONLY jobqueue.event ATTACH PARTITION jobqueue.event_20261204 FOR VALUES FROM ('2026-12-04 00:00:00+00') TO ('2026-12-05 00:00:00+00');
-
 ALTER TABLE ONLY jobqueue.job_archive ATTACH PARTITION jobqueue.job_archive_completed FOR VALUES IN ('completed');
 
 ALTER TABLE ONLY jobqueue.job_archive ATTACH PARTITION jobqueue.job_archive_other FOR VALUES IN ('cancelled', 'dead');
@@ -1116,24 +945,6 @@ ALTER TABLE ONLY jobqueue.worker
 
 CREATE INDEX event_seq_index ON ONLY jobqueue.event USING btree (seq);
 
-CREATE INDEX event_20261126_seq_idx ON jobqueue.event_20261126 USING btree (seq);
-
-CREATE INDEX event_20261127_seq_idx ON jobqueue.event_20261127 USING btree (seq);
-
-CREATE INDEX event_20261128_seq_idx ON jobqueue.event_20261128 USING btree (seq);
-
-CREATE INDEX event_20261129_seq_idx ON jobqueue.event_20261129 USING btree (seq);
-
-CREATE INDEX event_20261130_seq_idx ON jobqueue.event_20261130 USING btree (seq);
-
-CREATE INDEX event_20261201_seq_idx ON jobqueue.event_20261201 USING btree (seq);
-
-CREATE INDEX event_20261202_seq_idx ON jobqueue.event_20261202 USING btree (seq);
-
-CREATE INDEX event_20261203_seq_idx ON jobqueue.event_20261203 USING btree (seq);
-
-CREATE INDEX event_20261204_seq_idx ON jobqueue.event_20261204 USING btree (seq);
-
 CREATE INDEX job_archive_id ON ONLY jobqueue.job_archive USING btree (id);
 
 CREATE INDEX job_archive_completed_id_idx ON ONLY jobqueue.job_archive_completed USING btree (id);
@@ -1163,24 +974,6 @@ CREATE INDEX job_running ON jobqueue.job USING btree (seq) WHERE (state = 'runni
 CREATE INDEX job_suspect ON jobqueue.job USING btree (queue, priority DESC, seq) WHERE ((state = 'ready'::text) AND (crashes > 0));
 
 CREATE INDEX job_untimed ON jobqueue.job USING btree (jobqueue.place(id, created_at)) WHERE (NOT jobqueue.timed(id));
-
-ALTER INDEX jobqueue.event_seq_index ATTACH PARTITION jobqueue.event_20261126_seq_idx;
-
-ALTER INDEX jobqueue.event_seq_index ATTACH PARTITION jobqueue.event_20261127_seq_idx;
-
-ALTER INDEX jobqueue.event_seq_index ATTACH PARTITION jobqueue.event_20261128_seq_idx;
-
-ALTER INDEX jobqueue.event_seq_index ATTACH PARTITION jobqueue.event_20261129_seq_idx;
-
-ALTER INDEX jobqueue.event_seq_index ATTACH PARTITION jobqueue.event_20261130_seq_idx;
-
-ALTER INDEX jobqueue.event_seq_index ATTACH PARTITION jobqueue.event_20261201_seq_idx;
-
-ALTER INDEX jobqueue.event_seq_index ATTACH PARTITION jobqueue.event_20261202_seq_idx;
-
-ALTER INDEX jobqueue.event_seq_index ATTACH PARTITION jobqueue.event_20261203_seq_idx;
-
-ALTER INDEX jobqueue.event_seq_index ATTACH PARTITION jobqueue.event_20261204_seq_idx;
 
 ALTER INDEX jobqueue.job_archive_id ATTACH PARTITION jobqueue.job_archive_completed_id_idx;
 

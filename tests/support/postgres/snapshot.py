@@ -31,8 +31,8 @@ NOISE = (
 def snapshot(dsn: str, schema: str = "jobqueue") -> str:
     """The schema's definition, the same text on every version of PostgreSQL and on every day."""
     dump = [installed_programs() / "pg_dump", "--schema-only", "--no-owner", "--no-privileges", f"--schema={schema}"]
-    days = f"--exclude-table={schema}.job_archive_*_2*"
-    answer = subprocess.run([*map(str, dump), days, dsn], check=True, capture_output=True, text=True)
+    days = [f"--exclude-table={schema}.{pieces}_2*" for pieces in ("job_archive_*", "event")]
+    answer = subprocess.run([*map(str, dump), *days, dsn], check=True, capture_output=True, text=True)
     return normalised(answer.stdout)
 
 

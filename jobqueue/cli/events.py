@@ -8,9 +8,9 @@ from uuid import UUID
 
 from jobqueue.base.errors import EventsLost
 from jobqueue.base.event import WHOLE, Choice, Event, Place, event_document
-from jobqueue.cli.jobs.event_line import line_of
 from jobqueue.cli.jobs.shortened import whole
 from jobqueue.cli.place import Place as Where
+from jobqueue.cli.terminal.event_words import line_of, types_of
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, as_usage, tell
 from jobqueue.cli.terminal.outages import tell_of_outages
 from jobqueue.cli.terminal.output import write, write_json
@@ -55,8 +55,7 @@ def show_events(where: Where, wish: Wish) -> ExitCode:
 
 
 def _choice(wish: Wish, job: UUID | None) -> Choice:
-    types = [name if "." in name else f"job.{name}" for text in wish.types for name in text.split(",")]
-    return choice_of(types, task=wish.task, queue=wish.queue, origin=wish.origin, job=job)
+    return choice_of(types_of(wish.types), task=wish.task, queue=wish.queue, origin=wish.origin, job=job)
 
 
 async def _show(where: Where, wish: Wish, choice: Choice, after: Place | None) -> str | None:

@@ -9,7 +9,7 @@ from itertools import groupby, pairwise
 
 from jobqueue.base.event import Event
 from jobqueue.base.job import AttemptError, Job, JobState
-from jobqueue.cli.jobs.event_line import line_of
+from jobqueue.cli.terminal.event_words import line_of
 from jobqueue.cli.terminal.output import ago, duration, moment, write, write_facts
 from jobqueue.cli.terminal.safe_text import escaped
 from jobqueue.store.looking.overview import Beside

@@ -12,6 +12,7 @@ from jobqueue.base.steering import Changes
 from jobqueue.base.webhook import Webhook
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.asking import agreed, somebody_to_ask
+from jobqueue.cli.terminal.event_words import types_of
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, as_usage, tell
 from jobqueue.cli.terminal.output import write, write_json
 from jobqueue.cli.webhooks.look import document
@@ -27,14 +28,16 @@ def url_and_app(first: str, second: str | None) -> tuple[str, str | None]:
 def add_webhook(place: Place, url: str, events: Sequence[str], said: dict[str, Any], as_json: bool) -> ExitCode:
     """Make one, and say its secret."""
 
+    types = types_of(events)
+
     async def add(hooks: Webhooks) -> tuple[Webhook, str | None]:
-        made: Any = list(events)  # words, which are checked there
+        made: Any = types  # words, which are checked there
         hook = await hooks.create(url, made, **said)
         return hook, None if hook.secret_env else await hooks.secret(hook.id)
 
-    with as_usage(url="URL", events="--event"):
+    with as_usage(url="URL", events="--type"):
         check_url(url, place.settings.webhook_networks)
-        webhook_choice(events, **{name: value for name, value in said.items() if name != "secret_env"})
+        webhook_choice(types, **{name: value for name, value in said.items() if name != "secret_env"})
         check_variable(said["secret_env"])
     hook, secret = asyncio.run(ask(place, add))
     if as_json:

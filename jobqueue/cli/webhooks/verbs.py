@@ -27,8 +27,9 @@ def webhooks_list(app: Target = None, dsn: Dsn = None, schema: Schema = None, js
 def webhooks_add(
     url: Annotated[str, typer.Argument(metavar="URL", help="Of the receiver: https, at a public address.")],
     app: Annotated[str | None, typer.Argument(metavar="APP", help="As elsewhere; before or after the URL.")] = None,
-    event: Annotated[
-        list[str] | None, typer.Option(metavar="TYPE", help="job.dead and the like; may be repeated. All without.")
+    type: Annotated[
+        list[str] | None,
+        typer.Option("--type", metavar="NAME", help="job.dead, or dead; may be repeated. All without."),
     ] = None,
     queue: Queue = None,
     task: TaskName = None,
@@ -51,7 +52,7 @@ def webhooks_add(
 
     receiver, target = url_and_app(url, app)
     said = {"queue": queue, "task": task, "origin": origin, "bundle": bundle, "job": job, "secret_env": secret_env}
-    return add_webhook(Place.of(target, dsn, schema), receiver, event or (), said, json)
+    return add_webhook(Place.of(target, dsn, schema), receiver, type or (), said, json)
 
 
 @webhooks.command("show")

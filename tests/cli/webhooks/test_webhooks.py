@@ -25,9 +25,9 @@ async def test_a_webhook_lives(keyed: CommandLine, shop: Shop) -> None:
         "add",
         URL,
         "shop:app",
-        "--event",
+        "--type",
         "job.dead",
-        "--event",
+        "--type",
         "job.cancelled",
         "--queue",
         "mail",
@@ -88,8 +88,8 @@ async def test_wrong_words_say_what_to_do(cli: CommandLine, shop: Shop) -> None:
     """One line that names the option, and never the URL; nothing is stored."""
     for words, told, code in (
         (("http://receiver.example/SECRETMARKER",), "URL: must be https", 2),
-        ((URL, "--event", "job.ded"), "--event: there is no event 'job.ded'; did you mean job.dead?", 2),
-        ((URL, "--event", "webhook.failed"), "--event: no webhook is told of webhooks", 2),
+        ((URL, "--type", "job.ded"), "--type: there is no event 'job.ded'; did you mean job.dead?", 2),
+        ((URL, "--type", "webhook.failed"), "--type: no webhook is told of webhooks", 2),
         ((URL, "--job", "17"), "--job: must be", 2),
         ((URL, "--secret-env", "whsec_SECRETMARKER/"), "--secret-env: must be the name", 2),
         ((URL,), "JOBQUEUE_WEBHOOK_KEY: must be set to a random text", 1),

@@ -1,5 +1,6 @@
-"""One event on one line, for people."""
+"""Events in the words of the command line: one on a line, and what types are called."""
 
+from collections.abc import Iterable
 from datetime import UTC
 
 from jobqueue.base.event import Event
@@ -13,3 +14,8 @@ def line_of(event: Event, *, job: bool = False) -> str:
     facts = [fact for fact in (event.task if job else "", tries, error, event.reason) if fact]
     about = f"  {event.job_id}" if job else ""
     return f"{event.at.astimezone(UTC):%m-%d %H:%M:%S}  {kind:<9}{about}  {', '.join(facts)}".rstrip()
+
+
+def types_of(words: Iterable[str]) -> list[str]:
+    """`dead` or `job.dead`, several with commas, as the log has them."""
+    return [name if "." in name else f"job.{name}" for text in words for name in text.split(",")]

@@ -69,11 +69,15 @@ async def read_events(reader: Reader, after: Place, edge: int) -> tuple[list[Ent
     """
     first = after.seq + 1 if after.part >= WHOLE else after.seq
     rows = await reader.fetch("read_events", first, edge, PAGE)
-    floor = Place(rows[0]["floor"], WHOLE)
-    if after.seq >= 0 and after < floor:
-        raise EventsLost(str(floor))
     entries = [_entry(row) for row in rows if row["seq"] is not None]
-    return entries, Place(entries[-1].seq if len(entries) == PAGE else max(edge, after.seq), WHOLE)
+    reached = Place(entries[-1].seq if len(entries) == PAGE else max(edge, after.seq), WHOLE)
+    if after.seq >= 0:
+        if reached.seq - first >= len(entries):  # a number is missing: rolled back, or dropped since that look began
+            rows = await reader.fetch("event_floor")
+        floor = Place(rows[0]["floor"], WHOLE)
+        if after < floor:
+            raise EventsLost(str(floor))
+    return entries, reached
 
 
 async def last_events(database: Database, before: int) -> list[Entry]:

@@ -113,7 +113,7 @@ async def test_a_worker_on_the_users_pool(database: str) -> None:
 
 
 async def test_a_worker_leaves_room_on_the_smallest_pool(database: str) -> None:
-    """On the smallest pool that a worker takes, with listeners and somebody who awaits a result, there is room for more."""
+    """On the smallest pool for a worker, with a listener and somebody who awaits a result, there is room for more."""
     heard: list[Event] = []
     async with own_pool(database, WORKER_CONNECTIONS) as pool:
         app = App(pool=pool)

@@ -372,7 +372,7 @@ def test_an_edge_never_goes_back() -> None:
 
 
 def test_a_prepared_transaction_is_waited_for_over_a_restart() -> None:
-    """A writer that was prepared is known by another name once the server has started anew: still nothing is settled."""
+    """A writer that was prepared has another name once the server has started anew: still nothing is settled."""
     settling = Settling()
     for last, writers in ((3, []), (9, ["4/17"]), (11, ["-1/731"])):
         settling.look(last, writers)

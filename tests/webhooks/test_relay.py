@@ -234,7 +234,7 @@ async def test_a_webhook_that_cannot_be_read_hurts_no_other(database: str, broke
     async with app, receiving() as receiver, app.worker():
         odd = await app.webhooks.create(URL, "job.cancelled")
         hook = await app.webhooks.create(receiver.url, "job.completed")
-        await asked(database, f"update jobqueue.webhook set {broken} where id = $1", odd.id)  # noqa: S608 - our own
+        await asked(database, f"update jobqueue.webhook set {broken} where id = $1", odd.id)
         note = app.registry.find("note")
         assert note is not None
         late = await note.options(delay=3600).defer("text")

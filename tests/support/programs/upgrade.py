@@ -164,6 +164,15 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
         raise SystemExit(f"FAILED: a worker that was told to stop ended with {code}")
 
 
+def migrate(side: Side, look: "psycopg.Connection[Any]", before: int = 0) -> int:
+    """`migrate up`; how many migrations are applied then, which must be more than before."""
+    side.run("-m", "jobqueue", "migrate", "up", "site_of_test:app")
+    applied = len(look.execute("select name from jobqueue.migration").fetchall())
+    if applied <= before:
+        raise SystemExit("FAILED: there was nothing to migrate: both sides are of one version")
+    return applied
+
+
 def rehearse(old: Side, new: Side) -> None:
     """The upgrade, step by step, as a site does it."""
     processes: list[subprocess.Popen[bytes]] = []
@@ -181,20 +190,14 @@ def rehearse(old: Side, new: Side) -> None:
         def done() -> int:
             return number("select count(*) from jobqueue.job_archive")
 
-        def migrated() -> int:
-            return number("select count(*) from jobqueue.migration")
-
         look.execute("create table ran (number integer, pid integer)")
-        old.run("-m", "jobqueue", "migrate", "up", "site_of_test:app")
-        before = migrated()
+        before = migrate(old, look)
         old_workers = [start(old.worker()) for _ in range(2)]
         old_producer = start(old.producer(0))
         until("the old ones work", lambda: done() >= JOBS)
         began = time.monotonic()
-        new.run("-m", "jobqueue", "migrate", "up", "site_of_test:app")
+        migrate(new, look, before)
         print(f"migrate up beside two workers and a producer: {time.monotonic() - began:.1f} s with its start")
-        if migrated() == before:
-            raise SystemExit("FAILED: there was nothing to migrate: both sides are of one version")
         after = done()
         until("the old ones work on the new schema", lambda: done() >= after + JOBS)
         new_workers = [start(new.worker()) for _ in range(2)]

@@ -47,6 +47,7 @@
 | schema.waits | warning | schema, migration, holders: who uses a table that the migration needs; it is tried again |
 | webhook.disabled | warning | webhook, host, reason: it is told of nothing any more; `webhooks resume` |
 | webhook.lost_events | error | webhook: retention was quicker than its receiver, or its pause too long; it goes on |
+| webhook.stuck | error | webhook, error: its row, or what the log has for it, cannot be read; tried again |
 | http.listening | info | url: of the pages of `worker --http` |
 
 Parts that know their worker say it in each line. `outcome` is one of the words of the metric `tasks_processed_total`.

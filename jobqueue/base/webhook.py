@@ -99,8 +99,11 @@ class DeliveryPage(list[Delivery]):
 
 
 def host_of(url: str) -> str:
-    """The host and port of a URL: all of it that may be told."""
-    return urlsplit(url).netloc.rpartition("@")[2]
+    """The host and port of a URL: all of it that may be told. Empty if plain SQL has written what cannot be read."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        return ""
 
 
 def _status(data: object) -> int | None:

@@ -14,6 +14,8 @@ from jobqueue.store.looking.lookup import as_uuid
 
 ASKED = "?"
 """What `ask_readers` says to readers."""
+_RECOVERED = "-1/"
+"""How the name of a prepared transaction begins that has outlived a restart of the server."""
 _ROWS_OF_JOB = 2_000
 PAGE = 200
 """Rows read at once; each may tell of 500 jobs."""
@@ -38,7 +40,8 @@ class Settling:
         """Take in what a look has given."""
         self.drawn = last
         if self._writers is not None:
-            self._writers &= frozenset(writers)
+            # One that was prepared goes by another name once the server has started anew.
+            self._writers = frozenset(w for w in writers if w in self._writers or w.startswith(_RECOVERED))
             if not self._writers:
                 self.edge, self._writers = max(self._last, self.edge or 0), None
         if self._writers is None:
@@ -66,11 +69,15 @@ async def read_events(reader: Reader, after: Place, edge: int) -> tuple[list[Ent
     """
     first = after.seq + 1 if after.part >= WHOLE else after.seq
     rows = await reader.fetch("read_events", first, edge, PAGE)
-    floor = Place(rows[0]["floor"], WHOLE)
-    if after.seq >= 0 and after < floor:
-        raise EventsLost(str(floor))
     entries = [_entry(row) for row in rows if row["seq"] is not None]
-    return entries, Place(entries[-1].seq if len(entries) == PAGE else max(edge, after.seq), WHOLE)
+    reached = Place(entries[-1].seq if len(entries) == PAGE else max(edge, after.seq), WHOLE)
+    if after.seq >= 0:
+        if reached.seq - first >= len(entries):  # a number is missing: rolled back, or dropped since that look began
+            rows = await reader.fetch("event_floor")
+        floor = Place(rows[0]["floor"], WHOLE)
+        if after < floor:
+            raise EventsLost(str(floor))
+    return entries, reached
 
 
 async def last_events(database: Database, before: int) -> list[Entry]:

@@ -152,3 +152,5 @@ def _trusted() -> ssl.SSLContext:
 
 CONNECTION_ERRORS = (OSError, TimeoutError, httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
 """All that a receiver, or the way to it, can do to a delivery."""
+NO_URL = (ValueError, httpcore.UnsupportedProtocol)
+"""What it is that cannot be called: no URL at all, or a host that can be no name, such as one with 64 letters."""

@@ -19,10 +19,10 @@ from jobqueue.base.errors import EventsLost
 from jobqueue.base.event import DELIVERY, WHOLE, Entry, Event, Place, event_document
 from jobqueue.base.job import NewJob
 from jobqueue.base.log import get_logger
-from jobqueue.base.service import Patience
+from jobqueue.base.service import Patience, Seldom
 from jobqueue.base.webhook import QUEUE, origin_of
 from jobqueue.store import webhooks
-from jobqueue.store.connection.faults import DATABASE_ERRORS
+from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.events import Settling, look_at_edge, read_events
@@ -34,6 +34,8 @@ MOST_WAITING = 1_000
 """Deliveries of a webhook that wait, above which no more are made."""
 _NONE, _IDLE, _BUSY, _SOON = 5.0, 1.0, 0.1, 0.02
 """Seconds to the next look: without a webhook; after no news; after some; while what was seen is written, at first."""
+_TOLD = 60.0
+"""Seconds between two lines of the log about webhooks that cannot be read."""
 _MAX_BODY = 1 << 20
 
 log = get_logger(__name__)
@@ -47,6 +49,7 @@ class Relay:
         self._settling = Settling()
         self._soon = Patience(_SOON, _IDLE)
         self._outage = Outage("webhooks", log)
+        self._seldom = Seldom(_TOLD)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Relay until cancelled; a transaction under way is then undone. Survives every database error."""
@@ -72,10 +75,21 @@ class Relay:
         random.shuffle(behind)  # several relays begin with different ones
         moved = False
         for id in behind:
-            moved |= await self._step(id, edge or 0)
+            moved |= await self._step_apart(id, edge or 0)
         if not self._settling.waits:
             self._soon.reset()
         return self._soon.next() if self._settling.waits else _BUSY if moved else _IDLE
+
+    async def _step_apart(self, id: UUID, edge: int) -> bool:
+        """A step that ends nothing but itself: plain SQL may have written anything into this row, or into the log."""
+        try:
+            return await self._step(id, edge)
+        except Exception as error:
+            if isinstance(error, DATABASE_ERRORS) and classify(error) is not Fault.BAD_DATA:
+                raise
+            if self._seldom():
+                log.error("webhook.stuck", webhook=str(id), error=brief(error))
+            return False
 
     async def _step(self, id: UUID, edge: int) -> bool:
         """The next page of one webhook; False if there was nothing to do, or no room."""

@@ -133,6 +133,8 @@ async def _post(target: Target, secrets: list[bytes], id: str, body: bytes, netw
             answer = await dialling.post(target.url, headers, body, networks)
     except dialling.Forbidden as refused:
         raise Fatal(str(refused)) from None
+    except dialling.NO_URL:  # the error would quote a part of it
+        raise Fatal("its URL cannot be called") from None
     except TimeoutError:
         raise NotDelivered(f"no answer within {LIMIT:g} s") from None
     except dialling.CONNECTION_ERRORS as error:

@@ -14,6 +14,12 @@ from :"schema".event_floor f
 left join lateral :"schema".event_page($1, $2, $3) as e on true
 order by e.seq;
 
+-- name: event_floor
+-- takes:
+-- gives: floor bigint
+-- By a snapshot that is newer than that of a page: while it waited for a day to be dropped, its own has become old.
+select seq as floor from :"schema".event_floor;
+
 -- name: say_logged
 -- takes:
 -- gives: said void

@@ -13,10 +13,13 @@ import pytest
 
 from jobqueue.app import App
 from jobqueue.base.errors import ConfigurationError
+from jobqueue.base.event import Event
 from jobqueue.base.job import JobState
+from jobqueue.worker.workplace import WORKER_CONNECTIONS
 from tests.support.jobs.working import counted
 from tests.support.patience import PATIENCE
 from tests.support.postgres.backends import AWAITS_RESULTS, becomes
+from tests.support.waiting import wait_until
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Hook: TypeAlias = Callable[[Any], Awaitable[None]]
@@ -94,7 +97,7 @@ async def test_results_are_waited_for_on_a_small_pool(size: int, database: str) 
 
 async def test_a_worker_on_the_users_pool(database: str) -> None:
     """A worker runs on a pool that has room for it; on a smaller one it says how much it needs."""
-    async with own_pool(database, 7) as pool:
+    async with own_pool(database, 9) as pool:
         app = App(pool=pool)
         task = app.task(double)
         handles = await task.defer_many(range(10))
@@ -102,11 +105,30 @@ async def test_a_worker_on_the_users_pool(database: str) -> None:
         assert [2 * number for number in range(10)] == [await handle.result(timeout=PATIENCE) for handle in handles]
         await app.close()
 
-    async with own_pool(database, 6) as pool:
+    async with own_pool(database, 8) as pool:
         app = App(pool=pool)
-        with pytest.raises(ConfigurationError, match=r"pool: a worker needs a max_size of 7"):
+        with pytest.raises(ConfigurationError, match=r"pool: a worker needs a max_size of 9"):
             await app.run_until_idle()
         await app.close()
+
+
+async def test_a_worker_leaves_room_on_the_smallest_pool(database: str) -> None:
+    """On the smallest pool for a worker, with a listener and somebody who awaits a result, there is room for more."""
+    heard: list[Event] = []
+    async with own_pool(database, WORKER_CONNECTIONS) as pool:
+        app = App(pool=pool)
+        task = app.task(double)
+        app.on("job.completed", heard.append)
+        async with app, app.worker():
+            waiting = asyncio.create_task((await task.options(delay=3600).defer(1)).result())
+            await becomes(database, 1, AWAITS_RESULTS)
+            handles = [await task.defer(number) for number in range(5)]
+            results = [await handle.result(timeout=PATIENCE) for handle in handles]
+            await wait_until(lambda: len(heard) >= len(handles), "the listener has heard of all")
+            waiting.cancel()
+            await asyncio.wait({waiting})
+
+    assert [0, 2, 4, 6, 8] == results
 
 
 async def test_a_caller_who_comes_while_the_connection_goes_back_is_served(database: str) -> None:

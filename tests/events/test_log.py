@@ -369,3 +369,14 @@ def test_an_edge_never_goes_back() -> None:
         settling.look(last, writers)
 
     assert (9, True) == (settling.edge, settling.waits)
+
+
+def test_a_prepared_transaction_is_waited_for_over_a_restart() -> None:
+    """A writer that was prepared has another name once the server has started anew: still nothing is settled."""
+    settling = Settling()
+    for last, writers in ((3, []), (9, ["4/17"]), (11, ["-1/731"])):
+        settling.look(last, writers)
+    assert (3, True) == (settling.edge, settling.waits)
+
+    settling.look(11, [])
+    assert (11, False) == (settling.edge, settling.waits)

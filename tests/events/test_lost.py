@@ -1,13 +1,19 @@
 """The log is kept for some days; who comes later is told that something is missing, and from where it goes on."""
 
+import asyncio
+
 import pytest
 
 from jobqueue.base.errors import EventsLost
+from jobqueue.base.event import WHOLE, Place
 from jobqueue.events import feed
+from jobqueue.store.connection.pool import Session
+from jobqueue.store.events import read_events
 from jobqueue.store.upkeep import Ages, sweep
-from tests.support.jobs.store import open_database
+from tests.support.jobs.store import connect, open_database
 from tests.support.jobs.told import cancelled, ids, jobs, make_old, taken
-from tests.support.jobs.working import new_app
+from tests.support.jobs.working import asked, new_app
+from tests.support.waiting import wait_until
 
 DAY = 86_400.0
 
@@ -103,3 +109,23 @@ async def test_a_place_of_another_log_is_none_here(database: str) -> None:
         async with app.events(newest) as events:
             (made_later,) = await cancelled(app)
             assert [made_later] == jobs(await taken(events, 1)), "the newest id is one of this log"
+
+
+async def test_a_day_that_goes_while_it_is_read_is_told(database: str) -> None:
+    """A page that waited for a day to be dropped has a snapshot older than its tables: the day is not passed over."""
+    async with new_app(database) as app, open_database(database) as db, connect(database) as dropper:
+        await cancelled(app)
+        await make_old(database, days=5)
+        await cancelled(app)
+        session = Session(db)
+        for _ in range(2):  # a connection that knows the table already
+            await read_events(session, Place(0, WHOLE), 2)
+        async with dropper.transaction():
+            leaf = "select leaf from jobqueue.event_pieces() order by since limit 1"
+            assert await dropper.fetchval(f"select jobqueue.drop_archive(({leaf}), false)")
+            reading = asyncio.create_task(read_events(session, Place(0, WHOLE), 2))
+            waits = "select exists (select from pg_locks where not granted and relation = 'jobqueue.event'::regclass)"
+            await wait_until(lambda: asked(database, waits), "the page waits")
+        with pytest.raises(EventsLost):
+            await reading
+        await session.close()

@@ -11,6 +11,7 @@ from jobqueue.base.job import JobState
 from jobqueue.webhooks import dialling
 from jobqueue.webhooks.dialling import Dialler, Forbidden, is_public, post, resolve
 from jobqueue.webhooks.hooks import check_url
+from tests.support.jobs.working import asked
 from tests.support.receiver import HERE, defer, delivered, hooked_app, receiving
 
 REFUSED = (
@@ -117,6 +118,30 @@ async def test_a_delivery_inside_is_dead_at_once(database: str, monkeypatch: pyt
     assert delivery.error is not None
     assert "webhook_networks" in delivery.error
     assert "169" not in delivery.error
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://{'a' * 64}.example/SECRETMARKER",
+        "https://receiver..example/SECRETMARKER",
+        "https://[::1/SECRETMARKER",
+        "https://receiver.example:SECRETMARKER/",
+        "ftp://receiver.example/SECRETMARKER",
+    ],
+)
+async def test_what_is_no_url_is_dead_at_once(database: str, url: str) -> None:
+    """A URL that nobody can call costs one try, counts as a failure, and is not in the error."""
+    app = hooked_app(database)
+    async with app, app.worker():
+        hook = await app.webhooks.create("https://receiver.example/", "job.completed")
+        await asked(database, "update jobqueue.webhook set url = $1", url)
+        await defer(app, "note")
+        (delivery,) = await delivered(app, hook, state=JobState.DEAD)
+        after = await app.webhooks.get(hook.id)
+
+    assert (1, "its URL cannot be called") == (delivery.tries, delivery.error)
+    assert 1 == after.failures
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,27 @@ async def _is_put_off(app: App, id: UUID) -> bool:
     return (await app.jobs.get(id)).state is JobState.SCHEDULED
 
 
+@pytest.mark.parametrize("broken", ["types = '{{a,b}}'", "types = '{job.cancelled}', url = 'https://[::1/'"])
+async def test_a_webhook_that_cannot_be_read_hurts_no_other(database: str, broken: str) -> None:
+    """What plain SQL has written into one row ends no worker, and another webhook is told as ever."""
+    app = hooked_app(database)
+    async with app, receiving() as receiver, app.worker():
+        odd = await app.webhooks.create(URL, "job.cancelled")
+        hook = await app.webhooks.create(receiver.url, "job.completed")
+        await asked(database, f"update jobqueue.webhook set {broken} where id = $1", odd.id)
+        note = app.registry.find("note")
+        assert note is not None
+        late = await note.options(delay=3600).defer("text")
+        await app.jobs.cancel(late.id)
+        for number in range(3):
+            await defer(app, "note")
+            await delivered(app, hook, number + 1)
+        hosts = {each.id: each.host for each in await app.webhooks.list()}
+
+    assert 3 == len(receiver.posts)
+    assert {odd.id, hook.id} == set(hosts)
+
+
 async def test_relays_survive_the_database(database: str) -> None:
     """A relay whose connections are cut goes on by itself."""
     app = hooked_app(database)

@@ -164,6 +164,15 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
         raise SystemExit(f"FAILED: a worker that was told to stop ended with {code}")
 
 
+def migrate(side: Side, look: "psycopg.Connection[Any]", before: int = 0) -> int:
+    """`migrate up`; how many migrations are applied then, which must be more than before."""
+    side.run("-m", "jobqueue", "migrate", "up", "site_of_test:app")
+    applied = len(look.execute("select name from jobqueue.migration").fetchall())
+    if applied <= before:
+        raise SystemExit("FAILED: there was nothing to migrate: both sides are of one version")
+    return applied
+
+
 def rehearse(old: Side, new: Side) -> None:
     """The upgrade, step by step, as a site does it."""
     processes: list[subprocess.Popen[bytes]] = []
@@ -182,16 +191,17 @@ def rehearse(old: Side, new: Side) -> None:
             return number("select count(*) from jobqueue.job_archive")
 
         look.execute("create table ran (number integer, pid integer)")
-        old.run("-m", "jobqueue", "migrate", "up", "site_of_test:app")
+        before = migrate(old, look)
         old_workers = [start(old.worker()) for _ in range(2)]
         old_producer = start(old.producer(0))
         until("the old ones work", lambda: done() >= JOBS)
         began = time.monotonic()
-        new.run("-m", "jobqueue", "migrate", "up", "site_of_test:app")
+        migrate(new, look, before)
         print(f"migrate up beside two workers and a producer: {time.monotonic() - began:.1f} s with its start")
         after = done()
         until("the old ones work on the new schema", lambda: done() >= after + JOBS)
         new_workers = [start(new.worker()) for _ in range(2)]
+        writers = {process.pid for process in new_workers}
         new_producer = start(new.producer(10_000_000))
         until("both work", lambda: number("select count(*) from ran where number >= 10000000") >= JOBS)
         killed = [old_workers.pop(), new_workers.pop()]
@@ -208,17 +218,18 @@ def rehearse(old: Side, new: Side) -> None:
         until("nothing is left", lambda: number("select count(*) from jobqueue.job") == 0)
         for worker in new_workers:
             stop(worker)
-        check(look, old, new, {process.pid for process in killed})
+        check(look, old, new, {process.pid for process in killed}, writers)
 
 
-def check(look: "psycopg.Connection[Any]", old: Side, new: Side, killed: set[int]) -> None:
-    """What must hold in the end."""
+def check(look: "psycopg.Connection[Any]", old: Side, new: Side, killed: set[int], writers: set[int]) -> None:
+    """What must hold in the end. `killed` and `writers`: the workers that were, and those of the new version."""
     told = old.acknowledged() | new.acknowledged()
-    states = dict(look.execute("select id::text, state from jobqueue.job_archive").fetchall())
-    lost = [id for id in told if states.get(id) != "completed"]
+    archived = look.execute("select id::text, state from jobqueue.job_archive").fetchall()
+    states = dict(archived)
     runs: dict[int, list[int]] = {}
     for number, pid in look.execute("select number, pid from ran").fetchall():
         runs.setdefault(number, []).append(pid)
+    lost = [id for id, number in told.items() if states.get(id) != "completed" or number not in runs]
     failed_once = {number for number in told.values() if number % 50 == 0}
     doubled = [
         number
@@ -229,10 +240,13 @@ def check(look: "psycopg.Connection[Any]", old: Side, new: Side, killed: set[int
         "select job, count(*) from jobqueue.event, unnest(jobs) as job where type = 'job.completed' group by job"
     ).fetchall()
     twice = [id for id, times in ends if times > 1 or str(id) not in states]
+    logged = {str(id) for id, _ in ends}
+    unsaid = [id for id, number in told.items() if id not in logged and writers.issuperset(runs.get(number, (0,)))]
     print(f"{len(told)} jobs acknowledged, {len(lost)} of them lost, {len(doubled)} ran twice without a reason")
     print(f"the longest defer: {old.longest():.2f} s of the old producer, {new.longest():.2f} s of the new one")
     print(f"{len(ends)} of {len(states)} ends are in the log, {len(twice)} of them wrongly; old workers leave them out")
-    if lost or doubled or twice or not ends:
+    print(f"{len(archived) - len(states)} ids are in the archive twice; the new workers left {len(unsaid)} ends out")
+    if lost or doubled or twice or unsaid or not ends or len(archived) > len(states):
         raise SystemExit("FAILED")
 
 

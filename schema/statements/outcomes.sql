@@ -41,9 +41,13 @@ with mine as materialized (
   select case
       when task <> 'jobqueue.webhook' or outcome = 'cancelled' then 'job.' || outcome
       when outcome = 'completed' then 'webhook.delivered' else 'webhook.failed' end,
-    task, queue, origin, bundle_id, array_agg(id), array_agg(attempt), class, reason
-  from entering cross join (select *, error::json ->> 'class' as class from mine) as mine
-  group by outcome, task, queue, origin, bundle_id, class, reason
+    task, queue, origin, bundle_id, array_agg(id), array_agg(attempt), class, why
+  from entering cross join (
+    -- a handler's own words stay with the job: they may say anything
+    select *, error::json ->> 'class' as class,
+      case when outcome = 'cancelled' and reason not in ('requested', 'dependency') then 'task' else reason end as why
+    from mine) as mine
+  group by outcome, task, queue, origin, bundle_id, class, why
 )
 select id from mine where (select count(*) from told) >= 0;
 

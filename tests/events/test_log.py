@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from jobqueue import Fatal, JobContext
+from jobqueue import Cancel, Fatal, JobContext
 from jobqueue.app import App
 from jobqueue.base.errors import EventsLost
 from jobqueue.base.event import WHOLE, Choice, Event, Place
@@ -91,7 +91,8 @@ async def test_an_end_is_told_once(database: str, outcome: Outcome, kind: str) -
         event.type, event.job_id, event.task, event.queue, event.origin, event.attempt,
     )  # fmt: skip
     assert (error and error.error_class) == event.error
-    assert (getattr(outcome, "reason", None) if kind != "job.retried" else None) == event.reason
+    reasons = {"job.cancelled": "task", "job.dead": getattr(outcome, "reason", None)}
+    assert reasons.get(kind) == event.reason
     assert (kind == "job.retried") == event.will_retry
 
 
@@ -268,15 +269,17 @@ async def test_nothing_private_stands_in_the_log(database: str) -> None:
     marker = "marker-7d1f0c-secret"
 
     @app.task(follow=True)
-    async def work(ctx: JobContext, text: str, fails: bool) -> str:
+    async def work(ctx: JobContext, text: str, end: str) -> str:
         ctx.progress(0.5, text, {"text": text})
-        if fails:
+        if end == "dead":
             raise Fatal(text, data={"text": text})
+        if end == "cancelled":
+            raise Cancel(text)
         return text
 
     async with app, app.worker(), connect(database) as connection:
-        for fails in (True, False):
-            job = await end_of(app, await work.options(meta={"text": marker}).defer(marker, fails))
+        for end in ("dead", "cancelled", "completed"):
+            job = await end_of(app, await work.options(meta={"text": marker}).defer(marker, end))
             await app.jobs.retry(job.id)
             await end_of(app, work.handle(job.id))
             await app.jobs.delete(job.id)

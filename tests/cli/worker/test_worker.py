@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from tests.cli.conftest import Shop
+from tests.support.patience import scaled
 from tests.support.programs.processes import CommandLine, Process
 from tests.support.programs.terminal import terminal
 from tests.support.waiting import wait_until
@@ -144,7 +145,8 @@ async def test_what_does_not_end_is_ended_by_force(cli: CommandLine, shop: Shop)
         "import threading, time\nfrom shop import app\nthreading.Thread(target=time.sleep, args=(600,)).start()\n",
     )
     blocked = await started(cli, "--drain-timeout", "0.1", "--queues", "mail")
-    held = cli.start("worker", "threads", "--drain-timeout", "0.1", "--queues", "default")
+    unhurried = f"{scaled(2):g}"  # to end in good order takes longer on a busy machine
+    held = cli.start("worker", "threads", "--drain-timeout", unhurried, "--queues", "default")
     await held.says("worker.started")
     shop.defer("block", '{"seconds": 600}', "mail")
     await blocked.says("blocking")

@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[3]
 JOBS = 1_500
 """Of each producer before the next step."""
 LIMIT = 120.0
+RELEASED = "0010"
+"""The newest migration that users may have. Raise it with each release: what comes after it is rehearsed."""
 SITE = '''
 import asyncio, contextlib, os, sys, time
 import asyncpg
@@ -114,8 +116,9 @@ class Side:
 
 
 def version_before() -> str | None:
-    """The last commit without the newest migration; None without git or its history."""
-    newest = sorted((ROOT / "schema" / "migrations").glob("*.sql"))[-1].name
+    """The last commit without any migration that users do not have yet; None without git or its history."""
+    names = sorted(path.name for path in (ROOT / "schema" / "migrations").glob("*.sql"))
+    newest = next((name for name in names if name[:4] > RELEASED), names[-1])
     asked = ["git", "log", "--diff-filter=A", "--format=%H", "-1", "--", f"schema/migrations/{newest}"]
     found = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
     before = ["git", "rev-parse", "--verify", "--quiet", f"{found}^" if found else "HEAD"]

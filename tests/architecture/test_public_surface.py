@@ -14,6 +14,7 @@ DRIVING = ("app", "cli", "examples", "flows", "worker")
 MARKED = {
     "app/test_bulk.py": "makes chunks small",
     "app/test_closing.py": "makes limits short",
+    "app/test_pool.py": "takes the smallest pool",
     "app/test_steering.py": "goes through the table of actions",
     "cli/terminal/test_failures.py": "one module of the command line",
     "cli/test_loading.py": "one module of the command line",

@@ -269,16 +269,16 @@ async def test_nothing_private_stands_in_the_log(database: str) -> None:
     marker = "marker-7d1f0c-secret"
 
     @app.task(follow=True)
-    async def work(ctx: JobContext, text: str, end: str) -> str:
+    async def work(ctx: JobContext, text: str, end: int) -> str:
         ctx.progress(0.5, text, {"text": text})
-        if end == "dead":
+        if end == 1:
             raise Fatal(text, data={"text": text})
-        if end == "cancelled":
+        if end == 2:
             raise Cancel(text)
         return text
 
     async with app, app.worker(), connect(database) as connection:
-        for end in ("dead", "cancelled", "completed"):
+        for end in (1, 2, 3):
             job = await end_of(app, await work.options(meta={"text": marker}).defer(marker, end))
             await app.jobs.retry(job.id)
             await end_of(app, work.handle(job.id))

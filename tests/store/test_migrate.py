@@ -72,6 +72,17 @@ async def test_the_lock_of_a_killed_migrator_is_free(empty_database: str) -> Non
         assert NAMES == await migrate(empty_database, lock_timeout=PATIENCE)
 
 
+async def test_whoever_makes_the_schema_at_the_same_moment_disturbs_nobody(empty_database: str) -> None:
+    """S3-29: what a killed migrator has begun may end after its lock is free: the next one goes on all the same."""
+    async with connect(empty_database) as observer, connect(empty_database) as other:
+        async with other.transaction():
+            await other.execute("create schema jobqueue")
+            migrating = asyncio.create_task(migrate(empty_database))
+            await wait_until(lambda: stuck(observer), "it waits for whoever makes the schema")
+
+        assert NAMES == await migrating
+
+
 async def stuck(observer: "asyncpg.Connection[asyncpg.Record]") -> bool:
     return bool(
         await observer.fetchval(

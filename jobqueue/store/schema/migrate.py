@@ -34,6 +34,8 @@ _STATUS_LIMIT = 30.0
 _LOCK_CLASS = 0x6A71
 _PAUSE = 2.0
 """Seconds between two tries to get what others have locked; whoever had to wait behind the first is through by then."""
+_FOUNDATIONS = 3
+"""Tries: schema and table may each be made by another at the same moment."""
 _UNHURRIED = {"idle_in_transaction_session_timeout": "0"}
 _IN_ONE_GO = {**SILENCE, **BRIEF, "statement_timeout": "0", "lock_timeout": "1000"}
 _CONCURRENT = "-- concurrent"
@@ -84,7 +86,7 @@ async def migrate(dsn: str, schema: str = "jobqueue", lock_timeout: float = 60.0
         turn = await _lock(keeper, schema, lock_timeout)
         async with _connected(dsn, _STATEMENT_LIMIT) as connection:
             check_encoding(connection)
-            await connection.execute(_foundation(schema))
+            await _lay_foundation(connection, schema)
             applied = await applied_migrations(connection, schema)
             check_known(applied, schema)
             missing = [migration for migration in migrations() if migration.name not in applied]
@@ -206,6 +208,17 @@ async def _apply(connection: Connection, migration: Migration, schema: str) -> N
         await connection.execute(within_transaction(_IN_ONE_GO))
         await connection.execute(sql)
         await connection.execute(mark)
+
+
+async def _lay_foundation(connection: Connection, schema: str) -> None:
+    """Whoever is first: what a killed migrator began may still end, and `if not exists` does not wait for that."""
+    for _ in range(_FOUNDATIONS):
+        with contextlib.suppress(
+            asyncpg.UniqueViolationError, asyncpg.DuplicateSchemaError, asyncpg.DuplicateTableError
+        ):
+            await connection.execute(_foundation(schema))
+            return
+    await connection.execute(_foundation(schema))
 
 
 def _foundation(schema: str) -> str:

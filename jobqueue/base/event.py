@@ -109,7 +109,7 @@ class Entry:
     error: str | None
     reason: str | None
     kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """What several readers make of it, made once: see `once`."""
+    """What several readers make of it, made once for all."""
 
     def event(self, index: int) -> Event:
         """What it says of one of its jobs."""

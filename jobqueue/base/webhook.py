@@ -1,6 +1,6 @@
 """What a webhook is, and what became of its deliveries."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -21,7 +21,7 @@ class Webhook:
     """A receiver that is told of events, as it stood when it was read."""
 
     id: UUID
-    url: str
+    url: str = field(repr=False)
     """May well hold a secret of the receiver's: no log and no error has more of it than `host`."""
     events: tuple[str, ...]
     """The types it is told of; none: all but those of webhooks."""

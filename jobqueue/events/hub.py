@@ -49,10 +49,11 @@ def choice_of(
     origin: str | None = None,
     job: UUID | str | None = None,
     bundle: UUID | str | None = None,
+    called: str = "types",
 ) -> Choice:
-    """A choice of events, checked. Raises InvalidOption, which names what is wrong."""
+    """A choice of events, checked. Raises InvalidOption, which names what is wrong; types as they are `called`."""
     for option, name in {"task": task, "queue": queue, "origin": origin}.items():
         if name is not None:
             check_name(option, name)
     ids = [None if id is None else check_id(id, option) for option, id in (("job", job), ("bundle", bundle))]
-    return Choice(check_types(types), task, queue, origin, *ids)
+    return Choice(check_types(types, called), task, queue, origin, *ids)

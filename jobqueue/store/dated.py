@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from jobqueue.store.connection.executor import Executor
+from jobqueue.store.connection.executor import Reader
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 
 _DAYS = 7
 
 
-async def fetch_dated(executor: Executor, name: str, *values: object) -> Sequence[Any]:
+async def fetch_dated(executor: Reader, name: str, *values: object) -> Sequence[Any]:
     """Run such a statement; if its day was never made, since no worker has run for a week, make it and run it again."""
     try:
         return await executor.fetch(name, *values)

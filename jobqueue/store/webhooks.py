@@ -1,6 +1,6 @@
 """Webhooks: their rows, the relay's place in the log, and how their receivers do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -8,6 +8,7 @@ from uuid import UUID
 from jobqueue.base.event import Choice
 from jobqueue.base.webhook import Webhook
 from jobqueue.store.connection.executor import Executor, Reader, named
+from jobqueue.store.dated import fetch_dated
 from jobqueue.store.looking.lookup import as_uuid
 
 
@@ -25,7 +26,7 @@ class Behind:
 class Target:
     """What a delivery needs to know of its webhook."""
 
-    url: str
+    url: str = field(repr=False)
     secret_env: str | None
     version: int
     both: bool
@@ -104,7 +105,7 @@ async def note_failed(executor: Reader, id: UUID, job: UUID, attempt: int, *, go
 
     It is if its receiver is `gone`, or if nothing but failures came for `within` seconds.
     """
-    rows = await executor.fetch("note_failed", id, job, attempt, gone, within)
+    rows = await fetch_dated(executor, "note_failed", id, job, attempt, gone, within)
     reason: str | None = rows[0][0] if rows else None
     return reason
 

@@ -13,18 +13,19 @@ import orjson
 from uuid_utils.compat import uuid7
 
 from jobqueue.base.errors import ConfigurationError, InvalidOption, WebhookNotFound
-from jobqueue.base.event import Choice, Event, EventType, check_types
+from jobqueue.base.event import DELIVERY, Choice, Event, EventType
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.moments import check_time
 from jobqueue.base.settings import Networks
 from jobqueue.base.steering import Changes
 from jobqueue.base.webhook import QUEUE, Delivery, DeliveryPage, Webhook, origin_of
+from jobqueue.events.hub import choice_of
 from jobqueue.store import webhooks
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.intake import insert_all
 from jobqueue.tasks.jobs import Jobs
-from jobqueue.tasks.options import check_id, check_name
+from jobqueue.tasks.options import check_id
 from jobqueue.webhooks.relay import body_of, delivery
 from jobqueue.webhooks.signing import secret_in, secret_of, written
 
@@ -114,13 +115,13 @@ class Webhooks:
         """Go on where it was paused or disabled; deliveries that wait are tried now. Raises WebhookNotFound."""
         meant = check_id(id)
         await self._change(webhooks.resume, meant)
-        await self._jobs.reschedule(delay=0, queue=QUEUE, origin=origin_of(meant))
+        await self._jobs.reschedule(delay=0, **_of(meant))
 
     async def delete(self, id: UUID | str) -> None:
         """Remove it; deliveries that wait are cancelled. Raises WebhookNotFound."""
         meant = check_id(id)
         await self._change(webhooks.delete, meant)
-        await self._jobs.cancel(queue=QUEUE, origin=origin_of(meant))
+        await self._jobs.cancel(**_of(meant))
 
     async def deliveries(
         self,
@@ -136,9 +137,7 @@ class Webhooks:
         Raises WebhookNotFound, InvalidOption.
         """
         hook = await self.get(id)
-        page = await self._jobs.list(
-            state=state, queue=QUEUE, origin=origin_of(hook.id), after=after, limit=limit, payload=True
-        )
+        page = await self._jobs.list(state=state, **_of(hook.id), after=after, limit=limit, payload=True)
         found = DeliveryPage(Delivery.of(job, _event_of(job)) for job in page)
         found.next = page.next
         return found
@@ -158,10 +157,10 @@ class Webhooks:
         moment = None if since is None else check_time("since", since)
         hook = await self.get(id)
         if moment is None:
-            return await self._jobs.retry(state=state, queue=QUEUE, origin=origin_of(hook.id))
+            return await self._jobs.retry(state=state, **_of(hook.id))
         changes, after = Changes(), None
         while True:
-            page = await self._jobs.list(state=state, queue=QUEUE, origin=origin_of(hook.id), after=after, limit=_PAGE)
+            page = await self._jobs.list(state=state, **_of(hook.id), after=after, limit=_PAGE)
             ids = [job.id for job in page if job.finished_at is not None and job.finished_at >= moment]
             if ids:
                 some = await self._jobs.retry(*ids)
@@ -196,14 +195,11 @@ class Webhooks:
 
 def webhook_choice(events: Any, *, bundle: UUID | str | None, job: UUID | str | None, **names: str | None) -> Choice:
     """Which events are meant, checked. Raises InvalidOption."""
-    types = check_types(events if isinstance(events, str) else sorted(events), "events")
-    if deaf := sorted(name for name in types if name.startswith("webhook.")):
+    types = events if isinstance(events, str) else sorted(events)
+    choice = choice_of(types, job=job, bundle=bundle, called="events", **names)
+    if deaf := sorted(name for name in choice.types if name.startswith("webhook.")):
         raise InvalidOption("events", f"no webhook is told of webhooks: leave out {deaf[0]}; app.events() tells of it")
-    for option, name in names.items():
-        if name is not None:
-            check_name(option, name)
-    ids = [None if each is None else check_id(each, option) for option, each in (("job", job), ("bundle", bundle))]
-    return Choice(types, names.get("task"), names.get("queue"), names.get("origin"), *ids)
+    return choice
 
 
 def check_variable(name: str | None) -> None:
@@ -236,6 +232,11 @@ def _is_inside(host: str) -> bool:
         return not ip_address(host).is_global
     except ValueError:
         return False
+
+
+def _of(webhook: UUID) -> dict[str, Any]:
+    """What its deliveries have in common; of other jobs plain SQL may have written all but the task."""
+    return {"task": DELIVERY, "queue": QUEUE, "origin": origin_of(webhook)}
 
 
 def _event_of(job: Job) -> str:

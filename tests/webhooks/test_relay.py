@@ -200,6 +200,16 @@ async def test_the_subject_may_be_gone(database: str) -> None:
     assert (1, 200) == (delivery.tries, delivery.status)
 
 
+async def test_a_job_that_looks_like_a_delivery_is_none(database: str) -> None:
+    """What plain SQL has stored under a webhook's origin, of another task, breaks no look at its deliveries."""
+    app = hooked_app(database)
+    async with app:
+        hook = await app.webhooks.create(URL, "job.dead")
+        await asked(database, f"select jobqueue.defer('note', '{{}}', 'webhooks', origin => 'webhook:{hook.id}')")
+
+        assert [] == await app.webhooks.deliveries(hook.id)
+
+
 async def test_the_webhook_may_be_gone(database: str) -> None:
     """A webhook that is deleted during a delivery: it is recorded, and nothing breaks."""
     hold, held = asyncio.Event(), asyncio.Event()

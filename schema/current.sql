@@ -638,6 +638,8 @@ CREATE TABLE jobqueue.event_floor (
     seq bigint NOT NULL
 );
 
+ALTER TABLE ONLY jobqueue.event_floor REPLICA IDENTITY FULL;
+
 CREATE TABLE jobqueue.event_late (
     place bigint NOT NULL,
     type text NOT NULL COLLATE pg_catalog."C",

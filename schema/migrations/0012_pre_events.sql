@@ -40,6 +40,7 @@ create table :"schema".event_late (
 -- The last number that retention has dropped: whoever reads on from an earlier one has lost something.
 create table :"schema".event_floor (seq bigint not null);
 insert into :"schema".event_floor values (0);
+alter table :"schema".event_floor replica identity full;  -- or a publication of all tables would keep its days for ever
 
 -- The pieces of the log, a day each, as `archive_pieces` gives those of the archive.
 create function :"schema".event_pieces()

@@ -343,6 +343,23 @@ async def test_days_of_the_log_are_dropped_by_their_age(database: str) -> None:
     assert Place(4, WHOLE) == reached
 
 
+async def test_a_publication_of_all_tables_stops_nothing(database: str) -> None:
+    """What the log changes in its tables, retention's note and a caller's late row, can be published."""
+    async with open_database(database) as db, open_session(database) as session, connect(database) as connection:
+        await connection.execute("create publication everything for all tables")
+        day = (datetime.now(UTC) - timedelta(days=5)).date()
+        await connection.execute(
+            f"create table jobqueue.event_{day:%Y%m%d} partition of jobqueue.event for values"
+            f" from ('{day} 00:00+00') to ('{day + timedelta(days=1)} 00:00+00')"
+        )
+        assert 1 == (await upkeep.sweep(db, Ages(events=3 * 86_400.0))).days
+        (id,) = await insert(session, new_job())
+        async with connection.transaction():
+            await steering.delete(OnAsyncpg(connection, "jobqueue"), [id])
+
+        assert [("job.deleted", id)] == await told(db)
+
+
 async def test_nothing_is_settled_while_a_writer_may_come(database: str) -> None:
     """A number is read once all who drew earlier ones have ended; those who came later are not waited for."""
     async with open_database(database) as db, connect(database) as early, connect(database) as late:

@@ -77,22 +77,26 @@ with given as materialized (
   from unnest($1::text[]) as g(key)
   cross join lateral (select k.*, k.xmin from :"schema".job_key k where k.key = g.key offset 0) as k
   left join lateral (select j.id from :"schema".job j where j.id = k.job_id offset 0) as j on true
+), inserted as (
+  -- not where there is one: if another renews it in this moment we would wait for that, in no order
+  insert into :"schema".job_key (key, job_id, scope, expires_at)
+  select key, job_id, scope, expires_at from given g where not exists (select from there t where t.key = g.key)
+  order by key collate "C"
+  on conflict on constraint job_key_pkey do nothing
+  returning key, job_id
 ), over as materialized (
-  -- of this very version: who has changed it since has taken it, for a job that this snapshot may not show yet
+  -- After the inserts: an insert may wait for a key that another renews, if this snapshot does not show it; whoever renews
+  -- must not wait for an insert then. Of this very version: who has changed it since has taken it, for a job that this
+  -- snapshot may not show yet.
   select k.key from :"schema".job_key k
   where k.key = any(array(select key from there where free)) and k.xmin = any(array(select version from there where free))
+    and (select count(*) from inserted) >= 0
   order by k.key for update
 ), renewed as (
   update :"schema".job_key k set job_id = g.job_id, scope = g.scope, expires_at = g.expires_at
   from unnest(array(select key from over)) as o(key) join given g on g.key = o.key  -- see promote_due
   where k.key = o.key
   returning k.key, k.job_id
-), inserted as (
-  -- not where there is one: if another renews it in this moment we would wait for that, in no order
-  insert into :"schema".job_key (key, job_id, scope, expires_at)
-  select key, job_id, scope, expires_at from given g where not exists (select from there t where t.key = g.key)
-  on conflict on constraint job_key_pkey do nothing
-  returning key, job_id
 ), taken as (
   select key, job_id from renewed union all select key, job_id from inserted
 )

@@ -132,22 +132,23 @@ with found as materialized (
   from wanted w
   cross join lateral (select k.*, k.xmin from :"schema".job_key k where k.key = w.key offset 0) as k
   left join lateral (select j.id from :"schema".job j where j.id = k.job_id offset 0) as j on true
+), entered as (
+  insert into :"schema".job_key (key, job_id, scope)
+  select key, id, 'unfinished' from wanted w where not exists (select from there t where t.key = w.key)
+  order by key collate "C"
+  on conflict on constraint job_key_pkey do nothing
+  returning job_id
 ), over as materialized (
-  -- only what is ours to take is locked, in the order of the keys, see take_keys
+  -- only what is ours to take is locked, in the order of the keys, and after the inserts: see take_keys
   select k.key from there as t
   cross join lateral (
     select k.key from :"schema".job_key k where k.key = t.key and k.xmin = t.version for update skip locked) as k
-  where t.free
+  where t.free and (select count(*) from entered) >= 0
 ), renewed as (
   update :"schema".job_key k set job_id = w.id, scope = 'unfinished', expires_at = null
   from unnest(array(select key from over)) as o(key) join wanted w on w.key = o.key  -- see promote_due
   where k.key = o.key
   returning k.job_id
-), entered as (
-  insert into :"schema".job_key (key, job_id, scope)
-  select key, id, 'unfinished' from wanted w where not exists (select from there t where t.key = w.key)
-  on conflict on constraint job_key_pkey do nothing
-  returning job_id
 ), keyed as (
   select job_id from renewed union all select job_id from entered
 ), free as materialized (

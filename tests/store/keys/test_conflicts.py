@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from jobqueue.base.job import Conflict, JobState, NewJob, Sent
 from jobqueue.base.outcome import Retried
 from jobqueue.store import intake
 from jobqueue.store.connection.caller import OnAsyncpg
+from jobqueue.store.connection.faults import Deadlock
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.intake import insert_all
 from jobqueue.store.looking.listing import Wanted, find_ids
@@ -234,6 +235,19 @@ async def test_a_replace_that_races_with_the_claim(database: str, scope: str) ->
 # Locks.
 
 
+@contextlib.contextmanager
+def but_for_postgresql() -> Iterator[None]:
+    """Inside, a deadlock counts unless PostgreSQL itself has made it; the product sends such a batch again.
+
+    SKIP LOCKED waits all the same for the newer version of a row whose update commits in that very moment.
+    """
+    try:
+        yield
+    except Deadlock as error:
+        if not (error.context or "").startswith("while locking updated version"):
+            raise
+
+
 async def test_batches_in_opposite_order_never_deadlock(database: str) -> None:
     """A10: batches that change each other's jobs and take each other's keys, claims and finishes: all wait in turn."""
     names = [f"k{number:02}" for number in range(16)]
@@ -245,12 +259,14 @@ async def test_batches_in_opposite_order_never_deadlock(database: str) -> None:
                 keyed(conflicts[(turn + place) % len(conflicts)], name, scopes[int(name[1:]) % 3])
                 for place, name in enumerate(order)
             ]
-            await send(session, *jobs)
+            with but_for_postgresql():
+                await send(session, *jobs)
 
     async def work(session: Session) -> None:
         while not done.is_set():
-            await finish(session, *reversed(await claim(session, 7)))
-            await session.fetch("delete_waiting", await some_ids(session))
+            with but_for_postgresql():
+                await finish(session, *reversed(await claim(session, 7)))
+                await session.fetch("delete_waiting", await some_ids(session))
 
     async def some_ids(session: Session) -> list[UUID]:
         async for ids in find_ids(session, Wanted(frozenset({JobState.READY})), 5):

@@ -30,16 +30,16 @@ select min(keep_completed) as completed, min(keep_other) as other from :"schema"
 -- The pieces of archive and log, the oldest first, by their first day: which may be dropped as a whole, being over for the age and for
 -- a day at least (a finish belongs to the day on which its transaction began), and which of the others can hold a job of
 -- that age.
-with aged as (
-  select *,
+with aged as materialized (  -- the size is asked for once: another may drop the piece before we ask again
+  select *, pg_relation_size(piece) as size,
     case kind when 'completed' then $1::double precision when 'other' then $2::double precision else $3::double precision end as drop_age,
     case kind when 'completed' then $4::double precision when 'other' then $5::double precision end as prune_age
   from (select * from :"schema".archive_pieces() union all select * from :"schema".event_pieces()) as pieces
 )
-select leaf, kind, (since at time zone 'UTC')::date as day, pg_relation_size(piece) / current_setting('block_size')::bigint as pages,
+select leaf, kind, (since at time zone 'UTC')::date as day, size / current_setting('block_size')::bigint as pages,
   coalesce(extract(epoch from now() - until) >= greatest(drop_age, 86400) and drop_age > 0, false) as whole,
   coalesce(extract(epoch from now() - since) >= prune_age, false) as part
-from aged where pg_relation_size(piece) is not null order by day, leaf;
+from aged where size is not null order by day, leaf;
 
 -- name: drop_archive
 -- takes: leaf text, wait boolean

@@ -15,6 +15,8 @@ from tests.support.waiting import wait_until
 
 LEASE, BEAT = stretched(2.0), stretched(0.3)
 QUICK: dict[str, Any] = {"lease": LEASE, "beat": BEAT, "rescue_interval": 0.3}
+QUIET: dict[str, Any] = {"lease": NEVER, "beat": NEVER / 3, "rescue_interval": NEVER}
+"""No beat and no sweep comes between what a test does to a claim and what it looks for."""
 
 
 def block(seconds: float) -> None:

@@ -36,3 +36,14 @@ async def left_running(
             " started = $4 where id = any($1::uuid[])",
             list(ids), worker or uuid7(), lease, started,
         )  # fmt: skip
+
+
+async def take_away(dsn: str, id: UUID) -> None:
+    """Give a running job to another worker, as if its lease had been over."""
+    async with connect(dsn) as connection:
+        changed = await connection.execute(
+            "update jobqueue.job set fence = nextval('jobqueue.fence_seq'), worker_id = $2,"
+            " lease_until = now() + interval '1 h' where id = $1 and state = 'running'",
+            id, uuid7(),
+        )  # fmt: skip
+    assert changed == "UPDATE 1"

@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 from jobqueue.base.job import JobState
 from jobqueue.tasks.context import JobContext
 from tests.support.jobs.beating import QUICK
+from tests.support.jobs.deaths import take_away
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked, counted, end_of, new_app
 from tests.support.patience import NEVER, PATIENCE, stretched
@@ -33,17 +34,6 @@ def gate() -> Iterator[threading.Event]:
     event = threading.Event()
     yield event
     event.set()
-
-
-async def take_away(dsn: str, id: UUID) -> None:
-    """Give the job to another worker, as if its lease had been over."""
-    async with connect(dsn) as connection:
-        changed = await connection.execute(
-            "update jobqueue.job set fence = nextval('jobqueue.fence_seq'), worker_id = $2,"
-            " lease_until = now() + interval '1 h' where id = $1 and state = 'running'",
-            id, uuid7(),
-        )  # fmt: skip
-    assert changed == "UPDATE 1"
 
 
 async def test_a_claim_that_another_has_is_cancelled_alone(database: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,8 @@ from jobqueue.base.errors import ConfigurationError, JobFailed
 from jobqueue.base.job import JobState
 from jobqueue.store.connection.pool import Database
 from jobqueue.worker.ending import completing
+from tests.support.jobs.beating import QUIET
+from tests.support.jobs.deaths import take_away
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import archived, asked, counted, end_of, new_app, reached
 from tests.support.patience import PATIENCE, stretched
@@ -135,7 +137,7 @@ async def test_an_error_after_the_commit_is_only_logged(own_table: str, caplog: 
 @pytest.mark.parametrize("completes", [True, False])
 async def test_a_lost_claim_commits_nothing(own_table: str, completes: bool) -> None:
     """S1-26: a claim that another has taken makes the block fail before its commit, whether it completes or not."""
-    app = new_app(own_table, rescue_interval=3600)
+    app = new_app(own_table, **QUIET)
     told: list[BaseException] = []
 
     @app.task(retry=steps(0))
@@ -143,8 +145,7 @@ async def test_a_lost_claim_commits_nothing(own_table: str, completes: bool) -> 
         try:
             async with ctx.transaction() as conn:
                 await write_effect(conn, ctx)
-                async with connect(own_table) as another:
-                    await another.execute("update jobqueue.job set fence = nextval('jobqueue.fence_seq')")
+                await take_away(own_table, ctx.job.id)
                 if completes:
                     ctx.complete()
         except Exception as error:

@@ -9,7 +9,9 @@ from jobqueue.app import App
 from jobqueue.base.job import JobState
 from jobqueue.base.retry import steps
 from jobqueue.base.settings import Settings
+from tests.support.jobs.beating import QUIET
 from tests.support.jobs.counting import counted_pool
+from tests.support.jobs.deaths import take_away
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import POLL, all_ended, archived, counted, end_of, new_app
 from tests.support.patience import PATIENCE
@@ -137,7 +139,7 @@ async def test_a_worker_that_lost_its_claim_writes_nothing(
     database: str, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     """An outcome whose fence has changed is refused and logged; row and worker are as if it had never been."""
-    app = new_app(database)
+    app = new_app(database, **QUIET)
     began, release = asyncio.Event(), asyncio.Event()
 
     @app.task(retry=steps(0))
@@ -155,8 +157,7 @@ async def test_a_worker_that_lost_its_claim_writes_nothing(
     async with app, app.worker(concurrency=2):
         handle = await work.defer()
         await began.wait()
-        async with connect(database) as connection:
-            await connection.execute("update jobqueue.job set fence = nextval('jobqueue.fence_seq')")
+        await take_away(database, handle.id)
         release.set()
         await wait_until(lambda: "job.refused" in caplog.text, "the refusal is logged")
         assert "ran" == await (await next_one.defer()).result(timeout=PATIENCE)

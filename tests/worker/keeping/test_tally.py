@@ -6,21 +6,20 @@ import threading
 from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
-from uuid import UUID
 
 import pytest
-from uuid_utils.compat import uuid7
 
 from jobqueue import App, Cancel, Fatal, JobContext, Router, Snooze, Task, Work, steps
 from jobqueue.worker.keeping.tally import BOUNDS, OUTCOMES, UNKNOWN, Counts
 from tests.support.events import table
+from tests.support.jobs.beating import QUICK, QUIET
+from tests.support.jobs.deaths import take_away
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked, counted, end_of, new_app
 from tests.support.patience import PATIENCE, scaled
 from tests.support.secrets import WATCH
 from tests.support.waiting import wait_until
 
-QUICK: dict[str, Any] = {"lease": 2.0, "beat": 0.2, "rescue_interval": 0.5}
 LOGGED = {f"job.{outcome}" for outcome in OUTCOMES} & set(table())
 
 
@@ -158,20 +157,10 @@ def test_a_bound_belongs_to_its_bucket() -> None:
     assert 4 == counts.processed
 
 
-async def take_away(dsn: str, id: UUID) -> None:
-    """Give the job to another worker, as if its lease had been over."""
-    async with connect(dsn) as connection:
-        await connection.execute(
-            "update jobqueue.job set fence = nextval('jobqueue.fence_seq'), worker_id = $2,"
-            " lease_until = now() + interval '1 h' where id = $1",
-            id, uuid7(),
-        )  # fmt: skip
-
-
 @pytest.mark.parametrize("yields", [True, False], ids=["lost", "refused"])
 async def test_what_another_has_taken_counts_as_well(database: str, yields: bool) -> None:
     """S3-22: a claim that is lost, and an outcome that is refused, are processed too: nothing stays in flight."""
-    app = new_app(database, **(QUICK if yields else {}))
+    app = new_app(database, **(QUICK if yields else QUIET))
     let_go, running = asyncio.Event(), asyncio.Event()
 
     @app.task

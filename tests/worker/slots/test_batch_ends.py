@@ -14,10 +14,10 @@ from jobqueue.base.job import JobState
 from jobqueue.base.retry import steps
 from tests.support.jobs.batches import LIMIT, LONG, Handler, Running, declare_signals, three_running
 from tests.support.jobs.beating import QUICK
+from tests.support.jobs.deaths import take_away
 from tests.support.jobs.working import asleep, end_of, new_app, reached
 from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
-from tests.worker.claiming.test_lost_claims import take_away
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Jobs go out: claimed by workers, promoted when due; and who sleeps meanwhile."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
@@ -12,6 +12,7 @@ from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.looking.lookup import as_uuid, attempt_errors
 
 _EVER = datetime.min.replace(tzinfo=UTC)
+_ZERO = datetime(2000, 1, 1, tzinfo=UTC)
 _RECALLED = 500
 
 Claim: TypeAlias = asyncpg.Record
@@ -137,6 +138,17 @@ async def end_sleep(session: Session, worker: WorkerId, queues: Sequence[str]) -
     await session.fetch("end_sleep", worker, list(queues))
 
 
+def moment_of(sent: bytes) -> datetime:
+    """A time as PostgreSQL sends it: to make datetimes of four that hardly anybody reads took half of a claim's time.
+
+    One for which Python has no word is its first or last.
+    """
+    try:
+        return _ZERO + timedelta(microseconds=int.from_bytes(sent, "big", signed=True))
+    except OverflowError:  # infinity
+        return datetime.max.replace(tzinfo=UTC) if sent[0] < 0x80 else _EVER
+
+
 def job_of(claim: Claim) -> Job:
     """The claimed row as the job that handlers see."""
     return Job(
@@ -149,19 +161,19 @@ def job_of(claim: Claim) -> Job:
         max_attempts=claim["max_attempts"],
         crashes=claim["crashes"],
         lost=claim["lost"],
-        due_at=claim["due_at"],
-        created_at=claim["created_at"],
-        claimed_at=claim["claimed_at"],
+        due_at=moment_of(claim["due_at"]),
+        created_at=moment_of(claim["created_at"]),
+        claimed_at=moment_of(claim["claimed_at"]),
         timeout=claim["timeout"],
-        deadline=claim["deadline"],
-        expires_at=claim["expires_at"],
+        deadline=claim["deadline"] and moment_of(claim["deadline"]),
+        expires_at=claim["expires_at"] and moment_of(claim["expires_at"]),
         origin=claim["origin"],
-        lease_until=claim["lease_until"],
+        lease_until=moment_of(claim["lease_until"]),
         key=claim["key"],
         bundle_id=claim["bundle_id"] and as_uuid(claim["bundle_id"]),
         errors=attempt_errors(claim["errors"]),
         args_json=claim["args"],
         meta_json=claim["meta"],
         progress_json=claim["progress"],
-        read_at=claim["claimed_at"],
+        read_at=moment_of(claim["claimed_at"]),
     )

@@ -123,7 +123,8 @@ async def _finish(session: Executor, worker: WorkerId | None, final: list[Ended]
 
 
 async def _finish_rows(session: Executor, worker: WorkerId | None, rows: list[_Finish]) -> set[UUID]:
-    return {row[0] for row in await fetch_dated(session, "finish_jobs", *_joined(rows), worker)}
+    ended = {row[0] for row in await fetch_dated(session, "finish_jobs", *_joined(rows), worker)}
+    return {row[0] for row in rows} if None in ended else ended
 
 
 async def _over_before(session: Executor, worker: WorkerId | None, refused: list[Ended]) -> dict[UUID, Outcome]:

@@ -2,8 +2,8 @@
 -- takes: ids text, fences text, states text, results text, reasons text[], errors text, worker_id uuid
 -- gives: id uuid
 -- Each text is a column of values joined by chr(31); reasons are not, being a handler's own words. Deletes from job,
--- inserts into the archive, for the rows that are still this worker's claim (nobody's: null); answers with those. SKIP
--- LOCKED: whoever has one row locked holds up that one job, not all that ended with it.
+-- inserts into the archive, for the rows that are still this worker's claim (nobody's: null). Answers with null if those
+-- are all, else with their ids. SKIP LOCKED: whoever has one row locked holds up that one job, not all that ended with it.
 with mine as materialized (
   -- one index probe a row, whatever the planner believes about the table's size; then no join is needed at all
   select j.*, g.state as outcome, g.result, g.reason, g.error
@@ -48,8 +48,12 @@ with mine as materialized (
       case when outcome = 'cancelled' and reason not in ('requested', 'dependency') then 'task' else reason end as why
     from mine) as mine
   group by outcome, task, queue, origin, bundle_id, class, why
+), sum as materialized (
+  select (select count(*) from mine) = cardinality(string_to_array($1, chr(31))) + 0 * (select count(*) from told) as all_of_them
 )
-select id from mine where (select count(*) from told) >= 0;
+select null::uuid as id from sum where all_of_them
+union all
+select mine.id from sum, mine where not all_of_them;
 
 -- name: return_jobs
 -- takes: ids uuid[], fences bigint[], delays double precision[], ats timestamptz[], refunds integer[], keeps boolean[], asides boolean[], queues text[], priorities smallint[], errors text[], losts integer[], worker_id uuid

@@ -1,6 +1,7 @@
 """Jobs go out: each to one worker, best first, with a fence of its own."""
 
 import asyncio
+from datetime import UTC, datetime
 from itertools import cycle
 from uuid import UUID
 
@@ -9,7 +10,7 @@ import pytest
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.outcome import Released, Retried
 from jobqueue.store import claims
-from jobqueue.store.claims import EVERYTHING, Claim
+from jobqueue.store.claims import EVERYTHING, Claim, moment_of
 from jobqueue.store.connection.pool import Session
 from tests.support.jobs.store import (
     LEASE,
@@ -121,7 +122,7 @@ async def test_a_claim_is_written_on_the_row(database: str) -> None:
             row["state"], row["worker_id"], row["claim_no"], row["attempt"], row["lease"], row["started"]
         )  # fmt: skip
         assert row["just_now"]
-        assert (row["fence"], row["lease_until"]) == (claimed["fence"], claimed["lease_until"])
+        assert (row["fence"], row["lease_until"]) == (claimed["fence"], moment_of(claimed["lease_until"]))
         assert 0 < row["fence"]
     assert ("ready", 0, 0) == (stored[2]["state"], stored[2]["fence"], stored[2]["attempt"])
 
@@ -192,3 +193,26 @@ async def test_a_claimed_row_is_the_job_that_handlers_see(database: str) -> None
     assert ["first"] == [error.message for error in seen.errors]
     assert 50 - scaled(5) < row["budget_left"] < 50
     assert 40 - scaled(5) < row["start_left"] < 40
+
+
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2026-11-28 12:34:56.789123+00", datetime(2026, 11, 28, 12, 34, 56, 789123, UTC)),
+        ("1970-01-01 00:00:00+00", datetime(1970, 1, 1, tzinfo=UTC)),
+        ("1999-12-31 23:59:59.999999+00", datetime(1999, 12, 31, 23, 59, 59, 999999, UTC)),
+        ("infinity", LAST),
+        ("99999-01-01 00:00:00+00", LAST),
+        ("-infinity", FIRST),
+        ("4000-01-01 00:00:00+00 BC", FIRST),
+    ],
+)
+async def test_a_time_is_read_as_it_was_written(database: str, written: str, read: datetime) -> None:
+    """What a claim brings as bytes is the time that PostgreSQL has; one that Python has no word for breaks nothing."""
+    async with connect(database) as connection:
+        sent = await connection.fetchval("select timestamptz_send($1::text::timestamptz)", written)
+
+    assert read == moment_of(sent)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from jobqueue.base.job import AttemptError
 from jobqueue.base.outcome import Dead, Outcome
-from jobqueue.store.claims import Claim
+from jobqueue.store.claims import Claim, moment_of
 from jobqueue.tasks.run.attempt import Attempt
 from jobqueue.worker.keeping.tally import Counts, Tally
 
@@ -76,7 +76,7 @@ def lost_too_often(times: int, attempt: int) -> Dead:
 def aside_for(claim: Claim) -> float:
     """For how many seconds this job has been put aside, on the database's clock; 0 if it is not."""
     since = claim["aside_since"]
-    seconds: float = 0.0 if since is None else (claim["claimed_at"] - since).total_seconds()
+    seconds: float = 0.0 if since is None else (moment_of(claim["claimed_at"]) - moment_of(since)).total_seconds()
     return seconds
 
 

@@ -634,6 +634,28 @@ CREATE SEQUENCE jobqueue.archive_seq
     NO MAXVALUE
     CACHE 1;
 
+CREATE TABLE jobqueue.bundle (
+    id uuid DEFAULT jobqueue.new_id() NOT NULL,
+    name text NOT NULL,
+    origin text,
+    parent_id uuid,
+    open boolean DEFAULT false NOT NULL,
+    added bigint DEFAULT 0 NOT NULL,
+    completed bigint DEFAULT 0 NOT NULL,
+    cancelled bigint DEFAULT 0 NOT NULL,
+    dead bigint DEFAULT 0 NOT NULL,
+    round integer DEFAULT 0 NOT NULL,
+    callbacks json DEFAULT '[]'::json NOT NULL,
+    awaited boolean DEFAULT false NOT NULL,
+    cancel_asked timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT bundle_callbacks_list CHECK ((json_typeof(callbacks) = 'array'::text)),
+    CONSTRAINT bundle_name_length CHECK (((char_length(name) >= 1) AND (char_length(name) <= 100))),
+    CONSTRAINT bundle_origin_length CHECK (((char_length(origin) >= 1) AND (char_length(origin) <= 100)))
+)
+WITH (fillfactor='50');
+
 CREATE TABLE jobqueue.event_floor (
     seq bigint NOT NULL
 );
@@ -662,6 +684,16 @@ ALTER TABLE jobqueue.event_late ALTER COLUMN place ADD GENERATED ALWAYS AS IDENT
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE jobqueue.fact (
+    target uuid NOT NULL,
+    added integer DEFAULT 0 NOT NULL,
+    completed integer DEFAULT 0 NOT NULL,
+    cancelled integer DEFAULT 0 NOT NULL,
+    dead integer DEFAULT 0 NOT NULL
+);
+
+ALTER TABLE ONLY jobqueue.fact REPLICA IDENTITY FULL;
 
 CREATE SEQUENCE jobqueue.fence_seq
     START WITH 1
@@ -906,6 +938,9 @@ ALTER TABLE ONLY jobqueue.job_archive ATTACH PARTITION jobqueue.job_archive_comp
 
 ALTER TABLE ONLY jobqueue.job_archive ATTACH PARTITION jobqueue.job_archive_other FOR VALUES IN ('cancelled', 'dead');
 
+ALTER TABLE ONLY jobqueue.bundle
+    ADD CONSTRAINT bundle_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY jobqueue.event_late
     ADD CONSTRAINT event_late_pkey PRIMARY KEY (place);
 
@@ -945,7 +980,19 @@ ALTER TABLE ONLY jobqueue.webhook
 ALTER TABLE ONLY jobqueue.worker
     ADD CONSTRAINT worker_pkey PRIMARY KEY (id);
 
+CREATE INDEX bundle_finished ON jobqueue.bundle USING btree (finished_at) WHERE (finished_at IS NOT NULL);
+
+CREATE INDEX bundle_parent ON jobqueue.bundle USING btree (parent_id) WHERE (parent_id IS NOT NULL);
+
+CREATE INDEX bundle_unfinished ON jobqueue.bundle USING btree (created_at) WHERE (finished_at IS NULL);
+
 CREATE INDEX event_seq_index ON ONLY jobqueue.event USING btree (seq);
+
+CREATE INDEX fact_target ON jobqueue.fact USING btree (target);
+
+CREATE INDEX job_archive_bundle ON ONLY jobqueue.job_archive USING btree (bundle_id, id) WHERE (bundle_id IS NOT NULL);
+
+CREATE INDEX job_archive_completed_bundle_id_id_idx ON ONLY jobqueue.job_archive_completed USING btree (bundle_id, id) WHERE (bundle_id IS NOT NULL);
 
 CREATE INDEX job_archive_id ON ONLY jobqueue.job_archive USING btree (id);
 
@@ -955,11 +1002,15 @@ CREATE INDEX job_archive_untimed ON ONLY jobqueue.job_archive USING btree (jobqu
 
 CREATE INDEX job_archive_completed_place_idx ON ONLY jobqueue.job_archive_completed USING btree (jobqueue.place(id, created_at)) WHERE (NOT jobqueue.timed(id));
 
+CREATE INDEX job_archive_other_bundle_id_id_idx ON ONLY jobqueue.job_archive_other USING btree (bundle_id, id) WHERE (bundle_id IS NOT NULL);
+
 CREATE INDEX job_archive_other_id_idx ON ONLY jobqueue.job_archive_other USING btree (id);
 
 CREATE INDEX job_archive_other_place_idx ON ONLY jobqueue.job_archive_other USING btree (jobqueue.place(id, created_at)) WHERE (NOT jobqueue.timed(id));
 
 CREATE INDEX job_aside ON jobqueue.job USING btree (task) WHERE ((state = 'scheduled'::text) AND (aside_since IS NOT NULL));
+
+CREATE INDEX job_bundle ON jobqueue.job USING btree (bundle_id, id) WHERE (bundle_id IS NOT NULL);
 
 CREATE INDEX job_delivery ON jobqueue.job USING btree (origin) WHERE (task = 'jobqueue.webhook'::text);
 
@@ -977,9 +1028,13 @@ CREATE INDEX job_suspect ON jobqueue.job USING btree (queue, priority DESC, seq)
 
 CREATE INDEX job_untimed ON jobqueue.job USING btree (jobqueue.place(id, created_at)) WHERE (NOT jobqueue.timed(id));
 
+ALTER INDEX jobqueue.job_archive_bundle ATTACH PARTITION jobqueue.job_archive_completed_bundle_id_id_idx;
+
 ALTER INDEX jobqueue.job_archive_id ATTACH PARTITION jobqueue.job_archive_completed_id_idx;
 
 ALTER INDEX jobqueue.job_archive_untimed ATTACH PARTITION jobqueue.job_archive_completed_place_idx;
+
+ALTER INDEX jobqueue.job_archive_bundle ATTACH PARTITION jobqueue.job_archive_other_bundle_id_id_idx;
 
 ALTER INDEX jobqueue.job_archive_id ATTACH PARTITION jobqueue.job_archive_other_id_idx;
 

@@ -8,6 +8,8 @@
 | job.revived | every job | it had ended, and was told to run again |
 | job.started, job.progress | those that are followed | its handler runs, reports (the newest report is the job's) |
 | job.snoozed, job.released | those that are followed | it was put off without an attempt spent |
+| bundle.finished | a bundle | all its members have ended: `reason` is `completed`, or the worst that became of one |
+| bundle.reopened | a bundle | it had finished, and a member was revived or added |
 | webhook.delivered, webhook.failed | every delivery | it has ended: the receiver has it, or will never get it |
 | webhook.disabled | a delivery | its webhook is told of nothing any more: `reason` is `gone` or `failing` |
 
@@ -27,7 +29,8 @@ from jobqueue.base.errors import InvalidOption
 
 EventType: TypeAlias = Literal[
     "job.started", "job.progress", "job.snoozed", "job.released", "job.retried", "job.completed", "job.cancelled",
-    "job.dead", "job.deleted", "job.revived", "webhook.delivered", "webhook.failed", "webhook.disabled",
+    "job.dead", "job.deleted", "job.revived", "bundle.finished", "bundle.reopened",
+    "webhook.delivered", "webhook.failed", "webhook.disabled",
 ]  # fmt: skip
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 
@@ -77,6 +80,7 @@ class Event:
     at: datetime
     """When, on the database's clock."""
     job_id: UUID
+    """The job; of a bundle's event the bundle itself."""
     task: str
     queue: str
     origin: str | None

@@ -72,6 +72,8 @@ class NewJob(Generic[R_co]):
     meta: str | None = field(default=None, repr=False)
     follow: bool = False
     """Whether the log tells of its starts and its progress too."""
+    bundle: UUID | None = None
+    """The bundle that it is a member of."""
     key: str | None = None
     key_scope: KeyScope = "unfinished"
     key_period: float | None = None

@@ -36,8 +36,9 @@ _KIND = attrgetter(
     "expires",
     "origin",
     "follow",
+    "bundle",
 )
-_AT = 4
+_AT, _BUNDLE = 4, 11
 _CHANGED = {"replace": Conflict.REPLACED, "move": Conflict.MOVED, "replace+move": Conflict.REPLACED_AND_MOVED}
 
 _Holders: TypeAlias = Mapping[str | None, str]
@@ -130,6 +131,7 @@ async def _insert(executor: Executor, jobs: Sequence[NewJob[Any]], always: bool)
     of_kind = [kinds.setdefault(kind, len(kinds) + 1) for kind in map(_KIND, jobs)]
     columns = [list(column) for column in zip(*kinds, strict=True)]
     columns[_AT] = [None if at is None else at.isoformat() for at in columns[_AT]]
+    columns[_BUNDLE] = [bundle and bundle.hex for bundle in columns[_BUNDLE]]
     rows = await executor.fetch(
         "insert_jobs",
         join([job.id.hex for job in jobs]),

@@ -17,6 +17,7 @@ from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.joined import join
 from jobqueue.store.connection.pool import STATEMENT_LIMIT
 from jobqueue.store.dated import fetch_dated
+from jobqueue.store.looking.lookup import as_uuid
 from jobqueue.store.schema.statements import statement
 from jobqueue.store.standby import await_standby
 
@@ -48,6 +49,8 @@ class Written:
 
     outcomes: Mapping[UUID, Outcome]
     """The outcome that each job got, now or by an earlier try: one that was asked to end gets no further run."""
+    bundles: Collection[UUID] = ()
+    """Bundles that have something to add up by now."""
     busy: Collection[UUID] = ()
     """Jobs whose rows another transaction has locked: nothing is written of them yet, their claims hold."""
 
@@ -60,15 +63,16 @@ async def write(session: Executor, worker: WorkerId | None, batch: Sequence[Ende
     ordered = sorted(batch, key=lambda ended: ended.id)
     final = [ended for ended in ordered if isinstance(ended.outcome, _FINAL)]
     back = [ended for ended in ordered if not isinstance(ended.outcome, _FINAL)]
-    outcomes = dict[UUID, Outcome]()
+    outcomes, bundles = dict[UUID, Outcome](), set[UUID]()
     if back:
         outcomes, asked = await _return(session, worker, back)
         final += [replace(ended, outcome=_instead_of(ended.outcome)) for ended in back if ended.id in asked]
     if final:
-        finished = await _finish(session, worker, final)
+        finished, bundles = await _finish(session, worker, final)
         outcomes |= {ended.id: ended.outcome for ended in final if ended.id in finished}
     left = [ended for ended in ordered if ended.id not in outcomes]
-    return Written(outcomes, await _fetch(session, "still_claimed", _claims(left), worker) if left else ())
+    busy = await _fetch(session, "still_claimed", _claims(left), worker) if left else ()
+    return Written(outcomes, bundles, busy)
 
 
 async def _return(
@@ -114,17 +118,19 @@ async def was_completed(executor: Executor, worker: WorkerId, id: UUID, fence: i
 async def finish_waiting(executor: Executor, ids: Sequence[UUID], outcome: Cancelled) -> set[UUID]:
     """End jobs that nobody has claimed, or locked; those that were ended so."""
     rows = [_finishing(Ended(id, _NOBODY, outcome)) for id in sorted(ids)]
-    return await _finish_rows(executor, None, rows) if rows else set()
+    return (await _finish_rows(executor, None, rows))[0] if rows else set()
 
 
-async def _finish(session: Executor, worker: WorkerId | None, final: list[Ended]) -> set[UUID]:
-    written = await _finish_rows(session, worker, [_finishing(ended) for ended in final])
-    return written | await _done_before(session, "already_finished", worker, final, written)
+async def _finish(session: Executor, worker: WorkerId | None, final: list[Ended]) -> tuple[set[UUID], set[UUID]]:
+    """Those that are ended, now or by an earlier try, and bundles that have something to add up."""
+    written, bundles = await _finish_rows(session, worker, [_finishing(ended) for ended in final])
+    return written | await _done_before(session, "already_finished", worker, final, written), bundles
 
 
-async def _finish_rows(session: Executor, worker: WorkerId | None, rows: list[_Finish]) -> set[UUID]:
-    ended = {row[0] for row in await fetch_dated(session, "finish_jobs", *_joined(rows), worker)}
-    return {row[0] for row in rows} if None in ended else ended
+async def _finish_rows(session: Executor, worker: WorkerId | None, rows: list[_Finish]) -> tuple[set[UUID], set[UUID]]:
+    told = await fetch_dated(session, "finish_jobs", *_joined(rows), worker)
+    ended = {row[0] for row in told if row[1] is None}
+    return {row[0] for row in rows} if None in ended else ended, {as_uuid(row[1]) for row in told if row[1] is not None}
 
 
 async def _over_before(session: Executor, worker: WorkerId | None, refused: list[Ended]) -> dict[UUID, Outcome]:

@@ -20,6 +20,7 @@ from jobqueue.worker.claiming.staging import Stager
 from jobqueue.worker.draining import Drain
 from jobqueue.worker.ending.completing import Completions
 from jobqueue.worker.ending.finishing import Finisher
+from jobqueue.worker.ending.folding import Folder
 from jobqueue.worker.ending.lines import Lines
 from jobqueue.worker.ending.progress import Reporter
 from jobqueue.worker.ending.telling import LogTeller
@@ -62,15 +63,25 @@ class Parts:
         holds = Held(self.tally)
         self.reporter = Reporter(database, worker, holds)
         lines = Lines(settings)
-        self.completions = Completions(database, worker, holds, self.reporter, lines, settings.concurrency)
+        self.folder = Folder(database)
+        self.completions = Completions(database, worker, holds, self.reporter, lines, settings.concurrency, self.folder)
         self.teller = LogTeller(database)
-        self.finisher = Finisher(database, worker, holds, self.reporter, lines, self.teller.written)
+        self.finisher = Finisher(database, worker, holds, self.reporter, lines, self.teller.written, self.folder)
         self.slots = Slots(Surroundings(
             tasks, settings, worker, holds, self.finisher.submit, fatal, resources, middleware,
             self._mark, self.reporter.say, self.reporter.begins, self.completions.transaction,
         ))  # fmt: skip
         self.claimer = Claimer(
-            database, worker, settings, queues, tasks, self.slots, holds, self.finisher, lambda: self.heart.is_heard
+            database,
+            worker,
+            settings,
+            queues,
+            tasks,
+            self.slots,
+            holds,
+            self.finisher,
+            lambda: self.heart.is_heard,
+            self.folder.settle,
         )
         self.stager = Stager(database, worker, settings, self.claimer.look_everywhere)
         self.lone = LoneFinder(database, queues, settings.rescue_interval, self.claimer.make_way)

@@ -134,8 +134,8 @@ class Supervisor:
 
     def _start_parts(self, vital: TaskGroup) -> None:
         parts = self.parts
-        for run in (parts.watchdog.run, parts.heart.run, parts.reporter.run, parts.teller.run, parts.stuck.run):
-            vital.start_soon(self._part, run)
+        for part in (parts.watchdog, parts.heart, parts.reporter, parts.teller, parts.folder, parts.stuck):
+            vital.start_soon(self._part, part.run)
         vital.start_soon(self._take_work)
         self._log.info("worker.started", queues=self.queues.described, concurrency=self.settings.concurrency,
                        listening=parts.claimer.listening.is_set())  # fmt: skip
@@ -185,7 +185,7 @@ class Supervisor:
             return
         claimer, stager = self.parts.claimer, self.parts.stager
         hear = router(claimer.wakeup, stager.wakeup, self.queues.serves, claimer.gap, self.parts.slots.cancel,
-                     self.parts.teller.somebody_reads)  # fmt: skip
+                     self.parts.teller.somebody_reads, self.parts.folder.look)  # fmt: skip
         await vital.start(Listener(self.database, "wake", hear, (claimer.listening, stager.listening)).run)
 
     async def _register(self) -> None:

@@ -67,9 +67,16 @@ with mine as materialized (
   where key is null or key in (select key from keyed) or not exists (select from :"schema".job_key k where k.key = m.key)
 ), gone as (
   delete from :"schema".job where id = any(array(select id from free))
-  returning id, task, queue, origin, bundle_id, attempt
+  returning id, task, queue, origin, bundle_id, attempt, follow
 ), freed as (
   delete from :"schema".job_key where key = any(array(select key from keyed where job_id = any(array(select id from free))))
+), noted as (
+  -- it will never end: to its bundle that is as good as cancelled
+  insert into :"schema".fact (target, cancelled)
+  select bundle_id, count(*) from gone where bundle_id is not null and follow & 4 = 0 group by bundle_id
+  returning target
+), hinted as materialized (
+  select pg_notify(:'wake_channel', 'f:') from noted limit 1
 ), entering as materialized (
   select :"entering"  -- before a number is drawn: see event_edge()
 ), logged as (
@@ -77,7 +84,7 @@ with mine as materialized (
   select 'job.deleted', task, queue, origin, bundle_id, array_agg(id), array_agg(attempt)
   from entering cross join gone group by task, queue, origin, bundle_id
 )
-select id from gone;
+select id from gone where (select count(*) from hinted) >= 0;
 
 -- name: delete_finished
 -- takes: ids uuid[], since timestamptz
@@ -166,6 +173,14 @@ with found as materialized (
   returning id, queue
 ), woken as materialized (
   select :"schema".wake(queue, null, $3) from inserted group by queue
+), noted as (
+  insert into :"schema".fact (target, completed, cancelled, dead)
+  select bundle_id, -count(*) filter (where state = 'completed'), -count(*) filter (where state = 'cancelled'),
+    -count(*) filter (where state = 'dead')
+  from back where bundle_id is not null and follow & 4 = 0 group by bundle_id
+  returning target
+), hinted as materialized (
+  select pg_notify(:'wake_channel', 'f:') from noted limit 1
 ), entering as materialized (
   select :"entering"  -- before a number is drawn: see event_edge()
 ), logged as (
@@ -175,7 +190,7 @@ with found as materialized (
 )
 select f.id, exists (select from inserted i where i.id = f.id) as retried
 from found f
-where (select count(*) from woken) >= 0
+where (select count(*) from woken) + (select count(*) from hinted) >= 0
   and not exists (
     select from there t where t.key = f.key and t.free and t.key not in (select key from over)
       and exists (select from wanted w where w.id = f.id));

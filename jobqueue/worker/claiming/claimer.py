@@ -60,8 +60,12 @@ class Claimer:
         holds: Held,
         finisher: Finisher,
         is_heard: Callable[[], bool],
+        settle: Callable[[], Awaitable[None]],
     ) -> None:
-        """`is_heard`: whether a claim made now could be renewed; when it is again, `slots.freed` is set."""
+        """`is_heard`: whether a claim made now could be renewed; when it is again, `slots.freed` is set.
+
+        `settle` stores whatever jobs follow from those that have ended.
+        """
         self.wakeup = Wakeup()
         self.listening = asyncio.Event()
         """Set while notifications arrive; without them publishing a sleep would be of no use."""
@@ -73,6 +77,7 @@ class Claimer:
         self._holds = holds
         self._finisher = finisher
         self._is_heard = is_heard
+        self._settle = settle
         self._lots = Lots(slots)
         self._marks = Marks()
         self._patrol = Patrol(queues, self._marks)
@@ -134,6 +139,7 @@ class Claimer:
             if await self._look(whole=True):
                 return False
         await self._finisher.settled()
+        await self._settle()
         due = await claims.is_due(self._session)  # before the look: what is promoted in between is ready by then
         if await self._look(whole=True):  # what has just ended may have deferred, or failed without a delay
             return False

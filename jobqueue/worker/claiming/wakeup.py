@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 
 import anyio
 
-READY, DUE, CANCEL, READING = "r:", "d:", "c:", "l:"
+READY, DUE, CANCEL, READING, FACTS = "r:", "d:", "c:", "l:", "f:"
 
 
 class Wakeup:
@@ -40,6 +40,7 @@ def router(
     gap: Callable[[], None],
     cancel: Callable[[Collection[int]], None],
     somebody_reads: Callable[[], None],
+    facts: Callable[[], None],
 ) -> Callable[[str | None], None]:
     """What a listener calls with each payload of `wake()`; None means that some may have been missed: a gap."""
 
@@ -48,6 +49,7 @@ def router(
             gap()
             claimer.ring()
             stager.ring()
+            facts()
         elif payload.startswith(DUE):
             stager.ring()
         elif payload.startswith(CANCEL):
@@ -55,6 +57,8 @@ def router(
                 cancel({int(payload.removeprefix(CANCEL))})
         elif payload == READING:
             somebody_reads()
+        elif payload == FACTS:
+            facts()
         elif serves(payload.removeprefix(READY)):
             claimer.ring()
 

@@ -21,6 +21,7 @@ from jobqueue.store.connection.caller import executor_on
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.outcomes import Ended, complete_on, holds_still, was_completed
+from jobqueue.worker.ending.folding import Folder
 from jobqueue.worker.ending.lines import Lines
 from jobqueue.worker.ending.progress import Reporter
 from jobqueue.worker.keeping.holds import Held, Hold
@@ -36,13 +37,15 @@ class Completions:
     """Gives handlers their transactions."""
 
     def __init__(
-        self, database: Database, worker: WorkerId, holds: Held, reporter: Reporter, lines: Lines, handlers: int
-    ) -> None:
+        self, database: Database, worker: WorkerId, holds: Held, reporter: Reporter, lines: Lines, handlers: int,
+        folder: Folder,
+    ) -> None:  # fmt: skip
         """`handlers` is how many run at once."""
         self._worker = worker
         self._database = database
         self._handlers = handlers
         self._reporter = reporter
+        self._folder = folder
         self._own: Database | None = None
         self._opening = asyncio.Lock()
         self._holds = holds
@@ -104,6 +107,8 @@ class Completions:
         hold.completed = True
         hold.ends()  # on record; what its handler does from here on is its own affair
         self._holds.drop(hold, WORDS[Done])
+        if hold.claim["bundle_id"] is not None:
+            self._folder.touched([hold.claim["bundle_id"]])
         if self._lines.says_completed:
             self._lines.ended(hold, Done("null"))
 

@@ -24,6 +24,7 @@ from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.leases import pardon
 from jobqueue.store.outcomes import Ended, Written, write
+from jobqueue.worker.ending.folding import Folder
 from jobqueue.worker.ending.lines import Lines
 from jobqueue.worker.ending.progress import Reporter
 from jobqueue.worker.keeping.holds import Held, Hold, aside_for
@@ -55,7 +56,7 @@ class Finisher:
 
     def __init__(
         self, database: Database, worker: WorkerId, holds: Held, reporter: Reporter, lines: Lines,
-        written: Callable[[], None],
+        written: Callable[[], None], folder: Folder,
     ) -> None:  # fmt: skip
         self.refused = 0
         """Outcomes that the fence kept out: another worker had taken over."""
@@ -73,6 +74,7 @@ class Finisher:
         """Outcomes whose rows were locked when they were to be written; each comes again by itself."""
         self._lines = lines
         self._written = written
+        self._folder = folder
         self._outage = Outage("finish", get_logger(__name__))
 
     @property
@@ -142,6 +144,8 @@ class Finisher:
             else:
                 self._outage.over()
                 self._written()
+                if written.bundles:
+                    self._folder.touched(written.bundles)
                 await self._conclude(batch, written)
                 return
 

@@ -38,11 +38,11 @@ async def test_a_ring_is_kept_until_it_is_heard() -> None:
 def test_notifications_ring_those_whom_they_concern() -> None:
     """A ready job rings the claimer if it serves the queue, a due one the stager, a gap both; a cancel rings nobody.
 
-    Nor does a reader of the log.
+    Nor does a reader of the log, or what is to be added up.
     """
-    claimer, stager, gaps, readers = Bell(), Bell(), Bell(), Bell()
+    claimer, stager, gaps, readers, facts = Bell(), Bell(), Bell(), Bell(), Bell()
     cancelled: list[int] = []
-    hear = router(claimer, stager, lambda queue: queue == "ours", gaps.ring, cancelled.extend, readers.ring)
+    hear = router(claimer, stager, lambda queue: queue == "ours", gaps.ring, cancelled.extend, readers.ring, facts.ring)
 
     hear("r:theirs")
     assert [0, 0, 0] == [claimer.rings, stager.rings, gaps.rings]
@@ -56,6 +56,8 @@ def test_notifications_ring_those_whom_they_concern() -> None:
     assert [7] == cancelled
     hear("l:")
     assert [1, 1, 0, 1] == [claimer.rings, stager.rings, gaps.rings, readers.rings]
+    hear("f:")
+    assert [1, 1, 0, 1] == [claimer.rings, stager.rings, gaps.rings, facts.rings]
     hear(None)
     assert [2, 2, 1] == [claimer.rings, stager.rings, gaps.rings]
 

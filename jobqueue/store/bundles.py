@@ -1,0 +1,87 @@
+"""Bundles: stored, added to, added up. See `schema/README.md`."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from jobqueue.base.bundle import Bundle, Callback, NewBundle
+from jobqueue.store.connection.executor import Executor, Reader, named
+from jobqueue.store.dated import fetch_dated
+from jobqueue.store.looking.lookup import as_uuid
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What one bundle has come to."""
+
+    id: UUID
+    pending: int
+    finished: bool
+    """It has ended just now."""
+    parent: UUID | None
+    """The bundle for which that is news."""
+
+
+async def insert_bundle(executor: Executor, bundle: NewBundle, *, added: int, open: bool) -> bool | None:
+    """Store one without its members. False if its id is known; None if its parent has ended."""
+    rows = await executor.fetch(
+        "insert_bundle", bundle.id, bundle.name, bundle.origin, bundle.parent_id, open, added,
+        _callbacks(bundle.callbacks),
+    )  # fmt: skip
+    if not rows:
+        return False
+    return True if rows[0][1] else None
+
+
+async def add_to_bundle(executor: Executor, id: UUID, added: int, *, close: bool) -> bool:
+    """Raise the number of its members, or close it; False if it has ended. Locks its row."""
+    return bool(await executor.fetch("add_to_bundle", id, added, close))
+
+
+async def note_added(executor: Executor, id: UUID, added: int, job: UUID, fence: int) -> bool:
+    """The same for a job of its own that runs; False if that has lost its claim. Locks nothing that others wait for."""
+    return bool(await executor.fetch("note_added", id, added, job, fence))
+
+
+async def touch_bundle(executor: Executor, id: UUID) -> None:
+    """Have it added up, by whatever worker comes first."""
+    await executor.fetch("touch_bundle", id)
+
+
+async def waiting_facts(reader: Reader, room: int) -> list[UUID]:
+    """Some bundles that have something to add up."""
+    return [as_uuid(row[0]) for row in await reader.fetch("waiting_facts", room)]
+
+
+async def fold_bundles(reader: Reader, ids: Iterable[UUID]) -> list[Folded]:
+    """Add up what is noted of these, and end those that are over; what others have locked is left out."""
+    rows = await fetch_dated(reader, "fold_bundles", sorted(ids))
+    return [Folded(row["id"], row["pending"], row["finished"], row["parent_id"]) for row in rows]
+
+
+async def find_bundle(reader: Reader, id: UUID) -> Bundle | None:
+    """The bundle as it stands now."""
+    rows = await reader.fetch("find_bundle", id)
+    return _bundle(named("find_bundle", rows[0])) if rows else None
+
+
+def _bundle(row: dict[str, Any]) -> Bundle:
+    row["id"], row["parent_id"] = as_uuid(row["id"]), row["parent_id"] and as_uuid(row["parent_id"])
+    return Bundle(**row)
+
+
+def _callbacks(callbacks: Sequence[Callback]) -> str:
+    return orjson.dumps([{"when": callback.when, **_document(callback)} for callback in callbacks]).decode()
+
+
+def _document(callback: Callback) -> dict[str, object]:
+    job = callback.job
+    return {
+        "queue": job.queue, "task": job.task, "args": orjson.Fragment(job.args), "priority": job.priority,
+        "delay": job.delay, "at": job.at and job.at.isoformat(), "max_attempts": job.max_attempts,
+        "timeout": job.timeout, "budget": job.budget, "expires": job.expires, "origin": job.origin,
+        "meta": None if job.meta is None else orjson.Fragment(job.meta), "follow": int(job.follow),
+    }  # fmt: skip

@@ -1,0 +1,113 @@
+"""Adds up what has become of the members of bundles, after the commits that say so, and so ends the bundles.
+
+What a finish notes is a fact, in a row of its own: no row is locked by the end of every member. To add facts up costs
+half a millisecond, so it is done seldom while much is left, and at once near the end. Facts stay until somebody has
+added them up: what a dead worker has left, others find.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from uuid import UUID
+
+import anyio
+from anyio.abc import TaskStatus
+
+from jobqueue.base.log import get_logger
+from jobqueue.store.bundles import fold_bundles, waiting_facts
+from jobqueue.store.connection.faults import DATABASE_ERRORS
+from jobqueue.store.connection.outage import Outage
+from jobqueue.store.connection.pool import Database, Session
+
+_SWEEP = 5.0
+"""Seconds between two looks for facts that nobody has told us of."""
+_AGAIN = 0.01
+"""Seconds after which somebody else will have done with a bundle."""
+_SELDOM = 0.25
+"""Seconds between two times, while so much is left that it does not matter."""
+_PACE = 20_000
+"""Members that may end in a second: what is left after that time is added up once more."""
+_BATCH = 200
+_KNOWN = 10_000
+"""Bundles of which we remember when they are due next."""
+
+
+class Folder:
+    """One for a worker; SKIP LOCKED keeps several apart."""
+
+    def __init__(self, database: Database) -> None:
+        self._session = Session(database)
+        self._due: dict[UUID, float] = {}
+        """When each bundle that has news is to be added up."""
+        self._next: dict[UUID, float] = {}
+        """Of bundles that were: not before."""
+        self._news = asyncio.Event()
+        self._sweep_at = 0.0
+        self._turn = asyncio.Lock()
+        self._outage = Outage("fold", get_logger(__name__))
+
+    def touched(self, bundles: Iterable[UUID]) -> None:
+        """Members of these have ended, or were added."""
+        for id in bundles:
+            self._due.setdefault(id, self._next.get(id, 0.0))
+            self._news.set()
+
+    def look(self) -> None:
+        """Somebody else has noted something."""
+        self._sweep_at = 0.0
+        self._news.set()
+
+    async def settle(self) -> None:
+        """Add up all that there is, now."""
+        async with self._turn:
+            self._due |= dict.fromkeys(await waiting_facts(self._session, _BATCH), 0.0)
+            while self._due:
+                await self._fold(list(self._due)[:_BATCH])
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Add up until cancelled. Survives every database error."""
+        task_status.started()
+        try:
+            while True:
+                self._news.clear()
+                try:
+                    async with self._turn:
+                        await self._look()
+                    self._outage.over()
+                    await self._session.rest()
+                except DATABASE_ERRORS as error:
+                    await self._outage.wait(error)
+                    continue
+                with anyio.move_on_after(self._pause()):
+                    await self._news.wait()
+        finally:
+            await self._session.close()
+
+    def _pause(self) -> float:
+        first = min([self._sweep_at, *self._due.values()])
+        return max(0.0, first - time.monotonic())
+
+    async def _look(self) -> None:
+        now = time.monotonic()
+        if now >= self._sweep_at:
+            self._sweep_at = now + _SWEEP
+            self.touched(await waiting_facts(self._session, _BATCH))
+        if due := [id for id, at in self._due.items() if at <= now][:_BATCH]:
+            await self._fold(due)
+
+    async def _fold(self, due: list[UUID]) -> None:
+        """A database error leaves them to the next sweep: the facts are there."""
+        for id in due:
+            del self._due[id]
+        folded = await fold_bundles(self._session, due)
+        now = time.monotonic()
+        for one in folded:
+            if one.finished:
+                self._next.pop(one.id, None)
+            else:
+                self._next[one.id] = now + min(_SELDOM, one.pending / _PACE)
+        self.touched(one.parent for one in folded if one.parent is not None)
+        if len(folded) < len(due):  # others have them, or they are gone: the facts tell
+            self._sweep_at = min(self._sweep_at, now + _AGAIN)
+        if len(self._next) > _KNOWN:
+            self._next.clear()

@@ -1,0 +1,137 @@
+-- name: insert_bundle
+-- takes: id uuid, name text, origin text, parent_id uuid, open boolean, added bigint, callbacks text
+-- gives: id uuid, belongs boolean
+-- Nothing if it is there already: whoever sends one again, under an id of their own, has nothing new to say. It counts at
+-- once as a member of its parent, to which it does not belong if that has ended.
+with inserted as (
+  insert into :"schema".bundle (id, name, origin, parent_id, open, added, callbacks)
+  values ($1, $2, $3, $4, $5, $6, $7::json)
+  on conflict on constraint bundle_pkey do nothing
+  returning id, parent_id
+), parent as (
+  update :"schema".bundle set added = added + 1
+  where id = (select parent_id from inserted) and finished_at is null
+  returning id
+)
+select id, parent_id is null or exists (select from parent) as belongs from inserted;
+
+-- name: add_to_bundle
+-- takes: id uuid, added bigint, close boolean
+-- gives: id uuid
+-- Nothing if it has ended. Its row stays locked until the jobs are in: no fold ends it meanwhile.
+update :"schema".bundle set added = added + $2, open = open and not $3 where id = $1 and finished_at is null returning id;
+
+-- name: note_added
+-- takes: target uuid, added integer, job_id uuid, fence bigint
+-- gives: target uuid
+-- A running member, or a callback, adds others: its own end, which is noted later, cannot be added up without this. Nothing
+-- if its claim is lost.
+insert into :"schema".fact (target, added)
+select $1, $2 from (
+  select from :"schema".job j where j.id = $3 and j.fence = $4 and j.bundle_id = $1 for key share
+) as member
+returning target;
+
+-- name: touch_bundle
+-- takes: id uuid
+-- gives: told void
+-- A worker will add up what there is of it.
+with noted as (
+  insert into :"schema".fact (target) values ($1)
+)
+select pg_notify(:'wake_channel', 'f:');
+
+-- name: waiting_facts
+-- takes: room integer
+-- gives: target uuid
+-- Bundles of which there are facts.
+select distinct f.target from (select target from :"schema".fact limit 20000) as f limit $1;
+
+-- name: fold_bundles
+-- takes: ids uuid[]
+-- gives: id uuid, pending bigint, finished boolean, parent_id uuid
+-- Adds up what has been noted of these bundles, and ends those of which nothing is left. Whoever has the row of one is
+-- folding it, or adds to it: its facts stay, for the next time. The counts are those of the locked row, whatever this
+-- snapshot shows. A member that was revived opens a finished bundle again; if it has ended by now too, that is a new round.
+with locked as materialized (
+  select b.* from unnest($1::uuid[]) as g(id)
+  cross join lateral (select * from :"schema".bundle b where b.id = g.id for update skip locked) as b
+), gone as (
+  delete from :"schema".fact f
+  where f.target = any(array(select id from locked)) or (
+    f.target = any($1::uuid[]) and not exists (select from :"schema".bundle b where b.id = f.target))
+  returning f.*
+), sums as materialized (
+  select target, sum(added)::bigint as added, sum(completed)::bigint as completed, sum(cancelled)::bigint as cancelled,
+    sum(dead)::bigint as dead, bool_or(least(completed, cancelled, dead) < 0) as again
+  from gone group by target
+), counted as materialized (
+  select l.*, l.added + coalesce(s.added, 0) as new_added, l.completed + coalesce(s.completed, 0) as new_completed,
+    l.cancelled + coalesce(s.cancelled, 0) as new_cancelled, l.dead + coalesce(s.dead, 0) as new_dead,
+    coalesce(s.again, false) as again
+  from locked l left join sums s on s.target = l.id
+), judged as materialized (
+  select c.*, c.new_added - c.new_completed - c.new_cancelled - c.new_dead as pending,
+    not c.open and c.new_added <= c.new_completed + c.new_cancelled + c.new_dead as over,
+    case when c.dead > 0 then 'dead' when c.cancelled > 0 then 'cancelled' else 'completed' end as was,
+    case when c.new_dead > 0 then 'dead' when c.new_cancelled > 0 then 'cancelled' else 'completed' end as outcome
+  from counted c
+), told as materialized (
+  select j.*, j.over and (j.finished_at is null or j.again) as ends, j.finished_at is not null and (not j.over or j.again) as opens
+  from judged j
+), changed as (
+  update :"schema".bundle b
+  set added = t.new_added, completed = t.new_completed, cancelled = t.new_cancelled, dead = t.new_dead,
+    finished_at = case when t.ends then now() when t.over then b.finished_at end,
+    round = b.round + t.ends::integer, awaited = b.awaited and not t.ends
+  from told t where b.id = t.id
+), called as (
+  insert into :"schema".job (queue, task, args, priority, state, due_at, max_attempts, timeout, deadline, budget, expires_at,
+    origin, via, meta, bundle_id, follow)
+  select c.queue, c.task, c.args, c.priority, case when c.due_at > now() then 'scheduled' else 'ready' end, c.due_at,
+    c.max_attempts, c.timeout, case when c.budget is not null then least(c.due_at + make_interval(secs => c.budget), :'latest') end,
+    c.budget, case when c.expires is not null then least(c.due_at + make_interval(secs => c.expires), :'latest') end,
+    c.origin, 'py', c.meta, t.id, c.follow | 4
+  from told t cross join lateral (
+    select r.*, greatest(now(), coalesce(r.at, now() + make_interval(secs => coalesce(r.delay, 0)))) as due_at
+    from json_to_recordset(t.callbacks) as r("when" text, queue text, task text, args json, priority smallint, delay double precision,
+      at timestamptz, max_attempts integer, timeout double precision, budget double precision, expires double precision, origin text,
+      meta json, follow smallint)
+  ) as c
+  where t.ends and c."when" in ('finish', case t.outcome when 'completed' then 'success' else 'failure' end)
+  returning queue, case when state = 'scheduled' then due_at end as due
+), woken as materialized (
+  select :"schema".wake(queue, min(due), false) from called group by queue, due is null
+), passed as (
+  insert into :"schema".fact (target, completed, cancelled, dead)
+  select parent_id, sum((sign and outcome = 'completed')::integer - (not sign and outcome = 'completed')::integer),
+    sum((sign and outcome = 'cancelled')::integer - (not sign and outcome = 'cancelled')::integer),
+    sum((sign and outcome = 'dead')::integer - (not sign and outcome = 'dead')::integer)
+  from (
+    select parent_id, outcome, true as sign from told where ends and parent_id is not null
+    union all select parent_id, was, false from told where opens and parent_id is not null) as moves
+  group by parent_id
+), heard as materialized (
+  select pg_notify(:'done_channel', id::text) from told where ends and awaited and pg_notification_queue_usage() < 0.9
+), entering as materialized (
+  select :"entering"  -- before a number is drawn: see event_edge()
+), logged as (
+  insert into :"log" (type, origin, bundle_id, jobs, reason)
+  select type, origin, id, array[id], reason from entering cross join (
+    select 'bundle.reopened' as type, origin, id, null::text as reason from told where opens
+    union all select 'bundle.finished', origin, id, outcome from told where ends) as news
+)
+select id, pending, ends as finished, case when ends or opens then parent_id end as parent_id from told
+where (select count(*) from woken) + (select count(*) from heard) >= 0;
+
+-- name: find_bundle
+-- takes: id uuid
+-- gives: id uuid, name text, origin text, parent_id uuid, open boolean, added bigint, completed bigint, cancelled bigint, dead bigint, round integer, cancel_asked timestamptz, created_at timestamptz, finished_at timestamptz
+-- With what is not added up yet: exact at any time.
+select b.id, b.name, b.origin, b.parent_id, b.open, b.added + f.added as added, b.completed + f.completed as completed,
+  b.cancelled + f.cancelled as cancelled, b.dead + f.dead as dead, b.round, b.cancel_asked, b.created_at, b.finished_at
+from :"schema".bundle b cross join lateral (
+  select coalesce(sum(f.added), 0)::bigint as added, coalesce(sum(f.completed), 0)::bigint as completed,
+    coalesce(sum(f.cancelled), 0)::bigint as cancelled, coalesce(sum(f.dead), 0)::bigint as dead
+  from :"schema".fact f where f.target = b.id) as f
+where b.id = $1;

@@ -11,15 +11,21 @@ from uuid import UUID
 import anyio
 from anyio.abc import TaskStatus
 
+from jobqueue.base.bundle import Bundle
 from jobqueue.base.event import EventType, Place
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.moments import Seconds
 from jobqueue.base.new_jobs import NewJobs
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change
+from jobqueue.bundles.building import BundleBuilder, Empty, new_bundle
+from jobqueue.bundles.bundles import Bundles
+from jobqueue.bundles.member import Member, Members
+from jobqueue.bundles.storing import Storing
 from jobqueue.events.hub import Hub, choice_of
 from jobqueue.events.listening import Hear, Listener
 from jobqueue.events.stream import EventStream
+from jobqueue.store.claims import Claim
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.location import Dsn, Location
 from jobqueue.store.connection.pool import Pool
@@ -83,9 +89,11 @@ class App(TaskHome):
         around = None if lifespan is None else lambda: lifespan(self)
         self._hub = Hub(self._opening)
         self._workplace = Workplace(
-            self._opening, self.registry, self._middleware, around, self.load_tasks, self._hub.listening, (Relay,)
-        )
+            self._opening, self.registry, self._middleware, around, self.load_tasks, self._hub.listening, (Relay,),
+            self._bundle_of,
+        )  # fmt: skip
         self.jobs = Jobs(self._opening.database, self._opening.executor_on)
+        self.bundles = Bundles(self._opening.database, self._opening.executor_on, self.jobs)
         self.queues = Queues(self._opening.database, self._opening.executor_on)
         self.webhooks = Webhooks(self._opening.database, lambda: self.settings.webhook_networks)
         self.registry.build_in(delivery_task(self._opening.database, lambda: self.settings.webhook_networks))
@@ -209,6 +217,33 @@ class App(TaskHome):
     async def cancel(self, id: UUID) -> Change:
         """End a job; see `jobs.cancel`."""
         return await self._sender.cancel(id)
+
+    def bundle(
+        self,
+        name: str,
+        *,
+        on_success: NewJob[Any] | None = None,
+        on_failure: NewJob[Any] | None = None,
+        on_finish: NewJob[Any] | None = None,
+        parent: BundleBuilder | Bundle | UUID | str | None = None,
+        id: UUID | str | None = None,
+        origin: str | None = None,
+        connection: object | None = None,
+        empty: Empty = "raise",
+    ) -> BundleBuilder:
+        """Jobs that end together: `async with app.bundle("import", on_success=report.job()) as b: b.add(load.job(1))`
+
+        At the end of the block all are stored in one transaction, or none if it raises; `await b.flush()` stores what
+        there is so far. With `connection` they join the transaction that it is in. Once all members are completed,
+        `on_success` is stored as an ordinary job, if some are dead or cancelled `on_failure`, in any case `on_finish`;
+        a member that is retried afterwards makes the bundle end once more, and call back anew. `ctx.bundle` is how
+        members and callbacks see it. It counts as a member of `parent`. With an `id` of yours a second call stores
+        nothing: `b.duplicate`. `empty="finish"`: a bundle without a job ends at once.
+        Raises InvalidOption, BundleEnded if the parent has ended, and what a defer raises.
+        """
+        new = new_bundle(name, on_success, on_failure, on_finish, parent, id, origin or self.origin)
+        storing = Storing(self._opening, self._middleware.around_defer)
+        return BundleBuilder(new, storing, self._sender, connection, empty, self.bundles.cancel)
 
     def on_error(self, hook: H) -> H:
         """Call this function, `def` or `async def`, after every failed attempt, with a `FailedAttempt`; a decorator.
@@ -337,6 +372,10 @@ class App(TaskHome):
 
     def _send_to(self, sender: DatabaseSender | NullSender) -> None:
         self._sender = self.link.sender = sender
+
+    def _bundle_of(self, claim: Claim) -> Member:
+        members = Members(self._opening, self._middleware.around_defer, self._sender, self.bundles)
+        return members.of(claim["bundle_id"], claim["id"], claim["fence"])
 
     def _rejoin(self) -> None:
         for router in self._routers:  # another app may have had them since we included them

@@ -646,7 +646,6 @@ CREATE TABLE jobqueue.bundle (
     dead bigint DEFAULT 0 NOT NULL,
     round integer DEFAULT 0 NOT NULL,
     callbacks json DEFAULT '[]'::json NOT NULL,
-    awaited boolean DEFAULT false NOT NULL,
     cancel_asked timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,

@@ -209,6 +209,28 @@ class JobNotFound(JobQueueError):
         self.id = id
 
 
+class BundleNotFound(JobQueueError):
+    """Raised when no bundle has this id: it never existed, was deleted, or retention has removed it."""
+
+    def __init__(self, id: UUID) -> None:
+        super().__init__(
+            f"no bundle {id}: it never existed, was deleted, retention has removed it, or the transaction that stores "
+            "it is still open"
+        )
+        self.id = id
+
+
+class BundleEnded(JobQueueError):
+    """Raised when something is added to a bundle that has ended, or is gone: only its own jobs may still add to it."""
+
+    def __init__(self, id: UUID) -> None:
+        super().__init__(
+            f"bundle {id} has ended, or is gone: nothing is stored; make another bundle, or add from a job of this one "
+            "(ctx.bundle)"
+        )
+        self.id = id
+
+
 class EventsLost(JobQueueError):
     """Raised when the log begins later than where a reader wants to go on: retention has dropped what lies between.
 

@@ -8,9 +8,10 @@ from uuid import UUID
 import orjson
 
 from jobqueue.base.bundle import Bundle, Callback, NewBundle
+from jobqueue.base.job import Job, JobState
 from jobqueue.store.connection.executor import Executor, Reader, named
 from jobqueue.store.dated import fetch_dated
-from jobqueue.store.looking.lookup import as_uuid
+from jobqueue.store.looking.lookup import as_uuid, job_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,47 @@ async def find_bundle(reader: Reader, id: UUID) -> Bundle | None:
     """The bundle as it stands now."""
     rows = await reader.fetch("find_bundle", id)
     return _bundle(named("find_bundle", rows[0])) if rows else None
+
+
+async def list_bundles(
+    reader: Reader, before: UUID, room: int, *, unfinished: bool, name: str | None, parent: UUID | None = None
+) -> list[Bundle]:
+    """Some, the newest first."""
+    rows = await reader.fetch("list_bundles", before, room, unfinished, name, parent)
+    return [_bundle(named("list_bundles", row)) for row in rows]
+
+
+async def members_of(
+    reader: Reader, id: UUID, states: Iterable[JobState], before: UUID, room: int, *, payload: bool
+) -> list[Job]:
+    """Members and callbacks below an id, the newest first."""
+    rows = await reader.fetch("bundle_members", id, sorted(states), before, room, payload)
+    return [job_of(named("bundle_members", row)) for row in rows]
+
+
+async def results_of(reader: Reader, id: UUID, task: str, after: UUID, room: int) -> list[tuple[UUID, str]]:
+    """What completed members of this task have given, as JSON, by the order of their ids."""
+    return [(as_uuid(row[0]), row[1]) for row in await reader.fetch("bundle_results", id, task, after, room)]
+
+
+async def children_of(reader: Reader, id: UUID) -> list[UUID]:
+    """The bundles that are members of this one."""
+    return [as_uuid(row[0]) for row in await reader.fetch("child_bundles", id)]
+
+
+async def ask_to_end(reader: Reader, id: UUID) -> bool:
+    """Nothing is added any more from outside; False if it has ended."""
+    return bool(await reader.fetch("ask_bundle_to_end", id))
+
+
+async def delete_bundle(reader: Reader, id: UUID) -> bool:
+    """Remove one that has no members left; False if it has."""
+    return bool(await reader.fetch("delete_bundle", id))
+
+
+async def forget_bundles(reader: Reader, age: float, room: int) -> int:
+    """Remove some that ended so many seconds ago; how many."""
+    return len(await reader.fetch("forget_bundles", age, room))
 
 
 def _bundle(row: dict[str, Any]) -> Bundle:

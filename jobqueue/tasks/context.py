@@ -16,6 +16,8 @@ from jobqueue.base.log import structlog_logger
 if TYPE_CHECKING:
     from structlog.types import FilteringBoundLogger
 
+    from jobqueue.tasks.membership import Membership
+
 T = TypeVar("T")
 _REPORT_LIMIT = 16_384
 
@@ -27,6 +29,7 @@ class JobContext:
     """Given to a task whose first parameter is annotated `JobContext`. Safe to use from the task's thread as well."""
 
     __slots__ = (
+        "_bundle",
         "_complete",
         "_job",
         "_make_job",
@@ -46,7 +49,9 @@ class JobContext:
         resources: Mapping[type, Any],
         report: Callable[[str], None],
         transact: Transact,
+        bundle: "Callable[[], Membership] | None" = None,
     ) -> None:
+        self._bundle = bundle
         self._report = report
         self._transact = transact
         self._complete: Callable[[Any], None] | None = None
@@ -65,6 +70,11 @@ class JobContext:
         if self._job is None:
             self._job = self._make_job()
         return self._job
+
+    @property
+    def bundle(self) -> "Membership | None":
+        """The bundle that the job is a member or a callback of: to add to it, and to read its results. None without."""
+        return None if self._bundle is None else self._bundle()
 
     @property
     def idempotency_key(self) -> str:

@@ -8,6 +8,7 @@ from uuid_utils.compat import uuid7
 
 from jobqueue.base.job import WorkerId
 from jobqueue.base.settings import Settings
+from jobqueue.store.claims import Claim
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.leases import mark_started
@@ -51,8 +52,12 @@ class Parts:
         middleware: Middleware,
         names: tuple[str, str],
         fatal: Callable[[BaseException], None],
+        bundle: Callable[[Claim], Any],
     ) -> None:
-        """`names` are the app's and its version; `fatal` ends the worker, whatever it does."""
+        """`names` are the app's and its version; `fatal` ends the worker, whatever it does.
+
+        `bundle` gives a claimed job what it has of its bundle.
+        """
         self.id = worker = WorkerId(uuid7())
         self.registration = Registration(
             *names, queues.described, settings.concurrency, settings.lease - settings.beat, this_machine(),
@@ -69,7 +74,7 @@ class Parts:
         self.finisher = Finisher(database, worker, holds, self.reporter, lines, self.teller.written, self.folder)
         self.slots = Slots(Surroundings(
             tasks, settings, worker, holds, self.finisher.submit, fatal, resources, middleware,
-            self._mark, self.reporter.say, self.reporter.begins, self.completions.transaction,
+            self._mark, self.reporter.say, self.reporter.begins, self.completions.transaction, bundle,
         ))  # fmt: skip
         self.claimer = Claimer(
             database,

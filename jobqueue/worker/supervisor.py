@@ -17,6 +17,7 @@ from jobqueue.base.log import get_logger
 from jobqueue.base.service import Service
 from jobqueue.base.settings import Settings
 from jobqueue.store import workers
+from jobqueue.store.claims import Claim
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.listener import Listener
 from jobqueue.store.connection.pool import CLOSE_LIMIT, Database, Session
@@ -46,6 +47,7 @@ class Supervisor:
         resources: Mapping[type, Any] | None = None,
         middleware: Middleware | None = None,
         services: Sequence[Callable[[Database], Service]] = (),
+        bundle: Callable[[Claim], Any] = lambda claim: None,
     ) -> None:
         """`services` are made and run beside the worker's own parts; they end when the drain begins."""
         self.queues = Queues(queues)
@@ -58,7 +60,7 @@ class Supervisor:
         self._failure: BaseException | None = None
         self.parts = Parts(
             database, tasks, settings, self.queues, resources or {}, middleware or Middleware(()),
-            (app_name, version), self._fail,
+            (app_name, version), self._fail, bundle,
         )  # fmt: skip
         self.drain = self.parts.drain
         self._log = get_logger(__name__).bind(worker=str(self.id))

@@ -8,6 +8,7 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.moments import Seconds
 from jobqueue.base.service import Service
 from jobqueue.base.version import VERSION
+from jobqueue.store.claims import Claim
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.pool import Database
 from jobqueue.tasks.context import resources_of
@@ -34,10 +35,12 @@ class Workplace:
         load_tasks: Callable[[], object],
         beside: Callable[[], contextlib.AbstractAsyncContextManager[None]],
         services: Sequence[Callable[[Database], Service]] = (),
+        bundle: Callable[[Claim], Any] = lambda claim: None,
     ) -> None:
         """`beside` is entered around each worker, inside the lifespan: the listeners are told meanwhile.
 
-        `services` are made for each worker, on its database, and run as parts of it.
+        `services` are made for each worker, on its database, and run as parts of it. `bundle` gives a claimed job what
+        it has of its bundle.
         """
         self._opening = opening
         self._tasks = tasks
@@ -46,6 +49,7 @@ class Workplace:
         self._load_tasks = load_tasks
         self._beside = beside
         self._services = services
+        self._bundle = bundle
 
     @contextlib.asynccontextmanager
     async def worker(
@@ -69,6 +73,7 @@ class Workplace:
             supervisor = Supervisor(
                 database, self._tasks, settings, app_name=self._opening.name, version=VERSION, queues=queues,
                 burst=burst, resources=resources, middleware=self._middleware, services=self._services,
+                bundle=self._bundle,
             )  # fmt: skip
             work = Work(supervisor)
             await work.start()

@@ -13,7 +13,6 @@ create table :"schema".bundle (
   dead bigint not null default 0,
   round integer not null default 0,
   callbacks json not null default '[]',
-  awaited boolean not null default false,
   cancel_asked timestamptz,
   created_at timestamptz not null default now(),
   finished_at timestamptz,

@@ -83,7 +83,7 @@ with locked as materialized (
   update :"schema".bundle b
   set added = t.new_added, completed = t.new_completed, cancelled = t.new_cancelled, dead = t.new_dead,
     finished_at = case when t.ends then now() when t.over then b.finished_at end,
-    round = b.round + t.ends::integer, awaited = b.awaited and not t.ends
+    round = b.round + t.ends::integer
   from told t where b.id = t.id
 ), called as (
   insert into :"schema".job (queue, task, args, priority, state, due_at, max_attempts, timeout, deadline, budget, expires_at,
@@ -111,8 +111,6 @@ with locked as materialized (
     select parent_id, outcome, true as sign from told where ends and parent_id is not null
     union all select parent_id, was, false from told where opens and parent_id is not null) as moves
   group by parent_id
-), heard as materialized (
-  select pg_notify(:'done_channel', id::text) from told where ends and awaited and pg_notification_queue_usage() < 0.9
 ), entering as materialized (
   select :"entering"  -- before a number is drawn: see event_edge()
 ), logged as (
@@ -122,7 +120,7 @@ with locked as materialized (
     union all select 'bundle.finished', origin, id, outcome from told where ends) as news
 )
 select id, pending, ends as finished, case when ends or opens then parent_id end as parent_id from told
-where (select count(*) from woken) + (select count(*) from heard) >= 0;
+where (select count(*) from woken) >= 0;
 
 -- name: find_bundle
 -- takes: id uuid
@@ -135,3 +133,75 @@ from :"schema".bundle b cross join lateral (
     coalesce(sum(f.cancelled), 0)::bigint as cancelled, coalesce(sum(f.dead), 0)::bigint as dead
   from :"schema".fact f where f.target = b.id) as f
 where b.id = $1;
+
+-- name: list_bundles
+-- takes: before uuid, room integer, unfinished boolean, name text, parent_id uuid
+-- gives: id uuid, name text, origin text, parent_id uuid, open boolean, added bigint, completed bigint, cancelled bigint, dead bigint, round integer, cancel_asked timestamptz, created_at timestamptz, finished_at timestamptz
+-- The newest first.
+select b.id, b.name, b.origin, b.parent_id, b.open, b.added + f.added as added, b.completed + f.completed as completed,
+  b.cancelled + f.cancelled as cancelled, b.dead + f.dead as dead, b.round, b.cancel_asked, b.created_at, b.finished_at
+from (
+  select * from :"schema".bundle b
+  where b.id < $1 and (not $3 or b.finished_at is null) and ($4 is null or b.name = $4) and ($5 is null or b.parent_id = $5)
+  order by b.id desc limit $2
+) as b cross join lateral (
+  select coalesce(sum(f.added), 0)::bigint as added, coalesce(sum(f.completed), 0)::bigint as completed,
+    coalesce(sum(f.cancelled), 0)::bigint as cancelled, coalesce(sum(f.dead), 0)::bigint as dead
+  from :"schema".fact f where f.target = b.id) as f
+order by b.id desc;
+
+-- name: bundle_members
+-- takes: bundle_id uuid, states text[], before uuid, room integer, payload boolean
+-- gives: id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, finished_at timestamptz, timeout double precision, deadline timestamptz, expires_at timestamptz, origin text, worker_id uuid, lease_until timestamptz, cancel_asked timestamptz, key text, bundle_id uuid, reason text, errors text, args text, result text, meta text, progress text, read_at timestamptz
+-- The newest first, callbacks too.
+(select id, task, queue, state, priority, attempt, max_attempts, crashes, lost, due_at, created_at, claimed_at,
+  null::timestamptz as finished_at, timeout, deadline, expires_at, origin, worker_id, lease_until, cancel_asked, key, bundle_id,
+  null::text as reason, errors::text as errors, case when $5 then args::text end as args, null::text as result, meta::text as meta,
+  progress::text as progress, now() as read_at
+from :"schema".job where bundle_id = $1 and id < $3 and state = any($2::text[]) order by id desc limit $4)
+union all
+(select id, task, queue, state, priority, attempt, max_attempts, crashes, lost, due_at, created_at, claimed_at,
+  finished_at, timeout, deadline, expires_at, origin, worker_id, null, null, key, bundle_id,
+  reason, errors::text, case when $5 then args::text end, case when $5 then result::text end, meta::text, progress::text, now()
+from :"schema".job_archive where bundle_id = $1 and id < $3 and state = any($2::text[]) order by id desc limit $4)
+order by id desc limit $4;
+
+-- name: bundle_results
+-- takes: bundle_id uuid, task text, after uuid, room integer
+-- gives: id uuid, result text
+-- Of its members that are completed, in the order of their ids.
+select id, result::text as result from :"schema".job_archive
+where bundle_id = $1 and id > $3 and task = $2 and state = 'completed' and follow & 4 = 0 order by id limit $4;
+
+-- name: child_bundles
+-- takes: parent_id uuid
+-- gives: id uuid
+select id from :"schema".bundle where parent_id = $1;
+
+-- name: ask_bundle_to_end
+-- takes: id uuid
+-- gives: id uuid
+update :"schema".bundle set cancel_asked = coalesce(cancel_asked, now()), open = false where id = $1 and finished_at is null returning id;
+
+-- name: delete_bundle
+-- takes: id uuid
+-- gives: id uuid
+-- Nothing if there is still a member, or one of its bundles.
+with gone as (
+  delete from :"schema".bundle b where b.id = $1
+    and not exists (select from :"schema".job j where j.bundle_id = $1)
+    and not exists (select from :"schema".bundle c where c.parent_id = $1)
+  returning id
+), facts as (
+  delete from :"schema".fact f where f.target = any(array(select id from gone))
+)
+select id from gone;
+
+-- name: forget_bundles
+-- takes: age double precision, room integer
+-- gives: id uuid
+-- Those that ended so many seconds ago.
+delete from :"schema".bundle where id = any(array(
+  select b.id from :"schema".bundle b where b.finished_at < now() - make_interval(secs => $1)
+  order by b.finished_at limit $2 for update skip locked))
+returning id;

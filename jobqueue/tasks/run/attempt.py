@@ -59,6 +59,7 @@ class Attempt:
         "_args",
         "_around",
         "_budget_ends",
+        "_bundle",
         "_make_job",
         "_report",
         "_resources",
@@ -90,10 +91,12 @@ class Attempt:
         around: Sequence[RunMiddleware] = (),
         report: Callable[[str], None] = lambda report: None,
         transact: Callable[[], contextlib.AbstractAsyncContextManager[Any]] | None = None,
+        bundle: Callable[[], Any] | None = None,
     ) -> None:
         """`report` is called with each report of progress, in whatever thread the handler runs.
 
         `transact` gives the handler a transaction that ends with its job's `completion`; None where there is no job.
+        `bundle` gives what it has of its bundle; None where there is none.
         """
         self.task = task
         self.number = number
@@ -106,6 +109,7 @@ class Attempt:
         """What its handler has, once that was called."""
         self._report = report
         self._transact = transact
+        self._bundle = bundle
         self._args = args
         self._around = around
         self._make_job = make_job
@@ -168,8 +172,9 @@ class Attempt:
 
     def _call(self, positional: list[Any], named: dict[str, Any]) -> Awaitable[Any]:
         context = JobContext(
-            self._make_job, self.number, self._asked_to_end, self._resources, self._report, self._own_transaction
-        )
+            self._make_job, self.number, self._asked_to_end, self._resources, self._report, self._own_transaction,
+            self._bundle,
+        )  # fmt: skip
         CURRENT.set(context)
         self.context = context
         if not self._around:

@@ -70,6 +70,8 @@ class Surroundings:
     """Called when a job that somebody follows begins."""
     transact: Callable[[Hold], contextlib.AbstractAsyncContextManager[Any]] | None = None
     """Gives a handler its transaction."""
+    bundle: Callable[[Claim], Any] = lambda claim: None
+    """Gives a handler what it has of its bundle."""
 
 
 class Runs:
@@ -154,6 +156,7 @@ class Runs:
             around=around.middleware.around_run,
             report=partial(around.report, hold),
             transact=None if around.transact is None else partial(around.transact, hold),
+            bundle=None if claim["bundle_id"] is None else partial(around.bundle, claim),
         )
 
     def _ended(self, hold: Hold, attempt: Attempt, context: Context, task: asyncio.Task[Outcome]) -> None:

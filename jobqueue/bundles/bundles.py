@@ -1,0 +1,184 @@
+"""`app.bundles`: look at bundles, wait for them, and steer them."""
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+import anyio
+
+from jobqueue.base.bundle import Bundle
+from jobqueue.base.errors import BundleNotFound, InvalidOption
+from jobqueue.base.job import FINAL, Job, JobState
+from jobqueue.base.moments import Seconds, check_delay
+from jobqueue.base.service import Patience
+from jobqueue.base.steering import Changes
+from jobqueue.store import bundles
+from jobqueue.store.connection.edge import EDGE
+from jobqueue.store.connection.executor import Executor
+from jobqueue.store.connection.pool import Database, Session
+from jobqueue.tasks.jobs import Jobs
+from jobqueue.tasks.options import check_id, check_name, check_whole
+from jobqueue.tasks.task import Task
+
+R = TypeVar("R")
+_HIGHEST = UUID(int=2**128 - 1)
+_LOWEST = UUID(int=0)
+_PAGE, _PAGE_LIMIT = 500, 1_000
+_POLL_FIRST, _POLL_CAP = 0.01, 0.5
+_UNFINISHED = [state for state in JobState if state not in FINAL]
+_FAILED = [JobState.DEAD, JobState.CANCELLED]
+
+
+class Bundles:
+    """Reads and steers bundles; finished ones for as long as `keep_other`."""
+
+    def __init__(
+        self, database: Callable[[], Awaitable[Database]], on: Callable[[object], Executor], jobs: Jobs
+    ) -> None:
+        self._database = database
+        self._on = on
+        self._jobs = jobs
+
+    async def get(self, id: UUID | str, *, connection: object | None = None) -> Bundle:
+        """The bundle as it stands now, what has just ended included. Raises BundleNotFound."""
+        meant = check_id(id)
+        async with self._executor(connection) as executor:
+            found = await bundles.find_bundle(executor, meant)
+        if found is None:
+            raise BundleNotFound(meant)
+        return found
+
+    async def list(
+        self, *, unfinished: bool = False, name: str | None = None, after: UUID | None = None, limit: int = 50
+    ) -> Sequence[Bundle]:
+        """Bundles, the newest first; `after=page[-1].id` goes on. Raises InvalidOption."""
+        if check_whole("limit", limit, (1, _PAGE_LIMIT)) is None:
+            raise InvalidOption("limit", f"must be a whole number from 1 to {_PAGE_LIMIT}")
+        if name is not None:
+            check_name("name", name)
+        async with self._executor(None) as executor:
+            return await bundles.list_bundles(executor, after or _HIGHEST, limit, unfinished=unfinished, name=name)
+
+    async def members(
+        self,
+        id: UUID | str,
+        *,
+        state: JobState | str | None = None,
+        after: UUID | None = None,
+        limit: int = 50,
+        payload: bool = False,
+    ) -> Sequence[Job]:
+        """Its jobs, callbacks too, the newest first; `after=page[-1].id` goes on.
+
+        Those that have ended are there for as long as the archive keeps them.
+        """
+        states = list(JobState) if state is None else [JobState(state)]
+        async with self._executor(None) as executor:
+            return await bundles.members_of(executor, check_id(id), states, after or _HIGHEST, limit, payload=payload)
+
+    async def results(self, id: UUID | str, task: Task[Any, R]) -> "dict[UUID, Any]":
+        """The results of its completed members of one task, by their ids, in the order in which those were made."""
+        found: dict[UUID, Any] = {}
+        after = _LOWEST
+        async with self._executor(None) as executor:
+            while page := await bundles.results_of(executor, check_id(id), task.name, after, _PAGE):
+                found |= {each: task.signature.decode_result(result) for each, result in page}
+                after = page[-1][0]
+        return found
+
+    async def wait(self, id: UUID | str, timeout: Seconds | None = None) -> Bundle:
+        """The bundle once it has ended. Raises BundleNotFound, TimeoutError. Cancelling the wait leaves it alone."""
+        limit = None if timeout is None else check_delay("timeout", timeout)
+        patience = Patience(first=_POLL_FIRST, cap=_POLL_CAP)
+        with anyio.fail_after(limit):
+            while True:
+                bundle = await self.get(id)
+                if bundle.finished:
+                    return bundle
+                if not bundle.pending and not bundle.open:  # no worker may be there to add it up
+                    async with self._executor(None) as executor:
+                        await bundles.fold_bundles(executor, [bundle.id])
+                    continue
+                await anyio.sleep(patience.next())
+
+    async def close(self, id: UUID | str) -> Bundle:
+        """Let it end though whoever made it did not come to the end of the block. Raises BundleNotFound."""
+        bundle = await self.get(id)
+        async with self._executor(None) as executor:
+            await bundles.add_to_bundle(executor, bundle.id, 0, close=True)
+            await bundles.touch_bundle(executor, bundle.id)
+        return await self.get(bundle.id)
+
+    async def cancel(self, id: UUID | str) -> Changes:
+        """End it: nothing is added from outside any more, and its unfinished members are cancelled, bundles in it too.
+
+        Its callbacks are not: `on_failure` runs. Says what became of each member. Raises BundleNotFound.
+        """
+        bundle = await self.get(id)
+        done = Changes()
+        async with self._executor(None) as executor:
+            await bundles.ask_to_end(executor, bundle.id)
+            await bundles.touch_bundle(executor, bundle.id)
+            children = await bundles.children_of(executor, bundle.id)
+        await self._each(bundle.id, _UNFINISHED, self._jobs.cancel, done)
+        for child in children:
+            _join(done, await self.cancel(child))
+        return done
+
+    async def retry(self, id: UUID | str) -> Changes:
+        """Run its dead members again, those of bundles in it too; it ends once more. Raises BundleNotFound."""
+        bundle = await self.get(id)
+        done = Changes()
+        await self._each(bundle.id, [JobState.DEAD], self._jobs.retry, done)
+        async with self._executor(None) as executor:
+            children = await bundles.children_of(executor, bundle.id)
+        for child in children:
+            _join(done, await self.retry(child))
+        return done
+
+    async def delete(self, id: UUID | str) -> Changes:
+        """Remove it with its members and the bundles in it. What runs is left, and the bundle then too: cancel first.
+
+        Raises BundleNotFound.
+        """
+        bundle = await self.get(id)
+        done = Changes()
+        async with self._executor(None) as executor:
+            children = await bundles.children_of(executor, bundle.id)
+        for child in children:
+            _join(done, await self.delete(child))
+        await self._each(bundle.id, list(JobState), self._jobs.delete, done)
+        async with self._executor(None) as executor:
+            await bundles.delete_bundle(executor, bundle.id)
+        return done
+
+    async def _each(
+        self, id: UUID, states: Sequence[JobState], steer: Callable[..., Awaitable[Changes]], done: Changes
+    ) -> None:
+        """Steer the members in these states, a page at a time."""
+        before = _HIGHEST
+        while True:
+            async with self._executor(None) as executor:
+                page = await bundles.members_of(executor, id, states, before, _PAGE, payload=False)
+            if not page:
+                return
+            before = page[-1].id
+            _join(done, await steer(*(job.id for job in page)))
+
+    @contextlib.asynccontextmanager
+    async def _executor(self, connection: object | None) -> AsyncIterator[Executor]:
+        if connection is not None:
+            yield self._on(connection)
+            return
+        with EDGE:
+            session = Session(await self._database())
+            try:
+                yield session
+            finally:
+                await session.close()
+
+
+def _join(done: Changes, more: Changes) -> None:
+    done.each.update(more.each)
+    done.locked.update(more.locked)

@@ -1,0 +1,98 @@
+"""A part of a bundle is stored: the jobs, their number, and with the first part the bundle itself; all or nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from jobqueue.base.bundle import NewBundle
+from jobqueue.base.errors import BundleEnded
+from jobqueue.base.job import NewJob, Sent
+from jobqueue.store import bundles
+from jobqueue.store.connection.executor import Executor
+from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify, refused_row
+from jobqueue.store.intake import insert_all
+from jobqueue.tasks.run.middleware import DeferMiddleware, store_through
+from jobqueue.tasks.sending.opening import Opening
+
+
+class KnownBundle(Exception):
+    """Raised when a bundle of this id is there already: somebody sends it again, and nothing is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some members of a bundle."""
+
+    bundle: NewBundle
+    jobs: Sequence[NewJob[Any]] = field(repr=False)
+    first: bool
+    """Whether the bundle itself is still to be stored."""
+    last: bool
+    """Whether it is closed with this."""
+    again: bool = False
+    """Whether the answer to a first try was lost: what is there may be ours."""
+
+
+class Storing:
+    """Stores parts on the app's own connections or on a caller's, through the middleware of defers."""
+
+    def __init__(self, opening: Opening, around_defer: Sequence[DeferMiddleware]) -> None:
+        self._opening = opening
+        self._around_defer = around_defer
+
+    async def store(self, part: Part, connection: object | None) -> list[Sent]:
+        """Store a part; answers in the order of its jobs. Raises KnownBundle, BundleEnded, what a defer raises."""
+        self._opening.refuse_if_closed()
+        store = partial(self._store_on, connection) if connection is not None else self._store
+        if not self._around_defer:
+            return await store(part)
+        return await store_through(self._around_defer, part.jobs, lambda jobs: store(replace(part, jobs=jobs)))
+
+    async def _store(self, part: Part) -> list[Sent]:
+        """On a connection of ours; if its answer is lost, once more."""
+        async with self._opening.session() as session:
+            try:
+                return await store_part(session, part, always=False)
+            except DATABASE_ERRORS as error:
+                if classify(error) not in (Fault.UNKNOWN, Fault.AWAY, Fault.READ_ONLY):
+                    raise
+            known = [replace(job, resent=True, own_id=False) for job in part.jobs]
+            sent = await store_part(session, replace(part, jobs=known, again=True), always=False)
+            return [Sent(one.id) if one.id == job.id else one for one, job in zip(sent, part.jobs, strict=True)]
+
+    async def _store_on(self, connection: object, part: Part) -> list[Sent]:
+        return await store_part(self._opening.executor_on(connection), part, always=True)
+
+
+async def store_part(executor: Executor, part: Part, *, always: bool) -> list[Sent]:
+    """Store a part in one transaction, or in the caller's."""
+    try:
+        async with executor.transaction():
+            if part.first:
+                await _store_bundle(executor, part)
+            sent = await insert_all(executor, [replace(job, bundle=part.bundle.id) for job in part.jobs], always=always)
+            added = sum(not one.duplicate for one in sent)
+            if not await bundles.add_to_bundle(executor, part.bundle.id, added, close=part.last):
+                raise BundleEnded(part.bundle.id)
+            if part.last and not (part.first and added):
+                await bundles.touch_bundle(executor, part.bundle.id)  # perhaps nothing is left whose end would tell
+            return sent
+    except DATABASE_ERRORS as error:
+        if classify(error) is not Fault.BAD_DATA:
+            raise
+        refused = refused_row("in a bundle, one", error)
+    raise refused  # out here, so that the row which the driver's error quotes is not its context
+
+
+async def _store_bundle(executor: Executor, part: Part) -> None:
+    stored = await bundles.insert_bundle(executor, part.bundle, added=0, open=True)
+    if stored is None:
+        raise BundleEnded(_id_of_parent(part.bundle))
+    if not stored and not part.again:
+        raise KnownBundle
+
+
+def _id_of_parent(bundle: NewBundle) -> UUID:
+    return bundle.parent_id or bundle.id

@@ -1,0 +1,39 @@
+"""`ctx.bundle`: what a running job has of the bundle that it belongs to."""
+
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+from jobqueue.base.bundle import Bundle
+from jobqueue.base.job import NewJob
+from jobqueue.tasks.handle import JobHandle
+
+R = TypeVar("R")
+
+
+class Membership(Protocol):
+    """The bundle of a member, or of a callback, as its handler sees it."""
+
+    @property
+    def id(self) -> UUID:
+        """The bundle's id."""
+        ...
+
+    async def get(self) -> Bundle:
+        """The bundle as it stands now."""
+        ...
+
+    async def add(self, job: NewJob[R]) -> JobHandle[R]:
+        """Store one more member, at once. Added by a callback, it opens the bundle again, which ends once more.
+
+        Raises ClaimLost if another worker has this job by now: nothing is stored then.
+        """
+        ...
+
+    async def add_many(self, jobs: Iterable[NewJob[Any]]) -> list[JobHandle[Any]]:
+        """Store several, all or none."""
+        ...
+
+    async def results(self, task: Any) -> dict[UUID, Any]:
+        """The results of completed members of a task, by their ids, in the order in which those were made."""
+        ...

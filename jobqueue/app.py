@@ -11,8 +11,8 @@ from uuid import UUID
 import anyio
 from anyio.abc import TaskStatus
 
-from jobqueue.base.bundle import Bundle
-from jobqueue.base.event import EventType, Place
+from jobqueue.base.flows.bundle import Bundle
+from jobqueue.base.flows.event import EventType, Place
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.moments import Seconds
 from jobqueue.base.new_jobs import NewJobs

@@ -3,6 +3,8 @@
 from jobqueue.app import App
 from jobqueue.base.errors import (
     AppClosed,
+    BundleEnded,
+    BundleNotFound,
     ClaimLost,
     ConfigurationError,
     DatabaseError,
@@ -25,14 +27,16 @@ from jobqueue.base.errors import (
     SchemaTooNew,
     WebhookNotFound,
 )
-from jobqueue.base.event import Event
+from jobqueue.base.flows.bundle import Bundle
+from jobqueue.base.flows.event import Event
+from jobqueue.base.flows.webhook import Delivery, DeliveryPage, Webhook
 from jobqueue.base.job import AttemptError, Conflict, Job, JobState, NewJob, Sent
 from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
 from jobqueue.base.retry import exponential, linear, steps
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change, Changes, Holder
 from jobqueue.base.version import VERSION as __version__
-from jobqueue.base.webhook import Delivery, DeliveryPage, Webhook
+from jobqueue.bundles.building import BundleBuilder
 from jobqueue.events.listening import Listener
 from jobqueue.events.stream import EventStream
 from jobqueue.store.looking.listing import JobPage
@@ -51,6 +55,10 @@ __all__ = [
     "App",
     "AppClosed",
     "AttemptError",
+    "Bundle",
+    "BundleBuilder",
+    "BundleEnded",
+    "BundleNotFound",
     "Cancel",
     "Change",
     "Changes",

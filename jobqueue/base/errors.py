@@ -15,6 +15,8 @@ JobQueueError
 ├── SchemaTooNew                      the database is ahead of this version of jobqueue
 ├── DeferUnknown                      the network was cut in mid-defer: sending again with the id is safe
 ├── QueueLocked (TimeoutError)        an open transaction has the row of a queue, and does not end
+├── BundleNotFound                    no such bundle, or it was deleted
+├── BundleEnded                       something is added from outside to a bundle that has ended
 ├── EventsLost                        the log begins later than where the reader wants to go on
 ├── WebhookNotFound                   no such webhook, or it was deleted
 ├── JobNotFound                       no such job, or retention has removed it

@@ -8,8 +8,8 @@ from uuid import UUID
 import anyio
 from uuid_utils.compat import uuid7
 
-from jobqueue.base.bundle import Bundle, Callback, NewBundle, When
 from jobqueue.base.errors import ConfigurationError, InvalidOption
+from jobqueue.base.flows.bundle import Bundle, Callback, NewBundle, When
 from jobqueue.base.job import NewJob, Sent
 from jobqueue.bundles.storing import KnownBundle, Part, Storing
 from jobqueue.tasks.handle import JobHandle

@@ -7,16 +7,16 @@ from uuid import UUID
 
 import anyio
 
-from jobqueue.base.bundle import Bundle
 from jobqueue.base.errors import BundleNotFound, InvalidOption
+from jobqueue.base.flows.bundle import Bundle
 from jobqueue.base.job import FINAL, Job, JobState
 from jobqueue.base.moments import Seconds, check_delay
 from jobqueue.base.service import Patience
 from jobqueue.base.steering import Changes
-from jobqueue.store import bundles
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.flows import bundles
 from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.options import check_id, check_name, check_whole
 from jobqueue.tasks.task import Task

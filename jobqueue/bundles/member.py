@@ -5,13 +5,13 @@ from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
 
-from jobqueue.base.bundle import Bundle
 from jobqueue.base.errors import ClaimLost
+from jobqueue.base.flows.bundle import Bundle
 from jobqueue.base.job import NewJob, Sent
 from jobqueue.bundles.bundles import Bundles
-from jobqueue.store import bundles
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.pool import Session
+from jobqueue.store.flows import bundles
 from jobqueue.store.intake import insert_all
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.run.middleware import DeferMiddleware, store_through

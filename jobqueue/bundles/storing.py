@@ -6,12 +6,12 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from jobqueue.base.bundle import NewBundle
 from jobqueue.base.errors import BundleEnded
+from jobqueue.base.flows.bundle import NewBundle
 from jobqueue.base.job import NewJob, Sent
-from jobqueue.store import bundles
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify, refused_row
+from jobqueue.store.flows import bundles
 from jobqueue.store.intake import insert_all
 from jobqueue.tasks.run.middleware import DeferMiddleware, store_through
 from jobqueue.tasks.sending.opening import Opening
@@ -72,7 +72,8 @@ async def store_part(executor: Executor, part: Part, *, always: bool) -> list[Se
         async with executor.transaction():
             if part.first:
                 await _store_bundle(executor, part)
-            sent = await insert_all(executor, [replace(job, bundle=part.bundle.id) for job in part.jobs], always=always)
+            jobs = [replace(job, bundle=part.bundle.id) for job in part.jobs]
+            sent = await insert_all(executor, jobs, always=always) if jobs else []
             added = sum(not one.duplicate for one in sent)
             if not await bundles.add_to_bundle(executor, part.bundle.id, added, close=part.last):
                 raise BundleEnded(part.bundle.id)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from jobqueue.base.errors import EventsLost
-from jobqueue.base.event import WHOLE, Choice, Event, Place, event_document
+from jobqueue.base.flows.event import WHOLE, Choice, Event, Place, event_document
 from jobqueue.cli.jobs.shortened import whole
 from jobqueue.cli.place import Place as Where
 from jobqueue.cli.terminal.event_words import line_of, types_of
@@ -18,7 +18,7 @@ from jobqueue.events.feed import Feed
 from jobqueue.events.hub import choice_of
 from jobqueue.events.stream import EventStream
 from jobqueue.store.connection.pool import Database
-from jobqueue.store.events import PAGE, Settling, last_events, look_at_edge, read_events
+from jobqueue.store.flows.events import PAGE, Settling, last_events, look_at_edge, read_events
 
 _CONNECTIONS = 3
 _ROWS_BACK = 5_000

@@ -16,7 +16,7 @@ from operator import attrgetter
 import anyio
 
 from jobqueue.base.errors import AppClosed, EventsLost
-from jobqueue.base.event import WHOLE, Entry, Place
+from jobqueue.base.flows.event import WHOLE, Entry, Place
 from jobqueue.base.log import get_logger
 from jobqueue.base.service import Patience
 from jobqueue.store.connection.edge import EDGE
@@ -24,7 +24,7 @@ from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.listener import Listener
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database
-from jobqueue.store.events import ASKED, Settling, look_at_edge, read_events, say_reading
+from jobqueue.store.flows.events import ASKED, Settling, look_at_edge, read_events, say_reading
 
 RING = 20_000
 """Events that are kept for streams."""

@@ -5,7 +5,7 @@ import weakref
 from collections.abc import Sequence
 from uuid import UUID
 
-from jobqueue.base.event import Choice, Place, check_types
+from jobqueue.base.flows.event import Choice, Place, check_types
 from jobqueue.events.feed import Feed
 from jobqueue.events.listening import Listeners
 from jobqueue.events.stream import EventStream

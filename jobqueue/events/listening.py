@@ -11,7 +11,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 
 from jobqueue.base.errors import AppClosed, ConfigurationError, EventsLost
-from jobqueue.base.event import Choice, Event, Place
+from jobqueue.base.flows.event import Choice, Event, Place
 from jobqueue.base.log import get_logger
 from jobqueue.base.service import Patience, outlast
 from jobqueue.events.stream import EventStream

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from types import TracebackType
 from typing import Self
 
-from jobqueue.base.event import Choice, Entry, Event, Place
+from jobqueue.base.flows.event import Choice, Entry, Event, Place
 from jobqueue.events.feed import Feed
 
 

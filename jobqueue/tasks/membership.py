@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from jobqueue.base.bundle import Bundle
+from jobqueue.base.flows.bundle import Bundle
 from jobqueue.base.job import NewJob
 from jobqueue.tasks.handle import JobHandle
 

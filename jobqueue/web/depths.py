@@ -11,10 +11,10 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from jobqueue.base.webhook import QUEUE
+from jobqueue.base.flows.webhook import QUEUE
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database
-from jobqueue.store.events import events_lag
+from jobqueue.store.flows.events import events_lag
 from jobqueue.store.looking.overview import QueueStats, queue_stats
 from jobqueue.tasks.registry import Registry
 from jobqueue.worker.claiming.queues import ALL

@@ -20,7 +20,7 @@ import orjson
 
 from jobqueue.app import App
 from jobqueue.base.errors import AppClosed, ConfigurationError, EventsLost, InvalidOption, JobQueueError
-from jobqueue.base.event import Choice, Entry, Event, Place, event_document
+from jobqueue.base.flows.event import Choice, Entry, Event, Place, event_document
 from jobqueue.base.log import get_logger
 from jobqueue.events.stream import EventStream
 from jobqueue.store.connection.faults import DATABASE_ERRORS

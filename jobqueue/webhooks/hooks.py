@@ -13,16 +13,16 @@ import orjson
 from uuid_utils.compat import uuid7
 
 from jobqueue.base.errors import ConfigurationError, InvalidOption, WebhookNotFound
-from jobqueue.base.event import DELIVERY, Choice, Event, EventType
+from jobqueue.base.flows.event import DELIVERY, Choice, Event, EventType
+from jobqueue.base.flows.webhook import QUEUE, Delivery, DeliveryPage, Webhook, origin_of
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.moments import check_time
 from jobqueue.base.settings import Networks
 from jobqueue.base.steering import Changes
-from jobqueue.base.webhook import QUEUE, Delivery, DeliveryPage, Webhook, origin_of
 from jobqueue.events.hub import choice_of
-from jobqueue.store import webhooks
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.flows import webhooks
 from jobqueue.store.intake import insert_all
 from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.options import check_id

@@ -16,18 +16,18 @@ from anyio.abc import TaskStatus
 
 from jobqueue.base.codec import encode
 from jobqueue.base.errors import EventsLost
-from jobqueue.base.event import DELIVERY, WHOLE, Entry, Event, Place, event_document
+from jobqueue.base.flows.event import DELIVERY, WHOLE, Entry, Event, Place, event_document
+from jobqueue.base.flows.webhook import QUEUE, origin_of
 from jobqueue.base.job import NewJob
 from jobqueue.base.log import get_logger
 from jobqueue.base.service import Patience, Seldom
-from jobqueue.base.webhook import QUEUE, origin_of
-from jobqueue.store import webhooks
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
-from jobqueue.store.events import Settling, look_at_edge, read_events
+from jobqueue.store.flows import webhooks
+from jobqueue.store.flows.events import Settling, look_at_edge, read_events
+from jobqueue.store.flows.webhooks import Behind
 from jobqueue.store.intake import insert_all
-from jobqueue.store.webhooks import Behind
 from jobqueue.webhooks.sending import BACKSTOP, DELAYS
 
 MOST_WAITING = 1_000

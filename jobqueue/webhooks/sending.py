@@ -14,17 +14,17 @@ from uuid import UUID
 import anyio
 
 from jobqueue.base.errors import ConfigurationError
-from jobqueue.base.event import DELIVERY
+from jobqueue.base.flows.event import DELIVERY
+from jobqueue.base.flows.webhook import QUEUE, host_of
 from jobqueue.base.job import Job, JsonValue
 from jobqueue.base.log import get_logger
 from jobqueue.base.outcome import Cancel, Fatal, Snooze
 from jobqueue.base.settings import Networks
 from jobqueue.base.version import VERSION
-from jobqueue.base.webhook import QUEUE, host_of
-from jobqueue.store import webhooks
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database
-from jobqueue.store.webhooks import Target
+from jobqueue.store.flows import webhooks
+from jobqueue.store.flows.webhooks import Target
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.options import TaskOptions
 from jobqueue.tasks.payload.signature import Signature

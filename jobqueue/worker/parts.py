@@ -77,17 +77,9 @@ class Parts:
             self._mark, self.reporter.say, self.reporter.begins, self.completions.transaction, bundle,
         ))  # fmt: skip
         self.claimer = Claimer(
-            database,
-            worker,
-            settings,
-            queues,
-            tasks,
-            self.slots,
-            holds,
-            self.finisher,
-            lambda: self.heart.is_heard,
-            self.folder.settle,
-        )
+            database, worker, settings, queues, tasks, self.slots, holds, self.finisher,
+            lambda: self.heart.is_heard, self.folder.settle,
+        )  # fmt: skip
         self.stager = Stager(database, worker, settings, self.claimer.look_everywhere)
         self.lone = LoneFinder(database, queues, settings.rescue_interval, self.claimer.make_way)
         self.watchdog = Watchdog(holds)

@@ -5,7 +5,7 @@
 -- once as a member of its parent, to which it does not belong if that has ended.
 with inserted as (
   insert into :"schema".bundle (id, name, origin, parent_id, open, added, callbacks)
-  values ($1, $2, $3, $4, $5, $6, $7::json)
+  values ($1, $2, $3, $4, $5, $6, $7::text::json)
   on conflict on constraint bundle_pkey do nothing
   returning id, parent_id
 ), parent as (
@@ -39,10 +39,10 @@ returning target;
 with noted as (
   insert into :"schema".fact (target) values ($1)
 )
-select pg_notify(:'wake_channel', 'f:');
+select pg_notify(:'wake_channel', 'f:') as told;
 
 -- name: waiting_facts
--- takes: room integer
+-- takes: room bigint
 -- gives: target uuid
 -- Bundles of which there are facts.
 select distinct f.target from (select target from :"schema".fact limit 20000) as f limit $1;
@@ -52,7 +52,7 @@ select distinct f.target from (select target from :"schema".fact limit 20000) as
 -- gives: id uuid, pending bigint, finished boolean, parent_id uuid
 -- Adds up what has been noted of these bundles, and ends those of which nothing is left. Whoever has the row of one is
 -- folding it, or adds to it: its facts stay, for the next time. The counts are those of the locked row, whatever this
--- snapshot shows. A member that was revived opens a finished bundle again; if it has ended by now too, that is a new round.
+-- snapshot shows. A member that was revived, or added, opens a finished bundle again; if it has ended by now too, that is a new round.
 with locked as materialized (
   select b.* from unnest($1::uuid[]) as g(id)
   cross join lateral (select * from :"schema".bundle b where b.id = g.id for update skip locked) as b
@@ -63,7 +63,7 @@ with locked as materialized (
   returning f.*
 ), sums as materialized (
   select target, sum(added)::bigint as added, sum(completed)::bigint as completed, sum(cancelled)::bigint as cancelled,
-    sum(dead)::bigint as dead, bool_or(least(completed, cancelled, dead) < 0) as again
+    sum(dead)::bigint as dead, bool_or(added > 0 or least(completed, cancelled, dead) < 0) as again
   from gone group by target
 ), counted as materialized (
   select l.*, l.added + coalesce(s.added, 0) as new_added, l.completed + coalesce(s.completed, 0) as new_completed,
@@ -135,14 +135,14 @@ from :"schema".bundle b cross join lateral (
 where b.id = $1;
 
 -- name: list_bundles
--- takes: before uuid, room integer, unfinished boolean, name text, parent_id uuid
+-- takes: before uuid, room bigint, unfinished boolean, name text, parent_id uuid
 -- gives: id uuid, name text, origin text, parent_id uuid, open boolean, added bigint, completed bigint, cancelled bigint, dead bigint, round integer, cancel_asked timestamptz, created_at timestamptz, finished_at timestamptz
 -- The newest first.
 select b.id, b.name, b.origin, b.parent_id, b.open, b.added + f.added as added, b.completed + f.completed as completed,
   b.cancelled + f.cancelled as cancelled, b.dead + f.dead as dead, b.round, b.cancel_asked, b.created_at, b.finished_at
 from (
   select * from :"schema".bundle b
-  where b.id < $1 and (not $3 or b.finished_at is null) and ($4 is null or b.name = $4) and ($5 is null or b.parent_id = $5)
+  where b.id < $1 and (not $3 or b.finished_at is null) and ($4::text is null or b.name = $4) and ($5::uuid is null or b.parent_id = $5)
   order by b.id desc limit $2
 ) as b cross join lateral (
   select coalesce(sum(f.added), 0)::bigint as added, coalesce(sum(f.completed), 0)::bigint as completed,
@@ -151,9 +151,10 @@ from (
 order by b.id desc;
 
 -- name: bundle_members
--- takes: bundle_id uuid, states text[], before uuid, room integer, payload boolean
+-- takes: bundle_id uuid, states text[], before uuid, room bigint, payload boolean
 -- gives: id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, finished_at timestamptz, timeout double precision, deadline timestamptz, expires_at timestamptz, origin text, worker_id uuid, lease_until timestamptz, cancel_asked timestamptz, key text, bundle_id uuid, reason text, errors text, args text, result text, meta text, progress text, read_at timestamptz
 -- The newest first, callbacks too.
+select page.* from (
 (select id, task, queue, state, priority, attempt, max_attempts, crashes, lost, due_at, created_at, claimed_at,
   null::timestamptz as finished_at, timeout, deadline, expires_at, origin, worker_id, lease_until, cancel_asked, key, bundle_id,
   null::text as reason, errors::text as errors, case when $5 then args::text end as args, null::text as result, meta::text as meta,
@@ -164,10 +165,10 @@ union all
   finished_at, timeout, deadline, expires_at, origin, worker_id, null, null, key, bundle_id,
   reason, errors::text, case when $5 then args::text end, case when $5 then result::text end, meta::text, progress::text, now()
 from :"schema".job_archive where bundle_id = $1 and id < $3 and state = any($2::text[]) order by id desc limit $4)
-order by id desc limit $4;
+) as page order by id desc limit $4;
 
 -- name: bundle_results
--- takes: bundle_id uuid, task text, after uuid, room integer
+-- takes: bundle_id uuid, task text, after uuid, room bigint
 -- gives: id uuid, result text
 -- Of its members that are completed, in the order of their ids.
 select id, result::text as result from :"schema".job_archive
@@ -198,7 +199,7 @@ with gone as (
 select id from gone;
 
 -- name: forget_bundles
--- takes: age double precision, room integer
+-- takes: age double precision, room bigint
 -- gives: id uuid
 -- Those that ended so many seconds ago.
 delete from :"schema".bundle where id = any(array(

@@ -13,7 +13,7 @@ import pytest
 
 from jobqueue.app import App
 from jobqueue.base.errors import ConfigurationError
-from jobqueue.base.event import Event
+from jobqueue.base.flows.event import Event
 from jobqueue.base.job import JobState
 from jobqueue.worker.workplace import WORKER_CONNECTIONS
 from tests.support.jobs.working import counted

@@ -11,6 +11,8 @@ import pytest
 from jobqueue.base import errors
 from jobqueue.base.errors import (
     AppClosed,
+    BundleEnded,
+    BundleNotFound,
     ClaimLost,
     ConfigurationError,
     DatabaseError,
@@ -75,6 +77,8 @@ TEXTS: list[tuple[JobQueueError, list[str]]] = [
     (DeferUnknown(ID), [str(ID), "options(id="]),
     (KeyLocked("send", "psql (pid 7)"), ["'send'", "psql (pid 7)", "nothing was stored"]),
     (QueueLocked("mail", "psql (pid 7)"), ["'mail'", "psql (pid 7)", "nothing was changed"]),
+    (BundleNotFound(ID), [str(ID), "deleted"]),
+    (BundleEnded(ID), [str(ID), "ctx.bundle"]),
     (EventsLost("48213"), ["retention", "after='48213'"]),
     (JobNotFound(ID), [str(ID), "retention", "still open"]),
     (WebhookNotFound(ID), [str(ID), "app.webhooks.list()"]),

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from jobqueue.base.errors import ConfigurationError, InvalidOption, NotMigrated
-from jobqueue.base.event import Event
+from jobqueue.base.flows.event import Event
 from jobqueue.events import listening
 from tests.support.jobs.store import connect
 from tests.support.jobs.told import cancelled, jobs, lock_of_the_log, taken

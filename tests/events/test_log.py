@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 from jobqueue import Cancel, Fatal, JobContext
 from jobqueue.app import App
 from jobqueue.base.errors import EventsLost
-from jobqueue.base.event import WHOLE, Choice, Event, Place
+from jobqueue.base.flows.event import WHOLE, Choice, Event, Place
 from jobqueue.base.job import WorkerId
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Rescued, Retried, Snoozed
 from jobqueue.base.steering import Action, Change
@@ -22,7 +22,7 @@ from jobqueue.store import leases, steering, upkeep
 from jobqueue.store.connection.caller import OnAsyncpg, OnSqlalchemy
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database
-from jobqueue.store.events import Settling, look_at_edge, read_events
+from jobqueue.store.flows.events import Settling, look_at_edge, read_events
 from jobqueue.store.outcomes import Ended, complete_on
 from jobqueue.store.progress import log_started, write_progress
 from jobqueue.store.schema.statements import statement

@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from jobqueue.base.errors import EventsLost
-from jobqueue.base.event import WHOLE, Place
+from jobqueue.base.flows.event import WHOLE, Place
 from jobqueue.events import feed
 from jobqueue.store.connection.pool import Session
-from jobqueue.store.events import read_events
+from jobqueue.store.flows.events import read_events
 from jobqueue.store.upkeep import Ages, sweep
 from tests.support.jobs.store import connect, open_database
 from tests.support.jobs.told import cancelled, ids, jobs, make_old, taken

@@ -9,7 +9,7 @@ import pytest
 from jobqueue.app import App
 from jobqueue.base.errors import AppClosed
 from jobqueue.events import feed
-from jobqueue.store import events as store
+from jobqueue.store.flows import events as store
 from tests.support.jobs.store import connect
 from tests.support.jobs.told import cancelled, jobs, lock_of_the_log, looks, taken
 from tests.support.jobs.working import new_app

@@ -12,9 +12,9 @@ from itertools import chain, repeat
 from typing import Any, TypeAlias
 
 from jobqueue.app import App
+from jobqueue.base.flows.webhook import Delivery, Webhook
 from jobqueue.base.job import JobState
 from jobqueue.base.settings import Settings
-from jobqueue.base.webhook import Delivery, Webhook
 from tests.support.patience import NEVER, PATIENCE
 from tests.support.waiting import wait_until
 

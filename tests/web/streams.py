@@ -14,7 +14,7 @@ import orjson
 import uvicorn
 from starlette.types import ASGIApp
 
-from jobqueue.base.event import Choice
+from jobqueue.base.flows.event import Choice
 from tests.support.patience import PATIENCE
 
 

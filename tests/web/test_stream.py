@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from jobqueue.app import App
 from jobqueue.base.errors import ConfigurationError
-from jobqueue.base.event import Choice
+from jobqueue.base.flows.event import Choice
 from jobqueue.store.upkeep import Ages, sweep
 from jobqueue.web import events, stream
 from tests.examples.programs import running

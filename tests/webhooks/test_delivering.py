@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from jobqueue.base.flows.webhook import QUEUE
 from jobqueue.base.job import JobState
-from jobqueue.base.webhook import QUEUE
 from tests.support.jobs.working import asked
 from tests.support.patience import PATIENCE
 from tests.support.receiver import KEY, defer, delivered, hooked_app, hurry, receiving, status

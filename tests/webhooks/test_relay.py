@@ -12,10 +12,10 @@ import asyncpg
 import pytest
 
 from jobqueue.app import App
+from jobqueue.base.flows.webhook import QUEUE, Webhook
 from jobqueue.base.job import JobState
-from jobqueue.base.webhook import QUEUE, Webhook
-from jobqueue.store import webhooks as store
 from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.flows import webhooks as store
 from jobqueue.webhooks import relay as room
 from jobqueue.webhooks.relay import Relay
 from tests.support.jobs.store import backend_of, connect, open_database

@@ -11,7 +11,7 @@ import anyio
 import orjson
 
 from jobqueue.base.errors import JobNotFound
-from jobqueue.base.event import event_document
+from jobqueue.base.flows.event import event_document
 from jobqueue.base.job import AttemptError, Job, JobState
 from jobqueue.cli.jobs.shortened import whole
 from jobqueue.cli.jobs.story import Story
@@ -19,7 +19,7 @@ from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, as_usage, tell
 from jobqueue.cli.terminal.outages import tell_of_outages
 from jobqueue.cli.terminal.output import ago, duration, number, write, write_json, write_table
-from jobqueue.store.events import events_of_job
+from jobqueue.store.flows.events import events_of_job
 from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.looking.overview import Counts, beside_job
 from jobqueue.store.workers import list_workers

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby, pairwise
 
-from jobqueue.base.event import Event
+from jobqueue.base.flows.event import Event
 from jobqueue.base.job import AttemptError, Job, JobState
 from jobqueue.cli.terminal.event_words import line_of
 from jobqueue.cli.terminal.output import ago, duration, moment, write, write_facts

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC
 
-from jobqueue.base.event import Event
+from jobqueue.base.flows.event import Event
 
 
 def line_of(event: Event, *, job: bool = False) -> str:

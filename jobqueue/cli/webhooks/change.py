@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from jobqueue.base.flows.webhook import Webhook
 from jobqueue.base.job import JobState
 from jobqueue.base.steering import Changes
-from jobqueue.base.webhook import Webhook
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.asking import agreed, somebody_to_ask
 from jobqueue.cli.terminal.event_words import types_of

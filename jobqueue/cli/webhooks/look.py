@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from uuid import UUID
 
+from jobqueue.base.flows.webhook import Delivery, DeliveryPage, Webhook
 from jobqueue.base.job import JobState
-from jobqueue.base.webhook import Delivery, DeliveryPage, Webhook
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, tell
 from jobqueue.cli.terminal.output import ago, moment, write, write_facts, write_json, write_table

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
-from jobqueue.base.webhook import Webhook
+from jobqueue.base.flows.webhook import Webhook
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, Refusal
 from jobqueue.webhooks.hooks import Webhooks

@@ -14,10 +14,10 @@ import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
-from jobqueue.store.bundles import fold_bundles, waiting_facts
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.flows.bundles import fold_bundles, waiting_facts
 
 _SWEEP = 5.0
 """Seconds between two looks for facts that nobody has told us of."""

@@ -11,7 +11,7 @@ from jobqueue.base.log import get_logger
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database
-from jobqueue.store.events import ask_readers, say_logged
+from jobqueue.store.flows.events import ask_readers, say_logged
 
 _PAUSE = 0.05
 """Seconds between two times: a commit that notifies waits for every other one that does."""

@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 
 from jobqueue.app import App
-from jobqueue.base.event import Event
+from jobqueue.base.flows.event import Event
 from jobqueue.events import feed
-from jobqueue.store.events import look_at_edge
+from jobqueue.store.flows.events import look_at_edge
 from tests.support.jobs.store import connect, new_jobs
 from tests.support.patience import PATIENCE
 

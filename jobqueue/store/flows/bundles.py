@@ -7,7 +7,7 @@ from uuid import UUID
 
 import orjson
 
-from jobqueue.base.bundle import Bundle, Callback, NewBundle
+from jobqueue.base.flows.bundle import Bundle, Callback, NewBundle
 from jobqueue.base.job import Job, JobState
 from jobqueue.store.connection.executor import Executor, Reader, named
 from jobqueue.store.dated import fetch_dated

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from jobqueue.base.event import Choice
-from jobqueue.base.webhook import Webhook
+from jobqueue.base.flows.event import Choice
+from jobqueue.base.flows.webhook import Webhook
 from jobqueue.store.connection.executor import Executor, Reader, named
 from jobqueue.store.dated import fetch_dated
 from jobqueue.store.looking.lookup import as_uuid

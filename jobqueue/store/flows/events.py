@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from jobqueue.base.errors import EventsLost
-from jobqueue.base.event import WHOLE, Choice, Entry, Event, Place
+from jobqueue.base.flows.event import WHOLE, Choice, Entry, Event, Place
 from jobqueue.store.connection.executor import Reader
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.looking.lookup import as_uuid

@@ -1,0 +1,1 @@
+"""What spans several jobs, as values: events, webhooks, bundles."""

@@ -1,0 +1,1 @@
+"""What spans several jobs: the log is read, webhooks are kept, bundles are added up."""

@@ -43,6 +43,7 @@
 | archive.extended | info | partitions |
 | archive.dropped | info | partitions: whole days of the archive, too old to be kept |
 | archive.pruned | info | jobs: deleted from the archive one by one, by the age that their queue says |
+| bundles.healed | warning | bundles: their last members are gone, deleted past us; they count as cancelled |
 | schema.migrated | info | schema, migration |
 | schema.waits | warning | schema, migration, holders: who uses a table that the migration needs; it is tried again |
 | webhook.disabled | warning | webhook, host, reason: it is told of nothing any more; `webhooks resume` |

@@ -17,7 +17,7 @@ from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.flows import bundles
-from jobqueue.tasks.jobs import Jobs
+from jobqueue.tasks.jobs import Jobs, check_states
 from jobqueue.tasks.options import check_id, check_name, check_whole
 from jobqueue.tasks.task import Task
 
@@ -27,15 +27,15 @@ _LOWEST = UUID(int=0)
 _PAGE, _PAGE_LIMIT = 500, 1_000
 _POLL_FIRST, _POLL_CAP = 0.01, 0.5
 _UNFINISHED = [state for state in JobState if state not in FINAL]
-_FAILED = [JobState.DEAD, JobState.CANCELLED]
 
 
 class Bundles:
     """Reads and steers bundles; finished ones for as long as `keep_other`."""
 
     def __init__(
-        self, database: Callable[[], Awaitable[Database]], on: Callable[[object], Executor], jobs: Jobs
+        self, database: Callable[[], Awaitable[Database]], on: Callable[[object], Executor] | None, jobs: Jobs
     ) -> None:
+        """`on` gives the executor for a caller's connection; None where nobody has one."""
         self._database = database
         self._on = on
         self._jobs = jobs
@@ -64,7 +64,7 @@ class Bundles:
         self,
         id: UUID | str,
         *,
-        state: JobState | str | None = None,
+        state: JobState | str | Sequence[JobState | str] | None = None,
         after: UUID | None = None,
         limit: int = 50,
         payload: bool = False,
@@ -73,7 +73,7 @@ class Bundles:
 
         Those that have ended are there for as long as the archive keeps them.
         """
-        states = list(JobState) if state is None else [JobState(state)]
+        states = list(JobState) if state is None else check_states(state)
         async with self._executor(None) as executor:
             return await bundles.members_of(executor, check_id(id), states, after or _HIGHEST, limit, payload=payload)
 
@@ -87,13 +87,25 @@ class Bundles:
                 after = page[-1][0]
         return found
 
-    async def wait(self, id: UUID | str, timeout: Seconds | None = None) -> Bundle:
-        """The bundle once it has ended. Raises BundleNotFound, TimeoutError. Cancelling the wait leaves it alone."""
+    async def resolve(self, part: str) -> Sequence[UUID]:
+        """Ids that begin or end like this, of the newest bundles."""
+        async with self._executor(None) as executor:
+            return await bundles.find_by_part(executor, part.lower())
+
+    async def wait(
+        self, id: UUID | str, timeout: Seconds | None = None, *, looked: Callable[[Bundle], object] | None = None
+    ) -> Bundle:
+        """The bundle once it has ended; `looked` is called with what each look finds.
+
+        Cancelling the wait leaves the bundle alone. Raises BundleNotFound, TimeoutError.
+        """
         limit = None if timeout is None else check_delay("timeout", timeout)
         patience = Patience(first=_POLL_FIRST, cap=_POLL_CAP)
         with anyio.fail_after(limit):
             while True:
                 bundle = await self.get(id)
+                if looked is not None:
+                    looked(bundle)
                 if bundle.finished:
                     return bundle
                 if not bundle.pending and not bundle.open:  # no worker may be there to add it up
@@ -168,7 +180,7 @@ class Bundles:
 
     @contextlib.asynccontextmanager
     async def _executor(self, connection: object | None) -> AsyncIterator[Executor]:
-        if connection is not None:
+        if connection is not None and self._on is not None:
             yield self._on(connection)
             return
         with EDGE:

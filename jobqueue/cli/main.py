@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from jobqueue.base.version import VERSION
+from jobqueue.cli.bundles.verbs import bundles
 from jobqueue.cli.jobs.steering_verbs import jobs
 from jobqueue.cli.moments import moment_of, seconds
 from jobqueue.cli.options import Dsn, Json, Origin, Queue, Schema, Target, TaskName, group
@@ -22,7 +23,7 @@ Exit codes:
     2  wrong usage; `worker`: the App has no tasks
     3  `worker` cancelled jobs at its limit; they were given back
     4  `worker` was ended by force; what ran is taken over after its lease
-  124  `jobs wait`: the job had not ended in time
+  124  `jobs wait`, `bundles wait`: it had not ended in time
   130  interrupted
 """
 
@@ -31,6 +32,7 @@ migrate = group("Bring the database's schema up to date.")
 surface.add_typer(migrate, name="migrate")
 surface.add_typer(jobs, name="jobs")
 surface.add_typer(queues, name="queues")
+surface.add_typer(bundles, name="bundles")
 surface.add_typer(webhooks, name="webhooks")
 
 WorkerTarget = Annotated[

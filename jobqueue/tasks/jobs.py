@@ -109,7 +109,7 @@ class Jobs:
         if not isinstance(after, UUID | None):
             raise InvalidOption("after", "must be the UUID of a job, as in job.id")
         check_filters(queue=queue, task=task, origin=origin)
-        wanted = Wanted(frozenset(JobState if state is None else _states(state)), queue, task, origin)
+        wanted = Wanted(frozenset(JobState if state is None else check_states(state)), queue, task, origin)
         async with self._executor(connection) as executor:
             place = None if after is None else await place_of(executor, after)
             if after is not None and place is None:
@@ -265,7 +265,7 @@ async def _pages(
     legal = [state for state, change in LEGAL[action].items() if change.happened]
     if action is Action.RETRY:
         legal = [JobState.DEAD]  # to run again what was completed, or cancelled, is seldom what is meant
-    states = _states(given.pop("state")) if "state" in given else legal
+    states = check_states(given.pop("state")) if "state" in given else legal
     wanted = Wanted(frozenset(states), given.get("queue"), given.get("task"), given.get("origin"))
     async for page in find_ids(executor, wanted, _STEER_PAGE):
         yield page
@@ -278,7 +278,8 @@ def check_filters(**names: str | None) -> None:
             check_name(option, name)
 
 
-def _states(given: JobState | str | Sequence[JobState | str]) -> Sequence[JobState]:
+def check_states(given: JobState | str | Sequence[JobState | str]) -> Sequence[JobState]:
+    """States by their names. Raises InvalidOption."""
     try:
         return [JobState(state) for state in ([given] if isinstance(given, str) else given)]
     except (ValueError, TypeError):

@@ -10,10 +10,12 @@ from jobqueue.base.settings import Settings
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database
+from jobqueue.store.flows.bundles import forget_bundles
 from jobqueue.store.upkeep import Ages, extend_archive, sweep, take_turn
 
 _INTERVAL = 3600.0
 _FIRST = 5.0
+_BUNDLES = 500
 
 log = get_logger(__name__)
 
@@ -53,12 +55,18 @@ class Upkeep:
         if made:
             log.info("archive.extended", partitions=made)
 
+    async def _forget_bundles(self) -> None:
+        age, forgotten = self._ages.other, _BUNDLES
+        while age is not None and forgotten == _BUNDLES:
+            forgotten = await forget_bundles(self._database, age, _BUNDLES)
+
     async def _remove(self) -> None:
         # a little less than the interval: whoever comes first in the next hour is not too early
         self._our_turn = self._our_turn or await take_turn(self._database, 0.9 * self._interval)
         if not self._our_turn:
             return
         swept = await sweep(self._database, self._ages)
+        await self._forget_bundles()
         self._our_turn = False
         if swept.days:
             log.info("archive.dropped", partitions=swept.days)

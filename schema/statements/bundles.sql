@@ -206,3 +206,26 @@ delete from :"schema".bundle where id = any(array(
   select b.id from :"schema".bundle b where b.finished_at < now() - make_interval(secs => $1)
   order by b.finished_at limit $2 for update skip locked))
 returning id;
+
+-- name: bundles_by_part
+-- takes: part text
+-- gives: id uuid
+-- Of the newest ones, for people type what they see.
+select n.id from (select b.id from :"schema".bundle b order by b.id desc limit 20000) as n
+where starts_with(n.id::text, $1) or right(n.id::text, length($1)) = $1 limit 2;
+
+-- name: heal_bundles
+-- takes: room bigint
+-- gives: id uuid
+-- Bundles that would never end: members are gone without a fact, deleted past us or ended by a version that knows no facts.
+-- To a bundle they are as good as cancelled. Every statement of ours moves members and facts together, so that no
+-- snapshot shows such a bundle in passing.
+with lost as materialized (
+  select b.id, b.added - b.completed - b.cancelled - b.dead as members from :"schema".bundle b
+  where b.finished_at is null and not b.open and b.added > b.completed + b.cancelled + b.dead
+    and not exists (select from :"schema".fact f where f.target = b.id)
+    and not exists (select from :"schema".bundle c where c.parent_id = b.id and c.finished_at is null)
+    and not exists (select from :"schema".job j where j.bundle_id = b.id and j.follow & 4 = 0)
+  order by b.created_at limit $1 for update skip locked
+)
+insert into :"schema".fact (target, cancelled) select id, members from lost returning target as id;

@@ -63,6 +63,11 @@ async def fold_bundles(reader: Reader, ids: Iterable[UUID]) -> list[Folded]:
     return [Folded(row["id"], row["pending"], row["finished"], row["parent_id"]) for row in rows]
 
 
+async def heal_bundles(reader: Reader, room: int) -> list[UUID]:
+    """Note of some bundles that their last members are gone, which nobody has noted."""
+    return [as_uuid(row[0]) for row in await reader.fetch("heal_bundles", room)]
+
+
 async def find_bundle(reader: Reader, id: UUID) -> Bundle | None:
     """The bundle as it stands now."""
     rows = await reader.fetch("find_bundle", id)
@@ -75,6 +80,11 @@ async def list_bundles(
     """Some, the newest first."""
     rows = await reader.fetch("list_bundles", before, room, unfinished, name, parent)
     return [_bundle(named("list_bundles", row)) for row in rows]
+
+
+async def find_by_part(reader: Reader, part: str) -> list[UUID]:
+    """Ids of at most two bundles that begin or end like this, of the newest ones."""
+    return [as_uuid(row[0]) for row in await reader.fetch("bundles_by_part", part)]
 
 
 async def members_of(

@@ -2,10 +2,11 @@
 
 What a finish notes is a fact, in a row of its own: no row is locked by the end of every member. To add facts up costs
 half a millisecond, so it is done seldom while much is left, and at once near the end. Facts stay until somebody has
-added them up: what a dead worker has left, others find.
+added them up: what a dead worker has left, others find. What somebody has deleted past us is found once a minute.
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Iterable
 from uuid import UUID
@@ -17,7 +18,8 @@ from jobqueue.base.log import get_logger
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
-from jobqueue.store.flows.bundles import fold_bundles, waiting_facts
+from jobqueue.store.flows.bundles import fold_bundles, heal_bundles, waiting_facts
+from jobqueue.store.upkeep import take_turn
 
 _SWEEP = 5.0
 """Seconds between two looks for facts that nobody has told us of."""
@@ -28,6 +30,8 @@ _SELDOM = 0.25
 _PACE = 20_000
 """Members that may end in a second: what is left after that time is added up once more."""
 _BATCH = 200
+_INSPECTION = 60.0
+"""Seconds between two looks for bundles that could never end; one worker has the turn."""
 _KNOWN = 10_000
 """Bundles of which we remember when they are due next."""
 
@@ -36,6 +40,7 @@ class Folder:
     """One for a worker; SKIP LOCKED keeps several apart."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._session = Session(database)
         self._due: dict[UUID, float] = {}
         """When each bundle that has news is to be added up."""
@@ -43,8 +48,10 @@ class Folder:
         """Of bundles that were: not before."""
         self._news = asyncio.Event()
         self._sweep_at = 0.0
+        self._inspect_at = time.monotonic() + random.uniform(0.0, _INSPECTION)  # noqa: S311 - spreads load, guards nothing
         self._turn = asyncio.Lock()
-        self._outage = Outage("fold", get_logger(__name__))
+        self._log = get_logger(__name__)
+        self._outage = Outage("fold", self._log)
 
     def touched(self, bundles: Iterable[UUID]) -> None:
         """Members of these have ended, or were added."""
@@ -92,8 +99,18 @@ class Folder:
         if now >= self._sweep_at:
             self._sweep_at = now + _SWEEP
             self.touched(await waiting_facts(self._session, _BATCH))
+        if now >= self._inspect_at:
+            self._inspect_at = now + _INSPECTION
+            await self._inspect()
         if due := [id for id, at in self._due.items() if at <= now][:_BATCH]:
             await self._fold(due)
+
+    async def _inspect(self) -> None:
+        if await take_turn(self._database, 0.9 * _INSPECTION, "bundles"):
+            healed = await heal_bundles(self._session, _BATCH)
+            if healed:
+                self._log.warning("bundles.healed", bundles=len(healed))
+                self.touched(healed)
 
     async def _fold(self, due: list[UUID]) -> None:
         """A database error leaves them to the next sweep: the facts are there."""

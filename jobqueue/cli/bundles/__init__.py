@@ -1,0 +1,1 @@
+"""`bundles`: list, show, wait for and steer bundles. `verbs.py` is the surface."""

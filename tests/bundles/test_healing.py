@@ -1,0 +1,72 @@
+"""A bundle ends whatever happens to those who should see to it."""
+
+import pytest
+
+from jobqueue.base.outcome import Dead
+from jobqueue.store.flows.bundles import heal_bundles
+from jobqueue.worker.ending import folding
+from tests.support.jobs.bundled import CALLBACKS, counts, fold, now, stored
+from tests.support.jobs.store import claim, connect, failure, finish, open_session
+from tests.support.jobs.working import new_app
+from tests.support.patience import PATIENCE
+from tests.support.waiting import wait_until
+
+
+async def test_what_a_dead_worker_has_noted_is_added_up(database: str) -> None:
+    """Killed between the finish and the fold, a worker leaves facts: the next one that lives ends the bundle."""
+    app = new_app(database)
+    called: list[str] = []
+
+    @app.task
+    async def on_finish() -> None:
+        called.append("finish")
+
+    async with open_session(database) as session:
+        id = await stored(session, 3, CALLBACKS[2])
+        await finish(session, *await claim(session))
+        assert not (await now(session, id)).finished
+    async with app, app.worker():
+        assert (await app.bundles.wait(id, PATIENCE)).finished
+        await wait_until(lambda: called, "the callback has run")
+    assert ["finish"] == called
+
+
+@pytest.mark.parametrize("left", [0, 1])
+async def test_members_that_are_deleted_past_us_count_as_cancelled(
+    database: str, monkeypatch: pytest.MonkeyPatch, left: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rows deleted by hand leave no fact; the bundle ends all the same, with what is left of it, and as failed."""
+    monkeypatch.setattr(folding, "_INSPECTION", 0.05)
+    app = new_app(database)
+
+    @app.task
+    async def task() -> None: ...
+
+    async with open_session(database) as session, connect(database) as connection:
+        id = await stored(session, 3)
+        doomed = "select id from jobqueue.job order by id limit $1"
+        await connection.execute(f"delete from jobqueue.job where id in ({doomed})", 3 - left)
+    async with app, app.worker():
+        bundle = await app.bundles.wait(id, PATIENCE)
+    assert (3, left, 3 - left, 0) == counts(bundle)
+    assert "bundles.healed" in caplog.text
+
+
+async def test_nothing_is_healed_that_is_well(database: str) -> None:
+    """A bundle with members, with facts, with a bundle in it, or open: each is left alone."""
+    async with open_session(database) as session:
+        waits = await stored(session, 1)
+        inner = await stored(session, 1, parent=None)
+        outer = await stored(session, 1)
+        rows = {row["bundle_id"]: row for row in await claim(session)}
+        await finish(session, rows[outer])
+        nested = await stored(session, 1, parent=waits)
+        assert [] == await heal_bundles(session, 100)
+        await finish(session, rows[inner], outcome=Dead("attempts", failure()))
+        assert [] == await heal_bundles(session, 100), "its fact is there"
+        await fold(session, inner, outer)
+        assert [] == await heal_bundles(session, 100), "they have ended"
+        await finish(session, rows[waits])
+        await fold(session, waits)
+        assert [] == await heal_bundles(session, 100), "a bundle in it has not ended"
+        assert nested is not None

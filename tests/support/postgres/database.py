@@ -41,12 +41,12 @@ class Databases:
         if self._connection is not None:
             self._connection.close()
 
-    @staticmethod
-    def _copy_of(template: str | None) -> sql.Composable:
+    def _copy_of(self, template: str | None) -> sql.Composable:
         if template is None:
             return sql.SQL("")
-        # Copying whole files costs a third of writing each page to the log, as PostgreSQL does by default.
-        return sql.SQL(" template {} strategy file_copy").format(sql.Identifier(template))
+        # Copying whole files costs a third of writing each page to the log, as PostgreSQL does since version 15.
+        copying = sql.SQL(" strategy file_copy" if self._connected().info.server_version >= 150_000 else "")
+        return sql.SQL(" template {}").format(sql.Identifier(template)) + copying
 
     def _execute(self, statement: sql.Composed | str, *values: object) -> psycopg.Cursor[tuple[object, ...]]:
         """Run on the kept connection; once more on a new one, since a test may cut every connection there is."""

@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import UUID
 
 import asyncpg
 from anyio import to_thread
@@ -22,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from examples.code_index.app import TABLE, app, index_file
+from examples.code_index.app import TABLE, app, index_file, sum_up
 from examples.code_index.measure import LIBRARY, Measures, library_files, measure
 from examples.code_index.workers import WorkerFailed, Workers
 from jobqueue import Job, JobState
@@ -68,29 +69,40 @@ async def main(limit: int | None) -> int:
 async def run_jobs(files: list[str]) -> float:
     """Defer a job for each file, run them in two worker processes, return the seconds until the last one ended."""
     started = time.monotonic()
-    handles = await index_file.options(queue=QUEUE).defer_many(files)
-    console.print(f"{len(handles):,} jobs deferred in one transaction, {time.monotonic() - started:.2f} s")
+    async with app.bundle("index", on_finish=sum_up.options(queue=QUEUE).job()) as bundle:
+        bundle.add_many(index_file.options(queue=QUEUE).job(path) for path in files)
+    console.print(f"{len(files):,} jobs deferred in one transaction, {time.monotonic() - started:.2f} s")
+    console.print(f"They are a bundle, {bundle.id}: when all have ended, one more job sums up.")
     with TemporaryDirectory() as folder:
         command = ["-m", "jobqueue", "worker", "examples.code_index.app:app", "--queues", QUEUE, "--concurrency", "4"]
         async with Workers(command, count=2, logs=Path(folder)) as workers:
             console.print(f"Two worker processes, {' and '.join(map(str, workers.ids))}, each started as")
             console.print(f"  python {' '.join(command)}\n", soft_wrap=True)
-            await watch(len(files), workers)
-            return time.monotonic() - started
+            await watch(bundle.id, workers)
+            seconds = time.monotonic() - started
+            console.print(f"The last job says: {await last_word(bundle.id)}")
+            return seconds
 
 
-async def watch(total: int, workers: Workers) -> None:
-    """Show what the database says until every job has ended. Raises WorkerFailed if a worker is gone before."""
+async def watch(id: UUID, workers: Workers) -> None:
+    """Show what the database says until the bundle has ended. Raises WorkerFailed if a worker is gone before."""
     with progress_bar() as bar:
-        row = bar.add_task("indexing", total=total, note="")
-        ended = 0
-        while ended < total:
+        row = bar.add_task("indexing", total=None, note="")
+        while True:
             workers.check()
-            counts = (await app.jobs.counts()).by_queue.get(QUEUE, {})
-            dead, again = counts.get(JobState.DEAD, 0), counts.get(JobState.SCHEDULED, 0)
-            ended = counts.get(JobState.COMPLETED, 0) + dead
-            bar.update(row, completed=ended, note=f"{dead} dead, {again} to be tried again")
+            bundle = await app.bundles.get(id)
+            again = (await app.jobs.counts()).by_queue.get(QUEUE, {}).get(JobState.SCHEDULED, 0)
+            note = f"{bundle.dead} dead, {again} to be tried again"
+            bar.update(row, total=bundle.added, completed=bundle.ended, note=note)
+            if bundle.finished:
+                return
             await asyncio.sleep(LOOK_EVERY)
+
+
+async def last_word(id: UUID) -> str:
+    """What the job that sums up has given: the callback of the bundle, its newest job."""
+    (last,) = await app.bundles.members(id, limit=1)
+    return await sum_up.handle(last.id).result(timeout=30)
 
 
 async def read_index(connection: "asyncpg.Connection[asyncpg.Record]") -> Index:

@@ -1,4 +1,4 @@
-"""The app and its one task: what `python -m jobqueue worker examples.code_index.app:app` runs."""
+"""The app and its tasks: what `python -m jobqueue worker examples.code_index.app:app` runs."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -52,3 +52,13 @@ async def index_file(ctx: JobContext, path: str) -> None:
     """
     found: Measures = await to_thread.run_sync(measure, path, limiter=PARSER)
     await ctx.get(asyncpg.Pool).execute(SAVE, path, *astuple(found))
+
+
+@app.task
+async def sum_up(ctx: JobContext) -> str:
+    """The last job: it is stored when all files of its bundle have ended, whatever became of them."""
+    if ctx.bundle is None:
+        return "nothing to sum up"
+    bundle = await ctx.bundle.get()
+    lines = await ctx.get(asyncpg.Pool).fetchval("select coalesce(sum(lines), 0) from code_index.file")
+    return f"{bundle.completed:,} files with {lines:,} lines, {bundle.dead:,} that are dead"

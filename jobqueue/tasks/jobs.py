@@ -16,6 +16,7 @@ from jobqueue.store import steering
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.flows.bundles import list_members
 from jobqueue.store.looking.listing import JobPage, Wanted, find_by_part, find_ids, list_jobs, place_of
 from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.looking.overview import Counts, count_jobs, count_jobs_on
@@ -92,6 +93,7 @@ class Jobs:
         queue: str | None = None,
         task: str | None = None,
         origin: str | None = None,
+        bundle: UUID | str | None = None,
         after: UUID | None = None,
         limit: int = 50,
         payload: bool = False,
@@ -101,8 +103,8 @@ class Jobs:
 
         A look costs what it reads, not what it finds: for jobs of which there are few it may read many. It ends after
         5 s with what it has, perhaps with nothing, and `next` says where to go on. `after` may be the id of a job as
-        well. Without `payload` the jobs have neither arguments nor results. `connection` looks inside the caller's
-        transaction. Raises InvalidOption.
+        well. Those of a `bundle`, its callbacks included, are found by an index. Without `payload` the jobs have
+        neither arguments nor results. `connection` looks inside the caller's transaction. Raises InvalidOption.
         """
         if check_whole("limit", limit, (1, _PAGE_LIMIT)) is None:
             raise InvalidOption("limit", f"must be a whole number from 1 to {_PAGE_LIMIT}")
@@ -114,6 +116,8 @@ class Jobs:
             place = None if after is None else await place_of(executor, after)
             if after is not None and place is None:
                 raise InvalidOption("after", "no job has this id any more, which tells no time; go on from page.next")
+            if bundle is not None:
+                return await list_members(executor, check_id(bundle, "bundle"), wanted, place, limit, payload=payload)
             return await list_jobs(executor, wanted, after=place, limit=limit, payload=payload)
 
     async def counts(self, *, connection: object | None = None) -> Counts:

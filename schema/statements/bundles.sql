@@ -151,7 +151,7 @@ from (
 order by b.id desc;
 
 -- name: bundle_members
--- takes: bundle_id uuid, states text[], before uuid, room bigint, payload boolean
+-- takes: bundle_id uuid, states text[], before uuid, room bigint, payload boolean, queue text, task text, origin text
 -- gives: id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, finished_at timestamptz, timeout double precision, deadline timestamptz, expires_at timestamptz, origin text, worker_id uuid, lease_until timestamptz, cancel_asked timestamptz, key text, bundle_id uuid, reason text, errors text, args text, result text, meta text, progress text, read_at timestamptz
 -- The newest first, callbacks too.
 select page.* from (
@@ -159,12 +159,14 @@ select page.* from (
   null::timestamptz as finished_at, timeout, deadline, expires_at, origin, worker_id, lease_until, cancel_asked, key, bundle_id,
   null::text as reason, errors::text as errors, case when $5 then args::text end as args, null::text as result, meta::text as meta,
   progress::text as progress, now() as read_at
-from :"schema".job where bundle_id = $1 and id < $3 and state = any($2::text[]) order by id desc limit $4)
+from :"schema".job where bundle_id = $1 and id < $3 and state = any($2::text[])
+  and ($6::text is null or queue = $6) and ($7::text is null or task = $7) and ($8::text is null or origin = $8) order by id desc limit $4)
 union all
 (select id, task, queue, state, priority, attempt, max_attempts, crashes, lost, due_at, created_at, claimed_at,
   finished_at, timeout, deadline, expires_at, origin, worker_id, null, null, key, bundle_id,
   reason, errors::text, case when $5 then args::text end, case when $5 then result::text end, meta::text, progress::text, now()
-from :"schema".job_archive where bundle_id = $1 and id < $3 and state = any($2::text[]) order by id desc limit $4)
+from :"schema".job_archive where bundle_id = $1 and id < $3 and state = any($2::text[])
+  and ($6::text is null or queue = $6) and ($7::text is null or task = $7) and ($8::text is null or origin = $8) order by id desc limit $4)
 ) as page order by id desc limit $4;
 
 -- name: bundle_results

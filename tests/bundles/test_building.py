@@ -327,3 +327,21 @@ def test_an_app_without_a_database_refuses(database: str) -> None:
 
 async def listed(app: App) -> object:
     return await app.bundles.list()
+
+
+async def test_members_are_listed_as_jobs_are(database: str) -> None:
+    """`jobs.list(bundle=)`: only its members and callbacks, by the same filters, page by page."""
+    shop = Shop(database)
+    async with shop.app:
+        await shop.load.defer(0)
+        async with shop.app.bundle("import", on_finish=shop.note.job("finish")) as b:
+            handles = b.add_many(shop.load.job(number) for number in range(5))
+        await shop.app.run_until_idle()
+        ids = [handle.id for handle in handles]
+        first = await shop.app.jobs.list(bundle=b.id, task="load", limit=3)
+        rest = await shop.app.jobs.list(bundle=b.id, task="load", limit=3, after=first.next)
+        called = await shop.app.jobs.list(bundle=str(b.id), task="note")
+        none = await shop.app.jobs.list(bundle=b.id, state="dead")
+
+    assert ids[::-1] == [job.id for job in (*first, *rest)]
+    assert ([b.id], None, []) == ([job.bundle_id for job in called], rest.next, none)

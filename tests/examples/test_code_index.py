@@ -27,6 +27,7 @@ async def test_the_demo_succeeds_twice_in_a_row(empty_database: str) -> None:
         assert "Every row, hashes included, is the same." in ended.out
         verdict = re.search(r"^(\d+) completed, (\d+) dead in \d+\.\d s$", ended.out, re.MULTILINE)
         assert verdict is not None, ended.out
+        assert f"The last job says: {verdict[1]} files with " in ended.out
         completed, dead = map(int, verdict.groups())
         assert 60 == completed + dead
         assert completed >= 2

@@ -34,6 +34,7 @@ def jobs_list(
     queue: Queue = None,
     task: TaskName = None,
     origin: Origin = None,
+    bundle: Annotated[UUID | None, typer.Option(metavar="ID", help="Only of this bundle.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
     after: Annotated[
         UUID | None, typer.Option(metavar="ID", help="Go on after this job, the last of the page before.")
@@ -51,6 +52,7 @@ def jobs_list(
         queue=queue,
         task=task,
         origin=origin,
+        bundle=bundle,
         after=after,
         limit=limit,
         payload=payload,

@@ -11,7 +11,10 @@ from jobqueue.base.flows.bundle import Bundle, Callback, NewBundle
 from jobqueue.base.job import Job, JobState
 from jobqueue.store.connection.executor import Executor, Reader, named
 from jobqueue.store.dated import fetch_dated
+from jobqueue.store.looking.listing import JobPage, Wanted
 from jobqueue.store.looking.lookup import as_uuid, job_of
+
+_HIGHEST = UUID(int=2**128 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,19 @@ async def members_of(
     reader: Reader, id: UUID, states: Iterable[JobState], before: UUID, room: int, *, payload: bool
 ) -> list[Job]:
     """Members and callbacks below an id, the newest first."""
-    rows = await reader.fetch("bundle_members", id, sorted(states), before, room, payload)
+    rows = await reader.fetch("bundle_members", id, sorted(states), before, room, payload, None, None, None)
     return [job_of(named("bundle_members", row)) for row in rows]
+
+
+async def list_members(
+    reader: Reader, id: UUID, wanted: Wanted, after: UUID | None, limit: int, *, payload: bool
+) -> JobPage:
+    """A page of those that are wanted, as `list_jobs` gives one of all jobs."""
+    values = (id, sorted(wanted.states), after or _HIGHEST, limit, payload, *wanted.names)
+    rows = await reader.fetch("bundle_members", *values)
+    page = JobPage(job_of(named("bundle_members", row)) for row in rows)
+    page.next = page[-1].id if len(page) == limit else None
+    return page
 
 
 async def results_of(reader: Reader, id: UUID, task: str, after: UUID, room: int) -> list[tuple[UUID, str]]:

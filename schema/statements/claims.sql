@@ -1,7 +1,8 @@
 -- name: claim_jobs
 -- takes: worker_id uuid, claim_no bigint, lease double precision, queues text[], rooms integer[], room bigint, idle bigint, suspects bigint, firsts integer[], lasts integer[], lows smallint[], highs smallint[], afters bigint[], uptos bigint[], unknown text[], aside_age double precision
 -- gives: id uuid, fence bigint, seq bigint, priority smallint, queue text, task text, args text, attempt integer, max_attempts integer, crashes smallint, lost smallint, timeout double precision, budget_left double precision, start_left double precision, origin text, meta text, key text, bundle_id uuid, due_at bytea, created_at bytea, claimed_at bytea, deadline bytea, expires_at bytea, lease_until bytea, aside_since bytea, progress text, errors text, started boolean, follow smallint
--- Times come as they are sent, and become datetimes when somebody asks: see moment_of.
+-- Times come as they are sent, and become datetimes when somebody asks: see moment_of. One may be infinite, if somebody has
+-- dropped our checks: before version 17 that cannot be subtracted.
 -- One arm per queue that is not paused, with its own limit, read lazily: no more rows are locked than are returned. SKIP LOCKED: workers
 -- never wait for each other. The answer has no order; the worker sorts by priority and seq. At most `suspects` jobs whose
 -- worker died are among them, and none that must run alone. Those that find an idle slot start at once, so they count as started; the rest waits.
@@ -66,8 +67,8 @@ with serving as materialized (
     and k.job_id = any(array(select c.id from claimed c where c.key is not null))
 )
 select id, fence, seq, priority, queue, task, args::text as args, attempt, max_attempts, crashes, lost, timeout,
-  extract(epoch from deadline - now())::double precision as budget_left,
-  extract(epoch from expires_at - now())::double precision as start_left,
+  case when deadline is not null then least(date_part('epoch', deadline) - date_part('epoch', now()), 1e9) end as budget_left,
+  case when expires_at is not null then least(date_part('epoch', expires_at) - date_part('epoch', now()), 1e9) end as start_left,
   origin, meta::text as meta, key, bundle_id, timestamptz_send(due_at) as due_at, timestamptz_send(created_at) as created_at,
   timestamptz_send(claimed_at) as claimed_at, timestamptz_send(deadline) as deadline, timestamptz_send(expires_at) as expires_at,
   timestamptz_send(lease_until) as lease_until, timestamptz_send(aside_since) as aside_since, progress::text as progress, errors::text as errors, started, follow
@@ -98,8 +99,8 @@ with picked as materialized (
     and k.job_id = any(array(select c.id from claimed c where c.key is not null))
 )
 select id, fence, seq, priority, queue, task, args::text as args, attempt, max_attempts, crashes, lost, timeout,
-  extract(epoch from deadline - now())::double precision as budget_left,
-  extract(epoch from expires_at - now())::double precision as start_left,
+  case when deadline is not null then least(date_part('epoch', deadline) - date_part('epoch', now()), 1e9) end as budget_left,
+  case when expires_at is not null then least(date_part('epoch', expires_at) - date_part('epoch', now()), 1e9) end as start_left,
   origin, meta::text as meta, key, bundle_id, timestamptz_send(due_at) as due_at, timestamptz_send(created_at) as created_at,
   timestamptz_send(claimed_at) as claimed_at, timestamptz_send(deadline) as deadline, timestamptz_send(expires_at) as expires_at,
   timestamptz_send(lease_until) as lease_until, timestamptz_send(aside_since) as aside_since, progress::text as progress, errors::text as errors, started, follow

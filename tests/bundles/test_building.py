@@ -345,3 +345,29 @@ async def test_members_are_listed_as_jobs_are(database: str) -> None:
 
     assert ids[::-1] == [job.id for job in (*first, *rest)]
     assert ([b.id], None, []) == ([job.bundle_id for job in called], rest.next, none)
+
+
+async def test_the_log_tells_of_bundles(database: str) -> None:
+    """Each end and each reopening is an event, with how it ended; the members' events carry the bundle's id."""
+    shop = Shop(database)
+    shop.fails = {1}
+    async with shop.app:
+        async with shop.app.bundle("import") as b:
+            b.add_many([shop.load.job(0), shop.load.job(1)])
+        await shop.app.run_until_idle()
+        shop.fails = set()
+        await shop.app.bundles.retry(b.id)
+        await shop.app.run_until_idle()
+        told = []
+        async for event in shop.app.events(after="0", bundle=b.id):
+            told.append((event.type, event.reason))
+            if told.count(("bundle.finished", "completed")):
+                break
+            assert b.id == event.bundle_id
+
+    assert [("bundle.finished", "dead"), ("bundle.reopened", None), ("bundle.finished", "completed")] == [
+        one for one in told if one[0].startswith("bundle.")
+    ]
+    assert ["job.completed", "job.completed", "job.dead", "job.revived"] == sorted(
+        type for type, _ in told if type.startswith("job.")
+    )

@@ -24,8 +24,8 @@ async def test_migrating_through_a_pooler_leaves_no_lock_behind(own: str, mode: 
     async with bouncer(own, mode) as pooled, connect(own) as observer:
         assert NAMES == await migrate(pooled, "second")
         assert 0 == await advisory_locks(observer)
-        assert [] == await migrate(pooled, "second", lock_timeout=0.1)
-        assert [] == await migrate(own, "second", lock_timeout=0.1)
+        assert [] == await migrate(pooled, "second", lock_timeout=PATIENCE)
+        assert [] == await migrate(own, "second", lock_timeout=PATIENCE)
         assert [(name, True) for name in NAMES] == await status(pooled, "second")
 
 

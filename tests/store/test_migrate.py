@@ -97,7 +97,7 @@ async def test_one_schema_does_not_wait_for_the_migration_of_another(empty_datab
     async with connect(empty_database) as other:
         await other.fetchval("select pg_advisory_lock($1, $2)", 0x6A71, lock_key("jobqueue", "migrate"))
 
-        assert NAMES == await migrate(empty_database, "second", lock_timeout=0.1)
+        assert NAMES == await migrate(empty_database, "second", lock_timeout=PATIENCE)
         with pytest.raises(ConfigurationError, match="try again later"):
             await migrate(empty_database, lock_timeout=0.1)
 

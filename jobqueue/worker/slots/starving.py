@@ -58,7 +58,8 @@ class StarvingFinder:
                     looks -= 1
 
     def _awaits(self) -> list[tuple[UUID, ...]]:
-        runs = [None if hold.attempt is None else hold.attempt.context for hold in self._slots.running]
+        attempts = [hold.attempt for hold in list(self._slots.running)]  # in one step: /metrics asks in another thread
+        runs = [None if attempt is None else attempt.context for attempt in attempts]
         return [() if context is None else context.awaits for context in runs]
 
     def _awaited_by_all(self) -> frozenset[UUID]:

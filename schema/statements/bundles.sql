@@ -10,7 +10,7 @@ with inserted as (
   returning id, parent_id
 ), parent as (
   update :"schema".bundle set added = added + 1
-  where id = (select parent_id from inserted) and finished_at is null
+  where id = (select parent_id from inserted) and finished_at is null and cancel_asked is null
   returning id
 )
 select id, parent_id is null or exists (select from parent) as belongs from inserted;
@@ -18,8 +18,11 @@ select id, parent_id is null or exists (select from parent) as belongs from inse
 -- name: add_to_bundle
 -- takes: id uuid, added bigint, close boolean
 -- gives: id uuid
--- Nothing if it has ended. Its row stays locked until the jobs are in: no fold ends it meanwhile.
-update :"schema".bundle set added = added + $2, open = open and not $3 where id = $1 and finished_at is null returning id;
+-- Nothing if it has ended, or is to end: whoever cancels looks at the members that are there by then. Its row stays locked
+-- until the jobs are in: no fold ends it meanwhile.
+update :"schema".bundle set added = added + $2, open = open and not $3
+where id = $1 and finished_at is null and ($2::bigint = 0 or cancel_asked is null)
+returning id;
 
 -- name: note_added
 -- takes: target uuid, added integer, job_id uuid, fence bigint
@@ -110,7 +113,7 @@ with locked as materialized (
   from (
     select parent_id, outcome, true as sign from told where ends and parent_id is not null
     union all select parent_id, was, false from told where opens and parent_id is not null) as moves
-  group by parent_id
+  group by parent_id, sign  -- a new round with the same outcome is one of the parent too: nothing cancels out
 ), entering as materialized (
   select :"entering"  -- before a number is drawn: see event_edge()
 ), logged as (
@@ -187,16 +190,28 @@ update :"schema".bundle set cancel_asked = coalesce(cancel_asked, now()), open =
 -- name: delete_bundle
 -- takes: id uuid
 -- gives: id uuid
--- Nothing if there is still a member, or one of its bundles.
+-- Nothing if there is still a member, or one of its bundles. To its parent it is as good as cancelled if it had not ended.
 with gone as (
   delete from :"schema".bundle b where b.id = $1
     and not exists (select from :"schema".job j where j.bundle_id = $1)
     and not exists (select from :"schema".bundle c where c.parent_id = $1)
-  returning id
+  returning id, parent_id, finished_at
+), passed as (
+  insert into :"schema".fact (target, cancelled)
+  select parent_id, 1 from gone where parent_id is not null and finished_at is null
+  returning target
+), hinted as materialized (
+  select pg_notify(:'wake_channel', 'f:') from passed
 ), facts as (
   delete from :"schema".fact f where f.target = any(array(select id from gone))
 )
-select id from gone;
+select id from gone where (select count(*) from hinted) >= 0;
+
+-- name: mute_bundle
+-- takes: id uuid
+-- gives: id uuid
+-- It is to be deleted: the end of its last member calls nobody back, and nobody adds to it.
+update :"schema".bundle set callbacks = '[]', open = false, cancel_asked = coalesce(cancel_asked, now()) where id = $1 returning id;
 
 -- name: forget_bundles
 -- takes: age double precision, room bigint

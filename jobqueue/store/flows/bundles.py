@@ -38,7 +38,7 @@ async def insert_bundle(executor: Executor, bundle: NewBundle, *, added: int, op
 
 
 async def add_to_bundle(executor: Executor, id: UUID, added: int, *, close: bool) -> bool:
-    """Raise the number of its members, or close it; False if it has ended. Locks its row."""
+    """Raise the number of its members, or close it; False if it has ended, or shall. Locks its row."""
     return bool(await executor.fetch("add_to_bundle", id, added, close))
 
 
@@ -108,6 +108,11 @@ async def children_of(reader: Reader, id: UUID) -> list[UUID]:
 async def ask_to_end(reader: Reader, id: UUID) -> bool:
     """Nothing is added any more from outside; False if it has ended."""
     return bool(await reader.fetch("ask_bundle_to_end", id))
+
+
+async def mute(reader: Reader, id: UUID) -> None:
+    """Whatever ends it from now on, it calls nobody back."""
+    await reader.fetch("mute_bundle", id)
 
 
 async def delete_bundle(reader: Reader, id: UUID) -> bool:

@@ -227,8 +227,8 @@ class BundleEnded(JobQueueError):
 
     def __init__(self, id: UUID) -> None:
         super().__init__(
-            f"bundle {id} has ended, is cancelled, or gone: nothing is stored; make another bundle, or add from a job of "
-            "this one (ctx.bundle)"
+            f"bundle {id} has ended, is cancelled, or gone: nothing is stored; make another bundle, or add from a job "
+            "of this one (ctx.bundle)"
         )
         self.id = id
 

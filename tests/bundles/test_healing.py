@@ -107,10 +107,13 @@ async def test_whoever_has_a_bundle_for_long_is_not_pestered(database: str, monk
     async with open_session(database) as session, connect(database) as connection:
         id = await stored(session, 1)
         await finish(session, *await claim(session))
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("select from jobqueue.bundle where id = $1 for update", id)
         async with app, app.worker():
-            async with connection.transaction():
-                await connection.execute("select from jobqueue.bundle where id = $1 for update", id)
-                with pytest.raises(TimeoutError):
-                    await app.bundles.wait(id, 1.0, looked=looks.append)
+            await wait_until(lambda: tries, "the worker has tried")
+            with pytest.raises(TimeoutError):
+                await app.bundles.wait(id, 1.0, looked=looks.append)
             assert (len(looks) < 20, len(tries) < 20) == (True, True)
+            await transaction.rollback()
             assert (await app.bundles.wait(id, PATIENCE)).finished

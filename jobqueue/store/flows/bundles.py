@@ -59,7 +59,7 @@ async def waiting_facts(reader: Reader, room: int) -> list[UUID]:
 
 async def fold_bundles(reader: Reader, ids: Iterable[UUID]) -> list[Folded]:
     """Add up what is noted of these, and end those that are over; what others have locked is left out."""
-    rows = await fetch_dated(reader, "fold_bundles", sorted(ids))
+    rows = await fetch_dated(reader, "fold_bundles", sorted(set(ids)))  # twice would call back twice
     return [Folded(row["id"], row["pending"], row["finished"], row["parent_id"]) for row in rows]
 
 

@@ -39,21 +39,20 @@ async def test_counts_are_exact_whoever_does_what(database: str, seed: int) -> N
     async with open_sessions(database, HANDS) as hands:
         outer = await stored(hands[0], 1, *CALLBACKS)
         inner = [await stored(hands[0], MEMBERS, *CALLBACKS, parent=outer) for _ in range(3)]
-        await asyncio.gather(*(work(hand, random.Random(seed * 100 + n)) for n, hand in enumerate(hands)))  # noqa: S311
+        await asyncio.gather(*(work(hand, random.Random(seed * 100 + n)) for n, hand in enumerate(hands)))  # noqa: S311 - a reproducible soak
         async with connect(database) as connection:
             left = "select exists (select from jobqueue.fact) or exists (select from jobqueue.job)"
             while await connection.fetchval(left):
                 await bundles.fold_bundles(hands[0], await bundles.waiting_facts(hands[0], 50))
-                await work(hands[0], random.Random(seed))  # noqa: S311
+                await work(hands[0], random.Random(seed))  # noqa: S311 - a reproducible soak
             for id in [*inner, outer]:
                 bundle = await now(hands[0], id)
-                ended = dict(
-                    await connection.fetch(
-                        "select state, count(*) from jobqueue.job_archive where bundle_id = $1 and follow & 4 = 0"
-                        " group by state",
-                        id,
-                    )
+                rows = await connection.fetch(
+                    "select state, count(*) from jobqueue.job_archive where bundle_id = $1 and follow & 4 = 0"
+                    " group by state",
+                    id,
                 )
+                ended = {str(state): int(jobs) for state, jobs in rows}
                 if id == outer:
                     for each in inner:
                         state = "dead" if (await now(hands[0], each)).dead else "completed"

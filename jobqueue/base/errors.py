@@ -223,12 +223,12 @@ class BundleNotFound(JobQueueError):
 
 
 class BundleEnded(JobQueueError):
-    """Raised when something is added to a bundle that has ended, or is gone: only its own jobs may still add to it."""
+    """Raised when something is added to a bundle that has ended, is cancelled, or gone: only its own jobs still may."""
 
     def __init__(self, id: UUID) -> None:
         super().__init__(
-            f"bundle {id} has ended, or is gone: nothing is stored; make another bundle, or add from a job of this one "
-            "(ctx.bundle)"
+            f"bundle {id} has ended, is cancelled, or gone: nothing is stored; make another bundle, or add from a job "
+            "of this one (ctx.bundle)"
         )
         self.id = id
 

@@ -43,6 +43,8 @@
 | archive.extended | info | partitions |
 | archive.dropped | info | partitions: whole days of the archive, too old to be kept |
 | archive.pruned | info | jobs: deleted from the archive one by one, by the age that their queue says |
+| bundle.left | warning | bundle, error: its block failed, and it could not be cancelled: `bundles cancel` |
+| bundle.refused | error | bundle, error, retry_in: the database refuses what its end would store, a callback perhaps |
 | bundles.healed | warning | bundles: their last members are gone, deleted past us; they count as cancelled |
 | schema.migrated | info | schema, migration |
 | schema.waits | warning | schema, migration, holders: who uses a table that the migration needs; it is tried again |

@@ -8,9 +8,10 @@ from uuid import UUID
 import anyio
 from uuid_utils.compat import uuid7
 
-from jobqueue.base.errors import ConfigurationError, InvalidOption
+from jobqueue.base.errors import ConfigurationError, InvalidOption, JobQueueError
 from jobqueue.base.flows.bundle import Bundle, Callback, NewBundle, When
 from jobqueue.base.job import NewJob, Sent
+from jobqueue.base.log import get_logger
 from jobqueue.bundles.storing import KnownBundle, Part, Storing
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.options import check_id, check_name
@@ -19,6 +20,8 @@ from jobqueue.tasks.sending.sender import Sender
 R = TypeVar("R")
 Empty: TypeAlias = Literal["raise", "finish"]
 _UNDO_LIMIT = 5.0
+
+log = get_logger(__name__)
 
 
 class BundleBuilder:
@@ -120,7 +123,10 @@ class BundleBuilder:
         if not self._stored or self._connection is not None:  # a caller's transaction is the caller's to roll back
             return
         with anyio.move_on_after(_UNDO_LIMIT, shield=True):
-            await self._cancel(self.id)
+            try:
+                await self._cancel(self.id)
+            except JobQueueError as error:  # what ended the block, perhaps a cancellation, is what the caller hears
+                log.warning("bundle.left", bundle=str(self.id), error=type(error).__name__)
 
 
 def new_bundle(

@@ -15,6 +15,7 @@ from jobqueue.base.service import Patience
 from jobqueue.base.steering import Changes
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.executor import Executor
+from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.flows import bundles
 from jobqueue.tasks.jobs import Jobs, check_states
@@ -108,11 +109,8 @@ class Bundles:
                     looked(bundle)
                 if bundle.finished:
                     return bundle
-                if not bundle.pending and not bundle.open:  # no worker may be there to add it up
-                    async with self._executor(None) as executor:
-                        await bundles.fold_bundles(executor, [bundle.id])
-                    continue
-                await anyio.sleep(patience.next())
+                if bundle.pending or bundle.open or not await self._added_up(bundle.id):
+                    await anyio.sleep(patience.next())
 
     async def close(self, id: UUID | str) -> Bundle:
         """Let it end though whoever made it did not come to the end of the block. Raises BundleNotFound."""
@@ -152,11 +150,12 @@ class Bundles:
     async def delete(self, id: UUID | str) -> Changes:
         """Remove it with its members and the bundles in it. What runs is left, and the bundle then too: cancel first.
 
-        Raises BundleNotFound.
+        Its callbacks are not called any more, also if it is left. Raises BundleNotFound.
         """
         bundle = await self.get(id)
         done = Changes()
         async with self._executor(None) as executor:
+            await bundles.mute(executor, bundle.id)
             children = await bundles.children_of(executor, bundle.id)
         for child in children:
             _join(done, await self.delete(child))
@@ -164,6 +163,16 @@ class Bundles:
         async with self._executor(None) as executor:
             await bundles.delete_bundle(executor, bundle.id)
         return done
+
+    async def _added_up(self, id: UUID) -> bool:
+        """Whether it could be: no worker may be there. Others may have its row, and a reader may write nothing."""
+        async with self._executor(None) as executor:
+            try:
+                return bool(await bundles.fold_bundles(executor, [id]))
+            except DATABASE_ERRORS as error:
+                if classify(error) in (Fault.SETUP, Fault.READ_ONLY, Fault.BAD_DATA):
+                    return False
+                raise
 
     async def _each(
         self, id: UUID, states: Sequence[JobState], steer: Callable[..., Awaitable[Changes]], done: Changes

@@ -70,12 +70,15 @@ async def store_part(executor: Executor, part: Part, *, always: bool) -> list[Se
     """Store a part in one transaction, or in the caller's."""
     try:
         async with executor.transaction():
-            if part.first:
-                await _store_bundle(executor, part)
+            known = part.first and not await _store_bundle(executor, part)
             jobs = [replace(job, bundle=part.bundle.id) for job in part.jobs]
             sent = await insert_all(executor, jobs, always=always) if jobs else []
             added = sum(not one.duplicate for one in sent)
+            if known and added:
+                raise KnownBundle  # a first try of ours would have stored these
             if not await bundles.add_to_bundle(executor, part.bundle.id, added, close=part.last):
+                if part.again and not added:
+                    return sent  # all is there since the first try, and has ended by now
                 raise BundleEnded(part.bundle.id)
             if part.last and not (part.first and added):
                 await bundles.touch_bundle(executor, part.bundle.id)  # perhaps nothing is left whose end would tell
@@ -87,12 +90,14 @@ async def store_part(executor: Executor, part: Part, *, always: bool) -> list[Se
     raise refused  # out here, so that the row which the driver's error quotes is not its context
 
 
-async def _store_bundle(executor: Executor, part: Part) -> None:
+async def _store_bundle(executor: Executor, part: Part) -> bool:
+    """False if it is there already, which may be by a first try of ours."""
     stored = await bundles.insert_bundle(executor, part.bundle, added=0, open=True)
     if stored is None:
         raise BundleEnded(_id_of_parent(part.bundle))
     if not stored and not part.again:
         raise KnownBundle
+    return stored
 
 
 def _id_of_parent(bundle: NewBundle) -> UUID:

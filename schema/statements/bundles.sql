@@ -10,7 +10,7 @@ with inserted as (
   returning id, parent_id
 ), parent as (
   update :"schema".bundle set added = added + 1
-  where id = (select parent_id from inserted) and finished_at is null
+  where id = (select parent_id from inserted) and finished_at is null and cancel_asked is null
   returning id
 )
 select id, parent_id is null or exists (select from parent) as belongs from inserted;
@@ -18,8 +18,11 @@ select id, parent_id is null or exists (select from parent) as belongs from inse
 -- name: add_to_bundle
 -- takes: id uuid, added bigint, close boolean
 -- gives: id uuid
--- Nothing if it has ended. Its row stays locked until the jobs are in: no fold ends it meanwhile.
-update :"schema".bundle set added = added + $2, open = open and not $3 where id = $1 and finished_at is null returning id;
+-- Nothing if it has ended, or is to end: whoever cancels looks at the members that are there by then. Its row stays locked
+-- until the jobs are in: no fold ends it meanwhile.
+update :"schema".bundle set added = added + $2, open = open and not $3
+where id = $1 and finished_at is null and ($2::bigint = 0 or cancel_asked is null)
+returning id;
 
 -- name: note_added
 -- takes: target uuid, added integer, job_id uuid, fence bigint
@@ -84,7 +87,8 @@ with locked as materialized (
   set added = t.new_added, completed = t.new_completed, cancelled = t.new_cancelled, dead = t.new_dead,
     finished_at = case when t.ends then now() when t.over then b.finished_at end,
     round = b.round + t.ends::integer
-  from told t where b.id = t.id
+  from unnest(array(select id from told)) as o(id) join told t on t.id = o.id  -- see promote_due
+  where b.id = o.id
 ), called as (
   insert into :"schema".job (queue, task, args, priority, state, due_at, max_attempts, timeout, deadline, budget, expires_at,
     origin, via, meta, bundle_id, follow)
@@ -110,7 +114,7 @@ with locked as materialized (
   from (
     select parent_id, outcome, true as sign from told where ends and parent_id is not null
     union all select parent_id, was, false from told where opens and parent_id is not null) as moves
-  group by parent_id
+  group by parent_id, sign  -- a new round with the same outcome is one of the parent too: nothing cancels out
 ), entering as materialized (
   select :"entering"  -- before a number is drawn: see event_edge()
 ), logged as (
@@ -153,28 +157,34 @@ order by b.id desc;
 -- name: bundle_members
 -- takes: bundle_id uuid, states text[], before uuid, room bigint, payload boolean, queue text, task text, origin text
 -- gives: id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, finished_at timestamptz, timeout double precision, deadline timestamptz, expires_at timestamptz, origin text, worker_id uuid, lease_until timestamptz, cancel_asked timestamptz, key text, bundle_id uuid, reason text, errors text, args text, result text, meta text, progress text, read_at timestamptz
--- The newest first, callbacks too.
+-- The newest first, callbacks too. As a range and its order, only job_bundle fits: by `bundle_id = $1` all members were read
+-- and sorted for each page, or all jobs by their ids. `(select $1)`, for with the
+-- values before it the planner believes that hardly a row is between them; `case`, or it believes so of the states.
 select page.* from (
 (select id, task, queue, state, priority, attempt, max_attempts, crashes, lost, due_at, created_at, claimed_at,
   null::timestamptz as finished_at, timeout, deadline, expires_at, origin, worker_id, lease_until, cancel_asked, key, bundle_id,
   null::text as reason, errors::text as errors, case when $5 then args::text end as args, null::text as result, meta::text as meta,
   progress::text as progress, now() as read_at
-from :"schema".job where bundle_id = $1 and id < $3 and state = any($2::text[])
-  and ($6::text is null or queue = $6) and ($7::text is null or task = $7) and ($8::text is null or origin = $8) order by id desc limit $4)
+from :"schema".job where bundle_id >= (select $1::uuid) and (bundle_id, id) < ((select $1::uuid), (select $3::uuid)) and case when state = any($2::text[])
+  and ($6::text is null or queue = $6) and ($7::text is null or task = $7) and ($8::text is null or origin = $8) then true end
+order by bundle_id desc, id desc limit $4)
 union all
 (select id, task, queue, state, priority, attempt, max_attempts, crashes, lost, due_at, created_at, claimed_at,
   finished_at, timeout, deadline, expires_at, origin, worker_id, null, null, key, bundle_id,
   reason, errors::text, case when $5 then args::text end, case when $5 then result::text end, meta::text, progress::text, now()
-from :"schema".job_archive where bundle_id = $1 and id < $3 and state = any($2::text[])
-  and ($6::text is null or queue = $6) and ($7::text is null or task = $7) and ($8::text is null or origin = $8) order by id desc limit $4)
+from :"schema".job_archive where bundle_id >= (select $1::uuid) and (bundle_id, id) < ((select $1::uuid), (select $3::uuid)) and case when state = any($2::text[])
+  and ($6::text is null or queue = $6) and ($7::text is null or task = $7) and ($8::text is null or origin = $8) then true end
+order by bundle_id desc, id desc limit $4)
 ) as page order by id desc limit $4;
 
 -- name: bundle_results
 -- takes: bundle_id uuid, task text, after uuid, room bigint
 -- gives: id uuid, result text
--- Of its members that are completed, in the order of their ids.
+-- Of its members that are completed, in the order of their ids; see bundle_members.
 select id, result::text as result from :"schema".job_archive
-where bundle_id = $1 and id > $3 and task = $2 and state = 'completed' and follow & 4 = 0 order by id limit $4;
+where bundle_id <= (select $1::uuid) and (bundle_id, id) > ((select $1::uuid), (select $3::uuid))
+  and case when task = $2 and state = 'completed' then follow & 4 = 0 end
+order by bundle_id, id limit $4;
 
 -- name: child_bundles
 -- takes: parent_id uuid
@@ -189,16 +199,29 @@ update :"schema".bundle set cancel_asked = coalesce(cancel_asked, now()), open =
 -- name: delete_bundle
 -- takes: id uuid
 -- gives: id uuid
--- Nothing if there is still a member, or one of its bundles.
+-- Nothing if there is still a member, or one of its bundles. To its parent it is as good as cancelled if it had not ended.
 with gone as (
   delete from :"schema".bundle b where b.id = $1
-    and not exists (select from :"schema".job j where j.bundle_id = $1)
+    and (  -- by its place in job_bundle: as `exists`, statistics from before its members went make it a look at all jobs
+      select j.bundle_id from :"schema".job j where j.bundle_id >= $1 order by j.bundle_id, j.id limit 1) is distinct from $1
     and not exists (select from :"schema".bundle c where c.parent_id = $1)
-  returning id
+  returning id, parent_id, finished_at
+), passed as (
+  insert into :"schema".fact (target, cancelled)
+  select parent_id, 1 from gone where parent_id is not null and finished_at is null
+  returning target
+), hinted as materialized (
+  select pg_notify(:'wake_channel', 'f:') from passed
 ), facts as (
   delete from :"schema".fact f where f.target = any(array(select id from gone))
 )
-select id from gone;
+select id from gone where (select count(*) from hinted) >= 0;
+
+-- name: mute_bundle
+-- takes: id uuid
+-- gives: id uuid
+-- It is to be deleted: the end of its last member calls nobody back, and nobody adds to it.
+update :"schema".bundle set callbacks = '[]', open = false, cancel_asked = coalesce(cancel_asked, now()) where id = $1 returning id;
 
 -- name: forget_bundles
 -- takes: age double precision, room bigint

@@ -1,14 +1,16 @@
 """A bundle is stored whole or not at all, and its callbacks run when its members have ended."""
 
 import asyncio
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from jobqueue import App, JobContext, Unique
 from jobqueue.base.errors import BundleEnded, BundleNotFound, ConfigurationError, InvalidOption
 from jobqueue.base.job import JobState
-from tests.support.jobs.store import connect
+from jobqueue.store.flows import bundles
+from jobqueue.tasks.jobs import Jobs
+from tests.support.jobs.store import connect, open_session
 from tests.support.jobs.working import counted, new_app
 from tests.support.patience import PATIENCE
 
@@ -286,6 +288,38 @@ async def test_a_deleted_bundle_leaves_nothing(database: str) -> None:
             await shop.app.bundles.get(b.id)
         assert [other.id] == [job.id for job in await shop.app.jobs.list()]
         assert JobState.COMPLETED is await other.status()
+
+
+async def test_a_deleted_bundle_calls_nobody_back(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that adds up between the last member's removal and the bundle's ends it, and nothing comes of that."""
+    shop, delete = Shop(database), Jobs.delete
+
+    async def delete_and_add_up(self: Jobs, *ids: UUID) -> object:
+        done = await delete(self, *ids)
+        async with open_session(database) as session:
+            await bundles.fold_bundles(session, [b.id])
+        return done
+
+    monkeypatch.setattr(Jobs, "delete", delete_and_add_up)
+    async with shop.app:
+        async with shop.app.bundle("import", **shop.callbacks()) as b:  # type: ignore[arg-type]
+            b.add(shop.load.job(2))
+        await shop.app.bundles.delete(b.id)
+        with pytest.raises(BundleNotFound):
+            await shop.app.bundles.get(b.id)
+    assert 0 == await counted(database)
+
+
+async def test_what_ended_the_block_is_what_is_raised(database: str) -> None:
+    """Also if what was flushed cannot be cancelled: an error, or a cancellation, is not hidden by another one."""
+    shop = Shop(database)
+    async with shop.app:
+        with pytest.raises(ZeroDivisionError):
+            async with shop.app.bundle("import") as b:
+                b.add(shop.load.job(1))
+                await b.flush()
+                await shop.app.bundles.delete(b.id)
+                raise ZeroDivisionError
 
 
 async def test_bundles_are_listed(database: str) -> None:

@@ -1,9 +1,13 @@
 """A bundle ends whatever happens to those who should see to it."""
 
+from uuid import UUID
+
 import pytest
 
 from jobqueue.base.outcome import Dead
-from jobqueue.store.flows.bundles import heal_bundles
+from jobqueue.store.connection.pool import Session
+from jobqueue.store.flows import bundles
+from jobqueue.store.flows.bundles import Folded, heal_bundles
 from jobqueue.worker.ending import folding
 from tests.support.jobs.bundled import CALLBACKS, counts, fold, now, stored
 from tests.support.jobs.store import claim, connect, failure, finish, open_session
@@ -70,3 +74,46 @@ async def test_nothing_is_healed_that_is_well(database: str) -> None:
         await fold(session, waits)
         assert [] == await heal_bundles(session, 100), "a bundle in it has not ended"
         assert nested is not None
+
+
+async def test_a_callback_that_cannot_be_stored_holds_up_its_own_bundle_only(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the database refuses, written by hand or by another version, is said, and the others end."""
+    app = new_app(database)
+    async with open_session(database) as session, connect(database) as connection:
+        before, broken, after = [await stored(session, 1, CALLBACKS[2]) for _ in range(3)]
+        change = "update jobqueue.bundle set callbacks = replace(callbacks::text, '{}', '[]')::json where id = $1"
+        await connection.execute(change, broken)
+        await finish(session, *await claim(session))
+        async with app, app.worker():
+            for id in (before, after):
+                assert (await app.bundles.wait(id, PATIENCE)).finished
+            await wait_until(lambda: "bundle.refused" in caplog.text, "it is said")
+        found = await now(session, broken)
+        assert (0, False) == (found.pending, found.finished)
+
+
+async def test_whoever_has_a_bundle_for_long_is_not_pestered(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction stays open on the row of a bundle: looks become rarer, of workers and of those who wait."""
+    app, tries, looks = new_app(database), list[object](), list[object]()
+    fold_bundles = bundles.fold_bundles
+
+    async def fold_and_count(session: Session, ids: list[UUID]) -> list[Folded]:
+        tries.append(ids)
+        return await fold_bundles(session, ids)
+
+    monkeypatch.setattr(folding, "fold_bundles", fold_and_count)
+    async with open_session(database) as session, connect(database) as connection:
+        id = await stored(session, 1)
+        await finish(session, *await claim(session))
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("select from jobqueue.bundle where id = $1 for update", id)
+        async with app, app.worker():
+            await wait_until(lambda: tries, "the worker has tried")
+            with pytest.raises(TimeoutError):
+                await app.bundles.wait(id, 1.0, looked=looks.append)
+            assert (len(looks) < 20, len(tries) < 20) == (True, True)
+            await transaction.rollback()
+            assert (await app.bundles.wait(id, PATIENCE)).finished

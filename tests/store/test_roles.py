@@ -18,6 +18,7 @@ from jobqueue.store.schema.migrate import migrate, migrations
 from jobqueue.tasks.options import Unique
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import end_of
+from tests.support.patience import PATIENCE
 
 README = Path(__file__).parents[2] / "schema" / "README.md"
 ROLES = ("owner", "worker", "producer", "reader", "caller")
@@ -27,6 +28,7 @@ FORBIDDEN = {
         "delete from jobqueue.job_archive",
         "update jobqueue.queue set paused_at = now()",
         "delete from jobqueue.worker",
+        "delete from jobqueue.bundle",
         "select jobqueue.drop_archive('job_archive_completed_20200101', false)",
     ],
     "reader": [
@@ -114,12 +116,25 @@ async def test_each_role_can_do_its_work(site: dict[str, str], monkeypatch: pyte
         resent = await send.options(id=first.id).defer("first")
         many = await send.defer_many(["a", "b"])
         assert Change.DONE is await doomed.cancel()
+        async with producing.bundle("import", on_finish=send.job("over")) as bundle:
+            bundle.add(send.job("member"))
+            await bundle.flush()
+            bundle.add(send.options(delay=3600).job("never"))
+        async with producing.bundle("at once", empty="finish") as at_once:
+            pass
+        with pytest.raises(TimeoutError):
+            await reading.bundles.wait(at_once.id, 0.1)  # it may look only
+        assert (await producing.bundles.wait(at_once.id, PATIENCE)).finished
+        assert Change.DONE in (await producing.bundles.cancel(bundle.id)).each.values()
         async with connect(site["caller"]) as connection:
             await connection.fetchval("select jobqueue.defer('note', '{\"text\": \"sql\"}', id => $1)", None)
 
         async with working.worker():
             assert "first" == await first.result(timeout=10)
             assert ["a", "b"] == [await handle.result(timeout=10) for handle in many]
+            assert (await reading.bundles.wait(bundle.id, PATIENCE)).finished
+        await working.bundles.delete(bundle.id)
+        await working.bundles.delete(at_once.id)
         await working.queues.pause("other")
         await working.queues.resume("other")
         await working.jobs.retry(first.id)

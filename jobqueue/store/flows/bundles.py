@@ -41,7 +41,7 @@ async def insert_bundle(executor: Executor, bundle: NewBundle, *, added: int, op
 
 
 async def add_to_bundle(executor: Executor, id: UUID, added: int, *, close: bool) -> bool:
-    """Raise the number of its members, or close it; False if it has ended. Locks its row."""
+    """Raise the number of its members, or close it; False if it has ended, or shall. Locks its row."""
     return bool(await executor.fetch("add_to_bundle", id, added, close))
 
 
@@ -62,7 +62,7 @@ async def waiting_facts(reader: Reader, room: int) -> list[UUID]:
 
 async def fold_bundles(reader: Reader, ids: Iterable[UUID]) -> list[Folded]:
     """Add up what is noted of these, and end those that are over; what others have locked is left out."""
-    rows = await fetch_dated(reader, "fold_bundles", sorted(ids))
+    rows = await fetch_dated(reader, "fold_bundles", sorted(set(ids)))  # twice would call back twice
     return [Folded(row["id"], row["pending"], row["finished"], row["parent_id"]) for row in rows]
 
 
@@ -122,6 +122,11 @@ async def children_of(reader: Reader, id: UUID) -> list[UUID]:
 async def ask_to_end(reader: Reader, id: UUID) -> bool:
     """Nothing is added any more from outside; False if it has ended."""
     return bool(await reader.fetch("ask_bundle_to_end", id))
+
+
+async def mute(reader: Reader, id: UUID) -> None:
+    """Whatever ends it from now on, it calls nobody back."""
+    await reader.fetch("mute_bundle", id)
 
 
 async def delete_bundle(reader: Reader, id: UUID) -> bool:

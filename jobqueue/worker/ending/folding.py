@@ -15,10 +15,10 @@ import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
-from jobqueue.store.connection.faults import DATABASE_ERRORS
+from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
-from jobqueue.store.flows.bundles import fold_bundles, heal_bundles, waiting_facts
+from jobqueue.store.flows.bundles import Folded, fold_bundles, heal_bundles, waiting_facts
 from jobqueue.store.upkeep import take_turn
 
 _SWEEP = 5.0
@@ -32,6 +32,8 @@ _PACE = 20_000
 _BATCH = 200
 _INSPECTION = 60.0
 """Seconds between two looks for bundles that could never end; one worker has the turn."""
+_REFUSED = 60.0
+"""Seconds until the next try of a bundle that the database refuses to end, as it would a callback of it."""
 _KNOWN = 10_000
 """Bundles of which we remember when they are due next."""
 
@@ -47,7 +49,9 @@ class Folder:
         self._next: dict[UUID, float] = {}
         """Of bundles that were: not before."""
         self._news = asyncio.Event()
-        self._sweep_at = 0.0
+        self._sweep_at = self._swept_at = 0.0
+        self._waits: dict[UUID, float] = {}
+        """Seconds that we last waited for whoever has a bundle."""
         self._inspect_at = time.monotonic() + random.uniform(0.0, _INSPECTION)  # noqa: S311 - spreads load, guards nothing
         self._turn = asyncio.Lock()
         self._log = get_logger(__name__)
@@ -61,7 +65,7 @@ class Folder:
 
     def look(self) -> None:
         """Somebody else has noted something."""
-        self._sweep_at = 0.0
+        self._sweep_at = min(self._sweep_at, self._swept_at + _AGAIN)
         self._news.set()
 
     async def settle(self) -> None:
@@ -97,7 +101,7 @@ class Folder:
     async def _look(self) -> None:
         now = time.monotonic()
         if now >= self._sweep_at:
-            self._sweep_at = now + _SWEEP
+            self._swept_at, self._sweep_at = now, now + _SWEEP
             self.touched(await waiting_facts(self._session, _BATCH))
         if now >= self._inspect_at:
             self._inspect_at = now + _INSPECTION
@@ -116,15 +120,39 @@ class Folder:
         """A database error leaves them to the next sweep: the facts are there."""
         for id in due:
             del self._due[id]
-        folded = await fold_bundles(self._session, due)
+        folded = await self._added_up(due)
         now = time.monotonic()
         for one in folded:
+            self._waits.pop(one.id, None)
             if one.finished:
                 self._next.pop(one.id, None)
             else:
                 self._next[one.id] = now + min(_SELDOM, one.pending / _PACE)
         self.touched(one.parent for one in folded if one.parent is not None)
-        if len(folded) < len(due):  # others have them, or they are gone: the facts tell
-            self._sweep_at = min(self._sweep_at, now + _AGAIN)
-        if len(self._next) > _KNOWN:
+        self._put_off(set(due) - {one.id for one in folded}, now)
+        if max(len(self._next), len(self._waits)) > _KNOWN:
             self._next.clear()
+            self._waits.clear()
+
+    def _put_off(self, missed: Iterable[UUID], now: float) -> None:
+        """Others have them, some for long, or they are gone: the facts tell."""
+        for id in missed:
+            if self._next.get(id, 0.0) > now:
+                continue  # refused: it has its time
+            wait = self._waits[id] = min(_SELDOM, 2 * self._waits.get(id, _AGAIN / 2))
+            self._next[id] = now + wait
+            self._sweep_at = min(self._sweep_at, now + wait)
+
+    async def _added_up(self, due: list[UUID]) -> list[Folded]:
+        """If the database refuses something in one of them, a callback perhaps, the others are added up without it."""
+        try:
+            return await fold_bundles(self._session, due)
+        except DATABASE_ERRORS as error:
+            if classify(error) not in (Fault.BAD_DATA, Fault.OURS):
+                raise
+            if len(due) > 1:
+                half = len(due) // 2
+                return await self._added_up(due[:half]) + await self._added_up(due[half:])
+            self._log.error("bundle.refused", bundle=str(due[0]), error=brief(error), retry_in=_REFUSED)
+            self._next[due[0]] = time.monotonic() + _REFUSED
+            return []

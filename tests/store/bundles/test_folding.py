@@ -2,7 +2,7 @@
 
 import asyncio
 
-from jobqueue.base.outcome import Dead
+from jobqueue.base.outcome import Dead, Retried
 from jobqueue.store import steering
 from jobqueue.store.claims import Claim
 from jobqueue.store.connection.pool import Session
@@ -68,6 +68,44 @@ async def test_a_retry_and_its_end_in_one_fold_are_a_round(database: str) -> Non
         bundle = await now(session, id)
         assert ((1, 1, 0, 0), 2, True) == (counts(bundle), bundle.round, bundle.finished)
         assert ["on_finish", "on_success"] == await called(session)
+
+
+async def test_a_round_of_an_inner_bundle_is_one_of_the_outer(database: str) -> None:
+    """The same when the inner one ends as it had before: the outer one hears that it was unfinished in between."""
+    async with open_session(database) as session:
+        outer = await stored(session, 1)
+        inner = await stored(session, 1, parent=outer)
+        rows = await claim(session)
+        await finish(session, *rows)
+        await fold(session, inner)
+        await fold(session, outer)
+        await steering.retry(session, [row["id"] for row in rows if row["bundle_id"] == inner])
+        await finish(session, *await claim(session))
+        await fold(session, inner)
+        await fold(session, outer)
+
+        found = await now(session, outer)
+        assert ((2, 2, 0, 0), 2, True) == (counts(found), found.round, found.finished)
+
+
+async def test_an_inner_bundle_that_is_deleted_counts_as_cancelled(database: str) -> None:
+    """Before its end, as any member; what is deleted afterwards stays what it was."""
+    async with open_session(database) as session:
+        outer = await stored(session, 0)  # not folded before all is in
+        done, doomed = [await stored(session, 1, parent=outer) for _ in range(2)]
+        for row in await claim(session):
+            if row["bundle_id"] == done:
+                await finish(session, row)
+            else:
+                await finish(session, row, outcome=Retried(failure()))
+                await steering.delete(session, [row["id"]])
+        await fold(session, done)
+        assert await bundles.delete_bundle(session, done)
+        assert await bundles.delete_bundle(session, doomed)
+        await fold(session, outer)
+
+        found = await now(session, outer)
+        assert ((2, 1, 1, 0), True) == (counts(found), found.finished)
 
 
 async def test_an_end_told_twice_counts_once(database: str) -> None:

@@ -18,7 +18,8 @@ async def stored(session: Session, members: int, *callbacks: Callback, parent: U
     new = NewBundle(uuid7(), "import", "shop", parent, callbacks)
     async with session.transaction():
         assert await bundles.insert_bundle(session, new, added=members, open=False)
-        await insert_all(session, new_jobs(members, bundle=new.id), always=False)
+        if members:
+            await insert_all(session, new_jobs(members, bundle=new.id), always=False)
     return new.id
 
 

@@ -1,0 +1,86 @@
+"""Plans of bundles: one of 100 000 waiting and as many finished members costs what is asked of it, beside others."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.postgres.database import Databases, name_of
+from tests.support.postgres.full import ARCHIVE, BUNDLE, BUNDLES, FILL
+from tests.support.postgres.plans import Plan, run_learned
+
+HIGHEST, LOWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff", "00000000-0000-0000-0000-000000000000"
+STATES = ["ready", "scheduled", "running", "completed", "cancelled", "dead"]
+FEW = 2_000
+"""Pages that a look at a page of 500 may touch; the tables have many thousands."""
+
+
+@pytest.fixture(scope="module")
+def bundled(databases: Databases, template: str) -> Iterator[str]:
+    """The name of a database with a very large bundle, 5 000 others, and 300 000 jobs that are in none."""
+    with databases.temporary(template) as dsn:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(FILL)
+            connection.execute(ARCHIVE)
+            connection.execute(BUNDLES.encode())
+        yield name_of(dsn)
+
+
+def cases(connection: "psycopg.Connection[Any]") -> dict[str, tuple[object, ...]]:
+    """Each statement with its arguments."""
+    found = connection.execute("select id from jobqueue.bundle where finished_at is null order by id limit 200")
+    some = [id for (id,) in found]
+    members = connection.execute("select id from jobqueue.job where bundle_id = %s limit 500", (BUNDLE,)).fetchall()
+    return {
+        "fold_bundles of one": (some[:1],),
+        "fold_bundles of 200": (some,),
+        "waiting_facts": (200,),
+        "heal_bundles": (200,),
+        "find_bundle": (BUNDLE,),
+        "child_bundles": (BUNDLE,),
+        "bundle_members": (BUNDLE, STATES, HIGHEST, 500, False),
+        "bundle_members halfway": (BUNDLE, STATES, members[250][0], 500, False),
+        "bundle_results": (BUNDLE, "t", LOWEST, 500),
+        "delete_waiting": ([id for (id,) in members],),
+        "delete_bundle": (BUNDLE,),
+        "forget_bundles": (0.0, 500),
+    }
+
+
+def wrong_with(plan: Plan) -> list[str]:
+    """What it should not have read."""
+    wrong = []
+    for node in plan.nodes():
+        table = str(node.get("Relation Name", ""))
+        read = (node.get("Actual Rows", 0) + node.get("Rows Removed by Filter", 0)) * node.get("Actual Loops", 1)
+        if node["Node Type"] == "Seq Scan" and read and table != "fact":
+            wrong.append(f"all of {table}")
+    return wrong
+
+
+MANY = {"waiting_facts": 2_000, "fold_bundles of 200": 60_000, "delete_waiting": 40_000, "heal_bundles": 20_000,
+        "forget_bundles": 6_000}  # fmt: skip
+"""Pages that these may touch: they do something to many rows."""
+
+
+@pytest.mark.parametrize("analysed", [False, True], ids=["unknown", "analysed"])
+def test_no_statement_of_bundles_reads_all_jobs(databases: Databases, bundled: str, analysed: bool) -> None:
+    """S4-88: neither looking at, adding up nor deleting a very large bundle reads job or archive from end to end."""
+    wrong = []
+    with databases.temporary(bundled) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
+        if analysed:
+            connection.execute("analyze")
+        for name, values in cases(connection).items():
+            for mode in ("custom", "generic"):
+                plan = run_learned(connection, name.split()[0], values, mode)
+                found = wrong_with(plan)
+                if plan.buffers > MANY.get(name, FEW):
+                    found.append(f"{plan.buffers} pages")
+                if found:
+                    wrong.append(f"{name}, {mode}: {found}\n{plan}\n")
+        connection.execute("delete from jobqueue.job where bundle_id = %s", (BUNDLE,))  # the statistics say otherwise
+        for mode in ("custom", "generic"):
+            plan = run_learned(connection, "delete_bundle", (BUNDLE,), mode)
+            wrong += [f"delete_bundle at last, {mode}: {found}\n{plan}\n" for found in wrong_with(plan)]
+    assert not wrong, "\n".join(wrong)

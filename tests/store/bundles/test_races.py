@@ -1,0 +1,65 @@
+"""Bundles whose members end, are revived and added side by side: nothing is lost, nothing counted twice."""
+
+import asyncio
+import random
+
+import pytest
+
+from jobqueue.base.outcome import Dead
+from jobqueue.store import steering
+from jobqueue.store.connection.pool import Session
+from jobqueue.store.flows import bundles
+from jobqueue.store.intake import insert_all
+from tests.support.jobs.bundled import CALLBACKS, counts, now, stored
+from tests.support.jobs.store import claim, connect, failure, finish, new_job, open_sessions
+
+HANDS, MEMBERS = 6, 40
+
+
+async def work(session: Session, chance: random.Random) -> None:
+    """End what there is, now and then as dead; add a member while one runs; revive what is dead; add up."""
+    while rows := await claim(session, 3):
+        for row in rows:
+            if not row["follow"] & 4 and chance.random() < 0.15 and row["bundle_id"] is not None:
+                async with session.transaction():
+                    await insert_all(session, [new_job(bundle=row["bundle_id"])], always=False)
+                    assert await bundles.note_added(session, row["bundle_id"], 1, row["id"], row["fence"])
+            dead = chance.random() < 0.3
+            await finish(session, row, outcome=Dead("attempts", failure()) if dead else None)
+            if dead and chance.random() < 0.7:
+                await steering.retry(session, [row["id"]])
+        await bundles.fold_bundles(session, [row["bundle_id"] for row in rows if row["bundle_id"] is not None])
+        waiting = await session.fetch("waiting_facts", 50)
+        await bundles.fold_bundles(session, [id for (id,) in waiting])
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_counts_are_exact_whoever_does_what(database: str, seed: int) -> None:
+    """An outer bundle of three inner ones, six hands: counts are what the archive has, each round calls back once."""
+    async with open_sessions(database, HANDS) as hands:
+        outer = await stored(hands[0], 1, *CALLBACKS)
+        inner = [await stored(hands[0], MEMBERS, *CALLBACKS, parent=outer) for _ in range(3)]
+        await asyncio.gather(*(work(hand, random.Random(seed * 100 + n)) for n, hand in enumerate(hands)))  # noqa: S311 - a reproducible soak
+        async with connect(database) as connection:
+            left = "select exists (select from jobqueue.fact) or exists (select from jobqueue.job)"
+            while await connection.fetchval(left):
+                await bundles.fold_bundles(hands[0], await bundles.waiting_facts(hands[0], 50))
+                await work(hands[0], random.Random(seed))  # noqa: S311 - a reproducible soak
+            for id in [*inner, outer]:
+                bundle = await now(hands[0], id)
+                rows = await connection.fetch(
+                    "select state, count(*) from jobqueue.job_archive where bundle_id = $1 and follow & 4 = 0"
+                    " group by state",
+                    id,
+                )
+                ended = {str(state): int(jobs) for state, jobs in rows}
+                if id == outer:
+                    for each in inner:
+                        state = "dead" if (await now(hands[0], each)).dead else "completed"
+                        ended[state] = ended.get(state, 0) + 1
+                called = await connection.fetchval(
+                    "select count(*) from jobqueue.job_archive where bundle_id = $1 and task = 'on_finish'", id
+                )
+                expected = sum(ended.values()), ended.get("completed", 0), 0, ended.get("dead", 0)
+                assert expected == counts(bundle)
+                assert (True, bundle.round) == (bundle.finished, called)

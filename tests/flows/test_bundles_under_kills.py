@@ -28,7 +28,7 @@ async def test_a_bundle_ends_once_whoever_is_killed(own: str, tmp_path: Path) ->
             end = book.note.options(queue="ends")
             async with book.app.bundle("killed", on_success=end.job(), on_failure=end.job(), on_finish=end.job()) as b:
                 b.add_many(book.note.job(0.02) for _ in range(MEMBERS - 2))
-                b.add_many(book.note.options(max_attempts=1).job(0, "fails") for _ in range(2))
+                b.add_many(book.note.options(max_attempts=1, timeout=0.001).job(30) for _ in range(2))
             ids.append(b.id)
         workers = await book.workers(3, "--concurrency", "3")
         for _ in range(KILLS):

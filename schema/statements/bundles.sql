@@ -129,12 +129,15 @@ where (select count(*) from woken) >= 0;
 -- name: find_bundle
 -- takes: id uuid
 -- gives: id uuid, name text, origin text, parent_id uuid, open boolean, added bigint, completed bigint, cancelled bigint, dead bigint, round integer, cancel_asked timestamptz, created_at timestamptz, finished_at timestamptz
--- With what is not added up yet: exact at any time.
+-- With what is not added up yet: exact at any time. One whose member was revived, or added, has not ended, though the fold
+-- that says so is still to come.
 select b.id, b.name, b.origin, b.parent_id, b.open, b.added + f.added as added, b.completed + f.completed as completed,
-  b.cancelled + f.cancelled as cancelled, b.dead + f.dead as dead, b.round, b.cancel_asked, b.created_at, b.finished_at
+  b.cancelled + f.cancelled as cancelled, b.dead + f.dead as dead, b.round, b.cancel_asked, b.created_at,
+  case when not f.again then b.finished_at end as finished_at
 from :"schema".bundle b cross join lateral (
   select coalesce(sum(f.added), 0)::bigint as added, coalesce(sum(f.completed), 0)::bigint as completed,
-    coalesce(sum(f.cancelled), 0)::bigint as cancelled, coalesce(sum(f.dead), 0)::bigint as dead
+    coalesce(sum(f.cancelled), 0)::bigint as cancelled, coalesce(sum(f.dead), 0)::bigint as dead,
+    coalesce(bool_or(f.added > 0 or least(f.completed, f.cancelled, f.dead) < 0), false) as again
   from :"schema".fact f where f.target = b.id) as f
 where b.id = $1;
 
@@ -143,14 +146,16 @@ where b.id = $1;
 -- gives: id uuid, name text, origin text, parent_id uuid, open boolean, added bigint, completed bigint, cancelled bigint, dead bigint, round integer, cancel_asked timestamptz, created_at timestamptz, finished_at timestamptz
 -- The newest first.
 select b.id, b.name, b.origin, b.parent_id, b.open, b.added + f.added as added, b.completed + f.completed as completed,
-  b.cancelled + f.cancelled as cancelled, b.dead + f.dead as dead, b.round, b.cancel_asked, b.created_at, b.finished_at
+  b.cancelled + f.cancelled as cancelled, b.dead + f.dead as dead, b.round, b.cancel_asked, b.created_at,
+  case when not f.again then b.finished_at end as finished_at
 from (
   select * from :"schema".bundle b
   where b.id < $1 and (not $3 or b.finished_at is null) and ($4::text is null or b.name = $4) and ($5::uuid is null or b.parent_id = $5)
   order by b.id desc limit $2
 ) as b cross join lateral (
   select coalesce(sum(f.added), 0)::bigint as added, coalesce(sum(f.completed), 0)::bigint as completed,
-    coalesce(sum(f.cancelled), 0)::bigint as cancelled, coalesce(sum(f.dead), 0)::bigint as dead
+    coalesce(sum(f.cancelled), 0)::bigint as cancelled, coalesce(sum(f.dead), 0)::bigint as dead,
+    coalesce(bool_or(f.added > 0 or least(f.completed, f.cancelled, f.dead) < 0), false) as again
   from :"schema".fact f where f.target = b.id) as f
 order by b.id desc;
 

@@ -43,6 +43,7 @@ async def test_a_bundle_with_a_dead_member_has_failed(database: str) -> None:
         assert ["on_failure", "on_finish"] == await called(session)
 
         await steering.retry(session, [bad["id"]])
+        assert not (await now(session, id)).finished, "whoever waits for its end now waits for the next one"
         assert [1] == [one.pending for one in await fold(session, id)]
         again = await now(session, id)
         assert ((2, 1, 0, 0), 1, False) == (counts(again), again.round, again.finished)

@@ -20,7 +20,7 @@ from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change
 from jobqueue.bundles.building import BundleBuilder, Empty, new_bundle
 from jobqueue.bundles.bundles import Bundles
-from jobqueue.bundles.member import Member, Members
+from jobqueue.bundles.member import Member
 from jobqueue.bundles.storing import Storing
 from jobqueue.events.hub import Hub, choice_of
 from jobqueue.events.listening import Hear, Listener
@@ -93,6 +93,7 @@ class App(TaskHome):
             self._bundle_of,
         )  # fmt: skip
         self.jobs = Jobs(self._opening.database, self._opening.executor_on)
+        self._bundle_storing = Storing(self._opening, self._middleware.around_defer)
         self.bundles = Bundles(self._opening.database, self._opening.executor_on, self.jobs)
         self.queues = Queues(self._opening.database, self._opening.executor_on)
         self.webhooks = Webhooks(self._opening.database, lambda: self.settings.webhook_networks)
@@ -242,8 +243,7 @@ class App(TaskHome):
         Raises InvalidOption, BundleEnded if the parent has ended, and what a defer raises.
         """
         new = new_bundle(name, on_success, on_failure, on_finish, parent, id, origin or self.origin)
-        storing = Storing(self._opening, self._middleware.around_defer)
-        return BundleBuilder(new, storing, self._sender, connection, empty, self.bundles.cancel)
+        return BundleBuilder(new, self._bundle_storing, self._sender, connection, empty, self.bundles.cancel)
 
     def on_error(self, hook: H) -> H:
         """Call this function, `def` or `async def`, after every failed attempt, with a `FailedAttempt`; a decorator.
@@ -374,8 +374,7 @@ class App(TaskHome):
         self._sender = self.link.sender = sender
 
     def _bundle_of(self, claim: Claim) -> Member:
-        members = Members(self._opening, self._middleware.around_defer, self._sender, self.bundles)
-        return members.of(claim["bundle_id"], claim["id"], claim["fence"])
+        return Member(claim["bundle_id"], claim["id"], claim["fence"], self._bundle_storing, self._sender, self.bundles)
 
     def _rejoin(self) -> None:
         for router in self._routers:  # another app may have had them since we included them

@@ -1,7 +1,7 @@
 """`app.bundles`: look at bundles, wait for them, and steer them."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -9,16 +9,17 @@ import anyio
 
 from jobqueue.base.errors import BundleNotFound, InvalidOption
 from jobqueue.base.flows.bundle import Bundle
-from jobqueue.base.job import FINAL, Job, JobState
+from jobqueue.base.job import JobState
 from jobqueue.base.moments import Seconds, check_delay
 from jobqueue.base.service import Patience
 from jobqueue.base.steering import Changes
-from jobqueue.store.connection.edge import EDGE
+from jobqueue.store.connection.edge import own_session
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.flows import bundles
-from jobqueue.tasks.jobs import Jobs, check_states
+from jobqueue.store.looking.listing import JobPage
+from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.options import check_id, check_name, check_whole
 from jobqueue.tasks.task import Task
 
@@ -27,7 +28,6 @@ _HIGHEST = UUID(int=2**128 - 1)
 _LOWEST = UUID(int=0)
 _PAGE, _PAGE_LIMIT = 500, 1_000
 _POLL_FIRST, _POLL_CAP = 0.01, 0.5
-_UNFINISHED = [state for state in JobState if state not in FINAL]
 
 
 class Bundles:
@@ -44,8 +44,11 @@ class Bundles:
     async def get(self, id: UUID | str, *, connection: object | None = None) -> Bundle:
         """The bundle as it stands now, what has just ended included. Raises BundleNotFound."""
         meant = check_id(id)
-        async with self._executor(connection) as executor:
-            found = await bundles.find_bundle(executor, meant)
+        if connection is not None and self._on is not None:
+            found = await bundles.find_bundle(self._on(connection), meant)
+        else:
+            async with self._session() as executor:
+                found = await bundles.find_bundle(executor, meant)
         if found is None:
             raise BundleNotFound(meant)
         return found
@@ -58,7 +61,7 @@ class Bundles:
             raise InvalidOption("limit", f"must be a whole number from 1 to {_PAGE_LIMIT}")
         if name is not None:
             check_name("name", name)
-        async with self._executor(None) as executor:
+        async with self._session() as executor:
             return await bundles.list_bundles(executor, after or _HIGHEST, limit, unfinished=unfinished, name=name)
 
     async def members(
@@ -69,20 +72,15 @@ class Bundles:
         after: UUID | None = None,
         limit: int = 50,
         payload: bool = False,
-    ) -> Sequence[Job]:
-        """Its jobs, callbacks too, the newest first; `after=page[-1].id` goes on.
-
-        Those that have ended are there for as long as the archive keeps them.
-        """
-        states = list(JobState) if state is None else check_states(state)
-        async with self._executor(None) as executor:
-            return await bundles.members_of(executor, check_id(id), states, after or _HIGHEST, limit, payload=payload)
+    ) -> JobPage:
+        """Its jobs, callbacks too, the newest first: `jobs.list(bundle=id)`, as long as the archive keeps them."""
+        return await self._jobs.list(bundle=check_id(id), state=state, after=after, limit=limit, payload=payload)
 
     async def results(self, id: UUID | str, task: Task[Any, R]) -> "dict[UUID, Any]":
         """The results of its completed members of one task, by their ids, in the order in which those were made."""
         found: dict[UUID, Any] = {}
         after = _LOWEST
-        async with self._executor(None) as executor:
+        async with self._session() as executor:
             while page := await bundles.results_of(executor, check_id(id), task.name, after, _PAGE):
                 found |= {each: task.signature.decode_result(result) for each, result in page}
                 after = page[-1][0]
@@ -90,7 +88,7 @@ class Bundles:
 
     async def resolve(self, part: str) -> Sequence[UUID]:
         """Ids that begin or end like this, of the newest bundles."""
-        async with self._executor(None) as executor:
+        async with self._session() as executor:
             return await bundles.find_by_part(executor, part.lower())
 
     async def wait(
@@ -115,7 +113,7 @@ class Bundles:
     async def close(self, id: UUID | str) -> Bundle:
         """Let it end though whoever made it did not come to the end of the block. Raises BundleNotFound."""
         bundle = await self.get(id)
-        async with self._executor(None) as executor:
+        async with self._session() as executor:
             await bundles.add_to_bundle(executor, bundle.id, 0, close=True)
             await bundles.touch_bundle(executor, bundle.id)
         return await self.get(bundle.id)
@@ -127,11 +125,11 @@ class Bundles:
         """
         bundle = await self.get(id)
         done = Changes()
-        async with self._executor(None) as executor:
+        async with self._session() as executor:
             await bundles.ask_to_end(executor, bundle.id)
             await bundles.touch_bundle(executor, bundle.id)
             children = await bundles.children_of(executor, bundle.id)
-        await self._each(bundle.id, _UNFINISHED, self._jobs.cancel, done)
+        _join(done, await self._jobs.cancel(bundle=bundle.id))
         for child in children:
             _join(done, await self.cancel(child))
         return done
@@ -140,8 +138,8 @@ class Bundles:
         """Run its dead members again, those of bundles in it too; it ends once more. Raises BundleNotFound."""
         bundle = await self.get(id)
         done = Changes()
-        await self._each(bundle.id, [JobState.DEAD], self._jobs.retry, done)
-        async with self._executor(None) as executor:
+        _join(done, await self._jobs.retry(bundle=bundle.id))
+        async with self._session() as executor:
             children = await bundles.children_of(executor, bundle.id)
         for child in children:
             _join(done, await self.retry(child))
@@ -154,19 +152,19 @@ class Bundles:
         """
         bundle = await self.get(id)
         done = Changes()
-        async with self._executor(None) as executor:
+        async with self._session() as executor:
             await bundles.mute(executor, bundle.id)
             children = await bundles.children_of(executor, bundle.id)
         for child in children:
             _join(done, await self.delete(child))
-        await self._each(bundle.id, list(JobState), self._jobs.delete, done)
-        async with self._executor(None) as executor:
+        _join(done, await self._jobs.delete(bundle=bundle.id))
+        async with self._session() as executor:
             await bundles.delete_bundle(executor, bundle.id)
         return done
 
     async def _added_up(self, id: UUID) -> bool:
         """Whether it could be: no worker may be there. Others may have its row, and a reader may write nothing."""
-        async with self._executor(None) as executor:
+        async with self._session() as executor:
             try:
                 return bool(await bundles.fold_bundles(executor, [id]))
             except DATABASE_ERRORS as error:
@@ -174,30 +172,8 @@ class Bundles:
                     return False
                 raise
 
-    async def _each(
-        self, id: UUID, states: Sequence[JobState], steer: Callable[..., Awaitable[Changes]], done: Changes
-    ) -> None:
-        """Steer the members in these states, a page at a time."""
-        before = _HIGHEST
-        while True:
-            async with self._executor(None) as executor:
-                page = await bundles.members_of(executor, id, states, before, _PAGE, payload=False)
-            if not page:
-                return
-            before = page[-1].id
-            _join(done, await steer(*(job.id for job in page)))
-
-    @contextlib.asynccontextmanager
-    async def _executor(self, connection: object | None) -> AsyncIterator[Executor]:
-        if connection is not None and self._on is not None:
-            yield self._on(connection)
-            return
-        with EDGE:
-            session = Session(await self._database())
-            try:
-                yield session
-            finally:
-                await session.close()
+    def _session(self) -> contextlib.AbstractAsyncContextManager[Session]:
+        return own_session(self._database)
 
 
 def _join(done: Changes, more: Changes) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from jobqueue.base.errors import BundleEnded
+from jobqueue.base.errors import BundleEnded, ClaimLost
 from jobqueue.base.flows.bundle import NewBundle
 from jobqueue.base.job import NewJob, Sent
 from jobqueue.store.connection.executor import Executor
@@ -33,6 +33,8 @@ class Part:
     """Whether it is closed with this."""
     again: bool = False
     """Whether the answer to a first try was lost: what is there may be ours."""
+    by: tuple[UUID, int] | None = None
+    """The job of the bundle that adds them, and its fence; None from outside."""
 
 
 class Storing:
@@ -76,12 +78,7 @@ async def store_part(executor: Executor, part: Part, *, always: bool) -> list[Se
             added = sum(not one.duplicate for one in sent)
             if known and added:
                 raise KnownBundle  # a first try of ours would have stored these
-            if not await bundles.add_to_bundle(executor, part.bundle.id, added, close=part.last):
-                if part.again and not added:
-                    return sent  # all is there since the first try, and has ended by now
-                raise BundleEnded(part.bundle.id)
-            if part.last and not (part.first and added):
-                await bundles.touch_bundle(executor, part.bundle.id)  # perhaps nothing is left whose end would tell
+            await (_count if part.by is None else _count_inside)(executor, part, added)
             return sent
     except DATABASE_ERRORS as error:
         if classify(error) is not Fault.BAD_DATA:
@@ -92,13 +89,27 @@ async def store_part(executor: Executor, part: Part, *, always: bool) -> list[Se
 
 async def _store_bundle(executor: Executor, part: Part) -> bool:
     """False if it is there already, which may be by a first try of ours."""
-    stored = await bundles.insert_bundle(executor, part.bundle, added=0, open=True)
+    stored = await bundles.insert_bundle(executor, part.bundle)
     if stored is None:
-        raise BundleEnded(_id_of_parent(part.bundle))
+        raise BundleEnded(part.bundle.parent_id or part.bundle.id)
     if not stored and not part.again:
         raise KnownBundle
     return stored
 
 
-def _id_of_parent(bundle: NewBundle) -> UUID:
-    return bundle.parent_id or bundle.id
+async def _count(executor: Executor, part: Part, added: int) -> None:
+    """From outside the number is raised in the bundle's own row, which orders it against the end."""
+    if not await bundles.add_to_bundle(executor, part.bundle.id, added, close=part.last):
+        if part.again and not added:
+            return  # all is there since the first try, and has ended by now
+        raise BundleEnded(part.bundle.id)
+    if part.last and not (part.first and added):
+        await bundles.touch_bundle(executor, part.bundle.id)  # perhaps nothing is left whose end would tell
+
+
+async def _count_inside(executor: Executor, part: Part, added: int) -> None:
+    """A job that runs notes a fact: its own end comes later, and no row is locked that others wait for."""
+    job, fence = part.by or (part.bundle.id, 0)
+    if not await bundles.note_added(executor, part.bundle.id, added, job, fence):
+        raise ClaimLost(job)
+    await bundles.touch_bundle(executor, part.bundle.id)

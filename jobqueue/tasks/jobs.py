@@ -13,10 +13,10 @@ from jobqueue.base.job import Job, JobState
 from jobqueue.base.moments import Seconds
 from jobqueue.base.steering import LEGAL, Action, Change, Changes
 from jobqueue.store import steering
-from jobqueue.store.connection.edge import EDGE
+from jobqueue.store.connection.edge import EDGE, own_session
 from jobqueue.store.connection.executor import Executor
-from jobqueue.store.connection.pool import Database, Session
-from jobqueue.store.flows.bundles import list_members
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.flows.bundles import find_members, list_members
 from jobqueue.store.looking.listing import JobPage, Wanted, find_by_part, find_ids, list_jobs, place_of
 from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.looking.overview import Counts, count_jobs, count_jobs_on
@@ -44,6 +44,8 @@ class Filter(TypedDict, total=False):
     queue: str | None
     task: str | None
     origin: str | None
+    bundle: UUID | str | None
+    """Of this bundle: its members, and its callbacks."""
     key: str | None
     """The job that holds this unique key of `task` now; no other filter beside the two."""
 
@@ -111,7 +113,7 @@ class Jobs:
         if not isinstance(after, UUID | None):
             raise InvalidOption("after", "must be the UUID of a job, as in job.id")
         check_filters(queue=queue, task=task, origin=origin)
-        wanted = Wanted(frozenset(JobState if state is None else check_states(state)), queue, task, origin)
+        wanted = Wanted(frozenset(JobState if state is None else _states(state)), queue, task, origin)
         async with self._executor(connection) as executor:
             place = None if after is None else await place_of(executor, after)
             if after is not None and place is None:
@@ -228,12 +230,8 @@ class Jobs:
             assert self._on is not None  # noqa: S101 - the command line has no connections
             yield self._on(connection)
             return
-        with EDGE:
-            session = Session(await self._database())
-            try:
-                yield session
-            finally:
-                await session.close()
+        async with own_session(self._database) as session:
+            yield session
 
 
 Steer: TypeAlias = Callable[[Executor, Sequence[UUID], bool, steering.Tries], Awaitable[dict[UUID, Change]]]
@@ -256,7 +254,7 @@ async def _pages(
         raise InvalidOption("ids", "give ids, or at least one filter, not both")
     if any(not isinstance(id, UUID) for id in ids):
         raise InvalidOption("ids", "must be UUIDs, as in handle.id")
-    check_filters(**{name: value for name, value in given.items() if name != "state"})
+    check_filters(**{name: value for name, value in given.items() if name not in ("state", "bundle")})
     if by_key := "key" in given:
         if set(given) != {"key", "task"}:
             raise InvalidOption("key", "a key is one of a task: give task= with it, and no other filter")
@@ -265,14 +263,20 @@ async def _pages(
         for start in range(0, len(ids), _STEER_PAGE):
             yield ids[start : start + _STEER_PAGE]
         return
+    async for page in _pages_by_filter(executor, action, given):
+        yield page
+
+
+def _pages_by_filter(executor: Executor, action: Action, given: dict[str, Any]) -> AsyncIterator[Sequence[UUID]]:
     # Without a state only jobs are meant to which it can be done: not every job that the archive remembers.
     legal = [state for state, change in LEGAL[action].items() if change.happened]
     if action is Action.RETRY:
         legal = [JobState.DEAD]  # to run again what was completed, or cancelled, is seldom what is meant
-    states = check_states(given.pop("state")) if "state" in given else legal
+    states = _states(given["state"]) if "state" in given else legal
     wanted = Wanted(frozenset(states), given.get("queue"), given.get("task"), given.get("origin"))
-    async for page in find_ids(executor, wanted, _STEER_PAGE):
-        yield page
+    if "bundle" in given:
+        return find_members(executor, check_id(given["bundle"], "bundle"), wanted, _STEER_PAGE)
+    return find_ids(executor, wanted, _STEER_PAGE)
 
 
 def check_filters(**names: str | None) -> None:
@@ -282,8 +286,7 @@ def check_filters(**names: str | None) -> None:
             check_name(option, name)
 
 
-def check_states(given: JobState | str | Sequence[JobState | str]) -> Sequence[JobState]:
-    """States by their names. Raises InvalidOption."""
+def _states(given: JobState | str | Sequence[JobState | str]) -> Sequence[JobState]:
     try:
         return [JobState(state) for state in ([given] if isinstance(given, str) else given)]
     except (ValueError, TypeError):

@@ -23,14 +23,15 @@ class Membership(Protocol):
         """The bundle as it stands now."""
         ...
 
-    async def add(self, job: NewJob[R]) -> JobHandle[R]:
-        """Store one more member, at once. Added by a callback, it opens the bundle again, which ends once more.
+    async def add(self, job: NewJob[R], *, connection: object | None = None) -> JobHandle[R]:
+        """Store one more member, at once, or with the transaction of `connection`, as of `ctx.transaction()`.
 
-        Raises ClaimLost if another worker has this job by now: nothing is stored then.
+        Added by a callback, it opens the bundle again, which ends once more. Raises ClaimLost if another worker has
+        this job by now: nothing is stored then; and what a defer raises.
         """
         ...
 
-    async def add_many(self, jobs: Iterable[NewJob[Any]]) -> list[JobHandle[Any]]:
+    async def add_many(self, jobs: Iterable[NewJob[Any]], *, connection: object | None = None) -> list[JobHandle[Any]]:
         """Store several, all or none."""
         ...
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
@@ -20,7 +20,7 @@ from jobqueue.base.moments import check_time
 from jobqueue.base.settings import Networks
 from jobqueue.base.steering import Changes
 from jobqueue.events.hub import choice_of
-from jobqueue.store.connection.edge import EDGE
+from jobqueue.store.connection.edge import own_session
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.flows import webhooks
 from jobqueue.store.intake import insert_all
@@ -183,14 +183,8 @@ class Webhooks:
             if not await change(session, id):
                 raise WebhookNotFound(id)
 
-    @contextlib.asynccontextmanager
-    async def _session(self) -> AsyncIterator[Session]:
-        with EDGE:
-            session = Session(await self._database())
-            try:
-                yield session
-            finally:
-                await session.close()
+    def _session(self) -> contextlib.AbstractAsyncContextManager[Session]:
+        return own_session(self._database)
 
 
 def webhook_choice(events: Any, *, bundle: UUID | str | None, job: UUID | str | None, **names: str | None) -> Choice:

@@ -1,11 +1,11 @@
 -- name: insert_bundle
--- takes: id uuid, name text, origin text, parent_id uuid, open boolean, added bigint, callbacks text
+-- takes: id uuid, name text, origin text, parent_id uuid, callbacks text
 -- gives: id uuid, belongs boolean
--- Nothing if it is there already: whoever sends one again, under an id of their own, has nothing new to say. It counts at
+-- Open and without members. Nothing if it is there already: whoever sends one again, under an id of their own, has nothing new to say. It counts at
 -- once as a member of its parent, to which it does not belong if that has ended.
 with inserted as (
-  insert into :"schema".bundle (id, name, origin, parent_id, open, added, callbacks)
-  values ($1, $2, $3, $4, $5, $6, $7::text::json)
+  insert into :"schema".bundle (id, name, origin, parent_id, open, callbacks)
+  values ($1, $2, $3, $4, true, $5::text::json)
   on conflict on constraint bundle_pkey do nothing
   returning id, parent_id
 ), parent as (
@@ -142,7 +142,7 @@ from :"schema".bundle b cross join lateral (
 where b.id = $1;
 
 -- name: list_bundles
--- takes: before uuid, room bigint, unfinished boolean, name text, parent_id uuid
+-- takes: before uuid, room bigint, unfinished boolean, name text
 -- gives: id uuid, name text, origin text, parent_id uuid, open boolean, added bigint, completed bigint, cancelled bigint, dead bigint, round integer, cancel_asked timestamptz, created_at timestamptz, finished_at timestamptz
 -- The newest first.
 select b.id, b.name, b.origin, b.parent_id, b.open, b.added + f.added as added, b.completed + f.completed as completed,
@@ -150,7 +150,7 @@ select b.id, b.name, b.origin, b.parent_id, b.open, b.added + f.added as added, 
   case when not f.again then b.finished_at end as finished_at
 from (
   select * from :"schema".bundle b
-  where b.id < $1 and (not $3 or b.finished_at is null) and ($4::text is null or b.name = $4) and ($5::uuid is null or b.parent_id = $5)
+  where b.id < $1 and (not $3 or b.finished_at is null) and ($4::text is null or b.name = $4)
   order by b.id desc limit $2
 ) as b cross join lateral (
   select coalesce(sum(f.added), 0)::bigint as added, coalesce(sum(f.completed), 0)::bigint as completed,
@@ -162,9 +162,9 @@ order by b.id desc;
 -- name: bundle_members
 -- takes: bundle_id uuid, states text[], before uuid, room bigint, payload boolean, queue text, task text, origin text
 -- gives: id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, finished_at timestamptz, timeout double precision, deadline timestamptz, expires_at timestamptz, origin text, worker_id uuid, lease_until timestamptz, cancel_asked timestamptz, key text, bundle_id uuid, reason text, errors text, args text, result text, meta text, progress text, read_at timestamptz
--- The newest first, callbacks too. As a range and its order, only job_bundle fits: by `bundle_id = $1` all members were read
--- and sorted for each page, or all jobs by their ids. `(select $1)`, for with the
--- values before it the planner believes that hardly a row is between them; `case`, or it believes so of the states.
+-- The newest first, callbacks too. A range in the order of job_bundle, so that no other index fits: with `bundle_id = $1`
+-- each page read and sorted all members, or went through all jobs by their ids. `(select $1)` hides the values from the
+-- planner, and `case` the states: if it sees them, it believes that hardly a row is meant.
 select page.* from (
 (select id, task, queue, state, priority, attempt, max_attempts, crashes, lost, due_at, created_at, claimed_at,
   null::timestamptz as finished_at, timeout, deadline, expires_at, origin, worker_id, lease_until, cancel_asked, key, bundle_id,

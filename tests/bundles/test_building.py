@@ -1,12 +1,14 @@
 """A bundle is stored whole or not at all, and its callbacks run when its members have ended."""
 
 import asyncio
-from uuid import UUID, uuid4
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from jobqueue import App, JobContext, Unique
-from jobqueue.base.errors import BundleEnded, BundleNotFound, ConfigurationError, InvalidOption
+from jobqueue.base.errors import BundleEnded, BundleNotFound, ConfigurationError, InvalidOption, InvalidPayload
 from jobqueue.base.job import JobState
 from jobqueue.store.flows import bundles
 from jobqueue.tasks.jobs import Jobs
@@ -141,6 +143,63 @@ async def test_members_add_members(database: str) -> None:
         bundle = await shop.app.bundles.get(b.id)
     assert (255, 255, 1) == (bundle.added, bundle.completed, bundle.round)
     assert ["finish 1"] == shop.called
+
+
+async def test_a_member_adds_in_its_transaction(database: str) -> None:
+    """`ctx.bundle.add(job, connection=conn)` commits with the member's own end, or is undone with it."""
+    shop = Shop(database)
+
+    @shop.app.task(max_attempts=1)
+    async def split(ctx: JobContext, works: bool) -> None:
+        assert ctx.bundle is not None
+        async with ctx.transaction() as connection:
+            await ctx.bundle.add(shop.load.job(1), connection=connection)
+            if not works:
+                raise ZeroDivisionError
+            ctx.complete()
+
+    async with shop.app:
+        async with shop.app.bundle("import") as b:
+            b.add_many([split.job(True), split.job(False)])
+        await shop.app.run_until_idle()
+        bundle = await shop.app.bundles.get(b.id)
+    assert (3, 2, 1, True) == (bundle.added, bundle.completed, bundle.dead, bundle.finished)
+
+
+async def test_a_member_that_cannot_be_stored_is_refused(database: str) -> None:
+    """What the database does not take is InvalidPayload to a member that adds it, as it is to whoever defers it."""
+    shop, told = Shop(database), list[str]()
+
+    @shop.app.task
+    async def split(ctx: JobContext) -> None:
+        assert ctx.bundle is not None
+        bad = replace(shop.load.job(3), args='{"number": ')
+        with pytest.raises(InvalidPayload) as refused:
+            await ctx.bundle.add_many([shop.load.job(1), bad])
+        told.append(str(refused.value))
+
+    async with shop.app:
+        async with shop.app.bundle("import") as b:
+            b.add(split.job())
+        await shop.app.run_until_idle()
+        bundle = await shop.app.bundles.get(b.id)
+    assert (1, 1) == (bundle.added, bundle.completed)
+    assert len(told) == 1
+
+
+async def test_members_are_steered_by_filter(database: str) -> None:
+    """`jobs.cancel(bundle=)` and its like mean members and callbacks of one bundle, by the other filters too."""
+    shop = Shop(database)
+    async with shop.app:
+        other = await shop.load.defer(9)
+        async with shop.app.bundle("import") as b:
+            handles = b.add_many([shop.load.job(0), shop.load.options(queue="slow").job(1)])
+        moved = await shop.app.jobs.move(bundle=str(b.id), queue="slow", to="fast")
+        assert [handles[1].id] == moved.changed
+        assert {handle.id for handle in handles} == set((await shop.app.jobs.cancel(bundle=b.id)).changed)
+        with pytest.raises(InvalidOption, match=r"^bundle: must be a UUID"):
+            await shop.app.jobs.cancel(bundle="soon")
+        assert JobState.READY is await other.status()
 
 
 async def test_a_callback_may_add_a_stage(database: str) -> None:
@@ -294,8 +353,8 @@ async def test_a_deleted_bundle_calls_nobody_back(database: str, monkeypatch: py
     """A worker that adds up between the last member's removal and the bundle's ends it, and nothing comes of that."""
     shop, delete = Shop(database), Jobs.delete
 
-    async def delete_and_add_up(self: Jobs, *ids: UUID) -> object:
-        done = await delete(self, *ids)
+    async def delete_and_add_up(self: Jobs, **which: Any) -> object:
+        done = await delete(self, **which)
         async with open_session(database) as session:
             await bundles.fold_bundles(session, [b.id])
         return done

@@ -1,9 +1,12 @@
 """Where calls of this package end in the user's code: one documented error instead of the driver's many."""
 
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 
 from jobqueue.base.errors import DatabaseError, JobQueueError
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify
+from jobqueue.store.connection.pool import Database, Session
 
 
 class Edge:
@@ -21,6 +24,17 @@ class Edge:
 
 
 EDGE = Edge()
+
+
+@contextlib.asynccontextmanager
+async def own_session(database: Callable[[], Awaitable[Database]]) -> AsyncIterator[Session]:
+    """A connection of ours. What the database does to it inside the block is a DatabaseError."""
+    with EDGE:
+        session = Session(await database())
+        try:
+            yield session
+        finally:
+            await session.close()
 
 
 def _reason(error: BaseException, told: bool) -> str:

@@ -1,6 +1,6 @@
 """Bundles: stored, added to, added up. See `schema/README.md`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -8,7 +8,6 @@ from uuid import UUID
 import orjson
 
 from jobqueue.base.flows.bundle import Bundle, Callback, NewBundle
-from jobqueue.base.job import Job, JobState
 from jobqueue.store.connection.executor import Executor, Reader, named
 from jobqueue.store.dated import fetch_dated
 from jobqueue.store.looking.listing import JobPage, Wanted
@@ -29,12 +28,10 @@ class Folded:
     """The bundle for which that is news."""
 
 
-async def insert_bundle(executor: Executor, bundle: NewBundle, *, added: int, open: bool) -> bool | None:
-    """Store one without its members. False if its id is known; None if its parent has ended."""
-    rows = await executor.fetch(
-        "insert_bundle", bundle.id, bundle.name, bundle.origin, bundle.parent_id, open, added,
-        _callbacks(bundle.callbacks),
-    )  # fmt: skip
+async def insert_bundle(executor: Executor, bundle: NewBundle) -> bool | None:
+    """Store one, open and without members. False if its id is known; None if its parent has ended."""
+    callbacks = orjson.dumps([_document(callback) for callback in bundle.callbacks]).decode()
+    rows = await executor.fetch("insert_bundle", bundle.id, bundle.name, bundle.origin, bundle.parent_id, callbacks)
     if not rows:
         return False
     return True if rows[0][1] else None
@@ -77,11 +74,9 @@ async def find_bundle(reader: Reader, id: UUID) -> Bundle | None:
     return _bundle(named("find_bundle", rows[0])) if rows else None
 
 
-async def list_bundles(
-    reader: Reader, before: UUID, room: int, *, unfinished: bool, name: str | None, parent: UUID | None = None
-) -> list[Bundle]:
+async def list_bundles(reader: Reader, before: UUID, room: int, *, unfinished: bool, name: str | None) -> list[Bundle]:
     """Some, the newest first."""
-    rows = await reader.fetch("list_bundles", before, room, unfinished, name, parent)
+    rows = await reader.fetch("list_bundles", before, room, unfinished, name)
     return [_bundle(named("list_bundles", row)) for row in rows]
 
 
@@ -90,23 +85,25 @@ async def find_by_part(reader: Reader, part: str) -> list[UUID]:
     return [as_uuid(row[0]) for row in await reader.fetch("bundles_by_part", part)]
 
 
-async def members_of(
-    reader: Reader, id: UUID, states: Iterable[JobState], before: UUID, room: int, *, payload: bool
-) -> list[Job]:
-    """Members and callbacks below an id, the newest first."""
-    rows = await reader.fetch("bundle_members", id, sorted(states), before, room, payload, None, None, None)
-    return [job_of(named("bundle_members", row)) for row in rows]
-
-
 async def list_members(
     reader: Reader, id: UUID, wanted: Wanted, after: UUID | None, limit: int, *, payload: bool
 ) -> JobPage:
-    """A page of those that are wanted, as `list_jobs` gives one of all jobs."""
+    """Members and callbacks that are wanted, as `list_jobs` gives a page of all jobs."""
     values = (id, sorted(wanted.states), after or _HIGHEST, limit, payload, *wanted.names)
     rows = await reader.fetch("bundle_members", *values)
     page = JobPage(job_of(named("bundle_members", row)) for row in rows)
     page.next = page[-1].id if len(page) == limit else None
     return page
+
+
+async def find_members(reader: Reader, id: UUID, wanted: Wanted, room: int) -> AsyncIterator[list[UUID]]:
+    """The ids of all of them, a page at a time."""
+    after: UUID | None = _HIGHEST
+    while after is not None:
+        page = await list_members(reader, id, wanted, after, room, payload=False)
+        after = page.next
+        if page:
+            yield [job.id for job in page]
 
 
 async def results_of(reader: Reader, id: UUID, task: str, after: UUID, room: int) -> list[tuple[UUID, str]]:
@@ -144,15 +141,12 @@ def _bundle(row: dict[str, Any]) -> Bundle:
     return Bundle(**row)
 
 
-def _callbacks(callbacks: Sequence[Callback]) -> str:
-    return orjson.dumps([{"when": callback.when, **_document(callback)} for callback in callbacks]).decode()
-
-
 def _document(callback: Callback) -> dict[str, object]:
     job = callback.job
     return {
-        "queue": job.queue, "task": job.task, "args": orjson.Fragment(job.args), "priority": job.priority,
-        "delay": job.delay, "at": job.at and job.at.isoformat(), "max_attempts": job.max_attempts,
-        "timeout": job.timeout, "budget": job.budget, "expires": job.expires, "origin": job.origin,
+        "when": callback.when, "queue": job.queue, "task": job.task, "args": orjson.Fragment(job.args),
+        "priority": job.priority, "delay": job.delay, "at": job.at and job.at.isoformat(),
+        "max_attempts": job.max_attempts, "timeout": job.timeout, "budget": job.budget, "expires": job.expires,
+        "origin": job.origin,
         "meta": None if job.meta is None else orjson.Fragment(job.meta), "follow": int(job.follow),
     }  # fmt: skip

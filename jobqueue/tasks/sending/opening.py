@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from jobqueue.base.errors import AppClosed
 from jobqueue.base.settings import Settings
 from jobqueue.store.connection.caller import executor_on
-from jobqueue.store.connection.edge import EDGE
+from jobqueue.store.connection.edge import own_session
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.location import Dsn, Location
 from jobqueue.store.connection.loops import PerLoop
@@ -82,15 +82,9 @@ class Opening:
         """The producer's database."""
         return (await self.producer()).database
 
-    @contextlib.asynccontextmanager
-    async def session(self) -> AsyncIterator[Session]:
+    def session(self) -> contextlib.AbstractAsyncContextManager[Session]:
         """A connection of the producer's. What the database does to it inside the block is a DatabaseError."""
-        with EDGE:
-            session = Session(await self.database())
-            try:
-                yield session
-            finally:
-                await session.close()
+        return own_session(self.database)
 
     async def another_database(self, connections: int) -> Database:
         """A database of its own, for a worker, who closes it; the schema not yet checked."""

@@ -17,9 +17,10 @@ async def stored(session: Session, members: int, *callbacks: Callback, parent: U
     """A closed bundle of so many jobs; its id."""
     new = NewBundle(uuid7(), "import", "shop", parent, callbacks)
     async with session.transaction():
-        assert await bundles.insert_bundle(session, new, added=members, open=False)
+        assert await bundles.insert_bundle(session, new)
         if members:
             await insert_all(session, new_jobs(members, bundle=new.id), always=False)
+        assert await bundles.add_to_bundle(session, new.id, members, close=True)
     return new.id
 
 

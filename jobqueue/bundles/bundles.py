@@ -1,8 +1,8 @@
 """`app.bundles`: look at bundles, wait for them, and steer them."""
 
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar, overload
 from uuid import UUID
 
 import anyio
@@ -76,8 +76,17 @@ class Bundles:
         """Its jobs, callbacks too, the newest first: `jobs.list(bundle=id)`, as long as the archive keeps them."""
         return await self._jobs.list(bundle=check_id(id), state=state, after=after, limit=limit, payload=payload)
 
-    async def results(self, id: UUID | str, task: Task[Any, R]) -> "dict[UUID, Any]":
-        """The results of its completed members of one task, by their ids, in the order in which those were made."""
+    @overload
+    async def results(self, id: UUID | str, task: Callable[..., Coroutine[Any, Any, R]]) -> dict[UUID, R]: ...
+    @overload
+    async def results(self, id: UUID | str, task: Callable[..., R]) -> dict[UUID, R]: ...
+    async def results(self, id: UUID | str, task: Callable[..., Any]) -> dict[UUID, Any]:
+        """The results of its completed members of one task, by their ids, in the order in which those were made.
+
+        Raises InvalidOption for what is no task, InvalidPayload if a result does not fit the annotation any more.
+        """
+        if not isinstance(task, Task):
+            raise InvalidOption("task", "must be a task, as @app.task makes it")
         found: dict[UUID, Any] = {}
         after = _LOWEST
         async with self._session() as executor:

@@ -1,7 +1,7 @@
 """What a running member, or a callback, does with its bundle: it adds to it, and reads what others have given."""
 
-from collections.abc import Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar, overload
 from uuid import UUID
 
 from jobqueue.base.flows.bundle import Bundle, NewBundle
@@ -42,6 +42,10 @@ class Member:
         sent = await self._storing.store(part, connection)
         return [JobHandle.of(job, one, self._sender) for job, one in zip(new, sent, strict=True)]
 
-    async def results(self, task: Any) -> dict[UUID, Any]:
+    @overload
+    async def results(self, task: Callable[..., Coroutine[Any, Any, R]]) -> dict[UUID, R]: ...
+    @overload
+    async def results(self, task: Callable[..., R]) -> dict[UUID, R]: ...
+    async def results(self, task: Callable[..., Any]) -> dict[UUID, Any]:
         """The results of completed members of a task."""
         return await self._bundles.results(self.id, task)

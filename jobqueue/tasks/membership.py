@@ -1,7 +1,7 @@
 """`ctx.bundle`: what a running job has of the bundle that it belongs to."""
 
-from collections.abc import Iterable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol, TypeVar, overload
 from uuid import UUID
 
 from jobqueue.base.flows.bundle import Bundle
@@ -35,6 +35,10 @@ class Membership(Protocol):
         """Store several, all or none."""
         ...
 
-    async def results(self, task: Any) -> dict[UUID, Any]:
+    @overload
+    async def results(self, task: Callable[..., Coroutine[Any, Any, R]]) -> dict[UUID, R]: ...
+    @overload
+    async def results(self, task: Callable[..., R]) -> dict[UUID, R]: ...
+    async def results(self, task: Callable[..., Any]) -> dict[UUID, Any]:
         """The results of completed members of a task, by their ids, in the order in which those were made."""
         ...

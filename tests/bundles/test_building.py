@@ -305,6 +305,8 @@ async def test_what_is_wrong_is_said_at_once(database: str) -> None:
         with pytest.raises(InvalidOption, match=r"^job: must be a job"):
             async with shop.app.bundle("x") as c:
                 c.add("load")  # type: ignore[arg-type]
+        with pytest.raises(InvalidOption, match=r"^task: must be a task"):
+            await shop.app.bundles.results(b.id, len)
         with pytest.raises(ConfigurationError, match="add inside"):
             b.add(shop.load.job(1))
         await shop.app.run_until_idle()

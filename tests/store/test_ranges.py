@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from jobqueue import JobContext
+from jobqueue.base.errors import DatabaseError
 from jobqueue.base.job import JobState
 from jobqueue.base.moments import EARLIEST, LATEST, LONGEST
 from jobqueue.base.outcome import Released
@@ -236,12 +237,14 @@ async def test_a_job_of_a_year_that_python_has_not_runs(database: str) -> None:
         seen.append((ctx.job.created_at.year, ctx.job.deadline.year if ctx.job.deadline else 0))
 
     async with app, connect(database) as connection:
-        await work.options(delay=3600).defer()
+        handle = await work.options(delay=3600).defer()
         odd = "created_at = '0044-03-15 BC', deadline = 'infinity'"
         await unchecked(connection, f"update jobqueue.job set state = 'ready', {odd}")
         async with app.worker():
             await wait_until(lambda: archived(database), "it has ended")
 
+        with pytest.raises(DatabaseError, match="a value in the answer cannot be read"):
+            await app.jobs.get(handle.id)
     assert [(1, 9999)] == seen
 
 

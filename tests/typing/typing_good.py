@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from jobqueue import (
     App,
+    Bundle,
     Conflict,
     Event,
     JobContext,
@@ -259,3 +260,20 @@ def anyone(task: Task[..., Any]) -> str:
 anyone(send)
 anyone(store)
 anyone(index)
+
+
+@app.task
+async def finish_import(ctx: JobContext) -> None:
+    assert ctx.bundle is not None
+    assert_type(await ctx.bundle.add(send.job(Mail(to="a"))), JobHandle[str])
+    assert_type(await ctx.bundle.results(send), dict[UUID, str])
+    assert_type(await ctx.bundle.results(count), dict[UUID, int])
+
+
+async def what_ends_together() -> None:
+    async with app.bundle("import", on_success=finish_import.job(), empty="finish") as b:
+        assert_type(b.add(resize.job("a.png")), JobHandle[Report])
+        assert_type(b.add_many([send.job(Mail(to="a"))]), list[JobHandle[str]])
+        await b.flush()
+    assert_type(await app.bundles.wait(b.id, timeout=5), Bundle)
+    assert_type(await app.bundles.results(b.id, resize), dict[UUID, Report])

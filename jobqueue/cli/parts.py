@@ -1,0 +1,27 @@
+"""What is meant by its id or a part of it, as people copy it from a list, beside which the App may stand."""
+
+import re
+from collections.abc import Sequence
+from uuid import UUID
+
+from jobqueue.cli.terminal.failures import ExitCode, Refusal
+
+_PART = re.compile(r"(?=.*[0-9])[0-9a-f-]{8,36}", re.IGNORECASE)
+
+
+def part_and_app(kind: str, first: str, second: str | None) -> tuple[str, str | None]:
+    """In whichever order they came; `kind` is a `webhook`, a `bundle`. Raises Refusal."""
+    words = [first] if second is None else [first, second]
+    parts = [word for word in words if _PART.fullmatch(word)]
+    if len(parts) != 1:
+        raise Refusal(f"give the id of one {kind}, as `{kind}s list` has it, and perhaps an App", ExitCode.USAGE)
+    apps = [word for word in words if word not in parts]
+    return parts[0].lower(), apps[0] if apps else None
+
+
+def single(kind: str, part: str, found: Sequence[UUID]) -> UUID:
+    """The only one that was found. Raises Refusal."""
+    if len(found) == 1:
+        return found[0]
+    which = f"more than one is: {', '.join(map(str, found))}" if found else f"`{kind}s list` has those there are"
+    raise Refusal(f"no single {kind} is {part}; {which}")

@@ -94,6 +94,25 @@ async def test_a_callback_that_cannot_be_stored_holds_up_its_own_bundle_only(
         assert (0, False) == (found.pending, found.finished)
 
 
+async def test_what_is_put_off_starves_nobody(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look for facts that has room for one bundle finds, beside twenty that are refused, the other one too."""
+    monkeypatch.setattr(folding, "_BATCH", 1)
+    monkeypatch.setattr(folding, "_SWEEP", 0.05)
+    app = new_app(database)
+    async with open_session(database) as session, connect(database) as connection:
+        *broken, well = [await stored(session, 1, CALLBACKS[2]) for _ in range(21)]
+        change = """update jobqueue.bundle set callbacks = '[{"when": "finish"}]' where id = any($1)"""
+        await connection.execute(change, broken)
+        await finish(session, *await claim(session))
+
+        async def has_ended() -> bool:
+            return bool(await connection.fetchval("select finished_at from jobqueue.bundle where id = $1", well))
+
+        async with app, app.worker():
+            await wait_until(has_ended, "the other one has ended")
+        assert not (await now(session, broken[0])).finished
+
+
 async def test_whoever_has_a_bundle_for_long_is_not_pestered(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A transaction stays open on the row of a bundle: looks become rarer, of workers and of those who wait."""
     app, tries, looks = new_app(database), list[object](), list[object]()

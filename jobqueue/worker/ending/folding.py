@@ -51,7 +51,7 @@ class Folder:
         self._news = asyncio.Event()
         self._sweep_at = self._swept_at = 0.0
         self._waits: dict[UUID, float] = {}
-        """Seconds that we last waited for whoever has a bundle."""
+        """Of bundles that are put off: for how many seconds last."""
         self._inspect_at = time.monotonic() + random.uniform(0.0, _INSPECTION)  # noqa: S311 - spreads load, guards nothing
         self._turn = asyncio.Lock()
         self._log = get_logger(__name__)
@@ -102,7 +102,8 @@ class Folder:
         now = time.monotonic()
         if now >= self._sweep_at:
             self._swept_at, self._sweep_at = now, now + _SWEEP
-            self.touched(await waiting_facts(self._session, _BATCH))
+            # those that are put off are among them, and must not be all of them
+            self.touched(await waiting_facts(self._session, _BATCH + len(self._waits)))
         if now >= self._inspect_at:
             self._inspect_at = now + _INSPECTION
             await self._inspect()
@@ -155,4 +156,5 @@ class Folder:
                 return await self._added_up(due[:half]) + await self._added_up(due[half:])
             self._log.error("bundle.refused", bundle=str(due[0]), error=brief(error), retry_in=_REFUSED)
             self._next[due[0]] = time.monotonic() + _REFUSED
+            self._waits[due[0]] = _REFUSED
             return []

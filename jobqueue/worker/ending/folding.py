@@ -1,7 +1,7 @@
 """Adds up what has become of the members of bundles, after the commits that say so, and so ends the bundles.
 
-What a finish notes is a fact, in a row of its own: no row is locked by the end of every member. To add facts up costs
-half a millisecond, so it is done seldom while much is left, and at once near the end. Facts stay until somebody has
+What a finish notes is a fact, in a row of its own: no row is locked by the end of every member. To add facts up takes
+1.5 ms (measured), so it is done seldom while much is left, and at once near the end. Facts stay until somebody has
 added them up: what a dead worker has left, others find. What somebody has deleted past us is found once a minute.
 """
 

@@ -4,16 +4,22 @@ import asyncio
 import random
 
 import pytest
+from uuid_utils.compat import uuid7
 
+from jobqueue.base.errors import BundleEnded
+from jobqueue.base.flows.bundle import NewBundle
 from jobqueue.base.outcome import Dead
+from jobqueue.bundles.storing import Part, store_part
 from jobqueue.store import steering
+from jobqueue.store.claims import Claim
+from jobqueue.store.connection.caller import OnAsyncpg
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.flows import bundles
 from jobqueue.store.intake import insert_all
 from tests.support.jobs.bundled import CALLBACKS, counts, now, stored
-from tests.support.jobs.store import claim, connect, failure, finish, new_job, open_sessions
+from tests.support.jobs.store import claim, connect, failure, finish, new_job, new_jobs, open_session, open_sessions
 
-HANDS, MEMBERS = 6, 40
+HANDS, MEMBERS, ROUNDS = 6, 40, 100
 
 
 async def work(session: Session, chance: random.Random) -> None:
@@ -65,3 +71,41 @@ async def test_counts_are_exact_whoever_does_what(database: str, seed: int) -> N
                 expected = sum(ended.values()), ended.get("completed", 0), 0, ended.get("dead", 0)
                 assert expected == counts(bundle)
                 assert (True, bundle.round) == (bundle.finished, called)
+
+
+async def test_an_open_transaction_that_ends_a_member_holds_up_nobody(database: str) -> None:
+    """While a caller's transaction has cancelled one member and stays open, others end and are added up."""
+    async with open_session(database) as session, connect(database) as caller:
+        id = await stored(session, 3)
+        others = await claim(session, 2)
+        waiting = await caller.fetchval("select id from jobqueue.job where state = 'ready'")
+        async with caller.transaction():
+            await steering.cancel(OnAsyncpg(caller, "jobqueue"), [waiting])
+            assert {row["id"] for row in others} == await finish(session, *others)
+            assert [1] == [one.pending for one in await bundles.fold_bundles(session, [id])]
+        assert [True] == [one.finished for one in await bundles.fold_bundles(session, [id])]
+        assert (3, 2, 1, 0) == counts(await now(session, id))
+
+
+async def test_an_addition_in_the_moment_of_the_end_is_waited_for_or_refused(database: str) -> None:
+    """A block adds from outside while the last member ends: the bundle waits for what came in, or nothing is stored."""
+    async with open_sessions(database, 2) as (ours, theirs):
+        for _ in range(ROUNDS):
+            new = NewBundle(uuid7(), "import")
+            await store_part(ours, Part(new, new_jobs(1), first=True, last=False), always=False)
+            await bundles.add_to_bundle(ours, new.id, 0, close=True)
+            (row,) = await claim(ours)
+            more = Part(new, new_jobs(1), first=False, last=False)
+
+            async def end(row: Claim = row) -> None:
+                await finish(ours, row)
+                await bundles.fold_bundles(ours, [row["bundle_id"]])
+
+            _, error = await asyncio.gather(end(), store_part(theirs, more, always=False), return_exceptions=True)
+            left = await claim(ours)
+            assert isinstance(error, BundleEnded) is not bool(left)
+            assert (await now(ours, new.id)).finished is not bool(left)
+            await finish(ours, *left)
+            await bundles.fold_bundles(ours, [new.id])
+            found = await now(ours, new.id)
+            assert ((1 + len(left), 1 + len(left), 0, 0), True) == (counts(found), found.finished)

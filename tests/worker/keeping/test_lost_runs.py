@@ -15,11 +15,11 @@ from jobqueue.app import App
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.settings import Settings
 from jobqueue.tasks.context import JobContext
-from tests.support.jobs.beating import LEASE, QUICK, outlived
+from tests.support.jobs.beating import BEAT, LEASE, QUICK, outlived
 from tests.support.jobs.deaths import ALIVE, left_running, worker_row
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import POLL, asked, counted, end_of, new_app
-from tests.support.patience import PATIENCE, scaled
+from tests.support.patience import NEVER, PATIENCE, scaled
 from tests.support.postgres.backends import change
 from tests.support.postgres.proxy import proxied
 from tests.support.programs.scripts import run_script
@@ -297,7 +297,7 @@ async def test_the_heart_of_a_loop_that_was_closed_stops(database: str) -> None:
         os._exit(0)
         """,
         database,
-        json.dumps(QUICK),
+        json.dumps({"lease": NEVER, "beat": BEAT}),  # a beat that is slow for want of a processor says nothing
         str(PATIENCE),
     )
     assert "ended" == printed

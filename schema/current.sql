@@ -655,6 +655,12 @@ CREATE TABLE jobqueue.bundle (
 )
 WITH (fillfactor='50');
 
+CREATE TABLE jobqueue.dependency (
+    on_id uuid NOT NULL,
+    job_id uuid NOT NULL,
+    any_end boolean DEFAULT false NOT NULL
+);
+
 CREATE TABLE jobqueue.event_floor (
     seq bigint NOT NULL
 );
@@ -689,7 +695,8 @@ CREATE TABLE jobqueue.fact (
     added integer DEFAULT 0 NOT NULL,
     completed integer DEFAULT 0 NOT NULL,
     cancelled integer DEFAULT 0 NOT NULL,
-    dead integer DEFAULT 0 NOT NULL
+    dead integer DEFAULT 0 NOT NULL,
+    of_job boolean DEFAULT false NOT NULL
 );
 
 ALTER TABLE ONLY jobqueue.fact REPLICA IDENTITY FULL;
@@ -746,6 +753,7 @@ CREATE TABLE jobqueue.job (
     budget double precision,
     returned_by uuid,
     alone boolean DEFAULT false NOT NULL,
+    waits integer,
     CONSTRAINT job_args_object CHECK ((json_typeof(args) = 'object'::text)),
     CONSTRAINT job_attempts_sane CHECK (((attempt >= 0) AND ((max_attempts >= 1) AND (max_attempts <= 32767)) AND (crashes >= 0) AND (lost >= 0))),
     CONSTRAINT job_claim_whole CHECK ((((state = 'running'::text) AND (fence > 0) AND (worker_id IS NOT NULL) AND (lease_until IS NOT NULL)) OR ((state <> 'running'::text) AND (fence = 0) AND (worker_id IS NULL) AND (lease_until IS NULL)))),
@@ -886,6 +894,16 @@ CREATE TABLE jobqueue.migration (
     applied_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE jobqueue.node (
+    bundle_id uuid NOT NULL,
+    job_id uuid NOT NULL,
+    task text NOT NULL,
+    after uuid[] DEFAULT '{}'::uuid[] NOT NULL,
+    outcome text,
+    result json,
+    CONSTRAINT node_outcome_known CHECK ((outcome = ANY (ARRAY['completed'::text, 'cancelled'::text, 'dead'::text])))
+);
+
 CREATE TABLE jobqueue.queue (
     name text NOT NULL COLLATE pg_catalog."C",
     paused_at timestamp with time zone,
@@ -940,6 +958,9 @@ ALTER TABLE ONLY jobqueue.job_archive ATTACH PARTITION jobqueue.job_archive_othe
 ALTER TABLE ONLY jobqueue.bundle
     ADD CONSTRAINT bundle_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY jobqueue.dependency
+    ADD CONSTRAINT dependency_pkey PRIMARY KEY (on_id, job_id);
+
 ALTER TABLE ONLY jobqueue.event_late
     ADD CONSTRAINT event_late_pkey PRIMARY KEY (place);
 
@@ -964,6 +985,9 @@ ALTER TABLE jobqueue.job
 ALTER TABLE ONLY jobqueue.migration
     ADD CONSTRAINT migration_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY jobqueue.node
+    ADD CONSTRAINT node_pkey PRIMARY KEY (bundle_id, job_id);
+
 ALTER TABLE ONLY jobqueue.queue
     ADD CONSTRAINT queue_pkey PRIMARY KEY (name);
 
@@ -984,6 +1008,8 @@ CREATE INDEX bundle_finished ON jobqueue.bundle USING btree (finished_at) WHERE 
 CREATE INDEX bundle_parent ON jobqueue.bundle USING btree (parent_id) WHERE (parent_id IS NOT NULL);
 
 CREATE INDEX bundle_unfinished ON jobqueue.bundle USING btree (created_at) WHERE (finished_at IS NULL);
+
+CREATE INDEX dependency_job ON jobqueue.dependency USING btree (job_id);
 
 CREATE INDEX event_seq_index ON ONLY jobqueue.event USING btree (seq);
 
@@ -1009,6 +1035,8 @@ CREATE INDEX job_archive_other_place_idx ON ONLY jobqueue.job_archive_other USIN
 
 CREATE INDEX job_aside ON jobqueue.job USING btree (task) WHERE ((state = 'scheduled'::text) AND (aside_since IS NOT NULL));
 
+CREATE INDEX job_blocked ON jobqueue.job USING btree (queue, priority DESC, seq) WHERE (state = 'blocked'::text);
+
 CREATE INDEX job_bundle ON jobqueue.job USING btree (bundle_id, id) WHERE (bundle_id IS NOT NULL);
 
 CREATE INDEX job_delivery ON jobqueue.job USING btree (origin) WHERE (task = 'jobqueue.webhook'::text);
@@ -1026,6 +1054,8 @@ CREATE INDEX job_running ON jobqueue.job USING btree (seq) WHERE (state = 'runni
 CREATE INDEX job_suspect ON jobqueue.job USING btree (queue, priority DESC, seq) WHERE ((state = 'ready'::text) AND (crashes > 0));
 
 CREATE INDEX job_untimed ON jobqueue.job USING btree (jobqueue.place(id, created_at)) WHERE (NOT jobqueue.timed(id));
+
+CREATE INDEX node_job ON jobqueue.node USING btree (job_id);
 
 ALTER INDEX jobqueue.job_archive_bundle ATTACH PARTITION jobqueue.job_archive_completed_bundle_id_id_idx;
 

@@ -1013,6 +1013,8 @@ CREATE INDEX dependency_job ON jobqueue.dependency USING btree (job_id);
 
 CREATE INDEX event_seq_index ON ONLY jobqueue.event USING btree (seq);
 
+CREATE INDEX fact_of_job ON jobqueue.fact USING btree (target) WHERE of_job;
+
 CREATE INDEX fact_target ON jobqueue.fact USING btree (target);
 
 CREATE INDEX job_archive_bundle ON ONLY jobqueue.job_archive USING btree (bundle_id, id) WHERE (bundle_id IS NOT NULL);
@@ -1035,7 +1037,7 @@ CREATE INDEX job_archive_other_place_idx ON ONLY jobqueue.job_archive_other USIN
 
 CREATE INDEX job_aside ON jobqueue.job USING btree (task) WHERE ((state = 'scheduled'::text) AND (aside_since IS NOT NULL));
 
-CREATE INDEX job_blocked ON jobqueue.job USING btree (queue, priority DESC, seq) WHERE (state = 'blocked'::text);
+CREATE INDEX job_blocked ON jobqueue.job USING btree (queue, id) WHERE (state = 'blocked'::text);
 
 CREATE INDEX job_bundle ON jobqueue.job USING btree (bundle_id, id) WHERE (bundle_id IS NOT NULL);
 

@@ -19,7 +19,7 @@ R_co = TypeVar("R_co", covariant=True)
 class JobState(StrEnum):
     """Where a job is: `scheduled` → `ready` → `running` → `completed`, `cancelled` or `dead`.
 
-    `blocked` (waits for another job or a limit) is reserved.
+    `blocked`: it waits for other jobs, see `after=` of a bundle.
     """
 
     SCHEDULED = "scheduled"
@@ -52,6 +52,20 @@ FINAL = frozenset({JobState.COMPLETED, JobState.CANCELLED, JobState.DEAD})
 
 
 @dataclass(frozen=True, slots=True)
+class Edges:
+    """What a job of a bundle comes after, and whether others come after it."""
+
+    waits: int = 0
+    """How many it waits for."""
+    needed: bool = False
+    """Whether others wait for it."""
+    after: tuple[UUID, ...] = field(default=(), compare=False)
+    """Those that it waits for, in the order given."""
+    any_end: bool = field(default=False, compare=False)
+    """Whether it runs whatever became of them, or only once they are completed."""
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob(Generic[R_co]):
     """A job not yet sent: made by `task.job(...)`, sent by `app.defer_many([...])`. Its id is already fixed."""
 
@@ -74,6 +88,8 @@ class NewJob(Generic[R_co]):
     """Whether the log tells of its starts and its progress too."""
     bundle: UUID | None = None
     """The bundle that it is a member of."""
+    edges: Edges | None = None
+    """Its place among the others of its bundle; None for the most, which come after none and before none."""
     key: str | None = None
     key_scope: KeyScope = "unfinished"
     key_period: float | None = None

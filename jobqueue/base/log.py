@@ -45,6 +45,9 @@
 | archive.pruned | info | jobs: deleted from the archive one by one, by the age that their queue says |
 | bundle.left | warning | bundle, error: its block failed, and it could not be cancelled: `bundles cancel` |
 | bundle.refused | error | bundle, error, retry_in: the database refuses what its end would store, a callback perhaps |
+| dependency.refused | error | dependency, error, retry_in: what comes after this job cannot begin, nor be ended |
+| dependencies.resolved | info | doomed, revived: jobs cancelled for want of one that failed; others that wait again |
+| dependencies.healed | warning | ended, released: jobs that others wait for were gone, or their dependencies were |
 | bundles.healed | warning | bundles: their last members are gone, deleted past us; they count as cancelled |
 | schema.migrated | info | schema, migration |
 | schema.waits | warning | schema, migration, holders: who uses a table that the migration needs; it is tried again |

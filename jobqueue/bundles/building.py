@@ -13,6 +13,7 @@ from jobqueue.base.flows.bundle import Bundle, Callback, NewBundle, When
 from jobqueue.base.job import NewJob, Sent
 from jobqueue.base.log import get_logger
 from jobqueue.bundles.storing import KnownBundle, Part, Storing
+from jobqueue.tasks.after import After, AfterWhen, coming_after
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.options import check_id, check_name
 from jobqueue.tasks.sending.sender import Sender
@@ -53,10 +54,16 @@ class BundleBuilder:
         """The bundle's name."""
         return self._new.name
 
-    def add(self, job: NewJob[R]) -> JobHandle[R]:
+    def add(self, job: NewJob[R], *, after: After = (), when: AfterWhen = "completed") -> JobHandle[R]:
         """Take in a job, made by `task.job(...)`; it is stored with the others. Sends nothing yet.
 
+        `after` names jobs that it waits for: handles of those added before, or ids of stored ones, of whatever bundle;
+        `ctx.results(task)` gives what they came to. If one of them is dead, cancelled or deleted, it is cancelled too
+        (reason `dependency`), and waits again once that one is retried; `when="ended"` runs it whatever became of them.
+        Its delay, budget and `expires` count from the moment at which it may begin.
+
         One whose unique key another job holds is no member: its handle says `duplicate` once that is known.
+        Raises InvalidOption. The end of the block raises JobNotFound if `after` names a job that was never stored.
         """
         if not self._entered or self._over:
             raise ConfigurationError(
@@ -66,12 +73,14 @@ class BundleBuilder:
         if not isinstance(given, NewJob):
             raise InvalidOption("job", f"must be a job, as task.job(...) makes it, not {type(given).__name__}")
         handle = JobHandle.of(job, Sent(job.id), self._sender)
-        self._waiting.append((job, handle))
+        self._waiting.append((coming_after(job, after, when), handle))
         return handle
 
-    def add_many(self, jobs: Iterable[NewJob[R]]) -> list[JobHandle[R]]:
-        """Take in many."""
-        return [self.add(job) for job in jobs]
+    def add_many(
+        self, jobs: Iterable[NewJob[R]], *, after: After = (), when: AfterWhen = "completed"
+    ) -> list[JobHandle[R]]:
+        """Take in many, each after the same ones."""
+        return [self.add(job, after=after, when=when) for job in jobs]
 
     async def flush(self) -> None:
         """Store what was added so far; its jobs may begin, and the bundle stays open. For more than memory should hold.

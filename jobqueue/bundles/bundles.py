@@ -18,6 +18,7 @@ from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.flows import bundles
+from jobqueue.store.flows.dependencies import results_before
 from jobqueue.store.looking.listing import JobPage
 from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.options import check_id, check_name, check_whole
@@ -85,15 +86,21 @@ class Bundles:
 
         Raises InvalidOption for what is no task, InvalidPayload if a result does not fit the annotation any more.
         """
-        if not isinstance(task, Task):
-            raise InvalidOption("task", "must be a task, as @app.task makes it")
-        found: dict[UUID, Any] = {}
-        after = _LOWEST
+        of, found, after = _task(task), dict[UUID, Any](), _LOWEST
         async with self._session() as executor:
-            while page := await bundles.results_of(executor, check_id(id), task.name, after, _PAGE):
-                found |= {each: task.signature.decode_result(result) for each, result in page}
+            while page := await bundles.results_of(executor, check_id(id), of.name, after, _PAGE):
+                found |= {each: of.signature.decode_result(result) for each, result in page}
                 after = page[-1][0]
         return found
+
+    async def results_before(self, id: UUID, job: UUID, task: Callable[..., Any]) -> Sequence[Any]:
+        """What `ctx.results(task)` gives this job of the bundle."""
+        of, found, after = _task(task), dict[int, Any](), 0
+        async with self._session() as executor:
+            while page := await results_before(executor, id, job, of.name, after, _PAGE):
+                found |= {place: of.signature.decode_result(result) for place, result in page}
+                after = page[-1][0]
+        return [*found.values()]
 
     async def resolve(self, part: str) -> Sequence[UUID]:
         """Ids that begin or end like this, of the newest bundles."""
@@ -175,7 +182,7 @@ class Bundles:
         """Whether it could be: no worker may be there. Others may have its row, and a reader may write nothing."""
         async with self._session() as executor:
             try:
-                return bool(await bundles.fold_bundles(executor, [id]))
+                return any(one.finished for one in await bundles.fold_bundles(executor, [id]))
             except DATABASE_ERRORS as error:
                 if classify(error) in (Fault.SETUP, Fault.READ_ONLY, Fault.BAD_DATA):
                     return False
@@ -188,3 +195,9 @@ class Bundles:
 def _join(done: Changes, more: Changes) -> None:
     done.each.update(more.each)
     done.locked.update(more.locked)
+
+
+def _task(given: object) -> Task[Any, Any]:
+    if not isinstance(given, Task):
+        raise InvalidOption("task", "must be a task, as @app.task makes it")
+    return given

@@ -8,6 +8,7 @@ from jobqueue.base.flows.bundle import Bundle, NewBundle
 from jobqueue.base.job import NewJob
 from jobqueue.bundles.bundles import Bundles
 from jobqueue.bundles.storing import Part, Storing
+from jobqueue.tasks.after import After, AfterWhen, coming_after
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.sending.sender import Sender
 
@@ -29,13 +30,18 @@ class Member:
         """The bundle as it stands now."""
         return await self._bundles.get(self.id)
 
-    async def add(self, job: NewJob[R], *, connection: object | None = None) -> JobHandle[R]:
+    async def add(
+        self, job: NewJob[R], *, after: After = (), when: AfterWhen = "completed", connection: object | None = None
+    ) -> JobHandle[R]:
         """Store one more member."""
-        return (await self.add_many([job], connection=connection))[0]
+        return (await self.add_many([job], after=after, when=when, connection=connection))[0]
 
-    async def add_many(self, jobs: Iterable[NewJob[Any]], *, connection: object | None = None) -> list[JobHandle[Any]]:
+    async def add_many(
+        self, jobs: Iterable[NewJob[Any]], *, after: After = (), when: AfterWhen = "completed",
+        connection: object | None = None,
+    ) -> list[JobHandle[Any]]:  # fmt: skip
         """Store several, all or none."""
-        new = list(jobs)
+        new = [coming_after(job, after, when) for job in jobs]
         if not new:
             return []
         part = Part(NewBundle(self.id, ""), new, first=False, last=False, by=self._by)
@@ -49,3 +55,7 @@ class Member:
     async def results(self, task: Callable[..., Any]) -> dict[UUID, Any]:
         """The results of completed members of a task."""
         return await self._bundles.results(self.id, task)
+
+    async def results_before(self, task: Callable[..., Any]) -> list[Any]:
+        """The same of those that this job came after."""
+        return [*await self._bundles.results_before(self.id, self._by[0], task)]

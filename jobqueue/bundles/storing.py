@@ -6,12 +6,13 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from jobqueue.base.errors import BundleEnded, ClaimLost
+from jobqueue.base.errors import BundleEnded, ClaimLost, InvalidOption
 from jobqueue.base.flows.bundle import NewBundle
-from jobqueue.base.job import NewJob, Sent
+from jobqueue.base.job import Edges, NewJob, Sent
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify, refused_row
 from jobqueue.store.flows import bundles
+from jobqueue.store.flows.dependencies import Node, insert_dependencies, need, set_waits
 from jobqueue.store.intake import insert_all
 from jobqueue.tasks.run.middleware import DeferMiddleware, store_through
 from jobqueue.tasks.sending.opening import Opening
@@ -73,11 +74,12 @@ async def store_part(executor: Executor, part: Part, *, always: bool) -> list[Se
     try:
         async with executor.transaction():
             known = part.first and not await _store_bundle(executor, part)
-            jobs = [replace(job, bundle=part.bundle.id) for job in part.jobs]
+            jobs = _placed(part)
             sent = await insert_all(executor, jobs, always=always) if jobs else []
             added = sum(not one.duplicate for one in sent)
             if known and added:
                 raise KnownBundle  # a first try of ours would have stored these
+            await _connect(executor, part.bundle.id, jobs, sent)
             await (_count if part.by is None else _count_inside)(executor, part, added)
             return sent
     except DATABASE_ERRORS as error:
@@ -85,6 +87,43 @@ async def store_part(executor: Executor, part: Part, *, always: bool) -> list[Se
             raise
         refused = refused_row("in a bundle, one", error)
     raise refused  # out here, so that the row which the driver's error quotes is not its context
+
+
+def _placed(part: Part) -> list[NewJob[Any]]:
+    """The jobs with the bundle, and each with its place among the others. Raises InvalidOption."""
+    needed = {id for job in part.jobs if job.edges for id in job.edges.after}
+    own, before = {job.id for job in part.jobs}, set[UUID]()
+    jobs = []
+    for job in part.jobs:
+        edges = job.edges
+        if edges and any(id in own and id not in before for id in edges.after):
+            raise InvalidOption("after", "names a job that is added later: add it first")
+        if edges or job.id in needed:
+            edges = replace(edges or Edges(), needed=job.id in needed)
+        jobs.append(replace(job, bundle=part.bundle.id, edges=edges))
+        before.add(job.id)
+    return jobs
+
+
+async def _connect(executor: Executor, bundle: UUID, jobs: Sequence[NewJob[Any]], sent: Sequence[Sent]) -> None:
+    """Store what the new ones come after. One whose key another job holds stands for that job. Raises JobNotFound."""
+    stored = {job.id: one.id for job, one in zip(jobs, sent, strict=True)}
+    tasks = {one.id: job.task for job, one in zip(jobs, sent, strict=True) if not one.duplicate}
+    nodes, waits = list[Node](), dict[UUID, int]()
+    for job, one in zip(jobs, sent, strict=True):
+        if one.duplicate or not job.edges or not job.edges.after:
+            continue
+        after = tuple(dict.fromkeys(stored.get(id, id) for id in job.edges.after))
+        nodes.append(Node(one.id, job.task, after, job.edges.any_end))
+        if len(after) < job.edges.waits:
+            waits[one.id] = len(after)
+    if not nodes:
+        return
+    if others := {id for node in nodes for id in node.after} - tasks.keys():
+        tasks |= await need(executor, sorted(others))
+    await insert_dependencies(executor, bundle, nodes, tasks)
+    if waits:
+        await set_waits(executor, waits)
 
 
 async def _store_bundle(executor: Executor, part: Part) -> bool:

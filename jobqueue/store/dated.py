@@ -1,20 +1,27 @@
 """Statements that write to a day of the archive or of the log, which a worker makes ahead of time."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 from jobqueue.store.connection.executor import Reader
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 
+T = TypeVar("T")
 _DAYS = 7
 
 
 async def fetch_dated(executor: Reader, name: str, *values: object) -> Sequence[Any]:
     """Run such a statement; if its day was never made, since no worker has run for a week, make it and run it again."""
+    return await in_a_day(executor, partial(executor.fetch, name, *values))
+
+
+async def in_a_day(executor: Reader, write: Callable[[], Awaitable[T]]) -> T:
+    """The same for what is more than a statement, and undone if it fails."""
     try:
-        return await executor.fetch(name, *values)
+        return await write()
     except DATABASE_ERRORS as error:
         if classify(error) is not Fault.NO_PARTITION:
             raise
     await executor.fetch("extend_archive", _DAYS)
-    return await executor.fetch(name, *values)
+    return await write()

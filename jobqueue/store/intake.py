@@ -37,8 +37,9 @@ _KIND = attrgetter(
     "origin",
     "follow",
     "bundle",
+    "edges",
 )
-_AT, _BUNDLE = 4, 11
+_AT, _BUNDLE, _EDGES = 4, 11, 12
 _CHANGED = {"replace": Conflict.REPLACED, "move": Conflict.MOVED, "replace+move": Conflict.REPLACED_AND_MOVED}
 
 _Holders: TypeAlias = Mapping[str | None, str]
@@ -132,6 +133,8 @@ async def _insert(executor: Executor, jobs: Sequence[NewJob[Any]], always: bool)
     columns = [list(column) for column in zip(*kinds, strict=True)]
     columns[_AT] = [None if at is None else at.isoformat() for at in columns[_AT]]
     columns[_BUNDLE] = [bundle and bundle.hex for bundle in columns[_BUNDLE]]
+    edges = columns.pop(_EDGES)
+    columns += [[each and (each.waits or None) for each in edges], [each and each.needed for each in edges]]
     rows = await executor.fetch(
         "insert_jobs",
         join([job.id.hex for job in jobs]),

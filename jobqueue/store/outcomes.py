@@ -5,7 +5,7 @@ very claim has written its outcome already and only the answer was lost.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -51,8 +51,19 @@ class Written:
     """The outcome that each job got, now or by an earlier try: one that was asked to end gets no further run."""
     bundles: Collection[UUID] = ()
     """Bundles that have something to add up by now."""
+    needed: Collection[UUID] = ()
+    """Those of the jobs that others wait for."""
     busy: Collection[UUID] = ()
     """Jobs whose rows another transaction has locked: nothing is written of them yet, their claims hold."""
+
+
+@dataclass(slots=True)
+class News:
+    """Whom it concerns that jobs have ended."""
+
+    bundles: set[UUID] = field(default_factory=set)
+    needed: set[UUID] = field(default_factory=set)
+    """Those of the jobs that others wait for."""
 
 
 async def write(session: Executor, worker: WorkerId | None, batch: Sequence[Ended]) -> Written:
@@ -63,16 +74,16 @@ async def write(session: Executor, worker: WorkerId | None, batch: Sequence[Ende
     ordered = sorted(batch, key=lambda ended: ended.id)
     final = [ended for ended in ordered if isinstance(ended.outcome, _FINAL)]
     back = [ended for ended in ordered if not isinstance(ended.outcome, _FINAL)]
-    outcomes, bundles = dict[UUID, Outcome](), set[UUID]()
+    outcomes, news = dict[UUID, Outcome](), News()
     if back:
         outcomes, asked = await _return(session, worker, back)
         final += [replace(ended, outcome=_instead_of(ended.outcome)) for ended in back if ended.id in asked]
     if final:
-        finished, bundles = await _finish(session, worker, final)
+        finished, news = await _finish(session, worker, final)
         outcomes |= {ended.id: ended.outcome for ended in final if ended.id in finished}
     left = [ended for ended in ordered if ended.id not in outcomes]
     busy = await _fetch(session, "still_claimed", _claims(left), worker) if left else ()
-    return Written(outcomes, bundles, busy)
+    return Written(outcomes, news.bundles, news.needed, busy)
 
 
 async def _return(
@@ -115,22 +126,29 @@ async def was_completed(executor: Executor, worker: WorkerId, id: UUID, fence: i
     return bool(await _before(executor, "already_finished", [(id, fence)], worker))
 
 
-async def finish_waiting(executor: Executor, ids: Sequence[UUID], outcome: Cancelled) -> set[UUID]:
+async def finish_waiting(executor: Executor, ids: Sequence[UUID], outcome: Cancelled) -> tuple[set[UUID], News]:
     """End jobs that nobody has claimed, or locked; those that were ended so."""
     rows = [_finishing(Ended(id, _NOBODY, outcome)) for id in sorted(ids)]
-    return (await _finish_rows(executor, None, rows))[0] if rows else set()
+    return await _finish_rows(executor, None, rows) if rows else (set(), News())
 
 
-async def _finish(session: Executor, worker: WorkerId | None, final: list[Ended]) -> tuple[set[UUID], set[UUID]]:
-    """Those that are ended, now or by an earlier try, and bundles that have something to add up."""
-    written, bundles = await _finish_rows(session, worker, [_finishing(ended) for ended in final])
-    return written | await _done_before(session, "already_finished", worker, final, written), bundles
+async def _finish(session: Executor, worker: WorkerId | None, final: list[Ended]) -> tuple[set[UUID], News]:
+    """Those that are ended, now or by an earlier try."""
+    written, news = await _finish_rows(session, worker, [_finishing(ended) for ended in final])
+    return written | await _done_before(session, "already_finished", worker, final, written), news
 
 
-async def _finish_rows(session: Executor, worker: WorkerId | None, rows: list[_Finish]) -> tuple[set[UUID], set[UUID]]:
+async def _finish_rows(session: Executor, worker: WorkerId | None, rows: list[_Finish]) -> tuple[set[UUID], News]:
     told = await fetch_dated(session, "finish_jobs", *_joined(rows), worker)
-    ended = {row[0] for row in told if row[1] is None}
-    return {row[0] for row in rows} if None in ended else ended, {as_uuid(row[1]) for row in told if row[1] is not None}
+    ended, news = set[UUID | None](), News()
+    for id, bundle, needed in told:
+        if bundle is not None:
+            news.bundles.add(as_uuid(bundle))
+        elif needed is not None:
+            news.needed.add(as_uuid(needed))
+        else:
+            ended.add(id)
+    return {row[0] for row in rows if None in ended or row[0] in ended}, news
 
 
 async def _over_before(session: Executor, worker: WorkerId | None, refused: list[Ended]) -> dict[UUID, Outcome]:

@@ -51,7 +51,7 @@ async def cancel(
         rows = await executor.fetch("ask_to_cancel", left)
         asked = [as_uuid(id) for id, was_asked in rows if was_asked]
         waiting = [as_uuid(id) for id, was_asked in rows if not was_asked]
-        ended = await finish_waiting(executor, waiting, Cancelled(REQUESTED))
+        ended, _ = await finish_waiting(executor, waiting, Cancelled(REQUESTED))
         return dict.fromkeys(asked, Change.ASKED) | dict.fromkeys(ended, Change.DONE)
 
     return await _until_each_is_told(executor, Action.CANCEL, ids, attempt, tries)
@@ -71,6 +71,12 @@ async def retry(
         )
 
     return await _until_each_is_told(executor, Action.RETRY, ids, attempt, tries)
+
+
+async def revive(executor: Executor, ids: Sequence[UUID]) -> set[UUID]:
+    """Those that have ended run again; not if another holds the key of one, or has locked it."""
+    rows = await fetch_dated(executor, "retry_finished", list(ids), EVER, False)
+    return {as_uuid(id) for id, retried in rows if retried}
 
 
 async def change(

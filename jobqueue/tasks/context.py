@@ -1,11 +1,11 @@
 """What task code sees of its job: `JobContext`, and `current_job()` to find it in deep code."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final, get_origin
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final, get_origin, overload
 from uuid import UUID
 
 from jobqueue.base.codec import encode
@@ -75,6 +75,19 @@ class JobContext:
     def bundle(self) -> "Membership | None":
         """The bundle that the job is a member or a callback of: to add to it, and to read its results. None without."""
         return None if self._bundle is None else self._bundle()
+
+    @overload
+    async def results(self, task: Callable[..., Coroutine[Any, Any, T]]) -> list[T]: ...
+    @overload
+    async def results(self, task: Callable[..., T]) -> list[T]: ...
+    async def results(self, task: Callable[..., Any]) -> list[Any]:
+        """What the jobs of a task have given that this one came after (`after=`), in the order in which it names them.
+
+        Only those that are completed have results; they are kept for as long as the bundle. Nothing for a job that came
+        after no job of this task. Raises InvalidOption for what is no task, InvalidPayload if a result does not fit the
+        annotation any more.
+        """
+        return [] if self._bundle is None else await self._bundle().results_before(task)
 
     @property
     def idempotency_key(self) -> str:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from jobqueue.base.flows.bundle import Bundle
 from jobqueue.base.job import NewJob
+from jobqueue.tasks.after import After, AfterWhen
 from jobqueue.tasks.handle import JobHandle
 
 R = TypeVar("R")
@@ -23,15 +24,25 @@ class Membership(Protocol):
         """The bundle as it stands now."""
         ...
 
-    async def add(self, job: NewJob[R], *, connection: object | None = None) -> JobHandle[R]:
+    async def add(
+        self, job: NewJob[R], *, after: After = (), when: AfterWhen = "completed", connection: object | None = None
+    ) -> JobHandle[R]:
         """Store one more member, at once, or with the transaction of `connection`, as of `ctx.transaction()`.
 
-        Added by a callback, it opens the bundle again, which ends once more. Raises ClaimLost if another worker has
-        this job by now: nothing is stored then; and what a defer raises.
+        `after` and `when` as of a bundle in the making; `after=[ctx.job]` waits for the end of this very job. Added by
+        a callback, it opens the bundle again, which ends once more. Raises ClaimLost if another worker has this job by
+        now: nothing is stored then; and what a defer raises.
         """
         ...
 
-    async def add_many(self, jobs: Iterable[NewJob[Any]], *, connection: object | None = None) -> list[JobHandle[Any]]:
+    async def add_many(
+        self,
+        jobs: Iterable[NewJob[Any]],
+        *,
+        after: After = (),
+        when: AfterWhen = "completed",
+        connection: object | None = None,
+    ) -> list[JobHandle[Any]]:
         """Store several, all or none."""
         ...
 
@@ -41,4 +52,8 @@ class Membership(Protocol):
     async def results(self, task: Callable[..., R]) -> dict[UUID, R]: ...
     async def results(self, task: Callable[..., Any]) -> dict[UUID, Any]:
         """The results of completed members of a task, by their ids, in the order in which those were made."""
+        ...
+
+    async def results_before(self, task: Callable[..., Any]) -> list[Any]:
+        """What `ctx.results` gives."""
         ...

@@ -27,6 +27,7 @@ alter table :"schema".job add column waits integer;
 
 -- A fact of a job says: look at it, for others wait for it.
 alter table :"schema".fact add column of_job boolean not null default false;
+create index fact_of_job on :"schema".fact (target) where of_job;
 
 -- Who finishes jobs meets dependencies, and who may look at bundles may look at these.
 do $$

@@ -46,9 +46,9 @@ select pg_notify(:'wake_channel', 'f:') as told;
 
 -- name: waiting_facts
 -- takes: room bigint
--- gives: target uuid
--- Bundles of which there are facts.
-select distinct f.target from (select target from :"schema".fact limit 20000) as f limit $1;
+-- gives: target uuid, of_job boolean
+-- Bundles, and jobs that others wait for, of which there are facts.
+select distinct f.target, f.of_job from (select target, of_job from :"schema".fact limit 20000) as f limit $1;
 
 -- name: fold_bundles
 -- takes: ids uuid[]
@@ -56,13 +56,14 @@ select distinct f.target from (select target from :"schema".fact limit 20000) as
 -- Adds up what has been noted of these bundles, and ends those of which nothing is left. Whoever has the row of one is
 -- folding it, or adds to it: its facts stay, for the next time. The counts are those of the locked row, whatever this
 -- snapshot shows. A member that was revived, or added, opens a finished bundle again; if it has ended by now too, that is a new round.
+-- None ends while there is a fact of a job that its members wait for: it may revive some of them, or cancel them.
 with locked as materialized (
   select b.* from unnest($1::uuid[]) as g(id)
   cross join lateral (select * from :"schema".bundle b where b.id = g.id for update skip locked) as b
 ), gone as (
   delete from :"schema".fact f
-  where f.target = any(array(select id from locked)) or (
-    f.target = any($1::uuid[]) and not exists (select from :"schema".bundle b where b.id = f.target))
+  where not f.of_job and (f.target = any(array(select id from locked)) or (
+    f.target = any($1::uuid[]) and not exists (select from :"schema".bundle b where b.id = f.target)))
   returning f.*
 ), sums as materialized (
   select target, sum(added)::bigint as added, sum(completed)::bigint as completed, sum(cancelled)::bigint as cancelled,
@@ -80,12 +81,16 @@ with locked as materialized (
     case when c.new_dead > 0 then 'dead' when c.new_cancelled > 0 then 'cancelled' else 'completed' end as outcome
   from counted c
 ), told as materialized (
-  select j.*, j.over and (j.finished_at is null or j.again) as ends, j.finished_at is not null and (not j.over or j.again) as opens
+  select j.*, j.over and (j.finished_at is null or j.again) and not exists (
+      select from :"schema".fact f cross join lateral (
+        select from :"schema".node n where n.bundle_id = j.id and n.job_id = f.target offset 0) as n
+      where f.of_job and j.over) as ends,
+    j.finished_at is not null and (not j.over or j.again) as opens
   from judged j
 ), changed as (
   update :"schema".bundle b
   set added = t.new_added, completed = t.new_completed, cancelled = t.new_cancelled, dead = t.new_dead,
-    finished_at = case when t.ends then now() when t.over then b.finished_at end,
+    finished_at = case when t.ends then now() when not t.opens then b.finished_at end,
     round = b.round + t.ends::integer
   from unnest(array(select id from told)) as o(id) join told t on t.id = o.id  -- see promote_due
   where b.id = o.id

@@ -1,9 +1,9 @@
 -- name: finish_jobs
 -- takes: ids text, fences text, states text, results text, reasons text[], errors text, worker_id uuid
--- gives: id uuid, bundle_id uuid
+-- gives: id uuid, bundle_id uuid, needed_id uuid
 -- Each text is a column of values joined by chr(31); reasons are not, being a handler's own words. Deletes from job,
 -- inserts into the archive, for the rows that are still this worker's claim (nobody's: null). Answers with null if those
--- are all, else with their ids; and with the bundles that have something to add up. SKIP LOCKED: whoever has one row locked holds up that one job, not all that ended with it.
+-- are all, else with their ids; with the bundles that have something to add up, and with the jobs that others wait for. SKIP LOCKED: whoever has one row locked holds up that one job, not all that ended with it.
 with mine as materialized (
   -- one index probe a row, whatever the planner believes about the table's size; then no join is needed at all
   select j.*, g.state as outcome, g.result, g.reason, g.error
@@ -35,12 +35,15 @@ with mine as materialized (
       else coalesce(errors, '[]') || (error::jsonb || jsonb_build_object('at', now(), 'worker', worker_id)) end
   from mine
 ), noted as (
-  -- not the callbacks of a bundle, which are none of its members
-  insert into :"schema".fact (target, completed, cancelled, dead)
-  select bundle_id, count(*) filter (where outcome = 'completed'), count(*) filter (where outcome = 'cancelled'),
+  insert into :"schema".fact (target, of_job, completed, cancelled, dead)
+  select target, of_job, count(*) filter (where outcome = 'completed'), count(*) filter (where outcome = 'cancelled'),
     count(*) filter (where outcome = 'dead')
-  from mine where bundle_id is not null and follow & 4 = 0 group by bundle_id
-  returning target
+  from (
+    -- not the callbacks of a bundle, which are none of its members
+    select bundle_id as target, false as of_job, outcome from mine where bundle_id is not null and follow & 4 = 0
+    union all select id, true, outcome from mine where follow & 2 <> 0) as ends
+  group by target, of_job
+  returning target, of_job
 ), hinted as materialized (
   -- a worker knows what it has written; of what others end it is told
   select pg_notify(:'wake_channel', 'f:') from noted where $7 is null limit 1
@@ -61,11 +64,11 @@ with mine as materialized (
 ), sum as materialized (
   select (select count(*) from mine) = cardinality(string_to_array($1, chr(31))) + 0 * (select count(*) from told) as all_of_them
 )
-select null::uuid as id, null::uuid as bundle_id from sum where all_of_them
+select null::uuid as id, null::uuid as bundle_id, null::uuid as needed_id from sum where all_of_them
 union all
-select mine.id, null from sum, mine where not all_of_them
+select mine.id, null, null from sum, mine where not all_of_them
 union all
-select null, target from noted where (select count(*) from hinted) >= 0;
+select null, case when not of_job then target end, case when of_job then target end from noted where (select count(*) from hinted) >= 0;
 
 -- name: return_jobs
 -- takes: ids uuid[], fences bigint[], delays double precision[], ats timestamptz[], refunds integer[], keeps boolean[], asides boolean[], queues text[], priorities smallint[], errors text[], losts integer[], worker_id uuid

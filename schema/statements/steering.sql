@@ -71,9 +71,12 @@ with mine as materialized (
 ), freed as (
   delete from :"schema".job_key where key = any(array(select key from keyed where job_id = any(array(select id from free))))
 ), noted as (
-  -- it will never end: to its bundle that is as good as cancelled
-  insert into :"schema".fact (target, cancelled)
-  select bundle_id, count(*) from gone where bundle_id is not null and follow & 4 = 0 group by bundle_id
+  -- it will never end: to its bundle, and to those that wait for it, that is as good as cancelled
+  insert into :"schema".fact (target, of_job, cancelled)
+  select target, of_job, count(*) from (
+    select bundle_id as target, false as of_job from gone where bundle_id is not null and follow & 4 = 0
+    union all select id, true from gone where follow & 2 <> 0) as ends
+  group by target, of_job
   returning target
 ), hinted as materialized (
   select pg_notify(:'wake_channel', 'f:') from noted limit 1
@@ -124,7 +127,7 @@ select id from gone;
 -- gives: id uuid, retried boolean
 -- Moves jobs back from the archive: the same id and error history, no attempt spent, the budget anew. A job whose unique
 -- key another holds by now stays where it is; of two with the same key the newer one is taken. Nothing is said of a job
--- that another transaction has locked, or its key.
+-- that another transaction has locked, or its key. What has been cancelled while it waited for others waits for them again.
 with found as materialized (
   select a.id, a.key, a.place from unnest($1::uuid[]) as g(id)
   cross join lateral (
@@ -165,19 +168,29 @@ with found as materialized (
   where ctid = any(array(select place from free)) and id = any(array(select id from free)) and finished_at >= $2
   returning *
 ), inserted as (
-  insert into :"schema".job (id, queue, task, args, priority, state, due_at, max_attempts, timeout, deadline, budget, origin, via,
-    meta, key, bundle_id, follow, created_at, progress, errors)
-  select id, queue, task, args, priority, 'ready', now(), max_attempts, timeout, now() + make_interval(secs => budget), budget, origin,
+  insert into :"schema".job (id, queue, task, args, priority, state, waits, due_at, max_attempts, timeout, deadline, budget, origin,
+    via, meta, key, bundle_id, follow, created_at, progress, errors)
+  select id, queue, task, args, priority, case when waits > 0 then 'blocked' else 'ready' end, nullif(waits, 0), now(), max_attempts,
+    timeout, now() + make_interval(secs => budget), budget, origin,
     'py', meta, key, bundle_id, follow, created_at, progress, errors
-  from back
-  returning id, queue
+  from back cross join lateral (
+    select case when bundle_id is not null then (
+      select count(*)::integer from :"schema".dependency d where d.job_id = back.id) end as waits) as before
+  returning id, queue, waits
 ), woken as materialized (
-  select :"schema".wake(queue, null, $3) from inserted group by queue
+  select :"schema".wake(queue, null, $3) from inserted where waits is null group by queue
 ), noted as (
-  insert into :"schema".fact (target, completed, cancelled, dead)
-  select bundle_id, -count(*) filter (where state = 'completed'), -count(*) filter (where state = 'cancelled'),
+  insert into :"schema".fact (target, of_job, completed, cancelled, dead)
+  select target, of_job, -count(*) filter (where state = 'completed'), -count(*) filter (where state = 'cancelled'),
     -count(*) filter (where state = 'dead')
-  from back where bundle_id is not null and follow & 4 = 0 group by bundle_id
+  from (
+    select bundle_id as target, false as of_job, state from back where bundle_id is not null and follow & 4 = 0
+    union all select id, true, state from back where follow & 2 <> 0
+    -- what it waits for may have ended since
+    union all select d.on_id, true, null from inserted i cross join lateral (
+      select on_id from :"schema".dependency d where d.job_id = i.id offset 0) as d
+    where i.waits > 0 and not exists (select from :"schema".job j where j.id = d.on_id)) as moves
+  group by target, of_job
   returning target
 ), hinted as materialized (
   select pg_notify(:'wake_channel', 'f:') from noted limit 1

@@ -52,9 +52,10 @@ async def touch_bundle(executor: Executor, id: UUID) -> None:
     await executor.fetch("touch_bundle", id)
 
 
-async def waiting_facts(reader: Reader, room: int) -> list[UUID]:
-    """Some bundles that have something to add up."""
-    return [as_uuid(row[0]) for row in await reader.fetch("waiting_facts", room)]
+async def waiting_facts(reader: Reader, room: int) -> tuple[list[UUID], list[UUID]]:
+    """Some bundles that have something to add up, and some jobs that others wait for, of which there is news."""
+    rows = await reader.fetch("waiting_facts", room)
+    return [as_uuid(id) for id, of_job in rows if not of_job], [as_uuid(id) for id, of_job in rows if of_job]
 
 
 async def fold_bundles(reader: Reader, ids: Iterable[UUID]) -> list[Folded]:

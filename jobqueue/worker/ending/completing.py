@@ -27,6 +27,8 @@ from jobqueue.worker.ending.progress import Reporter
 from jobqueue.worker.keeping.holds import Held, Hold
 from jobqueue.worker.keeping.tally import WORDS
 
+_NEEDED = 2
+"""The bit of `follow` that says: others wait for this job."""
 _WAIT_LIMIT = 60.0
 """Seconds that a handler waits for its connection; those who have theirs may be waiting for a second one."""
 _COME_BACK = 10.0
@@ -107,8 +109,10 @@ class Completions:
         hold.completed = True
         hold.ends()  # on record; what its handler does from here on is its own affair
         self._holds.drop(hold, WORDS[Done])
-        if hold.claim["bundle_id"] is not None:
-            self._folder.touched([hold.claim["bundle_id"]])
+        if (bundle := hold.claim["bundle_id"]) is not None:
+            self._folder.touched([bundle], [hold.id])
+        elif hold.claim["follow"] & _NEEDED:
+            self._folder.touched((), [hold.id])
         if self._lines.says_completed:
             self._lines.ended(hold, Done("null"))
 

@@ -144,8 +144,8 @@ class Finisher:
             else:
                 self._outage.over()
                 self._written()
-                if written.bundles:
-                    self._folder.touched(written.bundles)
+                if written.bundles or written.needed:
+                    self._folder.touched(written.bundles, written.needed)
                 await self._conclude(batch, written)
                 return
 

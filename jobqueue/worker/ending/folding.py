@@ -1,14 +1,15 @@
-"""Adds up what has become of the members of bundles, after the commits that say so, and so ends the bundles.
+"""Looks after what the ends of jobs mean for others, after the commits that say so: bundles, and jobs that come after.
 
-What a finish notes is a fact, in a row of its own: no row is locked by the end of every member. To add facts up takes
-1.5 ms (measured), so it is done seldom while much is left, and at once near the end. Facts stay until somebody has
-added them up: what a dead worker has left, others find. What somebody has deleted past us is found once a minute.
+What a finish notes is a fact, in a row of its own: no row is locked by the end of every member. Jobs that others wait
+for are looked at at once. To add up a bundle takes 1.5 ms (measured), so it is done seldom while much is left, and at
+once near the end. Facts stay until somebody has done that: what a dead worker has left, others find. What somebody has
+deleted past us is found once a minute.
 """
 
 import asyncio
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from uuid import UUID
 
 import anyio
@@ -18,24 +19,22 @@ from jobqueue.base.log import get_logger
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
-from jobqueue.store.flows.bundles import Folded, fold_bundles, heal_bundles, waiting_facts
+from jobqueue.store.flows.bundles import fold_bundles, heal_bundles, waiting_facts
+from jobqueue.store.flows.dependencies import START, heal_dependencies, resolve
 from jobqueue.store.upkeep import take_turn
+from jobqueue.worker.ending.due import AGAIN, SELDOM, Due
 
 _SWEEP = 5.0
 """Seconds between two looks for facts that nobody has told us of."""
-_AGAIN = 0.01
-"""Seconds after which somebody else will have done with a bundle."""
-_SELDOM = 0.25
-"""Seconds between two times, while so much is left that it does not matter."""
 _PACE = 20_000
 """Members that may end in a second: what is left after that time is added up once more."""
 _BATCH = 200
 _INSPECTION = 60.0
-"""Seconds between two looks for bundles that could never end; one worker has the turn."""
+"""Seconds between two looks for what could never end; one worker has the turn."""
+_PAGES = 20
+"""Pages of blocked jobs that one inspection looks at; the next one goes on."""
 _REFUSED = 60.0
-"""Seconds until the next try of a bundle that the database refuses to end, as it would a callback of it."""
-_KNOWN = 10_000
-"""Bundles of which we remember when they are due next."""
+"""Seconds until the next try of what the database refuses, as it would a callback of a bundle."""
 
 
 class Folder:
@@ -44,39 +43,37 @@ class Folder:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._session = Session(database)
-        self._due: dict[UUID, float] = {}
-        """When each bundle that has news is to be added up."""
-        self._next: dict[UUID, float] = {}
-        """Of bundles that were: not before."""
+        self._bundles, self._needed = Due(), Due()
         self._news = asyncio.Event()
         self._sweep_at = self._swept_at = 0.0
-        self._waits: dict[UUID, float] = {}
-        """Of bundles that are put off: for how many seconds last."""
         self._inspect_at = time.monotonic() + random.uniform(0.0, _INSPECTION)  # noqa: S311 - spreads load, guards nothing
+        self._place = START
         self._turn = asyncio.Lock()
         self._log = get_logger(__name__)
         self._outage = Outage("fold", self._log)
 
-    def touched(self, bundles: Iterable[UUID]) -> None:
-        """Members of these have ended, or were added."""
-        for id in bundles:
-            self._due.setdefault(id, self._next.get(id, 0.0))
-            self._news.set()
+    def touched(self, bundles: Iterable[UUID], needed: Iterable[UUID] = ()) -> None:
+        """Members of these bundles have ended, or were added; jobs have ended that others wait for."""
+        self._bundles.add(bundles)
+        self._needed.add(needed)
+        self._news.set()
 
     def look(self) -> None:
         """Somebody else has noted something."""
-        self._sweep_at = min(self._sweep_at, self._swept_at + _AGAIN)
+        self._sweep_at = min(self._sweep_at, self._swept_at + AGAIN)
         self._news.set()
 
     async def settle(self) -> None:
-        """Add up all that there is, now."""
+        """See to all that there is, now."""
         async with self._turn:
-            self._due |= dict.fromkeys(await waiting_facts(self._session, _BATCH), 0.0)
-            while self._due:
-                await self._fold(list(self._due)[:_BATCH])
+            bundles, needed = await waiting_facts(self._session, _BATCH)
+            self._bundles.add(bundles, at_once=True)
+            self._needed.add(needed, at_once=True)
+            while self._bundles or self._needed:
+                await self._see_to_what_is_due(float("inf"))
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Add up until cancelled. Survives every database error."""
+        """Look until cancelled. Survives every database error."""
         task_status.started()
         try:
             while True:
@@ -95,66 +92,76 @@ class Folder:
             await self._session.close()
 
     def _pause(self) -> float:
-        first = min([self._sweep_at, *self._due.values()])
-        return max(0.0, first - time.monotonic())
+        return max(0.0, min(self._sweep_at, self._bundles.first, self._needed.first) - time.monotonic())
 
     async def _look(self) -> None:
         now = time.monotonic()
         if now >= self._sweep_at:
             self._swept_at, self._sweep_at = now, now + _SWEEP
             # those that are put off are among them, and must not be all of them
-            self.touched(await waiting_facts(self._session, _BATCH + len(self._waits)))
+            put_off = self._bundles.put_off + self._needed.put_off
+            self.touched(*await waiting_facts(self._session, _BATCH + put_off))
         if now >= self._inspect_at:
             self._inspect_at = now + _INSPECTION
             await self._inspect()
-        if due := [id for id, at in self._due.items() if at <= now][:_BATCH]:
-            await self._fold(due)
+        await self._see_to_what_is_due(now)
 
-    async def _inspect(self) -> None:
-        if await take_turn(self._database, 0.9 * _INSPECTION, "bundles"):
-            healed = await heal_bundles(self._session, _BATCH)
-            if healed:
-                self._log.warning("bundles.healed", bundles=len(healed))
-                self.touched(healed)
-
-    async def _fold(self, due: list[UUID]) -> None:
+    async def _see_to_what_is_due(self, now: float) -> None:
         """A database error leaves them to the next sweep: the facts are there."""
-        for id in due:
-            del self._due[id]
-        folded = await self._added_up(due)
-        now = time.monotonic()
+        if needed := self._needed.take(now, _BATCH):
+            await self._bisected(self._needed, self._resolve, needed)
+        if bundles := self._bundles.take(now, _BATCH):
+            await self._bisected(self._bundles, self._fold, bundles)
+
+    async def _resolve(self, due: Collection[UUID]) -> None:
+        found = await resolve(self._session, due)
+        if found.doomed or found.revived:
+            self._log.info("dependencies.resolved", doomed=found.doomed, revived=found.revived)
+        for id in found.looked:
+            self._needed.looked(id)
+        self._missed(self._needed, set(due) - found.looked)
+        self.touched(found.bundles, found.needed)
+
+    async def _fold(self, due: Collection[UUID]) -> None:
+        folded, now = await fold_bundles(self._session, due), time.monotonic()
         for one in folded:
-            self._waits.pop(one.id, None)
-            if one.finished:
-                self._next.pop(one.id, None)
-            else:
-                self._next[one.id] = now + min(_SELDOM, one.pending / _PACE)
+            self._bundles.looked(one.id, None if one.finished else now + min(SELDOM, one.pending / _PACE))
+        self._missed(self._bundles, set(due) - {one.id for one in folded})
         self.touched(one.parent for one in folded if one.parent is not None)
-        self._put_off(set(due) - {one.id for one in folded}, now)
-        if max(len(self._next), len(self._waits)) > _KNOWN:
-            self._next.clear()
-            self._waits.clear()
 
-    def _put_off(self, missed: Iterable[UUID], now: float) -> None:
-        """Others have them, some for long, or they are gone: the facts tell."""
-        for id in missed:
-            if self._next.get(id, 0.0) > now:
-                continue  # refused: it has its time
-            wait = self._waits[id] = min(_SELDOM, 2 * self._waits.get(id, _AGAIN / 2))
-            self._next[id] = now + wait
-            self._sweep_at = min(self._sweep_at, now + wait)
+    def _missed(self, due: Due, missed: Collection[UUID]) -> None:
+        again_at = due.missed(missed, time.monotonic())
+        if again_at is not None:
+            self._sweep_at = min(self._sweep_at, again_at)
 
-    async def _added_up(self, due: list[UUID]) -> list[Folded]:
-        """If the database refuses something in one of them, a callback perhaps, the others are added up without it."""
+    async def _bisected(self, due: Due, work: Callable[[Collection[UUID]], Awaitable[None]], ids: list[UUID]) -> None:
+        """If the database refuses something of one of them, a callback perhaps, the others are done without it."""
         try:
-            return await fold_bundles(self._session, due)
+            await work(ids)
         except DATABASE_ERRORS as error:
             if classify(error) not in (Fault.BAD_DATA, Fault.OURS):
                 raise
-            if len(due) > 1:
-                half = len(due) // 2
-                return await self._added_up(due[:half]) + await self._added_up(due[half:])
-            self._log.error("bundle.refused", bundle=str(due[0]), error=brief(error), retry_in=_REFUSED)
-            self._next[due[0]] = time.monotonic() + _REFUSED
-            self._waits[due[0]] = _REFUSED
-            return []
+            if len(ids) > 1:
+                half = len(ids) // 2
+                await self._bisected(due, work, ids[:half])
+                await self._bisected(due, work, ids[half:])
+                return
+            what = "bundle" if due is self._bundles else "dependency"
+            self._log.error(f"{what}.refused", **{what: str(ids[0])}, error=brief(error), retry_in=_REFUSED)
+            due.refused(ids[0], time.monotonic() + _REFUSED, _REFUSED)
+
+    async def _inspect(self) -> None:
+        if not await take_turn(self._database, 0.9 * _INSPECTION, "bundles"):
+            return
+        if healed := await heal_bundles(self._session, _BATCH):
+            self._log.warning("bundles.healed", bundles=len(healed))
+            self.touched(healed)
+        lost, released = list[UUID](), 0
+        for _ in range(_PAGES):
+            page = await heal_dependencies(self._session, self._place)
+            lost, released, self._place = lost + page.lost, released + page.released, page.next
+            if self._place == START:
+                break
+        if lost or released:
+            self._log.warning("dependencies.healed", ended=len(lost), released=released)
+            self.touched((), lost)

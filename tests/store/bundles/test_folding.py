@@ -133,7 +133,7 @@ async def test_members_that_end_together_are_noticed(database: str) -> None:
             rows[row["bundle_id"]].append(row)
         for id in ids:
             await asyncio.gather(*(end(session, row) for session, row in zip(pair, rows[id], strict=True)))
-        left = await bundles.waiting_facts(pair[0], PAIRS)
+        left, _ = await bundles.waiting_facts(pair[0], PAIRS)
         unnoticed = [id for id in ids if id not in left and not (await now(pair[0], id)).finished]
         await fold(pair[0], *left)
 

@@ -34,7 +34,7 @@ async def fetch_some(executor: Executor) -> None:
     values: list[Any] = [
         str(job.id), job.args, None, '{"a": [1]}', None,
         ["mail"], [job.task], [-3], [None], [None], [5], [1.5], [None], [None], ["o"],
-        [False], [None],
+        [False], [None], [None], [None],
     ]  # fmt: skip
     async with executor.transaction():
         rows = await executor.fetch("insert_jobs", *values, True)
@@ -126,7 +126,7 @@ async def test_a_refused_row_is_the_same_fault_on_each(engine: AsyncEngine, data
         [1],
         *[[None]] * 4,
         [False],
-        [None],
+        *[[None]] * 3,
         True,
     ]
     errors: list[BaseException] = []

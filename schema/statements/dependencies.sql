@@ -1,0 +1,217 @@
+-- name: insert_dependencies
+-- takes: bundle_id text, jobs text, tasks text[], task_of text, any_ends text, edges_of text, edges_on text
+-- gives:
+-- Jobs of a bundle with what each comes after. Columns of values joined by chr(31); an edge names two of these jobs by
+-- their places. A job that is there already, as one that others come after, stays as it is.
+with given as materialized (
+  select j.id::uuid as id, t.task, j.any_end, j.place
+  from unnest(string_to_array($2, chr(31)), string_to_array($4, chr(31))::integer[], string_to_array($5, chr(31))::boolean[])
+    with ordinality as j(id, task, any_end, place)
+  join unnest($3::text[]) with ordinality as t(task, place) on t.place = j.task
+), edge as materialized (
+  select j.id as job_id, o.id as on_id, j.any_end, e.place
+  from unnest(string_to_array($6, chr(31))::bigint[], string_to_array($7, chr(31))::bigint[]) with ordinality as e(job, on_job, place)
+  join given j on j.place = e.job join given o on o.place = e.on_job
+), waiting as (
+  insert into :"schema".dependency (on_id, job_id, any_end) select on_id, job_id, any_end from edge
+)
+insert into :"schema".node (bundle_id, job_id, task, after)
+select $1::text::uuid, g.id, g.task, coalesce(a.after, '{}')
+from given g left join (select job_id, array_agg(on_id order by place) as after from edge group by job_id) a on a.job_id = g.id
+on conflict on constraint node_pkey do nothing;
+
+-- name: set_waits
+-- takes: ids text[], waits integer[]
+-- gives:
+-- Of jobs that this transaction has inserted: two of those that they come after are one.
+update :"schema".job j set waits = g.waits from unnest($1::text[], $2::integer[]) as g(id, waits)
+where j.id = any($1::text[]::uuid[]) and j.id = g.id::uuid;
+
+-- name: need_unfinished
+-- takes: ids text[]
+-- gives: id text, task text
+-- Others come after these jobs from now on: their end will note a fact. Waits for whoever has the row: an end that comes
+-- first is seen by need_finished.
+with locked as materialized (
+  select j.id from (select id::uuid as id from unnest($1::text[]) as g(id) order by 1) as g
+  cross join lateral (select j.id from :"schema".job j where j.id = g.id for no key update) as j
+), marked as (
+  update :"schema".job set follow = follow | 2 where id = any(array(select id from locked)) returning id, task
+)
+select id::text as id, task from marked;
+
+-- name: need_finished
+-- takes: ids text[]
+-- gives: id text, task text
+-- The same for those that have ended, by a snapshot that is newer: this notes the fact at once. By place, see delete_finished.
+with locked as materialized (
+  select a.id, a.place, a.state from (select id::uuid as id from unnest($1::text[]) as g(id) order by 1) as g
+  cross join lateral (select a.id, a.ctid as place, a.state from :"schema".job_archive a where a.id = g.id for no key update) as a
+), marked as (
+  update :"schema".job_archive set follow = follow | 2
+  where ctid = any(array(select place from locked)) and id = any(array(select id from locked))
+  returning id, task, state
+), noted as (
+  insert into :"schema".fact (target, of_job, completed) select id, true, (state = 'completed')::integer from marked
+  returning target
+), hinted as materialized (
+  select pg_notify(:'wake_channel', 'f:') from noted limit 1
+)
+select id::text as id, task from marked where (select count(*) from hinted) >= 0;
+
+-- name: resolve_jobs
+-- takes: ids uuid[], since timestamptz, room bigint
+-- gives: id uuid, what text
+-- Looks at jobs that others wait for, as this snapshot shows them; what comes later has a fact of its own. Each that has
+-- ended is met by those that wait for it, which so become ready, or dooms them; of each at most `room` are done at a time.
+-- Whoever has the node of a job does this: its facts stay for the next time. A dependency is met only while its job is
+-- blocked and locked by us, so that no two ever count the same one. Says which are `resolved`, which have something `left`, which jobs are
+-- `doomed`, and which had been doomed before and must be `revived`.
+with locked as materialized (
+  select n.job_id, n.bundle_id from unnest($1::uuid[]) as g(id)
+  cross join lateral (
+    select n.job_id, n.bundle_id from :"schema".node n where n.job_id = g.id order by n.bundle_id for update skip locked) as n
+), whole as materialized (
+  select l.job_id from locked l group by l.job_id
+  having count(*) = (select count(*) from :"schema".node n where n.job_id = l.job_id)
+), old as materialized (
+  select f.ctid as place from unnest($1::uuid[]) as g(id)
+  cross join lateral (
+    select f.ctid from :"schema".fact f where f.of_job and f.target = g.id and (
+      f.target in (select job_id from whole) or not exists (select from :"schema".node n where n.job_id = f.target))
+    for update skip locked) as f
+), gone as (
+  delete from :"schema".fact where ctid = any(array(select place from old)) returning target, completed
+), news as materialized (
+  select target as id, sum(completed) > 0 as completed from gone group by target
+), ends as materialized (
+  select n.id, a.state is null and j.id is not null as unfinished, a.result,
+    coalesce(a.state, case when n.completed then 'completed' else 'cancelled' end) as outcome
+  from news n
+  left join lateral (select j.id from :"schema".job j where j.id = n.id offset 0) as j on true
+  left join lateral (
+    select a.state, a.result from :"schema".job_archive a where a.id = n.id and a.finished_at >= $2 offset 0) as a on j.id is null
+), edge as materialized (
+  select e.id as on_id, d.job_id, d.place, d.any_end or e.outcome = 'completed' as met
+  from ends e
+  cross join lateral (
+    select d.job_id, d.any_end, d.ctid as place
+    from :"schema".dependency d cross join lateral (
+      select from :"schema".job j where j.id = d.job_id and j.state = 'blocked' offset 0) as j
+    where d.on_id = e.id order by d.job_id limit $3
+  ) as d
+  where not e.unfinished
+), held as materialized (
+  select j.id from (select distinct job_id from edge order by job_id) as g
+  cross join lateral (
+    select j.id from :"schema".job j where j.id = g.job_id and j.state = 'blocked' for update skip locked) as j
+), doomed as materialized (
+  select distinct job_id as id from edge where not met and job_id in (select id from held)
+), lost as materialized (
+  -- cancelled for want of what is unfinished again, or has been completed since
+  select e.id as on_id, d.job_id from ends e
+  cross join lateral (
+    select d.job_id from :"schema".dependency d
+    where d.on_id = e.id and not exists (select from :"schema".job j where j.id = d.job_id) and exists (
+      select from :"schema".job_archive a
+      where a.id = d.job_id and a.finished_at >= $2 and a.state = 'cancelled' and a.reason = 'dependency')
+  ) as d
+  where e.unfinished or e.outcome = 'completed'
+), met as (
+  delete from :"schema".dependency
+  where ctid = any(array(
+    select place from edge where met and job_id in (select id from held) and job_id not in (select id from doomed)))
+  returning job_id
+), counted as materialized (
+  select job_id, count(*)::integer as met from met group by job_id
+), changed as (
+  update :"schema".job j
+  set waits = nullif(greatest(j.waits - c.met, 0), 0),
+    state = case when j.waits > c.met then 'blocked' when j.due_at > clock.now then 'scheduled' else 'ready' end,
+    seq = case when j.waits > c.met then j.seq else nextval(':"schema".job_seq') end,
+    -- what it waited for others is no time of its own
+    due_at = case when j.waits > c.met then j.due_at else greatest(j.due_at, clock.now) end,
+    deadline = case when j.waits > c.met or j.due_at > clock.now or not isfinite(j.due_at) or j.deadline is null then j.deadline
+      else least(j.deadline + (clock.now - j.due_at), :'latest') end,
+    expires_at = case when j.waits > c.met or j.due_at > clock.now or not isfinite(j.due_at) or j.expires_at is null then j.expires_at
+      else least(j.expires_at + (clock.now - j.due_at), :'latest') end
+  from (select clock_timestamp() as now) as clock cross join unnest(array(select job_id from counted)) as o(id)
+    join counted c on c.job_id = o.id  -- see promote_due
+  where j.id = o.id
+  returning j.id, j.queue, j.state, case when j.state = 'scheduled' then j.due_at end as due
+), woken as materialized (
+  select :"schema".wake(queue, min(due), false) from changed where state <> 'blocked' group by queue, due is null
+), known as (
+  update :"schema".node n
+  set outcome = case when not e.unfinished then e.outcome end, result = case when e.outcome = 'completed' then e.result end
+  from unnest(array(select id from ends)) as o(id) join ends e on e.id = o.id
+  where n.job_id = o.id
+), unresolved as materialized (
+  select e.id, e.outcome from ends e
+  where (select count(*) from edge x where x.on_id = e.id) >= $3
+    or exists (select from edge x where x.on_id = e.id and x.job_id not in (select id from held))
+), noted as (
+  -- what is left; and each bundle that may have waited for this to end
+  insert into :"schema".fact (target, of_job, completed)
+  select id, true, (outcome = 'completed')::integer from unresolved
+  union all
+  select distinct l.bundle_id, false, 0 from locked l where l.job_id in (select id from ends)
+)
+select id, 'resolved' as what from ends where id not in (select id from unresolved) and (select count(*) from woken) >= 0
+union all select id, 'left' from unresolved
+union all select id, 'doomed' from doomed
+union all select distinct job_id, 'revived' from lost
+union all select distinct bundle_id, 'bundle' from locked where job_id in (select id from ends);
+
+-- name: heal_dependencies
+-- takes: queue text, after uuid, room bigint
+-- gives: queue text, after uuid, what text
+-- Jobs that would wait for ever: what they wait for has ended, or is gone, without a fact, deleted past us or ended by a
+-- version that knows no dependencies; or the dependencies themselves are gone. Every statement of ours moves these together,
+-- so that no snapshot shows such a job in passing. Looks at a page of blocked jobs after this place; says where it `ends`, if there may be more.
+with blocked as materialized (
+  select j.queue, j.id, j.bundle_id, j.waits from :"schema".job j
+  where j.state = 'blocked' and (j.queue, j.id) > ($1, $2) order by j.queue, j.id limit $3
+), free as materialized (
+  select j.id from blocked b
+  cross join lateral (
+    select j.id from :"schema".job j
+    where j.id = b.id and b.waits > 0 and j.state = 'blocked' and not exists (select from :"schema".dependency d where d.job_id = j.id)
+    for update skip locked) as j
+), released as (
+  update :"schema".job j
+  set waits = null, state = case when due_at > now() then 'scheduled' else 'ready' end, seq = nextval(':"schema".job_seq')
+  where j.id = any(array(select id from free))
+  returning j.id, j.queue, case when j.state = 'scheduled' then j.due_at end as due
+), woken as materialized (
+  select :"schema".wake(queue, min(due), false) from released group by queue, due is null
+), lost as materialized (
+  select distinct d.on_id as id, b.bundle_id from blocked b
+  cross join lateral (select d.on_id from :"schema".dependency d where d.job_id = b.id offset 0) as d
+  where not exists (select from :"schema".job j where j.id = d.on_id)
+    and not exists (select from :"schema".fact f where f.of_job and f.target = d.on_id)
+), known as (
+  insert into :"schema".node (bundle_id, job_id, task)
+  select l.bundle_id, l.id, '' from lost l where not exists (select from :"schema".node n where n.job_id = l.id)
+  on conflict on constraint node_pkey do nothing
+), noted as (
+  insert into :"schema".fact (target, of_job) select distinct id, true from lost
+)
+select queue, id as after, 'released' as what from released where (select count(*) from woken) >= 0
+union all select distinct null, id, 'lost' from lost
+union all select (array_agg(queue order by queue desc, id desc))[1], (array_agg(id order by queue desc, id desc))[1], 'ends' from blocked
+having count(*) = $3;
+
+-- name: results_before
+-- takes: bundle_id uuid, job_id uuid, task text, after bigint, room bigint
+-- gives: place bigint, result text
+-- What the completed ones of a task have given, of those that this job came after, in that order.
+select b.place, n.result::text as result
+from (
+  select u.id, u.place from :"schema".node me cross join lateral unnest(me.after) with ordinality as u(id, place)
+  where me.bundle_id = $1 and me.job_id = $2 and u.place > $4
+) as b
+cross join lateral (
+  select n.result from :"schema".node n
+  where n.bundle_id = $1 and n.job_id = b.id and n.task = $3 and n.outcome = 'completed' offset 0) as n
+order by b.place limit $5;

@@ -69,7 +69,7 @@ async def test_a_job_begins_once_all_before_it_are_completed(database: str) -> N
 
 
 async def test_what_needs_a_dead_job_is_cancelled_and_comes_back_with_it(database: str) -> None:
-    """The whole line behind it, with the reason; a retry of the dead one lets it all run, and the bundle ends once more."""
+    """The whole line behind it, with the reason; a retry of the dead one lets it all run: one more round."""
     press = Press(database)
     press.fails = {2}
     async with press.app as app:
@@ -238,8 +238,8 @@ async def test_times_count_from_the_moment_at_which_it_may_begin(database: str) 
             await app.run_worker(["default"], burst=True)
             assert [COMPLETED, SCHEDULED, COMPLETED, BLOCKED] == await state_of(app, first, late, timed, timed_late)
             row = await connection.fetchrow(
-                "select extract(epoch from deadline - due_at) as budget, extract(epoch from expires_at - due_at) as expires,"
-                " due_at > created_at as moved from jobqueue.job_archive where id = $1", timed.id,
+                "select extract(epoch from deadline - due_at) as budget, extract(epoch from expires_at - due_at)"
+                " as expires, due_at > created_at as moved from jobqueue.job_archive where id = $1", timed.id,
             )  # fmt: skip
             assert row is not None
             assert (60, 30, True) == (row["budget"], row["expires"], row["moved"])
@@ -309,6 +309,6 @@ async def test_a_rolled_back_block_leaves_no_trace(database: str) -> None:
                     b.add(press.add_up.job(), after=[first])
                 raise ZeroDivisionError
         for table in ("node", "dependency", "fact"):
-            assert 0 == await connection.fetchval(f"select count(*) from jobqueue.{table}")  # noqa: S608
+            assert 0 == await connection.fetchval(f"select count(*) from jobqueue.{table}")
         await app.run_until_idle()
         assert [COMPLETED] == await state_of(app, first)

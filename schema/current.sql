@@ -753,7 +753,6 @@ CREATE TABLE jobqueue.job (
     budget double precision,
     returned_by uuid,
     alone boolean DEFAULT false NOT NULL,
-    waits integer,
     CONSTRAINT job_args_object CHECK ((json_typeof(args) = 'object'::text)),
     CONSTRAINT job_attempts_sane CHECK (((attempt >= 0) AND ((max_attempts >= 1) AND (max_attempts <= 32767)) AND (crashes >= 0) AND (lost >= 0))),
     CONSTRAINT job_claim_whole CHECK ((((state = 'running'::text) AND (fence > 0) AND (worker_id IS NOT NULL) AND (lease_until IS NOT NULL)) OR ((state <> 'running'::text) AND (fence = 0) AND (worker_id IS NULL) AND (lease_until IS NULL)))),

@@ -53,12 +53,10 @@ FINAL = frozenset({JobState.COMPLETED, JobState.CANCELLED, JobState.DEAD})
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """What a job of a bundle comes after, and whether others come after it."""
+    """The place of a job among others of its bundle: whether it waits for some, and others for it."""
 
-    waits: int = 0
-    """How many it waits for."""
+    waits: bool = False
     needed: bool = False
-    """Whether others wait for it."""
     after: tuple[UUID, ...] = field(default=(), compare=False)
     """Those that it waits for, in the order given."""
     any_end: bool = field(default=False, compare=False)

@@ -12,7 +12,7 @@ from jobqueue.base.job import Edges, NewJob, Sent
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify, refused_row
 from jobqueue.store.flows import bundles
-from jobqueue.store.flows.dependencies import Node, insert_dependencies, need, set_waits
+from jobqueue.store.flows.dependencies import Node, insert_dependencies, need
 from jobqueue.store.intake import insert_all
 from jobqueue.tasks.run.middleware import DeferMiddleware, store_through
 from jobqueue.tasks.sending.opening import Opening
@@ -109,21 +109,17 @@ async def _connect(executor: Executor, bundle: UUID, jobs: Sequence[NewJob[Any]]
     """Store what the new ones come after. One whose key another job holds stands for that job. Raises JobNotFound."""
     stored = {job.id: one.id for job, one in zip(jobs, sent, strict=True)}
     tasks = {one.id: job.task for job, one in zip(jobs, sent, strict=True) if not one.duplicate}
-    nodes, waits = list[Node](), dict[UUID, int]()
+    nodes = list[Node]()
     for job, one in zip(jobs, sent, strict=True):
         if one.duplicate or not job.edges or not job.edges.after:
             continue
         after = tuple(dict.fromkeys(stored.get(id, id) for id in job.edges.after))
         nodes.append(Node(one.id, job.task, after, job.edges.any_end))
-        if len(after) < job.edges.waits:
-            waits[one.id] = len(after)
     if not nodes:
         return
     if others := {id for node in nodes for id in node.after} - tasks.keys():
         tasks |= await need(executor, sorted(others))
     await insert_dependencies(executor, bundle, nodes, tasks)
-    if waits:
-        await set_waits(executor, waits)
 
 
 async def _store_bundle(executor: Executor, part: Part) -> bool:

@@ -134,7 +134,7 @@ async def _insert(executor: Executor, jobs: Sequence[NewJob[Any]], always: bool)
     columns[_AT] = [None if at is None else at.isoformat() for at in columns[_AT]]
     columns[_BUNDLE] = [bundle and bundle.hex for bundle in columns[_BUNDLE]]
     edges = columns.pop(_EDGES)
-    columns += [[each and (each.waits or None) for each in edges], [each and each.needed for each in edges]]
+    columns += [[each and each.waits for each in edges], [each and each.needed for each in edges]]
     rows = await executor.fetch(
         "insert_jobs",
         join([job.id.hex for job in jobs]),

@@ -24,7 +24,7 @@ def coming_after(job: NewJob[R], after: After, when: AfterWhen) -> NewJob[R]:
     if isinstance(after, str | bytes) or not isinstance(after, Sequence):
         raise InvalidOption("after", f"must be a list of jobs, such as after=[first], not {type(after).__name__}")
     ids = tuple(dict.fromkeys(_id(each) for each in after))
-    return replace(job, edges=Edges(len(ids), after=ids, any_end=when == "ended")) if ids else job
+    return replace(job, edges=Edges(waits=True, after=ids, any_end=when == "ended")) if ids else job
 
 
 def _id(each: Any) -> UUID:

@@ -13,7 +13,8 @@ create table :"schema".node (
 );
 create index node_job on :"schema".node (job_id);
 
--- Met, and so deleted, only while its job is blocked, by whoever has locked that job: so `waits` counts exactly these rows.
+-- What a job still waits for. Met, and so deleted, only while the job is blocked, by whoever has locked it; the last one
+-- lets it begin. What has failed stays: when it is retried, so is what it has doomed.
 create table :"schema".dependency (
   on_id uuid not null,
   job_id uuid not null,
@@ -21,9 +22,6 @@ create table :"schema".dependency (
   constraint dependency_pkey primary key (on_id, job_id)
 );
 create index dependency_job on :"schema".dependency (job_id);
-
--- How many others a blocked job waits for.
-alter table :"schema".job add column waits integer;
 
 -- A fact of a job says: look at it, for others wait for it.
 alter table :"schema".fact add column of_job boolean not null default false;

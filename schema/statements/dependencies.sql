@@ -20,13 +20,6 @@ select $1::text::uuid, g.id, g.task, coalesce(a.after, '{}')
 from given g left join (select job_id, array_agg(on_id order by place) as after from edge group by job_id) a on a.job_id = g.id
 on conflict on constraint node_pkey do nothing;
 
--- name: set_waits
--- takes: ids text[], waits integer[]
--- gives:
--- Of jobs that this transaction has inserted: two of those that they come after are one.
-update :"schema".job j set waits = g.waits from unnest($1::text[], $2::integer[]) as g(id, waits)
-where j.id = any($1::text[]::uuid[]) and j.id = g.id::uuid;
-
 -- name: need_unfinished
 -- takes: ids text[]
 -- gives: id text, task text
@@ -63,10 +56,10 @@ select id::text as id, task from marked where (select count(*) from hinted) >= 0
 -- takes: ids uuid[], since timestamptz, room bigint
 -- gives: id uuid, what text
 -- Looks at jobs that others wait for, as this snapshot shows them; what comes later has a fact of its own. Each that has
--- ended is met by those that wait for it, which so become ready, or dooms them; of each at most `room` are done at a time.
--- Whoever has the node of a job does this: its facts stay for the next time. A dependency is met only while its job is
--- blocked and locked by us, so that no two ever count the same one. Says which are `resolved`, which have something `left`, which jobs are
--- `doomed`, and which had been doomed before and must be `revived`.
+-- ended is met by those that wait for it, or it dooms them; of each at most `room` are done at a time. Whoever has locked
+-- the node of a job does this; otherwise its facts stay for the next time. A dependency is met only while its job is
+-- blocked and locked by us. Says which are `resolved` and which have something `left`; which jobs have `met` one, see
+-- release_jobs; which are `doomed`, and which were before and must be `revived`; and the bundles.
 with locked as materialized (
   select n.job_id, n.bundle_id from unnest($1::uuid[]) as g(id)
   cross join lateral (
@@ -90,7 +83,7 @@ with locked as materialized (
   from news n
   left join lateral (select j.id from :"schema".job j where j.id = n.id offset 0) as j on true
   left join lateral (
-    select a.state, a.result from :"schema".job_archive a where a.id = n.id and a.finished_at >= $2 offset 0) as a on j.id is null
+    select a.state, a.result from :"schema".job_archive a where a.id = n.id and a.finished_at between $2 and now() + interval '1 hour' offset 0) as a on j.id is null
 ), edge as materialized (
   select e.id as on_id, d.job_id, d.place, d.any_end or e.outcome = 'completed' as met
   from ends e
@@ -114,7 +107,7 @@ with locked as materialized (
     select d.job_id from :"schema".dependency d
     where d.on_id = e.id and not exists (select from :"schema".job j where j.id = d.job_id) and exists (
       select from :"schema".job_archive a
-      where a.id = d.job_id and a.finished_at >= $2 and a.state = 'cancelled' and a.reason = 'dependency')
+      where a.id = d.job_id and a.finished_at between $2 and now() + interval '1 hour' and a.state = 'cancelled' and a.reason = 'dependency')
   ) as d
   where e.unfinished or e.outcome = 'completed'
 ), met as (
@@ -122,34 +115,17 @@ with locked as materialized (
   where ctid = any(array(
     select place from edge where met and job_id in (select id from held) and job_id not in (select id from doomed)))
   returning job_id
-), counted as materialized (
-  select job_id, count(*)::integer as met from met group by job_id
-), changed as (
-  update :"schema".job j
-  set waits = nullif(greatest(j.waits - c.met, 0), 0),
-    state = case when j.waits > c.met then 'blocked' when j.due_at > clock.now then 'scheduled' else 'ready' end,
-    seq = case when j.waits > c.met then j.seq else nextval(':"schema".job_seq') end,
-    -- what it waited for others is no time of its own
-    due_at = case when j.waits > c.met then j.due_at else greatest(j.due_at, clock.now) end,
-    deadline = case when j.waits > c.met or j.due_at > clock.now or not isfinite(j.due_at) or j.deadline is null then j.deadline
-      else least(j.deadline + (clock.now - j.due_at), :'latest') end,
-    expires_at = case when j.waits > c.met or j.due_at > clock.now or not isfinite(j.due_at) or j.expires_at is null then j.expires_at
-      else least(j.expires_at + (clock.now - j.due_at), :'latest') end
-  from (select clock_timestamp() as now) as clock cross join unnest(array(select job_id from counted)) as o(id)
-    join counted c on c.job_id = o.id  -- see promote_due
-  where j.id = o.id
-  returning j.id, j.queue, j.state, case when j.state = 'scheduled' then j.due_at end as due
-), woken as materialized (
-  select :"schema".wake(queue, min(due), false) from changed where state <> 'blocked' group by queue, due is null
 ), known as (
   update :"schema".node n
   set outcome = case when not e.unfinished then e.outcome end, result = case when e.outcome = 'completed' then e.result end
   from unnest(array(select id from ends)) as o(id) join ends e on e.id = o.id
   where n.job_id = o.id
+), tried as materialized (
+  select e.on_id, count(*) as edges, count(*) filter (where h.id is null) as busy
+  from edge e left join held h on h.id = e.job_id group by e.on_id
 ), unresolved as materialized (
-  select e.id, e.outcome from ends e
-  where (select count(*) from edge x where x.on_id = e.id) >= $3
-    or exists (select from edge x where x.on_id = e.id and x.job_id not in (select id from held))
+  -- more than there was room for, or somebody has a job
+  select e.id, e.outcome from ends e join tried t on t.on_id = e.id where t.edges >= $3 or t.busy > 0
 ), noted as (
   -- what is left; and each bundle that may have waited for this to end
   insert into :"schema".fact (target, of_job, completed)
@@ -157,11 +133,34 @@ with locked as materialized (
   union all
   select distinct l.bundle_id, false, 0 from locked l where l.job_id in (select id from ends)
 )
-select id, 'resolved' as what from ends where id not in (select id from unresolved) and (select count(*) from woken) >= 0
+select id, 'resolved' as what from ends where id not in (select id from unresolved)
 union all select id, 'left' from unresolved
+union all select distinct job_id, 'met' from met
 union all select id, 'doomed' from doomed
 union all select distinct job_id, 'revived' from lost
 union all select distinct bundle_id, 'bundle' from locked where job_id in (select id from ends);
+
+-- name: release_jobs
+-- takes: ids uuid[]
+-- gives: id uuid
+-- Jobs that resolve_jobs has locked in this transaction become ready, or scheduled, if they wait for nothing else: a
+-- statement of its own, whose snapshot shows what others have met before they let go of the lock.
+with released as (
+  update :"schema".job j
+  set state = case when j.due_at > clock.now then 'scheduled' else 'ready' end, seq = nextval(':"schema".job_seq'),
+    -- what it waited for others is no time of its own
+    due_at = greatest(j.due_at, clock.now),
+    deadline = case when j.due_at > clock.now or not isfinite(j.due_at) or j.deadline is null then j.deadline
+      else least(j.deadline + (clock.now - j.due_at), :'latest') end,
+    expires_at = case when j.due_at > clock.now or not isfinite(j.due_at) or j.expires_at is null then j.expires_at
+      else least(j.expires_at + (clock.now - j.due_at), :'latest') end
+  from (select clock_timestamp() as now) as clock
+  where j.id = any($1::uuid[]) and not exists (select from :"schema".dependency d where d.job_id = j.id)
+  returning j.id, j.queue, case when j.state = 'scheduled' then j.due_at end as due
+), woken as materialized (
+  select :"schema".wake(queue, min(due), false) from released group by queue, due is null
+)
+select id from released where (select count(*) from woken) >= 0;
 
 -- name: heal_dependencies
 -- takes: queue text, after uuid, room bigint
@@ -170,17 +169,17 @@ union all select distinct bundle_id, 'bundle' from locked where job_id in (selec
 -- version that knows no dependencies; or the dependencies themselves are gone. Every statement of ours moves these together,
 -- so that no snapshot shows such a job in passing. Looks at a page of blocked jobs after this place; says where it `ends`, if there may be more.
 with blocked as materialized (
-  select j.queue, j.id, j.bundle_id, j.waits from :"schema".job j
+  select j.queue, j.id, j.bundle_id from :"schema".job j
   where j.state = 'blocked' and (j.queue, j.id) > ($1, $2) order by j.queue, j.id limit $3
 ), free as materialized (
   select j.id from blocked b
   cross join lateral (
     select j.id from :"schema".job j
-    where j.id = b.id and b.waits > 0 and j.state = 'blocked' and not exists (select from :"schema".dependency d where d.job_id = j.id)
+    where j.id = b.id and j.state = 'blocked' and not exists (select from :"schema".dependency d where d.job_id = j.id)
     for update skip locked) as j
 ), released as (
   update :"schema".job j
-  set waits = null, state = case when due_at > now() then 'scheduled' else 'ready' end, seq = nextval(':"schema".job_seq')
+  set state = case when due_at > now() then 'scheduled' else 'ready' end, seq = nextval(':"schema".job_seq')
   where j.id = any(array(select id from free))
   returning j.id, j.queue, case when j.state = 'scheduled' then j.due_at end as due
 ), woken as materialized (

@@ -1,5 +1,5 @@
 -- name: insert_jobs
--- takes: ids text, args text, kinds text, metas text, keys text, queues text[], tasks text[], priorities integer[], delays double precision[], ats text[], max_attempts integer[], timeouts double precision[], budgets double precision[], expires double precision[], origins text[], follows boolean[], bundles text[], waits integer[], needed boolean[], always boolean
+-- takes: ids text, args text, kinds text, metas text, keys text, queues text[], tasks text[], priorities integer[], delays double precision[], ats text[], max_attempts integer[], timeouts double precision[], budgets double precision[], expires double precision[], origins text[], follows boolean[], bundles text[], blocked boolean[], needed boolean[], always boolean
 -- gives: id text
 -- Text, numbers and one flag only: a caller's connection keeps whatever codecs it has for uuid, json or times. The first
 -- five are columns of values joined by chr(31), or null; the lists say what jobs of the first kind are, of the second, ...
@@ -10,8 +10,8 @@ with clock as materialized (
   select k.*, coalesce(k.at::timestamptz, clock.now + make_interval(secs => k.delay), clock.now) as due_at, clock.now
   from clock, unnest($6::text[], $7::text[], $8::integer[], $9::double precision[], $10::text[], $11::integer[],
     $12::double precision[], $13::double precision[], $14::double precision[], $15::text[], $16::boolean[], $17::text[],
-    $18::integer[], $19::boolean[]) with ordinality
-    as k(queue, task, priority, delay, at, max_attempts, timeout, budget, expires, origin, follow, bundle, waits, needed, number)
+    $18::boolean[], $19::boolean[]) with ordinality
+    as k(queue, task, priority, delay, at, max_attempts, timeout, budget, expires, origin, follow, bundle, blocked, needed, number)
 ), given as materialized (
   select j.id, j.args, j.meta, j.key, k.*
   from unnest(string_to_array($1, chr(31)), string_to_array($2, chr(31)), string_to_array($3, chr(31))::bigint[],
@@ -21,17 +21,17 @@ with clock as materialized (
   order by j.place
 ), inserted as (
   insert into :"schema".job (id, queue, task, args, priority, state, due_at, max_attempts, timeout, deadline, budget,
-    expires_at, origin, via, meta, key, follow, bundle_id, waits, created_at)
+    expires_at, origin, via, meta, key, follow, bundle_id, created_at)
   select id::uuid, queue, task, args::json, priority,
-    case when waits > 0 then 'blocked' when due_at > now then 'scheduled' else 'ready' end, due_at,
+    case when blocked then 'blocked' when due_at > now then 'scheduled' else 'ready' end, due_at,
     max_attempts, timeout, case when budget is not null then least(due_at + make_interval(secs => budget), :'latest') end, budget,
     case when expires is not null then least(due_at + make_interval(secs => expires), :'latest') end,
-    origin, 'py', meta::json, key, case when needed then 2 else 0 end | follow::integer, bundle::uuid, waits, now
+    origin, 'py', meta::json, key, case when needed then 2 else 0 end | follow::integer, bundle::uuid, now
   from given
   on conflict on constraint job_pkey do nothing
-  returning id, queue, case when state = 'scheduled' then due_at end as due, waits
+  returning id, queue, case when state = 'scheduled' then due_at end as due, state
 ), woken as materialized (
-  select :"schema".wake(queue, min(due), $20) from inserted where waits is null group by queue, due is null
+  select :"schema".wake(queue, min(due), $20) from inserted where state <> 'blocked' group by queue, due is null
 ), told as materialized (
   select (select count(*) from given) = (select count(*) from inserted) + 0 * (select count(*) from woken) as all_of_them
 )

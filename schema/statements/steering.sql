@@ -168,17 +168,16 @@ with found as materialized (
   where ctid = any(array(select place from free)) and id = any(array(select id from free)) and finished_at >= $2
   returning *
 ), inserted as (
-  insert into :"schema".job (id, queue, task, args, priority, state, waits, due_at, max_attempts, timeout, deadline, budget, origin,
+  insert into :"schema".job (id, queue, task, args, priority, state, due_at, max_attempts, timeout, deadline, budget, origin,
     via, meta, key, bundle_id, follow, created_at, progress, errors)
-  select id, queue, task, args, priority, case when waits > 0 then 'blocked' else 'ready' end, nullif(waits, 0), now(), max_attempts,
-    timeout, now() + make_interval(secs => budget), budget, origin,
+  select id, queue, task, args, priority, case when waits then 'blocked' else 'ready' end, now(), max_attempts, timeout,
+    now() + make_interval(secs => budget), budget, origin,
     'py', meta, key, bundle_id, follow, created_at, progress, errors
   from back cross join lateral (
-    select case when bundle_id is not null then (
-      select count(*)::integer from :"schema".dependency d where d.job_id = back.id) end as waits) as before
-  returning id, queue, waits
+    select bundle_id is not null and exists (select from :"schema".dependency d where d.job_id = back.id) as waits) as before
+  returning id, queue, state
 ), woken as materialized (
-  select :"schema".wake(queue, null, $3) from inserted where waits is null group by queue
+  select :"schema".wake(queue, null, $3) from inserted where state = 'ready' group by queue
 ), noted as (
   insert into :"schema".fact (target, of_job, completed, cancelled, dead)
   select target, of_job, -count(*) filter (where state = 'completed'), -count(*) filter (where state = 'cancelled'),
@@ -189,7 +188,7 @@ with found as materialized (
     -- what it waits for may have ended since
     union all select d.on_id, true, null from inserted i cross join lateral (
       select on_id from :"schema".dependency d where d.job_id = i.id offset 0) as d
-    where i.waits > 0 and not exists (select from :"schema".job j where j.id = d.on_id)) as moves
+    where i.state = 'blocked' and not exists (select from :"schema".job j where j.id = d.on_id)) as moves
   group by target, of_job
   returning target
 ), hinted as materialized (

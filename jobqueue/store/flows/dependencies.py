@@ -84,11 +84,6 @@ async def _insert_chunk(executor: Executor, bundle: UUID, nodes: Sequence[Node],
     )  # fmt: skip
 
 
-async def set_waits(executor: Executor, waits: dict[UUID, int]) -> None:
-    """Correct how many some jobs wait for, that this transaction has inserted."""
-    await executor.fetch("set_waits", [str(id) for id in waits], list(waits.values()))
-
-
 async def resolve(session: Session, ids: Iterable[UUID]) -> Resolved:
     """Look at jobs that others wait for, and let those begin, or end them, in one transaction; see `resolve_jobs`."""
     some = sorted(set(ids))
@@ -107,6 +102,8 @@ async def _follow_up(session: Session, told: list[tuple[UUID, str]]) -> Resolved
         return {id for id, what in told if what in words}
 
     found = Resolved(those("resolved", "left"), those("left"), those("bundle"))
+    if met := those("met"):
+        await session.fetch("release_jobs", sorted(met))
     if doomed := those("doomed"):
         ended, news = await finish_waiting(session, sorted(doomed), Cancelled(DEPENDENCY))
         found.doomed = len(ended)

@@ -60,13 +60,19 @@ select id::text as id, task from marked where (select count(*) from hinted) >= 0
 -- the node of a job does this; otherwise its facts stay for the next time. A dependency is met only while its job is
 -- blocked and locked by us. Says which are `resolved` and which have something `left`; which jobs have `met` one, see
 -- release_jobs; which are `doomed`, and which were before and must be `revived`; and the bundles.
-with locked as materialized (
-  select n.job_id, n.bundle_id from unnest($1::uuid[]) as g(id)
+with seen as materialized (
+  select n.* from unnest($1::uuid[]) as g(id)
   cross join lateral (
-    select n.job_id, n.bundle_id from :"schema".node n where n.job_id = g.id order by n.bundle_id for update skip locked) as n
+    select n.job_id, n.bundle_id, n.xmin as version from :"schema".node n where n.job_id = g.id offset 0) as n
+), locked as materialized (
+  -- of this version: whoever has looked at it since this snapshot was taken has changed it, and knows more
+  select s.job_id, s.bundle_id from seen s
+  cross join lateral (
+    select from :"schema".node n
+    where n.bundle_id = s.bundle_id and n.job_id = s.job_id and n.xmin = s.version for update skip locked) as n
 ), whole as materialized (
-  select l.job_id from locked l group by l.job_id
-  having count(*) = (select count(*) from :"schema".node n where n.job_id = l.job_id)
+  select s.job_id from seen s left join locked l on l.job_id = s.job_id and l.bundle_id = s.bundle_id
+  group by s.job_id having count(l.job_id) = count(*)
 ), old as materialized (
   select f.ctid as place from unnest($1::uuid[]) as g(id)
   cross join lateral (
@@ -83,7 +89,8 @@ with locked as materialized (
   from news n
   left join lateral (select j.id from :"schema".job j where j.id = n.id offset 0) as j on true
   left join lateral (
-    select a.state, a.result from :"schema".job_archive a where a.id = n.id and a.finished_at between $2 and now() + interval '1 hour' offset 0) as a on j.id is null
+    select a.state, a.result from :"schema".job_archive a
+    where a.id = n.id and a.finished_at between $2 and now() + interval '1 hour' offset 0) as a on j.id is null
 ), edge as materialized (
   select e.id as on_id, d.job_id, d.place, d.any_end or e.outcome = 'completed' as met
   from ends e
@@ -101,15 +108,17 @@ with locked as materialized (
 ), doomed as materialized (
   select distinct job_id as id from edge where not met and job_id in (select id from held)
 ), lost as materialized (
-  -- cancelled for want of what is unfinished again, or has been completed since
+  -- cancelled for want of what had failed when it was looked at last, and is unfinished again, or completed
   select e.id as on_id, d.job_id from ends e
   cross join lateral (
     select d.job_id from :"schema".dependency d
     where d.on_id = e.id and not exists (select from :"schema".job j where j.id = d.job_id) and exists (
       select from :"schema".job_archive a
-      where a.id = d.job_id and a.finished_at between $2 and now() + interval '1 hour' and a.state = 'cancelled' and a.reason = 'dependency')
+      where a.id = d.job_id and a.finished_at between $2 and now() + interval '1 hour'
+        and a.state = 'cancelled' and a.reason = 'dependency')
   ) as d
-  where e.unfinished or e.outcome = 'completed'
+  where (e.unfinished or e.outcome = 'completed')
+    and exists (select from :"schema".node n where n.job_id = e.id and n.outcome <> 'completed')
 ), met as (
   delete from :"schema".dependency
   where ctid = any(array(

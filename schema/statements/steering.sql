@@ -185,10 +185,10 @@ with found as materialized (
   from (
     select bundle_id as target, false as of_job, state from back where bundle_id is not null and follow & 4 = 0
     union all select id, true, state from back where follow & 2 <> 0
-    -- what it waits for may have ended since
+    -- what it waits for may have ended since, or end while nobody sees this
     union all select d.on_id, true, null from inserted i cross join lateral (
       select on_id from :"schema".dependency d where d.job_id = i.id offset 0) as d
-    where i.state = 'blocked' and not exists (select from :"schema".job j where j.id = d.on_id)) as moves
+    where i.state = 'blocked') as moves
   group by target, of_job
   returning target
 ), hinted as materialized (

@@ -99,8 +99,11 @@ class Folder:
         if now >= self._sweep_at:
             self._swept_at, self._sweep_at = now, now + _SWEEP
             # those that are put off are among them, and must not be all of them
-            put_off = self._bundles.put_off + self._needed.put_off
-            self.touched(*await waiting_facts(self._session, _BATCH + put_off))
+            room = _BATCH + self._bundles.put_off + self._needed.put_off
+            bundles, needed = await waiting_facts(self._session, room)
+            self.touched(bundles, needed)
+            if len(bundles) + len(needed) >= room:
+                self.look()  # there are more
         if now >= self._inspect_at:
             self._inspect_at = now + _INSPECTION
             await self._inspect()

@@ -1,0 +1,204 @@
+"""Jobs that come after others, whoever does what at the same moment: nothing begins early, nothing is left over."""
+
+import asyncio
+import random
+from itertools import pairwise
+
+import pytest
+from uuid_utils.compat import uuid7
+
+from jobqueue.base.flows.bundle import NewBundle
+from jobqueue.base.outcome import Dead
+from jobqueue.bundles.storing import Part, store_part
+from jobqueue.store import steering
+from jobqueue.store.connection.pool import Session
+from jobqueue.store.flows import bundles
+from jobqueue.store.flows.dependencies import resolve
+from tests.store.bundles.test_ends import WAYS, Member
+from tests.support.jobs.bundled import CALLBACKS, called, counts, fold, now
+from tests.support.jobs.graphs import EARLY, coming, see_to_facts, settle, states, stored_graph, tallied
+from tests.support.jobs.store import (
+    claim,
+    claim_one,
+    connect,
+    failure,
+    finish,
+    insert,
+    new_job,
+    open_session,
+    open_sessions,
+)  # fmt: skip
+
+HANDS, ROUNDS = 6, 100
+DEAD = Dead("attempts", failure())
+
+
+@pytest.mark.parametrize("way", sorted(WAYS))
+async def test_however_a_job_ends_those_after_it_hear_of_it(database: str, way: str) -> None:
+    """Completed, it lets both begin; ended otherwise, only the one that takes any end; unfinished, none."""
+    end, expected = WAYS[way]
+    async with open_session(database) as session, connect(database) as connection:
+        graph = {"first": [], "other": [], "second": ["first"], "whatever": ["first"]}
+        _, ids = await stored_graph(session, graph, any_ends=["whatever"])
+        await end(Member(session, database, ids["first"]))
+        await settle(session)
+
+        found = await states(connection)
+        second, whatever = {
+            (1, 0, 0): ("ready", "ready"), (0, 0, 0): ("blocked", "blocked"),
+        }.get(expected, ("dependency", "ready"))  # fmt: skip
+        if way.startswith("is revived"):  # it had ended before it was revived, and one look sees only what is
+            second = whatever = "blocked"
+        assert (second, whatever) == (found["second"], found["whatever"])
+        left = await connection.fetchval("select count(*) from jobqueue.dependency")
+        assert {"ready": 0, "dependency": 1, "blocked": 2}[second] == left
+
+
+async def chaos(session: Session, chance: random.Random, dsn: str) -> int:
+    """Run what is ready, some of it to its death; retry what is dead. How many began before what they come after."""
+    early = 0
+    async with connect(dsn) as connection:
+        while True:
+            rows = await claim(session, chance.choice([1, 7]))
+            if rows:
+                early += await connection.fetchval(EARLY, [row["id"] for row in rows])
+            for row in rows:
+                dead = chance.random() < 0.15
+                while not await finish(session, row, outcome=DEAD if dead else None):
+                    pass  # a claim of another hand has the row for a moment
+                if dead and chance.random() < 0.9:
+                    await asyncio.sleep(0)
+                    await steering.retry(session, [row["id"]])
+            if not await see_to_facts(session) and not rows:
+                return early
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_nothing_begins_early_and_nothing_is_left(database: str, seed: int) -> None:
+    """Layers of jobs, six hands, one in seven dies and most of those are retried; in the end all are completed."""
+    chance = random.Random(seed)  # noqa: S311 - a reproducible soak
+    names = [[f"{layer}.{n}" for n in range(30)] for layer in range(5)]
+    graph = {name: list[str]() for name in names[0]}
+    for before, layer in pairwise(names):
+        graph |= {name: chance.sample(before, chance.choice([1, 3])) for name in layer}
+    async with open_sessions(database, HANDS) as hands, connect(database) as connection:
+        id, _ = await stored_graph(hands[0], graph, CALLBACKS[2])
+        while True:
+            hired = [chaos(hand, random.Random(seed * 10 + n), database) for n, hand in enumerate(hands)]  # noqa: S311
+            assert [0] * HANDS == await asyncio.gather(*hired)
+            assert not await connection.fetchval("select exists (select from jobqueue.job where follow & 4 = 0)")
+            dead = await connection.fetch("select id from jobqueue.job_archive where state = 'dead'")
+            if not dead:
+                break
+            await steering.retry(hands[0], [row["id"] for row in dead])
+
+        found = await now(hands[0], id)
+        assert ((len(graph), len(graph), 0, 0), True) == (counts(found), found.finished)
+        assert 0 == await connection.fetchval("select count(*) from jobqueue.dependency")
+        rounds = await connection.fetchval(
+            "select (select count(*) from jobqueue.job where follow & 4 <> 0)"
+            " + (select count(*) from jobqueue.job_archive where follow & 4 <> 0)"
+        )
+        assert found.round == rounds
+
+
+async def test_the_last_two_that_end_together_let_it_begin(database: str) -> None:
+    """Each is looked at by another hand in the same moment: neither may rely on what it saw before it had the lock."""
+    async with open_sessions(database, 2) as pair, connect(database) as connection:
+        graph: dict[str, list[str]] = {name: [] for n in range(ROUNDS) for name in (f"a{n}", f"b{n}")}
+        graph |= {f"c{n}": [f"a{n}", f"b{n}"] for n in range(ROUNDS)}
+        _, ids = await stored_graph(pair[0], graph)
+        await finish(pair[0], *await claim(pair[0], 2 * ROUNDS))
+        for n in range(ROUNDS):
+            await asyncio.gather(resolve(pair[0], [ids[f"a{n}"]]), resolve(pair[1], [ids[f"b{n}"]]))
+        await settle(pair[0])
+
+        assert {"completed": 2 * ROUNDS, "ready": ROUNDS} == await tallied(connection)
+
+
+@pytest.mark.parametrize("outcome", [None, DEAD], ids=["completed", "dead"])
+async def test_it_may_come_after_a_job_that_is_just_ending(database: str, outcome: Dead | None) -> None:
+    """While a job ends, another is stored to come after it: it begins, or is cancelled, but never waits for ever."""
+    async with open_sessions(database, 2) as (ours, theirs), connect(database) as connection:
+        for n in range(ROUNDS):
+            (first,) = await insert(ours, new_job(f"first {n}"))
+            row = await claim_one(ours)
+            part = Part(NewBundle(uuid7(), "late"), [coming(new_job(f"late {n}"), first)], first=True, last=True)
+            await asyncio.gather(finish(ours, row, outcome=outcome), store_part(theirs, part, always=False))
+            while not await finish(ours, row, outcome=outcome):
+                pass  # whoever stores what comes after it has the row for a moment
+            await settle(ours)
+            expected = "ready" if outcome is None else "dependency"
+            assert expected == (await states(connection))[f"late {n}"], n
+            await connection.execute("delete from jobqueue.job")
+
+
+async def test_a_job_that_somebody_has_locked_holds_up_no_other(database: str) -> None:
+    """A caller's open transaction has one of those that wait: the others begin, and this one as soon as it may."""
+    async with open_session(database) as session, connect(database) as caller:
+        _, ids = await stored_graph(session, {"first": [], "held": ["first"], "free": ["first"]})
+        await finish(session, await claim_one(session))
+        async with caller.transaction():
+            await caller.execute("select from jobqueue.job where id = $1 for update", ids["held"])
+            await see_to_facts(session)
+            async with connect(database) as connection:
+                found = await states(connection)
+                assert ("blocked", "ready") == (found["held"], found["free"])
+        await settle(session)
+        assert "ready" == (await states(caller))["held"]
+
+
+async def test_many_that_wait_for_one_are_done_in_parts(database: str) -> None:
+    """A fan-out larger than what is done at a time begins whole, and is doomed whole, and revived whole."""
+    async with open_session(database) as session, connect(database) as connection:
+        graph = {"first": [], **{f"then {n}": ["first"] for n in range(1_200)}}
+        _, ids = await stored_graph(session, graph)
+        await finish(session, await claim_one(session), outcome=DEAD)
+        await settle(session)
+        assert {"attempts": 1, "dependency": 1_200} == await tallied(connection)
+
+        await steering.retry(session, [ids["first"]])
+        await settle(session)
+        assert {"ready": 1, "blocked": 1_200} == await tallied(connection)
+        await finish(session, await claim_one(session))
+        await settle(session)
+        assert {"completed": 1, "ready": 1_200} == await tallied(connection)
+
+
+async def test_a_bundle_does_not_end_while_some_may_come_back(database: str) -> None:
+    """A dead member was retried, and has completed, before anybody looked at what it had doomed: that is one round."""
+    async with open_session(database) as session:
+        id, ids = await stored_graph(session, {"first": [], "second": ["first"]}, *CALLBACKS)
+        await finish(session, await claim_one(session), outcome=DEAD)
+        await settle(session)
+        assert ["on_failure", "on_finish"] == await called(session)
+
+        await steering.retry(session, [ids["first"]])
+        await finish(session, await claim_one(session))
+        await fold(session, id)
+        assert not (await now(session, id)).finished
+        await settle(session)
+        await finish(session, await claim_one(session))
+        await settle(session)
+        found = await now(session, id)
+        assert ((2, 2, 0, 0), 2, True) == (counts(found), found.round, found.finished)
+        assert ["on_finish", "on_success"] == await called(session)
+
+
+async def test_a_finished_bundle_is_not_opened_by_those_who_come_after_its_members(database: str) -> None:
+    """Jobs of another bundle wait for what has ended in this one: to it that is no news."""
+    async with open_session(database) as session:
+        id, ids = await stored_graph(session, {"first": [], "second": ["first"]}, *CALLBACKS)
+        for _ in range(2):
+            await finish(session, await claim_one(session))
+            await settle(session)
+        await called(session)
+        part = Part(NewBundle(uuid7(), "late"), [coming(new_job("late"), *ids.values())], first=True, last=True)
+        await store_part(session, part, always=False)
+        await bundles.touch_bundle(session, id)
+        await fold(session, id)
+        await settle(session)
+
+        found = await now(session, id)
+        assert (1, True) == (found.round, found.finished)
+        assert ["late"] == [row["task"] for row in await claim(session)], "and no callback"

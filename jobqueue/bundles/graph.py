@@ -37,7 +37,7 @@ class BundleGraph:
 
     @cached_property
     def text(self) -> str:
-        """In 80 columns: what has failed, and what that cancelled; then a line a job or, of many, a line for those alike."""
+        """In 80 columns: what has failed, and what that cancelled; then a line a job or, of many, for those alike."""
         return self.draw()
 
     @cached_property

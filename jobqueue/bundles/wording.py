@@ -4,7 +4,7 @@ from uuid import UUID
 
 from jobqueue.bundles.grouping import Group
 
-_ROOM = 28
+_ROOM = 24
 
 
 def short(id: UUID) -> str:

@@ -25,15 +25,12 @@ from drawn where job_id is null group by task, state, callback;
 -- name: graph_strangers
 -- takes: ids uuid[]
 -- gives: id uuid, task text, state text, reason text, error text, bundle_id uuid
--- Jobs that a graph names and that are not among the members of its bundle. The archive is asked by id, day for day: only
--- for what is in no other place. Null, but for the id, of what is nowhere.
-select g.id, coalesce(j.task, n.task, a.task) as task, coalesce(j.state, n.outcome, a.state) as state, a.reason,
-  coalesce(j.errors, a.errors) -> -1 ->> 'class' as error, coalesce(j.bundle_id, a.bundle_id, n.bundle_id) as bundle_id
+-- Jobs that a graph names and that are not among the members of its bundle, wherever they are. Of what is nowhere all is
+-- null but the id. The archive is asked day for day: last, and not for what is in job.
+select g.id, coalesce(j.task, a.task, n.task) as task, coalesce(j.state, a.state, n.outcome) as state, a.reason,
+  coalesce(j.errors, a.errors) -> -1 ->> 'class' as error,
+  case when j.id is not null then j.bundle_id when a.id is not null then a.bundle_id else n.bundle_id end as bundle_id
 from unnest($1::uuid[]) as g(id)
 left join lateral (select j.* from :"schema".job j where j.id = g.id offset 0) as j on true
-left join lateral (
-  select n.* from :"schema".node n where n.job_id = g.id order by n.outcome limit 1
-) as n on true
-left join lateral (
-  select a.* from :"schema".job_archive a where a.id = g.id and j.id is null and n.outcome is null offset 0
-) as a on true;
+left join lateral (select a.* from :"schema".job_archive a where a.id = g.id and j.id is null offset 0) as a on true
+left join lateral (select n.* from :"schema".node n where n.job_id = g.id order by n.outcome limit 1) as n on true;

@@ -16,7 +16,7 @@ from jobqueue.cli.terminal.safe_text import escaped
 Row = Sequence[object]
 
 _COLUMNS = 80
-_HEADER = "\n"
+_HEADER = "\n"  # no cell is that
 _COLOURS: Mapping[str, str] = {
     _HEADER: "1",
     JobState.RUNNING: "36",

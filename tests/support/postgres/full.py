@@ -60,6 +60,14 @@ insert into jobqueue.fact (target, completed)
   select id, 1 from jobqueue.bundle, generate_series(1, 6) where finished_at is null;
 """
 LINKED, NODES = "00000000-0000-7000-8000-00000000f00d", 10_000
+MISLEADING = f"""
+alter table jobqueue.node set (autovacuum_enabled = false);
+insert into jobqueue.node (bundle_id, job_id, task) select gen_random_uuid(), gen_random_uuid(), 'task'
+  from generate_series(1, 20000);
+update jobqueue.job set bundle_id = '{LINKED}';
+analyze;
+update jobqueue.job set bundle_id = null;
+"""
 GRAPH = f"""
 alter table jobqueue.node set (autovacuum_enabled = false);
 insert into jobqueue.bundle (id, name, added) values ('{LINKED}', 'graph', {NODES});

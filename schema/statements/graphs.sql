@@ -5,7 +5,7 @@
 -- A full join, for it is never a nested loop: who has stored 10 000 of each a moment ago has told no planner of it. Members
 -- by a range that hides its value, see bundle_members. `outcome` is only for what neither table has any more.
 with drawn as (
-  select n.job_id, coalesce(n.task, m.task) as task, n.after, coalesce(m.state, n.outcome) as state, m.reason, m.errors,
+  select n.job_id, coalesce(nullif(n.task, ''), m.task, '') as task, n.after, coalesce(m.state, n.outcome) as state, m.reason, m.errors,
     m.id is not null as member, m.callback
   from (select * from :"schema".node where bundle_id = $1) as n
   full join (
@@ -25,9 +25,9 @@ from drawn where job_id is null group by task, state, callback;
 -- name: graph_strangers
 -- takes: ids uuid[]
 -- gives: id uuid, task text, state text, reason text, error text, bundle_id uuid
--- Jobs that a graph names and that are not among the members of its bundle, wherever they are. Of what is nowhere all is
--- null but the id. The archive is asked day for day: last, and not for what is in job.
-select g.id, coalesce(j.task, a.task, n.task) as task, coalesce(j.state, a.state, n.outcome) as state, a.reason,
+-- Jobs that a graph names and that are not among the members of its bundle, wherever they are. Of what is nowhere
+-- the id alone is known. The archive is asked day for day: last, and not for what is in job.
+select g.id, coalesce(j.task, a.task, n.task, '') as task, coalesce(j.state, a.state, n.outcome) as state, a.reason,
   coalesce(j.errors, a.errors) -> -1 ->> 'class' as error,
   case when j.id is not null then j.bundle_id when a.id is not null then a.bundle_id else n.bundle_id end as bundle_id
 from unnest($1::uuid[]) as g(id)

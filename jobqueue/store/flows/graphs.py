@@ -29,7 +29,7 @@ async def read_graph(reader: Reader, id: UUID) -> tuple[list[GraphJob], list[Unl
 
 def _job(id: UUID, row: Mapping[str, Any]) -> GraphJob:
     after = tuple(dict.fromkeys(map(as_uuid, row["after"] or ())))
-    return GraphJob(id, row["task"] or "", _state(row), after, row["reason"], row["error"])
+    return GraphJob(id, row["task"], _state(row), after, row["reason"], row["error"])
 
 
 def _strangers(rows: Sequence[Mapping[str, Any]], jobs: Mapping[UUID, GraphJob], bundle: UUID) -> dict[UUID, GraphJob]:
@@ -37,12 +37,16 @@ def _strangers(rows: Sequence[Mapping[str, Any]], jobs: Mapping[UUID, GraphJob],
     found = {}
     for row in rows:
         id = as_uuid(row["id"])
-        elsewhere = row["bundle_id"] is None or as_uuid(row["bundle_id"]) != bundle
-        known = jobs.get(id)
-        if known is None:
-            found[id] = GraphJob(id, row["task"] or "", _state(row), (), row["reason"], row["error"], outside=True)
-        elif row["state"] is not None:
-            found[id] = replace(known, state=_state(row), reason=row["reason"], error=row["error"], outside=elsewhere)
+        job = jobs.get(id, GraphJob(id, row["task"], None))
+        outside = row["bundle_id"] is None or as_uuid(row["bundle_id"]) != bundle
+        found[id] = replace(
+            job,
+            task=job.task or row["task"],
+            state=_state(row),
+            reason=row["reason"],
+            error=row["error"],
+            outside=outside,
+        )
     return found
 
 

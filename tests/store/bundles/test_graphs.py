@@ -70,8 +70,10 @@ async def test_jobs_outside_the_bundle_are_found(database: str) -> None:
         pruned, gone = uuid7(), uuid7()
         await put_node(connection, other, pruned, "old", outcome="completed")
         noted = await put_job(connection, "alone", JobState.RUNNING, None)
-        await put_node(connection, bundle, noted, "alone")
-        after = (waiting, ended, theirs, pruned, gone, noted)
+        await put_node(connection, bundle, noted, "")  # as it is healed
+        failed = await put_job(connection, "alone", JobState.DEAD, None, error="OSError")
+        await put_node(connection, bundle, failed, "alone", outcome="dead")
+        after = (waiting, ended, theirs, pruned, gone, noted, failed)
         ours = await member(connection, bundle, JobState.BLOCKED, *after)
     found = await graph_of(database, bundle)
     assert {
@@ -81,6 +83,7 @@ async def test_jobs_outside_the_bundle_are_found(database: str) -> None:
         pruned: GraphJob(pruned, "old", JobState.COMPLETED, outside=True),
         gone: GraphJob(gone, "", None, outside=True),
         noted: GraphJob(noted, "alone", JobState.RUNNING, outside=True),
+        failed: GraphJob(failed, "alone", JobState.DEAD, error="OSError", outside=True),
         ours: GraphJob(ours, "load", JobState.BLOCKED, after),
     } == found
 

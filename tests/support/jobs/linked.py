@@ -9,8 +9,8 @@ from jobqueue.base.job import JobState
 from tests.support.jobs.store import Connection
 
 _JOB = """
-insert into jobqueue.job (id, task, state, via, bundle_id, waits, errors, follow, fence, worker_id, lease_until)
-  select $1, $2, $3, 'py', $4, case when $3 = 'blocked' then 1 end, $5::jsonb, $6, running::integer,
+insert into jobqueue.job (id, task, state, via, bundle_id, errors, follow, fence, worker_id, lease_until)
+  select $1, $2, $3, 'py', $4, $5::jsonb, $6, running::integer,
     case when running then gen_random_uuid() end, case when running then now() + interval '1 h' end
   from (values ($3 = 'running')) as r(running)
 """

@@ -29,6 +29,7 @@ from jobqueue.base.errors import (
 )
 from jobqueue.base.flows.bundle import Bundle
 from jobqueue.base.flows.event import Event
+from jobqueue.base.flows.graph import GraphJob, Unlinked
 from jobqueue.base.flows.webhook import Delivery, DeliveryPage, Webhook
 from jobqueue.base.job import AttemptError, Conflict, Job, JobState, NewJob, Sent
 from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
@@ -37,6 +38,7 @@ from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change, Changes, Holder
 from jobqueue.base.version import VERSION as __version__
 from jobqueue.bundles.building import BundleBuilder
+from jobqueue.bundles.graph import BundleGraph
 from jobqueue.events.listening import Listener
 from jobqueue.events.stream import EventStream
 from jobqueue.store.looking.listing import JobPage
@@ -58,6 +60,7 @@ __all__ = [
     "Bundle",
     "BundleBuilder",
     "BundleEnded",
+    "BundleGraph",
     "BundleNotFound",
     "Cancel",
     "Change",
@@ -77,6 +80,7 @@ __all__ = [
     "EventsLost",
     "FailedAttempt",
     "Fatal",
+    "GraphJob",
     "Holder",
     "InvalidOption",
     "InvalidPayload",
@@ -108,6 +112,7 @@ __all__ = [
     "Snooze",
     "Task",
     "Unique",
+    "Unlinked",
     "Webhook",
     "WebhookNotFound",
     "Work",

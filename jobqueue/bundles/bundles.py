@@ -13,12 +13,14 @@ from jobqueue.base.job import JobState
 from jobqueue.base.moments import Seconds, check_delay
 from jobqueue.base.service import Patience
 from jobqueue.base.steering import Changes
+from jobqueue.bundles.graph import BundleGraph
 from jobqueue.store.connection.edge import own_session
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.flows import bundles
 from jobqueue.store.flows.dependencies import results_before
+from jobqueue.store.flows.graphs import read_graph
 from jobqueue.store.looking.listing import JobPage
 from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.options import check_id, check_name, check_whole
@@ -101,6 +103,15 @@ class Bundles:
                 found |= {place: of.signature.decode_result(result) for place, result in page}
                 after = page[-1][0]
         return [*found.values()]
+
+    async def graph(self, id: UUID | str) -> BundleGraph:
+        """Which of its jobs come after which, and what has become of each; `print(graph)`, or `graph.mermaid`.
+
+        Raises BundleNotFound.
+        """
+        bundle = await self.get(id)
+        async with self._session() as executor:
+            return BundleGraph(bundle, *await read_graph(executor, bundle.id))
 
     async def resolve(self, part: str) -> Sequence[UUID]:
         """Ids that begin or end like this, of the newest bundles."""

@@ -45,6 +45,24 @@ def bundles_show(id: Id, app: SecondTarget = None, dsn: Dsn = None, schema: Sche
     return show_bundle(Place.of(target, dsn, schema), bundle, json)
 
 
+@bundles.command("graph")
+def bundles_graph(
+    id: Id,
+    app: SecondTarget = None,
+    dsn: Dsn = None,
+    schema: Schema = None,
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="As a Mermaid flowchart, for a page or an issue.")] = False,
+    json: Json = False,
+) -> int:
+    """Draw which jobs of a bundle come after which, and what holds it up."""
+    from jobqueue.cli.bundles.graph import draw_bundle
+    from jobqueue.cli.bundles.meant import id_and_app
+    from jobqueue.cli.place import Place
+
+    bundle, target = id_and_app(id, app)
+    return draw_bundle(Place.of(target, dsn, schema), bundle, mermaid=mermaid, as_json=json)
+
+
 @bundles.command(
     "wait",
     epilog="""\b

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from shutil import get_terminal_size
 from unicodedata import east_asian_width
@@ -15,8 +15,10 @@ from jobqueue.cli.terminal.safe_text import escaped
 
 Row = Sequence[object]
 
-_BOLD = "1"
+_COLUMNS = 80
+_HEADER = "\n"  # no cell is that
 _COLOURS: Mapping[str, str] = {
+    _HEADER: "1",
     JobState.RUNNING: "36",
     JobState.COMPLETED: "32",
     JobState.CANCELLED: "33",
@@ -82,6 +84,12 @@ def _long_ones(column: Sequence[str], room: int) -> tuple[list[str], list[str]]:
     )
 
 
+def write_drawing(draw: Callable[[int, Callable[[str, str], str]], str]) -> None:
+    """What is drawn for so many columns, with what gives words the colour of a state. Who draws escapes names."""
+    columns = get_terminal_size().columns if sys.stdout.isatty() else _COLUMNS
+    sys.stdout.write(f"{draw(columns, _coloured)}\n")
+
+
 def write_facts(facts: Mapping[str, object], indent: str = "  ") -> None:
     """Names and values, one below the other; what has no value is left out."""
     shown = {name: value for name, value in facts.items() if value not in (None, "")}
@@ -126,10 +134,13 @@ def _aligned(column: Sequence[str], right: bool) -> list[str]:
     """Its cells, all of one width; states have their colour in a terminal."""
     width = _width(column)
     cells = [" " * (width - _length(cell)) + cell if right else cell + " " * (width - _length(cell)) for cell in column]
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
-        return cells
-    codes = [_BOLD, *(_COLOURS.get(cell, "") for cell in column[1:])]
-    return [f"\x1b[{code}m{cell}\x1b[0m" if code else cell for code, cell in zip(codes, cells, strict=True)]
+    return [_coloured(word, cell) for word, cell in zip([_HEADER, *column[1:]], cells, strict=True)]
+
+
+def _coloured(word: str, text: str) -> str:
+    """The text in the colour that this word has, where a person sees it."""
+    code = _COLOURS.get(word)
+    return f"\x1b[{code}m{text}\x1b[0m" if code and sys.stdout.isatty() and not os.environ.get("NO_COLOR") else text
 
 
 def _width(column: Sequence[str]) -> int:

@@ -59,3 +59,27 @@ select gen_random_uuid(), 'q', 't', '{{}}', 0, 'completed', now(), 1, 1, 0, 0, n
 insert into jobqueue.fact (target, completed)
   select id, 1 from jobqueue.bundle, generate_series(1, 6) where finished_at is null;
 """
+LINKED, NODES = "00000000-0000-7000-8000-00000000f00d", 10_000
+MISLEADING = f"""
+alter table jobqueue.node set (autovacuum_enabled = false);
+insert into jobqueue.node (bundle_id, job_id, task) select gen_random_uuid(), gen_random_uuid(), 'task'
+  from generate_series(1, 20000);
+update jobqueue.job set bundle_id = '{LINKED}';
+analyze;
+update jobqueue.job set bundle_id = null;
+"""
+GRAPH = f"""
+alter table jobqueue.node set (autovacuum_enabled = false);
+insert into jobqueue.bundle (id, name, added) values ('{LINKED}', 'graph', {NODES});
+insert into jobqueue.job_archive (id, queue, task, args, priority, state, due_at, attempt, max_attempts, crashes, lost,
+  fence, via, follow, created_at, finished_at, result, bundle_id)
+select lpad(to_hex(n), 32, '0')::uuid, 'q', 'task', '{{}}', 0, 'completed', now(), 1, 1, 0, 0, n, 'py', 2, now(),
+  now() - (n % 2) * interval '1 day', '1', '{LINKED}' from generate_series(1, {NODES // 2}) n;
+insert into jobqueue.job (id, task, state, via, bundle_id)
+select lpad(to_hex(n), 32, '0')::uuid, 'task', 'ready', 'py', '{LINKED}'
+  from generate_series({NODES // 2 + 1}, {NODES}) n;
+insert into jobqueue.node (bundle_id, job_id, task, after)
+select bundle, lpad(to_hex(n), 32, '0')::uuid, 'task',
+  case when n > 1 then array[lpad(to_hex(n / 2), 32, '0')::uuid, lpad(to_hex(n - 1), 32, '0')::uuid] else '{{}}' end
+from generate_series(1, {NODES}) n, unnest(array['{LINKED}', gen_random_uuid(), gen_random_uuid()]::uuid[]) as bundle;
+"""

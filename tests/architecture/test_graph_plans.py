@@ -1,0 +1,69 @@
+"""Plans of graphs: one of 10 000 jobs is read for what it is, beside 300 000 jobs that are in none."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from tests.support.postgres.database import Databases, name_of
+from tests.support.postgres.full import ARCHIVE, FILL, GRAPH, LINKED, MISLEADING, NODES
+from tests.support.postgres.plans import Plan, run_learned
+
+LEARNED: dict[str, list[str]] = {
+    "unknown": [GRAPH],
+    "before": ["analyze", GRAPH],
+    "misled": [MISLEADING, GRAPH],
+    "analysed": [GRAPH, "analyze"],
+}
+"""What the planner knows: nothing, what there was before somebody stored it, what is true no more, all.
+
+Misled, it believes that a bundle has one place in a graph, and that all jobs are in this bundle.
+"""
+
+
+@pytest.fixture(scope="module")
+def filled(databases: Databases, template: str) -> Iterator[str]:
+    """The name of a database with 200 000 jobs and 100 000 finished ones."""
+    with databases.temporary(template) as dsn:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(FILL)
+            connection.execute(ARCHIVE)
+        yield name_of(dsn)
+
+
+def wrong_with(plan: Plan, pages: int) -> list[str]:
+    """What it should not have read, or compared."""
+    wrong = [f"{plan.buffers} pages"] if plan.buffers > pages else []
+    for node in plan.nodes():
+        table = str(node.get("Relation Name", ""))
+        read = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        if node["Node Type"] == "Seq Scan" and table.startswith("job") and read:
+            wrong.append(f"all of {table}")
+        compared = node.get("Rows Removed by Join Filter", 0) * node["Actual Loops"]
+        if compared > NODES:
+            wrong.append(f"{compared} pairs")
+    return wrong
+
+
+@pytest.mark.parametrize("learned", LEARNED)
+def test_a_graph_costs_its_own_jobs(databases: Databases, filled: str, learned: str) -> None:
+    """No look at a graph reads job or archive from end to end, nor compares each job with each place."""
+    wrong = []
+    with databases.temporary(filled) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
+        for statement in LEARNED[learned]:
+            connection.execute(statement.encode())
+        known = connection.execute(
+            "(select id from jobqueue.job limit 500) union all select id from jobqueue.job_archive limit 1000"
+        )
+        strange = [id for (id,) in known.fetchall()] + [uuid4() for _ in range(500)]
+        for name, values, pages in (
+            ("bundle_graph", (LINKED,), NODES // 5),
+            ("graph_strangers", (strange,), 40 * len(strange)),
+            ("graph_strangers", (strange[:1],), 200),
+        ):
+            for mode in ("custom", "generic"):
+                plan = run_learned(connection, name, values, mode)
+                found = wrong_with(plan, pages)
+                wrong += [f"{name}, {mode}: {found}\n{plan}\n"] if found else []
+    assert not wrong, "\n".join(wrong)

@@ -33,7 +33,7 @@ def coming(job: NewJob[None], *after: UUID, any_end: bool = False) -> NewJob[Non
 async def stored_graph(
     session: Session, graph: Mapping[str, Sequence[str]], *callbacks: Callback, any_ends: Iterable[str] = ()
 ) -> tuple[UUID, dict[str, UUID]]:
-    """A closed bundle: names of its jobs, which are their tasks too, and of what each comes after. Its id, and theirs."""
+    """A closed bundle: names of its jobs, which are their tasks, and of what each comes after. Its id, and theirs."""
     ids = {name: uuid7() for name in graph}
     jobs = [
         coming(new_job(name, id=ids[name]), *(ids[before] for before in after), any_end=name in set(any_ends))

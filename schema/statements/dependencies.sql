@@ -196,8 +196,9 @@ with blocked as materialized (
 ), lost as materialized (
   select distinct d.on_id as id, b.bundle_id from blocked b
   cross join lateral (select d.on_id from :"schema".dependency d where d.job_id = b.id offset 0) as d
-  where not exists (select from :"schema".job j where j.id = d.on_id)
-    and not exists (select from :"schema".fact f where f.of_job and f.target = d.on_id)
+  left join lateral (select j.id from :"schema".job j where j.id = d.on_id offset 0) as j on true
+  left join lateral (select f.target from :"schema".fact f where f.of_job and f.target = d.on_id limit 1) as f on true
+  where j.id is null and f.target is null
 ), known as (
   insert into :"schema".node (bundle_id, job_id, task)
   select l.bundle_id, l.id, '' from lost l where not exists (select from :"schema".node n where n.job_id = l.id)

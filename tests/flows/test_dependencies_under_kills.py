@@ -17,7 +17,7 @@ LAYERS, WIDE, KILLS = 6, 40, 8
 
 @pytest.mark.timeout(180)
 async def test_order_holds_whoever_is_killed(own: str, tmp_path: Path) -> None:
-    """Three workers, killed and replaced one after the other: each job began after all that it comes after had ended."""
+    """Three workers, killed and replaced one after the other: each began after all that it comes after had ended."""
     chosen = random.Random(13)  # noqa: S311 - a seed to repeat it by
     environment = {"JOBQUEUE_MAX_CRASHES": "1000", "JOBQUEUE_POLL": "1", "JOBQUEUE_LEASE": str(NEVER)}
     async with Notebook(tmp_path, own, **environment) as book, connect(own) as connection:

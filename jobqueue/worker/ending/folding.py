@@ -126,9 +126,11 @@ class Folder:
         self.touched(found.bundles, found.needed)
 
     async def _fold(self, due: Collection[UUID]) -> None:
+        began = time.monotonic()
         folded, now = await fold_bundles(self._session, due), time.monotonic()
         for one in folded:
-            self._bundles.looked(one.id, None if one.finished else now + min(SELDOM, one.pending / _PACE))
+            pause = max(one.pending / _PACE, now - began)  # at most half of the time is spent on it
+            self._bundles.looked(one.id, None if one.finished else now + min(SELDOM, pause))
         self._missed(self._bundles, set(due) - {one.id for one in folded})
         self.touched(one.parent for one in folded if one.parent is not None)
 

@@ -219,3 +219,11 @@ app.events(types="job.deed")  # type: ignore[arg-type]  # pyright: ignore[report
 app.events(after=48213)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 app.on("job.dead", hears_nothing)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
 app.on("deed", print)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+async def what_comes_after() -> None:
+    async with app.bundle("import") as b:
+        first = b.add(resize.job("a"))
+        b.add(resize.job("b"), after=first)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        b.add(resize.job("b"), after=[1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+        b.add(resize.job("b"), after=[first], when="failed")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -13,6 +13,7 @@ from jobqueue import (
     Bundle,
     Conflict,
     Event,
+    Job,
     JobContext,
     JobHandle,
     Listener,
@@ -268,11 +269,16 @@ async def finish_import(ctx: JobContext) -> None:
     assert_type(await ctx.bundle.add(send.job(Mail(to="a"))), JobHandle[str])
     assert_type(await ctx.bundle.results(send), dict[UUID, str])
     assert_type(await ctx.bundle.results(count), dict[UUID, int])
+    assert_type(await ctx.bundle.add(send.job(Mail(to="a")), after=[ctx.job], when="ended"), JobHandle[str])
+    assert_type(await ctx.results(send), list[str])
+    assert_type(await ctx.results(count), list[int])
 
 
-async def what_ends_together() -> None:
+async def what_ends_together(ctx_job: Job) -> None:
     async with app.bundle("import", on_success=finish_import.job(), empty="finish") as b:
-        assert_type(b.add(resize.job("a.png")), JobHandle[Report])
+        first = b.add(resize.job("a.png"))
+        assert_type(first, JobHandle[Report])
+        assert_type(b.add(send.job(Mail(to="a")), after=[first, ctx_job, str(first.id)]), JobHandle[str])
         assert_type(b.add_many([send.job(Mail(to="a"))]), list[JobHandle[str]])
         await b.flush()
     assert_type(await app.bundles.wait(b.id, timeout=5), Bundle)

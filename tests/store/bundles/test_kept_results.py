@@ -1,0 +1,165 @@
+"""What members have given stays with a bundle that needs it, though the archive has forgotten them."""
+
+import asyncio
+from uuid import UUID
+
+import pytest
+
+from jobqueue import App
+from jobqueue.store import upkeep
+from jobqueue.store.connection.pool import Session
+from jobqueue.store.flows.bundles import delete_bundle, results_of
+from jobqueue.store.upkeep import Ages, sweep
+from tests.support.history import finished, keep, kept, leaf, leaves
+from tests.support.jobs.bundled import stored
+from tests.support.jobs.store import claim, connect, finish, insert, new_job, open_database, open_session
+from tests.support.jobs.working import asked, one_waits
+
+DAY = 86_400.0
+AGES = Ages(DAY, 30 * DAY)
+LOWEST = UUID(int=0)
+
+
+async def results(session: Session, bundle: UUID, task: str = "t") -> list[int]:
+    """In the order of the members' ids, a page of two at a time."""
+    found, after = [], LOWEST
+    while page := await results_of(session, bundle, task, after, 2):
+        found += [int(result) for _, result in page]
+        after = page[-1][0]
+    return found
+
+
+async def ended(dsn: str, bundle: UUID, days: float) -> None:
+    """As if it had ended so many days ago."""
+    await asked(dsn, "with gone as (delete from jobqueue.job where bundle_id = $1) select 1", bundle)
+    await asked(
+        dsn,
+        "update jobqueue.bundle set finished_at = now() - make_interval(secs => $2) where id = $1 returning 1",
+        bundle,
+        days * DAY,
+    )
+
+
+async def nodes(dsn: str) -> int:
+    return int(await asked(dsn, "select count(*) from jobqueue.node"))
+
+
+@pytest.mark.parametrize("road", ["a whole day", "a queue's age", "a queue's number"])
+async def test_results_outlive_their_members(database: str, road: str) -> None:
+    """S4-87: by whatever road a member leaves the archive, its result is read as long as its bundle needs it."""
+    seconds = 5 * DAY if road == "a whole day" else 100.0
+    if road == "a queue's age":
+        keep(database, "mail", completed=10.0)
+    if road == "a queue's number":
+        async with App(database) as app:
+            await app.queues.keep("mail", most_completed=1)
+    async with open_database(database) as db, open_session(database) as session:
+        unfinished, recent, old = [await stored(session, 1) for _ in range(3)]
+        await ended(database, recent, 0.5)
+        await ended(database, old, 2.0)
+        for bundle in (unfinished, recent, old, None):
+            finished(database, 3, seconds=seconds, queue="mail", bundle=bundle)
+        finished(database, 1, seconds=seconds, queue="mail", bundle=unfinished, follow=4)
+        finished(database, 1, seconds=seconds, queue="mail", bundle=unfinished, state="dead")
+        finished(database, 1, queue="mail")
+        before = await results(session, unfinished)
+        swept = await sweep(db, AGES)
+
+        assert {("mail", "completed"): 1, ("mail", "dead"): 1} == kept(database)
+        assert (1, 0) == (swept.days, swept.jobs) if road == "a whole day" else (0, 13) == (swept.days, swept.jobs)
+        assert [1, 2, 3] == before == await results(session, unfinished)
+        assert [1, 2, 3] == await results(session, recent)
+        assert [] == await results(session, old)
+        assert [] == await results(session, unfinished, "another")
+        assert 6 == await nodes(database)
+
+
+async def test_a_bundle_whose_callback_waits_needs_them_still(database: str) -> None:
+    """S4-87: the callback of a bundle that ended days ago reads what its members gave, however late it comes."""
+    async with open_database(database) as db, open_session(database) as session:
+        bundle = await stored(session, 0)
+        await ended(database, bundle, 9.0)
+        await insert(session, new_job("on_finish", bundle=bundle))
+        finished(database, 3, seconds=5 * DAY, bundle=bundle)
+        assert 1 == (await sweep(db, AGES)).days
+
+        assert [1, 2, 3] == await results(session, bundle)
+
+
+async def test_many_are_kept_in_bounded_batches(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S4-87: each statement copies so many rows and no more, whichever bundles they are of; none is left out."""
+    batches: list[int] = []
+    original = upkeep._run_batch
+
+    async def counted(*order: object) -> object:
+        before = await nodes(database)
+        rows = await original(*order)  # type: ignore[arg-type]
+        batches.append(await nodes(database) - before)
+        return rows
+
+    monkeypatch.setattr(upkeep, "_run_batch", counted)
+    monkeypatch.setattr(upkeep, "_RESULTS", 10)
+    async with open_database(database) as db, open_session(database) as session:
+        for number in range(30):
+            bundle = await stored(session, 1)
+            if number % 3 == 1:
+                await ended(database, bundle, 3.0)
+            finished(database, 7, seconds=5 * DAY, bundle=bundle)
+        large = await stored(session, 1)
+        finished(database, 300, seconds=5 * DAY, bundle=large)
+        assert 1 == (await sweep(db, AGES)).days
+
+        assert list(range(1, 301)) == await results(session, large)
+    assert 20 * 7 + 300 == sum(batches)
+    assert 0 < max(batches) <= 40
+
+
+async def test_a_day_whose_results_cannot_be_kept_stays(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S4-87: while somebody has the place where results go, the day stays with all that is in it; it goes later."""
+    monkeypatch.setattr(upkeep, "_RESULTS", 2)
+    async with open_database(database) as db, open_session(database) as session:
+        bundle = await stored(session, 1)
+        finished(database, 3, seconds=5 * DAY, bundle=bundle)
+        async with connect(database) as holder, holder.transaction():
+            await holder.execute("lock table jobqueue.node in share mode")
+            assert 0 == (await sweep(db, AGES)).days
+        assert leaf("completed", 5) in leaves(database, "completed")
+        assert [1, 2, 3] == await results(session, bundle)
+
+        assert 1 == (await sweep(db, AGES)).days
+        assert [1, 2, 3] == await results(session, bundle)
+
+
+async def test_the_last_run_of_a_member_counts(database: str) -> None:
+    """S4-87: a member that was run again gave anew: neither while it runs nor afterwards is its first result read."""
+    async with open_database(database) as db, open_session(database) as session:
+        bundle = await stored(session, 1)
+        (member,) = await claim(session, 1)
+        stale = "insert into jobqueue.node (bundle_id, job_id, task, outcome, result) values ($1, $2, 't', 'completed', '7')"
+        await asked(database, f"{stale} returning 1", bundle, member["id"])
+        assert [] == await results(session, bundle)
+
+        await finish(session, member)
+        moved = "update jobqueue.job_archive set task = 't', result = '8', finished_at = $1 returning 1"
+        finished(database, 1, seconds=5 * DAY)
+        await asked(database, "delete from jobqueue.job_archive where bundle_id is null returning 1")
+        await asked(database, moved.replace("$1", "now() - interval '5 days'"))
+        assert [8] == await results(session, bundle)
+        assert 1 == (await sweep(db, AGES)).days
+        assert [8] == await results(session, bundle)
+
+
+async def test_nothing_is_kept_for_a_bundle_that_goes_just_then(database: str) -> None:
+    """S4-87, S4-88: a bundle deleted while a sweep keeps results for it leaves nothing behind."""
+    async with open_session(database) as session, connect(database) as sweeping:
+        bundle = await stored(session, 0)
+        finished(database, 3, seconds=5 * DAY, bundle=bundle)
+        keeping = sweeping.transaction()
+        await keeping.start()
+        await sweeping.execute(f"select jobqueue.keep_results('{leaf('completed', 5)}', '{LOWEST}', '{LOWEST}', 100)")
+        deleting = asyncio.create_task(delete_bundle(session, bundle))
+        await one_waits(database)
+        await keeping.commit()
+
+        assert await deleting
+        assert 0 == await nodes(database)

@@ -71,7 +71,7 @@ class Swept:
 
 
 class Stride:
-    """Pages, or rows, read by one batch: half as many after each that took too long or met a lock, more after others."""
+    """Pages, or rows, of one batch: half as many after each that took too long or met a lock, more after others."""
 
     def __init__(self, pages: int = 64, most: int = 1_024) -> None:
         self.pages = pages
@@ -225,7 +225,7 @@ async def _by_pages(
 
 
 async def _keep_results(database: Database, day: Day) -> bool:
-    """Copy what bundles need of a day into `node`, a bounded number at a time; False if not all of it can be had now."""
+    """Copy what bundles need of a day into `node`, so many at a time; False if not all of it can be had now."""
     stride = Stride(_RESULTS, 4 * _RESULTS)
     place: tuple[UUID, UUID] | None = (_LOWEST, _LOWEST) if day.kind == "completed" else None
     while place is not None:
@@ -245,7 +245,7 @@ async def _keep_results(database: Database, day: Day) -> bool:
 async def _batch(
     database: Database, statement: str, stride: Stride, place: tuple[object, ...], further: tuple[object, ...] = ()
 ) -> list[asyncpg.Record] | None:
-    """The rows of one batch from this place on, of fewer if it takes too long or meets a lock; None if even one fails."""
+    """The rows of one batch, which shrinks if it takes too long or meets a lock; None if even the smallest fails."""
     patience = Patience(first=0.02, cap=0.5)
     while True:
         try:

@@ -135,8 +135,8 @@ async def test_the_last_run_of_a_member_counts(database: str) -> None:
     async with open_database(database) as db, open_session(database) as session:
         bundle = await stored(session, 1)
         (member,) = await claim(session, 1)
-        stale = "insert into jobqueue.node (bundle_id, job_id, task, outcome, result) values ($1, $2, 't', 'completed', '7')"
-        await asked(database, f"{stale} returning 1", bundle, member["id"])
+        stale = "insert into jobqueue.node values ($1, $2, 't', '{}', 'completed', '7') returning 1"
+        await asked(database, stale, bundle, member["id"])
         assert [] == await results(session, bundle)
 
         await finish(session, member)

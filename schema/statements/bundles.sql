@@ -223,7 +223,8 @@ with gone as (
   delete from :"schema".bundle b where b.id = $1
     and (  -- by its place in job_bundle: as `exists`, statistics from before its members went make it a look at all jobs
       select j.bundle_id from :"schema".job j where j.bundle_id >= $1 order by j.bundle_id, j.id limit 1) is distinct from $1
-    and (select n.bundle_id from :"schema".node n where n.bundle_id = $1 limit 1) is null
+    and (
+      select n.bundle_id from :"schema".node n where n.bundle_id >= $1 order by n.bundle_id, n.job_id limit 1) is distinct from $1
     and not exists (select from :"schema".bundle c where c.parent_id = $1)
   returning id, parent_id, finished_at
 ), passed as (
@@ -250,9 +251,10 @@ update :"schema".bundle set callbacks = '[]', open = false, cancel_asked = coale
 with over as materialized (
   select g.id from unnest($1::uuid[]) as g(id)
   where (select j.bundle_id from :"schema".job j where j.bundle_id >= g.id order by j.bundle_id, j.id limit 1) is distinct from g.id
-), found as materialized (  -- by place, see delete_finished
+), found as materialized (  -- by place, see delete_finished; a range, see bundle_members
   select n.job_id, n.place from over o cross join lateral (
-    select n.job_id, n.ctid as place from :"schema".node n where n.bundle_id = o.id limit $2 for update skip locked) as n
+    select n.job_id, n.ctid as place from :"schema".node n where n.bundle_id between o.id and o.id
+    order by n.bundle_id, n.job_id limit $2 for update skip locked) as n
   limit $2
 ), waits as (
   delete from :"schema".dependency d where d.job_id = any(array(select job_id from found))
@@ -274,7 +276,8 @@ order by b.finished_at limit $2;
 delete from :"schema".bundle where id = any(array(
   select b.id from unnest($1::uuid[]) as g(id) cross join lateral (
     select b.id from :"schema".bundle b where b.id = g.id and b.finished_at < now() - make_interval(secs => $2)
-      and (select n.bundle_id from :"schema".node n where n.bundle_id = b.id limit 1) is null
+      and (
+        select n.bundle_id from :"schema".node n where n.bundle_id >= b.id order by n.bundle_id, n.job_id limit 1) is distinct from b.id
     for update skip locked) as b))
 returning id;
 

@@ -8,7 +8,8 @@ import pytest
 from jobqueue import App
 from jobqueue.store import upkeep
 from jobqueue.store.connection.pool import Session
-from jobqueue.store.flows.bundles import delete_bundle, results_of
+from jobqueue.store.flows import bundles
+from jobqueue.store.flows.bundles import delete_bundle, forget_bundles, results_of
 from jobqueue.store.upkeep import Ages, sweep
 from tests.support.history import finished, keep, kept, leaf, leaves
 from tests.support.jobs.bundled import stored
@@ -163,3 +164,39 @@ async def test_nothing_is_kept_for_a_bundle_that_goes_just_then(database: str) -
 
         assert await deleting
         assert 0 == await nodes(database)
+
+
+async def test_what_was_kept_goes_with_the_bundle(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S4-88: with an old or a deleted bundle all go that stood for its members; one with a job that waits is left."""
+    monkeypatch.setattr(bundles, "_NODES", 3)
+    async with open_session(database) as session:
+        old, busy, young, deleted = [await stored(session, 0) for _ in range(4)]
+        for bundle, days in ((old, 40.0), (busy, 41.0), (young, 1.0), (deleted, 1.0)):
+            await ended(database, bundle, days)
+            await asked(database, STANDING, bundle)
+        await insert(session, new_job("on_finish", bundle=busy))
+
+        assert 1 == await forget_bundles(session, 30 * DAY, 10)
+        assert {busy: 8, young: 8, deleted: 8} == await standing(database)
+        assert not await delete_bundle(session, busy)
+        assert await delete_bundle(session, deleted)
+        assert {busy: 8, young: 8} == await standing(database)
+
+
+STANDING = """
+with made as (
+  insert into jobqueue.node (bundle_id, job_id, task) select $1, gen_random_uuid(), 't' from generate_series(1, 8)
+  returning job_id
+), waits as (
+  insert into jobqueue.dependency (on_id, job_id) select gen_random_uuid(), job_id from made
+)
+select count(*) from made
+"""
+
+
+async def standing(dsn: str) -> dict[UUID, int]:
+    """How many nodes each bundle has, each with what it waits for."""
+    async with connect(dsn) as connection:
+        both = "jobqueue.node n full join jobqueue.dependency d using (job_id)"
+        rows = await connection.fetch(f"select n.bundle_id, count(*) from {both} group by 1")
+    return {row[0]: row[1] for row in rows}

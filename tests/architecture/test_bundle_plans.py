@@ -40,6 +40,8 @@ def cases(connection: "psycopg.Connection[Any]") -> dict[str, tuple[object, ...]
         "waiting_facts": (200,),
         "heal_bundles": (200,),
         "find_bundle": (BUNDLE,),
+        "count_bundles": (10_000, 50),
+        "waiting_flows": (10_000,),
         "child_bundles": (BUNDLE,),
         "bundle_members": (BUNDLE, STATES, HIGHEST, 500, False, None, None, None),
         "bundle_members halfway": (BUNDLE, STATES, members[250][0], 500, False, None, None, None),

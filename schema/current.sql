@@ -15,10 +15,10 @@ CREATE FUNCTION jobqueue.and_gone(leaf text) RETURNS text
      ), needed as materialized (
        select n.id from %1$I.needed_bundles(array(select distinct bundle_id from members)) as n(id)
      ), kept as (
-       insert into %1$I.node (bundle_id, job_id, task, outcome, result)
-       select m.bundle_id, m.id, m.task, ''completed'', m.result from members m
+       insert into %1$I.node (bundle_id, job_id, task, outcome, result, kept)
+       select m.bundle_id, m.id, m.task, ''completed'', m.result, true from members m
        where m.bundle_id = any(array(select id from needed)) order by m.bundle_id, m.id
-       on conflict on constraint node_pkey do update set outcome = excluded.outcome, result = excluded.result
+       on conflict on constraint node_pkey do update set outcome = excluded.outcome, result = excluded.result, kept = true
      )', 'jobqueue', leaf)
 $_$;
 
@@ -394,10 +394,10 @@ begin
            where a.bundle_id <= $1 and (a.bundle_id, a.id) > ($1, $2) and a.follow & 4 = 0
            order by a.bundle_id, a.id limit $3
          ), kept as (
-           insert into %1$I.node (bundle_id, job_id, task, outcome, result)
-           select p.bundle_id, p.id, p.task, ''completed'', p.result from page p
-           on conflict on constraint node_pkey do update set outcome = excluded.outcome, result = excluded.result
-           where (node.outcome, node.result::text) is distinct from (excluded.outcome, excluded.result::text)
+           insert into %1$I.node (bundle_id, job_id, task, outcome, result, kept)
+           select p.bundle_id, p.id, p.task, ''completed'', p.result, true from page p
+           on conflict on constraint node_pkey do update set outcome = excluded.outcome, result = excluded.result, kept = true
+           where (node.kept, node.outcome, node.result::text) is distinct from (true, excluded.outcome, excluded.result::text)
          )
          select count(*), (array_agg(p.id order by p.id desc))[1] from page p', 'jobqueue', leaf)
         into copied, job using bundle, job, room;
@@ -969,6 +969,7 @@ CREATE TABLE jobqueue.node (
     after uuid[] DEFAULT '{}'::uuid[] NOT NULL,
     outcome text,
     result json,
+    kept boolean DEFAULT false NOT NULL,
     CONSTRAINT node_outcome_known CHECK ((outcome = ANY (ARRAY['completed'::text, 'cancelled'::text, 'dead'::text])))
 );
 

@@ -1,6 +1,9 @@
 -- The archive may forget a member long before its bundle has ended, or its callbacks have run: what it has given then
 -- stays in `node`, as long as the bundle. Whoever removes rows of the archive for their age or number puts it there first.
 
+-- `kept`: the archive has forgotten this member, or is about to. Other nodes may be of jobs that are no members.
+alter table :"schema".node add column kept boolean not null default false;
+
 -- Those of these bundles whose results somebody may still ask for: unfinished, or with jobs that are, such as callbacks, or
 -- ended less than a day ago. They are locked against being deleted, and against nothing else but a fold.
 create function :"schema".needed_bundles(ids uuid[]) returns setof uuid
@@ -32,10 +35,10 @@ begin
            where a.bundle_id <= $1 and (a.bundle_id, a.id) > ($1, $2) and a.follow & 4 = 0
            order by a.bundle_id, a.id limit $3
          ), kept as (
-           insert into %1$I.node (bundle_id, job_id, task, outcome, result)
-           select p.bundle_id, p.id, p.task, ''completed'', p.result from page p
-           on conflict on constraint node_pkey do update set outcome = excluded.outcome, result = excluded.result
-           where (node.outcome, node.result::text) is distinct from (excluded.outcome, excluded.result::text)
+           insert into %1$I.node (bundle_id, job_id, task, outcome, result, kept)
+           select p.bundle_id, p.id, p.task, ''completed'', p.result, true from page p
+           on conflict on constraint node_pkey do update set outcome = excluded.outcome, result = excluded.result, kept = true
+           where (node.kept, node.outcome, node.result::text) is distinct from (true, excluded.outcome, excluded.result::text)
          )
          select count(*), (array_agg(p.id order by p.id desc))[1] from page p', :'schema', leaf)
         into copied, job using bundle, job, room;
@@ -69,10 +72,10 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
      ), needed as materialized (
        select n.id from %1$I.needed_bundles(array(select distinct bundle_id from members)) as n(id)
      ), kept as (
-       insert into %1$I.node (bundle_id, job_id, task, outcome, result)
-       select m.bundle_id, m.id, m.task, ''completed'', m.result from members m
+       insert into %1$I.node (bundle_id, job_id, task, outcome, result, kept)
+       select m.bundle_id, m.id, m.task, ''completed'', m.result, true from members m
        where m.bundle_id = any(array(select id from needed)) order by m.bundle_id, m.id
-       on conflict on constraint node_pkey do update set outcome = excluded.outcome, result = excluded.result
+       on conflict on constraint node_pkey do update set outcome = excluded.outcome, result = excluded.result, kept = true
      )', :'schema', leaf)
 $$;
 

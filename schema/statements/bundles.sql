@@ -191,7 +191,7 @@ order by bundle_id desc, id desc limit $4)
 -- takes: bundle_id uuid, task text, after uuid, room bigint
 -- gives: id uuid, result text
 -- Of its members that are completed, in the order of their ids; see bundle_members. Of those that the archive has forgotten
--- the results are in `node`. It has them of others too, and not the last one of a member that was run again since.
+-- the results are in `node`, not the last one of a member that was run again since.
 select distinct on (id) id, result from (
 (select id, result::text as result, 1 as place from :"schema".job_archive
 where bundle_id <= (select $1::uuid) and (bundle_id, id) > ((select $1::uuid), (select $3::uuid))
@@ -200,7 +200,7 @@ order by bundle_id, id limit $4)
 union all
 (select n.job_id, n.result::text, 2 from :"schema".node n
 where n.bundle_id <= (select $1::uuid) and (n.bundle_id, n.job_id) > ((select $1::uuid), (select $3::uuid))
-  and case when n.task = $2 and n.outcome = 'completed' then n.result is not null
+  and case when n.kept and n.task = $2 and n.outcome = 'completed' then n.result is not null
     and (select j.id from :"schema".job j where j.id = n.job_id) is null end
 order by n.bundle_id, n.job_id limit $4)
 ) as page order by id, place limit $4;
@@ -252,12 +252,13 @@ with over as materialized (
   select g.id from unnest($1::uuid[]) as g(id)
   where (select j.bundle_id from :"schema".job j where j.bundle_id >= g.id order by j.bundle_id, j.id limit 1) is distinct from g.id
 ), found as materialized (  -- by place, see delete_finished; a range, see bundle_members
-  select n.job_id, n.place from over o cross join lateral (
-    select n.job_id, n.ctid as place from :"schema".node n where n.bundle_id between o.id and o.id
+  select n.job_id, n.place, n.after from over o cross join lateral (
+    select n.job_id, n.ctid as place, n.after from :"schema".node n where n.bundle_id between o.id and o.id
     order by n.bundle_id, n.job_id limit $2 for update skip locked) as n
   limit $2
 ), waits as (
-  delete from :"schema".dependency d where d.job_id = any(array(select job_id from found))
+  -- no member's: those that it waits for are another bundle's to say
+  delete from :"schema".dependency d where d.job_id = any(array(select job_id from found where after <> '{}'))
 )
 delete from :"schema".node where ctid = any(array(select place from found)) returning job_id;
 

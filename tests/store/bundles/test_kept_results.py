@@ -1,15 +1,18 @@
 """What members have given stays with a bundle that needs it, though the archive has forgotten them."""
 
 import asyncio
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from jobqueue import App
 from jobqueue.store import upkeep
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.flows import bundles
 from jobqueue.store.flows.bundles import delete_bundle, forget_bundles, results_of
+from jobqueue.store.steering import delete
 from jobqueue.store.upkeep import Ages, sweep
 from tests.support.history import finished, keep, kept, leaf, leaves
 from tests.support.jobs.bundled import stored
@@ -136,7 +139,7 @@ async def test_the_last_run_of_a_member_counts(database: str) -> None:
     async with open_database(database) as db, open_session(database) as session:
         bundle = await stored(session, 1)
         (member,) = await claim(session, 1)
-        stale = "insert into jobqueue.node values ($1, $2, 't', '{}', 'completed', '7') returning 1"
+        stale = "insert into jobqueue.node values ($1, $2, 't', '{}', 'completed', '7', true) returning 1"
         await asked(database, stale, bundle, member["id"])
         assert [] == await results(session, bundle)
 
@@ -174,10 +177,12 @@ async def test_what_was_kept_goes_with_the_bundle(database: str, monkeypatch: py
         for bundle, days in ((old, 40.0), (busy, 41.0), (young, 1.0), (deleted, 1.0)):
             await ended(database, bundle, days)
             await asked(database, STANDING, bundle)
+        others = "insert into jobqueue.node (bundle_id, job_id, task) select $1, job_id, 't' from jobqueue.node"
+        await asked(database, f"{others} where bundle_id = $2 returning 1", deleted, young)
         await insert(session, new_job("on_finish", bundle=busy))
 
         assert 1 == await forget_bundles(session, 30 * DAY, 10)
-        assert {busy: 8, young: 8, deleted: 8} == await standing(database)
+        assert {busy: 8, young: 16, deleted: 16} == await standing(database)
         assert not await delete_bundle(session, busy)
         assert await delete_bundle(session, deleted)
         assert {busy: 8, young: 8} == await standing(database)
@@ -185,7 +190,8 @@ async def test_what_was_kept_goes_with_the_bundle(database: str, monkeypatch: py
 
 STANDING = """
 with made as (
-  insert into jobqueue.node (bundle_id, job_id, task) select $1, gen_random_uuid(), 't' from generate_series(1, 8)
+  insert into jobqueue.node (bundle_id, job_id, task, after)
+  select $1, gen_random_uuid(), 't', array[$1::uuid] from generate_series(1, 8)
   returning job_id
 ), waits as (
   insert into jobqueue.dependency (on_id, job_id) select gen_random_uuid(), job_id from made
@@ -200,3 +206,48 @@ async def standing(dsn: str) -> dict[UUID, int]:
         both = "jobqueue.node n full join jobqueue.dependency d using (job_id)"
         rows = await connection.fetch(f"select n.bundle_id, count(*) from {both} group by 1")
     return {row[0]: row[1] for row in rows}
+
+
+async def test_the_result_of_a_job_that_is_no_member_is_none_of_the_bundle(database: str) -> None:
+    """S4-87: what a member came after stands among the nodes of its bundle; only a member's result is the bundle's."""
+    async with open_session(database) as session:
+        bundle = await stored(session, 1)
+        node = "insert into jobqueue.node (bundle_id, job_id, task, outcome, result) values ($1, $2, 't', 'completed', '7')"
+        await asked(database, f"{node} returning 1", bundle, uuid7())
+
+        assert [] == await results(session, bundle)
+
+
+async def test_a_deleted_member_gives_nothing_any_more(database: str) -> None:
+    """S4-99: whoever deletes a member deletes its result, also one that a sweep has copied and could not remove yet."""
+    async with open_session(database) as session, connect(database) as sweeping:
+        bundle = await stored(session, 1)
+        finished(database, 3, seconds=5 * DAY, bundle=bundle)
+        await sweeping.execute(f"select jobqueue.keep_results('{leaf('completed', 5)}', '{LOWEST}', '{LOWEST}', 100)")
+        ids = await sweeping.fetch("select id from jobqueue.job_archive order by id limit 2")
+        assert set(await delete(session, [row[0] for row in ids])) == {row[0] for row in ids}
+
+        assert [3] == await results(session, bundle)
+
+
+async def test_a_job_that_others_come_after_keeps_its_result(database: str) -> None:
+    """S4-87: a member whose end is looked at only when the archive has forgotten it gives its result to who came after."""
+    async with open_database(database) as db, open_session(database) as session:
+        bundle = await stored(session, 1)
+        finished(database, 1, seconds=5 * DAY, bundle=bundle)
+        member = await asked(database, "select id from jobqueue.job_archive")
+        await asked(
+            database,
+            "insert into jobqueue.node (bundle_id, job_id, task) values ($1, $2, 't') returning 1",
+            bundle,
+            member,
+        )
+        await asked(
+            database, "insert into jobqueue.fact (target, of_job, completed) values ($1, true, 1) returning 1", member
+        )
+        assert 1 == (await sweep(db, AGES)).days
+        await session.fetch("resolve_jobs", [member], datetime(2000, 1, 1, tzinfo=UTC), 500)
+
+        assert 0 == await asked(database, "select count(*) from jobqueue.fact where of_job")
+        assert ("completed", "1") == await asked(database, "select (outcome, result::text) from jobqueue.node")
+        assert [1] == await results(session, bundle)

@@ -33,9 +33,9 @@ async def test_contradictions_are_refused(database: str) -> None:
     """`bundled` is True or False; it says nothing beside a bundle, or a key."""
     async with new_app(database) as app:
         for wrong in ({"bundled": 1}, {"bundled": False, "bundle": "01a20466-0396-7560-92ef-adfe1f5cacd8"}):
-            with pytest.raises(InvalidOption, match="^bundled: "):
-                await app.jobs.cancel(**wrong)  # type: ignore[arg-type]
-        with pytest.raises(InvalidOption, match="^key: "):
+            with pytest.raises(InvalidOption, match=r"^bundled: "):
+                await app.jobs.cancel(**wrong)
+        with pytest.raises(InvalidOption, match=r"^key: "):
             await app.jobs.cancel(key="k", task="t", bundled=False)
 
 

@@ -1,14 +1,11 @@
 """`prune`: removes old finished jobs on demand, and says which; never without having been told so."""
 
 import json
-from uuid import UUID
 
 import pytest
 
-from jobqueue.store.flows.bundles import results_of
 from tests.cli.conftest import Shop
 from tests.support.history import finished, keep, kept, leaf, leaves, utc_day
-from tests.support.jobs.store import open_session
 from tests.support.jobs.working import asked
 from tests.support.programs.processes import CommandLine
 from tests.support.programs.terminal import terminal
@@ -78,9 +75,8 @@ async def test_results_that_a_bundle_needs_stay(cli: CommandLine, shop: Shop) ->
         assert 0 == (await cli.run(*words, "--dsn", shop.dsn, "--yes")).code
 
     assert {} == kept(shop.dsn)
-    async with open_session(shop.dsn) as session:
-        results = await results_of(session, bundle, "t", UUID(int=0), 10)
-    assert [1, 1, 2, 2, 3] == sorted(int(result) for _, result in results)
+    results = "select array_agg(result::text::int order by result::text) from jobqueue.node where bundle_id = $1"
+    assert [1, 1, 2, 2, 3] == await asked(shop.dsn, results, bundle)
 
 
 async def test_other_ages_and_one_queue(cli: CommandLine, shop: Shop) -> None:

@@ -1128,6 +1128,8 @@ CREATE INDEX job_untimed ON jobqueue.job USING btree (jobqueue.place(id, created
 
 CREATE INDEX node_job ON jobqueue.node USING btree (job_id);
 
+CREATE INDEX node_kept ON jobqueue.node USING btree (bundle_id, task, job_id) WHERE kept;
+
 ALTER INDEX jobqueue.job_archive_bundle ATTACH PARTITION jobqueue.job_archive_completed_bundle_id_id_idx;
 
 ALTER INDEX jobqueue.job_archive_id ATTACH PARTITION jobqueue.job_archive_completed_id_idx;

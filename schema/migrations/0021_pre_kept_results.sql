@@ -3,6 +3,7 @@
 
 -- `kept`: the archive has forgotten this member, or is about to. Other nodes may be of jobs that are no members.
 alter table :"schema".node add column kept boolean not null default false;
+create index node_kept on :"schema".node (bundle_id, task, job_id) where kept;
 
 -- Those of these bundles whose results somebody may still ask for: unfinished, or with jobs that are, such as callbacks, or
 -- ended less than a day ago. They are locked against being deleted, and against nothing else but a fold.

@@ -191,18 +191,23 @@ order by bundle_id desc, id desc limit $4)
 -- takes: bundle_id uuid, task text, after uuid, room bigint
 -- gives: id uuid, result text
 -- Of its members that are completed, in the order of their ids; see bundle_members. Of those that the archive has forgotten
--- the results are in `node`, not the last one of a member that was run again since.
+-- the results are in `node`, not the last one of a member that was run again since. The archive is read no further than
+-- those go that were found there: else each page would read it to its end.
+with kept as materialized (
+  select n.job_id as id, n.result::text as result from :"schema".node n
+  where n.kept and n.bundle_id = (select $1::uuid) and n.task = (select $2::text) and n.job_id > (select $3::uuid)
+    and case when n.outcome = 'completed' then (select j.id from :"schema".job j where j.id = n.job_id) is null end
+  order by n.job_id limit $4
+), upto as materialized (
+  select coalesce((select id from kept order by id offset $4 - 1), 'ffffffff-ffff-ffff-ffff-ffffffffffff') as id
+)
 select distinct on (id) id, result from (
 (select id, result::text as result, 1 as place from :"schema".job_archive
-where bundle_id <= (select $1::uuid) and (bundle_id, id) > ((select $1::uuid), (select $3::uuid))
-  and case when task = $2 and state = 'completed' then follow & 4 = 0 end
+where bundle_id <= (select $1::uuid) and (bundle_id, id) <= ((select $1::uuid), (select id from upto))
+  and (bundle_id, id) > ((select $1::uuid), (select $3::uuid)) and case when task = $2 and state = 'completed' then follow & 4 = 0 end
 order by bundle_id, id limit $4)
 union all
-(select n.job_id, n.result::text, 2 from :"schema".node n
-where n.bundle_id <= (select $1::uuid) and (n.bundle_id, n.job_id) > ((select $1::uuid), (select $3::uuid))
-  and case when n.kept and n.task = $2 and n.outcome = 'completed' then n.result is not null
-    and (select j.id from :"schema".job j where j.id = n.job_id) is null end
-order by n.bundle_id, n.job_id limit $4)
+select id, result, 2 from kept
 ) as page order by id, place limit $4;
 
 -- name: child_bundles

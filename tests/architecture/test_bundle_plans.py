@@ -46,6 +46,7 @@ def cases(connection: "psycopg.Connection[Any]") -> dict[str, tuple[object, ...]
         "bundle_members": (BUNDLE, STATES, HIGHEST, 500, False, None, None, None),
         "bundle_members halfway": (BUNDLE, STATES, members[250][0], 500, False, None, None, None),
         "bundle_results": (BUNDLE, "t", LOWEST, 500),
+        "bundle_results of those kept": (BUNDLE, "u", LOWEST, 500),
         "keep_results": (leaf("completed", 1), LOWEST, LOWEST, 500),
         "delete_waiting": ([id for (id,) in members],),
         "delete_bundle": (BUNDLE,),
@@ -67,8 +68,8 @@ def wrong_with(plan: Plan) -> list[str]:
 
 
 MANY = {"waiting_facts": 2_000, "fold_bundles of 200": 60_000, "delete_waiting": 40_000, "heal_bundles": 20_000,
-        "bundle_results": 5_000, "keep_results": 15_000, "delete_nodes": 10_000, "old_bundles": 6_000,
-        "forget_bundles": 6_000}  # fmt: skip
+        "bundle_results": 5_000, "bundle_results of those kept": 5_000, "keep_results": 15_000, "delete_nodes": 10_000,
+        "old_bundles": 6_000, "forget_bundles": 6_000}  # fmt: skip
 """Pages that these may touch: they do something to many rows."""
 
 

@@ -27,7 +27,7 @@ from jobqueue.base.errors import (
     SchemaTooNew,
     WebhookNotFound,
 )
-from jobqueue.base.flows.bundle import Bundle
+from jobqueue.base.flows.bundle import Bundle, BundleCounts
 from jobqueue.base.flows.event import Event
 from jobqueue.base.flows.graph import GraphJob, Unlinked
 from jobqueue.base.flows.webhook import Delivery, DeliveryPage, Webhook
@@ -59,6 +59,7 @@ __all__ = [
     "AttemptError",
     "Bundle",
     "BundleBuilder",
+    "BundleCounts",
     "BundleEnded",
     "BundleGraph",
     "BundleNotFound",

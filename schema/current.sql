@@ -2,6 +2,26 @@
 
 CREATE SCHEMA jobqueue;
 
+CREATE FUNCTION jobqueue.and_gone(leaf text) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+  select format(
+    ', gone as (
+       delete from %1$I.%2$I where ctid = any(array(select place from old))
+       returning bundle_id, id, task, case when bundle_id is not null then result end as result, follow
+     ), members as materialized (
+       select * from gone where bundle_id is not null and result is not null and follow & 4 = 0
+     ), needed as materialized (
+       select n.id from %1$I.needed_bundles(array(select distinct bundle_id from members)) as n(id)
+     ), kept as (
+       insert into %1$I.node (bundle_id, job_id, task, outcome, result, kept)
+       select m.bundle_id, m.id, m.task, ''completed'', m.result, true from members m
+       where m.bundle_id = any(array(select id from needed)) order by m.bundle_id, m.id
+       on conflict on constraint node_pkey do update set outcome = excluded.outcome, result = excluded.result, kept = true
+     )', 'jobqueue', leaf)
+$_$;
+
 CREATE FUNCTION jobqueue.archive_pieces() RETURNS TABLE(piece oid, leaf text, kind text, since timestamp with time zone, until timestamp with time zone)
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -352,6 +372,52 @@ CREATE FUNCTION jobqueue.find_unfinished(after uuid, room integer, page integer,
   from (select) as always left join found f on true order by f.id
 $$;
 
+CREATE FUNCTION jobqueue.keep_results(leaf text, bundle uuid, job uuid, room integer) RETURNS TABLE(bundle_id uuid, job_id uuid)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '100ms'
+    SET enable_sort TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $_$
+declare
+  copied integer;
+begin
+  if not exists (select from "jobqueue".archive_pieces() p where p.leaf = keep_results.leaf and p.kind = 'completed') then
+    return;
+  end if;
+  loop
+    if exists (select from "jobqueue".needed_bundles(array[bundle])) then
+      execute format(
+        'with page as materialized (
+           select a.bundle_id, a.id, a.task, a.result from %1$I.%2$I a
+           where a.bundle_id <= $1 and (a.bundle_id, a.id) > ($1, $2) and a.follow & 4 = 0
+           order by a.bundle_id, a.id limit $3
+         ), kept as (
+           insert into %1$I.node (bundle_id, job_id, task, outcome, result, kept)
+           select p.bundle_id, p.id, p.task, ''completed'', p.result, true from page p
+           on conflict on constraint node_pkey do update set outcome = excluded.outcome, result = excluded.result, kept = true
+           where (node.kept, node.outcome, node.result::text) is distinct from (true, excluded.outcome, excluded.result::text)
+         )
+         select count(*), (array_agg(p.id order by p.id desc))[1] from page p', 'jobqueue', leaf)
+        into copied, job using bundle, job, room;
+      room := room - copied;
+      if room <= 0 then
+        return query select bundle, job;
+        return;
+      end if;
+    end if;
+    execute format('select a.bundle_id from %I.%I a where a.bundle_id > $1 order by a.bundle_id, a.id limit 1', 'jobqueue', leaf)
+      into bundle using bundle;
+    job := '00000000-0000-0000-0000-000000000000';
+    room := room - 1;
+    if bundle is null or room <= 0 then
+      return query select bundle, job where bundle is not null;
+      return;
+    end if;
+  end loop;
+end $_$;
+
 CREATE FUNCTION jobqueue.log_late() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -476,6 +542,16 @@ CREATE FUNCTION jobqueue.look_unfinished(before uuid, room integer, page integer
   select r.edge, f.place, f.id from reached r left join found f on true order by f.place desc
 $$;
 
+CREATE FUNCTION jobqueue.needed_bundles(ids uuid[]) RETURNS SETOF uuid
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select b.id from "jobqueue".bundle b
+  where b.id = any(ids) and (b.finished_at is null or b.finished_at > now() - interval '1 day'
+    or (select j.bundle_id from "jobqueue".job j where j.bundle_id >= b.id order by j.bundle_id, j.id limit 1) = b.id)
+  order by b.id for key share of b
+$$;
+
 CREATE FUNCTION jobqueue.new_id() RETURNS uuid
     LANGUAGE sql
     RETURN (encode(OVERLAY(uuid_send(gen_random_uuid()) PLACING int8send((SELECT ((((floor(clock.ms))::bigint << 16) | ((7 << 12))::bigint) | (floor(((clock.ms - floor(clock.ms)) * (4096)::numeric)))::bigint) FROM (SELECT (EXTRACT(epoch FROM clock_timestamp()) * (1000)::numeric) AS ms) clock)) FROM 1 FOR 8), 'hex'::text))::uuid;
@@ -497,13 +573,14 @@ CREATE FUNCTION jobqueue.prune_archive(leaf text, first bigint, pages integer, o
     AS $_$
 declare
   old text := format(
-    'select a.ctid as place, a.state from %1$I.%2$I a cross join lateral (
-       select $4 as completed, $5 as other where ($4 is not null or $5 is not null) and ($3 is null or a.queue = $3)
-       union all
-       select q.keep_completed, q.keep_other from %1$I.queue q where $4 is null and $5 is null and q.name = a.queue
-     ) as keep
-     where a.ctid >= $1 and a.ctid < $2 and a.finished_at <
-       now() - make_interval(secs => case a.state when ''completed'' then keep.completed else keep.other end)',
+    'with old as materialized (
+       select a.ctid as place, a.state from %1$I.%2$I a cross join lateral (
+         select $4 as completed, $5 as other where ($4 is not null or $5 is not null) and ($3 is null or a.queue = $3)
+         union all
+         select q.keep_completed, q.keep_other from %1$I.queue q where $4 is null and $5 is null and q.name = a.queue
+       ) as keep
+       where a.ctid >= $1 and a.ctid < $2 and a.finished_at <
+         now() - make_interval(secs => case a.state when ''completed'' then keep.completed else keep.other end)',
     'jobqueue', leaf);
 begin
   if not exists (
@@ -513,13 +590,7 @@ begin
   ) then
     return;
   end if;
-  if not dry then
-    old := old || ' for update of a skip locked';
-  end if;
-  old := 'with old as materialized (' || old || ')';
-  if not dry then
-    old := old || format(', gone as (delete from %I.%I where ctid = any(array(select place from old)))', 'jobqueue', leaf);
-  end if;
+  old := old || case when dry then ')' else ' for update of a skip locked)' || "jobqueue".and_gone(leaf) end;
   return query execute old || ' select old.state::text, count(*) from old group by old.state'
     using format('(%s,0)', first)::tid, format('(%s,0)', first + pages)::tid, of_queue, completed, other;
 end $_$;
@@ -546,9 +617,7 @@ begin
   old := old || case when dry then format(
     ' and not exists (select from %I.queue q where q.name = a.queue and a.finished_at <
         now() - make_interval(secs => case a.state when ''completed'' then q.keep_completed else q.keep_other end)))',
-    'jobqueue') else format(
-    ' for update of a skip locked), gone as (delete from %I.%I where ctid = any(array(select place from old)))',
-    'jobqueue', leaf) end;
+    'jobqueue') else ' for update of a skip locked)' || "jobqueue".and_gone(leaf) end;
   return query execute old || ' select old.state::text, count(*) from old group by old.state'
     using format('(%s,0)', first)::tid, format('(%s,0)', first + pages)::tid, queues, moments;
 end $_$;
@@ -900,6 +969,7 @@ CREATE TABLE jobqueue.node (
     after uuid[] DEFAULT '{}'::uuid[] NOT NULL,
     outcome text,
     result json,
+    kept boolean DEFAULT false NOT NULL,
     CONSTRAINT node_outcome_known CHECK ((outcome = ANY (ARRAY['completed'::text, 'cancelled'::text, 'dead'::text])))
 );
 
@@ -1057,6 +1127,8 @@ CREATE INDEX job_suspect ON jobqueue.job USING btree (queue, priority DESC, seq)
 CREATE INDEX job_untimed ON jobqueue.job USING btree (jobqueue.place(id, created_at)) WHERE (NOT jobqueue.timed(id));
 
 CREATE INDEX node_job ON jobqueue.node USING btree (job_id);
+
+CREATE INDEX node_kept ON jobqueue.node USING btree (bundle_id, task, job_id) WHERE kept;
 
 ALTER INDEX jobqueue.job_archive_bundle ATTACH PARTITION jobqueue.job_archive_completed_bundle_id_id_idx;
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import anyio
 
 from jobqueue.base.errors import BundleNotFound, InvalidOption
-from jobqueue.base.flows.bundle import Bundle
+from jobqueue.base.flows.bundle import Bundle, BundleCounts
 from jobqueue.base.job import JobState
 from jobqueue.base.moments import Seconds, check_delay
 from jobqueue.base.service import Patience
@@ -22,6 +22,7 @@ from jobqueue.store.flows import bundles
 from jobqueue.store.flows.dependencies import results_before
 from jobqueue.store.flows.graphs import read_graph
 from jobqueue.store.looking.listing import JobPage
+from jobqueue.store.looking.overview import count_bundles
 from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.options import check_id, check_name, check_whole
 from jobqueue.tasks.task import Task
@@ -66,6 +67,11 @@ class Bundles:
             check_name("name", name)
         async with self._session() as executor:
             return await bundles.list_bundles(executor, after or _HIGHEST, limit, unfinished=unfinished, name=name)
+
+    async def counts(self) -> BundleCounts:
+        """How many there are: some milliseconds, whether a hundred or a million."""
+        async with self._session() as executor:
+            return await count_bundles(executor)
 
     async def members(
         self,

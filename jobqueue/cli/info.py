@@ -4,15 +4,17 @@ import asyncio
 import platform
 from dataclasses import asdict, dataclass
 
+from jobqueue.base.flows.bundle import BundleCounts
 from jobqueue.base.job import JobState
 from jobqueue.base.settings import Settings
 from jobqueue.base.version import VERSION
+from jobqueue.cli.bundles import counts as bundles
 from jobqueue.cli.jobs.look import counts_document, write_counts
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode
 from jobqueue.cli.terminal.output import ago, write, write_facts, write_heading, write_json, write_table
 from jobqueue.cli.terminal.safe_text import shown_dsn
-from jobqueue.store.looking.overview import Counts, count_jobs
+from jobqueue.store.looking.overview import Counts, count_bundles, count_jobs
 from jobqueue.store.schema.migrate import applied_migrations, migrations
 from jobqueue.store.workers import WorkerRow, list_workers
 from jobqueue.worker.claiming.queues import Queues
@@ -20,7 +22,7 @@ from jobqueue.worker.claiming.queues import Queues
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was found. `counts` and `workers` are None where the schema lacks a migration."""
+    """What was found. `counts`, `bundles` and `workers` are None where the schema lacks a migration."""
 
     database: str
     server: str
@@ -28,6 +30,7 @@ class Facts:
     missing: list[str]
     workers: list[WorkerRow] | None
     counts: Counts | None
+    bundles: BundleCounts | None
 
 
 def show_info(place: Place, as_json: bool) -> ExitCode:
@@ -53,6 +56,7 @@ async def _found(place: Place) -> Facts:
             missing=missing,
             workers=None if missing else await list_workers(database),
             counts=None if missing else await count_jobs(database),
+            bundles=None if missing else await count_bundles(database),
         )
 
 
@@ -67,6 +71,7 @@ def _document(place: Place, facts: Facts) -> dict[str, object]:
         "migrations": {"applied": facts.applied, "missing": facts.missing},
         "workers": None if facts.workers is None else [asdict(worker) for worker in facts.workers],
         "jobs": None if facts.counts is None else counts_document(facts.counts),
+        "bundles": None if facts.bundles is None else bundles.counts_document(facts.bundles),
         "unserved": None if facts.counts is None else _unserved(facts),
         "settings": asdict(place.settings),
     }
@@ -94,6 +99,9 @@ def _write(place: Place, facts: Facts) -> None:
         write_counts(facts.counts)
         if unserved := _unserved(facts):
             write(f"no living worker serves: {', '.join(unserved)}")
+    if facts.bundles is not None and facts.bundles.unfinished + facts.bundles.finished:
+        write_heading("bundles")
+        write(f"  {bundles.told(facts.bundles)}")
     write_heading("settings (* is not the default)")
     defaults = asdict(Settings())
     for knob, value in asdict(place.settings).items():

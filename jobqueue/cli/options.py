@@ -1,6 +1,7 @@
 """What the verbs of the command line have in common: how a group is laid out, and the options of many verbs."""
 
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -41,6 +42,8 @@ States = Annotated[list[JobState] | None, typer.Option("--state", help="Only thi
 Queue = Annotated[str | None, typer.Option(metavar="NAME", help="Only this queue.")]
 TaskName = Annotated[str | None, typer.Option("--task", metavar="NAME", help="Only this task.")]
 Origin = Annotated[str | None, typer.Option(metavar="NAME", help="Only jobs deferred by this origin.")]
+Bundle = Annotated[UUID | None, typer.Option(metavar="ID", help="Only of this bundle.")]
+NoBundle = Annotated[bool, typer.Option("--no-bundle", help="Only jobs that are in no bundle.")]
 Key = Annotated[
     str | None, typer.Option(metavar="KEY", help="The job that holds this unique key of the --task, which it needs.")
 ]

@@ -113,6 +113,12 @@ async def delete(
     return await _until_each_is_told(executor, Action.DELETE, ids, attempt, tries)
 
 
+async def bundled(executor: Executor, ids: Sequence[UUID], meant: bool) -> list[UUID]:
+    """Those of these jobs that are in some bundle; if that is not `meant`, those that are in none."""
+    found = await _of_each(executor, "are_bundled", ids)
+    return [id for id in ids if found.get(id) is meant]
+
+
 async def look(executor: Executor, action: Action, ids: Sequence[UUID]) -> dict[UUID, Change]:
     """What an action would do to these jobs now."""
     states = await _states(executor, ids)
@@ -199,14 +205,16 @@ async def _until_each_is_told(
 
 
 async def _states(executor: Executor, ids: Sequence[UUID]) -> dict[UUID, JobState]:
-    if not ids:
-        return {}
-    states: dict[UUID, JobState] = {}
+    return {id: JobState(state) for id, state in (await _of_each(executor, "where_are", ids)).items()}
+
+
+async def _of_each(executor: Executor, name: str, ids: Sequence[UUID]) -> dict[UUID, Any]:
+    """What a statement says of these jobs, wherever they are."""
+    found: dict[UUID, Any] = {}
     for since in (_since(ids), EVER):
-        if left := [id for id in ids if id not in states]:
-            rows = await executor.fetch("where_are", left, since)
-            states |= {as_uuid(id): JobState(state) for id, state in rows}
-    return states
+        if left := [id for id in ids if id not in found]:
+            found |= {as_uuid(id): said for id, said in await executor.fetch(name, left, since)}
+    return found
 
 
 async def _ids(executor: Executor, name: str, ids: Sequence[UUID], *values: object) -> set[UUID]:

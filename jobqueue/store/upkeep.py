@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import date, datetime
+from uuid import UUID
 
 import anyio
 import asyncpg
@@ -29,6 +30,8 @@ _DAY = 86_400
 _TRIES = 10
 _BATCH_MS = 1_000
 _KEYS = 5_000
+_RESULTS = 500
+_LOWEST = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Swept:
 
 
 class Stride:
-    """Pages read by one delete: half as many after each that took too long or met a lock, more again after others."""
+    """Pages, or rows, of one batch: half as many after each that took too long or met a lock, more after others."""
 
     def __init__(self, pages: int = 64, most: int = 1_024) -> None:
         self.pages = pages
@@ -132,12 +135,16 @@ async def archive_days(database: Database, *, drop: Ages, prune: Ages) -> list[D
 
 
 async def drop_days(database: Database, days: list[Day]) -> tuple[list[Day], list[Day]]:
-    """Drop these days; which are gone, and which somebody held on to. Whoever holds one holds all of its kind."""
+    """Drop these days; which are gone, and which somebody held on to. Whoever holds one holds all of its kind.
+
+    What members of bundles that need it have given is put aside before; a day where that fails stays as well.
+    """
     dropped: list[Day] = []
     locked: list[Day] = []
     for day in days:
         held = any(other.kind == day.kind for other in locked)
-        (locked if held or not await _drop(database, day) else dropped).append(day)
+        gone = not held and await _keep_results(database, day) and await _drop(database, day)
+        (dropped if gone else locked).append(day)
     return dropped, locked
 
 
@@ -201,27 +208,54 @@ async def _by_pages(
 
     The rest of the day is left when even the smallest batch fails.
     """
-    patience = Patience(first=0.02, cap=0.5)
     page = 0
     while page < day.pages:
         began = time.monotonic()
         try:
-            rows = await _run_batch(database, statement, (day.leaf, page, stride.pages, *further))
+            rows = await _batch(database, statement, stride, (day.leaf, page), further)
         except asyncpg.UndefinedTableError:
             return  # dropped by another just now
-        except asyncpg.PostgresError as error:
-            if classify(error) is not Fault.CONFLICT:
-                raise
-            if not stride.shrink():
-                break
-            await anyio.sleep(patience.next())
-            continue
+        if rows is None:
+            break
         for row in rows:
             yield row
         page += stride.pages
         stride.grow()
-        patience.reset()
         await anyio.sleep(time.monotonic() - began)  # half of the time is for others
+
+
+async def _keep_results(database: Database, day: Day) -> bool:
+    """Copy what bundles need of a day into `node`, so many at a time; False if not all of it can be had now."""
+    stride = Stride(_RESULTS, 4 * _RESULTS)
+    place: tuple[UUID, UUID] | None = (_LOWEST, _LOWEST) if day.kind == "completed" else None
+    while place is not None:
+        began = time.monotonic()
+        try:
+            rows = await _batch(database, "keep_results", stride, (day.leaf, *place))
+        except asyncpg.UndefinedTableError:
+            break  # dropped by another just now
+        if rows is None:
+            return False
+        place = (rows[0]["bundle_id"], rows[0]["job_id"]) if rows else None
+        stride.grow()
+        await anyio.sleep(time.monotonic() - began)  # half of the time is for others
+    return True
+
+
+async def _batch(
+    database: Database, statement: str, stride: Stride, place: tuple[object, ...], further: tuple[object, ...] = ()
+) -> list[asyncpg.Record] | None:
+    """The rows of one batch, which shrinks if it takes too long or meets a lock; None if even the smallest fails."""
+    patience = Patience(first=0.02, cap=0.5)
+    while True:
+        try:
+            return await _run_batch(database, statement, (*place, stride.pages, *further))
+        except asyncpg.PostgresError as error:
+            if classify(error) is not Fault.CONFLICT:
+                raise
+        if not stride.shrink():
+            return None
+        await anyio.sleep(patience.next())
 
 
 async def _run_batch(database: Database, statement: str, values: tuple[object, ...]) -> list[asyncpg.Record]:

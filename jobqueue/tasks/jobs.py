@@ -46,6 +46,8 @@ class Filter(TypedDict, total=False):
     origin: str | None
     bundle: UUID | str | None
     """Of this bundle: its members, and its callbacks."""
+    bundled: bool | None
+    """False: of no bundle, so that members of any are spared; True: of some."""
     key: str | None
     """The job that holds this unique key of `task` now; no other filter beside the two."""
 
@@ -264,9 +266,12 @@ async def _pages(
         raise InvalidOption("ids", "give ids, or at least one filter, not both")
     if any(not isinstance(id, UUID) for id in ids):
         raise InvalidOption("ids", "must be UUIDs, as in handle.id")
-    check_filters(**{name: value for name, value in given.items() if name not in ("state", "bundle")})
+    check_filters(**{name: value for name, value in given.items() if name not in ("state", "bundle", "bundled")})
+    bundled = given.pop("bundled", None)
+    if bundled is not None and (not isinstance(bundled, bool) or "bundle" in given):
+        raise InvalidOption("bundled", "must be True or False, and stand without bundle=")
     if by_key := "key" in given:
-        if set(given) != {"key", "task"}:
+        if set(given) != {"key", "task"} or bundled is not None:
             raise InvalidOption("key", "a key is one of a task: give task= with it, and no other filter")
         ids = await steering.holders(executor, [stored_key(given["task"], Unique(given["key"]), "")])
     if ids or by_key:
@@ -274,7 +279,7 @@ async def _pages(
             yield ids[start : start + _STEER_PAGE]
         return
     async for page in _pages_by_filter(executor, action, given):
-        yield page
+        yield page if bundled is None else await steering.bundled(executor, page, bundled)
 
 
 def _pages_by_filter(executor: Executor, action: Action, given: dict[str, Any]) -> AsyncIterator[Sequence[UUID]]:

@@ -15,7 +15,7 @@ from jobqueue.base.flows.webhook import QUEUE
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.events import events_lag
-from jobqueue.store.looking.overview import QueueStats, queue_stats
+from jobqueue.store.looking.overview import QueueStats, queue_stats, waiting_flows
 from jobqueue.tasks.registry import Registry
 from jobqueue.worker.claiming.queues import ALL
 from jobqueue.worker.keeping.tally import UNKNOWN
@@ -44,14 +44,25 @@ class Depth:
     blocked: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Flows:
+    """What is under way beside the jobs; each None if the database does not answer."""
+
+    events_lag: float | None = None
+    """For how many seconds readers of the log wait for who is writing it."""
+    deliveries: int | None = None
+    """How many deliveries of webhooks wait or run."""
+    bundles: int | None = None
+    """How many have not ended, up to 10 000."""
+    facts: int | None = None
+    """How much is to be added up, up to 10 000."""
+
+
 class Depths:
     """The last answer."""
 
     def __init__(self) -> None:
-        self.events_lag: float | None = None
-        """For how many seconds readers of the log wait for who is writing it; None if the database does not answer."""
-        self.deliveries: int | None = None
-        """How many deliveries of webhooks wait or run; None as above."""
+        self.flows = Flows()
         self._answer: list[QueueStats] | None = None
         self._asked_at = float("-inf")
         self._asking = asyncio.Lock()
@@ -61,8 +72,7 @@ class Depths:
         async with self._asking:
             if time.monotonic() - self._asked_at >= KEPT:
                 self._answer = await _ask(work, queue_stats)
-                self.events_lag = None if self._answer is None else await _ask(work, events_lag)
-                self.deliveries = None if self._answer is None else _deliveries(self._answer)
+                self.flows = Flows() if self._answer is None else await _flows(work, self._answer)
                 self._asked_at = time.monotonic()
             return None if self._answer is None else labelled(self._answer, named(work))
 
@@ -89,6 +99,11 @@ def labelled(stats: Iterable[QueueStats], known: Iterable[str]) -> dict[str, Dep
             before.blocked + each.blocked,
         )
     return depths
+
+
+async def _flows(work: Work, stats: Iterable[QueueStats]) -> Flows:
+    bundles, facts = await _ask(work, waiting_flows) or (None, None)
+    return Flows(await _ask(work, events_lag), _deliveries(stats), bundles, facts)
 
 
 def _deliveries(stats: Iterable[QueueStats]) -> int:

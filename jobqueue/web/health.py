@@ -50,9 +50,7 @@ def health_app(work: Work | Finder) -> Starlette:
         there = find()
         queues = None if there is None else await depths.get(there)  # first: it may take its time
         snapshot, tasks = (None, {}) if there is None else (there.snapshot(), there.supervisor.tally.tasks())
-        body, kind = exposition(
-            snapshot, tasks, queues, depths.events_lag, depths.deliveries, request.headers.get("accept", "")
-        )
+        body, kind = exposition(snapshot, tasks, queues, depths.flows, request.headers.get("accept", ""))
         return Response(body, media_type=None, headers={"content-type": kind})
 
     return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])

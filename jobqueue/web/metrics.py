@@ -15,7 +15,7 @@ except ModuleNotFoundError as missing:
 
 from jobqueue.base.job import UNFINISHED
 from jobqueue.base.version import VERSION
-from jobqueue.web.depths import Depth
+from jobqueue.web.depths import Depth, Flows
 from jobqueue.worker.keeping.tally import BOUNDS, OUTCOMES, Counts
 from jobqueue.worker.snapshot import Snapshot
 
@@ -26,18 +26,17 @@ def exposition(
     worker: Snapshot | None,
     tasks: Mapping[str, Counts],
     depths: Mapping[str, Depth] | None,
-    events_lag: float | None,
-    deliveries: int | None,
+    flows: Flows,
     accept: str,
 ) -> tuple[bytes, str]:
     """The text of a scrape, and its content type, which depends on what is accepted.
 
-    `worker` is None before it has started, the last three while the database does not answer: those metrics are missing
-    then.
+    `worker` is None before it has started, `depths` and what is in `flows` while the database does not answer:
+    those metrics are missing then.
     """
     encode, content_type = choose_encoder(accept)
     return encode(
-        _Scrape([*_of_tasks(tasks), *_of_worker(worker), *_of_queues(depths), *_of_log(events_lag, deliveries)])
+        _Scrape([*_of_tasks(tasks), *_of_worker(worker), *_of_queues(depths), *_of_flows(flows)])
     ), content_type
 
 
@@ -121,15 +120,15 @@ def _of_queues(depths: Mapping[str, Depth] | None) -> Iterable[Metric]:
     yield _one(_gauge("jobs_blocked", "Jobs that wait for others."), sum(now.blocked for now in depths.values()))
 
 
-def _of_log(lag: float | None, deliveries: int | None) -> Iterable[Metric]:
-    if deliveries is not None:
-        yield _one(
-            _gauge("webhook_backlog", "Deliveries of webhooks that wait for a try, or are under way."), deliveries
-        )
-    if lag is not None:
-        yield _one(
-            _gauge("events_lag_seconds", "How long readers of the log wait for a transaction that writes it."), lag
-        )
+def _of_flows(flows: Flows) -> Iterable[Metric]:
+    for name, meaning, value in (
+        ("webhook_backlog", "Deliveries of webhooks that wait for a try, or are under way.", flows.deliveries),
+        ("events_lag_seconds", "How long readers of the log wait for a transaction that writes it.", flows.events_lag),
+        ("bundles_unfinished", "Bundles that have not ended; counted up to 10 000.", flows.bundles),
+        ("facts_waiting", "Notes on ends of members that no worker has added up yet; up to 10 000.", flows.facts),
+    ):
+        if value is not None:
+            yield _one(_gauge(name, meaning), value)
 
 
 def _counter(name: str, meaning: str, *labels: str) -> CounterMetricFamily:

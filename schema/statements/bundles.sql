@@ -190,11 +190,25 @@ order by bundle_id desc, id desc limit $4)
 -- name: bundle_results
 -- takes: bundle_id uuid, task text, after uuid, room bigint
 -- gives: id uuid, result text
--- Of its members that are completed, in the order of their ids; see bundle_members.
-select id, result::text as result from :"schema".job_archive
-where bundle_id <= (select $1::uuid) and (bundle_id, id) > ((select $1::uuid), (select $3::uuid))
-  and case when task = $2 and state = 'completed' then follow & 4 = 0 end
-order by bundle_id, id limit $4;
+-- Of its members that are completed, in the order of their ids; see bundle_members. Of those that the archive has forgotten
+-- the results are in `node`, not the last one of a member that was run again since. The archive is read no further than
+-- those go that were found there: else each page would read it to its end.
+with kept as materialized (
+  select n.job_id as id, n.result::text as result from :"schema".node n
+  where n.kept and n.bundle_id = (select $1::uuid) and n.task = (select $2::text) and n.job_id > (select $3::uuid)
+    and case when n.outcome = 'completed' then (select j.id from :"schema".job j where j.id = n.job_id) is null end
+  order by n.job_id limit $4
+), upto as materialized (
+  select coalesce((select id from kept order by id offset $4 - 1), 'ffffffff-ffff-ffff-ffff-ffffffffffff') as id
+)
+select distinct on (id) id, result from (
+(select id, result::text as result, 1 as place from :"schema".job_archive
+where bundle_id <= (select $1::uuid) and (bundle_id, id) <= ((select $1::uuid), (select id from upto))
+  and (bundle_id, id) > ((select $1::uuid), (select $3::uuid)) and case when task = $2 and state = 'completed' then follow & 4 = 0 end
+order by bundle_id, id limit $4)
+union all
+select id, result, 2 from kept
+) as page order by id, place limit $4;
 
 -- name: child_bundles
 -- takes: parent_id uuid
@@ -209,11 +223,13 @@ update :"schema".bundle set cancel_asked = coalesce(cancel_asked, now()), open =
 -- name: delete_bundle
 -- takes: id uuid
 -- gives: id uuid
--- Nothing if there is still a member, or one of its bundles. To its parent it is as good as cancelled if it had not ended.
+-- Nothing if there is still a member, a node, or one of its bundles. To its parent it is as good as cancelled if it had not ended.
 with gone as (
   delete from :"schema".bundle b where b.id = $1
     and (  -- by its place in job_bundle: as `exists`, statistics from before its members went make it a look at all jobs
       select j.bundle_id from :"schema".job j where j.bundle_id >= $1 order by j.bundle_id, j.id limit 1) is distinct from $1
+    and (
+      select n.bundle_id from :"schema".node n where n.bundle_id >= $1 order by n.bundle_id, n.job_id limit 1) is distinct from $1
     and not exists (select from :"schema".bundle c where c.parent_id = $1)
   returning id, parent_id, finished_at
 ), passed as (
@@ -233,13 +249,42 @@ select id from gone where (select count(*) from hinted) >= 0;
 -- It is to be deleted: the end of its last member calls nobody back, and nobody adds to it.
 update :"schema".bundle set callbacks = '[]', open = false, cancel_asked = coalesce(cancel_asked, now()) where id = $1 returning id;
 
--- name: forget_bundles
+-- name: delete_nodes
+-- takes: bundles uuid[], room bigint
+-- gives: job_id uuid
+-- At most so many, and what their jobs still waited for: of bundles of which no job is left that has not ended.
+with over as materialized (
+  select g.id from unnest($1::uuid[]) as g(id)
+  where (select j.bundle_id from :"schema".job j where j.bundle_id >= g.id order by j.bundle_id, j.id limit 1) is distinct from g.id
+), found as materialized (  -- by place, see delete_finished; a range, see bundle_members
+  select n.job_id, n.place, n.after from over o cross join lateral (
+    select n.job_id, n.ctid as place, n.after from :"schema".node n where n.bundle_id between o.id and o.id
+    order by n.bundle_id, n.job_id limit $2 for update skip locked) as n
+  limit $2
+), waits as (
+  -- no member's: those that it waits for are another bundle's to say
+  delete from :"schema".dependency d where d.job_id = any(array(select job_id from found where after <> '{}'))
+)
+delete from :"schema".node where ctid = any(array(select place from found)) returning job_id;
+
+-- name: old_bundles
 -- takes: age double precision, room bigint
 -- gives: id uuid
--- Those that ended so many seconds ago.
+-- Those that ended so many seconds ago, and of which no job is left that has not.
+select b.id from :"schema".bundle b where b.finished_at < now() - make_interval(secs => $1)
+  and (select j.bundle_id from :"schema".job j where j.bundle_id >= b.id order by j.bundle_id, j.id limit 1) is distinct from b.id
+order by b.finished_at limit $2;
+
+-- name: forget_bundles
+-- takes: ids uuid[], age double precision
+-- gives: id uuid
+-- Those of these that ended so many seconds ago still, and have no nodes left.
 delete from :"schema".bundle where id = any(array(
-  select b.id from :"schema".bundle b where b.finished_at < now() - make_interval(secs => $1)
-  order by b.finished_at limit $2 for update skip locked))
+  select b.id from unnest($1::uuid[]) as g(id) cross join lateral (
+    select b.id from :"schema".bundle b where b.id = g.id and b.finished_at < now() - make_interval(secs => $2)
+      and (
+        select n.bundle_id from :"schema".node n where n.bundle_id >= b.id order by n.bundle_id, n.job_id limit 1) is distinct from b.id
+    for update skip locked) as b))
 returning id;
 
 -- name: bundles_by_part

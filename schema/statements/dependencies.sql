@@ -126,7 +126,7 @@ with seen as materialized (
   returning job_id
 ), known as (
   update :"schema".node n
-  set outcome = case when not e.unfinished then e.outcome end, result = case when e.outcome = 'completed' then e.result end
+  set outcome = case when not e.unfinished then e.outcome end, result = case when e.outcome = 'completed' then coalesce(e.result, n.result) end
   from unnest(array(select id from ends)) as o(id) join ends e on e.id = o.id
   where n.job_id = o.id
 ), tried as materialized (

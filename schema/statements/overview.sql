@@ -111,6 +111,42 @@ from :"schema".count_archive($1) group by queue, state order by queue, state;
 select leaf, state, sum(jobs)::bigint as jobs, bool_and(exact) as exact
 from :"schema".count_archive($1) group by leaf, state order by leaf, state;
 
+-- name: count_bundles
+-- takes: room bigint, pages bigint
+-- gives: unfinished bigint, finished bigint, with_errors bigint, all_unfinished boolean, whole boolean
+-- A table of at most so many pages is read and counted, a larger one estimated, see queue_stats; then at most `room`
+-- unfinished ones are counted, by their index.
+with size as materialized (
+  select pg_relation_size(':"schema".bundle'::regclass) / current_setting('block_size')::bigint as pages
+), sample as materialized (
+  select count(*) filter (where b.finished_at is null) as unfinished, count(*) filter (where b.finished_at is not null) as finished,
+    count(*) filter (where b.dead + b.cancelled > 0) as with_errors
+  from (
+    select n * pages / stretches + mod(hashint4(n)::bigint & 2147483647, pages / stretches) as page
+    from size, least(pages, $2) as stretches, generate_series(0, stretches::integer - 1) as n
+  ) as chosen
+  cross join lateral (
+    select s.finished_at, s.dead, s.cancelled from :"schema".bundle s
+    where s.ctid >= ('(' || page || ',0)')::tid and s.ctid < ('(' || page + 1 || ',0)')::tid offset 0) as b
+), first as materialized (
+  select count(*) as unfinished from (
+    select from :"schema".bundle where finished_at is null and (select pages from size) > $2 order by created_at limit $1) as b
+), scale as materialized (
+  select greatest(pages::double precision / $2, 1) as each, pages <= $2 as whole from size
+)
+select case when whole then s.unfinished when f.unfinished < $1 then f.unfinished
+    else greatest(f.unfinished, (s.unfinished * each)::bigint) end as unfinished,
+  (s.finished * each)::bigint as finished, (s.with_errors * each)::bigint as with_errors,
+  whole or f.unfinished < $1 as all_unfinished, whole
+from sample s cross join first f cross join scale;
+
+-- name: waiting_flows
+-- takes: room bigint
+-- gives: bundles bigint, facts bigint
+-- Unfinished bundles, and what is to be added up; at most so many are counted.
+select (select count(*) from (select from :"schema".bundle where finished_at is null order by created_at limit $1) as b) as bundles,
+  (select count(*) from (select from :"schema".fact limit $1) as f) as facts;
+
 -- name: flow
 -- takes: after bigint, since timestamptz, pages bigint
 -- gives: now timestamptz, deferred bigint, started bigint, finished bigint, dead bigint, cancelled bigint

@@ -115,6 +115,8 @@ with found as materialized (
   returning id, task, queue, origin, bundle_id, attempt
 ), freed as (
   delete from :"schema".job_key where key = any(array(select key from keyed where job_id = any(array(select id from free))))
+), shown as (
+  update :"schema".node n set kept = false where n.job_id = any(array(select id from gone where bundle_id is not null)) and n.kept
 ), entering as materialized (
   select :"entering"  -- before a number is drawn: see event_edge()
 ), logged as (
@@ -208,6 +210,14 @@ where (select count(*) from woken) + (select count(*) from hinted) >= 0
   and not exists (
     select from there t where t.key = f.key and t.free and t.key not in (select key from over)
       and exists (select from wanted w where w.id = f.id));
+
+-- name: are_bundled
+-- takes: ids uuid[], since timestamptz
+-- gives: id uuid, bundled boolean
+select id, bundle_id is not null as bundled from :"schema".job where id = any($1::uuid[])
+union all
+select a.id, a.bundle_id is not null from unnest($1::uuid[]) as g(id)
+cross join lateral (select a.id, a.bundle_id from :"schema".job_archive a where a.id = g.id and a.finished_at >= $2 offset 0) as a;
 
 -- name: where_are
 -- takes: ids uuid[], since timestamptz

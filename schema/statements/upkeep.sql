@@ -46,6 +46,12 @@ from aged where size is not null order by day, leaf;
 -- gives: dropped boolean
 select :"schema".drop_archive($1, $2) as dropped;
 
+-- name: keep_results
+-- takes: leaf text, bundle_id uuid, job_id uuid, room integer
+-- gives: bundle_id uuid, job_id uuid
+-- What bundles need of this piece, from this place on; where to go on, nothing at the end.
+select * from :"schema".keep_results($1, $2, $3, $4);
+
 -- name: archive_holders
 -- takes: leaf text
 -- gives: holder text

@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.support.history import leaf
 from tests.support.postgres.database import Databases, name_of
 from tests.support.postgres.full import ARCHIVE, BUNDLE, BUNDLES, FILL
 from tests.support.postgres.plans import Plan, run_learned
@@ -31,6 +32,7 @@ def cases(connection: "psycopg.Connection[Any]") -> dict[str, tuple[object, ...]
     """Each statement with its arguments."""
     found = connection.execute("select id from jobqueue.bundle where finished_at is null order by id limit 200")
     some = [id for (id,) in found]
+    over = connection.execute("select id from jobqueue.bundle where finished_at is not null limit 500").fetchall()
     members = connection.execute("select id from jobqueue.job where bundle_id = %s limit 500", (BUNDLE,)).fetchall()
     return {
         "fold_bundles of one": (some[:1],),
@@ -38,13 +40,19 @@ def cases(connection: "psycopg.Connection[Any]") -> dict[str, tuple[object, ...]
         "waiting_facts": (200,),
         "heal_bundles": (200,),
         "find_bundle": (BUNDLE,),
+        "count_bundles": (10_000, 50),
+        "waiting_flows": (10_000,),
         "child_bundles": (BUNDLE,),
         "bundle_members": (BUNDLE, STATES, HIGHEST, 500, False, None, None, None),
         "bundle_members halfway": (BUNDLE, STATES, members[250][0], 500, False, None, None, None),
         "bundle_results": (BUNDLE, "t", LOWEST, 500),
+        "bundle_results of those kept": (BUNDLE, "u", LOWEST, 500),
+        "keep_results": (leaf("completed", 1), LOWEST, LOWEST, 500),
         "delete_waiting": ([id for (id,) in members],),
         "delete_bundle": (BUNDLE,),
-        "forget_bundles": (0.0, 500),
+        "delete_nodes": ([id for (id,) in over], 500),
+        "old_bundles": (0.0, 500),
+        "forget_bundles": ([id for (id,) in over], 0.0),
     }
 
 
@@ -60,7 +68,8 @@ def wrong_with(plan: Plan) -> list[str]:
 
 
 MANY = {"waiting_facts": 2_000, "fold_bundles of 200": 60_000, "delete_waiting": 40_000, "heal_bundles": 20_000,
-        "forget_bundles": 6_000}  # fmt: skip
+        "bundle_results": 5_000, "bundle_results of those kept": 5_000, "keep_results": 15_000, "delete_nodes": 10_000,
+        "old_bundles": 6_000, "forget_bundles": 6_000}  # fmt: skip
 """Pages that these may touch: they do something to many rows."""
 
 
@@ -81,6 +90,7 @@ def test_no_statement_of_bundles_reads_all_jobs(databases: Databases, bundled: s
                     wrong.append(f"{name}, {mode}: {found}\n{plan}\n")
         connection.execute("delete from jobqueue.job where bundle_id = %s", (BUNDLE,))  # the statistics say otherwise
         for mode in ("custom", "generic"):
-            plan = run_learned(connection, "delete_bundle", (BUNDLE,), mode)
-            wrong += [f"delete_bundle at last, {mode}: {found}\n{plan}\n" for found in wrong_with(plan)]
+            for name, values in (("delete_nodes", ([BUNDLE], 500)), ("delete_bundle", (BUNDLE,))):
+                plan = run_learned(connection, name, values, mode)
+                wrong += [f"{name} at last, {mode}: {found}\n{plan}\n" for found in wrong_with(plan)]
     assert not wrong, "\n".join(wrong)

@@ -112,6 +112,7 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
         "ask_to_cancel": ((ids,), {"job_pkey"}, 2 * size),
         "change_waiting": ((waiting, 5.0, None, "q0", 1, True, False), {"job_pkey"}, 2 * size),
         "delete_waiting": ((waiting,), {"job_pkey"}, 2 * size),
+        "are_bundled": ((ids[: size // 2] + finished[: size - size // 2], LONG_AGO), {"job_pkey"}, size),
         "where_are": ((ids[: size // 2] + finished[: size - size // 2], LONG_AGO), {"job_pkey"}, size),
     }
 

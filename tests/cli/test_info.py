@@ -3,12 +3,15 @@
 import json
 
 from tests.cli.conftest import Shop
+from tests.support.jobs.working import asked
 from tests.support.programs.processes import CommandLine
 
 
 async def test_info_shows_what_is_here(cli: CommandLine, shop: Shop) -> None:
     """Version, database, server, schema, workers, jobs and settings; a setting that was changed is marked."""
     shop.defer("wait", '{"seconds": 600}', "mail")
+    made = "insert into jobqueue.bundle (name, dead, finished_at) values ('a', 1, now()), ('b', 0, null) returning 1"
+    await asked(shop.dsn, made)
     worker = cli.start("worker", "shop", "--concurrency", "3")
     await worker.says("waiting")
 
@@ -24,6 +27,8 @@ async def test_info_shows_what_is_here(cli: CommandLine, shop: Shop) -> None:
     assert [] == document["migrations"]["missing"]
     assert [("shop", 3, ["*"])] == [(one["app"], one["concurrency"], one["queues"]) for one in document["workers"]]
     assert {"mail": {"running": 1}} == document["jobs"]["queues"]
+    assert "bundles\n  1 unfinished, 1 finished, 1 with errors\n" in plain.out
+    assert {"unfinished": 1, "finished": 1, "with_errors": 1, "estimated": []} == document["bundles"]
     assert 5.0 == document["settings"]["poll"]
 
 

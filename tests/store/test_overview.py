@@ -9,11 +9,12 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from jobqueue.base.flows.bundle import BundleCounts
 from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancelled, Dead
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.looking import overview
-from jobqueue.store.looking.overview import COUNTED_JOBS, COUNTED_PAGES, Kept, QueueStats, queue_stats
+from jobqueue.store.looking.overview import COUNTED_JOBS, COUNTED_PAGES, Kept, QueueStats, count_bundles, queue_stats
 from jobqueue.store.progress import write_progress
 from jobqueue.store.steering import cancel, pause_queue, resume_queue
 from jobqueue.store.workers import Registration, leave, register, unregister
@@ -29,6 +30,7 @@ from tests.support.jobs.store import (
     insert,
     new_job,
     new_jobs,
+    open_database,
     open_session,
 )
 from tests.support.patience import scaled
@@ -295,3 +297,28 @@ async def test_what_keeps_a_job_from_running(database: str) -> None:
         assert held.aside is not None
         assert 60 <= held.aside < 60 + scaled(10)
         assert await overview.beside_job(session.database, UUID(int=7)) is None
+
+
+async def test_bundles_are_counted(database: str) -> None:
+    """S4-97: few bundles are counted; of very many the numbers are about right, and say so, by some pages."""
+    made = (
+        "insert into jobqueue.bundle (name, open, dead, finished_at)"
+        " select 'b', n %% 4 = 0, (n %% 5 = 0)::integer, case when n %% 4 > 0 then now() end"
+        " from generate_series(1, %s) n"
+    )
+    async with open_database(database) as db:
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute(made, (400,))
+            assert BundleCounts(100, 300, 80) == await count_bundles(db)
+            connection.execute(made, (20_000,))
+            few = await count_bundles(db)
+            connection.execute(made, (80_000,))
+            many = await count_bundles(db)
+            (size,) = connection.execute("select pg_relation_size('jobqueue.bundle') / 8192").fetchone() or (0,)
+            plan = run_learned(connection, "count_bundles", (COUNTED_JOBS, COUNTED_PAGES), "generic")
+
+    assert (5_100, frozenset({"finished", "with_errors"})) == (few.unfinished, few.estimated)
+    assert {"unfinished", "finished", "with_errors"} == many.estimated
+    counted = many.unfinished, many.finished, many.with_errors
+    assert (25_100, 75_300, 20_080) == pytest.approx(counted, rel=0.2)
+    assert plan.buffers < 2_000 < size, f"{plan.buffers} pages touched, {size} are there"

@@ -279,7 +279,7 @@ grant select on all tables in schema jobqueue to {role};
 grant execute on function jobqueue.count_archive(integer) to {role};
 """
 REMOVAL = """
-grant execute on function jobqueue.drop_archive(text, boolean),
+grant execute on function jobqueue.drop_archive(text, boolean), jobqueue.keep_results(text, uuid, uuid, integer),
   jobqueue.prune_archive(text, bigint, integer, text, double precision, double precision, boolean),
   jobqueue.count_seconds(text, bigint, integer),
   jobqueue.prune_before(text, bigint, integer, text[], timestamptz[], boolean) to {role};

@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
 import psycopg
@@ -192,6 +193,29 @@ async def test_the_function_is_not_fooled_by_a_search_path(site: dict[str, str])
             " $$ begin raise exception 'fooled'; end $$; set search_path = pg_temp, pg_catalog"
         )
         assert await connection.fetchval("select jobqueue.defer('t')")
+
+
+async def test_who_drops_days_may_keep_their_results(
+    empty_database: str, names: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role that was granted the function that drops days can also call, after the upgrade, what goes before it."""
+    before = tuple(each for each in migrations() if each.name < "0021")
+    monkeypatch.setattr(rooms, "migrations", lambda: before)
+    owner, worker = (as_role(empty_database, names[role]) for role in ("owner", "worker"))
+    await migrate(owner)
+    async with connect(owner) as connection:
+        await connection.execute(
+            f"grant usage on schema jobqueue to {names['worker']};"
+            f"grant execute on function jobqueue.drop_archive(text, boolean) to {names['worker']}"
+        )
+    monkeypatch.undo()
+    await migrate(owner)
+
+    keeps = "select jobqueue.keep_results('none', $1, $1, 1)"
+    async with connect(worker) as connection, connect(as_role(empty_database, names["reader"])) as stranger:
+        assert [] == await connection.fetch(keeps, UUID(int=0))
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await stranger.fetch(keeps, UUID(int=0))
 
 
 async def test_who_could_before_still_can(

@@ -1,14 +1,15 @@
 """Finished jobs of long ago: days of the archive, and jobs in them, made past the library."""
 
 from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
 
 import psycopg
 
 INSERT = """
 insert into jobqueue.job_archive (id, queue, task, args, priority, state, due_at, attempt, max_attempts, crashes, lost,
-  fence, via, follow, created_at, finished_at, result)
-select jobqueue.new_id(), %(queue)s, 't', '{}', 0, %(state)s, now(), 1, 1, 0, 0, n, 'py', 0, now(),
-  now() - make_interval(secs => %(seconds)s), case %(state)s when 'completed' then json '1' end
+  fence, via, follow, created_at, finished_at, result, bundle_id)
+select jobqueue.new_id(), %(queue)s, 't', '{}', 0, %(state)s, now(), 1, 1, 0, 0, n, 'py', %(follow)s, now(),
+  now() - make_interval(secs => %(seconds)s), case %(state)s when 'completed' then to_json(n) end, %(bundle)s
 from generate_series(1, %(count)s) n
 """
 
@@ -24,9 +25,19 @@ def leaf(kind: str, days_ago: int) -> str:
 
 
 def finished(
-    dsn: str, count: int = 1, *, seconds: float = 0.0, state: str = "completed", queue: str = "default"
+    dsn: str,
+    count: int = 1,
+    *,
+    seconds: float = 0.0,
+    state: str = "completed",
+    queue: str = "default",
+    bundle: UUID | None = None,
+    follow: int = 0,
 ) -> None:
-    """Put jobs into the archive that ended so many seconds ago; their day is made if it is not there."""
+    """Put jobs into the archive that ended so many seconds ago; their day is made if it is not there.
+
+    Their results are 1, 2, 3, ...
+    """
     kind = "completed" if state == "completed" else "other"
     day = (datetime.now(UTC) - timedelta(seconds=seconds)).date()
     with psycopg.connect(dsn, autocommit=True) as connection:
@@ -36,6 +47,7 @@ def finished(
             f" for values from ('{day} 00:00+00') to ('{day + timedelta(days=1)} 00:00+00')"
         )
         values = {"queue": queue, "state": state, "seconds": seconds, "count": count}
+        values |= {"bundle": bundle, "follow": follow}
         connection.execute(INSERT, values)
 
 

@@ -188,6 +188,25 @@ async def test_the_backlog_of_webhooks_is_counted(database: str, fresh: None) ->
         assert 1 == (await scrape(pages)).value("webhook_backlog")
 
 
+async def test_bundles_and_what_is_to_be_added_up_are_counted(database: str, fresh: None) -> None:
+    """Bundles that have not ended are a number, and so is what nobody has added up, up to a limit that costs little."""
+    app = App(database)
+    async with app.worker(["other"], concurrency=1) as work:
+        pages = health_app(work)
+        page = await scrape(pages)
+        assert (0, 0) == (page.value("bundles_unfinished"), page.value("facts_waiting"))
+        async with connect(database) as connection, connect(database) as holder, holder.transaction():
+            await connection.execute(
+                "insert into jobqueue.bundle (name, open, finished_at) values ('a', false, now());"
+                "insert into jobqueue.bundle (name, open) select 'many', true from generate_series(1, 12000)"
+            )
+            held = await holder.fetchval("select id from jobqueue.bundle where name = 'many' limit 1 for update")
+            await connection.execute("insert into jobqueue.fact (target, added) values ($1, 1), ($1, 1)", held)
+            page = await scrape(pages)
+
+    assert (10_000, 2) == (page.value("bundles_unfinished"), page.value("facts_waiting"))
+
+
 async def test_the_database_is_asked_seldom(database: str) -> None:
     """However often somebody scrapes, the queues are counted once in a few seconds."""
     app = new_app(database)

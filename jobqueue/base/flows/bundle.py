@@ -31,6 +31,21 @@ class NewBundle:
 
 
 @dataclass(frozen=True, slots=True)
+class BundleCounts:
+    """How many bundles there are, as far as the ends of their members are added up.
+
+    Small numbers are exact. Of very many bundles they are about right only, from a sample: `estimated` names which.
+    """
+
+    unfinished: int
+    finished: int
+    """As long as they are kept."""
+    with_errors: int
+    """Of both, those with a member that is dead or cancelled now."""
+    estimated: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
     """A bundle as it stood in the database when it was read: a snapshot, never updated in place."""
 

@@ -22,6 +22,8 @@ class Meant:
     queue: str | None = None
     task: str | None = None
     origin: str | None = None
+    bundle: UUID | None = None
+    no_bundle: bool = False
     key: str | None = None
 
     @classmethod
@@ -32,19 +34,25 @@ class Meant:
         queue: str | None,
         task: str | None,
         origin: str | None,
+        bundle: UUID | None,
+        no_bundle: bool,
         key: str | None,
     ) -> "Meant":
         """From the words on the command line. Raises Refusal."""
         ids, app = ids_and_app(words or ())
-        meant = cls(ids, app, tuple(state or ()), queue, task, origin, key)
-        filtered = bool(meant.state) or any(value is not None for value in (queue, task, origin, key))
+        meant = cls(ids, app, tuple(state or ()), queue, task, origin, bundle, no_bundle, key)
+        others = bool(meant.state) or no_bundle or any(value is not None for value in (queue, origin, bundle))
+        filtered = others or task is not None or key is not None
         if ids and filtered:
             raise Refusal("give ids, or filters such as --queue, not both", ExitCode.USAGE)
         if not ids and not filtered:
             raise Refusal(
-                "which jobs? Give ids, or a filter: --state, --queue, --task, --origin, --key", ExitCode.USAGE
+                "which jobs? Give ids, or a filter: --state, --queue, --task, --origin, --bundle, --no-bundle, --key",
+                ExitCode.USAGE,
             )
-        if key is not None and (task is None or meant.state or queue is not None or origin is not None):
+        if bundle is not None and no_bundle:
+            raise Refusal("give --bundle or --no-bundle, not both", ExitCode.USAGE)
+        if key is not None and (task is None or others):
             raise Refusal("--key: names one job of a task: give --task with it, and no other filter", ExitCode.USAGE)
         return meant
 

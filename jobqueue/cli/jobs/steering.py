@@ -124,7 +124,8 @@ def _filter(order: Order) -> dict[str, Any]:
     if meant.key is not None:
         return {"key": meant.key, "task": meant.task}
     states = list(meant.state) or None
-    return {"state": states, "queue": meant.queue, "task": meant.task, "origin": meant.origin}
+    of = {"bundle": meant.bundle, "bundled": False if meant.no_bundle else None}
+    return {"state": states, "queue": meant.queue, "task": meant.task, "origin": meant.origin, **of}
 
 
 def _unasked(why: str) -> Refusal:

@@ -11,11 +11,13 @@ from jobqueue.cli.jobs.meant import Meant
 from jobqueue.cli.jobs.verbs import jobs
 from jobqueue.cli.moments import moment_of, seconds
 from jobqueue.cli.options import (
+    Bundle,
     DryRun,
     Dsn,
     IdsAndApp,
     Json,
     Key,
+    NoBundle,
     Origin,
     Queue,
     Schema,
@@ -42,6 +44,8 @@ def _shared(
     queue: Queue = None,
     task: TaskName = None,
     origin: Origin = None,
+    bundle: Bundle = None,
+    no_bundle: NoBundle = False,
     key: Key = None,
     dsn: Dsn = None,
     schema: Schema = None,

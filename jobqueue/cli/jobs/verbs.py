@@ -8,6 +8,7 @@ import typer
 from jobqueue.cli.jobs.meant import id_and_app
 from jobqueue.cli.moments import seconds
 from jobqueue.cli.options import (
+    Bundle,
     Dsn,
     JobId,
     Json,
@@ -34,7 +35,7 @@ def jobs_list(
     queue: Queue = None,
     task: TaskName = None,
     origin: Origin = None,
-    bundle: Annotated[UUID | None, typer.Option(metavar="ID", help="Only of this bundle.")] = None,
+    bundle: Bundle = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
     after: Annotated[
         UUID | None, typer.Option(metavar="ID", help="Go on after this job, the last of the page before.")

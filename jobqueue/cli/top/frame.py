@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from jobqueue.base.flows.bundle import BundleCounts
 from jobqueue.base.job import JobState
 from jobqueue.base.version import VERSION
 from jobqueue.cli.queues.look import queue_row, states_shown
@@ -57,6 +58,7 @@ class Frame:
     queues: list[QueueStats]
     workers: list[WorkerNow]
     jobs: list[RunningJob]
+    bundles: BundleCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +127,11 @@ def _head(frame: Frame) -> list[str]:
         for state in _states(frame.queues)
     ]
     workers = f"{alive} {'worker' if alive == 1 else 'workers'}" + (f" ({gone} dead or leaving)" if gone else "")
+    unfinished = short(frame.bundles.unfinished, "unfinished" in frame.bundles.estimated)
+    bundles = f", {unfinished} unfinished bundles" if frame.bundles.unfinished else ""
     return [
         f"jobqueue {VERSION}  {frame.at.astimezone(UTC):%H:%M:%S} UTC  {escaped(frame.database)}",
-        f"{workers}, jobs: {', '.join(held)}",
+        f"{workers}, jobs: {', '.join(held)}{bundles}",
         f"per second: {_flow(frame.rates)}",
     ]
 

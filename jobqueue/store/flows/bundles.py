@@ -14,6 +14,7 @@ from jobqueue.store.looking.listing import JobPage, Wanted
 from jobqueue.store.looking.lookup import as_uuid, job_of
 
 _HIGHEST = UUID(int=2**128 - 1)
+_NODES = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +129,28 @@ async def mute(reader: Reader, id: UUID) -> None:
 
 
 async def delete_bundle(reader: Reader, id: UUID) -> bool:
-    """Remove one that has no members left; False if it has."""
-    return bool(await reader.fetch("delete_bundle", id))
+    """Remove one that has no members and no bundles left, and what it kept of its members; False if it has."""
+    if await children_of(reader, id):
+        return False
+    await _delete_nodes(reader, [id])
+    gone = bool(await reader.fetch("delete_bundle", id))
+    if gone:
+        await _delete_nodes(reader, [id])  # what a sweep kept meanwhile; it keeps nothing for a bundle that is gone
+    return gone
 
 
 async def forget_bundles(reader: Reader, age: float, room: int) -> int:
-    """Remove some that ended so many seconds ago; how many."""
-    return len(await reader.fetch("forget_bundles", age, room))
+    """Remove some that ended so many seconds ago, and what they kept; how many."""
+    old = [row[0] for row in await reader.fetch("old_bundles", age, room)]
+    await _delete_nodes(reader, old)
+    gone = [row[0] for row in await reader.fetch("forget_bundles", old, age)]
+    await _delete_nodes(reader, gone)  # as above
+    return len(gone)
+
+
+async def _delete_nodes(reader: Reader, bundles: list[UUID]) -> None:
+    while bundles and len(await reader.fetch("delete_nodes", bundles, _NODES)) == _NODES:
+        pass
 
 
 def _bundle(row: dict[str, Any]) -> Bundle:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from jobqueue.base.flows.bundle import BundleCounts
 from jobqueue.base.job import UNFINISHED, JobState
 from jobqueue.store.connection.caller import OnAsyncpg
 from jobqueue.store.connection.executor import Executor, Reader, named
@@ -221,6 +222,20 @@ async def count_jobs_on(executor: Executor) -> Counts:
             estimated.add((row["queue"], state))
     oldest = {queue.queue: queue.oldest_due for queue in queues if queue.oldest_due is not None}
     return Counts(by_queue, oldest, frozenset(estimated))
+
+
+async def count_bundles(database: Reader) -> BundleCounts:
+    """Bundles, finished ones as long as they are kept: some milliseconds, however many there are."""
+    row = named("count_bundles", (await database.fetch("count_bundles", COUNTED_JOBS, COUNTED_PAGES))[0])
+    about = set() if row["all_unfinished"] else {"unfinished"}
+    about |= set() if row["whole"] else {"finished", "with_errors"}
+    return BundleCounts(row["unfinished"], row["finished"], row["with_errors"], frozenset(about))
+
+
+async def waiting_flows(database: Reader) -> tuple[int, int]:
+    """Bundles that have not ended, and what is to be added up; of each no more than COUNTED_JOBS are counted."""
+    row = named("waiting_flows", (await database.fetch("waiting_flows", COUNTED_JOBS))[0])
+    return row["bundles"], row["facts"]
 
 
 async def count_archive(database: Database) -> list[tuple[str, JobState, int, bool]]:

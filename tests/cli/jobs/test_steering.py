@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.cli.conftest import Shop
+from tests.support.jobs.working import asked
 from tests.support.patience import PATIENCE
 from tests.support.programs.processes import CommandLine
 from tests.support.programs.terminal import terminal
@@ -27,6 +28,25 @@ async def in_terminal(cli: CommandLine, shop: Shop, answer: str, *words: str) ->
         await running.shows("[y/N]")
         running.type(answer)
         return await running.ends(), running.text
+
+
+async def test_members_are_meant_or_spared(cli: CommandLine, shop: Shop) -> None:
+    """S4-99: --bundle means the members of one bundle, --no-bundle jobs of none: what has ended goes without them."""
+    bundle = "01a20466-0396-7560-92ef-adfe1f5cacd8"
+    members, others = [later(shop) for _ in range(3)], [later(shop) for _ in range(2)]
+    into = "update jobqueue.job set bundle_id = $1 where id = any($2::uuid[]) returning 1"
+    await asked(shop.dsn, into, bundle, members)
+    reach = ("--dsn", shop.dsn, "--yes")
+
+    cancelled = await cli.run("jobs", "cancel", "--bundle", bundle, *reach)
+    assert "cancelled 3 jobs\n" == cancelled.out, cancelled.err
+    assert "cancelled 2 jobs\n" == (await cli.run("jobs", "cancel", "--no-bundle", *reach)).out
+    retried = await cli.run("jobs", "retry", "--bundle", bundle, "--state", "cancelled", "--task", "none", *reach)
+    assert (0, "") == (retried.code, retried.out)
+
+    deleted = json.loads((await cli.run("jobs", "delete", "--state", "cancelled", "--no-bundle", "--json", *reach)).out)
+    assert set(others) == {job["id"] for job in deleted["jobs"]}
+    assert {"cancelled": 3} == shop.states()
 
 
 async def test_each_verb_by_id(cli: CommandLine, shop: Shop) -> None:
@@ -134,6 +154,9 @@ async def test_a_question_can_be_left(cli: CommandLine, shop: Shop, key: str) ->
         (("cancel",), "which jobs? Give ids, or a filter"),
         (("cancel", UNKNOWN, "--queue", "mail"), "not both"),
         (("cancel", "--key", "k"), "--key: names one job of a task"),
+        (("cancel", UNKNOWN, "--no-bundle"), "not both"),
+        (("cancel", "--bundle", UNKNOWN, "--no-bundle"), "--bundle or --no-bundle"),
+        (("cancel", "--task", "t", "--key", "k", "--bundle", UNKNOWN), "--key: names one job of a task"),
         (("reschedule", UNKNOWN), "either --in or --at"),
         (("reschedule", UNKNOWN, "--in", "soon"), "--in: must be a length of time"),
         (("reschedule", UNKNOWN, "--at", "2026-03-01T12:00"), "--at: needs a zone"),

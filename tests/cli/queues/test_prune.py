@@ -6,6 +6,7 @@ import pytest
 
 from tests.cli.conftest import Shop
 from tests.support.history import finished, keep, kept, leaf, leaves, utc_day
+from tests.support.jobs.working import asked
 from tests.support.programs.processes import CommandLine
 from tests.support.programs.terminal import terminal
 
@@ -62,6 +63,20 @@ async def test_what_was_said_is_removed(cli: CommandLine, shop: Shop) -> None:
     assert leaf("completed", 4) not in leaves(shop.dsn, "completed")
     assert 1 == shop.states()["ready"]
     assert (0, "", "jobqueue: nothing is old enough to be removed\n") == (again.code, again.out, again.err)
+
+
+async def test_results_that_a_bundle_needs_stay(cli: CommandLine, shop: Shop) -> None:
+    """S4-87: whatever is removed by hand, what members of an unfinished bundle gave is read as before."""
+    bundle = await asked(shop.dsn, "insert into jobqueue.bundle (name, open) values ('b', true) returning id")
+    finished(shop.dsn, 3, seconds=4 * DAY, bundle=bundle)
+    finished(shop.dsn, 2, seconds=120.0, bundle=bundle, queue="mail")
+
+    for words in (("prune",), ("prune", "--completed", "1m", "--queue", "mail")):
+        assert 0 == (await cli.run(*words, "--dsn", shop.dsn, "--yes")).code
+
+    assert {} == kept(shop.dsn)
+    results = "select array_agg(result::text::int order by result::text) from jobqueue.node where bundle_id = $1"
+    assert [1, 1, 2, 2, 3] == await asked(shop.dsn, results, bundle)
 
 
 async def test_other_ages_and_one_queue(cli: CommandLine, shop: Shop) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from rich.console import Console
 
+from jobqueue.base.flows.bundle import BundleCounts
 from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome
 from jobqueue.cli.top import screen as top
@@ -30,6 +31,7 @@ WORKER = WorkerNow(UUID(int=1), "shop", "host", 4711, "0.1.0", 50, 7_300.0, 2.0,
 JOB = RunningJob(UUID(int=7), "send_mail", "mail", 2, 20, 90.0, False, False, 0.25, "page 1\x1b[31m of 4", UUID(int=1))
 QUEUE = QueueStats("mail", 0, 12, 1, 61.0, False)
 ABOUT = frozenset({JobState.READY, JobState.SCHEDULED})
+BUNDLES = BundleCounts(0, 0, 0)
 RATES = Rates(1234.5, 10, 9.5, 0.25, 0)
 
 
@@ -41,7 +43,7 @@ def drawn(frame: Frame, width: int = 80, height: int = 24, away: float | None = 
 
 
 def frame(**said: object) -> Frame:
-    return replace(Frame("postgresql://me:***@h/d", NOON, RATES, [QUEUE], [WORKER], [JOB]), **said)  # type: ignore[arg-type]
+    return replace(Frame("postgresql://me:***@h/d", NOON, RATES, [QUEUE], [WORKER], [JOB], BUNDLES), **said)  # type: ignore[arg-type]
 
 
 def test_a_frame_says_what_happens() -> None:
@@ -70,6 +72,14 @@ def test_what_waits_for_others_has_a_column() -> None:
     assert ["mail", "12", "0", "0", "1", "61", "s"] == lines[6].split()
     assert max(map(len, lines)) <= 80
     assert "blocked" not in "\n".join(drawn(frame()))
+
+
+def test_a_frame_counts_unfinished_bundles() -> None:
+    """S4-97: bundles that have not ended stand beside the jobs, about right if there are very many."""
+    few, many = BundleCounts(3, 900, 2), BundleCounts(40_000, 900, 2, frozenset({"unfinished", "finished"}))
+
+    assert "1 worker, jobs: 12 ready, 0 scheduled, 1 running, 3 unfinished bundles" == drawn(frame(bundles=few))[1]
+    assert drawn(frame(bundles=many))[1].endswith(", ~40 k unfinished bundles")
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50), (40, 12), (20, 5)])
@@ -209,6 +219,7 @@ async def test_without_a_terminal_there_is_one_frame(cli: CommandLine, shop: Sho
     assert [("wait", 1, "mail")] == [(job["task"], job["attempt"], job["queue"]) for job in document["running"]]
     assert [(worker.pid, True, 1)] == [(one["pid"], one["alive"], one["running"]) for one in document["workers"]]
     assert {"deferred", "started", "completed", "dead", "cancelled"} == set(document["per_second"])
+    assert {"unfinished": 0, "finished": 0, "with_errors": 0, "estimated": []} == document["bundles"]
     assert all(json.loads(line)["running"] for line in stream.out.splitlines())
     assert 0 == await stream.ends()
     worker.signal(15)

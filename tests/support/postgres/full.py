@@ -58,6 +58,14 @@ select gen_random_uuid(), 'q', 't', '{{}}', 0, 'completed', now(), 1, 1, 0, 0, n
   now() - (n % 2) * interval '1 day', '1', '{BUNDLE}' from generate_series(1, 100000) n;
 insert into jobqueue.fact (target, completed)
   select id, 1 from jobqueue.bundle, generate_series(1, 6) where finished_at is null;
+alter table jobqueue.node set (autovacuum_enabled = false);
+alter table jobqueue.dependency set (autovacuum_enabled = false);
+insert into jobqueue.node (bundle_id, job_id, task, outcome, result, kept)
+  select '{BUNDLE}', gen_random_uuid(), case when n % 2 = 0 then 't' else 'u' end, 'completed', '1', n % 4 < 2
+  from generate_series(1, 100000) n;
+insert into jobqueue.node (bundle_id, job_id, task)
+  select b.id, gen_random_uuid(), 'task' from jobqueue.bundle b, generate_series(1, 20) where b.id <> '{BUNDLE}';
+insert into jobqueue.dependency (on_id, job_id) select gen_random_uuid(), job_id from jobqueue.node;
 """
 LINKED, NODES = "00000000-0000-7000-8000-00000000f00d", 10_000
 MISLEADING = f"""

@@ -27,6 +27,8 @@ FORBIDDEN = {
     "worker": ["drop table jobqueue.job", "create table jobqueue.mine (id int)", "delete from jobqueue.migration"],
     "producer": [
         "delete from jobqueue.job_archive",
+        "update jobqueue.job_archive set state = 'completed'",
+        "delete from jobqueue.dependency",
         "update jobqueue.queue set paused_at = now()",
         "delete from jobqueue.worker",
         "delete from jobqueue.bundle",
@@ -134,8 +136,13 @@ async def test_each_role_can_do_its_work(site: dict[str, str], monkeypatch: pyte
             assert "first" == await first.result(timeout=10)
             assert ["a", "b"] == [await handle.result(timeout=10) for handle in many]
             assert (await reading.bundles.wait(bundle.id, PATIENCE)).finished
+            async with producing.bundle("in order") as ordered:
+                member = ordered.add(send.job("member"), after=[first])  # which has ended
+                ordered.add(send.job("last"), after=[member])
+            assert 2 == (await reading.bundles.wait(ordered.id, PATIENCE)).completed
         await working.bundles.delete(bundle.id)
         await working.bundles.delete(at_once.id)
+        await working.bundles.delete(ordered.id)
         await working.queues.pause("other")
         await working.queues.resume("other")
         await working.jobs.retry(first.id)

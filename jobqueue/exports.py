@@ -42,7 +42,7 @@ from jobqueue.bundles.graph import BundleGraph
 from jobqueue.events.listening import Listener
 from jobqueue.events.stream import EventStream
 from jobqueue.store.looking.listing import JobPage
-from jobqueue.store.looking.overview import Counts, Kept, QueueStats
+from jobqueue.store.looking.overview import Counts, Dependency, Kept, QueueStats, Waits
 from jobqueue.tasks.bounded import bounded_map
 from jobqueue.tasks.context import JobContext, current_job
 from jobqueue.tasks.handle import JobHandle
@@ -73,6 +73,7 @@ __all__ = [
     "DeferUnknown",
     "Delivery",
     "DeliveryPage",
+    "Dependency",
     "DuplicateJob",
     "DuplicateTask",
     "Event",
@@ -113,6 +114,7 @@ __all__ = [
     "Task",
     "Unique",
     "Unlinked",
+    "Waits",
     "Webhook",
     "WebhookNotFound",
     "Work",

@@ -1044,7 +1044,7 @@ CREATE INDEX job_delivery ON jobqueue.job USING btree (origin) WHERE (task = 'jo
 
 CREATE INDEX job_due ON jobqueue.job USING btree (due_at) WHERE (state = 'scheduled'::text);
 
-CREATE INDEX job_due_by_queue ON jobqueue.job USING btree (queue, due_at) WHERE ((state <> 'ready'::text) AND (state <> 'running'::text));
+CREATE INDEX job_due_in_queue ON jobqueue.job USING btree (queue, due_at) WHERE ((state <> 'ready'::text) AND (state <> 'running'::text) AND (state <> 'blocked'::text));
 
 CREATE INDEX job_key_expiry ON jobqueue.job_key USING btree (expires_at) WHERE (expires_at IS NOT NULL);
 

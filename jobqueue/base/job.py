@@ -49,6 +49,7 @@ class Conflict(StrEnum):
 
 
 FINAL = frozenset({JobState.COMPLETED, JobState.CANCELLED, JobState.DEAD})
+UNFINISHED = tuple(state for state in JobState if state not in FINAL)
 
 
 @dataclass(frozen=True, slots=True)

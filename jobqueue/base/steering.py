@@ -6,7 +6,7 @@ Workers move jobs by their outcomes (`outcome.py`), fenced. Everything here is f
 |---|---|---|---|---|
 | cancel | done | done | asked: its worker ends it | too late |
 | retry | done: due now | busy | busy | done: again, with all attempts |
-| reschedule, move, set_priority | done | busy | busy | too late |
+| reschedule, move, set_priority | done | done: it stays blocked | busy | too late |
 | delete | done | done | busy | done |
 """
 
@@ -36,7 +36,8 @@ class Change(StrEnum):
     ASKED = "asked"
     """The job runs: its worker was told to end it. What the handler reaches before that counts."""
     BUSY = "busy"
-    """Refused: the job runs, or waits for another one: cancel it first. Or an open transaction has locked it."""
+    """Refused: the job runs: cancel it first. Or it is to be retried, and waits for another one. Or an open transaction
+    has locked it."""
     TOO_LATE = "too_late"
     """Refused: the job has ended."""
     KEY_TAKEN = "key_taken"
@@ -49,18 +50,18 @@ class Change(StrEnum):
         return self in (Change.DONE, Change.ASKED)
 
 
-_WAITING = {JobState.SCHEDULED: Change.DONE, JobState.READY: Change.DONE}
-_BUSY = {JobState.BLOCKED: Change.BUSY, JobState.RUNNING: Change.BUSY}
+_WAITING = {JobState.SCHEDULED: Change.DONE, JobState.BLOCKED: Change.DONE, JobState.READY: Change.DONE}
+_RUNS = {JobState.RUNNING: Change.BUSY}
 _OVER = dict.fromkeys(sorted(FINAL), Change.TOO_LATE)
 _AGAIN = dict.fromkeys(sorted(FINAL), Change.DONE)
 
 LEGAL: Mapping[Action, Mapping[JobState, Change]] = {
-    Action.CANCEL: {**_WAITING, JobState.BLOCKED: Change.DONE, JobState.RUNNING: Change.ASKED, **_OVER},
-    Action.RETRY: {**_WAITING, **_BUSY, **_AGAIN},
-    Action.RESCHEDULE: {**_WAITING, **_BUSY, **_OVER},
-    Action.MOVE: {**_WAITING, **_BUSY, **_OVER},
-    Action.SET_PRIORITY: {**_WAITING, **_BUSY, **_OVER},
-    Action.DELETE: {**_WAITING, JobState.BLOCKED: Change.DONE, JobState.RUNNING: Change.BUSY, **_AGAIN},
+    Action.CANCEL: {**_WAITING, JobState.RUNNING: Change.ASKED, **_OVER},
+    Action.RETRY: {**_WAITING, JobState.BLOCKED: Change.BUSY, **_RUNS, **_AGAIN},
+    Action.RESCHEDULE: {**_WAITING, **_RUNS, **_OVER},
+    Action.MOVE: {**_WAITING, **_RUNS, **_OVER},
+    Action.SET_PRIORITY: {**_WAITING, **_RUNS, **_OVER},
+    Action.DELETE: {**_WAITING, **_RUNS, **_AGAIN},
 }
 """The result of each action in each state."""
 

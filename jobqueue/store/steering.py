@@ -60,14 +60,14 @@ async def cancel(
 async def retry(
     executor: Executor, ids: Sequence[UUID], always: bool = False, tries: Tries | None = None
 ) -> dict[UUID, Change]:
-    """Those that have ended run again with all their attempts; those that wait are due now."""
+    """Those that have ended run again with all their attempts; those that wait for their time, or turn, are due now."""
 
     async def attempt(left: list[UUID], since: datetime) -> dict[UUID, Change]:
         rows = await fetch_dated(executor, "retry_finished", left, since, always)
         done = {as_uuid(id): Change.DONE if retried else Change.KEY_TAKEN for id, retried in rows}
         waiting = [id for id in left if id not in done]
         return done | dict.fromkeys(
-            await _ids(executor, "change_waiting", waiting, 0.0, None, None, None, always), Change.DONE
+            await _ids(executor, "change_waiting", waiting, 0.0, None, None, None, False, always), Change.DONE
         )
 
     return await _until_each_is_told(executor, Action.RETRY, ids, attempt, tries)
@@ -91,11 +91,11 @@ async def change(
     queue: str | None = None,
     priority: int | None = None,
 ) -> dict[UUID, Change]:
-    """Give those that wait another due time, queue or priority."""
+    """Give those that wait, be it for other jobs, another due time, queue or priority."""
 
     async def attempt(left: list[UUID], since: datetime) -> dict[UUID, Change]:
         return dict.fromkeys(
-            await _ids(executor, "change_waiting", left, delay, at, queue, priority, always), Change.DONE
+            await _ids(executor, "change_waiting", left, delay, at, queue, priority, True, always), Change.DONE
         )
 
     return await _until_each_is_told(executor, action, ids, attempt, tries)

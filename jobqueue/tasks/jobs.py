@@ -19,7 +19,7 @@ from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.bundles import find_members, list_members
 from jobqueue.store.looking.listing import JobPage, Wanted, find_by_part, find_ids, list_jobs, place_of
 from jobqueue.store.looking.lookup import find_job
-from jobqueue.store.looking.overview import Counts, count_jobs, count_jobs_on
+from jobqueue.store.looking.overview import Counts, Waits, count_jobs, count_jobs_on, waits_for
 from jobqueue.store.standby import await_standby
 from jobqueue.tasks.options import (
     PRIORITIES,
@@ -72,6 +72,17 @@ class Jobs:
             raise JobNotFound(meant)
         return job
 
+    async def waits_for(self, id: UUID | str, *, limit: int = 50, connection: object | None = None) -> Waits:
+        """What a blocked job waits for: how many of those that it came after, and at most `limit` of them, with states.
+
+        Of one that was cancelled for want of another (`reason == "dependency"`) that one comes first, and
+        `dependency.failed` is true of it. Nothing of any other job. Raises InvalidOption.
+        """
+        meant = check_id(id)
+        _check_limit(limit)
+        async with self._executor(connection) as executor:
+            return await waits_for(executor, meant, limit)
+
     async def resolve(self, part: str, *, connection: object | None = None) -> UUID:
         """The id that begins or ends like this, as `top` shows it; eight characters at least.
 
@@ -108,8 +119,7 @@ class Jobs:
         well. Those of a `bundle`, its callbacks included, are found by an index. Without `payload` the jobs have
         neither arguments nor results. `connection` looks inside the caller's transaction. Raises InvalidOption.
         """
-        if check_whole("limit", limit, (1, _PAGE_LIMIT)) is None:
-            raise InvalidOption("limit", f"must be a whole number from 1 to {_PAGE_LIMIT}")
+        _check_limit(limit)
         if not isinstance(after, UUID | None):
             raise InvalidOption("after", "must be the UUID of a job, as in job.id")
         check_filters(queue=queue, task=task, origin=origin)
@@ -147,7 +157,7 @@ class Jobs:
     ) -> Changes:
         """Run jobs again that have ended, with all their attempts and their history; those that wait are due at once.
 
-        Refused for a job that runs, or whose unique key another job holds by now. A filter without `state` means dead
+        Refused for a job that runs, waits for others, or whose unique key another job holds by now. A filter without `state` means dead
         jobs. Otherwise as `cancel`.
         """
         return await self._steer(Action.RETRY, steering.retry, ids, which, connection, dry_run)
@@ -163,7 +173,7 @@ class Jobs:
     ) -> Changes:
         """Give jobs that wait another due time: `at`, or `delay` (seconds or timedelta) from now.
 
-        Otherwise as `cancel`.
+        One that waits for others goes on doing so, and runs when both have come. Otherwise as `cancel`.
         """
         said = DeferOptions(delay=delay, at=at)
         if delay is None and at is None:
@@ -277,6 +287,12 @@ def _pages_by_filter(executor: Executor, action: Action, given: dict[str, Any]) 
     if "bundle" in given:
         return find_members(executor, check_id(given["bundle"], "bundle"), wanted, _STEER_PAGE)
     return find_ids(executor, wanted, _STEER_PAGE)
+
+
+def _check_limit(limit: int) -> None:
+    """Refuse what is no size of a page. Raises InvalidOption."""
+    if check_whole("limit", limit, (1, _PAGE_LIMIT)) is None:
+        raise InvalidOption("limit", f"must be a whole number from 1 to {_PAGE_LIMIT}")
 
 
 def check_filters(**names: str | None) -> None:

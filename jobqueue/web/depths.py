@@ -41,6 +41,7 @@ class Depth:
     suspects: int = 0
     unserved: int = 0
     """Of the ready jobs, those in queues from which no living worker takes any."""
+    blocked: int = 0
 
 
 class Depths:
@@ -85,6 +86,7 @@ def labelled(stats: Iterable[QueueStats], known: Iterable[str]) -> dict[str, Dep
             max(before.oldest_due, each.oldest_due or 0.0),
             before.suspects + each.suspects,
             before.unserved + (0 if each.served else each.ready),
+            before.blocked + each.blocked,
         )
     return depths
 

@@ -13,6 +13,7 @@ try:
 except ModuleNotFoundError as missing:
     raise ConfigurationError(f'web: {missing.name} is not installed; pip install "jobqueue[web]"') from None
 
+from jobqueue.base.job import UNFINISHED
 from jobqueue.base.version import VERSION
 from jobqueue.web.depths import Depth
 from jobqueue.worker.keeping.tally import BOUNDS, OUTCOMES, Counts
@@ -111,12 +112,13 @@ def _of_queues(depths: Mapping[str, Depth] | None) -> Iterable[Metric]:
     )
     unserved = _gauge("queue_unserved", "Ready jobs of a queue from which no living worker takes any.", "queue")
     for queue, now in sorted(depths.items()):
-        for state, jobs in (("scheduled", now.scheduled), ("ready", now.ready), ("running", now.running)):
-            depth.add_metric([queue, state], jobs)
+        for state in UNFINISHED:
+            depth.add_metric([queue, state], getattr(now, state))
         oldest.add_metric([queue], now.oldest_due)
         suspects.add_metric([queue], now.suspects)
         unserved.add_metric([queue], now.unserved)
     yield from (depth, oldest, suspects, unserved)
+    yield _one(_gauge("jobs_blocked", "Jobs that wait for others."), sum(now.blocked for now in depths.values()))
 
 
 def _of_log(lag: float | None, deliveries: int | None) -> Iterable[Metric]:

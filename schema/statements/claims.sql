@@ -183,16 +183,16 @@ select (select count(*) from promoted) + 0 * (select count(*) from woken) as pro
 -- gives: promoted bigint
 -- While so many jobs are due that their order would keep one queue waiting for another: of each queue its share, of those
 -- that came due after that moment. Queues are found one by one in the index, however many jobs each has. The state is asked
--- for in the words of job_due_by_queue, and once more in words that fit no index. Queue and time are compared as a row: with a
+-- for in the words of job_due_in_queue, and once more in words that fit no index. Queue and time are compared as a row: with a
 -- guess at how few jobs one queue has, the planner would read them all and sort.
 with recursive queues as (
   (select j.queue from :"schema".job j
-  where j.state <> 'ready' and j.state <> 'running' and j.state || '' = 'scheduled' and j.due_at >= $2
+  where j.state <> 'ready' and j.state <> 'running' and j.state <> 'blocked' and j.state || '' = 'scheduled' and j.due_at >= $2
   order by j.queue, j.due_at limit 1)
   union all
   select next.queue from queues q cross join lateral (
     select j.queue from :"schema".job j
-    where j.state <> 'ready' and j.state <> 'running' and j.state || '' = 'scheduled' and j.queue > q.queue and j.due_at >= $2
+    where j.state <> 'ready' and j.state <> 'running' and j.state <> 'blocked' and j.state || '' = 'scheduled' and j.queue > q.queue and j.due_at >= $2
     order by j.queue, j.due_at limit 1) as next
 ), share as materialized (
   select greatest(1, $1 / greatest(1, count(*))) as room from queues
@@ -200,7 +200,7 @@ with recursive queues as (
   select d.id, nextval(':"schema".job_seq') as seq from (
     select found.id from queues q cross join share cross join lateral (
       select j.id from :"schema".job j
-      where j.state <> 'ready' and j.state <> 'running' and j.state || '' = 'scheduled'
+      where j.state <> 'ready' and j.state <> 'running' and j.state <> 'blocked' and j.state || '' = 'scheduled'
         and (j.queue, j.due_at) >= (q.queue, $2) and (j.queue, j.due_at) <= (q.queue, now())
       order by j.queue, j.due_at limit share.room for update skip locked) as found
     limit $1

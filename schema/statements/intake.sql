@@ -114,7 +114,7 @@ select key, job_id::text as job_id from :"schema".job_key where key = any($1::te
 -- name: lock_holders
 -- takes: keys text[]
 -- gives: key text, job_id text, waits boolean
--- Who holds these keys, and whether it waits; those that wait are locked, in the order of their ids as all writers do, and
+-- Who holds these keys, and whether it waits, be it for other jobs; those that wait are locked, in the order of their ids as all writers do, and
 -- before any key is taken: claims and finishes lock jobs first too. No claim can free the key of one that is locked.
 with held as materialized (
   select k.key, k.job_id from unnest($1::text[]) as g(key)
@@ -125,7 +125,7 @@ with held as materialized (
 ), waiting as materialized (
   select j.id from held
   cross join lateral (
-    select j.id from :"schema".job j where j.id = held.job_id and j.state in ('ready', 'scheduled') for update) as j
+    select j.id from :"schema".job j where j.id = held.job_id and j.fence = 0 for update) as j
 )
 select key, job_id::text as job_id, job_id = any(array(select id from waiting)) as waits from held;
 
@@ -143,14 +143,13 @@ select from pg_sleep($1);
 with held as materialized (
   select k.key, k.job_id, k.waits from unnest($1::text[]) as g(key)
   cross join lateral (
-    select k.key, k.job_id, j.state in ('ready', 'scheduled') as waits
+    select k.key, k.job_id, j.fence = 0 as waits
     from :"schema".job_key k left join :"schema".job j on j.id = k.job_id
     where k.key = g.key offset 0) as k
 ), waiting as materialized (
   select j.id from held
   cross join lateral (
-    select j.id from :"schema".job j
-    where j.id = held.job_id and j.state in ('ready', 'scheduled') for update skip locked) as j
+    select j.id from :"schema".job j where j.id = held.job_id and j.fence = 0 for update skip locked) as j
 )
 select key, job_id::text as job_id,
   case when job_id = any(array(select id from waiting)) then true when waits then null else false end as waits
@@ -161,6 +160,7 @@ from held;
 -- gives: id text
 -- Jobs that this transaction has locked while they waited get other arguments, where given, and another due time, where
 -- they move: those line up anew, and their limits move along. Claims have skipped them meanwhile: hence the wake-up, also where nothing moves.
+-- Those that wait for other jobs go on doing so, and wake nobody.
 with clock as materialized (
   select clock_timestamp() as now
 ), given as materialized (
@@ -177,12 +177,12 @@ with clock as materialized (
       least(greatest(j.deadline + (coalesce(given.due_at, j.due_at) - j.due_at), :'earliest'), :'latest') end,
     expires_at = case when j.expires_at is not null then
       least(greatest(j.expires_at + (coalesce(given.due_at, j.due_at) - j.due_at), :'earliest'), :'latest') end,
-    state = case when given.due_at is null then j.state when given.due_at > given.now then 'scheduled' else 'ready' end,
+    state = case when given.due_at is null or j.state = 'blocked' then j.state when given.due_at > given.now then 'scheduled' else 'ready' end,
     seq = case when given.due_at is null then j.seq else nextval(':"schema".job_seq') end
   from given where j.id = any(array(select id from given)) and j.id = given.id
-  returning j.id, j.queue, case when j.state = 'scheduled' then j.due_at end as due
+  returning j.id, j.queue, j.state, case when j.state = 'scheduled' then j.due_at end as due
 ), woken as materialized (
-  select :"schema".wake(queue, min(due), $7) from changed group by queue, due is null
+  select :"schema".wake(queue, min(due), $7) from changed where state <> 'blocked' group by queue, due is null
 )
 select id::text as id from changed where (select count(*) from woken) >= 0;
 

@@ -32,6 +32,9 @@ with seen as materialized (
     (select j.id, j.created_at, j.state, j.queue, j.task, j.origin from :"schema".job j
     where j.state = 'ready' and j.crashes > 0 and 'ready' = any($4::text[])
     order by j.queue, j.priority desc, j.seq limit $2)
+    union all
+    (select j.id, j.created_at, j.state, j.queue, j.task, j.origin from :"schema".job j
+    where j.state = 'blocked' and 'blocked' = any($4::text[]) order by j.queue, j.priority desc, j.seq limit $2)
   ) as arm
 ), whole as materialized (
   select count(*) < $2 as whole from seen

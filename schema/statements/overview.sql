@@ -1,9 +1,9 @@
 -- name: queue_stats
 -- takes: room bigint, pages bigint
--- gives: queue text, scheduled bigint, ready bigint, running bigint, suspects bigint, served boolean, oldest_due double precision, paused boolean, paused_at timestamptz, paused_for double precision, resume_at timestamptz, resumes_in double precision, keep_completed double precision, keep_other double precision, most_completed bigint, most_other bigint, about text[]
--- A table of at most so many pages is read and counted. Of a larger one at most `room` ready and as many scheduled jobs are
--- counted, by their indexes; what goes beyond is estimated from one page of each stretch, always the same. `about` names
--- the states that were. `suspects`: ready jobs whose worker died while they ran; `served`: a worker lives that takes from it. The longest waiting job of a long queue is one of those at the head of each priority, the lowest 50.
+-- gives: queue text, scheduled bigint, blocked bigint, ready bigint, running bigint, suspects bigint, served boolean, oldest_due double precision, paused boolean, paused_at timestamptz, paused_for double precision, resume_at timestamptz, resumes_in double precision, keep_completed double precision, keep_other double precision, most_completed bigint, most_other bigint, about text[]
+-- A table of at most so many pages is read and counted. Of a larger one at most `room` ready, scheduled and blocked jobs each
+-- are counted, by their indexes; what goes beyond is estimated from one page of each stretch, always the same. `about`
+-- names the states that were. `suspects`: ready jobs whose worker died while they ran; `served`: a worker lives that takes from it. The longest waiting job of a long queue is one of those at the head of each priority, the lowest 50.
 with recursive size as materialized (
   select pg_relation_size(':"schema".job'::regclass) / current_setting('block_size')::bigint as pages
 ), sample as materialized (
@@ -48,15 +48,18 @@ with recursive size as materialized (
       where j.state = 'ready' and j.crashes = 0 and j.queue = l.queue and j.priority = s.priority order by j.seq limit 1) as h
   ) as head on first.jobs >= share.room
   where l.queue is not null
-), scheduled as materialized (  -- a range with two ends, see promote_due
-  select j.queue, count(*) as jobs from (
-    select j.queue from :"schema".job j
+), waiting as materialized (
+  select state, queue, count(*) as jobs, sum(count(*)) over (partition by state) < $1 as exact from (
+    (select j.state, j.queue from :"schema".job j  -- a range with two ends, see promote_due
     where j.state = 'scheduled' and j.due_at between '-infinity' and 'infinity' and (select pages from size) > $2
-    order by j.due_at limit $1) as j
-  group by j.queue
+    order by j.due_at limit $1)
+    union all
+    (select j.state, j.queue from :"schema".job j
+    where j.state = 'blocked' and (select pages from size) > $2 order by j.queue, j.priority desc, j.seq limit $1)
+  ) as arm
+  group by state, queue
 ), counted as (
-  select queue, state, jobs, due_at, exact from sample
-  where exact or state = 'scheduled' and (select sum(jobs) from scheduled) >= $1
+  select queue, state, jobs, due_at, exact from sample where exact or state in (select state from waiting where not exact)
   union all
   select queue, 'estimate', jobs, null, true from sample where state = 'ready' and not exact
   union all
@@ -65,12 +68,13 @@ with recursive size as materialized (
   select j.queue, 'ready', count(*), min(j.due_at), true from :"schema".job j
   where j.state = 'ready' and j.crashes > 0 and (select pages from size) > $2 group by j.queue
   union all
-  select queue, 'scheduled', jobs, null, true from scheduled where (select sum(jobs) from scheduled) < $1
+  select queue, state, jobs, null, true from waiting where exact
   union all
   select j.queue, 'running', count(*), null, true from :"schema".job j
   where j.state = 'running' and (select pages from size) > $2 group by j.queue
 ), held as (
   select queue, coalesce(sum(jobs) filter (where state = 'scheduled'), 0)::bigint as scheduled,
+    coalesce(sum(jobs) filter (where state = 'blocked'), 0)::bigint as blocked,
     coalesce(greatest(sum(jobs) filter (where state = 'ready'),
       sum(jobs) filter (where state = 'estimate' and not whole)), 0)::bigint as ready,
     coalesce(sum(jobs) filter (where state = 'running'), 0)::bigint as running,
@@ -79,7 +83,7 @@ with recursive size as materialized (
   from (select *, bool_and(exact) filter (where state = 'ready') over (partition by queue) as whole from counted) as counted
   group by queue
 )
-select coalesce(q.name, h.queue) as queue, coalesce(h.scheduled, 0) as scheduled, coalesce(h.ready, 0) as ready,
+select coalesce(q.name, h.queue) as queue, coalesce(h.scheduled, 0) as scheduled, coalesce(h.blocked, 0) as blocked, coalesce(h.ready, 0) as ready,
   coalesce(h.running, 0) as running, coalesce(s.jobs, 0) as suspects, :"schema".served(coalesce(q.name, h.queue)) as served,
   extract(epoch from clock_timestamp() - h.due_at)::double precision as oldest_due,
   q.paused_at is not null and (q.resume_at is null or q.resume_at > now()) as paused,
@@ -151,3 +155,29 @@ order by started desc, claimed_at, id limit $1;
 select extract(epoch from now() - j.aside_since)::double precision as aside,
   coalesce(q.paused_at is not null and (q.resume_at is null or q.resume_at > now()), false) as paused, q.resume_at
 from :"schema".job j left join :"schema".queue q on q.name = j.queue where j.id = $1;
+
+-- name: waits_for
+-- takes: id uuid, room bigint
+-- gives: unmet bigint, total bigint, id uuid, task text, state text, any_end boolean
+-- Of the jobs that this one came after those whose end it has not seen, and of one that was cancelled for want of another,
+-- that other one too: so those that have failed come first. The archive is asked only about the few that are shown, where
+-- nobody has noted their end yet. No state: it was deleted.
+with unmet as materialized (
+  select d.on_id, d.any_end, j.state, coalesce(j.task, n.task) as task, n.outcome
+  from :"schema".dependency d
+  left join lateral (select j.task, j.state from :"schema".job j where j.id = d.on_id offset 0) as j on true
+  left join lateral (select n.task, n.outcome from :"schema".node n where n.job_id = d.on_id limit 1) as n on true
+  where d.job_id = $1
+), shown as materialized (
+  select * from unmet
+  order by state is null and outcome is distinct from 'completed' and not any_end desc, on_id limit $2
+), size as materialized (
+  select count(*) as unmet, (select cardinality(n.after) from :"schema".node n where n.job_id = $1 limit 1) as total from unmet
+)
+select s.unmet, greatest(s.total, s.unmet) as total, f.on_id as id, coalesce(f.task, a.task) as task,
+  coalesce(f.state, f.outcome, a.state) as state, f.any_end
+from size s cross join shown f
+left join lateral (
+  select a.task, a.state from :"schema".job_archive a where f.state is null and f.outcome is null and a.id = f.on_id offset 0
+) as a on true
+order by f.state is null and f.outcome is distinct from 'completed' and not f.any_end desc, f.on_id;

@@ -26,28 +26,30 @@ where fence = 0 and (key is null or key in (select key from keyed)
   or not exists (select from :"schema".job_key k where k.key = m.key));
 
 -- name: change_waiting
--- takes: ids uuid[], delay double precision, at timestamptz, queue text, priority smallint, always boolean
+-- takes: ids uuid[], delay double precision, at timestamptz, queue text, priority smallint, blocked boolean, always boolean
 -- gives: id uuid
--- Jobs that wait, ready or scheduled, get another due time, queue or priority; null leaves it. Those with another time or
--- queue line up anew. While this holds a row, a claim skips it: hence the wake-up, or it would sleep over it.
+-- Jobs that wait get another due time, queue or priority; null leaves it. Those with another time or queue line up anew.
+-- While this holds a row, a claim skips it: hence the wake-up, or it would sleep over it. Those that wait for other jobs
+-- are changed only if `blocked` says so, stay what they are, and wake nobody.
 with clock as materialized (
   select clock_timestamp() as now
 ), mine as materialized (
   select j.id from unnest($1::uuid[]) as g(id)
   cross join lateral (
     select j.id from :"schema".job j
-    where j.id = g.id and j.state in ('ready', 'scheduled') for update skip locked) as j
+    where j.id = g.id and j.fence = 0 and ($6 or j.state <> 'blocked') for update skip locked) as j
 ), changed as (
   update :"schema".job j
   set due_at = coalesce($3, clock.now + make_interval(secs => $2), j.due_at),
-    state = case when coalesce($3, clock.now + make_interval(secs => $2), j.due_at) > clock.now then 'scheduled' else 'ready' end,
+    state = case when j.state = 'blocked' then j.state
+      when coalesce($3, clock.now + make_interval(secs => $2), j.due_at) > clock.now then 'scheduled' else 'ready' end,
     seq = case when $2 is null and $3 is null and $4::text is null then j.seq else nextval(':"schema".job_seq') end,
     queue = coalesce($4::text, j.queue), priority = coalesce($5::smallint, j.priority)
   from clock
   where j.id = any(array(select id from mine))
-  returning j.id, j.queue, case when j.state = 'scheduled' then j.due_at end as due
+  returning j.id, j.queue, j.state, case when j.state = 'scheduled' then j.due_at end as due
 ), woken as materialized (
-  select :"schema".wake(queue, min(due), $6) from changed group by queue, due is null
+  select :"schema".wake(queue, min(due), $7) from changed where state <> 'blocked' group by queue, due is null
 )
 select id from changed where (select count(*) from woken) >= 0;
 

@@ -86,7 +86,7 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
         "write_progress": ((ids, fences, ["1"] * size, CLAIMER), {"job_pkey"}, 2 * size),
         "return_jobs": (back, {"job_pkey"}, 2 * size),
         "promote_due": ((size, LONG_AGO), {"job_due", "job_pkey"}, 2 * size + 2),
-        "promote_each": ((size, LONG_AGO), {"job_due_by_queue", "job_pkey"}, 2 * size + 20),
+        "promote_each": ((size, LONG_AGO), {"job_due_in_queue", "job_pkey"}, 2 * size + 20),
         "recall_aside": ((["aside", "absent"], size), {"job_aside", "job_pkey"}, 2 * size),
         "ready_between": ((*EVERYWHERE, ["unknown"], 60.0), {"job_ready", "job_suspect"}, 25),
         "find_job": ((ids[0], LONG_AGO), {"job_pkey"}, 1),
@@ -110,7 +110,7 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
         ),
         "known_ids": (([str(id) for id in ids[: size // 2] + finished[: size - size // 2]],), {"job_pkey"}, size),
         "ask_to_cancel": ((ids,), {"job_pkey"}, 2 * size),
-        "change_waiting": ((waiting, 5.0, None, "q0", 1, False), {"job_pkey"}, 2 * size),
+        "change_waiting": ((waiting, 5.0, None, "q0", 1, True, False), {"job_pkey"}, 2 * size),
         "delete_waiting": ((waiting,), {"job_pkey"}, 2 * size),
         "where_are": ((ids[: size // 2] + finished[: size - size // 2], LONG_AGO), {"job_pkey"}, size),
     }

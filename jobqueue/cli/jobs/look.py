@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import datetime
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from jobqueue.cli.terminal.outages import tell_of_outages
 from jobqueue.cli.terminal.output import ago, duration, number, write, write_json, write_table
 from jobqueue.store.flows.events import events_of_job
 from jobqueue.store.looking.lookup import find_job
-from jobqueue.store.looking.overview import Counts, beside_job
+from jobqueue.store.looking.overview import Counts, beside_job, waits_for
 from jobqueue.store.workers import list_workers
 from jobqueue.tasks.jobs import Jobs, check_filters
 from jobqueue.tasks.sending.waiting import Waiters
@@ -29,6 +29,8 @@ from jobqueue.tasks.sending.waiting import Waiters
 _JSON_TEXTS = {"args_json": "args", "result_json": "result", "meta_json": "meta", "progress_json": "progress"}
 _COLUMNS = ["id", "state", "task", "queue", "try", "when", "error"]
 _FAILURE_LENGTH = 60
+_NAMED = 5
+"""Of the jobs that one waits for, so many are named."""
 _PAYLOAD = {"args", "result"}
 
 
@@ -86,7 +88,8 @@ def show_job(place: Place, part: str, *, payload: bool, as_json: bool) -> ExitCo
     (id,) = whole(place, [part])
     story = asyncio.run(_told(place, id))
     if as_json:
-        write_json(as_document(story.job, payload) | {"events": [event_document(event) for event in story.events]})
+        events = [event_document(event) for event in story.events]
+        write_json(as_document(story.job, payload) | {"waits_for": asdict(story.waits), "events": events})
     else:
         story.write(payload)
     return ExitCode.OK
@@ -191,7 +194,8 @@ async def _told(place: Place, id: UUID) -> Story:
         if job is None:
             raise JobNotFound(id)
         events = await events_of_job(database, id, job.created_at)
-        return Story(job, await beside_job(database, id), await list_workers(database), events)
+        waits = await waits_for(database, id, _NAMED)
+        return Story(job, await beside_job(database, id), await list_workers(database), events, waits)
 
 
 async def _ended(place: Place, id: UUID, limit: float | None) -> Job:

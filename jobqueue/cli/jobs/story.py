@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby, pairwise
 
@@ -12,7 +12,7 @@ from jobqueue.base.job import AttemptError, Job, JobState
 from jobqueue.cli.terminal.event_words import line_of
 from jobqueue.cli.terminal.output import ago, duration, moment, write, write_facts
 from jobqueue.cli.terminal.safe_text import escaped
-from jobqueue.store.looking.overview import Beside
+from jobqueue.store.looking.overview import Beside, Dependency, Waits
 from jobqueue.store.workers import WorkerRow
 from jobqueue.worker.claiming.queues import Queues
 
@@ -30,6 +30,12 @@ _DEAD = {
 }
 
 
+_CANCELLED = {
+    "requested": "somebody cancelled it",
+    "dependency": "a job that it came after did not complete",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Story:
     """A job, what keeps it from running, and the workers there are."""
@@ -39,6 +45,7 @@ class Story:
     workers: Sequence[WorkerRow]
     events: Sequence[Event] = ()
     """What the log says of it, as far back as was looked."""
+    waits: Waits = field(default_factory=Waits)
 
     def write(self, payload: bool, now: datetime | None = None) -> None:
         """On one screen, if it has not failed in too many ways."""
@@ -61,9 +68,12 @@ class Story:
             case JobState.DEAD:
                 yield _DEAD.get(job.reason or "", "it was given up")
             case JobState.CANCELLED:
-                yield "somebody cancelled it" if job.reason == "requested" else "its task cancelled it"
+                yield _CANCELLED.get(job.reason or "", "its task cancelled it")
+                yield from self._wanted()
             case JobState.RUNNING:
                 yield from self._running(now)
+            case JobState.BLOCKED:
+                yield self._blocked(now)
             case JobState.SCHEDULED | JobState.READY:
                 yield from self._waiting(now)
 
@@ -75,6 +85,19 @@ class Story:
             holds = job.lease_until is not None and job.lease_until > now
             when = f"once its lease ends {ago(job.lease_until, now)}" if holds else "as soon as one looks"
             yield f"its worker gives no sign of life; another takes it {when}"
+
+    def _blocked(self, now: datetime) -> str:
+        job, waits = self.job, self.waits
+        named = [_named(one) for one in waits.first]
+        if waits.unmet > len(named):
+            named.append(f"{waits.unmet - len(named)} more")
+        which = f"{waits.unmet} of {waits.total}: {', '.join(named)}" if named else "others"
+        return f"waits for {which}" + (f"; due {ago(job.due_at, now)}" if job.due_at > now else "")
+
+    def _wanted(self) -> Iterator[str]:
+        for one in self.waits.first:
+            if one.failed:
+                yield f"it needs {_named(one)}" + (": a retry of that brings both back" if one.state else "")
 
     def _waiting(self, now: datetime) -> Iterator[str]:
         job, beside = self.job, self.beside
@@ -140,6 +163,11 @@ class Story:
             write("last traceback")
             for line in errors[-1].traceback.splitlines():
                 sys.stdout.write(f"  {escaped(line)}\n")
+
+
+def _named(one: Dependency) -> str:
+    """`load …7d2f0b11 (running)`: as much of the id as `jobs show` needs."""
+    return f"{one.task or 'job'} …{str(one.id)[-8:]} ({one.state or 'deleted'})"
 
 
 def _attempts(run: Sequence[AttemptError]) -> str:

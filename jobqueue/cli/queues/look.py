@@ -1,12 +1,12 @@
 """`queues`: list them, pause and resume them, limit what stays of them."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from difflib import get_close_matches
 
-from jobqueue.base.job import JobState
+from jobqueue.base.job import UNFINISHED, JobState
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.asking import agreed, somebody_to_ask
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, as_usage, tell
@@ -15,8 +15,6 @@ from jobqueue.store.looking.overview import NO_LIMITS, Kept, QueueStats
 from jobqueue.tasks.options import queue_named
 from jobqueue.tasks.queues import Queues, check_limits
 
-_NUMBERS = ("scheduled", "ready", "running", "oldest ready")
-
 
 def show_queues(place: Place, as_json: bool) -> ExitCode:
     """The queues that have unfinished jobs, or were paused or told what to keep."""
@@ -24,9 +22,11 @@ def show_queues(place: Place, as_json: bool) -> ExitCode:
     if as_json:
         write_json([queue_document(queue) for queue in queues])
         return ExitCode.OK
-    rows = [queue_row(queue) for queue in queues]
-    if rows:
-        write_table(("queue", *_NUMBERS, "notes"), rows, right=_NUMBERS, apart=("queue", "notes"))
+    if queues:
+        states = states_shown(queues)
+        numbers = (*states, "oldest ready")
+        rows = [queue_row(queue, states) for queue in queues]
+        write_table(("queue", *numbers, "notes"), rows, right=numbers, apart=("queue", "notes"))
     else:
         tell("no queue has unfinished jobs, none is paused")
     return ExitCode.OK
@@ -109,13 +109,18 @@ def queue_document(queue: QueueStats) -> dict[str, object]:
     return document | {"estimated": sorted(queue.estimated)}
 
 
-def queue_row(queue: QueueStats) -> tuple[str | None, ...]:
-    """A queue as the cells of a table: name, scheduled, ready, running, oldest ready, notes."""
+def states_shown(queues: Sequence[QueueStats]) -> tuple[JobState, ...]:
+    """The states that have a column: `blocked` only where some job is, for most never have one."""
+    return tuple(state for state in UNFINISHED if state is not JobState.BLOCKED or any(each.blocked for each in queues))
+
+
+def queue_row(
+    queue: QueueStats, states: Sequence[JobState], number: Callable[[int, bool], str] = number
+) -> tuple[str | None, ...]:
+    """A queue as the cells of a table: name, a number for each of these states, oldest ready, notes."""
     return (
         queue.queue,
-        number(queue.scheduled, JobState.SCHEDULED in queue.estimated),
-        number(queue.ready, JobState.READY in queue.estimated),
-        number(queue.running, JobState.RUNNING in queue.estimated),
+        *(number(getattr(queue, state), state in queue.estimated) for state in states),
         None if queue.oldest_due is None else duration(max(queue.oldest_due, 0.0)),
         ", ".join(_notes(queue)),
     )

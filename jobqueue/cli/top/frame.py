@@ -9,7 +9,7 @@ from uuid import UUID
 
 from jobqueue.base.job import JobState
 from jobqueue.base.version import VERSION
-from jobqueue.cli.queues.look import queue_row
+from jobqueue.cli.queues.look import queue_row, states_shown
 from jobqueue.cli.terminal.output import duration
 from jobqueue.cli.terminal.safe_text import escaped
 from jobqueue.store.looking.overview import Flow, QueueStats, RunningJob, WorkerNow
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _WHOLE_ID = 130
 """Columns from which on ids are shown in full."""
+_ORDER = (JobState.READY, JobState.SCHEDULED, JobState.BLOCKED, JobState.RUNNING)
 _PLAIN_JOBS = 20
 _PLAIN_WIDTH = 120
 
@@ -121,7 +122,7 @@ def _head(frame: Frame) -> list[str]:
     about = {state for queue in frame.queues for state in queue.estimated}
     held = [
         f"{short(sum(getattr(queue, state) for queue in frame.queues), state in about)} {state}"
-        for state in (JobState.READY, JobState.SCHEDULED, JobState.RUNNING)
+        for state in _states(frame.queues)
     ]
     workers = f"{alive} {'worker' if alive == 1 else 'workers'}" + (f" ({gone} dead or leaving)" if gone else "")
     return [
@@ -139,13 +140,13 @@ def _flow(rates: Rates | None) -> str:
 
 def _parts(frame: Frame, width: int) -> list[Part]:
     names = {worker.id: f"{worker.host} {worker.pid}" for worker in frame.workers}
-    queues = sorted(frame.queues, key=_size)
+    queues, states = sorted(frame.queues, key=_size), _states(frame.queues)
     jobs = [_job_row(job, names, width) for job in frame.jobs if not job.ahead]
     return [
         Part(
-            ("queue", "ready", "scheduled", "running", "oldest due", "notes"),
-            ("ready", "scheduled", "running", "oldest due"),
-            [_queue_row(queue) for queue in queues],
+            ("queue", *states, "oldest due", "notes"),
+            (*states, "oldest due"),
+            [queue_row(queue, states, short) for queue in queues],
             len(queues),
         ),
         Part(
@@ -163,18 +164,15 @@ def _parts(frame: Frame, width: int) -> list[Part]:
     ]
 
 
+def _states(queues: Sequence[QueueStats]) -> list[JobState]:
+    """Those that are shown, what may run first."""
+    return sorted(states_shown(queues), key=_ORDER.index)
+
+
 def _size(queue: QueueStats) -> tuple[int, int, str]:
     """The long ones first; by powers of two, so that rows do not jump about."""
-    return -(queue.ready + queue.running).bit_length(), -queue.scheduled.bit_length(), queue.queue
-
-
-def _queue_row(queue: QueueStats) -> tuple[str | None, ...]:
-    name, *_, oldest, notes = queue_row(queue)
-    numbers = [
-        short(getattr(queue, state), state in queue.estimated)
-        for state in (JobState.READY, JobState.SCHEDULED, JobState.RUNNING)
-    ]
-    return name, *numbers, oldest, notes
+    later = queue.scheduled + queue.blocked
+    return -(queue.ready + queue.running).bit_length(), -later.bit_length(), queue.queue
 
 
 def _worker_row(worker: WorkerNow) -> tuple[str | None, ...]:

@@ -26,8 +26,6 @@ _SKEW = timedelta(days=1)
 """By so much the clock in an id may be ahead without a penalty."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOWEST, _HIGHEST = UUID(int=0), UUID(int=2**128 - 1)
-_BY_STATE = {JobState.SCHEDULED, JobState.READY, JobState.RUNNING}
-"""The states that have an index."""
 _HALVES = {"completed": {JobState.COMPLETED}, "other": {JobState.CANCELLED, JobState.DEAD}}
 
 
@@ -100,7 +98,7 @@ class _Walk:
         wanted = self.wanted
         values = (before, room, page, wanted.unfinished, *wanted.names, wanted.pattern)
         rows: Sequence[Any] = ()
-        if room == ROOM and self.few and set(wanted.unfinished) <= _BY_STATE:
+        if room == ROOM and self.few:
             rows = await self.executor.fetch("look_in_states", *values)
             self.few = bool(rows[0][0])
         by_state = bool(rows) and self.few
@@ -204,8 +202,6 @@ async def place_of(executor: Executor, id: UUID) -> UUID | None:
 
 async def _few(executor: Executor, wanted: Wanted) -> list[UUID] | None:
     """The ids of all unfinished jobs that are meant, if their states' indexes say; None if there are too many."""
-    if not set(wanted.unfinished) <= _BY_STATE:
-        return None
     values = (_HIGHEST, ROOM, ROOM, wanted.unfinished, *wanted.names, wanted.pattern)
     rows = await executor.fetch("look_in_states", *values)
     return sorted(as_uuid(row[2]) for row in rows if row[2] is not None) if rows[0][0] else None

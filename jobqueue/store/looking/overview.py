@@ -7,20 +7,21 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from jobqueue.base.job import JobState
+from jobqueue.base.job import UNFINISHED, JobState
 from jobqueue.store.connection.caller import OnAsyncpg
 from jobqueue.store.connection.executor import Executor, Reader, named
 from jobqueue.store.connection.pool import Database
+from jobqueue.store.looking.lookup import as_uuid
 
 COUNTED_PAGES = 500
 """A table with more pages is not counted, but estimated from so many: 10 000 jobs and more."""
 COUNTED_JOBS = 10_000
-"""Of a table with more than COUNTED_PAGES pages at most so many ready, and as many scheduled, jobs are counted."""
+"""Of a table with more than COUNTED_PAGES pages at most so many ready, scheduled and blocked jobs each are counted."""
 
 _RECENT_PAGES = 4_000
 _PLAIN = (
     "queue", "scheduled", "ready", "running", "suspects", "served", "oldest_due", "paused", "paused_at", "paused_for",
-    "resume_at", "resumes_in",
+    "resume_at", "resumes_in", "blocked",
 )  # fmt: skip
 
 
@@ -65,6 +66,8 @@ class QueueStats:
     """Ready jobs whose worker died while they ran: they begin one at a time in each worker."""
     served: bool = True
     """A worker lives that takes jobs from it."""
+    blocked: int = 0
+    """Jobs that wait for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,34 @@ class Beside:
     resume_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """A job that another one comes after."""
+
+    id: UUID
+    task: str | None
+    """None if nothing is known of it any more."""
+    state: JobState | None
+    """None: it was deleted."""
+    any_end: bool
+    """However it ends will do; else it has to complete."""
+
+    @property
+    def failed(self) -> bool:
+        """True if it has not completed, and should have."""
+        ended = self.state is None or self.state.final
+        return ended and self.state is not JobState.COMPLETED and not self.any_end
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What a job waits for: `unmet` of the `total` jobs that it came after; and the `first` of those."""
+
+    unmet: int = 0
+    total: int = 0
+    first: tuple[Dependency, ...] = ()
+
+
 async def queue_stats(database: Reader) -> list[QueueStats]:
     """The queues that have unfinished jobs, or were ever paused or told what to keep, by name.
 
@@ -180,7 +211,7 @@ async def count_jobs_on(executor: Executor) -> Counts:
     by_queue: dict[str, dict[JobState, int]] = {}
     estimated = {(queue.queue, state) for queue in queues for state in queue.estimated}
     for queue in queues:
-        for state in (JobState.SCHEDULED, JobState.READY, JobState.RUNNING):
+        for state in UNFINISHED:
             if jobs := getattr(queue, state):
                 by_queue.setdefault(queue.queue, {})[state] = jobs
     for row in finished:
@@ -218,6 +249,16 @@ async def beside_job(database: Database, id: UUID) -> Beside | None:
     """What is to be known beside the job itself; None for one that has ended."""
     rows = await database.fetch("beside_job", id)
     return Beside(**dict(rows[0])) if rows else None
+
+
+async def waits_for(database: Reader, id: UUID, limit: int) -> Waits:
+    """The jobs whose end this one has not seen, at most so many, those that failed before the others."""
+    rows = [named("waits_for", row) for row in await database.fetch("waits_for", id, limit)]
+    return Waits(rows[0]["unmet"], rows[0]["total"], tuple(map(_dependency_of, rows))) if rows else Waits()
+
+
+def _dependency_of(row: Mapping[str, Any]) -> Dependency:
+    return Dependency(as_uuid(row["id"]), row["task"], row["state"] and JobState(row["state"]), row["any_end"])
 
 
 def _stats_of(row: Mapping[str, Any]) -> QueueStats:

@@ -101,4 +101,6 @@ def _standing(job: Job) -> str:
             return f"it is scheduled for {job.due_at:%Y-%m-%d %H:%M:%S} UTC{failed}"
         case JobState.READY:
             return f"it is ready in queue {job.queue!r}, and no worker has taken it{failed}; does one serve this queue?"
+        case JobState.BLOCKED:
+            return f"it waits for other jobs{failed}"
     return f"it is {job.state}{failed}"

@@ -157,8 +157,8 @@ class Jobs:
     ) -> Changes:
         """Run jobs again that have ended, with all their attempts and their history; those that wait are due at once.
 
-        Refused for a job that runs, waits for others, or whose unique key another job holds by now. A filter without `state` means dead
-        jobs. Otherwise as `cancel`.
+        Refused for a job that runs, or waits for others, or whose unique key another job holds by now. A filter without
+        `state` means dead jobs. Otherwise as `cancel`.
         """
         return await self._steer(Action.RETRY, steering.retry, ids, which, connection, dry_run)
 

@@ -14,8 +14,9 @@ from jobqueue.base.errors import DuplicateJob
 from jobqueue.base.job import Conflict, Job, JobState
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.options import Unique
+from tests.support.jobs.blocked import block
 from tests.support.jobs.deferring import WAYS, Note, dsn_of, many, unique
-from tests.support.jobs.store import claim_one, finish, open_session
+from tests.support.jobs.store import claim_one, connect, finish, open_session
 from tests.support.jobs.working import asked, asleep, counted, new_app, reached
 from tests.support.patience import PATIENCE
 from tests.support.postgres.backends import change
@@ -23,7 +24,7 @@ from tests.support.postgres.backends import change
 CONFLICTS = ["skip", "raise", "replace", "move", "replace+move"]
 DONE = {"replace": "replaced", "move": "moved", "replace+move": "replaced+moved"}
 SCOPES = ["waiting", "unfinished", "period"]
-STATES = ["scheduled", "ready", "running", "finished"]
+STATES = ["scheduled", "blocked", "ready", "running", "finished"]
 LATER = timedelta(minutes=10)
 
 
@@ -45,6 +46,9 @@ async def holding(app: App, task: Note, key: Unique, state: str) -> AsyncIterato
             assert handle.id == row["id"]
             if state == "finished":
                 await finish(session, row)
+    if state == "blocked":
+        async with connect(await dsn_of(app)) as connection:
+            await block(connection, handle.id)
     yield await app.jobs.get(handle.id)
 
 
@@ -54,7 +58,7 @@ def expected(conflict: str, scope: str, state: str) -> Conflict | str:
         return "stored"
     if conflict == "raise":
         return "raised"
-    waits = state in ("scheduled", "ready")
+    waits = state in ("scheduled", "blocked", "ready")
     return Conflict.SKIPPED if conflict == "skip" or not waits else Conflict(DONE[conflict])
 
 
@@ -102,7 +106,7 @@ def assert_changed(before: Job, after: Job, told: str, label: str) -> None:
         assert ({"text": "new"}, {"new": 1}) == (after.args, after.meta), label
         after = replace(after, args_json=before.args_json, meta_json=before.meta_json)
     if "moved" in told:
-        assert JobState.SCHEDULED is after.state, label
+        assert (JobState.BLOCKED if before.state is JobState.BLOCKED else JobState.SCHEDULED) is after.state, label
         assert abs(after.due_at - datetime.now(UTC) - LATER) < timedelta(seconds=20), label
         after = replace(after, due_at=before.due_at, state=before.state, expires_at=before.expires_at)
     assert before == after, label

@@ -5,8 +5,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from uuid_utils.compat import uuid7
 
-from jobqueue import App, InvalidOption, JobNotFound, JobState
+from jobqueue import App, Dependency, InvalidOption, JobNotFound, JobState, Waits
 from tests.app.test_sqlalchemy import on
+from tests.support.jobs.blocked import block
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import new_app
 
@@ -65,3 +66,28 @@ async def test_a_part_of_an_id_means_its_job(database: str) -> None:
         ):
             with pytest.raises(InvalidOption, match=words):
                 await app.jobs.resolve(part)
+
+
+async def test_users_are_told_what_a_job_waits_for(database: str) -> None:
+    """By id, on the app's own connections and on a caller's: how many of how many, and which, with their states."""
+    async with new_app(database) as app:
+
+        @app.task
+        async def note() -> None: ...
+
+        first, second, last = await app.defer_many([note.job(), note.job(), note.job()])
+        async with connect(database) as connection:
+            await block(connection, last.id, [first.id, second.id])
+            engine = create_async_engine(on("asyncpg", database), poolclass=NullPool)
+            async with engine.connect() as session:
+                found = [
+                    await app.jobs.waits_for(str(last.id), connection=each) for each in (None, connection, session)
+                ]
+            await engine.dispose()
+        one = await app.jobs.waits_for(last.id, limit=1)
+        with pytest.raises(InvalidOption, match="limit"):
+            await app.jobs.waits_for(last.id, limit=0)
+
+    one_each = tuple(Dependency(handle.id, "note", JobState.READY, any_end=False) for handle in (first, second))
+    assert [Waits(2, 2, one_each)] * 3 == found
+    assert Waits(2, 2, one_each[:1]) == one

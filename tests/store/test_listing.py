@@ -44,6 +44,8 @@ insert into jobqueue.job (queue, task, state, via, due_at)
   select 'later', 'task', 'scheduled', 'py', now() + interval '1 day' from generate_series(1, 5) n;
 insert into jobqueue.job (queue, task, state, via, fence, worker_id, lease_until, attempt)
   select 'run', 'task', 'running', 'py', n, jobqueue.new_id(), now(), 1 from generate_series(1, 7) n;
+insert into jobqueue.job (queue, task, state, via, waits)
+  select 'after', 'task', 'blocked', 'py', 1 from generate_series(1, 6) n;
 """
 
 
@@ -81,9 +83,10 @@ def test_a_window_reads_so_many_jobs_and_no_more(database: str, analysed: bool) 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("analysed", [False, True], ids=["unknown", "analysed"])
 def test_a_few_jobs_in_a_state_are_found_by_its_index(database: str, analysed: bool) -> None:
-    """S4-97: what runs, or waits for its time, is found beside 50 000 ready jobs without reading those."""
+    """S4-97: what runs, or waits for its time or for others, is found without reading the 50 000 ready jobs beside."""
     with many(database, analysed=analysed) as connection:
-        for state, jobs, index in (("running", 7, "job_running"), ("scheduled", 5, "job_due")):
+        few = (("running", 7, "job_running"), ("scheduled", 5, "job_due"), ("blocked", 6, "job_blocked"))
+        for state, jobs, index in few:
             for mode in ("custom", "generic"):
                 plan = run_learned(connection, "look_in_states", window(ROOM, [state], {}), mode)
                 label = f"{state} {mode}:\n{plan}"
@@ -103,6 +106,21 @@ async def test_the_tenth_look_costs_what_the_first_did(database: str) -> None:
 
     assert {7} == {len(page) for page in pages}
     assert 7 == prepared
+
+
+async def test_those_that_wait_for_others_are_listed(database: str) -> None:
+    """The jobs of state `blocked` are found by a list and by a filter, alone or beside others, also among many."""
+    with many(database):
+        async with open_session(database) as session:
+            for states in ({JobState.BLOCKED}, {JobState.BLOCKED, JobState.RUNNING}):
+                wanted = Wanted(frozenset(states))
+                page = await list_jobs(session, wanted, after=None, limit=50)
+                ids = [ids async for ids in find_ids(session, wanted, 500)]
+                assert {JobState.BLOCKED: 6, JobState.RUNNING: 7 * (len(states) - 1)} == {
+                    state: sum(job.state is state for job in page) for state in (JobState.BLOCKED, JobState.RUNNING)
+                }
+                assert {job.id for job in page} == {id for page in ids for id in page}
+            assert 6 == len(await list_jobs(session, Wanted(queue="after"), after=None, limit=50))
 
 
 async def everything(session: Any, wanted: Wanted, limit: int, **said: Any) -> list[JobPage]:

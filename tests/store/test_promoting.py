@@ -5,6 +5,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 from jobqueue.store import claims
+from tests.support.jobs.blocked import block, row_of
 from tests.support.jobs.store import claim, connect, insert, new_job, new_jobs, open_session, open_sessions
 from tests.support.patience import PATIENCE, scaled
 
@@ -70,6 +71,19 @@ async def test_each_queue_has_its_share(database: str) -> None:
 
         ready = await connection.fetch("select queue from jobqueue.job where state = 'ready'")
         assert {"full": 20, "last": 3, "other": 10} == Counter(row["queue"] for row in ready)
+
+
+async def test_what_waits_for_others_is_not_promoted(database: str) -> None:
+    """A blocked job whose time has come stays where it is, however the stager looks."""
+    async with open_session(database) as session, connect(database) as connection:
+        blocked, due = await insert(session, *new_jobs(2, delay=100.0))
+        await block(connection, blocked)
+        await connection.execute("update jobqueue.job set due_at = due_at - interval '1 day'")
+
+        assert 1 == await claims.promote_each(session, 10, datetime.fromisoformat("2020-01-01T00:00Z"))
+        assert 0 == (await claims.promote_due(session, 10)).jobs
+        assert [due] == [row["id"] for row in await claim(session)]
+        assert "blocked" == (await row_of(connection, blocked))["state"]
 
 
 async def test_promotion_goes_on_from_where_it_was(database: str) -> None:

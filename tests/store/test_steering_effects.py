@@ -14,6 +14,7 @@ from jobqueue.store.connection.pool import Session
 from tests.store.keys.test_keys import holders, keyed, send
 from tests.store.test_steering import ENDS, HOUR, Steer, rows_of, set_priority
 from tests.store.test_waking import ear_on
+from tests.support.jobs.blocked import block, row_of
 from tests.support.jobs.store import (
     WORKER,
     claim,
@@ -58,6 +59,25 @@ async def test_what_makes_a_job_ready_wakes_who_sleeps(database: str) -> None:
         assert [] == await ear.so_far(), "nothing has become ready"
         await steering.retry(session, ids)
         assert ["r:other"] == await ear.so_far()
+
+
+async def test_what_waits_for_others_wakes_nobody(database: str) -> None:
+    """Moved, due earlier or later, or of another priority: a blocked job stays so, and nobody gets up for it."""
+    async with open_session(database) as session, ear_on(database) as (ear, connection):
+        blocked, plain = await insert(session, *new_jobs(2, delay=HOUR))
+        await block(connection, blocked)
+        for delay, queue, priority in ((0.0, None, None), (60.0, None, None), (None, "mail", None), (None, None, 3)):
+            answer = await steering.change(
+                session, Action.MOVE, [blocked], always=True, delay=delay, queue=queue, priority=priority
+            )
+            assert {blocked: Change.DONE} == answer
+        assert [] == await ear.so_far()
+        row = await row_of(connection, blocked)
+        assert ("blocked", "mail", 3) == (row["state"], row["queue"], row["priority"])
+
+        both = await steering.change(session, Action.MOVE, [blocked, plain], always=True, queue="post")
+        assert dict.fromkeys([blocked, plain], Change.DONE) == both
+        assert ["d:post"] == await ear.so_far()
 
 
 async def test_a_nearer_time_wakes_the_stager(database: str) -> None:

@@ -12,6 +12,7 @@ from jobqueue.store.schema.statements import statement
 from jobqueue.web import depths
 from jobqueue.web.health import health_app
 from jobqueue.worker.keeping.tally import OUTCOMES, UNKNOWN
+from tests.support.jobs.blocked import block
 from tests.support.jobs.store import WORKER, connect
 from tests.support.jobs.working import all_ended, asked, counted, new_app
 from tests.support.patience import PATIENCE
@@ -102,14 +103,17 @@ async def test_queues_are_measured_where_they_are(database: str, fresh: None) ->
     async with app, app.worker(queues=["other", "mail"]) as worker:
         pages = health_app(worker)
         await app.queues.pause("mail")
-        await app.defer_many([work.job(), work.options(delay=3600).job()])
+        _, _, waits = await app.defer_many([work.job(), work.options(delay=3600).job(), work.job()])
+        async with connect(database) as connection:
+            await block(connection, waits.id)
         await asked(
             database, "update jobqueue.job set due_at = now() - interval '100 s' where state = 'ready' returning 1"
         )
         page = await scrape(pages)
-        depth = {("mail", "scheduled"): 1, ("mail", "ready"): 1, ("mail", "running"): 0}
-        none = {("other", state): 0 for state in ("scheduled", "ready", "running")}
+        depth = {("mail", "scheduled"): 1, ("mail", "blocked"): 1, ("mail", "ready"): 1, ("mail", "running"): 0}
+        none = {("other", state): 0 for state in ("scheduled", "blocked", "ready", "running")}
         assert depth | none == page.values("queue_depth")
+        assert 1 == page.value("jobs_blocked")
         oldest = page.values("queue_oldest_due_age_seconds")
         assert (0, True) == (oldest["other",], 100 <= oldest["mail",] < 130)
         await asked(database, "delete from jobqueue.job returning 1")
@@ -153,9 +157,8 @@ async def test_a_task_that_comes_later_brings_its_queue(database: str, fresh: No
         async def work() -> None: ...
 
         page = await scrape(pages)
-        assert dict.fromkeys((("late", state) for state in ("scheduled", "ready", "running")), 0) == page.values(
-            "queue_depth"
-        )
+        none = {("late", state): 0 for state in ("scheduled", "blocked", "ready", "running")}
+        assert none == page.values("queue_depth")
         assert {("late",): 0} == page.values("queue_oldest_due_age_seconds")
 
 

@@ -1,5 +1,6 @@
 """`jobs show`: what is the matter with a job, in words, and how its attempts failed."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -8,23 +9,30 @@ import pytest
 
 from jobqueue.base.job import AttemptError, Job, JobState
 from jobqueue.cli.jobs.story import Story
-from jobqueue.store.looking.overview import Beside
+from jobqueue.store.looking.overview import Beside, Dependency, Waits
 from jobqueue.store.workers import WorkerRow
 from tests.cli.conftest import Shop
+from tests.support.jobs.blocked import block
+from tests.support.jobs.store import connect
 from tests.support.programs.processes import CommandLine
 
 NOW = datetime.now(UTC)
 WORKER = WorkerRow(UUID(int=1), "shop", "host", 4711, "0.1.0", ("*", "-bulk"), 50, NOW, NOW, True)
 JOB = Job(UUID(int=7), "send_mail", "mail", JobState.READY, 0, 0, 20, 0, 0, NOW - timedelta(seconds=300), NOW)
 FREE = Beside(None, False, None)
+NOTHING = Waits()
 FAILED = AttemptError("ConnectionError", "refused", attempt=1, at=NOW, worker=str(UUID(int=1)))
 
 
 def told(
-    capsys: pytest.CaptureFixture[str], job: Job, *workers: WorkerRow, beside: Beside | None = FREE
+    capsys: pytest.CaptureFixture[str],
+    job: Job,
+    *workers: WorkerRow,
+    beside: Beside | None = FREE,
+    waits: Waits = NOTHING,
 ) -> tuple[list[str], str]:
     """The sentences below the first line, and all of it."""
-    Story(job, beside, workers or (WORKER,)).write(False, NOW)
+    Story(job, beside, workers or (WORKER,), waits=waits).write(False, NOW)
     text = capsys.readouterr().out
     lines = text.splitlines()
     end = next(number for number, line in enumerate(lines) if line.startswith("  task "))
@@ -67,6 +75,65 @@ def test_what_is_the_matter(
 ) -> None:
     """S4-98: below its state a job's story says what it waits for, or how it ended."""
     assert sentences == told(capsys, replace(JOB, **said), *workers, beside=beside)[0]  # type: ignore[arg-type]
+
+
+BLOCKED = replace(JOB, state=JobState.BLOCKED)
+DOOMED = replace(JOB, state=JobState.CANCELLED, reason="dependency")
+FIRST = Dependency(UUID(int=0xABC), "load", JobState.RUNNING, any_end=False)
+
+
+@pytest.mark.parametrize(
+    ("job", "waits", "sentences"),
+    [
+        (BLOCKED, NOTHING, ["waits for others"]),
+        (
+            BLOCKED, Waits(2, 3, (FIRST, replace(FIRST, id=UUID(int=0xDEF), task="render", state=JobState.READY))),
+            ["waits for 2 of 3: load …00000abc (running), render …00000def (ready)"],
+        ),
+        (
+            replace(BLOCKED, due_at=NOW + timedelta(seconds=600)), Waits(9_999, 10_000, (FIRST,)),
+            ["waits for 9999 of 10000: load …00000abc (running), 9998 more; due in 10 min"],
+        ),
+        (
+            DOOMED, Waits(2, 2, (replace(FIRST, state=JobState.DEAD), replace(FIRST, task="other"))),
+            ["a job that it came after did not complete",
+             "it needs load …00000abc (dead): a retry of that brings both back"],
+        ),
+        (
+            DOOMED, Waits(1, 1, (replace(FIRST, task=None, state=None),)),
+            ["a job that it came after did not complete", "it needs job …00000abc (deleted)"],
+        ),
+        (DOOMED, NOTHING, ["a job that it came after did not complete"]),
+    ],
+)  # fmt: skip
+def test_what_a_job_waits_for_is_named(
+    capsys: pytest.CaptureFixture[str], job: Job, waits: Waits, sentences: list[str]
+) -> None:
+    """Of a blocked job the first of those that it waits for; of one that was cancelled for want of another, that."""
+    assert sentences == told(capsys, job, waits=waits)[0]
+
+
+async def test_a_blocked_job_is_shown(cli: CommandLine, shop: Shop) -> None:
+    """`jobs list` finds it by its state, `jobs show` and its JSON name what it waits for, tables have a column."""
+    before = [UUID(shop.defer("note", f'{{"n": {n}}}')) for n in range(7)]
+    id = UUID(shop.defer("say", '{"text": "last"}', "mail"))
+    async with connect(shop.dsn) as connection:
+        await block(connection, id, before)
+
+    listed = json.loads((await cli.run("jobs", "list", "--state", "blocked", "--json", "--dsn", shop.dsn)).out)
+    shown = await cli.run("jobs", "show", str(id), "--dsn", shop.dsn)
+    document = json.loads((await cli.run("jobs", "show", str(id), "--json", "--dsn", shop.dsn)).out)["waits_for"]
+    queues = await cli.run("queues", "list", "--dsn", shop.dsn)
+    top = await cli.run("top", "--once", "--dsn", shop.dsn)
+
+    assert [(str(id), "blocked")] == [(job["id"], job["state"]) for job in listed]
+    named = ", ".join(f"note …{str(one)[-8:]} (ready)" for one in before[:5])
+    assert f"  waits for 7 of 7: {named}, 2 more" == shown.out.splitlines()[1]
+    assert (7, 7) == (document["unmet"], document["total"])
+    assert {"id": str(before[0]), "task": "note", "state": "ready", "any_end": False} == document["first"][0]
+    assert ["queue", "scheduled", "blocked", "ready", "running"] == queues.out.split()[:5]
+    assert ["mail", "0", "1", "0", "0"] == queues.out.splitlines()[2].split()
+    assert "jobs: 7 ready, 0 scheduled, 1 blocked, 0 running" in top.out
 
 
 def test_a_running_job_says_by_whom(capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,6 +57,21 @@ def test_a_frame_says_what_happens() -> None:
     assert lines[11].endswith(r"25% page 1\x1b[31m of 4  host 4711")
 
 
+def test_what_waits_for_others_has_a_column() -> None:
+    """Blocked jobs are told where there are any, in 80 columns too; who has none sees nothing of it."""
+    long = replace(QUEUE, queue="a_queue_with_a_long_name", blocked=2_500_000, scheduled=612_345, ready=99_999,
+                   oldest_due=172_000.0, paused=True, paused_for=300.0, estimated=frozenset(JobState))  # fmt: skip
+
+    lines = drawn(frame(queues=[long, QUEUE]))
+
+    assert "1 worker, jobs: ~100 k ready, ~612 k scheduled, ~2.5 M blocked, ~1 running" == lines[1]
+    assert ["ready", "scheduled", "blocked", "running", "oldest", "due", "notes"] == lines[4].split()[1:]
+    assert ["~100", "k", "~612", "k", "~2.5", "M", "~1", "47", "h"] == lines[5].split()[1:10]
+    assert ["mail", "12", "0", "0", "1", "61", "s"] == lines[6].split()
+    assert max(map(len, lines)) <= 80
+    assert "blocked" not in "\n".join(drawn(frame()))
+
+
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50), (40, 12), (20, 5)])
 def test_a_frame_fits(width: int, height: int) -> None:
     """S4-97: no line is longer than the terminal is wide, and not more of them than it is high; what was left out is

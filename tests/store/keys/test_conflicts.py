@@ -19,6 +19,8 @@ from jobqueue.store.connection.faults import Deadlock
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.intake import insert_all
 from jobqueue.store.looking.listing import Wanted, find_ids
+from tests.store.test_waking import ear_on
+from tests.support.jobs.blocked import block, row_of
 from tests.support.jobs.store import (
     Connection,
     claim,
@@ -97,6 +99,44 @@ async def test_a_holder_that_came_after_the_look_is_changed(database: str) -> No
 
         assert NEW == await args_of(observer, first.id)
         assert (1, 1) == (slow.names.count("lock_holders"), slow.names.count("lock_late_holders"))
+
+
+@pytest.mark.parametrize("scope", ["waiting", "unfinished", "period"])
+@pytest.mark.parametrize("conflict", ["replace", "move", "replace+move"])
+async def test_a_late_holder_that_waits_for_others_is_changed(database: str, conflict: str, scope: str) -> None:
+    """A holder that came after the look and is blocked is changed as one that waits, and stays blocked."""
+    first = keyed(scope=scope, delay=3600.0)
+    async with open_sessions(database, 2) as (quick, session), connect(database) as observer:
+
+        async def blocked() -> None:
+            await send(quick, first)
+            await block(observer, first.id)
+
+        slow = Interrupted(session, take_keys=blocked)
+        said = {"replace": "replaced", "move": "moved", "replace+move": "replaced+moved"}[conflict]
+        new = keyed(conflict, scope=scope, args=NEW)
+        assert [told(first.id, said)] == await insert_all(slow, [new], always=False)
+
+        row = await row_of(observer, first.id)
+        assert ("blocked", NEW if "replace" in conflict else OLD) == (row["state"], row["args"])
+        assert ("move" in conflict) == (row["due_at"] <= await observer.fetchval("select now()"))
+        assert 1 == slow.names.count("lock_late_holders")
+
+
+async def test_a_holder_that_waits_for_others_wakes_nobody(database: str) -> None:
+    """Replaced or moved to now, a blocked holder stays so, and nobody gets up for it."""
+    first = keyed(delay=3600.0)
+    async with open_session(database) as session, ear_on(database) as (ear, connection):
+        await send(session, first)
+        await block(connection, first.id)
+        for conflict in ("replace", "move", "replace+move"):
+            (sent,) = await insert_all(session, [keyed(conflict, args=NEW)], always=True)
+            assert (first.id, True) == (sent.id, sent.duplicate)
+        assert [] == await ear.so_far()
+
+        row = await row_of(connection, first.id)
+        assert ("blocked", NEW) == (row["state"], row["args"])
+        assert row["due_at"] <= await connection.fetchval("select now()")
 
 
 async def test_a_key_that_goes_from_hand_to_hand_ends_with_its_holder(database: str) -> None:

@@ -50,12 +50,13 @@ with recursive size as materialized (
   where l.queue is not null
 ), waiting as materialized (
   select state, queue, count(*) as jobs, sum(count(*)) over (partition by state) < $1 as exact from (
-    (select j.state, j.queue from :"schema".job j  -- a range with two ends, see promote_due
+    (select j.state, j.queue from :"schema".job j  -- ranges with two ends, see promote_due
     where j.state = 'scheduled' and j.due_at between '-infinity' and 'infinity' and (select pages from size) > $2
     order by j.due_at limit $1)
     union all
     (select j.state, j.queue from :"schema".job j
-    where j.state = 'blocked' and (select pages from size) > $2 order by j.queue, j.priority desc, j.seq limit $1)
+    where j.state = 'blocked' and j.priority between -32768 and 32767 and (select pages from size) > $2
+    order by j.queue, j.priority desc, j.seq limit $1)
   ) as arm
   group by state, queue
 ), counted as (

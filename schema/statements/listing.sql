@@ -34,8 +34,9 @@ with seen as materialized (
     order by j.queue, j.priority desc, j.seq limit $2)
     union all
     (select j.id, j.created_at, j.state, j.queue, j.task, j.origin from :"schema".job j
-    where j.state = 'blocked' and 'blocked' = any($4::text[]) and j.priority between -32768 and 32767
-    order by j.queue, j.priority desc, j.seq limit $2)
+    where j.state = 'blocked' and 'blocked' = any($4::text[])
+      and j.id between '00000000-0000-0000-0000-000000000000' and 'ffffffff-ffff-ffff-ffff-ffffffffffff'
+    order by j.queue, j.id limit $2)
   ) as arm
 ), whole as materialized (
   select count(*) < $2 as whole from seen

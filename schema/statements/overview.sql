@@ -55,8 +55,9 @@ with recursive size as materialized (
     order by j.due_at limit $1)
     union all
     (select j.state, j.queue from :"schema".job j
-    where j.state = 'blocked' and j.priority between -32768 and 32767 and (select pages from size) > $2
-    order by j.queue, j.priority desc, j.seq limit $1)
+    where j.state = 'blocked' and j.id between '00000000-0000-0000-0000-000000000000' and 'ffffffff-ffff-ffff-ffff-ffffffffffff'
+      and (select pages from size) > $2
+    order by j.queue, j.id limit $1)
   ) as arm
   group by state, queue
 ), counted as (
@@ -160,25 +161,25 @@ from :"schema".job j left join :"schema".queue q on q.name = j.queue where j.id 
 -- name: waits_for
 -- takes: id uuid, room bigint
 -- gives: unmet bigint, total bigint, id uuid, task text, state text, any_end boolean
--- Of the jobs that this one came after those whose end it has not seen, and of one that was cancelled for want of another,
--- that other one too: so those that have failed come first. The archive is asked only about the few that are shown, where
--- nobody has noted their end yet. No state: it was deleted.
+-- Of the jobs that this one came after those whose end it has not seen; of one that was cancelled for want of another, that
+-- other one too: so those that have failed come first. The archive is asked only about the few that are shown. No state: it
+-- was deleted. A node says of that `cancelled`, and a job has one in each bundle that it has to do with.
 with unmet as materialized (
-  select d.on_id, d.any_end, j.state, coalesce(j.task, n.task) as task, n.outcome
+  select d.on_id, d.any_end, j.state, coalesce(j.task, n.task) as task, n.outcome,
+    j.state is null and n.outcome is distinct from 'completed' and not d.any_end as failed
   from :"schema".dependency d
   left join lateral (select j.task, j.state from :"schema".job j where j.id = d.on_id offset 0) as j on true
-  left join lateral (select n.task, n.outcome from :"schema".node n where n.job_id = d.on_id limit 1) as n on true
+  cross join lateral (
+    select nullif(max(n.task), '') as task, max(n.outcome) as outcome from :"schema".node n where n.job_id = d.on_id) as n
   where d.job_id = $1
 ), shown as materialized (
-  select * from unmet
-  order by state is null and outcome is distinct from 'completed' and not any_end desc, on_id limit $2
+  select * from unmet order by failed desc, on_id limit $2
 ), size as materialized (
-  select count(*) as unmet, (select cardinality(n.after) from :"schema".node n where n.job_id = $1 limit 1) as total from unmet
+  select count(*) as unmet, (select max(cardinality(n.after)) from :"schema".node n where n.job_id = $1) as total from unmet
 )
-select s.unmet, greatest(s.total, s.unmet) as total, f.on_id as id, coalesce(f.task, a.task) as task,
-  coalesce(f.state, f.outcome, a.state) as state, f.any_end
-from size s cross join shown f
+select z.unmet, greatest(z.total, z.unmet) as total, s.on_id as id, coalesce(s.task, a.task) as task,
+  coalesce(s.state, a.state, case when s.outcome = 'completed' then s.outcome end) as state, s.any_end
+from size z cross join shown s
 left join lateral (
-  select a.task, a.state from :"schema".job_archive a where f.state is null and f.outcome is null and a.id = f.on_id offset 0
-) as a on true
-order by f.state is null and f.outcome is distinct from 'completed' and not f.any_end desc, f.on_id;
+  select a.task, a.state from :"schema".job_archive a where s.state is null and a.id = s.on_id offset 0) as a on true
+order by s.failed desc, s.on_id;

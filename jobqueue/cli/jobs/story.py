@@ -35,6 +35,8 @@ _CANCELLED = {
     "dependency": "a job that it came after did not complete",
 }
 
+_BOTH = ": a retry of that brings both back"
+
 
 @dataclass(frozen=True, slots=True)
 class Story:
@@ -97,7 +99,7 @@ class Story:
     def _wanted(self) -> Iterator[str]:
         for one in self.waits.first:
             if one.failed:
-                yield f"it needs {_named(one)}" + (": a retry of that brings both back" if one.state else "")
+                yield f"it needs {_named(one)}" + (_BOTH if one.state is JobState.DEAD else "")
 
     def _waiting(self, now: datetime) -> Iterator[str]:
         job, beside = self.job, self.beside

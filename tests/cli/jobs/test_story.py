@@ -103,6 +103,10 @@ FIRST = Dependency(UUID(int=0xABC), "load", JobState.RUNNING, any_end=False)
             DOOMED, Waits(1, 1, (replace(FIRST, task=None, state=None),)),
             ["a job that it came after did not complete", "it needs job …00000abc (deleted)"],
         ),
+        (
+            DOOMED, Waits(1, 1, (replace(FIRST, state=JobState.CANCELLED),)),
+            ["a job that it came after did not complete", "it needs load …00000abc (cancelled)"],
+        ),
         (DOOMED, NOTHING, ["a job that it came after did not complete"]),
     ],
 )  # fmt: skip

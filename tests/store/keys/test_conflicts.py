@@ -156,14 +156,17 @@ async def test_a_key_that_goes_from_hand_to_hand_ends_with_its_holder(database: 
         assert 2 == slow.names.count("lock_holders")
 
 
+@pytest.mark.parametrize("blocked", [False, True], ids=["ready", "blocked"])
 @pytest.mark.parametrize("ours", [True, False], ids=["ours", "the caller's"])
-async def test_a_late_holder_that_somebody_else_has_locked(database: str, ours: bool) -> None:
+async def test_a_late_holder_that_somebody_else_has_locked(database: str, ours: bool, blocked: bool) -> None:
     """A10: whoever has taken keys waits for no job: it lets go of them, and waits before it takes them anew."""
     first, new = keyed(), keyed("replace", args=NEW)
     async with open_sessions(database, 3) as (quick, holding, session), connect(database) as observer:
 
         async def locked() -> None:
             await send(quick, first)
+            if blocked:
+                await block(observer, first.id)
             await holding.fetch("lock_holders", ["k"])
 
         async with connect(database) as connection:

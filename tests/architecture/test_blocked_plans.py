@@ -22,9 +22,9 @@ OURS = {"job", "job_key", "dependency", "node"}
 BLOCKED = f"""
 alter table jobqueue.dependency set (autovacuum_enabled = false);
 alter table jobqueue.node set (autovacuum_enabled = false);
-insert into jobqueue.job (queue, task, priority, state, via, due_at, waits)
-  select 'after' || n % 50, 'task', n % 3, 'blocked', 'py', now() - interval '1 h', 1 from generate_series(1, 100000) n;
-insert into jobqueue.job (id, task, state, via, waits) values ('{FAN_IN}', 'report', 'blocked', 'py', 5000);
+insert into jobqueue.job (queue, task, priority, state, via, due_at)
+  select 'after' || n % 50, 'task', n % 3, 'blocked', 'py', now() - interval '1 h' from generate_series(1, 100000) n;
+insert into jobqueue.job (id, task, state, via) values ('{FAN_IN}', 'report', 'blocked', 'py');
 insert into jobqueue.job_key (key, job_id, scope)
   select 'blocked' || row_number() over (order by id), id, 'unfinished'
   from (select id from jobqueue.job where state = 'blocked' and id <> '{FAN_IN}' limit 1000) as few;

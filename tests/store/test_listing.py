@@ -44,8 +44,8 @@ insert into jobqueue.job (queue, task, state, via, due_at)
   select 'later', 'task', 'scheduled', 'py', now() + interval '1 day' from generate_series(1, 5) n;
 insert into jobqueue.job (queue, task, state, via, fence, worker_id, lease_until, attempt)
   select 'run', 'task', 'running', 'py', n, jobqueue.new_id(), now(), 1 from generate_series(1, 7) n;
-insert into jobqueue.job (queue, task, state, via, waits)
-  select 'after', 'task', 'blocked', 'py', 1 from generate_series(1, 6) n;
+insert into jobqueue.job (queue, task, state, via)
+  select 'after', 'task', 'blocked', 'py' from generate_series(1, 6) n;
 """
 
 

@@ -40,10 +40,10 @@ insert into jobqueue.job (queue, task, priority, state, via, args)
   select 'long', 'task', n % 3, 'ready', 'py', '{"text": "some words"}' from generate_series(1, 30000) n;
 insert into jobqueue.job (queue, task, state, via, due_at)
   select 'later', 'task', 'scheduled', 'py', now() + n * interval '1 s' from generate_series(1, %(scheduled)s) n;
-insert into jobqueue.job (queue, task, state, via, waits)
-  select 'after', 'task', 'blocked', 'py', 1 from generate_series(1, %(blocked)s) n;
-insert into jobqueue.job (queue, task, state, via, waits)
-  select 'zlast', 'task', 'blocked', 'py', 1 from generate_series(1, 5) n;
+insert into jobqueue.job (queue, task, state, via)
+  select 'after', 'task', 'blocked', 'py' from generate_series(1, %(blocked)s) n;
+insert into jobqueue.job (queue, task, state, via)
+  select 'zlast', 'task', 'blocked', 'py' from generate_series(1, 5) n;
 insert into jobqueue.job (queue, task, state, via) select 'short', 'task', 'ready', 'py' from generate_series(1, 7);
 insert into jobqueue.job (queue, task, state, via, crashes)
   select 'odd', 'task', 'ready', 'py', 1 from generate_series(1, 3);

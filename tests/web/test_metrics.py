@@ -103,9 +103,9 @@ async def test_queues_are_measured_where_they_are(database: str, fresh: None) ->
     async with app, app.worker(queues=["other", "mail"]) as worker:
         pages = health_app(worker)
         await app.queues.pause("mail")
-        _, _, waits = await app.defer_many([work.job(), work.options(delay=3600).job(), work.job()])
+        first, _, waits = await app.defer_many([work.job(), work.options(delay=3600).job(), work.job()])
         async with connect(database) as connection:
-            await block(connection, waits.id)
+            await block(connection, waits.id, [first.id])
         await asked(
             database, "update jobqueue.job set due_at = now() - interval '100 s' where state = 'ready' returning 1"
         )

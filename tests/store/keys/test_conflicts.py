@@ -166,7 +166,8 @@ async def test_a_late_holder_that_somebody_else_has_locked(database: str, ours: 
         async def locked() -> None:
             await send(quick, first)
             if blocked:
-                await block(observer, first.id)
+                async with connect(database) as other:
+                    await block(other, first.id)
             await holding.fetch("lock_holders", ["k"])
 
         async with connect(database) as connection:

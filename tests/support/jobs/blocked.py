@@ -7,7 +7,7 @@ from uuid import UUID
 from tests.support.jobs.store import Connection
 
 BUNDLE = UUID(int=9)
-_BLOCK = "update jobqueue.job set state = 'blocked', waits = coalesce(waits, 0) + $2, bundle_id = $3 where id = $1"
+_BLOCK = "update jobqueue.job set state = 'blocked', bundle_id = $2 where id = $1"
 _DEPEND = "insert into jobqueue.dependency (on_id, job_id, any_end) select on_id, $1, $3 from unnest($2::uuid[]) on_id"
 _NODE = """
 insert into jobqueue.node (bundle_id, job_id, task, after)
@@ -21,7 +21,7 @@ on conflict (bundle_id, job_id) do update set after = jobqueue.node.after || exc
 async def block(connection: Connection, id: UUID, after: Sequence[UUID] = (), *, any_end: bool = False) -> None:
     """Make a job wait for others, and for what it waits for already."""
     async with connection.transaction():
-        await connection.execute(_BLOCK, id, len(after), BUNDLE)
+        await connection.execute(_BLOCK, id, BUNDLE)
         await connection.execute(_DEPEND, id, list(after), any_end)
         await connection.execute(_NODE, BUNDLE, id, list(after))
 

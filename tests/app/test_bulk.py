@@ -378,7 +378,7 @@ async def test_a_batch_that_is_cancelled_while_it_is_made_leaves_nothing(
     monkeypatch.setattr(surely, "CANCEL_LIMIT", PATIENCE)  # else it may be unknown, on a machine that is slow
     app = App(database)
     sending = asyncio.create_task(app.task(note).defer_many(["text"] * 60_000))
-    await becomes(database, 1, "state <> 'idle' and query like '%insert into%'")
+    await becomes(database, 1, "state <> 'idle' and query like '%with clock as%'")
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending

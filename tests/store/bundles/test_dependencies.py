@@ -84,7 +84,7 @@ async def test_nothing_begins_early_and_nothing_is_left(database: str, seed: int
     async with open_sessions(database, HANDS) as hands, connect(database) as connection:
         id, _ = await stored_graph(hands[0], graph, CALLBACKS[2])
         while True:
-            hired = [chaos(hand, random.Random(seed * 10 + n), database) for n, hand in enumerate(hands)]  # noqa: S311
+            hired = [chaos(hand, random.Random(seed * 10 + n), database) for n, hand in enumerate(hands)]  # noqa: S311 - a reproducible soak
             assert [0] * HANDS == await asyncio.gather(*hired)
             assert not await connection.fetchval("select exists (select from jobqueue.job where follow & 4 = 0)")
             dead = await connection.fetch("select id from jobqueue.job_archive where state = 'dead'")

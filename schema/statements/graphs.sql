@@ -7,7 +7,10 @@
 with drawn as (
   select n.job_id, coalesce(nullif(n.task, ''), m.task, '') as task, n.after, coalesce(m.state, n.outcome) as state, m.reason, m.errors,
     m.id is not null as member, m.callback
-  from (select * from :"schema".node where bundle_id = $1) as n
+  from (
+    select * from :"schema".node n where n.bundle_id = $1 and (  -- not those that are there for their results alone
+      not n.kept or n.after <> '{}' or n.job_id in (select unnest(o.after) from :"schema".node o where o.bundle_id = $1))
+  ) as n
   full join (
     select id, task, state, null::text as reason, errors, follow & 4 <> 0 as callback
     from :"schema".job where bundle_id >= (select $1::uuid) and bundle_id <= (select $1::uuid)

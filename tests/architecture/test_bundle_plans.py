@@ -68,7 +68,7 @@ def wrong_with(plan: Plan) -> list[str]:
 
 
 MANY = {"waiting_facts": 2_000, "fold_bundles of 200": 60_000, "delete_waiting": 40_000, "heal_bundles": 20_000,
-        "bundle_results": 5_000, "bundle_results of those kept": 5_000, "keep_results": 15_000, "delete_nodes": 10_000,
+        "bundle_results": 8_000, "bundle_results of those kept": 8_000, "keep_results": 15_000, "delete_nodes": 10_000,
         "old_bundles": 6_000, "forget_bundles": 6_000}  # fmt: skip
 """Pages that these may touch: they do something to many rows."""
 

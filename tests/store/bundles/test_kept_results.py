@@ -12,6 +12,7 @@ from jobqueue.store import upkeep
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.flows import bundles
 from jobqueue.store.flows.bundles import delete_bundle, forget_bundles, results_of
+from jobqueue.store.flows.graphs import read_graph
 from jobqueue.store.steering import delete
 from jobqueue.store.upkeep import Ages, sweep
 from tests.support.history import finished, keep, kept, leaf, leaves
@@ -216,6 +217,20 @@ async def test_the_result_of_a_job_that_is_no_member_is_none_of_the_bundle(datab
         await asked(database, node, bundle, uuid7())
 
         assert [] == await results(session, bundle)
+
+
+async def test_a_graph_shows_no_member_that_is_only_kept(database: str) -> None:
+    """S4-87: a graph draws jobs that come after others, or that others come after, whatever else was kept."""
+    async with open_database(database) as db, open_session(database) as session:
+        bundle = await stored(session, 1)
+        finished(database, 3, seconds=5 * DAY, bundle=bundle)
+        (first,) = await asked(database, "select array[min(id::text)] from jobqueue.job_archive")
+        after = "insert into jobqueue.node values ($1, $2, 'later', array[$3::uuid]) returning job_id"
+        later = await asked(database, after, bundle, uuid7(), first)
+        assert 1 == (await sweep(db, AGES)).days
+        jobs, _ = await read_graph(session, bundle)
+
+        assert {UUID(first), later} == {job.id for job in jobs}
 
 
 async def test_a_deleted_member_gives_nothing_any_more(database: str) -> None:

@@ -79,7 +79,7 @@ async def store_part(executor: Executor, part: Part, *, always: bool) -> list[Se
             added = sum(not one.duplicate for one in sent)
             if known and added:
                 raise KnownBundle  # a first try of ours would have stored these
-            await _connect(executor, part.bundle.id, jobs, sent)
+            await _connect(executor, part.bundle.id, jobs, sent, always)
             await (_count if part.by is None else _count_inside)(executor, part, added)
             return sent
     except DATABASE_ERRORS as error:
@@ -105,7 +105,9 @@ def _placed(part: Part) -> list[NewJob[Any]]:
     return jobs
 
 
-async def _connect(executor: Executor, bundle: UUID, jobs: Sequence[NewJob[Any]], sent: Sequence[Sent]) -> None:
+async def _connect(
+    executor: Executor, bundle: UUID, jobs: Sequence[NewJob[Any]], sent: Sequence[Sent], always: bool
+) -> None:
     """Store what the new ones come after. One whose key another job holds stands for that job. Raises JobNotFound."""
     stored = {job.id: one.id for job, one in zip(jobs, sent, strict=True)}
     tasks = {one.id: job.task for job, one in zip(jobs, sent, strict=True) if not one.duplicate}
@@ -118,7 +120,7 @@ async def _connect(executor: Executor, bundle: UUID, jobs: Sequence[NewJob[Any]]
     if not nodes:
         return
     if others := {id for node in nodes for id in node.after} - tasks.keys():
-        tasks |= await need(executor, sorted(others))
+        tasks |= await need(executor, sorted(others), always=always)
     await insert_dependencies(executor, bundle, nodes, tasks)
 
 

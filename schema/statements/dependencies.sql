@@ -21,17 +21,20 @@ from given g left join (select job_id, array_agg(on_id order by place) as after 
 on conflict on constraint node_pkey do nothing;
 
 -- name: need_unfinished
--- takes: ids text[]
+-- takes: ids text[], always boolean
 -- gives: id text, task text
 -- Others come after these jobs from now on: their end will note a fact. Waits for whoever has the row: an end that comes
--- first is seen by need_finished.
+-- first is seen by need_finished. A claim skips what this holds: hence the wake-up, see await_jobs.
 with locked as materialized (
   select j.id from (select id::uuid as id from unnest($1::text[]) as g(id) order by 1) as g
   cross join lateral (select j.id from :"schema".job j where j.id = g.id for no key update) as j
 ), marked as (
-  update :"schema".job set follow = follow | 2 where id = any(array(select id from locked)) returning id, task
+  update :"schema".job set follow = follow | 2 where id = any(array(select id from locked))
+  returning id, task, queue, state, case when state = 'scheduled' then due_at end as due
+), woken as materialized (
+  select :"schema".wake(queue, min(due), $2) from marked where state in ('ready', 'scheduled') group by queue, due is null
 )
-select id::text as id, task from marked;
+select id::text as id, task from marked where (select count(*) from woken) >= 0;
 
 -- name: need_finished
 -- takes: ids text[]

@@ -58,7 +58,7 @@ def cases() -> dict[str, tuple[tuple[object, ...], int]]:
         "resolve_jobs of 200": ((ids[1:], since, 500), 60_000),
         "release_jobs": ((waiting,), 20_000),
         "heal_dependencies": (("", "0" * 32, 5_000), 150_000),
-        "need_unfinished": ((waiting,), 20_000),
+        "need_unfinished": ((waiting, False), 20_000),
         "need_finished": ((ids,), 30_000),
         "results_before": ((BUNDLE, waiting[0], "task", 0, 500), 100),
         "fold_bundles": (([BUNDLE],), 40_000),

@@ -9,7 +9,7 @@ from jobqueue import App, JobContext, Unique
 from jobqueue.base.errors import InvalidOption, JobCancelled, JobNotFound
 from jobqueue.base.job import JobState
 from tests.support.jobs.store import connect
-from tests.support.jobs.working import new_app
+from tests.support.jobs.working import asked, asleep, new_app, reached, seen
 from tests.support.patience import PATIENCE
 
 BLOCKED, READY, COMPLETED = JobState.BLOCKED, JobState.READY, JobState.COMPLETED
@@ -312,3 +312,22 @@ async def test_a_rolled_back_block_leaves_no_trace(database: str) -> None:
             assert 0 == await connection.fetchval(f"select count(*) from jobqueue.{table}")
         await app.run_until_idle()
         assert [COMPLETED] == await state_of(app, first)
+
+
+@pytest.mark.parametrize("delay", [None, 0.5], ids=["ready", "scheduled"])
+async def test_a_worker_that_skipped_a_job_while_it_was_named_hears_of_it(database: str, delay: float | None) -> None:
+    """While a transaction has named a stored job nobody can start it; with the commit it starts, without a poll."""
+    press = Press(database)
+    async with press.app as app, connect(database) as connection:
+        first = await press.load.options(delay=delay).defer(1)
+        transaction = connection.transaction()
+        await transaction.start()
+        async with app.bundle("import", connection=connection) as b:
+            end = b.add(press.add_up.job(), after=[first])
+        if delay:
+            await asked(database, "select pg_sleep($1)", delay)  # its time comes and goes
+        async with app.worker():
+            await reached(app, await press.load.defer(2), COMPLETED)  # the worker looks, and skips what is locked
+            await asleep(database)
+            await transaction.commit()
+            assert [10] == await seen(end)

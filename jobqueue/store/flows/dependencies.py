@@ -51,13 +51,13 @@ class Resolved:
     revived: int = 0
 
 
-async def need(executor: Executor, ids: Collection[UUID]) -> dict[UUID, str]:
-    """Others come after these stored jobs from now on; their tasks. Raises JobNotFound."""
+async def need(executor: Executor, ids: Collection[UUID], *, always: bool) -> dict[UUID, str]:
+    """Others come after these stored jobs from now on; their tasks. `always` as of `insert_all`. Raises JobNotFound."""
     tasks: dict[UUID, str] = {}
     for _ in range(_TRIES):  # one that has ended may be retried between two looks, and end between two others
-        for statement in ("need_unfinished", "need_finished"):
+        for statement, more in (("need_unfinished", [always]), ("need_finished", [])):
             if left := [str(id) for id in ids if id not in tasks]:
-                tasks |= {UUID(id): task for id, task in await executor.fetch(statement, left)}
+                tasks |= {UUID(id): task for id, task in await executor.fetch(statement, left, *more)}
         if len(tasks) == len(ids):
             return tasks
     raise JobNotFound(next(id for id in ids if id not in tasks))

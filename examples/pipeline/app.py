@@ -25,9 +25,7 @@ insert into pipeline.module (path, imports) values ($1, $2)
 on conflict (path) do update set (imports, read_at) = (excluded.imports, excluded.read_at)
 """
 
-READER = CapacityLimiter(
-    1
-)  # files are parsed in a thread, for that would hold up the event loop; in one, see code_index
+READER = CapacityLimiter(1)  # files are parsed in one thread, beside the event loop; see code_index
 
 
 @asynccontextmanager

@@ -125,7 +125,7 @@ def _of_flows(flows: Flows) -> Iterable[Metric]:
         ("webhook_backlog", "Deliveries of webhooks that wait for a try, or are under way.", flows.deliveries),
         ("events_lag_seconds", "How long readers of the log wait for a transaction that writes it.", flows.events_lag),
         ("bundles_unfinished", "Bundles that have not ended; counted up to 10 000.", flows.bundles),
-        ("facts_waiting", "Ends of jobs that nobody has seen to for bundles and later jobs; up to 10 000.", flows.facts),
+        ("facts_waiting", "Ends of jobs not seen to yet for bundles and later jobs; up to 10 000.", flows.facts),
     ):
         if value is not None:
             yield _one(_gauge(name, meaning), value)

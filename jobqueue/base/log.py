@@ -46,6 +46,7 @@
 | bundle.left | warning | bundle, error: its block failed, and it could not be cancelled: `bundles cancel` |
 | bundle.refused | error | bundle, error, retry_in: the database refuses what its end would store, a callback perhaps |
 | dependency.refused | error | dependency, error, retry_in: what comes after this job cannot begin, nor be ended |
+| dependency.key_taken | warning | job_id: it cannot come back with the job that it needs: another has its unique key |
 | dependencies.resolved | info | doomed, revived: jobs cancelled for want of one that failed; others that wait again |
 | dependencies.healed | warning | ended, released: jobs that others wait for were gone, or their dependencies were |
 | bundles.healed | warning | bundles: their last members are gone, deleted past us; they count as cancelled |

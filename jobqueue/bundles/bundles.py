@@ -7,7 +7,7 @@ from uuid import UUID
 
 import anyio
 
-from jobqueue.base.errors import BundleNotFound, InvalidOption
+from jobqueue.base.errors import BundleNotFound, InvalidOption, InvalidPayload
 from jobqueue.base.flows.bundle import Bundle, BundleCounts
 from jobqueue.base.job import JobState
 from jobqueue.base.moments import Seconds, check_delay
@@ -106,7 +106,11 @@ class Bundles:
         of, found, after = _task(task), dict[int, Any](), 0
         async with self._session() as executor:
             while page := await results_before(executor, id, job, of.name, after, _PAGE):
-                found |= {place: of.signature.decode_result(result) for place, result in page}
+                if any(result is None for _, result in page):
+                    raise InvalidPayload(
+                        f"{of.name} result", "", "gone", "is gone: deleted, or pruned, before it was kept"
+                    )
+                found |= {place: of.signature.decode_result(result) for place, result in page if result is not None}
                 after = page[-1][0]
         return [*found.values()]
 

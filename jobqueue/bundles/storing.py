@@ -111,6 +111,9 @@ async def _connect(
     """Store what the new ones come after. One whose key another job holds stands for that job. Raises JobNotFound."""
     stored = {job.id: one.id for job, one in zip(jobs, sent, strict=True)}
     tasks = {one.id: job.task for job, one in zip(jobs, sent, strict=True) if not one.duplicate}
+    marked = {
+        one.id for job, one in zip(jobs, sent, strict=True) if not one.duplicate and job.edges and job.edges.needed
+    }
     nodes = list[Node]()
     for job, one in zip(jobs, sent, strict=True):
         if one.duplicate or not job.edges or not job.edges.after:
@@ -119,7 +122,7 @@ async def _connect(
         nodes.append(Node(one.id, job.task, after, job.edges.any_end))
     if not nodes:
         return
-    if others := {id for node in nodes for id in node.after} - tasks.keys():
+    if others := {id for node in nodes for id in node.after} - marked:
         tasks |= await need(executor, sorted(others), always=always)
     await insert_dependencies(executor, bundle, nodes, tasks)
 

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+import asyncpg
+
 from jobqueue.store.connection.executor import Reader
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 
@@ -23,5 +25,8 @@ async def in_a_day(executor: Reader, write: Callable[[], Awaitable[T]]) -> T:
     except DATABASE_ERRORS as error:
         if classify(error) is not Fault.NO_PARTITION:
             raise
-    await executor.fetch("extend_archive", _DAYS)
+        try:
+            await executor.fetch("extend_archive", _DAYS)
+        except asyncpg.InFailedSQLTransactionError:
+            raise error from None  # within a transaction: whoever began it does this
     return await write()

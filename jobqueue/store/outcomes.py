@@ -102,17 +102,16 @@ def _instead_of(outcome: Outcome) -> Cancelled:
     return replace(_CANCELLED, error=outcome.error) if isinstance(outcome, Retried | Rescued) else _CANCELLED
 
 
-async def complete_on(connection: Any, schema: str, worker: WorkerId, ended: Ended) -> bool:
-    """Finish a job inside the transaction that this connection is in; False if its claim is lost.
+async def complete_on(connection: Any, schema: str, worker: WorkerId, ended: Ended) -> News | None:
+    """Finish a job inside the transaction that this connection is in; None if its claim is lost.
 
     Waits, within the statement's limit, for whoever has the row locked.
     """
     sql, values = statement("finish_jobs", schema, late=True), [*_joined([_finishing(ended)]), worker]
-    if await connection.fetch(sql, *values, timeout=STATEMENT_LIMIT):
-        return True
-    if not await holds_still(connection, schema, worker, ended.id, ended.fence):
-        return False
-    return bool(await connection.fetch(sql, *values, timeout=STATEMENT_LIMIT))  # the row is locked by ourselves now
+    told = await connection.fetch(sql, *values, timeout=STATEMENT_LIMIT)
+    if not told and await holds_still(connection, schema, worker, ended.id, ended.fence):
+        told = await connection.fetch(sql, *values, timeout=STATEMENT_LIMIT)  # the row is locked by ourselves now
+    return _told(told)[1] if told else None
 
 
 async def holds_still(connection: Any, schema: str, worker: WorkerId, id: UUID, fence: int) -> bool:
@@ -139,16 +138,21 @@ async def _finish(session: Executor, worker: WorkerId | None, final: list[Ended]
 
 
 async def _finish_rows(session: Executor, worker: WorkerId | None, rows: list[_Finish]) -> tuple[set[UUID], News]:
-    told = await fetch_dated(session, "finish_jobs", *_joined(rows), worker)
+    ended, news = _told(await fetch_dated(session, "finish_jobs", *_joined(rows), worker))
+    return {row[0] for row in rows} if None in ended else {id for id in ended if id is not None}, news
+
+
+def _told(rows: Sequence[Any]) -> tuple[set[UUID | None], News]:
+    """What finish_jobs says: those that have ended, None for all of them; and whom it concerns."""
     ended, news = set[UUID | None](), News()
-    for id, bundle, needed in told:
+    for id, bundle, needed in rows:
         if bundle is not None:
             news.bundles.add(as_uuid(bundle))
         elif needed is not None:
             news.needed.add(as_uuid(needed))
         else:
             ended.add(id)
-    return {row[0] for row in rows if None in ended or row[0] in ended}, news
+    return ended, news
 
 
 async def _over_before(session: Executor, worker: WorkerId | None, refused: list[Ended]) -> dict[UUID, Outcome]:

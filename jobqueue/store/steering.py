@@ -73,10 +73,9 @@ async def retry(
     return await _until_each_is_told(executor, Action.RETRY, ids, attempt, tries)
 
 
-async def revive(executor: Executor, ids: Sequence[UUID]) -> set[UUID]:
-    """Those that have ended run again; not if another holds the key of one, or has locked it."""
-    rows = await fetch_dated(executor, "retry_finished", list(ids), EVER, False)
-    return {as_uuid(id) for id, retried in rows if retried}
+async def revive(executor: Executor, ids: Sequence[UUID]) -> dict[UUID, bool]:
+    """Run again what has ended: False if another has the key of one; nothing of those that somebody has locked."""
+    return {as_uuid(id): retried for id, retried in await executor.fetch("retry_finished", list(ids), EVER, False)}
 
 
 async def change(

@@ -56,13 +56,14 @@ with locked as materialized (
 select id::text as id, task from marked where (select count(*) from hinted) >= 0;
 
 -- name: resolve_jobs
--- takes: ids uuid[], since timestamptz, room bigint
+-- takes: ids uuid[], since timestamptz, room bigint, given_up uuid[]
 -- gives: id uuid, what text
 -- Looks at jobs that others wait for, as this snapshot shows them; what comes later has a fact of its own. Each that has
 -- ended is met by those that wait for it, or it dooms them; of each at most `room` are done at a time. Whoever has locked
 -- the node of a job does this; otherwise its facts stay for the next time. A dependency is met only while its job is
--- blocked and locked by us. Says which are `resolved` and which have something `left`; which jobs have `met` one, see
--- release_jobs; which are `doomed`, and which were before and must be `revived`; and the bundles.
+-- blocked and locked by us. Says which are `resolved`, which have something `left`, and which are `busy`: somebody has a
+-- job that waits, or one that was doomed before must be `revived` first, if it is not given up. Then which jobs have `met`
+-- one, see release_jobs; which are `doomed`; and the bundles.
 with seen as materialized (
   select n.* from unnest($1::uuid[]) as g(id)
   cross join lateral (
@@ -115,7 +116,7 @@ with seen as materialized (
   select e.id as on_id, d.job_id from ends e
   cross join lateral (
     select d.job_id from :"schema".dependency d
-    where d.on_id = e.id and not exists (select from :"schema".job j where j.id = d.job_id) and exists (
+    where d.on_id = e.id and d.job_id <> all($4) and not exists (select from :"schema".job j where j.id = d.job_id) and exists (
       select from :"schema".job_archive a
       where a.id = d.job_id and a.finished_at between $2 and now() + interval '1 hour'
         and a.state = 'cancelled' and a.reason = 'dependency')
@@ -128,16 +129,19 @@ with seen as materialized (
     select place from edge where met and job_id in (select id from held) and job_id not in (select id from doomed)))
   returning job_id
 ), known as (
+  -- what had failed is known as that until those are revived; what it gave when it was completed last, those may still read
   update :"schema".node n
-  set outcome = case when not e.unfinished then e.outcome end, result = case when e.outcome = 'completed' then coalesce(e.result, n.result) end
+  set outcome = case when e.id in (select on_id from lost) then n.outcome when not e.unfinished then e.outcome end,
+    result = case when e.outcome = 'completed' then coalesce(e.result, n.result) else n.result end
   from unnest(array(select id from ends)) as o(id) join ends e on e.id = o.id
   where n.job_id = o.id
 ), tried as materialized (
   select e.on_id, count(*) as edges, count(*) filter (where h.id is null) as busy
   from edge e left join held h on h.id = e.job_id group by e.on_id
 ), unresolved as materialized (
-  -- more than there was room for, or somebody has a job
-  select e.id, e.outcome from ends e join tried t on t.on_id = e.id where t.edges >= $3 or t.busy > 0
+  select e.id, e.outcome, case when t.edges >= $3 and t.busy < t.edges then 'left' else 'busy' end as what
+  from ends e left join tried t on t.on_id = e.id
+  where t.edges >= $3 or t.busy > 0 or e.id in (select on_id from lost)
 ), noted as (
   -- what is left; and each bundle that may have waited for this to end
   insert into :"schema".fact (target, of_job, completed)
@@ -146,7 +150,7 @@ with seen as materialized (
   select distinct l.bundle_id, false, 0 from locked l where l.job_id in (select id from ends)
 )
 select id, 'resolved' as what from ends where id not in (select id from unresolved)
-union all select id, 'left' from unresolved
+union all select id, what from unresolved
 union all select distinct job_id, 'met' from met
 union all select id, 'doomed' from doomed
 union all select distinct job_id, 'revived' from lost
@@ -178,8 +182,9 @@ select id from released where (select count(*) from woken) >= 0;
 -- takes: queue text, after uuid, room bigint
 -- gives: queue text, after uuid, what text
 -- Jobs that would wait for ever: what they wait for has ended, or is gone, without a fact, deleted past us or ended by a
--- version that knows no dependencies; or the dependencies themselves are gone. Every statement of ours moves these together,
--- so that no snapshot shows such a job in passing. Looks at a page of blocked jobs after this place; says where it `ends`, if there may be more.
+-- version that knows no dependencies; or the dependencies themselves are gone: those are `free`, for release_jobs. Every
+-- statement of ours moves these together, so that no snapshot shows such a job in passing. Looks at a page of blocked
+-- jobs after this place; says where it `ends`, if there may be more.
 with blocked as materialized (
   select j.queue, j.id, j.bundle_id from :"schema".job j
   where j.state = 'blocked' and (j.queue, j.id) > ($1, $2) order by j.queue, j.id limit $3
@@ -189,13 +194,6 @@ with blocked as materialized (
     select j.id from :"schema".job j
     where j.id = b.id and j.state = 'blocked' and not exists (select from :"schema".dependency d where d.job_id = j.id)
     for update skip locked) as j
-), released as (
-  update :"schema".job j
-  set state = case when due_at > now() then 'scheduled' else 'ready' end, seq = nextval(':"schema".job_seq')
-  where j.id = any(array(select id from free))
-  returning j.id, j.queue, case when j.state = 'scheduled' then j.due_at end as due
-), woken as materialized (
-  select :"schema".wake(queue, min(due), false) from released group by queue, due is null
 ), lost as materialized (
   select distinct d.on_id as id, b.bundle_id from blocked b
   cross join lateral (select d.on_id from :"schema".dependency d where d.job_id = b.id offset 0) as d
@@ -209,15 +207,22 @@ with blocked as materialized (
 ), noted as (
   insert into :"schema".fact (target, of_job) select distinct id, true from lost
 )
-select queue, id as after, 'released' as what from released where (select count(*) from woken) >= 0
+select null as queue, id as after, 'free' as what from free
 union all select distinct null, id, 'lost' from lost
 union all select (array_agg(queue order by queue desc, id desc))[1], (array_agg(id order by queue desc, id desc))[1], 'ends' from blocked
 having count(*) = $3;
 
+-- name: wait_briefly
+-- takes:
+-- gives: limit text
+-- For locks, for the rest of this transaction.
+select set_config('lock_timeout', '100ms', true) as limit;
+
 -- name: results_before
 -- takes: bundle_id uuid, job_id uuid, task text, after bigint, room bigint
 -- gives: place bigint, result text
--- What the completed ones of a task have given, of those that this job came after, in that order.
+-- What the completed ones of a task have given, of those that this job came after, in that order. Null: it is gone, since
+-- the archive forgot it before anybody looked.
 select b.place, n.result::text as result
 from (
   select u.id, u.place from :"schema".node me cross join lateral unnest(me.after) with ordinality as u(id, place)
@@ -225,5 +230,5 @@ from (
 ) as b
 cross join lateral (
   select n.result from :"schema".node n
-  where n.bundle_id = $1 and n.job_id = b.id and n.task = $3 and n.outcome = 'completed' offset 0) as n
+  where n.bundle_id = $1 and n.job_id = b.id and n.task = $3 and (n.outcome = 'completed' or n.result is not null) offset 0) as n
 order by b.place limit $5;

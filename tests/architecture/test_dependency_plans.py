@@ -54,8 +54,8 @@ def cases() -> dict[str, tuple[tuple[object, ...], int]]:
     waiting = [f"{n:032x}" for n in range(10_001, 10_501)]
     since = datetime.now(UTC) - timedelta(days=1)
     return {
-        "resolve_jobs of one": ((ids[:1], since, 500), 80_000),
-        "resolve_jobs of 200": ((ids[1:], since, 500), 60_000),
+        "resolve_jobs of one": ((ids[:1], since, 500, []), 80_000),
+        "resolve_jobs of 200": ((ids[1:], since, 500, []), 60_000),
         "release_jobs": ((waiting,), 20_000),
         "heal_dependencies": (("", "0" * 32, 5_000), 150_000),
         "need_unfinished": ((waiting, False), 20_000),

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from jobqueue import App, JobContext, Unique
-from jobqueue.base.errors import InvalidOption, JobCancelled, JobNotFound
+from jobqueue.base.errors import InvalidOption, JobCancelled, JobFailed, JobNotFound
 from jobqueue.base.job import JobState
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked, asleep, new_app, reached, seen
@@ -218,6 +218,37 @@ async def test_a_duplicate_stands_for_the_job_that_holds_its_key(database: str) 
 
         assert [40] == await end.result(PATIENCE)
         assert 1 == (await app.bundles.get(b.id)).added
+
+
+async def test_of_two_with_one_key_in_one_call_the_first_is_waited_for(database: str) -> None:
+    """Its end is told, though the handle that is named is that of the second."""
+    press = Press(database)
+    async with press.app as app:
+        keyed = press.load.options(unique=Unique("one"))
+        async with app.bundle("import") as b:
+            first, second = b.add(keyed.job(4)), b.add(keyed.job(5))
+            end = b.add(press.add_up.job(), after=[second])
+        assert first.id == second.id
+        await app.run_until_idle()
+
+        assert [40] == await end.result(PATIENCE)
+
+
+async def test_a_result_that_is_gone_is_an_error(database: str) -> None:
+    """It was deleted before anybody looked at what comes after it: whoever asks for it is told."""
+    press = Press(database)
+    async with press.app as app, connect(database) as connection:
+        first = await press.load.defer(1)
+        async with app.bundle("import") as b:
+            end = b.add(press.add_up.options(max_attempts=1).job(), after=[first])
+        await connection.execute("update jobqueue.node set outcome = 'completed'")
+        await connection.execute("delete from jobqueue.dependency")
+        await connection.execute("update jobqueue.job set state = 'ready' where id = $1", end.id)
+        await connection.execute("delete from jobqueue.job where id = $1", first.id)
+        await app.run_until_idle()
+
+        with pytest.raises(JobFailed, match="is gone"):
+            await end.result(PATIENCE)
 
 
 async def test_times_count_from_the_moment_at_which_it_may_begin(database: str) -> None:

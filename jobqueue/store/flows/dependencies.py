@@ -6,11 +6,13 @@ from itertools import chain
 from typing import TypeAlias
 from uuid import UUID
 
+import asyncpg
+
 from jobqueue.base.errors import JobNotFound
 from jobqueue.base.outcome import Cancelled
 from jobqueue.store.connection.executor import Executor, Reader
 from jobqueue.store.connection.joined import join
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.pool import Session, chunks
 from jobqueue.store.dated import in_a_day
 from jobqueue.store.looking.lookup import EVER, as_uuid, earliest_finish
 from jobqueue.store.outcomes import finish_waiting
@@ -20,7 +22,8 @@ DEPENDENCY = "dependency"
 """The reason of a job that was cancelled since one that it needs is dead, cancelled or gone."""
 _ROOM = 500
 """Jobs that wait for the same one, of which so many are done at a time."""
-_CHUNK = 5_000
+_CHUNK, _EDGES = 5_000, 20_000
+"""Jobs, and what they come after, that one statement stores, or looks at."""
 _TRIES = 5
 Place: TypeAlias = tuple[str, UUID]
 """Queue and id of a blocked job."""
@@ -42,9 +45,11 @@ class Resolved:
     """What came of a look at jobs that others wait for."""
 
     looked: set[UUID] = field(default_factory=set)
-    """Those of which there was news; whoever has the others will see to them."""
+    """Those that are done with for now; whoever has the others will see to them, or they are busy."""
     needed: set[UUID] = field(default_factory=set)
     """Those to be looked at next: something is left, or they were doomed themselves."""
+    given_up: set[UUID] = field(default_factory=set)
+    """Those that were doomed, and cannot come back: another job has their unique key."""
     bundles: set[UUID] = field(default_factory=set)
     """Bundles that have something to add up."""
     doomed: int = 0
@@ -65,8 +70,8 @@ async def need(executor: Executor, ids: Collection[UUID], *, always: bool) -> di
 
 async def insert_dependencies(executor: Executor, bundle: UUID, nodes: Sequence[Node], tasks: dict[UUID, str]) -> None:
     """Store what jobs of a bundle come after. `tasks` are those of all that are named, in this transaction."""
-    for start in range(0, len(nodes), _CHUNK):
-        await _insert_chunk(executor, bundle, nodes[start : start + _CHUNK], tasks)
+    for cut in chunks([1 + len(node.after) for node in nodes], _CHUNK, _EDGES):
+        await _insert_chunk(executor, bundle, nodes[cut], tasks)
 
 
 async def _insert_chunk(executor: Executor, bundle: UUID, nodes: Sequence[Node], tasks: dict[UUID, str]) -> None:
@@ -84,24 +89,38 @@ async def _insert_chunk(executor: Executor, bundle: UUID, nodes: Sequence[Node],
     )  # fmt: skip
 
 
-async def resolve(session: Session, ids: Iterable[UUID]) -> Resolved:
-    """Look at jobs that others wait for, and let those begin, or end them, in one transaction; see `resolve_jobs`."""
+async def resolve(session: Session, ids: Iterable[UUID], given_up: Collection[UUID] = ()) -> Resolved:
+    """Look at jobs that others wait for, and let those begin, or end them, in one transaction; see `resolve_jobs`.
+
+    What had been doomed comes back after that, in transactions of its own: a unique key may have to be waited for. What
+    is `given_up` does not. Those that others wait for are looked at again then.
+    """
     some = sorted(set(ids))
     since = min((earliest_finish(id) for id in some), default=EVER)
 
-    async def look() -> Resolved:
+    async def look() -> tuple[Resolved, dict[str, set[UUID]]]:
+        told: dict[str, set[UUID]] = {}
         async with session.transaction():
-            rows = await session.fetch("resolve_jobs", some, since, _ROOM)
-            return await _follow_up(session, [(as_uuid(id), what) for id, what in rows])
+            for id, what in await session.fetch("resolve_jobs", some, since, _ROOM, list(given_up)):
+                told.setdefault(what, set()).add(as_uuid(id))
+            return await _follow_up(session, told), told
 
-    return await in_a_day(session, look)
+    found, told = await in_a_day(session, look)
+    if lost := sorted(told.get("revived", ())):
+        for start in range(0, len(lost), _ROOM):
+            for id, revived in (await _revive(session, lost[start : start + _ROOM])).items():
+                found.revived += revived
+                found.given_up |= set() if revived else {id}
+        if found.revived or found.given_up:
+            found.needed |= told.get("busy", set())
+    return found
 
 
-async def _follow_up(session: Session, told: list[tuple[UUID, str]]) -> Resolved:
-    def those(*words: str) -> set[UUID]:
-        return {id for id, what in told if what in words}
+async def _follow_up(session: Session, told: dict[str, set[UUID]]) -> Resolved:
+    def those(what: str) -> set[UUID]:
+        return told.get(what, set())
 
-    found = Resolved(those("resolved", "left"), those("left"), those("bundle"))
+    found = Resolved(those("resolved") | those("left"), those("left").copy(), bundles=those("bundle"))
     if met := those("met"):
         await session.fetch("release_jobs", sorted(met))
     if doomed := those("doomed"):
@@ -109,10 +128,22 @@ async def _follow_up(session: Session, told: list[tuple[UUID, str]]) -> Resolved
         found.doomed = len(ended)
         found.needed |= news.needed
         found.bundles |= news.bundles
-    revived = sorted(those("revived"))
-    for start in range(0, len(revived), _ROOM):
-        found.revived += len(await revive(session, revived[start : start + _ROOM]))
     return found
+
+
+async def _revive(session: Session, ids: Sequence[UUID]) -> dict[UUID, bool]:
+    """Whether each has come back; nothing of those that somebody has, or their keys, for more than a moment."""
+
+    async def come_back() -> dict[UUID, bool]:
+        async with session.transaction():
+            await session.fetch("wait_briefly")
+            return await revive(session, ids)
+
+    try:
+        return await in_a_day(session, come_back)
+    except asyncpg.LockNotAvailableError:
+        half = len(ids) // 2
+        return {**await _revive(session, ids[:half]), **await _revive(session, ids[half:])} if half else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +158,23 @@ class Healed:
     """Where the next page begins."""
 
 
-async def heal_dependencies(reader: Reader, place: Place) -> Healed:
+async def heal_dependencies(session: Session, place: Place) -> Healed:
     """See to blocked jobs that would wait for ever, of one page."""
-    rows = [(queue, as_uuid(id), what) for queue, id, what in await reader.fetch("heal_dependencies", *place, _CHUNK)]
+    async with session.transaction():
+        told = await session.fetch("heal_dependencies", *place, _CHUNK)
+        rows = [(queue, as_uuid(id), what) for queue, id, what in told]
+        if free := [id for _, id, what in rows if what == "free"]:
+            await session.fetch("release_jobs", free)
     lost = [id for _, id, what in rows if what == "lost"]
     after = [(queue, id) for queue, id, what in rows if what == "ends"]
-    return Healed(lost, sum(what == "released" for _, _, what in rows), after[0] if after else START)
+    return Healed(lost, len(free), after[0] if after else START)
 
 
 async def results_before(
     reader: Reader, bundle: UUID, job: UUID, task: str, after: int, room: int
-) -> list[tuple[int, str]]:
-    """What completed jobs of this task have given, of those that this one came after: place and JSON, in that order."""
+) -> list[tuple[int, str | None]]:
+    """What completed jobs of this task have given, of those that this one came after: place and JSON, in that order.
+
+    None: it is gone, since the archive forgot the job before anybody looked at it.
+    """
     return [(row[0], row[1]) for row in await reader.fetch("results_before", bundle, job, task, after, room)]

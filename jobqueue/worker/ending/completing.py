@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 
@@ -20,15 +20,13 @@ from jobqueue.base.service import Patience, outlast
 from jobqueue.store.connection.caller import executor_on
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database, Session
-from jobqueue.store.outcomes import Ended, complete_on, holds_still, was_completed
+from jobqueue.store.outcomes import Ended, News, complete_on, holds_still, was_completed
 from jobqueue.worker.ending.folding import Folder
 from jobqueue.worker.ending.lines import Lines
 from jobqueue.worker.ending.progress import Reporter
 from jobqueue.worker.keeping.holds import Held, Hold
 from jobqueue.worker.keeping.tally import WORDS
 
-_NEEDED = 2
-"""The bit of `follow` that says: others wait for this job."""
 _WAIT_LIMIT = 60.0
 """Seconds that a handler waits for its connection; those who have theirs may be waiting for a second one."""
 _COME_BACK = 10.0
@@ -59,30 +57,28 @@ class Completions:
         attempt = hold.attempt
         assert attempt is not None  # noqa: S101 - a run asks
         database = await self._for_handlers()
-        done = None
+        done, news = None, News()
         try:
             async with self._connection(database) as connection, connection.transaction():
                 yield connection
                 done = attempt.completion
                 if done is None:
-                    kept = await holds_still(connection, database.schema, self._worker, hold.id, hold.fence)
+                    if not await holds_still(connection, database.schema, self._worker, hold.id, hold.fence):
+                        raise ClaimLost(hold.id)
                 else:
                     attempt.state.commit()
                     await self._reporter.write_last_words(executor_on(connection, database.schema), [hold])
-                    kept = await complete_on(
-                        connection, database.schema, self._worker, Ended(hold.id, hold.fence, done)
-                    )
-                if not kept:
-                    raise ClaimLost(hold.id)
+                    ended = Ended(hold.id, hold.fence, done)
+                    news = await complete_on(connection, database.schema, self._worker, ended) or _lost(hold)
         except BaseException as error:
             if done is None or isinstance(error, ClaimLost) or not await self._committed(hold):
                 raise
-            self._note(hold)
+            self._note(hold, news)
             if not isinstance(error, DATABASE_ERRORS):
                 raise
         else:
             if done is not None:
-                self._note(hold)
+                self._note(hold, news)
         finally:
             attempt.state.resume()
 
@@ -105,14 +101,11 @@ class Completions:
             await anyio.sleep(patience.next())
         raise Snooze(_COME_BACK)
 
-    def _note(self, hold: Hold) -> None:
+    def _note(self, hold: Hold, news: News) -> None:
         hold.completed = True
         hold.ends()  # on record; what its handler does from here on is its own affair
         self._holds.drop(hold, WORDS[Done])
-        if (bundle := hold.claim["bundle_id"]) is not None:
-            self._folder.touched([bundle], [hold.id])
-        elif hold.claim["follow"] & _NEEDED:
-            self._folder.touched((), [hold.id])
+        self._folder.touched(news.bundles, news.needed)
         if self._lines.says_completed:
             self._lines.ended(hold, Done("null"))
 
@@ -142,3 +135,7 @@ class Completions:
             if self._own is None:
                 self._own = await self._database.open_for_handlers(self._handlers)
         return self._own
+
+
+def _lost(hold: Hold) -> NoReturn:
+    raise ClaimLost(hold.id)

@@ -49,6 +49,10 @@ class Due:
             del self._at[id]
         return taken
 
+    def shown(self, ids: Collection[UUID]) -> None:
+        """All of which there are facts: of the others nothing is left to wait for."""
+        self._waits = {id: wait for id, wait in self._waits.items() if id in ids}
+
     def looked(self, id: UUID, not_before: float | None = None) -> None:
         """It was looked at; news that comes before that time waits until then."""
         self._waits.pop(id, None)

@@ -16,7 +16,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
-from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify
+from jobqueue.store.connection.faults import CUT_SHORT, DATABASE_ERRORS, Fault, brief, classify
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.flows.bundles import fold_bundles, heal_bundles, waiting_facts
@@ -48,6 +48,8 @@ class Folder:
         self._sweep_at = self._swept_at = 0.0
         self._inspect_at = time.monotonic() + random.uniform(0.0, _INSPECTION)  # noqa: S311 - spreads load, guards nothing
         self._place = START
+        self._given_up = set[UUID]()
+        """Jobs that cannot come back with what they need: another has their key."""
         self._turn = asyncio.Lock()
         self._log = get_logger(__name__)
         self._outage = Outage("fold", self._log)
@@ -104,6 +106,9 @@ class Folder:
             self.touched(bundles, needed)
             if len(bundles) + len(needed) >= room:
                 self.look()  # there are more
+            else:
+                self._bundles.shown(set(bundles))
+                self._needed.shown(set(needed))
         if now >= self._inspect_at:
             self._inspect_at = now + _INSPECTION
             await self._inspect()
@@ -117,7 +122,10 @@ class Folder:
             await self._bisected(self._bundles, self._fold, bundles)
 
     async def _resolve(self, due: Collection[UUID]) -> None:
-        found = await resolve(self._session, due)
+        found = await resolve(self._session, due, self._given_up)
+        for id in found.given_up:
+            self._log.warning("dependency.key_taken", job_id=str(id))
+        self._given_up |= found.given_up
         if found.doomed or found.revived:
             self._log.info("dependencies.resolved", doomed=found.doomed, revived=found.revived)
         for id in found.looked:
@@ -140,19 +148,25 @@ class Folder:
             self._sweep_at = min(self._sweep_at, again_at)
 
     async def _bisected(self, due: Due, work: Callable[[Collection[UUID]], Awaitable[None]], ids: list[UUID]) -> None:
-        """If the database refuses something of one of them, a callback perhaps, the others are done without it."""
+        """If the database refuses something of one of them, a callback perhaps, the others are done without it.
+
+        Also what takes too long is done in parts.
+        """
         try:
             await work(ids)
         except DATABASE_ERRORS as error:
-            if classify(error) not in (Fault.BAD_DATA, Fault.OURS):
+            slow = isinstance(error, CUT_SHORT) and len(ids) > 1
+            if not slow and classify(error) not in (Fault.BAD_DATA, Fault.OURS):
                 raise
             if len(ids) > 1:
                 half = len(ids) // 2
                 await self._bisected(due, work, ids[:half])
                 await self._bisected(due, work, ids[half:])
                 return
-            what = "bundle" if due is self._bundles else "dependency"
-            self._log.error(f"{what}.refused", **{what: str(ids[0])}, error=brief(error), retry_in=_REFUSED)
+            if due is self._bundles:
+                self._log.error("bundle.refused", bundle=str(ids[0]), error=brief(error), retry_in=_REFUSED)
+            else:
+                self._log.error("dependency.refused", dependency=str(ids[0]), error=brief(error), retry_in=_REFUSED)
             due.refused(ids[0], time.monotonic() + _REFUSED, _REFUSED)
 
     async def _inspect(self) -> None:

@@ -3,17 +3,20 @@
 import asyncio
 import random
 from itertools import pairwise
+from operator import itemgetter
+from typing import Any
+from uuid import UUID
 
 import pytest
 from uuid_utils.compat import uuid7
 
 from jobqueue.base.flows.bundle import NewBundle
-from jobqueue.base.outcome import Dead
+from jobqueue.base.outcome import Dead, Done
 from jobqueue.bundles.storing import Part, store_part
 from jobqueue.store import steering
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.flows import bundles
-from jobqueue.store.flows.dependencies import resolve
+from jobqueue.store.flows.dependencies import resolve, results_before
 from tests.store.bundles.test_ends import WAYS, Member
 from tests.support.jobs.bundled import CALLBACKS, called, counts, fold, now
 from tests.support.jobs.graphs import EARLY, coming, see_to_facts, settle, states, stored_graph, tallied
@@ -202,3 +205,87 @@ async def test_a_finished_bundle_is_not_opened_by_those_who_come_after_its_membe
         found = await now(session, id)
         assert (1, True) == (found.round, found.finished)
         assert ["late"] == [row["task"] for row in await claim(session)], "and no callback"
+
+
+async def test_whoever_has_a_job_that_waits_is_not_pestered(database: str) -> None:
+    """While a caller's open transaction has the only one, a look changes nothing, and says so."""
+    async with open_session(database) as session, connect(database) as caller:
+        _, ids = await stored_graph(session, {"first": [], "held": ["first"]})
+        await finish(session, await claim_one(session))
+        async with caller.transaction():
+            await caller.execute("select from jobqueue.job where id = $1 for update", ids["held"])
+            found = await resolve(session, [ids["first"]])
+            assert (set(), set()) == (found.looked, found.needed)
+        assert {ids["first"]} == (await resolve(session, [ids["first"]])).looked
+
+
+async def doomed(session: Session, **said: Any) -> dict[str, UUID]:
+    """A job that is dead, and one that was cancelled for want of it; the first one runs again, and is completed."""
+    ids = {name: uuid7() for name in ("first", "second")}
+    jobs = [new_job("first", id=ids["first"]), coming(new_job("second", id=ids["second"], **said), ids["first"])]
+    await store_part(session, Part(NewBundle(uuid7(), "graph"), jobs, first=True, last=True), always=False)
+    await finish(session, await claim_one(session), outcome=DEAD)
+    await settle(session)
+    await steering.retry(session, [ids["first"]])
+    await finish(session, await claim_one(session))
+    return ids
+
+
+async def test_a_key_in_a_strangers_transaction_holds_up_no_other(database: str) -> None:
+    """What was doomed cannot come back yet; what others wait for goes on, and it comes back when that has ended."""
+    async with open_session(database) as session, connect(database) as caller:
+        await doomed(session, key="k")
+        transaction = caller.transaction()
+        await transaction.start()
+        await caller.execute(
+            "insert into jobqueue.job_key (key, job_id, scope) values ('k', $1, 'unfinished')", uuid7()
+        )
+        _, others = await stored_graph(session, {"a": [], "b": ["a"]})
+        await finish(session, *await claim(session))
+        for _ in range(3):
+            await see_to_facts(session)
+        async with connect(database) as connection:
+            assert ("ready", "dependency") == itemgetter("b", "second")(await states(connection))
+        await transaction.rollback()
+        await settle(session)
+        assert "ready" == (await states(caller))["second"]
+        assert others
+
+
+async def test_what_somebody_has_locked_comes_back_later(database: str) -> None:
+    """A caller's transaction has a doomed job in the archive while what it needs is completed: it is not forgotten."""
+    async with open_session(database) as session, connect(database) as caller:
+        ids = await doomed(session)
+        async with caller.transaction():
+            await caller.execute("select from jobqueue.job_archive where id = $1 for update", ids["second"])
+            for _ in range(3):
+                await see_to_facts(session)
+        assert "dependency" == (await states(caller))["second"]
+        await settle(session)
+        assert "ready" == (await states(caller))["second"]
+
+
+async def test_what_cannot_come_back_is_given_up(database: str) -> None:
+    """Another job has its unique key by now: it stays cancelled, is told, and holds up neither facts nor its bundle."""
+    async with open_session(database) as session, connect(database) as connection:
+        ids = await doomed(session, key="k")
+        await insert(session, new_job("third", key="k"))
+        found = await resolve(session, [ids["first"]])
+        assert ({ids["second"]}, {ids["first"]}) == (found.given_up, found.needed)
+        await resolve(session, [ids["first"]], found.given_up)
+        await settle(session)
+        assert ("completed", "dependency") == itemgetter("first", "second")(await states(connection))
+        assert await connection.fetchval("select bool_and(finished_at is not null) from jobqueue.bundle")
+
+
+async def test_a_result_is_kept_though_its_job_runs_again(database: str) -> None:
+    """A completed job is retried, and dies, before the one that came after it begins: that one reads what it gave."""
+    async with open_session(database) as session:
+        bundle, ids = await stored_graph(session, {"first": [], "second": ["first"]})
+        await finish(session, await claim_one(session), outcome=Done("7"))
+        await settle(session)
+        await steering.retry(session, [ids["first"]])
+        again = next(row for row in await claim(session) if row["id"] == ids["first"])
+        await finish(session, again, outcome=DEAD)
+        await settle(session)
+        assert [(1, "7")] == await results_before(session, bundle, ids["second"], "first", 0, 10)

@@ -255,7 +255,7 @@ async def test_a_job_that_others_come_after_keeps_its_result(database: str) -> N
         fact = "insert into jobqueue.fact (target, of_job, completed) values ($1, true, 1) returning 1"
         await asked(database, fact, member)
         assert 1 == (await sweep(db, AGES)).days
-        await session.fetch("resolve_jobs", [member], datetime(2000, 1, 1, tzinfo=UTC), 500)
+        await session.fetch("resolve_jobs", [member], datetime(2000, 1, 1, tzinfo=UTC), 500, [])
 
         assert 0 == await asked(database, "select count(*) from jobqueue.fact where of_job")
         assert ("completed", "1") == await asked(database, "select (outcome, result::text) from jobqueue.node")

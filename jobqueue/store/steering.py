@@ -63,7 +63,7 @@ async def retry(
     """Those that have ended run again with all their attempts; those that wait for their time, or turn, are due now."""
 
     async def attempt(left: list[UUID], since: datetime) -> dict[UUID, Change]:
-        rows = await fetch_dated(executor, "retry_finished", left, since, always)
+        rows = await fetch_dated(executor, "retry_finished", left, since, always, False)
         done = {as_uuid(id): Change.DONE if retried else Change.KEY_TAKEN for id, retried in rows}
         waiting = [id for id in left if id not in done]
         return done | dict.fromkeys(
@@ -74,8 +74,12 @@ async def retry(
 
 
 async def revive(executor: Executor, ids: Sequence[UUID]) -> dict[UUID, bool]:
-    """Run again what has ended: False if another has the key of one; nothing of those that somebody has locked."""
-    return {as_uuid(id): retried for id, retried in await executor.fetch("retry_finished", list(ids), EVER, False)}
+    """Run again what was cancelled for want of another job: False if somebody has the key of one by now.
+
+    Nothing of those that somebody has locked, or that are not cancelled for that any more.
+    """
+    rows = await executor.fetch("retry_finished", list(ids), EVER, False, True)
+    return {as_uuid(id): retried for id, retried in rows}
 
 
 async def change(

@@ -127,16 +127,18 @@ with found as materialized (
 select id from gone;
 
 -- name: retry_finished
--- takes: ids uuid[], since timestamptz, always boolean
+-- takes: ids uuid[], since timestamptz, always boolean, doomed boolean
 -- gives: id uuid, retried boolean
 -- Moves jobs back from the archive: the same id and error history, no attempt spent, the budget anew. A job whose unique
 -- key another holds by now stays where it is; of two with the same key the newer one is taken. Nothing is said of a job
 -- that another transaction has locked, or its key. What has been cancelled while it waited for others waits for them again.
+-- `doomed`: only what has been cancelled for want of another; it may have come back, and run, since somebody saw it.
 with found as materialized (
   select a.id, a.key, a.place from unnest($1::uuid[]) as g(id)
   cross join lateral (
     select a.id, a.key, a.ctid as place from :"schema".job_archive a
-    where a.id = g.id and a.finished_at >= $2 for update skip locked
+    where a.id = g.id and a.finished_at >= $2
+      and (not $4 or a.state = 'cancelled' and a.reason = 'dependency') for update skip locked
   ) as a
 ), wanted as materialized (
   select distinct on (key collate "C") key, id from found where key is not null order by key collate "C", id desc

@@ -202,7 +202,7 @@ def test_wrong_statistics_turn_no_plan(
 
 
 @pytest.mark.parametrize("analysed", [False, True], ids=["unknown", "analysed"])
-@pytest.mark.parametrize(("name", "more"), [("delete_finished", ()), ("retry_finished", (False,))])
+@pytest.mark.parametrize(("name", "more"), [("delete_finished", ()), ("retry_finished", (False, False))])
 def test_what_touches_history_finds_it_by_id(
     databases: Databases, full_with_history: str, name: str, more: tuple[object, ...], analysed: bool
 ) -> None:

@@ -289,3 +289,13 @@ async def test_a_result_is_kept_though_its_job_runs_again(database: str) -> None
         await finish(session, again, outcome=DEAD)
         await settle(session)
         assert [(1, "7")] == await results_before(session, bundle, ids["second"], "first", 0, 10)
+
+
+async def test_what_has_come_back_and_ended_is_not_revived(database: str) -> None:
+    """Two saw that a job must come back: the second one finds that it has run since, and leaves it alone."""
+    async with open_session(database) as session, connect(database) as connection:
+        ids = await doomed(session)
+        await settle(session)
+        await finish(session, await claim_one(session))
+        assert {} == await steering.revive(session, [ids["second"]])
+        assert {"completed": 2} == await tallied(connection)

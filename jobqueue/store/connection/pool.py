@@ -16,7 +16,7 @@ import asyncpg
 
 from jobqueue.base.errors import ConfigurationError, NotMigrated
 from jobqueue.base.settings import Pooler
-from jobqueue.store.connection.faults import Fault, UnreadableAnswer, classify
+from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, UnreadableAnswer, classify
 from jobqueue.store.connection.known_types import KnowingConnection
 from jobqueue.store.dialing.dial import CONNECT_LIMIT, Dialer
 from jobqueue.store.dialing.limits import BRIEF, LOCKING, PLANNED_ONCE, SILENCE, WATCHED, within_transaction
@@ -265,6 +265,8 @@ class Database:
                 return
             except asyncpg.InterfaceError:  # closed already, or attached to another loop
                 return
+            except DATABASE_ERRORS:
+                pass  # the server has ended one in this moment: that is no fault of whoever closes
         self.pool.terminate()
 
 

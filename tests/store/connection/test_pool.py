@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -296,3 +297,13 @@ async def test_a_session_gives_back_a_connection_of_the_users_pool_when_idle(dat
 def test_chunks_are_bounded_in_rows_and_bytes(sizes: list[int], expected: list[tuple[int, int]]) -> None:
     """At most three rows and ten bytes a chunk here; a row that is too large alone goes alone."""
     assert expected == [(cut.start, cut.stop) for cut in chunks(sizes, 3, 10)]
+
+
+async def test_closing_is_no_failure_when_the_server_has_gone(database: str) -> None:
+    """A connection that breaks in the very moment of its farewell fails nobody who closes the pool."""
+    async with open_database(database) as db:
+        async with db.connection() as connection:
+            ours: Any = connection
+            transport = ours._transport  # asyncpg's own, as is what it stands for
+        transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
+        await db.close()

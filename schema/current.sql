@@ -971,7 +971,8 @@ CREATE TABLE jobqueue.node (
     result json,
     kept boolean DEFAULT false NOT NULL,
     CONSTRAINT node_outcome_known CHECK ((outcome = ANY (ARRAY['completed'::text, 'cancelled'::text, 'dead'::text])))
-);
+)
+WITH (fillfactor='60');
 
 CREATE TABLE jobqueue.queue (
     name text NOT NULL COLLATE pg_catalog."C",

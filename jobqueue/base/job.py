@@ -52,6 +52,11 @@ FINAL = frozenset({JobState.COMPLETED, JobState.CANCELLED, JobState.DEAD})
 UNFINISHED = tuple(state for state in JobState if state not in FINAL)
 
 
+def short_id(id: UUID) -> str:
+    """An id as people copy it: its end, for those that were made together begin alike."""
+    return f"…{str(id)[-8:]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Edges:
     """The place of a job among others of its bundle: whether it waits for some, and others for it."""

@@ -7,11 +7,11 @@ from uuid import UUID
 
 from jobqueue.base.flows.bundle import Bundle
 from jobqueue.base.flows.graph import GraphJob, Unlinked
-from jobqueue.base.job import JobState
+from jobqueue.base.job import JobState, short_id
 from jobqueue.bundles.grouping import GONE, followers, groups_of, note_of, steps_of, unlinked_groups
 from jobqueue.bundles.mermaid import flowchart
 from jobqueue.bundles.table import Paint, table
-from jobqueue.bundles.wording import counted, named, short, told
+from jobqueue.bundles.wording import counted, named, told
 
 _SINGLE, _SINGLE_NODES = 30, 50
 """Up to so many jobs each has a line, a node of its own."""
@@ -67,7 +67,7 @@ class BundleGraph:
 
 
 def _sentence(job: GraphJob, doomed: int) -> str:
-    said = f"{short(job.id)} {named(job.task)} is {told(job.state or GONE, note_of(job))}"
+    said = f"{short_id(job.id)} {named(job.task)} is {told(job.state or GONE, note_of(job))}"
     return f"{said}: {counted(doomed)} after it {'is' if doomed == 1 else 'are'} cancelled" if doomed else said
 
 

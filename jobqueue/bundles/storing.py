@@ -109,20 +109,18 @@ async def _connect(
     executor: Executor, bundle: UUID, jobs: Sequence[NewJob[Any]], sent: Sequence[Sent], always: bool
 ) -> None:
     """Store what the new ones come after. One whose key another job holds stands for that job. Raises JobNotFound."""
-    stored = {job.id: one.id for job, one in zip(jobs, sent, strict=True)}
-    tasks = {one.id: job.task for job, one in zip(jobs, sent, strict=True) if not one.duplicate}
-    marked = {
-        one.id for job, one in zip(jobs, sent, strict=True) if not one.duplicate and job.edges and job.edges.needed
-    }
-    nodes = list[Node]()
-    for job, one in zip(jobs, sent, strict=True):
-        if one.duplicate or not job.edges or not job.edges.after:
-            continue
-        after = tuple(dict.fromkeys(stored.get(id, id) for id in job.edges.after))
-        nodes.append(Node(one.id, job.task, after, job.edges.any_end))
-    if not nodes:
+    if not any(job.edges for job in jobs):
         return
-    if others := {id for node in nodes for id in node.after} - marked:
+    stored = {job.id: one.id for job, one in zip(jobs, sent, strict=True)}
+    new = [(one.id, job) for job, one in zip(jobs, sent, strict=True) if not one.duplicate]
+    nodes = [
+        Node(id, job.task, tuple(dict.fromkeys(stored.get(on, on) for on in job.edges.after)), job.edges.any_end)
+        for id, job in new
+        if job.edges and job.edges.after
+    ]
+    tasks = {id: job.task for id, job in new}
+    marked = {id for id, job in new if job.edges and job.edges.needed}
+    if others := {on for node in nodes for on in node.after} - marked:
         tasks |= await need(executor, sorted(others), always=always)
     await insert_dependencies(executor, bundle, nodes, tasks)
 

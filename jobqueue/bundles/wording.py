@@ -1,15 +1,9 @@
 """Jobs of a graph in words: short, on one line, whatever plain SQL has written."""
 
-from uuid import UUID
-
+from jobqueue.base.job import short_id
 from jobqueue.bundles.grouping import Group
 
 _ROOM = 24
-
-
-def short(id: UUID) -> str:
-    """An id as people copy it."""
-    return f"…{str(id)[-8:]}"
 
 
 def named(text: str) -> str:
@@ -25,7 +19,7 @@ def counted(jobs: int) -> str:
 
 def who(group: Group) -> str:
     """A single job by its id, others by their number."""
-    return short(group.job.id) if group.job else counted(group.size)
+    return short_id(group.job.id) if group.job else counted(group.size)
 
 
 def states_of(group: Group) -> list[tuple[str, str]]:

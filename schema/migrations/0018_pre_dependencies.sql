@@ -10,7 +10,7 @@ create table :"schema".node (
   result json,
   constraint node_pkey primary key (bundle_id, job_id),
   constraint node_outcome_known check (outcome in ('completed', 'cancelled', 'dead'))
-);
+) with (fillfactor = 60);  -- each gets its outcome once: in its own page, or every index would have a new entry
 create index node_job on :"schema".node (job_id);
 
 -- What a job still waits for. Met, and so deleted, only while the job is blocked, by whoever has locked it; the last one

@@ -54,12 +54,13 @@ select distinct f.target, f.of_job from (select target, of_job from :"schema".fa
 -- takes: ids uuid[]
 -- gives: id uuid, pending bigint, finished boolean, parent_id uuid
 -- Adds up what has been noted of these bundles, and ends those of which nothing is left. Whoever has the row of one is
--- folding it, or adds to it: its facts stay, for the next time. The counts are those of the locked row, whatever this
--- snapshot shows. A member that was revived, or added, opens a finished bundle again; if it has ended by now too, that is a new round.
+-- folding it, or adds to it, or has since this snapshot was taken: its facts stay, for the next time. A member that was revived, or added, opens a finished bundle again; if it has ended by now too, that is a new round.
 -- None ends while there is a fact of a job that its members wait for: it may revive some of them, or cancel them.
 with locked as materialized (
   select b.* from unnest($1::uuid[]) as g(id)
-  cross join lateral (select * from :"schema".bundle b where b.id = g.id for update skip locked) as b
+  cross join lateral (select b.id, b.xmin as version from :"schema".bundle b where b.id = g.id offset 0) as seen
+  cross join lateral (
+    select * from :"schema".bundle b where b.id = seen.id and b.xmin = seen.version for update skip locked) as b
 ), gone as (
   delete from :"schema".fact f
   where not f.of_job and (f.target = any(array(select id from locked)) or (

@@ -9,7 +9,6 @@ import psycopg
 import pytest
 
 from tests.support.postgres.database import Databases, name_of
-from tests.support.postgres.full import ARCHIVE, FILL
 from tests.support.postgres.plans import Plan, run_learned
 
 Connection = psycopg.Connection[Any]
@@ -42,12 +41,10 @@ insert into jobqueue.node (bundle_id, job_id, task, after)
 
 
 @pytest.fixture(scope="module")
-def blocked(databases: Databases, template: str) -> Iterator[str]:
+def blocked(databases: Databases, filled: str) -> Iterator[str]:
     """The name of a database with 100 000 jobs that wait for others, beside as many others and a history."""
-    with databases.temporary(template) as dsn:
+    with databases.temporary(filled) as dsn:
         with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(FILL)
-            connection.execute(ARCHIVE)
             connection.execute(BLOCKED.encode())
         yield name_of(dsn)
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.history import leaf
 from tests.support.postgres.database import Databases, name_of
-from tests.support.postgres.full import ARCHIVE, BUNDLE, BUNDLES, FILL
+from tests.support.postgres.full import BUNDLE, BUNDLES
 from tests.support.postgres.plans import Plan, run_learned
 
 HIGHEST, LOWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff", "00000000-0000-0000-0000-000000000000"
@@ -18,12 +18,10 @@ FEW = 2_000
 
 
 @pytest.fixture(scope="module")
-def bundled(databases: Databases, template: str) -> Iterator[str]:
+def bundled(databases: Databases, filled: str) -> Iterator[str]:
     """The name of a database with a very large bundle, 5 000 others, and 300 000 jobs that are in none."""
-    with databases.temporary(template) as dsn:
+    with databases.temporary(filled) as dsn:
         with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(FILL)
-            connection.execute(ARCHIVE)
             connection.execute(BUNDLES.encode())
         yield name_of(dsn)
 

@@ -1,13 +1,11 @@
 """Plans of dependencies: jobs that come after others, 10 000 of them and a fan-out, beside 300 000 that do not."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 
-from tests.support.postgres.database import Databases, name_of
-from tests.support.postgres.full import ARCHIVE, FILL
+from tests.support.postgres.database import Databases
 from tests.support.postgres.plans import Plan, run_learned
 
 BUNDLE = "00000000-0000-7000-8000-00000000f00d"
@@ -36,16 +34,6 @@ insert into jobqueue.fact (target, completed) select '{BUNDLE}', 1 from generate
 """
 LEARNED = {"unknown": [WAITING], "before": ["analyze", WAITING], "analysed": [WAITING, "analyze"]}
 """What the planner knows: nothing, what there was before somebody stored it, all."""
-
-
-@pytest.fixture(scope="module")
-def filled(databases: Databases, template: str) -> Iterator[str]:
-    """The name of a database with 200 000 jobs and 100 000 finished ones."""
-    with databases.temporary(template) as dsn:
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(FILL)
-            connection.execute(ARCHIVE)
-        yield name_of(dsn)
 
 
 def cases() -> dict[str, tuple[tuple[object, ...], int]]:

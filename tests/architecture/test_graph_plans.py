@@ -1,13 +1,12 @@
 """Plans of graphs: one of 10 000 jobs is read for what it is, beside 300 000 jobs that are in none."""
 
-from collections.abc import Iterator
 from uuid import uuid4
 
 import psycopg
 import pytest
 
-from tests.support.postgres.database import Databases, name_of
-from tests.support.postgres.full import ARCHIVE, FILL, GRAPH, LINKED, MISLEADING, NODES
+from tests.support.postgres.database import Databases
+from tests.support.postgres.full import GRAPH, LINKED, MISLEADING, NODES
 from tests.support.postgres.plans import Plan, run_learned
 
 LEARNED: dict[str, list[str]] = {
@@ -20,16 +19,6 @@ LEARNED: dict[str, list[str]] = {
 
 Misled, it believes that a bundle has one place in a graph, and that all jobs are in this bundle.
 """
-
-
-@pytest.fixture(scope="module")
-def filled(databases: Databases, template: str) -> Iterator[str]:
-    """The name of a database with 200 000 jobs and 100 000 finished ones."""
-    with databases.temporary(template) as dsn:
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(FILL)
-            connection.execute(ARCHIVE)
-        yield name_of(dsn)
 
 
 def wrong_with(plan: Plan, pages: int) -> list[str]:

@@ -1,5 +1,6 @@
 """Jobs of a bundle that come after others: when they begin, what they get, and what becomes of them if one fails."""
 
+import asyncio
 from typing import Any
 from uuid import uuid4
 
@@ -8,9 +9,11 @@ import pytest
 from jobqueue import App, JobContext, Unique
 from jobqueue.base.errors import InvalidOption, JobCancelled, JobFailed, JobNotFound
 from jobqueue.base.job import JobState
+from jobqueue.worker.ending import folding
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked, asleep, new_app, reached, seen
 from tests.support.patience import PATIENCE
+from tests.support.waiting import wait_until
 
 BLOCKED, READY, COMPLETED = JobState.BLOCKED, JobState.READY, JobState.COMPLETED
 CANCELLED, DEAD, SCHEDULED = JobState.CANCELLED, JobState.DEAD, JobState.SCHEDULED
@@ -97,6 +100,50 @@ async def test_what_needs_a_dead_job_is_cancelled_and_comes_back_with_it(databas
         assert (4, 0, 0, 2, True) == (
             bundle.completed, bundle.dead, bundle.cancelled, bundle.round, bundle.finished
         )  # fmt: skip
+
+
+async def test_a_burst_sees_to_all_that_comes_back(database: str) -> None:
+    """A job after very many comes back: it waits again for each of them, and the burst does not end before."""
+    press = Press(database)
+    press.fails = {0}
+    async with press.app as app:
+        async with app.bundle("import") as b:
+            end = b.add(press.add_up.job(), after=b.add_many(press.load.job(number) for number in range(450)))
+        await app.run_until_idle()
+        press.fails = set()
+        await app.bundles.retry(b.id)
+        await app.run_until_idle()
+
+        assert 450 == len(await end.result(PATIENCE))
+
+
+async def test_what_comes_after_a_job_that_completes_itself_begins_at_once(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends in its handler's own transaction: nobody waits for the next look at all facts."""
+    monkeypatch.setattr(folding, "_SWEEP", 2 * PATIENCE)
+    app, goes_on = new_app(database), asyncio.Event()
+
+    @app.task
+    async def first(ctx: JobContext) -> None:
+        await goes_on.wait()
+        async with ctx.transaction():
+            ctx.complete()
+
+    @app.task
+    async def then() -> None: ...
+
+    async with app, app.worker():
+        before = await first.defer()
+
+        async def runs() -> bool:
+            return JobState.RUNNING is await before.status()
+
+        await wait_until(runs, "it runs")
+        async with app.bundle("import") as b:
+            b.add(then.job(), after=[before])
+        goes_on.set()
+        assert (await app.bundles.wait(b.id, PATIENCE)).finished
 
 
 async def test_when_ended_it_runs_whatever_became_of_them(database: str) -> None:

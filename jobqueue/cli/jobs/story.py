@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import groupby, pairwise
 
 from jobqueue.base.flows.event import Event
-from jobqueue.base.job import AttemptError, Job, JobState
+from jobqueue.base.job import AttemptError, Job, JobState, short_id
 from jobqueue.cli.terminal.event_words import line_of
 from jobqueue.cli.terminal.output import ago, duration, moment, write, write_facts
 from jobqueue.cli.terminal.safe_text import escaped
@@ -169,7 +169,7 @@ class Story:
 
 def _named(one: Dependency) -> str:
     """`load …7d2f0b11 (running)`: as much of the id as `jobs show` needs."""
-    return f"{one.task or 'job'} …{str(one.id)[-8:]} ({one.state or 'deleted'})"
+    return f"{one.task or 'job'} {short_id(one.id)} ({one.state or 'deleted'})"
 
 
 def _attempts(run: Sequence[AttemptError]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from jobqueue.base.flows.bundle import BundleCounts
-from jobqueue.base.job import JobState
+from jobqueue.base.job import JobState, short_id
 from jobqueue.base.version import VERSION
 from jobqueue.cli.queues.look import queue_row, states_shown
 from jobqueue.cli.terminal.output import duration
@@ -197,7 +197,7 @@ def _job_row(job: RunningJob, workers: dict[UUID, str], width: int) -> tuple[str
     reached = [] if job.fraction is None else [f"{job.fraction:.0%}"]
     told = " ".join([*(["cancelling"] if job.cancelling else []), *reached, job.message or ""])
     return (
-        str(job.id) if width >= _WHOLE_ID else f"…{str(job.id)[-8:]}",
+        str(job.id) if width >= _WHOLE_ID else short_id(job.id),
         job.task,
         job.queue,
         f"{job.attempt}/{job.max_attempts}",

@@ -1,6 +1,6 @@
 """Of what there is news, and when each is to be looked at."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Set
 from uuid import UUID
 
 AGAIN = 0.01
@@ -38,9 +38,9 @@ class Due:
         return min(self._at.values(), default=float("inf"))
 
     @property
-    def put_off(self) -> int:
-        """How many are put off."""
-        return len(self._waits)
+    def put_off(self) -> Set[UUID]:
+        """Those that others have, or that cannot be done."""
+        return self._waits.keys()
 
     def take(self, now: float, room: int) -> list[UUID]:
         """Some that are due; they are no more."""

@@ -33,6 +33,8 @@ _INSPECTION = 60.0
 """Seconds between two looks for what could never end; one worker has the turn."""
 _PAGES = 20
 """Pages of blocked jobs that one inspection looks at; the next one goes on."""
+_GIVEN_UP = 1_000
+"""So many jobs that cannot come back are remembered: of others it is found out again."""
 _REFUSED = 60.0
 """Seconds until the next try of what the database refuses, as it would a callback of a bundle."""
 
@@ -67,12 +69,17 @@ class Folder:
 
     async def settle(self) -> None:
         """See to all that there is, now."""
+        others_have = set[UUID]()
         async with self._turn:
-            bundles, needed = await waiting_facts(self._session, _BATCH)
-            self._bundles.add(bundles, at_once=True)
-            self._needed.add(needed, at_once=True)
-            while self._bundles or self._needed:
-                await self._see_to_what_is_due(float("inf"))
+            while True:
+                bundles, needed = await waiting_facts(self._session, _BATCH + len(others_have))
+                self._bundles.add(set(bundles) - others_have, at_once=True)
+                self._needed.add(set(needed) - others_have, at_once=True)
+                if not self._bundles and not self._needed:
+                    return
+                while self._bundles or self._needed:
+                    await self._see_to_what_is_due(float("inf"))
+                others_have |= self._bundles.put_off | self._needed.put_off
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Look until cancelled. Survives every database error."""
@@ -101,7 +108,7 @@ class Folder:
         if now >= self._sweep_at:
             self._swept_at, self._sweep_at = now, now + _SWEEP
             # those that are put off are among them, and must not be all of them
-            room = _BATCH + self._bundles.put_off + self._needed.put_off
+            room = _BATCH + len(self._bundles.put_off) + len(self._needed.put_off)
             bundles, needed = await waiting_facts(self._session, room)
             self.touched(bundles, needed)
             if len(bundles) + len(needed) >= room:
@@ -125,7 +132,7 @@ class Folder:
         found = await resolve(self._session, due, self._given_up)
         for id in found.given_up:
             self._log.warning("dependency.key_taken", job_id=str(id))
-        self._given_up |= found.given_up
+        self._given_up = found.given_up | (self._given_up if len(self._given_up) < _GIVEN_UP else set())
         if found.doomed or found.revived:
             self._log.info("dependencies.resolved", doomed=found.doomed, revived=found.revived)
         for id in found.looked:

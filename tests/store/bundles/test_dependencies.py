@@ -15,7 +15,7 @@ from jobqueue.base.outcome import Dead, Done
 from jobqueue.bundles.storing import Part, store_part
 from jobqueue.store import steering
 from jobqueue.store.connection.pool import Session
-from jobqueue.store.flows import bundles
+from jobqueue.store.flows import bundles, dependencies
 from jobqueue.store.flows.dependencies import resolve, results_before
 from tests.store.bundles.test_ends import WAYS, Member
 from tests.support.jobs.bundled import CALLBACKS, called, counts, fold, now
@@ -33,6 +33,7 @@ from tests.support.jobs.store import (
 )  # fmt: skip
 
 HANDS, ROUNDS = 6, 100
+PAGES = [f"page {n}" for n in range(5)]
 DEAD = Dead("attempts", failure())
 
 
@@ -240,7 +241,7 @@ async def test_a_key_in_a_strangers_transaction_holds_up_no_other(database: str)
         await caller.execute(
             "insert into jobqueue.job_key (key, job_id, scope) values ('k', $1, 'unfinished')", uuid7()
         )
-        _, others = await stored_graph(session, {"a": [], "b": ["a"]})
+        await stored_graph(session, {"a": [], "b": ["a"]})
         await finish(session, *await claim(session))
         for _ in range(3):
             await see_to_facts(session)
@@ -249,7 +250,6 @@ async def test_a_key_in_a_strangers_transaction_holds_up_no_other(database: str)
         await transaction.rollback()
         await settle(session)
         assert "ready" == (await states(caller))["second"]
-        assert others
 
 
 async def test_what_somebody_has_locked_comes_back_later(database: str) -> None:
@@ -299,3 +299,45 @@ async def test_what_has_come_back_and_ended_is_not_revived(database: str) -> Non
         await finish(session, await claim_one(session))
         assert {} == await steering.revive(session, [ids["second"]])
         assert {"completed": 2} == await tallied(connection)
+
+
+async def test_what_is_completed_revives_nobody(database: str) -> None:
+    """One of many is dead, and the others are completed after that: what needs them all was cancelled, once."""
+    async with open_session(database) as session, connect(database) as connection:
+        await stored_graph(session, {"dead": [], **{page: [] for page in PAGES}, "all": ["dead", *PAGES]})
+        await finish(session, await claim_one(session), outcome=DEAD)
+        await settle(session)
+        for _ in PAGES:
+            await finish(session, await claim_one(session))
+            await settle(session)
+        told = await connection.fetch("select type from jobqueue.event where type not in ('job.completed', 'job.dead')")
+        assert ["bundle.finished", "job.cancelled"] == sorted(row["type"] for row in told)
+
+
+async def test_a_worker_that_dies_before_it_revives_leaves_that_to_others(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was doomed comes back after the look has been committed: until it has, the fact is there."""
+    async with open_session(database) as session, connect(database) as connection:
+        ids = await doomed(session)
+
+        async def dies(*_: object) -> dict[UUID, bool]:
+            raise OSError
+
+        with monkeypatch.context() as dying:
+            dying.setattr(dependencies, "_revive", dies)
+            with pytest.raises(OSError):
+                await resolve(session, [ids["first"]])
+        await settle(session)
+        assert "ready" == (await states(connection))["second"]
+
+
+async def test_a_day_that_was_never_made_dooms_nobody_less(database: str) -> None:
+    """No worker has run for a week: the first look makes the day, and cancels what it must."""
+    async with open_session(database) as session, connect(database) as connection:
+        await stored_graph(session, {"first": [], "second": ["first"]})
+        await finish(session, await claim_one(session), outcome=DEAD)
+        for (leaf,) in await connection.fetch("select leaf from jobqueue.archive_pieces() where kind = 'other'"):
+            await connection.execute(f"drop table jobqueue.{leaf}")
+        await settle(session)
+        assert "dependency" == (await states(connection))["second"]

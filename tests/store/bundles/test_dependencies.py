@@ -341,3 +341,21 @@ async def test_a_day_that_was_never_made_dooms_nobody_less(database: str) -> Non
             await connection.execute(f"drop table jobqueue.{leaf}")
         await settle(session)
         assert "dependency" == (await states(connection))["second"]
+
+
+async def test_a_retry_in_the_moment_of_the_look_is_not_overlooked(database: str) -> None:
+    """A dead job is retried while one hand looks at its end, and another at its retry: what needs it waits again."""
+    async with open_sessions(database, 2) as pair, connect(database) as connection:
+        graph: dict[str, list[str]] = {f"a{n}": [] for n in range(3 * ROUNDS)}
+        _, ids = await stored_graph(pair[0], graph | {f"b{n}": [f"a{n}"] for n in range(3 * ROUNDS)})
+        await finish(pair[0], *await claim(pair[0], 3 * ROUNDS), outcome=DEAD)
+
+        async def retried(id: UUID) -> None:
+            await steering.retry(pair[1], [id])
+            await resolve(pair[1], [id])
+
+        for n in range(3 * ROUNDS):
+            await asyncio.gather(resolve(pair[0], [ids[f"a{n}"]]), retried(ids[f"a{n}"]))
+        await settle(pair[0])
+
+        assert {"ready": 3 * ROUNDS, "blocked": 3 * ROUNDS} == await tallied(connection)

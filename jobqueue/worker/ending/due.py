@@ -5,8 +5,8 @@ from uuid import UUID
 
 AGAIN = 0.01
 """Seconds after which somebody else will have done with one."""
-SELDOM = 0.25
-"""Seconds between two looks at most."""
+_PUT_OFF = 0.25
+"""Seconds after which one that others have is looked at again, at the most."""
 _KNOWN = 10_000
 """Of so many it is remembered when they are due next."""
 
@@ -72,7 +72,7 @@ class Due:
         for id in ids:
             if self._next.get(id, 0.0) > now:
                 continue  # refused: it has its time
-            wait = self._waits[id] = min(SELDOM, 2 * self._waits.get(id, AGAIN / 2))
+            wait = self._waits[id] = min(_PUT_OFF, 2 * self._waits.get(id, AGAIN / 2))
             self._remember(id, now + wait)
             first = min(first or now + wait, now + wait)
         return first

@@ -22,12 +22,14 @@ from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.flows.bundles import fold_bundles, heal_bundles, waiting_facts
 from jobqueue.store.flows.dependencies import START, heal_dependencies, resolve
 from jobqueue.store.upkeep import take_turn
-from jobqueue.worker.ending.due import AGAIN, SELDOM, Due
+from jobqueue.worker.ending.due import AGAIN, Due
 
 _SWEEP = 5.0
 """Seconds between two looks for facts that nobody has told us of."""
-_PACE = 20_000
-"""Members that may end in a second: what is left after that time is added up once more."""
+_SELDOM = 1.0
+"""Seconds between two times that a bundle is added up, while very much of it is left."""
+_PACE = 100_000
+"""Members that may end in a second, in a large fleet: what is left after that time is added up once more."""
 _BATCH = 200
 _INSPECTION = 60.0
 """Seconds between two looks for what could never end; one worker has the turn."""
@@ -145,7 +147,7 @@ class Folder:
         folded, now = await fold_bundles(self._session, due), time.monotonic()
         for one in folded:
             pause = max(one.pending / _PACE, now - began)  # at most half of the time is spent on it
-            self._bundles.looked(one.id, None if one.finished else now + min(SELDOM, pause))
+            self._bundles.looked(one.id, None if one.finished else now + min(_SELDOM, pause))
         self._missed(self._bundles, set(due) - {one.id for one in folded})
         self.touched(one.parent for one in folded if one.parent is not None)
 

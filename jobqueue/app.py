@@ -92,7 +92,7 @@ class App(TaskHome):
             self._opening, self.registry, self._middleware, around, self.load_tasks, self._hub.listening, (Relay,),
             self._bundle_of,
         )  # fmt: skip
-        self.jobs = Jobs(self._opening.database, self._opening.executor_on)
+        self.jobs = Jobs(self._opening.database, self._opening.executor_on, lambda: self.settings.max_payload)
         self._bundle_storing = Storing(self._opening, self._middleware.around_defer)
         self.bundles = Bundles(self._opening.database, self._opening.executor_on, self.jobs)
         self.queues = Queues(self._opening.database, self._opening.executor_on)
@@ -218,6 +218,10 @@ class App(TaskHome):
     async def cancel(self, id: UUID) -> Change:
         """End a job; see `jobs.cancel`."""
         return await self._sender.cancel(id)
+
+    async def signal(self, id: UUID, name: str, payload: Any) -> Change:
+        """Send a signal to a job; see `jobs.signal`."""
+        return await self._sender.signal(id, name, payload)
 
     def bundle(
         self,

@@ -10,6 +10,7 @@ from jobqueue.base.errors import (
     DatabaseError,
     DeferUnknown,
     DuplicateJob,
+    DuplicatePhase,
     DuplicateTask,
     EventsLost,
     InvalidOption,
@@ -25,11 +26,13 @@ from jobqueue.base.errors import (
     ResultTimeout,
     RouterNotIncluded,
     SchemaTooNew,
+    TooManySignals,
     WebhookNotFound,
 )
 from jobqueue.base.flows.bundle import Bundle, BundleCounts
 from jobqueue.base.flows.event import Event
 from jobqueue.base.flows.graph import GraphJob, Unlinked
+from jobqueue.base.flows.phase import Phase, PhaseState
 from jobqueue.base.flows.webhook import Delivery, DeliveryPage, Webhook
 from jobqueue.base.job import AttemptError, Conflict, Job, JobState, NewJob, Sent
 from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
@@ -76,6 +79,7 @@ __all__ = [
     "DeliveryPage",
     "Dependency",
     "DuplicateJob",
+    "DuplicatePhase",
     "DuplicateTask",
     "Event",
     "EventStream",
@@ -101,6 +105,8 @@ __all__ = [
     "Listener",
     "NewJob",
     "NotMigrated",
+    "Phase",
+    "PhaseState",
     "QueueLocked",
     "QueueStats",
     "ResultTimeout",
@@ -113,6 +119,7 @@ __all__ = [
     "Snapshot",
     "Snooze",
     "Task",
+    "TooManySignals",
     "Unique",
     "Unlinked",
     "Waits",

@@ -669,6 +669,47 @@ CREATE FUNCTION jobqueue.served(queue text) RETURNS boolean
     LANGUAGE sql STABLE
     RETURN (EXISTS (SELECT FROM jobqueue.worker w WHERE ((w.alive_until > now()) AND (w.stopped_at IS NULL) AND (NOT (('-'::text || served.queue) = ANY (w.queues))) AND (EXISTS (SELECT FROM unnest(w.queues) told(name) WHERE ((told.name = '*'::text) OR (regexp_replace(told.name, ':[0-9]+$'::text, ''::text) = served.queue)))))));
 
+CREATE FUNCTION jobqueue.signal(id uuid, name text, payload text DEFAULT 'null'::text, most_bytes integer DEFAULT 1048576) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  found_job record;
+  sleeps boolean;
+  fault text := case
+    when signal.id is null then 'id: must be the id of a job'
+    when char_length(signal.name) between 1 and 100 is not true then 'name: must have 1 to 100 characters'
+    when octet_length(signal.payload) <= signal.most_bytes is not true
+      then format('payload: must be JSON of at most %s bytes', signal.most_bytes)
+  end;
+begin
+  if fault is not null then
+    raise exception '%', fault using errcode = 'invalid_parameter_value';
+  end if;
+  select j.state, j.queue, j.returned into found_job from "jobqueue".job j where j.id = signal.id for update;
+  if not found then
+    perform from "jobqueue".job_archive a where a.id = signal.id;
+    return case when found then 'too_late' else 'not_found' end;
+  end if;
+  if (select count(*) from (select from "jobqueue".signal s where s.job_id = signal.id limit 1000) as unread) = 1000 then
+    return 'full';
+  end if;
+  insert into "jobqueue".signal (job_id, name, payload) values (signal.id, signal.name, signal.payload::json);
+  -- with a newer snapshot than the lock: what the job was put to sleep with is there to be seen
+  sleeps := found_job.state = 'scheduled' and exists (
+    select from "jobqueue".phase p where p.job_id = signal.id and p.kind = 'wait' and p.signal = signal.name
+      and p.ended_at is null and p.fence = found_job.returned);
+  update "jobqueue".job j set signals = j.signals + 1,
+    state = case when sleeps then 'ready' else j.state end,
+    due_at = case when sleeps then clock_timestamp() else j.due_at end,
+    seq = case when sleeps then nextval('"jobqueue".job_seq') else j.seq end
+  where j.id = signal.id;
+  if sleeps then
+    perform "jobqueue".wake(found_job.queue, null, true);
+  end if;
+  return 'done';
+end $$;
+
 CREATE FUNCTION jobqueue.wake(queue text, due timestamp with time zone, always boolean) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -822,6 +863,7 @@ CREATE TABLE jobqueue.job (
     budget double precision,
     returned_by uuid,
     alone boolean DEFAULT false NOT NULL,
+    signals integer DEFAULT 0 NOT NULL,
     CONSTRAINT job_args_object CHECK ((json_typeof(args) = 'object'::text)),
     CONSTRAINT job_attempts_sane CHECK (((attempt >= 0) AND ((max_attempts >= 1) AND (max_attempts <= 32767)) AND (crashes >= 0) AND (lost >= 0))),
     CONSTRAINT job_claim_whole CHECK ((((state = 'running'::text) AND (fence > 0) AND (worker_id IS NOT NULL) AND (lease_until IS NOT NULL)) OR ((state <> 'running'::text) AND (fence = 0) AND (worker_id IS NULL) AND (lease_until IS NULL)))),
@@ -974,6 +1016,26 @@ CREATE TABLE jobqueue.node (
 )
 WITH (fillfactor='60');
 
+CREATE TABLE jobqueue.phase (
+    job_id uuid NOT NULL,
+    name text NOT NULL,
+    kind text NOT NULL,
+    signal text,
+    place integer NOT NULL,
+    attempt integer NOT NULL,
+    fence bigint NOT NULL,
+    worker_id uuid,
+    began_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    wake_at timestamp with time zone,
+    result json,
+    error json,
+    CONSTRAINT phase_kind_known CHECK ((kind = ANY (ARRAY['phase'::text, 'sleep'::text, 'wait'::text]))),
+    CONSTRAINT phase_name_length CHECK (((char_length(name) >= 1) AND (char_length(name) <= 100))),
+    CONSTRAINT phase_wakes CHECK (((kind = 'phase'::text) OR ((wake_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (wake_at <= '3000-01-01 00:00:00+00'::timestamp with time zone))))
+)
+WITH (fillfactor='80');
+
 CREATE TABLE jobqueue.queue (
     name text NOT NULL COLLATE pg_catalog."C",
     paused_at timestamp with time zone,
@@ -988,6 +1050,24 @@ CREATE TABLE jobqueue.queue (
     CONSTRAINT queue_most_positive CHECK (((most_completed > 0) AND (most_other > 0))),
     CONSTRAINT queue_name_length CHECK (((char_length(name) >= 1) AND (char_length(name) <= 100))),
     CONSTRAINT queue_times_in_range CHECK (((LEAST(paused_at, resume_at) >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(paused_at, resume_at) <= '3000-01-01 00:00:00+00'::timestamp with time zone)))
+);
+
+CREATE TABLE jobqueue.signal (
+    job_id uuid NOT NULL,
+    name text NOT NULL,
+    seq bigint NOT NULL,
+    payload json NOT NULL,
+    sent_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT signal_name_length CHECK (((char_length(name) >= 1) AND (char_length(name) <= 100)))
+);
+
+ALTER TABLE jobqueue.signal ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME jobqueue.signal_seq_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE UNLOGGED TABLE jobqueue.sleeper (
@@ -1058,8 +1138,14 @@ ALTER TABLE ONLY jobqueue.migration
 ALTER TABLE ONLY jobqueue.node
     ADD CONSTRAINT node_pkey PRIMARY KEY (bundle_id, job_id);
 
+ALTER TABLE ONLY jobqueue.phase
+    ADD CONSTRAINT phase_pkey PRIMARY KEY (job_id, name);
+
 ALTER TABLE ONLY jobqueue.queue
     ADD CONSTRAINT queue_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY jobqueue.signal
+    ADD CONSTRAINT signal_pkey PRIMARY KEY (job_id, name, seq);
 
 ALTER TABLE ONLY jobqueue.sleeper
     ADD CONSTRAINT sleeper_pkey PRIMARY KEY (worker_id, queue);

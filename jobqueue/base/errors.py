@@ -17,6 +17,8 @@ JobQueueError
 ├── QueueLocked (TimeoutError)        an open transaction has the row of a queue, and does not end
 ├── BundleNotFound                    no such bundle, or it was deleted
 ├── BundleEnded                       something is added from outside to a bundle that has ended
+├── DuplicatePhase                    two phases of one run with one name
+├── TooManySignals                    the job has as many unread signals as it may have
 ├── EventsLost                        the log begins later than where the reader wants to go on
 ├── WebhookNotFound                   no such webhook, or it was deleted
 ├── JobNotFound                       no such job, or retention has removed it
@@ -291,6 +293,22 @@ class JobCancelled(JobQueueError):
         super().__init__(f"job {id} was cancelled" + (f": {reason}" if reason else ""))
         self.id = id
         self.reason = reason
+
+
+class DuplicatePhase(JobQueueError):
+    """Raised when a run of a job comes to a name of a phase for the second time."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"phase {name!r}: this run has one of that name already; in a loop number them: f'page {{n}}'")
+        self.name = name
+
+
+class TooManySignals(JobQueueError):
+    """Raised when a job has so many signals that it has not read that it takes no more."""
+
+    def __init__(self, id: UUID) -> None:
+        super().__init__(f"job {id} has 1,000 signals that it has not read; nothing was sent")
+        self.id = id
 
 
 class ClaimLost(JobQueueError):

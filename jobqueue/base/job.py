@@ -127,6 +127,10 @@ class AttemptError:
     attempt: int = 0
     at: datetime | None = None
     worker: str | None = None
+    phase: str | None = None
+    """The phase in which it failed, or that was under way when its worker died; None outside of phases."""
+    place: int | None = None
+    """The place of that phase in its run, 1 for the first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@
 | job.completed | debug, info | job_id, task, queue, attempt, seconds: `log_completed` says at which level |
 | job.retried | warning | job_id, task, queue, attempt, seconds, error, delay, message?, exception? |
 | job.snoozed | info | job_id, task, queue, attempt |
+| job.suspended | info | job_id, task, queue, attempt: it sleeps, or waits for a signal |
 | job.cancelled | info | job_id, task, queue, attempt |
 | job.dead | error | job_id, task, queue, attempt, reason, error, seconds?, message?, exception? |
 | job.locked | warning | job_id, task, queue, attempt, outcome: another transaction has its row; written after that |

@@ -41,6 +41,15 @@ class Snoozed:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspended:
+    """Sleeps until `at`, or waits for a signal, and goes on then; the attempt is given back."""
+
+    at: datetime
+    seen: int | None = None
+    """How many signals the job had been sent when none was there that it waits for; None if it waits for none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cancelled:
     """The job ends as cancelled, by its handler or from outside."""
 
@@ -82,7 +91,7 @@ class PutAside:
     """Which argument is at fault and how, in words that quote nothing of the payload."""
 
 
-Outcome: TypeAlias = Done | Retried | Snoozed | Cancelled | Dead | Released | Rescued | PutAside
+Outcome: TypeAlias = Done | Retried | Snoozed | Suspended | Cancelled | Dead | Released | Rescued | PutAside
 
 
 class Retry(Portable):

@@ -11,8 +11,19 @@ from uuid import UUID
 
 import orjson
 
-from jobqueue.base.job import AttemptError, WorkerId
-from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Rescued, Retried, Snoozed
+from jobqueue.base.job import AttemptError, JsonValue, WorkerId
+from jobqueue.base.outcome import (
+    Cancelled,
+    Dead,
+    Done,
+    Outcome,
+    PutAside,
+    Released,
+    Rescued,
+    Retried,
+    Snoozed,
+    Suspended,
+)
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.joined import join
 from jobqueue.store.connection.pool import STATEMENT_LIMIT
@@ -40,6 +51,8 @@ _COMPLETED, _CANCELLED = Done("null"), Cancelled("requested")
 _FINAL = Done | Cancelled | Dead
 _NOBODY = 0
 """The fence of a job that nobody has claimed."""
+_NEVER_HEARS = 2**31 - 1
+"""As many signals as no job is ever sent."""
 _ASIDE_FIRST, _ASIDE_CAP, _ASIDE_SHARE = 1.0, 60.0, 0.25
 
 
@@ -82,7 +95,7 @@ async def write(session: Executor, worker: WorkerId | None, batch: Sequence[Ende
         finished, news = await _finish(session, worker, final)
         outcomes |= {ended.id: ended.outcome for ended in final if ended.id in finished}
     left = [ended for ended in ordered if ended.id not in outcomes]
-    busy = await _fetch(session, "still_claimed", _claims(left), worker) if left else ()
+    busy = await still_claimed(session, worker, _claims(left)) if left else ()
     return Written(outcomes, news.bundles, news.needed, busy)
 
 
@@ -176,16 +189,17 @@ async def _before(session: Executor, name: str, refused: list[Row], worker: Work
     return rows
 
 
+async def still_claimed(executor: Executor, worker: WorkerId | None, claims: Sequence[Row]) -> set[UUID]:
+    """Which of these claims, by id and fence, hold: what could not be written for them waits for a lock."""
+    found = await executor.fetch("still_claimed", *_columns(claims), worker)
+    return {as_uuid(row[0]) for row in found}  # by place: SQLAlchemy gives plain tuples
+
+
 def _claims(batch: Sequence[Ended]) -> list[Row]:
     return [(ended.id, ended.fence) for ended in batch]
 
 
-async def _fetch(session: Executor, name: str, rows: list[Row], worker: WorkerId | None) -> set[UUID]:
-    found = await session.fetch(name, *_columns(rows), worker)
-    return {row[0] for row in found}  # by place: SQLAlchemy gives plain tuples
-
-
-def _columns(rows: list[Row]) -> list[list[object]]:
+def _columns(rows: Sequence[Row]) -> list[list[object]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
@@ -208,20 +222,22 @@ def _finishing(ended: Ended) -> _Finish:
 
 
 def _returning(ended: Ended) -> Row:
-    """id, fence, delay, at, refund, keep, aside, queue, priority, error, lost."""
+    """id, fence, delay, at, refund, keep, aside, queue, priority, error, lost, seen."""
     head = (ended.id, ended.fence)
     match ended.outcome:
         case Retried(error, delay, at, queue, priority):
-            return *head, delay or 0.0, at, 0, False, False, queue, priority, error_json(error), 0
+            return *head, delay or 0.0, at, 0, False, False, queue, priority, error_json(error), 0, None
         case Snoozed(delay, at):
-            return *head, delay or 0.0, at, 1, False, False, None, None, None, 0
+            return *head, delay or 0.0, at, 1, False, False, None, None, None, 0, None
+        case Suspended(at, seen):
+            return *head, 0.0, at, 1, False, False, None, None, None, 0, _NEVER_HEARS if seen is None else seen
         case PutAside():
             wait = min(_ASIDE_CAP, max(_ASIDE_FIRST, ended.aside_for * _ASIDE_SHARE))
-            return *head, wait, None, 1, False, True, None, None, None, 0
+            return *head, wait, None, 1, False, True, None, None, None, 0, None
         case Released(lost):
-            return *head, 0.0, None, 1, True, False, None, None, None, int(lost)
+            return *head, 0.0, None, 1, True, False, None, None, None, int(lost), None
         case Rescued(error, delay):
-            return *head, delay, None, 1, False, False, None, None, error_json(error), 0
+            return *head, delay, None, 1, False, False, None, None, error_json(error), 0, None
     raise AssertionError(ended.outcome)
 
 
@@ -229,12 +245,13 @@ def error_json(error: AttemptError | None) -> str | None:
     """An error as JSON, to be appended to the job's history. The statement adds time and worker."""
     if error is None:
         return None
-    return orjson.dumps(
-        {
-            "class": error.error_class,
-            "message": error.message,
-            "traceback": error.traceback,
-            "data": error.data,
-            "attempt": error.attempt,
-        }
-    ).decode()
+    told: dict[str, JsonValue] = {
+        "class": error.error_class,
+        "message": error.message,
+        "traceback": error.traceback,
+        "data": error.data,
+        "attempt": error.attempt,
+    }
+    if error.phase is not None:
+        told |= {"phase": error.phase, "place": error.place}
+    return orjson.dumps(told).decode()

@@ -58,16 +58,25 @@ async def cancel(
 
 
 async def retry(
-    executor: Executor, ids: Sequence[UUID], always: bool = False, tries: Tries | None = None
+    executor: Executor,
+    ids: Sequence[UUID],
+    always: bool = False,
+    tries: Tries | None = None,
+    *,
+    from_start: bool = False,
 ) -> dict[UUID, Change]:
-    """Those that have ended run again with all their attempts; those that wait for their time, or turn, are due now."""
+    """Those that have ended run again with all their attempts; those that wait for their time, or turn, are due now.
+
+    `from_start`: what their phases have given is forgotten.
+    """
 
     async def attempt(left: list[UUID], since: datetime) -> dict[UUID, Change]:
-        rows = await fetch_dated(executor, "retry_finished", left, since, always, False)
+        rows = await fetch_dated(executor, "retry_finished", left, since, always, False, from_start)
         done = {as_uuid(id): Change.DONE if retried else Change.KEY_TAKEN for id, retried in rows}
         waiting = [id for id in left if id not in done]
         return done | dict.fromkeys(
-            await _ids(executor, "change_waiting", waiting, 0.0, None, None, None, False, always), Change.DONE
+            await _ids(executor, "change_waiting", waiting, 0.0, None, None, None, False, always, from_start),
+            Change.DONE,
         )
 
     return await _until_each_is_told(executor, Action.RETRY, ids, attempt, tries)
@@ -78,7 +87,7 @@ async def revive(executor: Executor, ids: Sequence[UUID]) -> dict[UUID, bool]:
 
     Nothing of those that somebody has locked, or that are not cancelled for that any more.
     """
-    rows = await executor.fetch("retry_finished", list(ids), EVER, False, True)
+    rows = await executor.fetch("retry_finished", list(ids), EVER, False, True, False)
     return {as_uuid(id): retried for id, retried in rows}
 
 
@@ -98,7 +107,7 @@ async def change(
 
     async def attempt(left: list[UUID], since: datetime) -> dict[UUID, Change]:
         return dict.fromkeys(
-            await _ids(executor, "change_waiting", left, delay, at, queue, priority, True, always), Change.DONE
+            await _ids(executor, "change_waiting", left, delay, at, queue, priority, True, always, False), Change.DONE
         )
 
     return await _until_each_is_told(executor, action, ids, attempt, tries)

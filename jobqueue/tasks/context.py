@@ -4,14 +4,18 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
+from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final, get_origin, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, final, get_origin, overload
 from uuid import UUID
 
 from jobqueue.base.codec import encode
 from jobqueue.base.errors import ConfigurationError, InvalidOption
 from jobqueue.base.job import Job, JsonValue
 from jobqueue.base.log import structlog_logger
+from jobqueue.base.moments import LONGEST, Seconds, check_moment, check_seconds, plain_seconds
+from jobqueue.base.retry import RetryPolicy
+from jobqueue.tasks.phasing import Phasing, checked
 
 if TYPE_CHECKING:
     from structlog.types import FilteringBoundLogger
@@ -24,8 +28,12 @@ _REPORT_LIMIT = 16_384
 Transact: TypeAlias = Callable[[], AbstractAsyncContextManager[tuple[Any, Callable[[Any], None]]]]
 
 
+def _no_phases() -> NoReturn:
+    raise ConfigurationError("ctx.phase(): only a job has phases")
+
+
 @final
-class JobContext:
+class JobContext(Phasing):
     """Given to a task whose first parameter is annotated `JobContext`. Safe to use from the task's thread as well."""
 
     __slots__ = (
@@ -50,7 +58,9 @@ class JobContext:
         report: Callable[[str], None],
         transact: Transact,
         bundle: "Callable[[], Membership] | None" = None,
+        phases: Callable[[], Any] = _no_phases,
     ) -> None:
+        super().__init__(phases)
         self._bundle = bundle
         self._report = report
         self._transact = transact
@@ -88,6 +98,71 @@ class JobContext:
         annotation any more.
         """
         return [] if self._bundle is None else await self._bundle().results_before(task)
+
+    def options(
+        self,
+        *,
+        timeout: Seconds | None = None,
+        retry: RetryPolicy | None = None,
+        max_attempts: int | None = None,
+    ) -> Phasing:
+        """Phases that are tried otherwise: `await ctx.options(timeout=30, max_attempts=3).phase("charge", charge)`
+
+        `timeout` (seconds or timedelta) limits each try. After a failed one `retry` says when the next comes, here in
+        this run, which keeps its slot meanwhile: `max_attempts` tries in all (1; 3 with a `retry` of yours). What is to
+        wait for long is better left to the attempts of the job. Raises InvalidOption.
+        """
+        return Phasing(self._phases, checked(timeout, retry, max_attempts))
+
+    async def sleep(
+        self,
+        name: str,
+        delay: Seconds = 0,
+        *,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        until: datetime | None = None,
+    ) -> None:
+        """Sleep for `delay` (seconds or timedelta) and so many days, hours and minutes, or `until` a moment.
+
+        The run ends here, and gives its slot away; when the time has come a new one, perhaps on another worker, finds
+        the phases before and goes on behind the sleep. It ends as soon as no phase runs beside. No attempt is spent.
+        `timeout` begins anew, `budget` goes on: a job sleeps no longer than that. How long is settled the first time.
+        A handler sees a cancellation; whatever it makes of that, the job sleeps. Raises DuplicatePhase, InvalidOption.
+        """
+        more = timedelta(days=days, hours=hours, minutes=minutes)
+        if until is not None and (delay or more):
+            raise InvalidOption("until", "give either until= or how long, not both")
+        seconds = plain_seconds("delay", delay) + more.total_seconds()
+        sleeps, moment = check_moment(None if until is not None else seconds, until)
+        await self._phases().sleep(name, sleeps, moment)
+
+    async def wait_for(
+        self, name: str, kind: type[T], timeout: Seconds | None = None, *, signal: str | None = None
+    ) -> T:
+        """Wait for the next signal of this name, sent by `handle.signal(name, payload)`, and give its payload.
+
+        One that was sent before is there at once; else the run ends as in a sleep. Signals of a name come in the order
+        in which they were sent, each once. The payload is read as a `kind`: one that does not fit is gone, and fails
+        this attempt. Name and payload are kept like a phase's, so `signal` is its name where `name` is another, as in a
+        loop. `timeout` (seconds or timedelta) counts from the first time; then, and in all later runs, it raises
+        TimeoutError. Raises DuplicatePhase, InvalidOption, InvalidPayload.
+        """
+        longest = check_seconds("timeout", timeout) or LONGEST
+        payload: T = await self._phases().wait_for(name, kind, longest, name if signal is None else signal)
+        return payload
+
+    @overload
+    async def phase_result(self, name: str, kind: type[T]) -> T: ...
+    @overload
+    async def phase_result(self, name: str) -> Any: ...
+    async def phase_result(self, name: str, kind: Any = Any) -> Any:
+        """What a completed phase of this job has given, in this run or an earlier one, as a `kind`.
+
+        Raises LookupError if there is none so far, InvalidPayload if it does not fit.
+        """
+        return await self._phases().result(name, kind)
 
     @property
     def idempotency_key(self) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pickle import PicklingError
-from typing import Generic, NoReturn, TypeVar, cast
+from typing import Any, Generic, NoReturn, TypeVar, cast
 from uuid import UUID
 
 from jobqueue.base.codec import loads
@@ -58,6 +58,15 @@ class JobHandle(Generic[R_co]):
         `done`, `asked` (it runs), `too_late` or `not_found`: as `app.jobs.cancel` says of it.
         """
         return await self._sender.cancel(self.id)
+
+    async def signal(self, name: str, payload: Any = None) -> Change:
+        """Send a signal to the job, which finds it in `ctx.wait_for(name, ...)`: now, or when it comes to that.
+
+        `payload`: JSON values, a model or a dataclass. `done`, `too_late` once the job has ended, or `not_found`. What
+        was sent is kept until the job reads it, at most 1,000 at a time. Raises InvalidOption, InvalidPayload,
+        TooManySignals. A call that the network cut off may have been heard or not.
+        """
+        return await self._sender.signal(self.id, name, payload)
 
     async def result(self, timeout: Seconds | None = None) -> R_co:
         """Wait for the job's end, at most `timeout`, and return its result, decoded by the return annotation.

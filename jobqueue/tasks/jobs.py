@@ -9,14 +9,17 @@ from typing import Any, TypeAlias, TypedDict, Unpack
 from uuid import UUID
 
 from jobqueue.base.errors import InvalidOption, JobNotFound
+from jobqueue.base.flows.phase import Phase
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.moments import Seconds
+from jobqueue.base.settings import Settings
 from jobqueue.base.steering import LEGAL, Action, Change, Changes
 from jobqueue.store import steering
 from jobqueue.store.connection.edge import EDGE, own_session
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.bundles import find_members, list_members
+from jobqueue.store.flows.phases import list_phases
 from jobqueue.store.looking.listing import JobPage, Wanted, find_by_part, find_ids, list_jobs, place_of
 from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.looking.overview import Counts, Waits, count_jobs, count_jobs_on, waits_for
@@ -31,10 +34,12 @@ from jobqueue.tasks.options import (
     queue_named,
     stored_key,
 )
+from jobqueue.tasks.phases.signalling import signal
 
 _PART = re.compile(r"[0-9A-Fa-f-]{8,36}")
 _PAGE_LIMIT = 1_000
 _STEER_PAGE = 500
+DEFAULT_MAX_PAYLOAD = Settings().max_payload
 
 
 class Filter(TypedDict, total=False):
@@ -56,11 +61,18 @@ class Jobs:
     """Reads and steers jobs, finished ones as long as the archive keeps them."""
 
     def __init__(
-        self, database: Callable[[], Awaitable[Database]], on: Callable[[object], Executor] | None = None
+        self,
+        database: Callable[[], Awaitable[Database]],
+        on: Callable[[object], Executor] | None = None,
+        limit: Callable[[], int] = lambda: DEFAULT_MAX_PAYLOAD,
     ) -> None:
-        """`on` gives the executor for a caller's connection, then all that is used; None where nobody has one."""
+        """`on` gives the executor for a caller's connection, then all that is used; None where nobody has one.
+
+        `limit`: how many bytes a signal may have.
+        """
         self._database = database
         self._on = on
+        self._limit = limit
 
     async def get(self, id: UUID | str, *, connection: object | None = None) -> Job:
         """The job as it stands now; with `connection` as the caller's transaction sees it.
@@ -84,6 +96,27 @@ class Jobs:
         _check_limit(limit)
         async with self._executor(connection) as executor:
             return await waits_for(executor, meant, limit)
+
+    async def phases(self, id: UUID | str, *, connection: object | None = None) -> Sequence[Phase]:
+        """The phases of a job in the order in which they began, its sleeps and waits among them; at most 10,000.
+
+        Of a job that ended they are kept about as long as the archive keeps completed jobs. Empty without any. Raises
+        InvalidOption.
+        """
+        meant = check_id(id)
+        async with self._executor(connection) as executor:
+            return await list_phases(executor, meant)
+
+    async def signal(
+        self, id: UUID | str, name: str, payload: Any = None, *, connection: object | None = None
+    ) -> Change:
+        """Send a signal to a job: see `handle.signal`. `connection` joins the caller's transaction.
+
+        Until that ends nothing else can be written of the job. Raises InvalidOption, InvalidPayload, TooManySignals.
+        """
+        meant = check_id(id)
+        async with self._executor(connection) as executor:
+            return await signal(executor, meant, name, payload, self._limit())
 
     async def resolve(self, part: str, *, connection: object | None = None) -> UUID:
         """The id that begins or ends like this, as `top` shows it; eight characters at least.
@@ -155,14 +188,21 @@ class Jobs:
         return await self._steer(Action.CANCEL, steering.cancel, ids, which, connection, dry_run)
 
     async def retry(
-        self, *ids: UUID, connection: object | None = None, dry_run: bool = False, **which: Unpack[Filter]
+        self,
+        *ids: UUID,
+        from_start: bool = False,
+        connection: object | None = None,
+        dry_run: bool = False,
+        **which: Unpack[Filter],
     ) -> Changes:
         """Run jobs again that have ended, with all their attempts and their history; those that wait are due at once.
 
-        Refused for a job that runs, or waits for others, or whose unique key another job holds by now. A filter without
-        `state` means dead jobs. Otherwise as `cancel`.
+        Phases that are completed do not run again, unless `from_start` forgets what they have given. Refused for a job
+        that runs, or waits for others, or whose unique key another job holds by now. A filter without `state` means
+        dead jobs. Otherwise as `cancel`.
         """
-        return await self._steer(Action.RETRY, steering.retry, ids, which, connection, dry_run)
+        retry = partial(steering.retry, from_start=from_start)
+        return await self._steer(Action.RETRY, retry, ids, which, connection, dry_run)
 
     async def reschedule(
         self,

@@ -3,7 +3,7 @@
 Precedence: call beats task beats router beats settings. None means "not said": it never takes back what was said.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
@@ -110,6 +110,7 @@ class DeferOptions:
         "priority",
         "queue",
         "resources",
+        "signals",
         "timeout",
         "unique",
     )
@@ -132,6 +133,7 @@ class DeferOptions:
         id: UUID | str | None = None,
         connection: object | None = None,
         resources: object | None = None,
+        signals: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
         self.delay, self.at = check_moment(delay, at)
         self.queue = check_queue(queue)
@@ -147,6 +149,7 @@ class DeferOptions:
         self.id = None if id is None else check_id(id)
         self.connection = connection
         self.resources = resources
+        self.signals = signals
 
     def merge(self, later: "DeferOptions") -> "DeferOptions":
         """Both together; what `later` says wins. `delay` and `at` say the same thing, so each replaces the other."""

@@ -5,7 +5,7 @@ plain result too), with the context before without (it would be an ordinary para
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import update_wrapper
 from importlib import import_module
@@ -116,14 +116,15 @@ class Task(Generic[P, X]):
         id: UUID | str | None = None,
         connection: object | None = None,
         resources: object | None = None,
+        signals: Mapping[str, Sequence[Any]] | None = None,
     ) -> Self:
         """The same task with these options for its next jobs; what is said later wins. Raises InvalidOption.
 
         `delay` (seconds or timedelta) or `at` (timezone-aware): when to run, `expires`: must have started by then.
         `timeout` limits one attempt, `budget` all together. `meta` travels with the job. `follow`: the log
         tells of its starts and progress, too. With an `id` of your own a
-        resend is safe. `connection`: store the job in the transaction of this connection. `resources`, for `run` alone:
-        what a lifespan would yield.
+        resend is safe. `connection`: store the job in the transaction of this connection. For `run` alone: `resources`
+        is what a lifespan would yield, `signals` are lists of payloads by name, which `ctx.wait_for` finds.
 
             await resize.options(delay=60, priority=10).defer("a.png")
         """
@@ -143,6 +144,7 @@ class Task(Generic[P, X]):
             id=id,
             connection=connection,
             resources=resources,
+            signals=signals,
         )
         if self.batch is not None:
             check_timeout(later.timeout, self.batch.wait)
@@ -235,11 +237,12 @@ class Task(Generic[P, X]):
         """Run the task here, without a database: the same JSON round trip, context and outcome as in a worker.
 
         The caller's cancellation is the job's. What `ctx.get` is to find: `task.options(resources=pool).run(...)`.
+        Phases run and are kept in memory, `ctx.sleep` is over at once.
         """
         sender = self._link.sender
         settings, origin = (_DEFAULTS, "") if sender is None else (sender.settings, sender.origin)
         job = self._new_job(settings, origin, self._encoded(args, kwargs, settings.max_payload))
-        return await run_here(self, job, settings.max_result, resources_of(self._said.resources))
+        return await run_here(self, job, settings.max_result, resources_of(self._said.resources), self._said.signals)
 
     @overload
     def handle(self: AnyAsync[R], id: UUID | str) -> JobHandle[R]: ...

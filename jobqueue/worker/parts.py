@@ -22,8 +22,10 @@ from jobqueue.worker.draining import Drain
 from jobqueue.worker.ending.completing import Completions
 from jobqueue.worker.ending.finishing import Finisher
 from jobqueue.worker.ending.folding import Folder
+from jobqueue.worker.ending.last_words import LastWords
 from jobqueue.worker.ending.lines import Lines
 from jobqueue.worker.ending.progress import Reporter
+from jobqueue.worker.ending.recording import Recorder
 from jobqueue.worker.ending.telling import LogTeller
 from jobqueue.worker.keeping.heartbeat import Heart
 from jobqueue.worker.keeping.holds import Held, Hold
@@ -67,14 +69,17 @@ class Parts:
         self.tally = Tally(tasks.find)
         holds = Held(self.tally)
         self.reporter = Reporter(database, worker, holds)
+        self.recorder = Recorder(database, worker, holds)
+        words = LastWords(self.reporter, self.recorder)
         lines = Lines(settings)
         self.folder = Folder(database)
-        self.completions = Completions(database, worker, holds, self.reporter, lines, settings.concurrency, self.folder)
+        self.completions = Completions(database, worker, holds, words, lines, settings.concurrency, self.folder)
         self.teller = LogTeller(database)
-        self.finisher = Finisher(database, worker, holds, self.reporter, lines, self.teller.written, self.folder)
+        self.finisher = Finisher(database, worker, holds, words, lines, self.teller.written, self.folder)
         self.slots = Slots(Surroundings(
             tasks, settings, worker, holds, self.finisher.submit, fatal, resources, middleware,
             self._mark, self.reporter.say, self.reporter.begins, self.completions.transaction, bundle,
+            self.recorder.journal,
         ))  # fmt: skip
         self.claimer = Claimer(
             database, worker, settings, queues, tasks, self.slots, holds, self.finisher,

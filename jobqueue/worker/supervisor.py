@@ -136,7 +136,9 @@ class Supervisor:
 
     def _start_parts(self, vital: TaskGroup) -> None:
         parts = self.parts
-        for part in (parts.watchdog, parts.heart, parts.reporter, parts.teller, parts.folder, parts.stuck):
+        for part in (
+            parts.watchdog, parts.heart, parts.reporter, parts.recorder, parts.teller, parts.folder, parts.stuck,
+        ):  # fmt: skip
             vital.start_soon(self._part, part.run)
         vital.start_soon(self._take_work)
         self._log.info("worker.started", queues=self.queues.described, concurrency=self.settings.concurrency,

@@ -6,10 +6,10 @@ select edge, writers from :"schema".event_edge();
 
 -- name: read_events
 -- takes: after bigint, edge bigint, room bigint
--- gives: floor bigint, seq bigint, at timestamptz, type text, task text, queue text, origin text, bundle_id uuid, jobs uuid[], attempts integer[], error text, reason text
+-- gives: floor bigint, seq bigint, at timestamptz, type text, task text, queue text, origin text, bundle_id uuid, jobs uuid[], attempts integer[], error text, reason text, data text
 -- A page of the log in its order, from this number on up to the edge, and the last number that retention has dropped; that
 -- alone if there is nothing. Only what is settled may be read so: see event_edge().
-select f.seq as floor, e.seq, e.at, e.type, e.task, e.queue, e.origin, e.bundle_id, e.jobs, e.attempts, e.error, e.reason
+select f.seq as floor, e.seq, e.at, e.type, e.task, e.queue, e.origin, e.bundle_id, e.jobs, e.attempts, e.error, e.reason, e.data::text as data
 from :"schema".event_floor f
 left join lateral :"schema".event_page($1, $2, $3) as e on true
 order by e.seq;
@@ -40,16 +40,16 @@ select pg_notify(:'log_channel', '?') as said where pg_notification_queue_usage(
 
 -- name: last_events
 -- takes: before bigint, room bigint
--- gives: seq bigint, at timestamptz, type text, task text, queue text, origin text, bundle_id uuid, jobs uuid[], attempts integer[], error text, reason text
+-- gives: seq bigint, at timestamptz, type text, task text, queue text, origin text, bundle_id uuid, jobs uuid[], attempts integer[], error text, reason text, data text
 -- A page of the log from its end back, for people.
-select seq, at, type, task, queue, origin, bundle_id, jobs, attempts, error, reason
+select seq, at, type, task, queue, origin, bundle_id, jobs, attempts, error, reason, data::text as data
 from :"schema".event_page_back($1, '-infinity', $2) order by seq desc;
 
 -- name: events_of_job
 -- takes: id uuid, since timestamptz, room bigint
--- gives: seq bigint, at timestamptz, type text, task text, queue text, origin text, bundle_id uuid, jobs uuid[], attempts integer[], error text, reason text
+-- gives: seq bigint, at timestamptz, type text, task text, queue text, origin text, bundle_id uuid, jobs uuid[], attempts integer[], error text, reason text, data text
 -- What the newest rows of the log say of one job. There is no index by job: it looks so far back and no further.
-select seq, at, type, task, queue, origin, bundle_id, jobs, attempts, error, reason
+select seq, at, type, task, queue, origin, bundle_id, jobs, attempts, error, reason, data::text as data
 from :"schema".event_page_back(9223372036854775807, $2, $3) where $1 = any(jobs) order by seq;
 
 -- name: events_lag

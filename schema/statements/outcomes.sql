@@ -71,27 +71,32 @@ union all
 select null, case when not of_job then target end, case when of_job then target end from noted where (select count(*) from hinted) >= 0;
 
 -- name: return_jobs
--- takes: ids uuid[], fences bigint[], delays double precision[], ats timestamptz[], refunds integer[], keeps boolean[], asides boolean[], queues text[], priorities smallint[], errors text[], losts integer[], worker_id uuid
+-- takes: ids uuid[], fences bigint[], delays double precision[], ats timestamptz[], refunds integer[], keeps boolean[], asides boolean[], queues text[], priorities smallint[], errors text[], losts integer[], seens integer[], worker_id uuid
 -- gives: id uuid, cancelled boolean
--- Back to scheduled or ready: retry, snooze, put aside, release. A release keeps its place (seq); the others queue up
--- anew. A job that was asked to end stays as it is, and is said to be cancelled: the caller finishes it. At most 25 errors are kept: the first five and the latest. Where and when they happened this row and this server say.
+-- Back to scheduled or ready: retry, snooze, put aside, release, sleep. A release keeps its place (seq); the others queue up
+-- anew. One that sleeps has `seen` so many signals when it looked for one in vain: if more were sent since, it is due now. It
+-- sleeps no longer than its budget lasts, and has started, so it does not expire any more. A job that was asked to end stays as it is, and is said to be cancelled: the caller finishes it. At most 25 errors are kept: the first five and the latest. Where and when they happened this row and this server say.
 with given as materialized (
   select g.*, coalesce(g.at, clock_timestamp() + make_interval(secs => g.delay)) as moment
   from unnest($1::uuid[], $2::bigint[], $3::double precision[], $4::timestamptz[], $5::integer[], $6::boolean[],
-    $7::boolean[], $8::text[], $9::smallint[], $10::text[], $11::integer[])
-    as g(id, fence, delay, at, refund, keep, aside, queue, priority, error, lost)
-), mine as materialized (
+    $7::boolean[], $8::text[], $9::smallint[], $10::text[], $11::integer[], $12::integer[])
+    as g(id, fence, delay, at, refund, keep, aside, queue, priority, error, lost, seen)
+), found as materialized (
   select g.*, j.task, j.queue as from_queue, j.origin, j.bundle_id, j.attempt, j.follow, j.errors,
-    j.cancel_asked is not null as cancelled, g.moment > clock_timestamp() as later,
+    j.cancel_asked is not null as cancelled, case
+      when g.seen is null then g.moment when j.signals > g.seen then clock_timestamp() else least(g.moment, j.deadline) end as due,
     jsonb_build_object('at', now(), 'worker', j.worker_id) as witness
   from given g
   cross join lateral (
     select * from :"schema".job j
-    where j.id = g.id and j.fence = g.fence and j.worker_id = $12 for update skip locked) as j
+    where j.id = g.id and j.fence = g.fence and j.worker_id = $13 for update skip locked) as j
+), mine as materialized (
+  select *, due > clock_timestamp() as later from found
 ), returned as (
   update :"schema".job j
   set state = case when mine.later then 'scheduled' else 'ready' end,
-    due_at = case when mine.keep then j.due_at else mine.moment end,
+    due_at = case when mine.keep then j.due_at else mine.due end,
+    expires_at = case when mine.seen is null then j.expires_at end,
     seq = case when mine.keep then j.seq else nextval(':"schema".job_seq') end,
     attempt = greatest(0, j.attempt - mine.refund), lost = j.lost + mine.lost,
     fence = 0, returned = mine.fence, returned_by = j.worker_id, worker_id = null, claim_no = null, lease_until = null,
@@ -107,7 +112,8 @@ with given as materialized (
   select :"schema".wake(queue, min(due), false) from returned group by queue, due is null
 ), moved as materialized (
   -- a failed attempt is told of every job, what is only put off of those that somebody follows
-  select case when error is not null then 'job.retried' when keep or aside then 'job.released' else 'job.snoozed' end as type,
+  select case when error is not null then 'job.retried' when keep or aside then 'job.released'
+      when seen is not null then 'job.waiting' else 'job.snoozed' end as type,
     task, from_queue, origin, bundle_id, id, attempt, error::json ->> 'class' as class,
     case when aside then 'aside' end as reason
   from mine where not cancelled and (error is not null or follow & 1 <> 0)

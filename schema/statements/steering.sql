@@ -26,11 +26,11 @@ where fence = 0 and (key is null or key in (select key from keyed)
   or not exists (select from :"schema".job_key k where k.key = m.key));
 
 -- name: change_waiting
--- takes: ids uuid[], delay double precision, at timestamptz, queue text, priority smallint, blocked boolean, always boolean
+-- takes: ids uuid[], delay double precision, at timestamptz, queue text, priority smallint, blocked boolean, always boolean, from_start boolean
 -- gives: id uuid
 -- Jobs that wait get another due time, queue or priority; null leaves it. Those with another time or queue line up anew.
 -- While this holds a row, a claim skips it: hence the wake-up, or it would sleep over it. Those that wait for other jobs
--- are changed only if `blocked` says so, stay what they are, and wake nobody.
+-- are changed only if `blocked` says so, stay what they are, and wake nobody. `from_start`: see retry_finished.
 with clock as materialized (
   select clock_timestamp() as now
 ), mine as materialized (
@@ -48,6 +48,8 @@ with clock as materialized (
   from clock
   where j.id = any(array(select id from mine))
   returning j.id, j.queue, j.state, case when j.state = 'scheduled' then j.due_at end as due
+), cleared as (
+  delete from :"schema".phase where $8 and job_id = any(array(select id from changed))
 ), woken as materialized (
   select :"schema".wake(queue, min(due), $7) from changed where state <> 'blocked' group by queue, due is null
 )
@@ -70,6 +72,10 @@ with mine as materialized (
 ), gone as (
   delete from :"schema".job where id = any(array(select id from free))
   returning id, task, queue, origin, bundle_id, attempt, follow
+), forgotten as (
+  delete from :"schema".phase where job_id = any(array(select id from gone))
+), unread as (
+  delete from :"schema".signal where job_id = any(array(select id from gone))
 ), freed as (
   delete from :"schema".job_key where key = any(array(select key from keyed where job_id = any(array(select id from free))))
 ), noted as (
@@ -113,6 +119,10 @@ with found as materialized (
   delete from :"schema".job_archive
   where ctid = any(array(select place from free)) and id = any(array(select id from free)) and finished_at >= $2
   returning id, task, queue, origin, bundle_id, attempt
+), forgotten as (
+  delete from :"schema".phase where job_id = any(array(select id from gone))
+), unread as (
+  delete from :"schema".signal where job_id = any(array(select id from gone))
 ), freed as (
   delete from :"schema".job_key where key = any(array(select key from keyed where job_id = any(array(select id from free))))
 ), shown as (
@@ -127,12 +137,13 @@ with found as materialized (
 select id from gone;
 
 -- name: retry_finished
--- takes: ids uuid[], since timestamptz, always boolean, doomed boolean
+-- takes: ids uuid[], since timestamptz, always boolean, doomed boolean, from_start boolean
 -- gives: id uuid, retried boolean
 -- Moves jobs back from the archive: the same id and error history, no attempt spent, the budget anew. A job whose unique
 -- key another holds by now stays where it is; of two with the same key the newer one is taken. Nothing is said of a job
 -- that another transaction has locked, or its key. What has been cancelled while it waited for others waits for them again.
 -- `doomed`: only what has been cancelled for want of another; it may have come back, and run, since somebody saw it.
+-- `from_start`: without the phases that earlier runs have left.
 with found as materialized (
   select a.id, a.key, a.place from unnest($1::uuid[]) as g(id)
   cross join lateral (
@@ -182,6 +193,8 @@ with found as materialized (
   from back cross join lateral (
     select bundle_id is not null and exists (select from :"schema".dependency d where d.job_id = back.id) as waits) as before
   returning id, queue, state
+), cleared as (
+  delete from :"schema".phase where $5 and job_id = any(array(select id from inserted))
 ), woken as materialized (
   select :"schema".wake(queue, null, $3) from inserted where state = 'ready' group by queue
 ), noted as (

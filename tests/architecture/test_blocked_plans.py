@@ -56,8 +56,8 @@ def cases(connection: Connection) -> dict[str, tuple[tuple[object, ...], int, se
     keys = [f"blocked{number}" for number in range(1, 501)]
     texts, none = [str(id) for id in ids], [None] * 500
     return {
-        "change_waiting": ((ids, 5.0, None, "q0", 1, True, False), 1_000, {"job_pkey"}),
-        "change_waiting to nothing": ((ids, 0.0, None, None, None, False, False), 500, {"job_pkey"}),
+        "change_waiting": ((ids, 5.0, None, "q0", 1, True, False, False), 1_000, {"job_pkey"}),
+        "change_waiting to nothing": ((ids, 0.0, None, None, None, False, False, False), 500, {"job_pkey"}),
         "lock_holders": ((keys,), 1_000, {"job_pkey"}),
         "lock_late_holders": ((keys,), 1_000, {"job_pkey"}),
         "change_holders": ((texts, none, none, [True] * 500, [5.0] * 500, none, False), 1_000, {"job_pkey"}),

@@ -50,7 +50,7 @@ def cases() -> dict[str, tuple[tuple[object, ...], int]]:
         "need_finished": ((ids,), 30_000),
         "results_before": ((BUNDLE, waiting[0], "task", 0, 500), 100),
         "fold_bundles": (([BUNDLE],), 40_000),
-        "retry_finished": ((ids, since, False, False), 60_000),
+        "retry_finished": ((ids, since, False, False, False), 60_000),
     }
 
 

@@ -73,7 +73,7 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
     arms = [1, 3, 5, 7], [2, 4, 6, 8], [1, LOWEST] * 4, [HIGHEST, 0] * 4, [EVERYWHERE[0]] * 8, [EVERYWHERE[1]] * 8
     queues = ["q0", "q1", "q2", "absent"]
     claim = (NOBODY, 1, 20.0, queues, [size] * 4, size, size // 2, 1, *arms, ["unknown"], 60.0)
-    back = (ids, fences, [0.0] * size, none, [0] * size, no, no, none, none, none, [0] * size, CLAIMER)
+    back = (ids, fences, [0.0] * size, none, [0] * size, no, no, none, none, none, [0] * size, none, CLAIMER)
     return {
         "claim_jobs": (claim, {"job_ready", "job_suspect", "job_pkey"}, 2 * size),
         "renew_claims": ((CLAIMER, 20.0, 15.0, ids, fences, no), {"job_pkey"}, 4 * size),
@@ -110,7 +110,7 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
         ),
         "known_ids": (([str(id) for id in ids[: size // 2] + finished[: size - size // 2]],), {"job_pkey"}, size),
         "ask_to_cancel": ((ids,), {"job_pkey"}, 2 * size),
-        "change_waiting": ((waiting, 5.0, None, "q0", 1, True, False), {"job_pkey"}, 2 * size),
+        "change_waiting": ((waiting, 5.0, None, "q0", 1, True, False, False), {"job_pkey"}, 2 * size),
         "delete_waiting": ((waiting,), {"job_pkey"}, 2 * size),
         "are_bundled": ((ids[: size // 2] + finished[: size - size // 2], LONG_AGO), {"job_pkey"}, size),
         "where_are": ((ids[: size // 2] + finished[: size - size // 2], LONG_AGO), {"job_pkey"}, size),
@@ -202,7 +202,7 @@ def test_wrong_statistics_turn_no_plan(
 
 
 @pytest.mark.parametrize("analysed", [False, True], ids=["unknown", "analysed"])
-@pytest.mark.parametrize(("name", "more"), [("delete_finished", ()), ("retry_finished", (False, False))])
+@pytest.mark.parametrize(("name", "more"), [("delete_finished", ()), ("retry_finished", (False, False, False))])
 def test_what_touches_history_finds_it_by_id(
     databases: Databases, full_with_history: str, name: str, more: tuple[object, ...], analysed: bool
 ) -> None:

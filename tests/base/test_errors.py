@@ -18,6 +18,7 @@ from jobqueue.base.errors import (
     DatabaseError,
     DeferUnknown,
     DuplicateJob,
+    DuplicatePhase,
     DuplicateTask,
     EventsLost,
     InvalidOption,
@@ -33,6 +34,7 @@ from jobqueue.base.errors import (
     ResultTimeout,
     RouterNotIncluded,
     SchemaTooNew,
+    TooManySignals,
     WebhookNotFound,
 )
 from jobqueue.base.job import JobState
@@ -78,6 +80,8 @@ TEXTS: list[tuple[JobQueueError, list[str]]] = [
     (KeyLocked("send", "psql (pid 7)"), ["'send'", "psql (pid 7)", "nothing was stored"]),
     (QueueLocked("mail", "psql (pid 7)"), ["'mail'", "psql (pid 7)", "nothing was changed"]),
     (BundleNotFound(ID), [str(ID), "deleted"]),
+    (DuplicatePhase("charge"), ["'charge'", "number them"]),
+    (TooManySignals(ID), [str(ID), "1,000", "nothing was sent"]),
     (BundleEnded(ID), [str(ID), "ctx.bundle"]),
     (EventsLost("48213"), ["retention", "after='48213'"]),
     (JobNotFound(ID), [str(ID), "retention", "still open"]),

@@ -55,6 +55,9 @@ class Recorder:
     async def cancel(self, id: UUID) -> Change:
         raise AssertionError("nobody cancels here")
 
+    async def signal(self, id: UUID, name: str, payload: Any) -> Change:
+        raise AssertionError("nobody cancels here")
+
     async def wait_final(self, id: UUID, timeout: float | None) -> Job:
         return await self.find(id)
 

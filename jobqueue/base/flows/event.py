@@ -8,6 +8,8 @@
 | job.revived | every job | it had ended, and was told to run again |
 | job.started, job.progress | those that are followed | its handler runs, reports (the newest report is the job's) |
 | job.snoozed, job.released | those that are followed | it was put off without an attempt spent |
+| job.phase | those that are followed | a phase began (if it takes a moment), ended, sleeps: see `data` |
+| job.waiting | those that are followed | it sleeps, or waits for a signal, and holds no slot |
 | bundle.finished | a bundle | all its members have ended: `reason` is `completed`, or the worst that became of one |
 | bundle.reopened | a bundle | it had finished, and a member was revived or added |
 | webhook.delivered, webhook.failed | every delivery | it has ended: the receiver has it, or will never get it |
@@ -28,7 +30,8 @@ from uuid import UUID
 from jobqueue.base.errors import InvalidOption
 
 EventType: TypeAlias = Literal[
-    "job.started", "job.progress", "job.snoozed", "job.released", "job.retried", "job.completed", "job.cancelled",
+    "job.started", "job.progress", "job.phase", "job.snoozed", "job.waiting", "job.released", "job.retried",
+    "job.completed", "job.cancelled",
     "job.dead", "job.deleted", "job.revived", "bundle.finished", "bundle.reopened",
     "webhook.delivered", "webhook.failed", "webhook.disabled",
 ]  # fmt: skip
@@ -90,6 +93,8 @@ class Event:
     reason: str | None
     """Of a job that is dead or cancelled: why, in a word."""
     bundle_id: UUID | None
+    data: dict[str, Any] | None = None
+    """Of `job.phase`: `phase`, its name, and `state`, one of PhaseState. None for all others."""
 
     @property
     def will_retry(self) -> bool:
@@ -112,6 +117,7 @@ class Entry:
     attempts: Sequence[int]
     error: str | None
     reason: str | None
+    data: dict[str, Any] | None = None
     kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """What several readers make of it, made once for all."""
 
@@ -120,6 +126,7 @@ class Entry:
         return Event(
             f"{self.seq}.{index}", self.type, self.at, self.jobs[index], self.task, self.queue, self.origin,
             self.attempts[index] if index < len(self.attempts) else 0, self.error, self.reason, self.bundle_id,
+            self.data,
         )  # fmt: skip
 
 
@@ -180,4 +187,4 @@ def event_document(event: Event) -> dict[str, Any]:
         "error": event.error,
         "reason": event.reason,
         "bundle_id": event.bundle_id and str(event.bundle_id),
-    }
+    } | ({} if event.data is None else {"data": event.data})

@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from jobqueue.base.errors import EventsLost
 from jobqueue.base.flows.event import WHOLE, Choice, Entry, Event, Place
 from jobqueue.store.connection.executor import Reader
@@ -98,7 +100,16 @@ def _entry(row: Any) -> Entry:
         row["seq"], row["at"], row["type"], row["task"] or "", row["queue"] or "", row["origin"],
         row["bundle_id"] and as_uuid(row["bundle_id"]), [as_uuid(id) for id in row["jobs"] or () if id is not None],
         [attempt or 0 for attempt in row["attempts"] or ()], row["error"], row["reason"],
+        _data(row["data"]),
     )  # fmt: skip
+
+
+def _data(text: str | None) -> dict[str, Any] | None:
+    try:
+        data = None if text is None else orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return data if isinstance(data, dict) else None
 
 
 async def say_logged(database: Database) -> None:

@@ -79,6 +79,8 @@ def _attempt_error(item: Any) -> AttemptError:
             attempt=int(item.get("attempt", 0)),
             at=datetime.fromisoformat(item["at"]) if item.get("at") else None,
             worker=item.get("worker"),
+            phase=item.get("phase"),
+            place=item.get("place"),
         )
     except (ValueError, TypeError, AttributeError, OverflowError):
         return _UNREADABLE

@@ -10,6 +10,7 @@ import contextlib
 import contextvars
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,11 +18,14 @@ import anyio
 
 from jobqueue.base.errors import ConfigurationError, InvalidPayload
 from jobqueue.base.job import Job
-from jobqueue.base.outcome import Dead, Done, Outcome, PutAside, Released
+from jobqueue.base.outcome import Dead, Done, Outcome, PutAside, Released, Retried, Suspended
 from jobqueue.base.retry import RetryPolicy
 from jobqueue.tasks.context import CURRENT, JobContext
 from jobqueue.tasks.payload.signature import Signature
-from jobqueue.tasks.run.failure import describe
+from jobqueue.tasks.phases.journal import Journal
+from jobqueue.tasks.phases.memory import MemoryJournal
+from jobqueue.tasks.phases.phases import Phases, Run
+from jobqueue.tasks.run.failure import brief_json, describe
 from jobqueue.tasks.run.middleware import RunMiddleware, nested
 from jobqueue.tasks.run.state import RunState, Why
 from jobqueue.tasks.run.thread import ThreadCall
@@ -60,7 +64,9 @@ class Attempt:
         "_around",
         "_budget_ends",
         "_bundle",
+        "_journal",
         "_make_job",
+        "_phases",
         "_report",
         "_resources",
         "_result_limit",
@@ -73,6 +79,7 @@ class Attempt:
         "error",
         "number",
         "state",
+        "suspension",
         "task",
     )  # fmt: skip
 
@@ -92,11 +99,12 @@ class Attempt:
         report: Callable[[str], None] = lambda report: None,
         transact: Callable[[], contextlib.AbstractAsyncContextManager[Any]] | None = None,
         bundle: Callable[[], Any] | None = None,
+        journal: Callable[[], Journal] = MemoryJournal,
     ) -> None:
         """`report` is called with each report of progress, in whatever thread the handler runs.
 
         `transact` gives the handler a transaction that ends with its job's `completion`; None where there is no job.
-        `bundle` gives what it has of its bundle; None where there is none.
+        `bundle` gives what it has of its bundle; None where there is none. `journal` keeps its phases.
         """
         self.task = task
         self.number = number
@@ -107,6 +115,10 @@ class Attempt:
         """What the run failed with."""
         self.context: JobContext | None = None
         """What its handler has, once that was called."""
+        self.suspension: Suspended | None = None
+        """Until when its handler sleeps, once it does."""
+        self._journal = journal
+        self._phases: Phases | None = None
         self._report = report
         self._transact = transact
         self._bundle = bundle
@@ -144,8 +156,11 @@ class Attempt:
             if self.error is None:
                 return self._done(value)
             outcome, self.error = await self._verdict().on(self.error)
-            return outcome
+            return outcome if self._phases is None else self._placed(outcome, self._phases)
         finally:
+            if self._phases is not None:
+                self._phases.close()
+                self._phases = None  # breaks a circle, as below
             self.state.end()
             self.context = None  # breaks a circle: left to the garbage collector, it costs a fifth of the speed
 
@@ -167,13 +182,13 @@ class Attempt:
         if self.state.task is not None and self.state.task.cancelling():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
-        if self.error is None and self.state.why in (Why.TIMEOUT, Why.BUDGET):
+        if self.error is None and self.state.why in (Why.TIMEOUT, Why.BUDGET, Why.SUSPEND):
             self.error = asyncio.CancelledError()  # the handler swallowed the cancellation: its value came too late
 
     def _call(self, positional: list[Any], named: dict[str, Any]) -> Awaitable[Any]:
         context = JobContext(
             self._make_job, self.number, self._asked_to_end, self._resources, self._report, self._own_transaction,
-            self._bundle,
+            self._bundle, self._its_phases,
         )  # fmt: skip
         CURRENT.set(context)
         self.context = context
@@ -186,7 +201,7 @@ class Attempt:
         """A connection in a transaction, and what notes the result that the job is completed with in it."""
         if self._transact is None:
             raise ConfigurationError("ctx.transaction(): only a worker has a job to complete; task.run has none")
-        if self.state.in_thread:
+        if self.state.handler_in_thread:
             raise ConfigurationError("ctx.transaction(): needs an async task; a `def` task runs in a thread")
         try:
             async with self._transact() as connection:
@@ -206,17 +221,49 @@ class Attempt:
         return self._call_in_thread(partial(self.task.function, *positional, **named))
 
     async def _call_in_thread(self, call: Callable[[], Any]) -> Any:
-        in_thread = ThreadCall(call, self._thread_begins, self.state.leave_thread)
         self.state.enter_thread()
-        try:
-            return await in_thread.run(self._threads)
-        finally:
-            if in_thread.never_begins():
-                self.state.leave_thread()
+        return await self._in_thread(
+            ThreadCall(call, self._thread_begins, self.state.leave_thread), self.state.leave_thread
+        )
 
-    def _thread_begins(self, ident: int) -> None:
+    async def _step_in_thread(self, call: Callable[[], Any]) -> Any:
+        self.state.enter_step()
+        return await self._in_thread(ThreadCall(call, self._refuse_late, self.state.leave_step), self.state.leave_step)
+
+    async def _in_thread(self, call: ThreadCall, leave: Callable[[], None]) -> Any:
+        try:
+            return await call.run(self._threads)
+        finally:
+            if call.never_begins():
+                leave()
+
+    def _its_phases(self) -> Phases:
+        if self._phases is None:
+            self._phases = Phases(Run(
+                self.number, self._result_limit, self._journal(), self._make_job, self._asked_to_end,
+                lambda: self.state.handler_in_thread, self._suspend, self._step_in_thread, self._own_transaction,
+                lambda error: brief_json(describe(error, self.number)),
+            ))  # fmt: skip
+        return self._phases
+
+    def _suspend(self, suspension: Suspended) -> None:
+        if self.state.why is None:
+            self.suspension = suspension
+            self.state.ask(Why.SUSPEND)
+
+    def _placed(self, outcome: Outcome, phases: Phases) -> Outcome:
+        """The outcome, whose error says in which phase it came up."""
+        place = phases.place_of(self.error)
+        if place is None or not isinstance(outcome, Retried | Dead) or outcome.error is None:
+            return outcome
+        return replace(outcome, error=replace(outcome.error, phase=place[0], place=place[1]))
+
+    def _refuse_late(self, ident: int) -> None:
         if self._asked_to_end():
             raise InterruptedError("this run was asked to end before its thread began")
+
+    def _thread_begins(self, ident: int) -> None:
+        self._refuse_late(ident)
         self.state.thread = ident
 
     def _asked_to_end(self) -> bool:
@@ -230,7 +277,9 @@ class Attempt:
             return Dead("result", describe(error, self.number))
 
     def _verdict(self) -> Verdict:
-        return Verdict(self.state, self.number, self.task.retry, self._make_job, self._seconds, self._budget_ends)
+        return Verdict(
+            self.state, self.number, self.task.retry, self._make_job, self._seconds, self._budget_ends, self.suspension
+        )
 
 
 async def run_apart(attempt: Attempt) -> Outcome:

@@ -40,6 +40,11 @@ def with_slip(facts: AttemptError, slip: BaseException) -> AttemptError:
     return replace(facts, message=storable(told), traceback=storable(both, _TRACEBACK_LIMIT))
 
 
+def brief_json(facts: AttemptError) -> str:
+    """Class and message, as they are stored with a phase."""
+    return encode({"class": facts.error_class, "message": facts.message}, "error", _TRACEBACK_LIMIT)
+
+
 def _name(error: BaseException) -> str:
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -1,24 +1,32 @@
 """Runs a job here and now, without a database: `task.run`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from jobqueue.base.errors import JobCancelled, JobQueueError
 from jobqueue.base.job import Job, JobState, NewJob
 from jobqueue.base.outcome import Cancelled, Done
 from jobqueue.tasks.context import NO_RESOURCES
+from jobqueue.tasks.phases.memory import MemoryJournal
+from jobqueue.tasks.phases.result import signal_text
 from jobqueue.tasks.run.attempt import Attempt, run_apart
 from jobqueue.tasks.run.batch import Alone, Registered
 
 
 async def run_here(
-    task: Registered, job: NewJob[Any], result_limit: int, resources: Mapping[type, Any] = NO_RESOURCES
+    task: Registered,
+    job: NewJob[Any],
+    result_limit: int,
+    resources: Mapping[type, Any] = NO_RESOURCES,
+    signals: Mapping[str, Sequence[Any]] | None = None,
 ) -> Any:
     """Give the result as `handle.result()` would; raise what the handler raised, or JobCancelled.
 
     One attempt, whatever the outcome asks for. A cancelled caller cancels the handler and waits for it.
     """
+    sent = {name: [signal_text(each, result_limit) for each in given] for name, given in (signals or {}).items()}
     attempt = Attempt(
         task if task.batch is None else Alone(task),
         job.args,
@@ -29,6 +37,7 @@ async def run_here(
         result_limit=result_limit,
         threads=None,
         resources=resources,
+        journal=partial(MemoryJournal, sent),
     )
     outcome = await run_apart(attempt)
     if isinstance(outcome, Done):

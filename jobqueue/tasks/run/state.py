@@ -23,9 +23,10 @@ class Why(Enum):
     STOP = auto()
     CANCEL = auto()
     LOST = auto()
+    SUSPEND = auto()
 
 
-class Phase(Enum):
+class Stage(Enum):
     """The states drawn above."""
 
     NEW = auto()
@@ -45,10 +46,10 @@ _WAITED_FOR = (Why.STOP, Why.LOST)
 class RunState:
     """The state of one run. On the event loop only; `thread` is set by the thread itself."""
 
-    __slots__ = ("_then", "asked_at", "phase", "task", "thread", "why")
+    __slots__ = ("_steps", "_then", "asked_at", "stage", "task", "thread", "why")
 
     def __init__(self) -> None:
-        self.phase = Phase.NEW
+        self.stage = Stage.NEW
         self.why: Why | None = None
         """Why it was asked to end; None if it was not."""
         self.asked_at: float | None = None
@@ -58,6 +59,8 @@ class RunState:
         self.thread: int | None = None
         """The identity of the thread that the handler runs in, if it does."""
         self._then: Callable[[], None] | None = None
+        self._steps = 0
+        """Threads of its phases, which may be several, beside a handler that goes on."""
 
     @property
     def asked(self) -> bool:
@@ -67,55 +70,70 @@ class RunState:
     @property
     def begun(self) -> bool:
         """Whether its handler was ever called."""
-        return self.phase is not Phase.NEW
+        return self.stage is not Stage.NEW
 
     @property
     def committing(self) -> bool:
         """Whether it commits its own completion now."""
-        return self.phase in (Phase.COMMITTING, Phase.COMMITTING_ASKED)
+        return self.stage in (Stage.COMMITTING, Stage.COMMITTING_ASKED)
 
     @property
     def in_thread(self) -> bool:
         """True while a thread works on it: the slot is free only when that returns."""
-        return self.phase in (Phase.IN_THREAD, Phase.OUTLIVED)
+        return self.stage in (Stage.IN_THREAD, Stage.OUTLIVED) or self._steps > 0
+
+    @property
+    def handler_in_thread(self) -> bool:
+        """True while its handler runs in a thread."""
+        return self.stage is Stage.IN_THREAD
 
     def begin(self, task: "asyncio.Task[object] | None") -> None:
         """The handler is called now, in this task."""
-        self.task, self.phase = task, Phase.RUNNING
+        self.task, self.stage = task, Stage.RUNNING
 
     def ask(self, why: Why) -> None:
         """Ask it to end. A handler that swallows the cancellation is asked only once."""
         if self.why is not None:
             return
         self.why, self.asked_at = why, time.monotonic()
-        if self.phase is Phase.COMMITTING:
-            self.phase = Phase.COMMITTING_ASKED
-        elif self.phase is Phase.RUNNING or (self.phase is Phase.IN_THREAD and why not in _WAITED_FOR):
+        if self.stage is Stage.COMMITTING:
+            self.stage = Stage.COMMITTING_ASKED
+        elif self.stage is Stage.RUNNING or (self.stage is Stage.IN_THREAD and why not in _WAITED_FOR):
             self._cut()
 
     def commit(self) -> None:
         """Until `resume` a request to end does not cut it."""
-        if self.phase is Phase.RUNNING:
-            self.phase = Phase.COMMITTING
+        if self.stage is Stage.RUNNING:
+            self.stage = Stage.COMMITTING
 
     def resume(self) -> None:
         """What `commit` has kept out comes now."""
-        if self.phase is Phase.COMMITTING_ASKED:
+        if self.stage is Stage.COMMITTING_ASKED:
             self._cut()
         if self.committing:
-            self.phase = Phase.RUNNING
+            self.stage = Stage.RUNNING
 
     def enter_thread(self) -> None:
         """A thread is called for."""
-        self.phase = Phase.IN_THREAD
+        self.stage = Stage.IN_THREAD
 
     def leave_thread(self) -> None:
         """The thread has returned, or will never begin."""
-        outlived, self.phase = self.phase is Phase.OUTLIVED, Phase.RUNNING
+        outlived, self.stage = self.stage is Stage.OUTLIVED, Stage.RUNNING
         if outlived:
-            self.phase = Phase.OVER
+            self.stage = Stage.OVER
         if self._then is not None:
             self._then()
+
+    def enter_step(self) -> None:
+        """A thread is called for by one of its phases."""
+        self._steps += 1
+
+    def leave_step(self) -> None:
+        """That thread has returned, or will never begin."""
+        self._steps -= 1
+        if self.stage is Stage.OUTLIVED and self._steps == 0:
+            self.leave_thread()
 
     def when_thread_ends(self, then: Callable[[], None]) -> None:
         """Call this once the thread has returned."""
@@ -128,15 +146,15 @@ class RunState:
 
     def outlive(self) -> None:
         """What works on it goes on, though its own task has ended."""
-        self.phase = Phase.OUTLIVED
+        self.stage = Stage.OUTLIVED
 
     def end(self) -> None:
         """The run's task has ended, or is past the point where a cancellation could change anything."""
         self.task = None  # breaks a circle
-        if self.phase is Phase.IN_THREAD:
-            self.phase = Phase.OUTLIVED
-        elif self.phase is not Phase.NEW:
-            self.phase = Phase.OVER
+        if self.in_thread:
+            self.stage = Stage.OUTLIVED
+        elif self.stage is not Stage.NEW:
+            self.stage = Stage.OVER
 
     def _cut(self) -> None:
         if self.task is not None:

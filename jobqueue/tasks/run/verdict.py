@@ -8,7 +8,7 @@ from typing import assert_never
 
 from jobqueue.base.job import Job
 from jobqueue.base.log import get_logger
-from jobqueue.base.outcome import Cancel, Cancelled, Dead, Fatal, Outcome, Released, Retried, Snooze, Snoozed
+from jobqueue.base.outcome import Cancel, Cancelled, Dead, Fatal, Outcome, Released, Retried, Snooze, Snoozed, Suspended
 from jobqueue.base.retry import DEFAULT_RETRY, RetryPolicy
 from jobqueue.tasks.run.again import Again, by_default, next_run
 from jobqueue.tasks.run.failure import cut_off, describe, storable, with_slip
@@ -31,6 +31,8 @@ class Verdict:
     """How long it was allowed to take."""
     budget_ends: float | None
     """When the budget of all attempts is used up, on the monotonic clock."""
+    suspension: Suspended | None = None
+    """Until when its handler sleeps."""
 
     async def on(self, error: BaseException) -> tuple[Outcome, BaseException]:
         """The outcome of a run that ended with this error, and the error that stands for it."""
@@ -43,6 +45,8 @@ class Verdict:
             case Why.BUDGET:
                 late = cut_off("budget used up", error)
                 return Dead("budget", describe(late, self.number)), late
+            case Why.SUSPEND:
+                return self.suspension or Released(), error
             case Why.CANCEL | Why.STOP | Why.LOST:
                 return self._as_asked(), error
             case never:

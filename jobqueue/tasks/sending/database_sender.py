@@ -15,6 +15,7 @@ from jobqueue.base.steering import Change
 from jobqueue.store import steering
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.looking.lookup import find_job
+from jobqueue.tasks.phases.signalling import signal
 from jobqueue.tasks.run.middleware import DeferMiddleware, nested, store_through
 from jobqueue.tasks.sending.opening import Opening
 from jobqueue.tasks.sending.producer import send_many_on, send_on, send_sync
@@ -89,6 +90,11 @@ class DatabaseSender:
         """End a job."""
         async with self._opening.session() as session:
             return (await steering.cancel(session, [id], False))[id]
+
+    async def signal(self, id: UUID, name: str, payload: Any) -> Change:
+        """Send a signal to a job."""
+        async with self._opening.session() as session:
+            return await signal(session, id, name, payload, self.settings.max_payload)
 
 
 def _standing(job: Job) -> str:

@@ -8,6 +8,7 @@ from jobqueue.base.errors import ConfigurationError, JobNotFound
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.new_jobs import NewJobs
 from jobqueue.base.steering import Change
+from jobqueue.tasks.phases.result import signal_text
 from jobqueue.tasks.run.middleware import DeferMiddleware, nested
 from jobqueue.tasks.sending.opening import Opening
 
@@ -52,6 +53,11 @@ class NullSender:
         """There is no such job."""
         self._opening.refuse_if_closed()
         return Change.NOT_FOUND
+
+    async def signal(self, id: UUID, name: str, payload: Any) -> Change:
+        """There is no such job."""
+        signal_text(payload, self.settings.max_payload)
+        return await self.cancel(id)
 
 
 def no_database() -> str:

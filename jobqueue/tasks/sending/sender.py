@@ -42,6 +42,10 @@ class Sender(Protocol):
         """End the job, or ask its worker to."""
         ...
 
+    async def signal(self, id: UUID, name: str, payload: Any) -> Change:
+        """Send a signal to the job."""
+        ...
+
     def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
         """Store one job on the caller's synchronous psycopg connection, inside the transaction it is in."""
         ...

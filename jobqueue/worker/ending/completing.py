@@ -22,8 +22,8 @@ from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.outcomes import Ended, News, complete_on, holds_still, was_completed
 from jobqueue.worker.ending.folding import Folder
+from jobqueue.worker.ending.last_words import LastWords
 from jobqueue.worker.ending.lines import Lines
-from jobqueue.worker.ending.progress import Reporter
 from jobqueue.worker.keeping.holds import Held, Hold
 from jobqueue.worker.keeping.tally import WORDS
 
@@ -37,14 +37,14 @@ class Completions:
     """Gives handlers their transactions."""
 
     def __init__(
-        self, database: Database, worker: WorkerId, holds: Held, reporter: Reporter, lines: Lines, handlers: int,
+        self, database: Database, worker: WorkerId, holds: Held, words: LastWords, lines: Lines, handlers: int,
         folder: Folder,
     ) -> None:  # fmt: skip
         """`handlers` is how many run at once."""
         self._worker = worker
         self._database = database
         self._handlers = handlers
-        self._reporter = reporter
+        self._words = words
         self._folder = folder
         self._own: Database | None = None
         self._opening = asyncio.Lock()
@@ -67,7 +67,7 @@ class Completions:
                         raise ClaimLost(hold.id)
                 else:
                     attempt.state.commit()
-                    await self._reporter.write_last_words(executor_on(connection, database.schema), [hold])
+                    await self._words.write(executor_on(connection, database.schema), [hold])
                     ended = Ended(hold.id, hold.fence, done)
                     news = await complete_on(connection, database.schema, self._worker, ended) or _lost(hold)
         except BaseException as error:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -25,8 +25,8 @@ from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.leases import pardon
 from jobqueue.store.outcomes import Ended, Written, write
 from jobqueue.worker.ending.folding import Folder
+from jobqueue.worker.ending.last_words import LastWords
 from jobqueue.worker.ending.lines import Lines
-from jobqueue.worker.ending.progress import Reporter
 from jobqueue.worker.keeping.holds import Held, Hold, aside_for
 from jobqueue.worker.keeping.tally import REFUSED, WORDS
 
@@ -55,7 +55,7 @@ class Finisher:
     """The one writer of outcomes of a worker."""
 
     def __init__(
-        self, database: Database, worker: WorkerId, holds: Held, reporter: Reporter, lines: Lines,
+        self, database: Database, worker: WorkerId, holds: Held, words: LastWords, lines: Lines,
         written: Callable[[], None], folder: Folder,
     ) -> None:  # fmt: skip
         self.refused = 0
@@ -64,7 +64,7 @@ class Finisher:
         self._session = Session(database)
         self._worker = worker
         self._holds = holds
-        self._reporter = reporter
+        self._words = words
         self._pending: deque[tuple[Hold, Ended]] = deque()
         self._arrived = asyncio.Event()
         self._settled = asyncio.Event()
@@ -131,7 +131,8 @@ class Finisher:
     async def _write(self, batch: list[tuple[Hold, Ended]]) -> None:
         while True:
             try:
-                await self._reporter.write_last_words(self._session, [hold for hold, _ in batch])
+                if locked := await self._words.write(self._session, [hold for hold, _ in batch]):
+                    batch = self._without(batch, locked)
                 written = await write(self._session, self._worker, [ended for _, ended in batch])
             except DATABASE_ERRORS as error:
                 if classify(error) is Fault.BAD_DATA:
@@ -148,6 +149,13 @@ class Finisher:
                     self._folder.touched(written.bundles, written.needed)
                 await self._conclude(batch, written)
                 return
+
+    def _without(self, batch: list[tuple[Hold, Ended]], locked: Collection[Hold]) -> list[tuple[Hold, Ended]]:
+        """The others: what these have left unsaid must be written before their end."""
+        for hold, ended in batch:
+            if hold in locked:
+                self._try_again(hold, ended)
+        return [(hold, ended) for hold, ended in batch if hold not in locked]
 
     async def _conclude(self, batch: list[tuple[Hold, Ended]], written: Written) -> None:
         """Tell what became of each; those that are busy come again."""

@@ -4,7 +4,7 @@ from collections import Counter
 
 from jobqueue.base.job import AttemptError
 from jobqueue.base.log import get_logger, is_watched, job_facts
-from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed
+from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed, Suspended
 from jobqueue.base.service import Seldom
 from jobqueue.base.settings import Settings
 from jobqueue.worker.keeping.holds import Hold
@@ -49,8 +49,16 @@ class Lines:
                     self._log.warning(
                         "job.put_aside", jobs=jobs, reason=outcome.reason, detail=outcome.detail or None, **facts
                     )
+            case _:
+                self._put_off(hold, outcome)
+
+    def _put_off(self, hold: Hold, outcome: Outcome) -> None:
+        facts = job_facts(hold.claim)
+        match outcome:
             case Snoozed():
                 self._log.info("job.snoozed", **facts)
+            case Suspended():
+                self._log.info("job.suspended", **facts)
             case Cancelled():
                 self._log.info("job.cancelled", **facts)
             case Released():

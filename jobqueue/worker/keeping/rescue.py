@@ -9,12 +9,14 @@ alone: only a crash that nobody else can have caused ends a job.
 import random
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from uuid import UUID
 
 import anyio
 from anyio.abc import TaskStatus
 
-from jobqueue.base.job import AttemptError, WorkerId
+from jobqueue.base.codec import loads
+from jobqueue.base.job import AttemptError, JsonValue, WorkerId
 from jobqueue.base.log import get_logger, job_facts
 from jobqueue.base.outcome import Cancelled, Dead, Outcome, Released, Rescued
 from jobqueue.base.settings import Settings
@@ -22,6 +24,7 @@ from jobqueue.store import leases, workers
 from jobqueue.store.connection.faults import CUT_SHORT, DATABASE_ERRORS, Fault, brief, classify
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.flows.phases import Stood, phases_under_way
 from jobqueue.store.leases import Expired
 from jobqueue.worker.keeping.holds import MAX_LOST, Held, lost_too_often
 from jobqueue.worker.keeping.machine import is_gone, this_machine
@@ -148,7 +151,8 @@ class Rescuer:
             if not rows:
                 return 0
             self._tried = rows[0]["id"]
-            ends = {row["id"]: (row, self._verdict(row)) for row in rows}
+            stood = await phases_under_way(self._session, [(row["id"], row["worker_id"]) for row in rows])
+            ends = {row["id"]: (row, self._verdict(row, stood.get(row["id"]))) for row in rows}
             # Whoever finishes on a day without a partition makes it and tries again; inside here it could not.
             await self._session.fetch("extend_archive", 1)
             outcomes = await leases.write_expired(self._session, ends)
@@ -157,11 +161,10 @@ class Rescuer:
         self.rescued += len(rows)
         return len(rows)
 
-    def _verdict(self, row: Expired) -> Outcome:
+    def _verdict(self, row: Expired, stood: Stood | None) -> Outcome:
         if row["crashed"]:
             most = self._settings.max_crashes
-            story = f"its worker died while it had this job (crash {row['crashes']} of {most})"
-            error = AttemptError("WorkerCrashed", story, attempt=row["attempt"])
+            error = _crash(row, most, stood)
             if (row["was_alone"] and row["crashes"] >= most) or row["max_attempts"] == 1:  # one: never a second time
                 return Dead("crashed", error)
             return Rescued(error, 2.0 ** min(row["crashes"], _DOUBLINGS) * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load
@@ -176,3 +179,16 @@ class Rescuer:
             self._log.info("job.cancelled", **facts)
         else:
             self._log.warning("job.rescued", crashed=row["crashed"], of_worker=str(row["worker_id"]), **facts)
+
+
+def _crash(row: Expired, most: int, stood: Stood | None) -> AttemptError:
+    """What is kept of a crash: in which phase the job stood, and what its handler had reported last."""
+    where = ""
+    if stood is not None:
+        where = f" after phase {stood.phase!r}" if stood.over else f" {stood.seconds:.0f} s into phase {stood.phase!r}"
+    story = f"its worker died while it had this job,{where}" if where else "its worker died while it had this job"
+    error = AttemptError("WorkerCrashed", f"{story} (crash {row['crashes']} of {most})", attempt=row["attempt"])
+    if stood is None:
+        return error
+    data: JsonValue = None if stood.progress is None else {"progress": loads(stood.progress)}
+    return replace(error, data=data, phase=None if stood.over else stood.phase, place=stood.place)

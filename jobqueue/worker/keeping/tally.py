@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import Protocol
 
-from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed
+from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed, Suspended
 
 UNKNOWN = "unknown"
 """Stands for every name that no registered task has."""
@@ -23,6 +23,7 @@ WORDS: dict[type[Outcome], str] = {
     Dead: "dead",
     Retried: "retried",
     Snoozed: "snoozed",
+    Suspended: "suspended",
     Released: "released",
     PutAside: "put_aside",
 }

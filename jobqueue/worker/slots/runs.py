@@ -16,9 +16,11 @@ import anyio
 
 from jobqueue.base.job import AttemptError, WorkerId
 from jobqueue.base.log import bind_log, get_logger, job_facts
-from jobqueue.base.outcome import Dead, Done, Outcome, PutAside, Released
+from jobqueue.base.outcome import Dead, Done, Outcome, PutAside, Released, Suspended
 from jobqueue.base.settings import Settings
 from jobqueue.store.claims import Claim, job_of
+from jobqueue.tasks.phases.journal import Journal
+from jobqueue.tasks.phases.memory import MemoryJournal
 from jobqueue.tasks.run.attempt import Attempt
 from jobqueue.tasks.run.batch import Registered
 from jobqueue.tasks.run.hooks import Teller, failure_of
@@ -72,6 +74,8 @@ class Surroundings:
     """Gives a handler its transaction."""
     bundle: Callable[[Claim], Any] = lambda claim: None
     """Gives a handler what it has of its bundle."""
+    journal: Callable[[Hold], Journal] = lambda hold: MemoryJournal()
+    """Keeps the phases of a run."""
 
 
 class Runs:
@@ -157,6 +161,7 @@ class Runs:
             report=partial(around.report, hold),
             transact=None if around.transact is None else partial(around.transact, hold),
             bundle=None if claim["bundle_id"] is None else partial(around.bundle, claim),
+            journal=partial(around.journal, hold),
         )
 
     def _ended(self, hold: Hold, attempt: Attempt, context: Context, task: asyncio.Task[Outcome]) -> None:
@@ -200,7 +205,7 @@ class Runs:
     def _hand_over(self, hold: Hold, outcome: Outcome, tell: Callable[[], None] | None = None) -> None:
         if hold.completed or (hold.gone and isinstance(outcome, Released)):
             self._around.holds.drop(hold, LOST)  # it is written; or another has it, and there is nothing to give back
-            if hold.completed and not isinstance(outcome, Done | Released):
+            if hold.completed and not isinstance(outcome, Done | Released | Suspended):
                 self._log.warning("job.failed_after_completion", **job_facts(hold.claim))
             return
         self._around.submit(hold, outcome)
@@ -228,7 +233,7 @@ def _lost(hold: Hold) -> Outcome:
 
 def _waits_for_thread(attempt: Attempt, outcome: Outcome) -> bool:
     """Whether nothing may be said of the job before the thread that works on it has ended."""
-    return isinstance(attempt.task, Member) or isinstance(outcome, Released)
+    return isinstance(attempt.task, Member) or isinstance(outcome, Released | Suspended)
 
 
 def _expired(claim: Claim) -> Outcome | None:

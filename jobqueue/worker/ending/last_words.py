@@ -1,0 +1,21 @@
+"""What is still to be said of jobs that are about to end: their progress, and their phases."""
+
+from collections.abc import Collection
+
+from jobqueue.store.connection.executor import Executor
+from jobqueue.worker.ending.progress import Reporter
+from jobqueue.worker.ending.recording import Recorder
+from jobqueue.worker.keeping.holds import Hold
+
+
+class LastWords:
+    """Whoever ends jobs has these written before."""
+
+    def __init__(self, reporter: Reporter, recorder: Recorder) -> None:
+        self._reporter = reporter
+        self._recorder = recorder
+
+    async def write(self, executor: Executor, holds: Collection[Hold]) -> Collection[Hold]:
+        """Write them; the jobs that must not end yet, since somebody has them locked. Raises the database's errors."""
+        await self._reporter.write_last_words(executor, holds)
+        return await self._recorder.write_last_words(executor, holds)

@@ -1,0 +1,337 @@
+"""Writes the phases of running jobs, and finds what earlier runs have left: for all jobs together, in few statements.
+
+A phase goes on as soon as its record is stored. Records are kept while the database is away, or somebody has the job's
+row locked. What is still unwritten when a job ends, whoever ends it writes first, so that no step is done again.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import anyio
+from anyio.abc import TaskStatus
+
+from jobqueue.base.errors import ClaimLost, InvalidPayload
+from jobqueue.base.flows.phase import Found, Looked, Record, Wait, Waking
+from jobqueue.base.job import WorkerId
+from jobqueue.base.log import get_logger
+from jobqueue.base.service import Patience
+from jobqueue.store.connection.executor import Executor
+from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
+from jobqueue.store.connection.outage import Outage
+from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.flows.phases import load_phases, phase_result, record_on, record_phases
+from jobqueue.store.flows.signals import take_signals
+from jobqueue.store.outcomes import holds_still, still_claimed
+from jobqueue.worker.keeping.holds import Held, Hold
+
+_BATCH = 500
+_BATCH_BYTES = 8 << 20
+_REST = 1.0
+
+T = TypeVar("T")
+Key: TypeAlias = tuple[Hold, str]
+"""A running job and the name of its phase."""
+
+
+class Recorder:
+    """The one writer of phases of a worker."""
+
+    def __init__(self, database: Database, worker: WorkerId, holds: Held) -> None:
+        self.recorded = 0
+        """Phases, sleeps and waits whose end was recorded."""
+        self._worker = worker
+        self._schema = database.schema
+        self._session = Session(database)
+        self._holds = holds
+        self._records: dict[Key, Record] = {}
+        """The last word of each phase, until it is written."""
+        self._stored: dict[Key, asyncio.Future[Waking | None]] = {}
+        self._looks: dict[Key, tuple[Wait, asyncio.Future[Looked]]] = {}
+        self._loads: dict[Hold, asyncio.Future[Sequence[Found]]] = {}
+        self._texts: dict[Key, asyncio.Future[str | None]] = {}
+        self._arrived = asyncio.Event()
+        self._in_flight: Collection[Hold] = ()
+        self._landed = asyncio.Event()
+        self._busy = Patience(first=0.005, cap=1.0)
+        self._outage = Outage("phases", get_logger(__name__))
+
+    def journal(self, hold: Hold) -> "HoldJournal":
+        """The phases of one run."""
+        return HoldJournal(self, hold)
+
+    def note(self, hold: Hold, record: Record) -> None:
+        """Write this soon."""
+        self._records[hold, record.name] = record
+        self._arrived.set()
+
+    async def store(self, hold: Hold, record: Record) -> Waking | None:
+        """Write this, and return once that is done. Cancelled, it is written all the same."""
+        self.note(hold, record)
+        return await self._asked(self._stored, (hold, record.name), hold)
+
+    async def look(self, hold: Hold, wait: Wait) -> Looked:
+        """Take the next signal, or say until when to wait."""
+        answer = asyncio.get_running_loop().create_future()
+        return await self._asked_with(self._looks, (hold, wait.name), (wait, answer), answer, hold)
+
+    async def load(self, hold: Hold) -> Sequence[Found]:
+        """What earlier runs have left."""
+        return await self._asked(self._loads, hold, hold)
+
+    async def text(self, hold: Hold, name: str) -> str | None:
+        """The result of a completed phase."""
+        return await self._asked(self._texts, (hold, name), hold)
+
+    async def store_on(self, connection: Any, hold: Hold, record: Record) -> None:
+        """Write this with the transaction that the connection is in. Raises ClaimLost."""
+        await self._land([hold])
+        self._records.pop((hold, record.name), None)  # that it has begun must not be said after its end
+        if not await holds_still(connection, self._schema, self._worker, hold.id, hold.fence):
+            raise ClaimLost(hold.id)
+        if not await record_on(connection, self._schema, self._worker, (hold.id, hold.fence), record):
+            raise ClaimLost(hold.id)
+        self.recorded += record.over
+
+    async def write_last_words(self, executor: Executor, holds: Collection[Hold]) -> Collection[Hold]:
+        """Write what is unwritten of these jobs, which are about to end; those of them that somebody has locked.
+
+        Raises the database's errors; the records are kept then, unless they are what it refuses.
+        """
+        if not self._records and not self._in_flight:
+            return ()
+        holds = set(holds)
+        await self._land(holds)
+        left = {key: record for key, record in self._records.items() if key[0] in holds}
+        return await self._write(executor, left) if left else ()
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Write until cancelled. Survives every database error."""
+        task_status.started()
+        try:
+            while True:
+                await self._next()
+                self._arrived.clear()
+                self._forget_the_ended()
+                try:
+                    busy = await self._turn()
+                    self._outage.over()
+                except DATABASE_ERRORS as error:
+                    await self._outage.wait(error)
+                    busy = ()
+                    self._arrived.set()
+                if busy:
+                    await anyio.sleep(self._busy.next())
+                    self._arrived.set()
+                else:
+                    self._busy = Patience(first=0.005, cap=1.0)
+        finally:
+            await self._session.close()
+
+    async def _next(self) -> None:
+        """Wait for something to do. A worker without phases needs no connection for them."""
+        with anyio.move_on_after(_REST):
+            await self._arrived.wait()
+            return
+        await self._session.close()
+        await self._arrived.wait()
+
+    async def _turn(self) -> Collection[Hold]:
+        """All that waits now; the jobs that somebody has locked."""
+        await self._read()
+        busy = await self._look_around()
+        # The last words of one that has ended are the finisher's to write.
+        running = {key: record for key, record in self._records.items() if _runs(key[0])}
+        return {*busy, *(await self._write(self._session, running) if running else ())}
+
+    async def _read(self) -> None:
+        loads = list(self._loads)[:_BATCH]
+        if loads:
+            found = await load_phases(self._session, [hold.id for hold in loads])
+            for hold in loads:
+                _answer(self._loads.pop(hold), found.get(hold.id, ()))
+        for key in list(self._texts):
+            hold, name = key
+            _answer(self._texts.pop(key), await phase_result(self._session, hold.id, name))
+        if self._loads:
+            self._arrived.set()
+
+    async def _look_around(self) -> Collection[Hold]:
+        looks: dict[tuple[Hold, str], Key] = {}
+        for key, (wait, _) in self._looks.items():
+            looks.setdefault((key[0], wait.signal), key)
+        waits = {key: self._looks[key] for key in list(looks.values())[:_BATCH]}
+        if not waits:
+            return ()
+        with self._sending(hold for hold, _ in waits):
+            asked = [((hold.id, hold.fence), wait) for (hold, _), (wait, _) in waits.items()]
+            answers = await take_signals(self._session, self._worker, asked)
+            for key in waits:
+                hold, name = key
+                if (looked := answers.get((hold.id, name))) is not None:
+                    self.recorded += looked.payload is not None
+                    _answer(self._looks.pop(key)[1], looked)
+        if self._looks:
+            self._arrived.set()
+        left = {key for key in waits if key in self._looks}
+        return await self._told(self._session, left, lambda key: self._looks.pop(key)[1])
+
+    async def _write(self, executor: Executor, records: Mapping[Key, Record]) -> Collection[Hold]:
+        """Write these records; the jobs that somebody has locked. What fails in between is kept."""
+        left, busy = dict(records), set[Hold]()
+        while left:
+            part = _part(left)
+            try:
+                busy.update(await self._write_part(executor, part))
+            except DATABASE_ERRORS as error:
+                if classify(error) is not Fault.BAD_DATA:
+                    raise
+                await self._write_apart(executor, part)
+            for key in part:
+                del left[key]
+        return busy
+
+    async def _write_part(self, executor: Executor, part: Mapping[Key, Record]) -> Collection[Hold]:
+        with self._sending(hold for hold, _ in part):
+            told = [((hold.id, hold.fence), record) for (hold, _), record in part.items()]
+            stored = await record_phases(executor, self._worker, told)
+        left = set[Key]()
+        for key, record in part.items():
+            hold, name = key
+            if (hold.id, name) not in stored:
+                left.add(key)
+                continue
+            self.recorded += record.over
+            if self._records.get(key) is record:
+                del self._records[key]
+                if (future := self._stored.pop(key, None)) is not None:
+                    _answer(future, stored[hold.id, name])
+        return await self._told(executor, left, lambda key: self._stored.pop(key, None), self._records)
+
+    async def _write_apart(self, executor: Executor, part: Mapping[Key, Record]) -> None:
+        """One by one: what the database refuses fails its own phase, and no other."""
+        for key, record in part.items():
+            try:
+                await self._write_part(executor, {key: record})
+            except DATABASE_ERRORS as error:
+                if classify(error) is not Fault.BAD_DATA:
+                    raise
+                if self._records.get(key) is record:
+                    del self._records[key]
+                what = f"result of phase {key[1]!r}"
+                _fail(self._stored.pop(key, None), InvalidPayload(what, "", "refused", "the database refuses it"))
+
+    async def _told(
+        self, executor: Executor, keys: Collection[Key], taken: Callable[[Key], "asyncio.Future[Any] | None"],
+        records: dict[Key, Record] | None = None,
+    ) -> Collection[Hold]:  # fmt: skip
+        """Of what was not answered: the jobs that are only locked. Whoever waits for the others has lost his claim."""
+        if not keys:
+            return ()
+        holds = {hold for hold, _ in keys}
+        still = await still_claimed(executor, self._worker, [(hold.id, hold.fence) for hold in holds])
+        for key in keys:
+            if key[0].id not in still:
+                _fail(taken(key), ClaimLost(key[0].id))
+                if records is not None:
+                    records.pop(key, None)
+        return {hold for hold in holds if hold.id in still}
+
+    async def _land(self, holds: Collection[Hold]) -> None:
+        """Wait for what is on its way of these jobs."""
+        while any(hold in self._in_flight for hold in holds):
+            self._landed.clear()
+            await self._landed.wait()
+
+    @contextlib.contextmanager
+    def _sending(self, holds: Iterator[Hold]) -> Iterator[None]:
+        """Something is said of these jobs: nothing may be said of their end before it is there."""
+        sent = set(holds)
+        self._in_flight = {*self._in_flight, *sent}
+        try:
+            yield
+        finally:
+            self._in_flight = {hold for hold in self._in_flight if hold not in sent}
+            self._landed.set()
+
+    async def _asked(self, questions: "dict[Any, asyncio.Future[T]]", key: Any, hold: Hold) -> T:
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        return await self._asked_with(questions, key, answer, answer, hold)
+
+    async def _asked_with(
+        self, questions: dict[Any, Any], key: Any, question: Any, answer: "asyncio.Future[T]", hold: Hold
+    ) -> T:
+        if hold not in self._holds:
+            raise ClaimLost(hold.id)
+        questions[key] = question
+        self._arrived.set()
+        try:
+            return await answer
+        finally:
+            if questions.get(key) is question:
+                del questions[key]
+
+    def _forget_the_ended(self) -> None:
+        """Some jobs end without an outcome to write, and then nobody writes their last words."""
+        for key in list(self._records):
+            if key[0] not in self._holds:
+                del self._records[key]
+
+
+class HoldJournal:
+    """A `Journal` of one claimed job, which documents its methods."""
+
+    def __init__(self, recorder: Recorder, hold: Hold) -> None:
+        self._recorder = recorder
+        self._hold = hold
+
+    async def load(self) -> Sequence[Found]:
+        """What earlier runs have left."""
+        return await self._recorder.load(self._hold)
+
+    async def result_of(self, name: str) -> str | None:
+        """The result of a completed phase."""
+        return await self._recorder.text(self._hold, name)
+
+    async def record(self, record: Record) -> Waking | None:
+        """Store it."""
+        return await self._recorder.store(self._hold, record)
+
+    def note(self, record: Record) -> None:
+        """Store it soon."""
+        self._recorder.note(self._hold, record)
+
+    async def record_on(self, connection: Any, record: Record) -> None:
+        """Store it with a transaction."""
+        await self._recorder.store_on(connection, self._hold, record)
+
+    async def look(self, wait: Wait) -> Looked:
+        """Take a signal."""
+        return await self._recorder.look(self._hold, wait)
+
+
+def _part(records: Mapping[Key, Record]) -> dict[Key, Record]:
+    """As many as go into one statement."""
+    part: dict[Key, Record] = {}
+    size = 0
+    for key, record in records.items():
+        size += len(record.result or "")
+        if part and (len(part) == _BATCH or size > _BATCH_BYTES):
+            break
+        part[key] = record
+    return part
+
+
+def _runs(hold: Hold) -> bool:
+    return hold.task is not None and not hold.task.done()
+
+
+def _answer(future: "asyncio.Future[T]", value: T) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _fail(future: "asyncio.Future[Any] | None", error: Exception) -> None:
+    if future is not None and not future.done():
+        future.set_exception(error)

@@ -1,0 +1,106 @@
+-- Phases: durable steps of a job, by their names. A sleep and a wait for a signal are kept in the same place: whatever a
+-- later run of the job is to find as an earlier one left it.
+
+create table :"schema".phase (
+  job_id uuid not null,
+  name text not null,
+  kind text not null,
+  signal text,
+  place integer not null,
+  attempt integer not null,
+  fence bigint not null,
+  worker_id uuid,
+  began_at timestamptz not null,
+  ended_at timestamptz,
+  wake_at timestamptz,
+  result json,
+  error json,
+  constraint phase_pkey primary key (job_id, name),
+  constraint phase_name_length check (char_length(name) between 1 and 100),
+  constraint phase_kind_known check (kind in ('phase', 'sleep', 'wait')),
+  constraint phase_wakes check (kind = 'phase' or wake_at between '1970-01-01 00:00+00' and '3000-01-01 00:00+00')
+) with (fillfactor = 80);
+
+create table :"schema".signal (
+  job_id uuid not null,
+  name text not null,
+  seq bigint not null generated always as identity,
+  payload json not null,
+  sent_at timestamptz not null default now(),
+  constraint signal_pkey primary key (job_id, name, seq),
+  constraint signal_name_length check (char_length(name) between 1 and 100)
+);
+
+-- How many signals the job was ever sent. Whoever puts a job to sleep that waits for one compares this, under the row's
+-- lock, with what he saw when he looked for it in vain.
+alter table :"schema".job add column signals integer not null default 0;
+
+-- Leaves a signal with a job that has not ended, and wakes the job if it sleeps until such a one comes. Says `done`,
+-- `full` (it has 1 000 that it has not read), `too_late` or `not_found`. For everyone: the library calls it too.
+create function :"schema".signal(id uuid, name text, payload text default 'null', most_bytes integer default 1048576) returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  found_job record;
+  sleeps boolean;
+  fault text := case
+    when signal.id is null then 'id: must be the id of a job'
+    when char_length(signal.name) between 1 and 100 is not true then 'name: must have 1 to 100 characters'
+    when octet_length(signal.payload) <= signal.most_bytes is not true
+      then format('payload: must be JSON of at most %s bytes', signal.most_bytes)
+  end;
+begin
+  if fault is not null then
+    raise exception '%', fault using errcode = 'invalid_parameter_value';
+  end if;
+  select j.state, j.queue, j.returned into found_job from :"schema".job j where j.id = signal.id for update;
+  if not found then
+    perform from :"schema".job_archive a where a.id = signal.id;
+    return case when found then 'too_late' else 'not_found' end;
+  end if;
+  if (select count(*) from (select from :"schema".signal s where s.job_id = signal.id limit 1000) as unread) = 1000 then
+    return 'full';
+  end if;
+  insert into :"schema".signal (job_id, name, payload) values (signal.id, signal.name, signal.payload::json);
+  -- with a newer snapshot than the lock: what the job was put to sleep with is there to be seen
+  sleeps := found_job.state = 'scheduled' and exists (
+    select from :"schema".phase p where p.job_id = signal.id and p.kind = 'wait' and p.signal = signal.name
+      and p.ended_at is null and p.fence = found_job.returned);
+  update :"schema".job j set signals = j.signals + 1,
+    state = case when sleeps then 'ready' else j.state end,
+    due_at = case when sleeps then clock_timestamp() else j.due_at end,
+    seq = case when sleeps then nextval(':"schema".job_seq') else j.seq end
+  where j.id = signal.id;
+  if sleeps then
+    perform :"schema".wake(found_job.queue, null, true);
+  end if;
+  return 'done';
+end $$;
+
+-- Who ends jobs keeps their phases, who may look at jobs may look at these, who may defer may send signals.
+do $$
+declare
+  holder record;
+begin
+  revoke execute on function :"schema".signal(uuid, text, text, integer) from public;
+  for holder in
+    select a.grantee::regrole as name, bool_or(a.privilege_type = 'DELETE') as works
+    from pg_class c cross join lateral aclexplode(c.relacl) a
+    where c.oid = ':"schema".job_archive'::regclass and a.grantee not in (c.relowner, 0)
+      and a.privilege_type in ('SELECT', 'DELETE')
+    group by a.grantee
+  loop
+    execute format('grant select on %1$I.phase, %1$I.signal to %2$s', :'schema', holder.name);
+    if holder.works then
+      execute format('grant insert, update, delete on %1$I.phase, %1$I.signal to %2$s', :'schema', holder.name);
+    end if;
+  end loop;
+  for holder in
+    select a.grantee::regrole as name from pg_proc p cross join lateral aclexplode(p.proacl) a
+    where p.pronamespace = ':"schema"'::regnamespace and p.proname = 'defer' and a.grantee not in (p.proowner, 0)
+    union
+    select a.grantee::regrole from pg_class c cross join lateral aclexplode(c.relacl) a
+    where c.oid = ':"schema".job'::regclass and a.grantee not in (c.relowner, 0) and a.privilege_type = 'INSERT'
+  loop
+    execute format('grant execute on function %I.signal(uuid, text, text, integer) to %s', :'schema', holder.name);
+  end loop;
+end $$;

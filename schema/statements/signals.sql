@@ -1,0 +1,63 @@
+-- name: send_signal
+-- takes: id uuid, name text, payload text, most_bytes integer
+-- gives: said text
+select :"schema".signal($1, $2, $3, $4) as said;
+
+-- name: take_signals
+-- takes: ids uuid[], fences bigint[], names text[], signals text[], places integer[], attempts integer[], sleeps double precision[], worker_id uuid
+-- gives: job_id uuid, name text, payload text, seen integer, wake_at timestamptz, sleeps double precision
+-- The next signal of each wait, which is over then; else until when it waits, and how many signals the job had been sent as
+-- this statement sees it. That number is read with the signals themselves, not from the locked row, which may be newer: what
+-- is sent from here on changes it, and whoever puts the job to sleep with the older number is told. No two waits of one call
+-- are for the same signal of a job. Rows that somebody has locked are left out, and so not answered.
+with given as materialized (
+  select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::integer[], $6::integer[], $7::double precision[])
+    as g(id, fence, name, signal, place, attempt, sleeps)
+), mine as materialized (
+  select g.* from given g cross join lateral (
+    select from :"schema".job j where j.id = g.id and j.fence = g.fence and j.worker_id = $8 for share skip locked) as j
+), sent as materialized (
+  select m.id, m.name, j.signals as seen, s.seq, s.payload
+  from mine m
+  cross join lateral (select j.signals from :"schema".job j where j.id = m.id offset 0) as j
+  left join lateral (
+    select s.seq, s.payload from :"schema".signal s where s.job_id = m.id and s.name = m.signal order by s.seq limit 1) as s on true
+), gone as (
+  delete from :"schema".signal s using mine m, sent t
+  where t.id = m.id and t.name = m.name and s.job_id = m.id and s.name = m.signal and s.seq = t.seq
+), waits as (
+  insert into :"schema".phase as p (job_id, name, kind, signal, place, attempt, fence, worker_id, began_at, ended_at, wake_at, result)
+  select m.id, m.name, 'wait', m.signal, m.place, m.attempt, m.fence, $8, clock_timestamp(),
+    case when t.seq is not null then clock_timestamp() end, clock_timestamp() + make_interval(secs => m.sleeps), t.payload
+  from mine m join sent t on t.id = m.id and t.name = m.name order by m.id, m.name
+  on conflict on constraint phase_pkey do update set kind = excluded.kind, signal = excluded.signal, place = excluded.place,
+    attempt = excluded.attempt, fence = excluded.fence, worker_id = excluded.worker_id, ended_at = excluded.ended_at,
+    began_at = case when p.kind = 'wait' then p.began_at else excluded.began_at end,
+    wake_at = case when p.kind = 'wait' then coalesce(p.wake_at, excluded.wake_at) else excluded.wake_at end,
+    result = excluded.result, error = null
+  returning job_id, name, wake_at
+)
+select w.job_id, w.name, t.payload::text as payload, t.seen, w.wake_at,
+  date_part('epoch', w.wake_at) - date_part('epoch', clock_timestamp()) as sleeps
+from waits w join sent t on t.id = w.job_id and t.name = w.name;
+
+-- name: unread_signals
+-- takes: id uuid
+-- gives: name text, count bigint
+select name, count(*) as count from :"schema".signal where job_id = $1 group by name order by name;
+
+-- name: forget_signals
+-- takes: after uuid, room bigint, age double precision
+-- gives: upto uuid, gone bigint
+-- As forget_phases.
+with page as materialized (
+  select s.job_id, s.sent_at < now() - make_interval(secs => $3) as old
+  from :"schema".signal s where s.job_id > $1 order by s.job_id limit $2
+), orphans as materialized (
+  select o.job_id from (select job_id from page group by job_id having bool_and(old)) as o
+  where not exists (select from :"schema".job j where j.id = o.job_id)
+    and not exists (select from :"schema".job_archive a where a.id = o.job_id)
+), gone as (
+  delete from :"schema".signal where job_id = any(array(select job_id from orphans)) returning job_id
+)
+select (select max(job_id::text)::uuid from page) as upto, (select count(*) from gone) as gone;

@@ -132,15 +132,14 @@ class Looked:
     waking: Waking
 
 
-def state_of(kind: PhaseKind, job: str | None, *, over: bool, failed: bool, current: bool, parked: bool) -> PhaseState:
-    """What a phase is, by the state of its job (None: it is gone).
-
-    `current`: the run that has it goes on; `parked`: the job sleeps since that run.
-    """
+def state_of(kind: PhaseKind, job: str | None, *, over: bool, failed: bool, current: bool) -> PhaseState:
+    """What a phase is, by the state of its job (None: it is gone); `current`: the run that has it goes on."""
     if over:
         return PhaseState.FAILED if failed else PhaseState.COMPLETED
     if job == "cancelled":
         return PhaseState.CANCELLED
-    if (job == "running" and current) or (job == "scheduled" and parked and kind != "phase"):
-        return {"phase": PhaseState.RUNNING, "sleep": PhaseState.SLEEPING, "wait": PhaseState.WAITING}[kind]
-    return PhaseState.INTERRUPTED
+    if job in (None, "completed", "dead"):
+        return PhaseState.INTERRUPTED
+    if kind != "phase":
+        return PhaseState.SLEEPING if kind == "sleep" else PhaseState.WAITING
+    return PhaseState.RUNNING if current else PhaseState.INTERRUPTED

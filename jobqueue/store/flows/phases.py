@@ -111,9 +111,9 @@ def _columns(rows: Sequence[_Row]) -> list[list[object]]:
 
 def _phase(
     name: str, kind: Any, signal: str | None, place: int, attempt: int, current: bool, worker: Any, began_at: Any,
-    ended_at: Any, wake_at: Any, result: str | None, error: str | None, job: str | None, parked: bool,
+    ended_at: Any, wake_at: Any, result: str | None, error: str | None, job: str | None,
 ) -> Phase:  # fmt: skip
     over, failed = ended_at is not None, error is not None
-    state = state_of(kind, job, over=over, failed=failed, current=current, parked=parked)
+    state = state_of(kind, job, over=over, failed=failed, current=current)
     by = None if worker is None else as_uuid(worker)
     return Phase(name, kind, state, place, attempt, by, began_at, ended_at, wake_at, signal, result, error)

@@ -150,10 +150,10 @@ class Recorder:
         if loads:
             found = await load_phases(self._session, [hold.id for hold in loads])
             for hold in loads:
-                _answer(self._loads.pop(hold), found.get(hold.id, ()))
-        for key in list(self._texts):
-            hold, name = key
-            _answer(self._texts.pop(key), await phase_result(self._session, hold.id, name))
+                _answer(self._loads.pop(hold, None), found.get(hold.id, ()))
+        for hold, name in list(self._texts):
+            text = await phase_result(self._session, hold.id, name)
+            _answer(self._texts.pop((hold, name), None), text)
         if self._loads:
             self._arrived.set()
 
@@ -171,11 +171,16 @@ class Recorder:
                 hold, name = key
                 if (looked := answers.get((hold.id, name))) is not None:
                     self.recorded += looked.payload is not None
-                    _answer(self._looks.pop(key)[1], looked)
+                    _answer(self._taken(key), looked)
         if self._looks:
             self._arrived.set()
         left = {key for key in waits if key in self._looks}
-        return await self._told(self._session, left, lambda key: self._looks.pop(key)[1])
+        return await self._told(self._session, left, self._taken)
+
+    def _taken(self, key: Key) -> "asyncio.Future[Looked] | None":
+        """Whoever looks for a signal, unless he was cut off meanwhile: what he has taken then, the next run finds."""
+        look = self._looks.pop(key, None)
+        return None if look is None else look[1]
 
     async def _write(self, executor: Executor, records: Mapping[Key, Record]) -> Collection[Hold]:
         """Write these records; the jobs that somebody has locked. What fails in between is kept."""
@@ -205,8 +210,7 @@ class Recorder:
             self.recorded += record.over
             if self._records.get(key) is record:
                 del self._records[key]
-                if (future := self._stored.pop(key, None)) is not None:
-                    _answer(future, stored[hold.id, name])
+                _answer(self._stored.pop(key, None), stored[hold.id, name])
         return await self._told(executor, left, lambda key: self._stored.pop(key, None), self._records)
 
     async def _write_apart(self, executor: Executor, part: Mapping[Key, Record]) -> None:
@@ -327,8 +331,8 @@ def _runs(hold: Hold) -> bool:
     return hold.task is not None and not hold.task.done()
 
 
-def _answer(future: "asyncio.Future[T]", value: T) -> None:
-    if not future.done():
+def _answer(future: "asyncio.Future[T] | None", value: T) -> None:
+    if future is not None and not future.done():
         future.set_result(value)
 
 

@@ -55,7 +55,7 @@ class App(TaskHome):
 
     `dsn` is a connection string or a callable that returns one, read when the app opens, not at import; without
     it `JOBQUEUE_DSN`, without that the embedded server. `pool` is an asyncpg pool of yours to use instead; a
-    worker on it needs nine connections, most for as long as it runs, and beats on your event loop, so a task that
+    worker on it needs ten connections, most for as long as it runs, and beats on your event loop, so a task that
     blocks that stops the beat. `name` shows in PostgreSQL, in worker rows, and is the default origin of jobs.
     `tasks` are modules that define tasks, imported when a worker or the command line starts. `lifespan(app)` is
     entered around a worker; its value, or each one of a tuple, is what `ctx.get(Type)` finds. `middleware` goes

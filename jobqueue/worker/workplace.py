@@ -18,9 +18,9 @@ from jobqueue.tasks.sending.opening import Opening
 from jobqueue.worker.supervisor import Supervisor
 from jobqueue.worker.work import Work, tuned
 
-WORKER_CONNECTIONS = 9
-"""Claimer, finisher, stager, rescuer, listener, heart; on a user's pool also whoever awaits events, and results there;
-and one for the seldom: relay, reports, steering, what handlers ask."""
+WORKER_CONNECTIONS = 10
+"""Claimer, finisher, stager, rescuer, listener, heart, recorder of phases; on a user's pool also whoever awaits events,
+and results there; and one for the seldom: relay, reports, steering, what handlers ask."""
 
 
 class Workplace:

@@ -163,8 +163,9 @@ class Phases:
         try:
             with self._parking.busy():
                 yield step, await self._left_of(step)
-        except BaseException:
+        except BaseException as error:
             del self._steps[name]
+            self._failed = error, step
             raise
 
     async def _left_of(self, step: Step) -> Found | None:
@@ -222,7 +223,6 @@ class Phases:
         try:
             text = await self._try_often(how, step, attempt)
         except Exception as error:
-            self._failed = error, step
             self._run.journal.note(step.record(self._run.number, over=True, error=self._run.told(error)))
             raise
         finally:
@@ -289,8 +289,7 @@ class Phases:
         """A signal by its type. One that does not fit is gone: the next run waits for the next one."""
         try:
             value = adapter.read(payload, what)
-        except InvalidPayload as error:
-            self._failed = error, step
+        except InvalidPayload:
             self._run.journal.note(step.record(self._run.number, over=False))
             raise
         result = payload if len(payload) <= FITTING else None

@@ -54,8 +54,16 @@ class Recorder:
         self._arrived = asyncio.Event()
         self._in_flight: Collection[Hold] = ()
         self._landed = asyncio.Event()
-        self._busy = Patience(first=0.005, cap=1.0)
+        self._locked: dict[Hold, Patience] = {}
+        """Jobs that somebody had locked when something was to be said of them."""
+        self._resting: set[Hold] = set()
+        """Those of them that wait for their next try."""
         self._outage = Outage("phases", get_logger(__name__))
+
+    @property
+    def unwritten(self) -> int:
+        """How many phases have said what nobody has written yet."""
+        return len(self._records)
 
     def journal(self, hold: Hold) -> "HoldJournal":
         """The phases of one run."""
@@ -115,17 +123,11 @@ class Recorder:
                 self._arrived.clear()
                 self._forget_the_ended()
                 try:
-                    busy = await self._turn()
+                    await self._turn()
                     self._outage.over()
                 except DATABASE_ERRORS as error:
                     await self._outage.wait(error)
-                    busy = ()
                     self._arrived.set()
-                if busy:
-                    await anyio.sleep(self._busy.next())
-                    self._arrived.set()
-                else:
-                    self._busy = Patience(first=0.005, cap=1.0)
         finally:
             await self._session.close()
 
@@ -137,13 +139,22 @@ class Recorder:
         await self._session.close()
         await self._arrived.wait()
 
-    async def _turn(self) -> Collection[Hold]:
-        """All that waits now; the jobs that somebody has locked."""
+    async def _turn(self) -> None:
+        """All that waits now, but for jobs that somebody has locked: they are tried again by and by."""
         await self._read()
-        busy = await self._look_around()
+        locked = set(await self._look_around())
         # The last words of one that has ended are the finisher's to write.
-        running = {key: record for key, record in self._records.items() if _runs(key[0])}
-        return {*busy, *(await self._write(self._session, running) if running else ())}
+        mine = {key: record for key, record in self._records.items() if _runs(key[0]) and key[0] not in self._resting}
+        locked.update(await self._write(self._session, mine) if mine else ())
+        self._locked = {hold: patience for hold, patience in self._locked.items() if hold in locked | self._resting}
+        for hold in locked:
+            self._resting.add(hold)
+            patience = self._locked.setdefault(hold, Patience(first=0.005, cap=1.0))
+            asyncio.get_running_loop().call_later(patience.next(), self._again, hold)
+
+    def _again(self, hold: Hold) -> None:
+        self._resting.discard(hold)
+        self._arrived.set()
 
     async def _read(self) -> None:
         loads = list(self._loads)[:_BATCH]
@@ -160,7 +171,8 @@ class Recorder:
     async def _look_around(self) -> Collection[Hold]:
         looks: dict[tuple[Hold, str], Key] = {}
         for key, (wait, _) in self._looks.items():
-            looks.setdefault((key[0], wait.signal), key)
+            if key[0] not in self._resting:
+                looks.setdefault((key[0], wait.signal), key)
         waits = {key: self._looks[key] for key in list(looks.values())[:_BATCH]}
         if not waits:
             return ()
@@ -172,10 +184,11 @@ class Recorder:
                 if (looked := answers.get((hold.id, name))) is not None:
                     self.recorded += looked.payload is not None
                     _answer(self._taken(key), looked)
-        if self._looks:
-            self._arrived.set()
         left = {key for key in waits if key in self._looks}
-        return await self._told(self._session, left, self._taken)
+        locked = await self._told(self._session, left, self._taken)
+        if any(key not in waits and key[0] not in self._resting for key in self._looks):
+            self._arrived.set()
+        return locked
 
     def _taken(self, key: Key) -> "asyncio.Future[Looked] | None":
         """Whoever looks for a signal, unless he was cut off meanwhile: what he has taken then, the next run finds."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from jobqueue import App, ClaimLost, JobContext, JobState, PhaseState, steps
+from jobqueue.tasks.phases import phases
 from tests.support.jobs.beating import QUIET
 from tests.support.jobs.deaths import take_away
 from tests.support.jobs.store import connect
@@ -69,8 +70,12 @@ async def test_a_worker_that_lost_its_claim_records_nothing(database: str) -> No
     assert await recorded(database, 0)
 
 
-async def test_a_locked_row_holds_up_its_own_phases_only(database: str) -> None:
-    """A transaction that has the job's row: its phase is recorded when that ends; other jobs go on meanwhile."""
+async def test_a_locked_row_holds_up_its_own_phases_only(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction that has the job's row: its phase is recorded when that ends; other jobs go on meanwhile.
+
+    That it has begun is said at once here, and must not take the place of its end, which waits to be written.
+    """
+    monkeypatch.setattr(phases, "_TELL_AFTER", 0.0)
     app, gate, free = new_app(database), Gate(), Gate()
     free.open.set()
     held, other = gated(app, gate), gated(app, free, name="other")
@@ -160,10 +165,10 @@ async def test_an_answer_that_was_lost_is_no_loss(database: str) -> None:
                 proxy.cut()
                 proxy.let_pass()
                 job = await end_of(app, handle)
-            phases = await app.jobs.phases(handle.id)
+            found = await app.jobs.phases(handle.id)
 
     assert (1, 1, 1) == (job.result, gate.runs, job.attempt)
-    assert [PhaseState.COMPLETED] * 2 == [phase.state for phase in phases]
+    assert [PhaseState.COMPLETED] * 2 == [phase.state for phase in found]
 
 
 async def test_a_cancel_leaves_finished_phases_and_no_other(database: str) -> None:
@@ -185,11 +190,11 @@ async def test_a_cancel_leaves_finished_phases_and_no_other(database: str) -> No
             await wait_until(partial(begun, database), "that it has begun is on record")
             await handle.cancel()
             await reached(app, handle, JobState.CANCELLED)
-        phases = await app.jobs.phases(handle.id)
+        found = await app.jobs.phases(handle.id)
         events = "select count(*) from jobqueue.event where type = 'job.cancelled'"
 
     assert [("one", "completed", "kept"), ("gate", "cancelled", None)] == [
-        (p.name, str(p.state), p.result) for p in phases
+        (p.name, str(p.state), p.result) for p in found
     ]
     assert 1 == await asked(database, events)
 

@@ -216,9 +216,6 @@ class Phases:
 
     async def _tried(self, how: How, step: Step, attempt: Callable[[], Awaitable[str]]) -> str:
         """The result of the first try that gives one. Raises what the last one raised."""
-        timer = asyncio.get_running_loop().call_later(
-            _TELL_AFTER, lambda: self._run.journal.note(step.record(self._run.number, over=False))
-        )
         self._under_way[step.name] = step
         try:
             text = await self._try_often(how, step, attempt)
@@ -226,7 +223,6 @@ class Phases:
             self._run.journal.note(step.record(self._run.number, over=True, error=self._run.told(error)))
             raise
         finally:
-            timer.cancel()
             if not self._run.asked():
                 self._under_way.pop(step.name, None)
         self._found[step.name] = Found(
@@ -274,6 +270,7 @@ class Phases:
 
     async def _called(self, step: Step, call: Callable[[], Any], timeout: float | None) -> Any:
         token, limit = _inside.set(step.name), asyncio.timeout(timeout)
+        begins = asyncio.get_running_loop().call_later(_TELL_AFTER, self._tell_begin, step)
         try:
             async with limit:
                 value = call() if is_async(call) else await self._run.call_in_thread(call)
@@ -283,7 +280,11 @@ class Phases:
                 raise
             raise TimeoutError(f"phase {step.name!r}: timeout after {timeout:g} s") from error
         finally:
+            begins.cancel()  # from here on its end is to be recorded, and nothing else of it
             _inside.reset(token)
+
+    def _tell_begin(self, step: Step) -> None:
+        self._run.journal.note(step.record(self._run.number, over=False))
 
     def _understood(self, step: Step, adapter: Adapter, payload: str, what: str) -> Any:
         """A signal by its type. One that does not fit is gone: the next run waits for the next one."""

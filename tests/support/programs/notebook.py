@@ -27,7 +27,7 @@ from tests.support.programs.processes import CommandLine, Process
 from tests.support.waiting import wait_until
 
 MODULE = """
-import asyncio, os, signal, time
+import asyncio, os, signal, time, uuid
 from jobqueue import App, JobContext, Snooze, steps
 
 BOOK = os.open(os.environ["NOTEBOOK"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -64,6 +64,25 @@ async def note(ctx: JobContext, seconds: float = 0, how: str = "works") -> int:
         raise Snooze(30)
     return os.getpid()
 
+async def row(connection, job: str) -> str:
+    await connection.execute("insert into ledger values ($1::uuid)", uuid.UUID(job))
+    return job
+
+async def roll() -> str:
+    await asyncio.sleep(0.02)
+    return uuid.uuid4().hex
+
+@app.task(retry=steps(0), max_attempts=100)
+async def phased(ctx: JobContext) -> str:
+    await ctx.phase_in_transaction("row", row, str(ctx.job.id))
+    first = await ctx.phase("first", roll)
+    write(ctx, f"first-{first}")
+    await ctx.sleep("nap", 0.05)
+    n = await ctx.wait_for("go", int)
+    last = await ctx.phase("last", roll)
+    write(ctx, f"last-{last}")
+    return f"{first} {n} {last}"
+
 @app.task
 def thread(ctx: JobContext, seconds: float) -> None:
     write(ctx, "began")
@@ -82,6 +101,11 @@ async def note(seconds: float = 0, how: str = "works") -> int:
     `blocks` (the event loop, for these seconds), `freezes` (the process), `fails` and `snoozes`. It gives the id of its
     process.
     """
+    raise AssertionError("it runs in another process")
+
+
+async def phased() -> str:
+    """As `note`, for the task of phases: a row in a transaction, a random number, a sleep, a wait, another number."""
     raise AssertionError("it runs in another process")
 
 
@@ -120,6 +144,7 @@ class Notebook:
         self.app: App = new_app(dsn, name="notebook's tests")
         self.note: Task[..., Any] = self.app.task(note)
         self.thread: Task[..., Any] = self.app.task(thread)
+        self.phased: Task[..., Any] = self.app.task(phased)
 
     async def __aenter__(self) -> Self:
         await self.app.open()
@@ -153,12 +178,12 @@ class Notebook:
         lines = (json.loads(line) for line in process.err.splitlines() if line.startswith("{") and line.endswith("}"))
         return [line for line in lines if line["event"] == event and facts.items() <= line.items()]
 
-    def lines(self, word: str = "began") -> list[Line]:
-        """What was noted so far, in order."""
+    def lines(self, word: str | None = "began") -> list[Line]:
+        """What was noted so far, in order; None: every word."""
         found: list[Line] = []
         for line in self._file.read_text().splitlines():
             said, job, process, attempt, at = line.split()
-            if said == word:
+            if word in (None, said):
                 found.append(Line(said, UUID(job), int(process), int(attempt), float(at)))
         return found
 

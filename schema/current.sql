@@ -686,7 +686,7 @@ begin
   if fault is not null then
     raise exception '%', fault using errcode = 'invalid_parameter_value';
   end if;
-  select j.state, j.queue, j.returned into found_job from "jobqueue".job j where j.id = signal.id for update;
+  select j.state, j.queue, j.returned into found_job from "jobqueue".job j where j.id = signal.id for no key update;
   if not found then
     perform from "jobqueue".job_archive a where a.id = signal.id;
     return case when found then 'too_late' else 'not_found' end;

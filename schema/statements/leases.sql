@@ -13,7 +13,8 @@ with alive as (
 ), mine as materialized (
   select j.id, g.fence, g.started from given g
   cross join lateral (
-    select j.id from :"schema".job j where j.id = g.id and j.fence = g.fence and j.worker_id = $1 for update skip locked
+    select j.id from :"schema".job j where j.id = g.id and j.fence = g.fence and j.worker_id = $1
+    for no key update skip locked  -- see record_phases
   ) as j
 ), renewed as (
   update :"schema".job j

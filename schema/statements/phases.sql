@@ -16,9 +16,10 @@ select result::text as result from :"schema".phase where job_id = $1 and name = 
 -- name: record_phases
 -- takes: ids uuid[], fences bigint[], names text[], kinds text[], places integer[], attempts integer[], tooks double precision[], overs boolean[], sleeps double precision[], untils timestamptz[], results text[], errors text[], worker_id uuid
 -- gives: job_id uuid, name text, wake_at timestamptz, sleeps double precision
--- The last word of each phase, by whoever holds the job's claim: the share of its row's lock keeps a rescue from taking
--- the claim away before this commits. Rows that somebody has locked are left out, and so not answered. `tooks`: seconds
--- since it began. A sleep is until when it was to last the first time. The log tells of jobs that are followed.
+-- The last word of each phase, by whoever holds the job's claim. The lightest lock of its row keeps a rescue from taking the
+-- claim away before this commits, as would a finish: they lock `for update`. Beats, reports and requests to cancel lock less,
+-- so that a job with one phase after the other is in nobody's way. Rows that somebody has locked are left out, and so not
+-- answered. `tooks`: seconds since it began. A sleep is until when it was to last the first time. The log tells of jobs that are followed.
 with given as materialized (
   select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::integer[], $6::integer[], $7::double precision[],
     $8::boolean[], $9::double precision[], $10::timestamptz[], $11::text[], $12::text[])
@@ -27,7 +28,7 @@ with given as materialized (
   select j.* from (select distinct id, fence from given order by id) as g
   cross join lateral (
     select j.id, j.fence, j.task, j.queue, j.origin, j.bundle_id, j.attempt, j.follow from :"schema".job j
-    where j.id = g.id and j.fence = g.fence and j.worker_id = $13 for share skip locked) as j
+    where j.id = g.id and j.fence = g.fence and j.worker_id = $13 for key share skip locked) as j
 ), mine as materialized (
   select g.*, c.follow from given g join claimed c on c.id = g.id and c.fence = g.fence
 ), entering as materialized (

@@ -7,7 +7,8 @@ with mine as materialized (
   select j.id, g.report, j.task, j.queue, j.origin, j.bundle_id, j.attempt, j.follow
   from unnest($1::uuid[], $2::bigint[], $3::text[]) as g(id, fence, report)
   cross join lateral (
-    select * from :"schema".job j where j.id = g.id and j.fence = g.fence and j.worker_id = $4 for update skip locked) as j
+    select * from :"schema".job j where j.id = g.id and j.fence = g.fence and j.worker_id = $4
+    for no key update skip locked) as j  -- see record_phases
 ), followed as materialized (
   select * from mine where follow & 1 <> 0
 ), entering as materialized (

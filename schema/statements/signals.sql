@@ -15,7 +15,7 @@ with given as materialized (
     as g(id, fence, name, signal, place, attempt, sleeps)
 ), mine as materialized (
   select g.* from given g cross join lateral (
-    select from :"schema".job j where j.id = g.id and j.fence = g.fence and j.worker_id = $8 for share skip locked) as j
+    select from :"schema".job j where j.id = g.id and j.fence = g.fence and j.worker_id = $8 for key share skip locked) as j
 ), sent as materialized (
   select m.id, m.name, j.signals as seen, s.seq, s.payload
   from mine m

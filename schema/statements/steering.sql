@@ -8,7 +8,8 @@
 with mine as materialized (
   -- locked in the order of the ids, as a finish does; fence > 0 is running, in words that tempt the planner to no index
   select j.id, j.fence, j.key from unnest($1::uuid[]) as g(id)
-  cross join lateral (select j.id, j.fence, j.key from :"schema".job j where j.id = g.id for update skip locked) as j
+  cross join lateral (
+    select j.id, j.fence, j.key from :"schema".job j where j.id = g.id for no key update skip locked) as j  -- see record_phases
 ), asked as (
   update :"schema".job set cancel_asked = coalesce(cancel_asked, now())
   where id = any(array(select id from mine where fence > 0))

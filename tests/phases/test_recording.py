@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from jobqueue import App, ClaimLost, JobContext, JobState, PhaseState, steps
+from jobqueue import App, Change, ClaimLost, JobContext, JobState, PhaseState, steps
 from jobqueue.tasks.phases import phases
-from tests.support.jobs.beating import QUIET
+from tests.support.jobs.beating import BEAT, LEASE, QUIET, outlived
 from tests.support.jobs.deaths import take_away
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked, end_of, new_app, reached
@@ -244,3 +244,27 @@ async def test_a_thread_of_a_phase_is_waited_for(database: str) -> None:
             with pytest.raises(TimeoutError):
                 await stop
         assert (JobState.READY, [1]) == (await handle.status(), ended)
+
+
+async def test_a_job_that_records_phases_is_in_nobodys_way(database: str) -> None:
+    """While a record is on its way, beats renew the claim, and reports and requests to cancel get through.
+
+    A job with one quick phase after the other has its row locked most of the time: by what the record locks it with.
+    """
+    app, gate = new_app(database, lease=LEASE, beat=BEAT, rescue_interval=NEVER), Gate()
+
+    @app.task
+    async def work(ctx: JobContext) -> None:
+        ctx.progress(0.5)
+        await ctx.phase("gate", gate.step)
+
+    async with app:
+        handle = await work.defer()
+        async with app.worker(), connect(database) as connection:
+            await gate.begun.wait()
+            async with connection.transaction():
+                await connection.execute("select from jobqueue.job where id = $1 for key share", handle.id)
+                await outlived(database, 2.0)
+                assert 0.5 == (await app.jobs.get(handle.id)).progress["fraction"]
+                assert Change.ASKED is await handle.cancel()
+            await reached(app, handle, JobState.CANCELLED)

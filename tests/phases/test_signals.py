@@ -10,9 +10,23 @@ from uuid import UUID
 
 import pytest
 
-from jobqueue import App, Change, InvalidOption, InvalidPayload, JobContext, JobState, PhaseState, TooManySignals, steps
+from jobqueue import (
+    App,
+    Change,
+    ClaimLost,
+    InvalidOption,
+    InvalidPayload,
+    JobContext,
+    JobState,
+    PhaseState,
+    TooManySignals,
+    steps,
+)
+from tests.support.jobs.beating import QUIET
+from tests.support.jobs.deaths import take_away
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import all_ended, archived, asked, end_of, new_app, reached
+from tests.support.waiting import wait_until
 
 
 @dataclass
@@ -283,3 +297,29 @@ async def signal_in_the_moment(dsn: str, jobs: int) -> None:
             await all_ended(dsn)
 
     assert jobs == await archived(dsn)
+
+
+async def test_a_worker_that_lost_its_claim_takes_no_signal(database: str) -> None:
+    """The fence: what was sent to a job is there for the run that has it now."""
+    app, begun, go, errors = new_app(database, **QUIET), asyncio.Event(), asyncio.Event(), list[BaseException]()
+
+    @app.task
+    async def work(ctx: JobContext) -> None:
+        begun.set()
+        await go.wait()
+        try:
+            await ctx.wait_for("approved", Approval)
+        except ClaimLost as error:
+            errors.append(error)
+            raise
+
+    async with app:
+        handle = await work.defer()
+        await handle.signal("approved", Approval("me"))
+        async with app.worker():
+            await begun.wait()
+            await take_away(database, handle.id)
+            go.set()
+            await wait_until(lambda: bool(errors), "its handler has heard")
+
+    assert 1 == await asked(database, "select count(*) from jobqueue.signal")

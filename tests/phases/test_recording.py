@@ -2,16 +2,19 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
 
 from jobqueue import App, Change, ClaimLost, JobContext, JobState, PhaseState, steps
+from jobqueue.base.flows.phase import Record
+from jobqueue.store.flows.phases import load_phases, record_phases
 from jobqueue.tasks.phases import phases
 from tests.support.jobs.beating import BEAT, LEASE, QUIET, outlived
 from tests.support.jobs.deaths import take_away
-from tests.support.jobs.store import connect
+from tests.support.jobs.store import WORKER, claim_one, connect, insert, new_job, open_session
 from tests.support.jobs.working import asked, end_of, new_app, reached
 from tests.support.patience import NEVER
 from tests.support.postgres.proxy import proxied
@@ -268,3 +271,17 @@ async def test_a_job_that_records_phases_is_in_nobodys_way(database: str) -> Non
                 assert 0.5 == (await app.jobs.get(handle.id)).progress["fraction"]
                 assert Change.ASKED is await handle.cancel()
             await reached(app, handle, JobState.CANCELLED)
+
+
+async def test_that_it_has_begun_said_late_takes_nothing_back(database: str) -> None:
+    """A statement that was held up on its way: the phase has ended on record, and keeps its result."""
+    async with open_session(database) as session:
+        await insert(session, new_job())
+        row = await claim_one(session)
+        claim = row["id"], row["fence"]
+        ended = Record("one", "phase", 1, 1, 0.5, over=True, result="7")
+        for record in (ended, replace(ended, over=False, result=None), ended):
+            assert {(row["id"], "one"): None} == await record_phases(session, WORKER, [(claim, record)])
+        (found,) = (await load_phases(session, [row["id"]]))[row["id"]]
+
+    assert (True, "7") == (found.over, found.result)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -92,6 +93,54 @@ async def test_whatever_the_handler_does_the_job_sleeps(database: str, style: St
 
     assert (JobState.COMPLETED, "done", 1, ()) == (job.state, job.result, job.attempt, job.errors)
     assert ["before", "after"] == runs
+
+
+async def test_a_run_that_sleeps_begins_nothing_more(database: str) -> None:
+    """A handler that swallowed its cancellation is cancelled again at its next phase."""
+    app, runs, told = new_app(database), list[int](), list[str]()
+
+    async def step() -> None:
+        runs.append(1)
+
+    @app.task
+    async def work(ctx: JobContext) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await ctx.sleep("nap", days=1)
+        try:
+            await ctx.phase("after", step)
+        except asyncio.CancelledError:
+            told.append("cancelled")
+
+    async with app:
+        handle = await work.defer()
+        await app.run_worker(burst=True)
+        assert JobState.SCHEDULED is await handle.status()
+
+    assert ([], ["cancelled"]) == (runs, told)
+
+
+async def test_a_thread_left_behind_is_waited_for(database: str) -> None:
+    """A plain step that outlived its limit: its job sleeps only when the thread has ended, or two could run at once."""
+    app, begins, go = new_app(database), threading.Event(), threading.Event()
+
+    def step() -> None:
+        begins.set()
+        go.wait(NEVER)
+
+    @app.task
+    async def work(ctx: JobContext) -> None:
+        with contextlib.suppress(TimeoutError):
+            await ctx.options(timeout=0.05).phase("thread", step)
+        await ctx.sleep("nap", days=1)
+
+    async with app:
+        handle = await work.defer()
+        async with app.worker() as worker:
+            parts = worker.supervisor.parts
+            await wait_until(lambda: any(hold.task and hold.task.done() for hold in parts.slots.running), "it sleeps")
+            assert (True, JobState.RUNNING) == (begins.is_set(), await handle.status())
+            go.set()
+            await reached(app, handle, JobState.SCHEDULED)
 
 
 def sleeper(app: App, **options: Any) -> Any:
@@ -198,8 +247,8 @@ async def test_phases_beside_a_sleep_end_first(database: str) -> None:
     parked = "select count(*) from jobqueue.phase where name = 'nap'"
 
     async def step(name: str) -> str:
-        await wait_until(partial(asked, database, parked), "its neighbour sleeps")
         runs.append(name)
+        await wait_until(partial(asked, database, parked), "its neighbour sleeps")
         return name
 
     async def chain(ctx: JobContext) -> list[str]:

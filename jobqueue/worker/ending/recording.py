@@ -94,8 +94,6 @@ class Recorder:
 
     async def store_on(self, connection: Any, hold: Hold, record: Record) -> None:
         """Write this with the transaction that the connection is in. Raises ClaimLost."""
-        await self._land([hold])
-        self._records.pop((hold, record.name), None)  # that it has begun must not be said after its end
         if not await holds_still(connection, self._schema, self._worker, hold.id, hold.fence):
             raise ClaimLost(hold.id)
         if not await record_on(connection, self._schema, self._worker, (hold.id, hold.fence), record):

@@ -51,13 +51,15 @@ from mine order by id, name
 on conflict on constraint phase_pkey do update set kind = excluded.kind, signal = case when p.kind = excluded.kind then p.signal end,
   place = excluded.place, attempt = excluded.attempt, fence = excluded.fence, worker_id = excluded.worker_id,
   began_at = case when excluded.kind = 'phase' or p.kind <> excluded.kind then excluded.began_at else p.began_at end,
-  -- that it has begun, said late, takes nothing back
-  ended_at = case when excluded.kind = 'phase' and p.fence = excluded.fence and p.error is null
-    then coalesce(excluded.ended_at, p.ended_at) else excluded.ended_at end,
+  -- nothing takes back that this run has completed it: neither that it had begun, said late, nor that its commit failed,
+  -- as whoever got no answer to that believes
+  ended_at = case when excluded.kind = 'phase' and p.fence = excluded.fence and p.ended_at is not null and p.error is null
+    then p.ended_at else excluded.ended_at end,
   wake_at = case when p.kind = excluded.kind then coalesce(p.wake_at, excluded.wake_at) else excluded.wake_at end,
   result = case when excluded.kind = 'phase' and p.fence = excluded.fence and p.error is null and p.ended_at is not null
-    then coalesce(excluded.result, p.result) else excluded.result end,
-  error = excluded.error
+    then p.result else excluded.result end,
+  error = case when excluded.kind = 'phase' and p.fence = excluded.fence and p.ended_at is not null and p.error is null
+    then null else excluded.error end
 returning job_id, name, wake_at, date_part('epoch', wake_at) - date_part('epoch', clock_timestamp()) as sleeps;
 
 -- name: phases_under_way

@@ -273,15 +273,42 @@ async def test_a_job_that_records_phases_is_in_nobodys_way(database: str) -> Non
             await reached(app, handle, JobState.CANCELLED)
 
 
-async def test_that_it_has_begun_said_late_takes_nothing_back(database: str) -> None:
-    """A statement that was held up on its way: the phase has ended on record, and keeps its result."""
+async def test_nothing_takes_back_that_a_phase_is_completed(database: str) -> None:
+    """Neither that it has begun, said late, nor that its commit failed: whoever got no answer to it believes so."""
     async with open_session(database) as session:
         await insert(session, new_job())
         row = await claim_one(session)
         claim = row["id"], row["fence"]
         ended = Record("one", "phase", 1, 1, 0.5, over=True, result="7")
-        for record in (ended, replace(ended, over=False, result=None), ended):
+        late, failed = replace(ended, over=False, result=None), replace(ended, result=None, error="{}")
+        for record in (ended, ended, late, failed):
             assert {(row["id"], "one"): None} == await record_phases(session, WORKER, [(claim, record)])
-        (found,) = (await load_phases(session, [row["id"]]))[row["id"]]
+            (found,) = (await load_phases(session, [row["id"]]))[row["id"]]
+            assert (True, False, "7") == (found.over, found.failed, found.result)
 
-    assert (True, "7") == (found.over, found.result)
+
+async def test_a_commit_whose_answer_is_lost_is_found_again(database: str) -> None:
+    """Rows and record are there, though the run was told that the connection broke: no later try does it again."""
+    async with connect(database) as connection:
+        await connection.execute("create table stock (n integer)")
+    async with proxied(database) as proxy:
+        far, runs = new_app(proxy.dsn), list[int]()
+
+        async def reserve(connection: Any) -> int:
+            runs.append(1)
+            await connection.execute("insert into stock values (1)")
+            proxy.lose_answer_to(b"COMMIT;")
+            return 5
+
+        @far.task(retry=steps(0))
+        async def work(ctx: JobContext) -> list[int]:
+            return [await ctx.phase_in_transaction("reserve", reserve), ctx.attempt]
+
+        async with far, far.worker():
+            handle = await work.defer()
+            await wait_until(partial(asked, database, "select count(*) from stock"), "it has committed")
+            proxy.cut()
+            proxy.let_pass()
+            job = await end_of(far, handle)
+
+    assert ([5, 2], [1], 1) == (job.result, runs, await asked(database, "select count(*) from stock"))

@@ -137,9 +137,13 @@ async def test_a_thread_left_behind_is_waited_for(database: str) -> None:
         handle = await work.defer()
         async with app.worker() as worker:
             parts = worker.supervisor.parts
-            await wait_until(lambda: any(hold.task and hold.task.done() for hold in parts.slots.running), "it sleeps")
-            assert (True, JobState.RUNNING) == (begins.is_set(), await handle.status())
-            go.set()
+            try:
+                await wait_until(
+                    lambda: any(each.task and each.task.done() for each in parts.slots.running), "it sleeps"
+                )
+                assert (True, JobState.RUNNING) == (begins.is_set(), await handle.status())
+            finally:
+                go.set()
             await reached(app, handle, JobState.SCHEDULED)
 
 

@@ -7,7 +7,17 @@ select :"schema".extend_archive($1) as made;
 -- name: extend_in_pieces
 -- takes: days integer, completed integer, other integer
 -- gives: made integer
-select :"schema".extend_archive($1, $2, $3) as made;
+-- Mostly nothing is missing: one look at the pieces says so, where the function looks for each day anew, 20 ms in all.
+with wanted as (
+  select today - interval '1 day' as first, today + least(greatest($1, 0), 31) * interval '1 day' + interval '1 day' as last
+  from (select date_trunc('day', now(), 'UTC') as today) as clock
+), whole as (
+  select kind
+  from (select * from :"schema".archive_pieces() union all select * from :"schema".event_pieces()) as pieces, wanted
+  where since < last and until > first
+  group by kind, first, last having sum(least(until, last) - greatest(since, first)) = last - first
+)
+select case when (select count(*) from whole) < 3 then :"schema".extend_archive($1, $2, $3) else 0 end as made;
 
 -- name: take_turn
 -- takes: name text, pause double precision

@@ -13,8 +13,8 @@ import pytest
 from jobqueue.store.claims import EVERYTHING, Arm
 from jobqueue.store.connection.joined import join
 from jobqueue.worker.claiming.marks import Marks
-from tests.support.postgres.database import Databases, name_of
-from tests.support.postgres.full import ARCHIVE, COME_AND_GO, FILL, GONE
+from tests.support.postgres.database import Databases
+from tests.support.postgres.full import COME_AND_GO, GONE
 from tests.support.postgres.plans import Plan, run_learned, run_plan
 from tests.support.waiting import wait_until
 
@@ -26,24 +26,6 @@ CLAIMER = UUID("a2f1c0de-0000-4000-8000-000000000000")
 LOWEST, HIGHEST, *EVERYWHERE = EVERYTHING
 LOOKS_AT_KEYS = {"take_keys": 2, "take_keys over": 3}
 """How often a statement reads a key, if not once: is it over, and whose is it?"""
-
-
-@pytest.fixture(scope="module")
-def full(databases: Databases, template: str) -> Iterator[str]:
-    """The name of a database with many jobs and no finished ones, to be cloned: filling one takes seconds."""
-    with databases.temporary(template) as dsn:
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(FILL)
-        yield name_of(dsn)
-
-
-@pytest.fixture(scope="module")
-def full_with_history(databases: Databases, full: str) -> Iterator[str]:
-    """The name of one with 100 000 finished jobs beside them."""
-    with databases.temporary(full) as dsn:
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(ARCHIVE)
-        yield name_of(dsn)
 
 
 @contextmanager
@@ -138,9 +120,9 @@ def first_ids(connection: Connection, place: LiteralString, size: int) -> list[U
 
 
 @pytest.mark.parametrize("analysed", [False, True], ids=["unknown", "analysed"])
-def test_no_hot_statement_reads_the_table(databases: Databases, full_with_history: str, analysed: bool) -> None:
+def test_no_hot_statement_reads_the_table(databases: Databases, filled: str, analysed: bool) -> None:
     """S4-29: with 200 000 ready and 100 000 finished jobs, each statement finds its rows by the index meant for it."""
-    with clone(databases, full_with_history, analysed=analysed) as connection:
+    with clone(databases, filled, analysed=analysed) as connection:
         for size in (1, 50, 500):
             for name, case in cases(connection, size).items():
                 for mode in ("custom", "generic"):
@@ -183,10 +165,10 @@ def all_scheduled(connection: Connection) -> None:
 
 @pytest.mark.parametrize("mislead", [empty, all_ready, all_scheduled])
 def test_wrong_statistics_turn_no_plan(
-    databases: Databases, full_with_history: str, mislead: Callable[[Connection], None]
+    databases: Databases, filled: str, mislead: Callable[[Connection], None]
 ) -> None:
     """Whatever the statistics say, each hot statement reads about as many rows as it is about."""
-    with clone(databases, full_with_history) as connection:
+    with clone(databases, filled) as connection:
         connection.execute(KEEP)
         mislead(connection)
         connection.execute(FILL_AGAIN)
@@ -204,10 +186,10 @@ def test_wrong_statistics_turn_no_plan(
 @pytest.mark.parametrize("analysed", [False, True], ids=["unknown", "analysed"])
 @pytest.mark.parametrize(("name", "more"), [("delete_finished", ()), ("retry_finished", (False, False, False))])
 def test_what_touches_history_finds_it_by_id(
-    databases: Databases, full_with_history: str, name: str, more: tuple[object, ...], analysed: bool
+    databases: Databases, filled: str, name: str, more: tuple[object, ...], analysed: bool
 ) -> None:
     """S4-99, S4-57: deleting or retrying finished jobs reads neither the archive nor the keys from end to end."""
-    with clone(databases, full_with_history, analysed=analysed) as connection:
+    with clone(databases, filled, analysed=analysed) as connection:
         for size in (1, 50, 500):
             finished = first_ids(connection, "job_archive", size)
             for mode in ("custom", "generic"):
@@ -228,11 +210,9 @@ insert into jobqueue.job (queue, task, origin, via)
 
 
 @pytest.mark.parametrize("analysed", [False, True], ids=["unknown", "analysed"])
-def test_a_relay_counts_the_deliveries_of_one_webhook(
-    databases: Databases, full_with_history: str, analysed: bool
-) -> None:
+def test_a_relay_counts_the_deliveries_of_one_webhook(databases: Databases, filled: str, analysed: bool) -> None:
     """How many wait is counted among them alone, up to the bound, beside 200 000 other jobs."""
-    with clone(databases, full_with_history, analysed=analysed) as connection:
+    with clone(databases, filled, analysed=analysed) as connection:
         connection.execute(DELIVERIES)
         (hook,) = first_ids(connection, "webhook", 1)
         for most, read in ((100, 100), (1_000, 150)):
@@ -254,11 +234,11 @@ def whole_tables(plan: Plan) -> Iterator[str]:
             yield node["Relation Name"]
 
 
-def test_the_size_of_the_archive_costs_a_claim_nothing(databases: Databases, full: str, full_with_history: str) -> None:
+def test_the_size_of_the_archive_costs_a_claim_nothing(databases: Databases, full: str, filled: str) -> None:
     """S4-29: a claim or finish touches as many pages with 100 000 finished jobs as with none, at most twice as many."""
     with clone(databases, full) as connection:
         without = pages(connection)
-    with clone(databases, full_with_history) as connection:
+    with clone(databases, filled) as connection:
         with_history = pages(connection)
 
     for name, touched in with_history.items():

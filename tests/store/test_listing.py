@@ -165,6 +165,30 @@ async def test_an_old_page_of_history_opens_few_pieces(database: str) -> None:
                 assert locks < 60
 
 
+@pytest.mark.parametrize("kind", ["completed", "other", "event"])
+async def test_a_day_that_is_missing_between_others_is_made(database: str, kind: str) -> None:
+    """S2-15: a gap in any of the three is filled at the next look, wherever it is."""
+    days = "select leaf from jobqueue.archive_pieces() where kind = $1 order by since"
+    if kind == "event":
+        days = "select leaf from jobqueue.event_pieces() where kind = $1 order by since"
+    async with open_database(database) as db, connect(database) as connection:
+        before = [row["leaf"] for row in await connection.fetch(days, kind)]
+        for gap in (0, 4, -1):
+            await connection.execute(f"drop table jobqueue.{before[gap]}")
+
+            assert 1 == await upkeep.extend_archive(db)
+
+            assert before == [row["leaf"] for row in await connection.fetch(days, kind)]
+
+
+async def test_where_every_day_is_there_nobody_is_waited_for(database: str) -> None:
+    """S2-15: who finds no gap does not queue behind one that makes days, and looks at each day once."""
+    async with open_database(database) as db, connect(database) as connection, connection.transaction():
+        assert 3 == await connection.fetchval("select jobqueue.extend_archive(8)")
+
+        assert 0 == await upkeep.extend_archive(db)
+
+
 @pytest.mark.parametrize(("days", "span"), [(30, 1), (60, 2), (746, 25)])
 async def test_long_retention_makes_no_more_pieces_than_short(database: str, days: int, span: int) -> None:
     """S2-15: pieces of the archive grow with what is kept; about thirty make it up, and they leave no gap."""

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from itertools import count
 from os import getpid
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -28,6 +30,23 @@ class Databases:
             yield database_dsn(self.server.dsn, name)
         finally:
             self._execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+    def filled(self, template: str, fill: LiteralString) -> str:
+        """The name of a clone that was filled so, to be cloned again: made by whoever asks first, kept till the end."""
+        name = f"{template}_{sha256(fill.encode()).hexdigest()[:8]}"
+        with psycopg.connect(self.server.dsn, autocommit=True) as turn:
+            turn.execute("select pg_advisory_lock(hashtext(%s))", [name])  # until the end of the block
+            if not self._execute("select from pg_database where datname = %s and not datallowconn", name).rowcount:
+                self._fill(name, template, fill)
+        return name
+
+    def _fill(self, name: str, template: str, fill: LiteralString) -> None:
+        made = sql.Identifier(name)
+        self._execute(sql.SQL("drop database if exists {} with (force)").format(made))  # of one who did not finish
+        self._execute(sql.SQL("create database {}").format(made) + self._copy_of(template))
+        with psycopg.connect(database_dsn(self.server.dsn, name), autocommit=True) as connection:
+            connection.execute(fill)
+        self._execute(sql.SQL("alter database {} allow_connections false").format(made))
 
     def backends(self, dsn: str) -> Callable[[], list[str]]:
         """Return what lists the connections to the database of this DSN, one line each."""

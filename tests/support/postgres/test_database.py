@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, tzinfo
 import asyncpg
 import pytest
 
+from tests.support.jobs.working import asked
 from tests.support.leaks import Surroundings, find_leaks
 from tests.support.postgres import server
 from tests.support.postgres.database import Databases
@@ -44,6 +45,18 @@ async def test_a_database_with_the_schema_is_a_clone(database: str) -> None:
         assert await connection.fetchval("select to_regclass('jobqueue.job') is not null")
     finally:
         await connection.close()
+
+
+async def test_what_was_filled_once_is_cloned_by_all(databases: Databases, template: str) -> None:
+    """A filled database is made once, whoever asks again, and its clones have what it was filled with."""
+    filled = databases.filled(template, "create table made as select clock_timestamp() as at")
+    again = Databases(databases.server)
+    try:
+        assert filled == again.filled(template, "create table made as select clock_timestamp() as at")
+    finally:
+        again.close()
+    with databases.temporary(filled) as one, databases.temporary(filled) as other:
+        assert await asked(one, "select at from made") == await asked(other, "select at from made")
 
 
 async def test_names_a_forgotten_task_thread_and_connection(

@@ -17,6 +17,7 @@ from jobqueue.store.upkeep import Ages, Day, Stride, archive_days, prune_day, sw
 from tests.support.history import finished, keep, kept, leaf, leaves
 from tests.support.jobs.store import claim, claim_one, connect, finish, insert, new_job, new_jobs, open_database
 from tests.support.patience import stretched
+from tests.support.postgres.locks import jobs_held
 from tests.support.postgres.plans import run_learned
 from tests.support.waiting import wait_until
 
@@ -58,15 +59,29 @@ async def test_yesterday_stays_whatever_the_age(database: str) -> None:
     assert leaf("completed", 1) in leaves(database, "completed")
 
 
+TELLS_OF_WAITS = {"log_lock_waits": "on", "deadlock_timeout": "2ms", "client_min_messages": "log"}
+
+
 @asynccontextmanager
-async def impatient(dsn: str) -> AsyncIterator[Session]:
-    """A session whose statements fail if they wait for a lock for more than a moment."""
-    pool = await asyncpg.create_pool(
-        dsn, min_size=0, max_size=2, server_settings={"lock_timeout": "2ms", "application_name": "impatient"}
-    )
+async def telling(dsn: str) -> AsyncIterator[tuple[Session, list[str]]]:
+    """A session, and which locks on tables it has waited for: 2 ms and more, by the server's own account.
+
+    It may well wait for its turn to make a table larger: that is between writers.
+    """
+    pool = await asyncpg.create_pool(dsn, min_size=0, max_size=2, server_settings=TELLS_OF_WAITS)
     session = Session(Database.around(pool, "jobqueue"))
+    waits: list[str] = []
+
+    def note(_: object, told: asyncpg.PostgresLogMessage) -> None:
+        if " on relation " in str(told):
+            waits.append(str(told))
+
     try:
-        yield session
+        await session.ready()
+        connection = session._connection
+        connection.add_log_listener(note)
+        yield session, waits
+        connection.remove_log_listener(note)
     finally:
         await session.close()
         await pool.close()
@@ -77,7 +92,7 @@ async def test_an_open_reader_makes_nobody_wait(database: str, reads: str) -> No
     """S2-15, B2: with a transaction open on the archive no claim or finish waits even 2 ms; the day goes later."""
     finished(database, seconds=5 * DAY)
     table = reads if reads == "job_archive" else leaf("completed", 5)
-    async with open_database(database) as db, impatient(database) as session, connect(database) as reader:
+    async with open_database(database) as db, telling(database) as (session, waits), connect(database) as reader:
         reading = reader.transaction()
         await reading.start()
         await reader.fetchval(f"select count(*) from jobqueue.{table}")
@@ -87,6 +102,7 @@ async def test_an_open_reader_makes_nobody_wait(database: str, reads: str) -> No
             await insert(session, new_job())
             written += len(await finish(session, await claim_one(session)))
         assert written > 10
+        assert [] == waits
         assert leaf("completed", 5) in leaves(database, "completed")
         assert 0 == (await sweeping).days
         await reading.rollback()
@@ -94,6 +110,17 @@ async def test_an_open_reader_makes_nobody_wait(database: str, reads: str) -> No
         assert 1 == (await sweep(db, DEFAULT)).days
 
     assert leaf("completed", 5) not in leaves(database, "completed")
+
+
+async def test_what_waits_for_a_table_is_told(database: str) -> None:
+    """The server tells who waits for a lock on a table, so that a test may say that nobody does."""
+    async with telling(database) as (session, waits), jobs_held(database) as hold:
+        inserting = asyncio.create_task(insert(session, new_job()))
+        await hold.waited_for_by(1)
+        await wait_until(lambda: waits, "the wait is told")
+        await hold.release()
+        await inserting
+    assert "RowExclusiveLock" in waits[0]
 
 
 async def test_under_constant_finishes_a_day_goes_all_the_same(database: str) -> None:

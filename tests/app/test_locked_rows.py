@@ -11,6 +11,7 @@ import pytest_asyncio
 from jobqueue import App, Change, Holder, JobHandle, QueueLocked
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import counted, new_app, seen
+from tests.support.patience import scaled
 
 NAME = "somebody at a desk"
 STEER: dict[str, dict[str, Any]] = {
@@ -114,7 +115,7 @@ async def test_many_locked_jobs_cost_the_patience_of_one(app: App, database: str
     """S4-99: with every page locked, a call by filter tries a few times in all, not a few times a page."""
     handles = await waiting(app, 3_000)
     async with locked(database, "select from jobqueue.job for update"):
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(scaled(8.0)):
             changes = await app.jobs.cancel(queue="default")
     assert {handle.id: Change.BUSY for handle in handles} == changes.refused
 

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.jobs.store import Connection, connect
+from tests.support.patience import scaled
 from tests.support.postgres.own_server import OwnServer
 from tests.support.programs.far_away import far_away
 from tests.support.waiting import wait_until
@@ -44,7 +45,7 @@ async def test_what_a_vanished_host_has_locked_is_free_soon(server: OwnServer, o
         place.vanish()
 
         async with connect(own) as other:
-            await wait_until(lambda: gone(other), "the server has ended the session", timeout=30)
+            await wait_until(lambda: gone(other), "the server has ended the session", timeout=scaled(30.0))
             assert "INSERT 0 1" == await other.execute("insert into jobqueue.queue (name) values ('locked')")
         with suppress(ProcessLookupError):  # it may have noticed as well
             client.kill()

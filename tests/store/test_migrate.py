@@ -245,7 +245,7 @@ async def test_a_worker_waits_for_a_migration_that_is_under_way(empty_database: 
             starting = asyncio.create_task(started(app))
             await wait_until(lambda: looked_for_migrator(observer), "the worker has looked, and goes on to wait")
         assert await starting
-    migrator.communicate(timeout=15)
+    migrator.communicate(timeout=PATIENCE)
 
 
 async def started(app: App) -> bool:

@@ -80,8 +80,10 @@ async def telling(dsn: str) -> AsyncIterator[tuple[Session, list[str]]]:
         await session.ready()
         connection = session._connection
         connection.add_log_listener(note)
-        yield session, waits
-        connection.remove_log_listener(note)
+        try:
+            yield session, waits
+        finally:
+            connection.remove_log_listener(note)
     finally:
         await session.close()
         await pool.close()

@@ -133,8 +133,8 @@ async def test_each_role_can_do_its_work(site: dict[str, str], monkeypatch: pyte
             await connection.fetchval("select jobqueue.defer('note', '{\"text\": \"sql\"}', id => $1)", None)
 
         async with working.worker():
-            assert "first" == await first.result(timeout=10)
-            assert ["a", "b"] == [await handle.result(timeout=10) for handle in many]
+            assert "first" == await first.result(timeout=PATIENCE)
+            assert ["a", "b"] == [await handle.result(timeout=PATIENCE) for handle in many]
             assert (await reading.bundles.wait(bundle.id, PATIENCE)).finished
             async with producing.bundle("in order") as ordered:
                 member = ordered.add(send.job("member"), after=[first])  # which has ended

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from jobqueue.store.connection.known_types import KnowingConnection
+from tests.support.patience import PATIENCE
 
 ID = UUID(int=7)
 
@@ -16,7 +17,9 @@ ID = UUID(int=7)
 @asynccontextmanager
 async def connected(dsn: str, questions: list[str], *, cache: int = 100) -> AsyncIterator[Any]:
     """A connection whose questions to the catalog are noted."""
-    connection = await asyncpg.connect(dsn, timeout=10, connection_class=KnowingConnection, statement_cache_size=cache)
+    connection = await asyncpg.connect(
+        dsn, timeout=PATIENCE, connection_class=KnowingConnection, statement_cache_size=cache
+    )
 
     def note(record: Any) -> None:
         if "typeinfo_tree" in record.query:
@@ -26,7 +29,7 @@ async def connected(dsn: str, questions: list[str], *, cache: int = 100) -> Asyn
     try:
         yield connection
     finally:
-        await connection.close(timeout=5)
+        await connection.close(timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("cache", [100, 0], ids=["direct", "behind a pooler"])

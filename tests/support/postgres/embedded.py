@@ -65,7 +65,7 @@ class User:
 
     async def answer(self) -> None:
         assert self.process.stdout is not None
-        line = await asyncio.wait_for(self.process.stdout.readline(), 15)
+        line = await asyncio.wait_for(self.process.stdout.readline(), PATIENCE)
         word, self.dsn = line.decode().split()
         self.started = word == "started"
 
@@ -73,7 +73,7 @@ class User:
         """In an orderly way."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        assert await asyncio.wait_for(self.process.wait(), 15) == 0
+        assert await asyncio.wait_for(self.process.wait(), PATIENCE) == 0
 
     async def end(self, number: signal.Signals) -> None:
         """By a signal to it and all its children but the server, as Ctrl-C in a terminal does."""

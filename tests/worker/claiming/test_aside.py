@@ -212,7 +212,7 @@ async def test_a_starting_worker_recalls_what_others_put_aside(database: str) ->
         handle = await work.options(delay=3600).defer()
         await asked(database, "update jobqueue.job set aside_since = now() returning 1")
         async with app.worker():
-            assert "ran" == await handle.result(timeout=5)
+            assert "ran" == await handle.result(timeout=PATIENCE)
 
 
 async def test_jobs_of_another_app_are_left_to_it(database: str) -> None:

@@ -10,6 +10,7 @@ from jobqueue.worker.claiming.marks import Marks
 from jobqueue.worker.keeping.windows import BOTTOM, TOP, Windows
 from tests.support.jobs.store import claim, connect, finish, insert, new_job, new_jobs, open_session
 from tests.support.jobs.working import asleep, new_app
+from tests.support.patience import scaled
 from tests.support.waiting import wait_until
 
 
@@ -160,7 +161,7 @@ async def test_a_job_that_comes_back_with_an_old_seq_is_found(database: str) -> 
             await work.defer(1)
             await wait_until(lambda: len(ran) > 200, "the worker has marks, and is busy")
             await finish(session, held, outcome=Released())
-            await wait_until(lambda: 0 in ran, "it has run", timeout=10)
+            await wait_until(lambda: 0 in ran, "it has run", timeout=scaled(10.0))
             busy = False
 
 
@@ -182,4 +183,4 @@ async def test_a_late_commit_is_found_by_a_sleeper(database: str) -> None:
         await wait_until(lambda: len(ran) == 30, "the others have run")
         await asleep(database)
         await transaction.commit()
-        await wait_until(lambda: -1 in ran, "the late one has run", timeout=5)
+        await wait_until(lambda: -1 in ran, "the late one has run")

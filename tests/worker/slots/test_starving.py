@@ -12,6 +12,7 @@ from jobqueue.store.workers import unserved_queues
 from jobqueue.worker.keeping.unserved import Unserved
 from tests.support.jobs.store import open_database
 from tests.support.jobs.working import counted, new_app
+from tests.support.patience import PATIENCE
 from tests.support.postgres.backends import change
 from tests.support.waiting import wait_until
 
@@ -35,12 +36,10 @@ async def test_parents_on_all_slots_that_await_children_are_told(database: str) 
         handles = [await parent.defer() for _ in range(2)]
         with capture_logs() as logs:
             async with app.worker(concurrency=2) as work:
-                await wait_until(
-                    lambda: told(logs, "worker.starved"), "the worker says that it stands still", timeout=15
-                )
+                await wait_until(lambda: told(logs, "worker.starved"), "the worker says that it stands still")
                 assert 2 == work.snapshot().awaiting
                 async with app.worker(concurrency=1):
-                    assert [1, 1] == await asyncio.gather(*(handle.result(timeout=15) for handle in handles))
+                    assert [1, 1] == await asyncio.gather(*(handle.result(timeout=PATIENCE) for handle in handles))
                 await wait_until(lambda: work.snapshot().awaiting == 0, "nobody waits any more")
         (line,) = told(logs, "worker.starved")
     assert ("warning", 2, [parent.name], [child.name]) == (

@@ -6,7 +6,8 @@ from inspect import isawaitable
 
 from tests.support.patience import PATIENCE
 
-PAUSE = 0.01
+PAUSE, LONGEST = 0.01, 0.05
+"""Seconds between two looks: longer and longer, for most looks are work for a server that has other things to do."""
 
 
 async def wait_until(
@@ -14,7 +15,7 @@ async def wait_until(
 ) -> None:
     """Return as soon as `condition` gives something true; after `timeout` seconds fail, naming `what`."""
     loop = asyncio.get_running_loop()
-    give_up = loop.time() + timeout
+    give_up, pause = loop.time() + timeout, PAUSE
     while True:
         answer = condition()
         if isawaitable(answer):
@@ -23,4 +24,5 @@ async def wait_until(
             return
         if loop.time() >= give_up:
             raise AssertionError(f"waited {timeout:g} s in vain until {what}")
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(pause)
+        pause = min(1.2 * pause, LONGEST)

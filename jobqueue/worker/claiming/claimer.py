@@ -218,6 +218,7 @@ class Claimer:
             return True
         self._remember()
         found = self._patrol.begun and await self._take()
+        self._patrol.owing |= found
         self._patrol.stale |= self._queues.named and not found  # it was named for a job that no claim sees
         self._queues.named = False
         if self._slots.room > 0 and (whole or self._patrol.wanted):

@@ -27,6 +27,8 @@ class Patrol:
         """True when something may have come up that no claim sees: at the start, after a gap, before each sleep."""
         self.begun = False
         """False until it has looked for the first time."""
+        self.owing = False
+        """True once a claim has found jobs: with them may have come some below the marks, as in a resumed queue."""
         self._queues = queues
         self._marks = marks
         self._windows = Windows()
@@ -42,8 +44,10 @@ class Patrol:
 
     @property
     def owed_in(self) -> float:
-        """In how many seconds it should look, if its rest is all that keeps it from doing so."""
-        return self._rest.left if self.stale else float("inf")
+        """In how many seconds it should look, for the sake of a worker that has nothing else to do."""
+        if self.stale:
+            return self._rest.left
+        return max(self._rest.left, self._due - time.monotonic()) if self.owing else float("inf")
 
     def restart(self) -> None:
         """All marks are forgotten."""
@@ -57,7 +61,7 @@ class Patrol:
             self._begin(await newest_seq(session))
         elif whole:
             self._begin(self._newest)
-        self.begun, self.stale = True, False
+        self.begun, self.stale, self.owing = True, False, False
         while not over and (whole or not is_long(spent)):
             piece = self._windows.piece(self._newest)
             began = time.monotonic()

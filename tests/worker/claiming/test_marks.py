@@ -1,5 +1,6 @@
 """Marks hide what has gone, and never for long what is there."""
 
+import asyncio
 import random
 
 import pytest
@@ -184,3 +185,28 @@ async def test_a_late_commit_is_found_by_a_sleeper(database: str) -> None:
         await asleep(database)
         await transaction.commit()
         await wait_until(lambda: -1 in ran, "the late one has run")
+
+
+async def test_a_late_commit_beside_a_new_job_is_found_by_a_sleeper(database: str) -> None:
+    """A look that finds the new job does not see the late one, which is below its marks: one more look does, soon."""
+    app = new_app(database)
+    ran: list[int] = []
+
+    @app.task
+    async def work(number: int) -> None:
+        ran.append(number)
+
+    async with app, app.worker(), connect(database) as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        late = work.options(connection=connection)
+        await late.defer(-1)
+        for number in range(5):  # far between, so that the marks follow and the worker sleeps on under one flag
+            await work.defer(number)
+            await wait_until(lambda number=number: number in ran, "it has run")
+            await asleep(database)
+            over = asyncio.get_running_loop().time() + 0.6
+            await wait_until(lambda over=over: asyncio.get_running_loop().time() > over, "a while has passed")
+        await late.defer(5)
+        await transaction.commit()
+        await wait_until(lambda: {-1, 5} <= set(ran), "both have run")

@@ -686,7 +686,7 @@ begin
   if fault is not null then
     raise exception '%', fault using errcode = 'invalid_parameter_value';
   end if;
-  select j.state, j.queue, j.returned into found_job from "jobqueue".job j where j.id = signal.id for no key update;
+  select j.state = 'scheduled' and j.parked as parked, j.queue into found_job from "jobqueue".job j where j.id = signal.id for no key update;
   if not found then
     perform from "jobqueue".job_archive a where a.id = signal.id;
     return case when found then 'too_late' else 'not_found' end;
@@ -696,9 +696,9 @@ begin
   end if;
   insert into "jobqueue".signal (job_id, name, payload) values (signal.id, signal.name, signal.payload::json);
   -- with a newer snapshot than the lock: what the job was put to sleep with is there to be seen
-  sleeps := found_job.state = 'scheduled' and exists (
-    select from "jobqueue".phase p where p.job_id = signal.id and p.kind = 'wait' and p.signal = signal.name
-      and p.ended_at is null and p.fence = found_job.returned);
+  sleeps := found_job.parked and exists (
+    select from "jobqueue".phase p
+    where p.job_id = signal.id and p.kind = 'wait' and p.signal = signal.name and p.ended_at is null);
   update "jobqueue".job j set signals = j.signals + 1,
     state = case when sleeps then 'ready' else j.state end,
     due_at = case when sleeps then clock_timestamp() else j.due_at end,
@@ -864,6 +864,7 @@ CREATE TABLE jobqueue.job (
     returned_by uuid,
     alone boolean DEFAULT false NOT NULL,
     signals integer DEFAULT 0 NOT NULL,
+    parked boolean DEFAULT false NOT NULL,
     CONSTRAINT job_args_object CHECK ((json_typeof(args) = 'object'::text)),
     CONSTRAINT job_attempts_sane CHECK (((attempt >= 0) AND ((max_attempts >= 1) AND (max_attempts <= 32767)) AND (crashes >= 0) AND (lost >= 0))),
     CONSTRAINT job_claim_whole CHECK ((((state = 'running'::text) AND (fence > 0) AND (worker_id IS NOT NULL) AND (lease_until IS NOT NULL)) OR ((state <> 'running'::text) AND (fence = 0) AND (worker_id IS NULL) AND (lease_until IS NULL)))),

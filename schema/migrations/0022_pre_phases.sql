@@ -34,6 +34,8 @@ create table :"schema".signal (
 -- How many signals the job was ever sent. Whoever puts a job to sleep that waits for one compares this, under the row's
 -- lock, with what he saw when he looked for it in vain.
 alter table :"schema".job add column signals integer not null default 0;
+-- Whether it was put to sleep until a signal comes, and not for a retry or the like.
+alter table :"schema".job add column parked boolean not null default false;
 
 -- Leaves a signal with a job that has not ended, and wakes the job if it sleeps until such a one comes. Says `done`,
 -- `full` (it has 1 000 that it has not read), `too_late` or `not_found`. For everyone: the library calls it too.
@@ -52,7 +54,7 @@ begin
   if fault is not null then
     raise exception '%', fault using errcode = 'invalid_parameter_value';
   end if;
-  select j.state, j.queue, j.returned into found_job from :"schema".job j where j.id = signal.id for no key update;
+  select j.state = 'scheduled' and j.parked as parked, j.queue into found_job from :"schema".job j where j.id = signal.id for no key update;
   if not found then
     perform from :"schema".job_archive a where a.id = signal.id;
     return case when found then 'too_late' else 'not_found' end;
@@ -62,9 +64,9 @@ begin
   end if;
   insert into :"schema".signal (job_id, name, payload) values (signal.id, signal.name, signal.payload::json);
   -- with a newer snapshot than the lock: what the job was put to sleep with is there to be seen
-  sleeps := found_job.state = 'scheduled' and exists (
-    select from :"schema".phase p where p.job_id = signal.id and p.kind = 'wait' and p.signal = signal.name
-      and p.ended_at is null and p.fence = found_job.returned);
+  sleeps := found_job.parked and exists (
+    select from :"schema".phase p
+    where p.job_id = signal.id and p.kind = 'wait' and p.signal = signal.name and p.ended_at is null);
   update :"schema".job j set signals = j.signals + 1,
     state = case when sleeps then 'ready' else j.state end,
     due_at = case when sleeps then clock_timestamp() else j.due_at end,

@@ -5,6 +5,7 @@ import os
 import random
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -141,14 +142,22 @@ async def test_a_sleep_is_not_ended_by_a_signal(database: str) -> None:
     """What sleeps waits for its time, and what waits for a retry for that: a signal is no reason to run."""
     app = new_app(database)
 
+    async def fails(ctx: JobContext) -> None:
+        await wait_until(
+            partial(asked, database, "select count(*) from jobqueue.phase where kind = 'wait'"), "it waits"
+        )
+        raise OSError
+
     @app.task(retry=steps(3600))
-    async def sleeps(ctx: JobContext, fails: bool) -> None:
-        if fails:
-            raise OSError
+    async def sleeps(ctx: JobContext) -> None:
         await ctx.sleep("nap", days=1)
 
+    @app.task(retry=steps(3600))
+    async def waits(ctx: JobContext) -> None:
+        await asyncio.gather(ctx.wait_for("nap", int), ctx.phase("fails", fails, ctx))
+
     async with app:
-        handles = [await sleeps.defer(fails) for fails in (True, False)]
+        handles = [await sleeps.defer(), await waits.defer()]
         await app.run_worker(burst=True)
         for handle in handles:
             await handle.signal("nap", 1)

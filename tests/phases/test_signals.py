@@ -140,12 +140,10 @@ async def test_another_name_wakes_nobody(database: str) -> None:
 
 async def test_a_sleep_is_not_ended_by_a_signal(database: str) -> None:
     """What sleeps waits for its time, and what waits for a retry for that: a signal is no reason to run."""
-    app = new_app(database)
+    app, waiting = new_app(database), "select count(*) from jobqueue.phase where kind = 'wait'"
 
     async def fails(ctx: JobContext) -> None:
-        await wait_until(
-            partial(asked, database, "select count(*) from jobqueue.phase where kind = 'wait'"), "it waits"
-        )
+        await wait_until(partial(asked, database, waiting), "its neighbour waits")
         raise OSError
 
     @app.task(retry=steps(3600))

@@ -270,6 +270,36 @@ async def test_phases_beside_a_sleep_end_first(database: str) -> None:
     assert (["one", "two"], ["one", "two"]) == (job.result, runs)
 
 
+@pytest.mark.parametrize("groups", [False, True])
+async def test_a_failure_beside_a_wait_is_a_failure(database: str, groups: bool) -> None:
+    """A step that fails while its neighbour waits: the attempt has failed, through however many groups; it does not sleep."""
+    app, waits = new_app(database), "select count(*) from jobqueue.phase where kind = 'wait'"
+
+    async def fails() -> None:
+        await wait_until(partial(asked, database, waits), "its neighbour waits")
+        raise OSError("no")
+
+    async def nested(ctx: JobContext, depth: int) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(nested(ctx, depth - 1) if depth else ctx.phase("fails", fails))
+
+    @app.task(max_attempts=1)
+    async def work(ctx: JobContext) -> None:
+        if groups:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(ctx.wait_for("never", int))
+                group.create_task(nested(ctx, 5))
+        await asyncio.gather(ctx.wait_for("never", int), ctx.phase("fails", fails))
+
+    async with app:
+        handle = await work.defer()
+        await app.run_worker(burst=True)
+        job = await end_of(app, handle)
+
+    assert job.error is not None
+    assert (JobState.DEAD, "fails") == (job.state, job.error.phase)
+
+
 async def test_of_several_sleeps_the_shortest_wakes(database: str) -> None:
     """Two sleeps and a wait side by side are one suspension, until the first of them is over."""
     app = new_app(database)

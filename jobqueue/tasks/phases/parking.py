@@ -8,6 +8,9 @@ from typing import NoReturn
 
 from jobqueue.base.outcome import Suspended
 
+_CALM = 50
+"""Turns of the event loop; a task that ends has woken the one that waits for it one or two turns later."""
+
 
 class Parking:
     """The sleeps and waits that a run has come to, and the phases that run beside them."""
@@ -19,6 +22,8 @@ class Parking:
         """Phases that run, and waits that do not know yet until when."""
         self._parked: dict[str, tuple[datetime, int | None]] = {}
         self._futures: set[asyncio.Future[None]] = set()
+        self._calm: int | None = None
+        """For how many turns of the event loop nothing but sleepers was there; None if nobody counts them."""
 
     @contextlib.contextmanager
     def busy(self) -> Iterator[None]:
@@ -50,12 +55,21 @@ class Parking:
             future.cancel()
 
     def _look_soon(self) -> None:
-        """In the loop's next turn: whoever has just ended a phase has begun the one after it by then."""
-        asyncio.get_running_loop().call_soon(self._look)
+        """In some turns of the loop: whoever has ended a phase has begun the one after it by then, and the error of one
+        that failed has come to the handler, through all groups between them."""
+        if self._calm is None:
+            asyncio.get_running_loop().call_soon(self._look)
+        self._calm = 0
 
     def _look(self) -> None:
-        if self._busy or not self._parked:
+        if self._busy or not self._parked or self._calm is None:
+            self._calm = None
             return
+        self._calm += 1
+        if self._calm < _CALM:
+            asyncio.get_running_loop().call_soon(self._look)
+            return
+        self._calm = None
         moments, counts = zip(*self._parked.values(), strict=True)
         heard = [seen for seen in counts if seen is not None]
         self._suspend(Suspended(min(moments), min(heard, default=None)))

@@ -272,7 +272,7 @@ async def test_phases_beside_a_sleep_end_first(database: str) -> None:
 
 @pytest.mark.parametrize("groups", [False, True])
 async def test_a_failure_beside_a_wait_is_a_failure(database: str, groups: bool) -> None:
-    """A step that fails while its neighbour waits: the attempt has failed, through however many groups; it does not sleep."""
+    """A step that fails while its neighbour waits fails the attempt, through however many groups: it does not sleep."""
     app, waits = new_app(database), "select count(*) from jobqueue.phase where kind = 'wait'"
 
     async def fails() -> None:

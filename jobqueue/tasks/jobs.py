@@ -20,6 +20,7 @@ from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.bundles import find_members, list_members
 from jobqueue.store.flows.phases import list_phases
+from jobqueue.store.flows.signals import unread_signals
 from jobqueue.store.looking.listing import JobPage, Wanted, find_by_part, find_ids, list_jobs, place_of
 from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.looking.overview import Counts, Waits, count_jobs, count_jobs_on, waits_for
@@ -97,15 +98,17 @@ class Jobs:
         async with self._executor(connection) as executor:
             return await waits_for(executor, meant, limit)
 
-    async def phases(self, id: UUID | str, *, connection: object | None = None) -> Sequence[Phase]:
+    async def phases(
+        self, id: UUID | str, *, payload: bool = True, connection: object | None = None
+    ) -> Sequence[Phase]:
         """The phases of a job in the order in which they began, its sleeps and waits among them; at most 10,000.
 
-        Of a job that ended they are kept about as long as the archive keeps completed jobs. Empty without any. Raises
-        InvalidOption.
+        Of a job that ended they are kept about as long as the archive keeps completed jobs. Empty without any. Without
+        `payload` they have no results, only their sizes. Raises InvalidOption.
         """
         meant = check_id(id)
         async with self._executor(connection) as executor:
-            return await list_phases(executor, meant)
+            return await list_phases(executor, meant, payload=payload)
 
     async def signal(
         self, id: UUID | str, name: str, payload: Any = None, *, connection: object | None = None
@@ -117,6 +120,12 @@ class Jobs:
         meant = check_id(id)
         async with self._executor(connection) as executor:
             return await signal(executor, meant, name, payload, self._limit())
+
+    async def unread_signals(self, id: UUID | str, *, connection: object | None = None) -> dict[str, int]:
+        """How many signals a job was sent that it has not read, by their names. Raises InvalidOption."""
+        meant = check_id(id)
+        async with self._executor(connection) as executor:
+            return await unread_signals(executor, meant)
 
     async def resolve(self, part: str, *, connection: object | None = None) -> UUID:
         """The id that begins or ends like this, as `top` shows it; eight characters at least.

@@ -21,6 +21,8 @@ class Snapshot:
     """Outcomes that came too late: another worker had taken over."""
     rescued: int
     """Claims taken back from workers that had died."""
+    recorded: int
+    """Phases, sleeps and waits whose end it has recorded."""
     stuck: int
     """Handlers that were asked to end and do not."""
     awaiting: int

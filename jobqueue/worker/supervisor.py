@@ -93,6 +93,7 @@ class Supervisor:
             listening=parts.claimer.listening.is_set(),
             refused=parts.finisher.refused,
             rescued=parts.rescuer.rescued,
+            recorded=parts.recorder.recorded,
             stuck=parts.stuck.count,
             awaiting=parts.starving.count,
             lag=parts.watchdog.lag,

@@ -76,11 +76,12 @@ cross join lateral (
 left join lateral (select j.progress from :"schema".job j where j.id = g.id offset 0) as j on true;
 
 -- name: list_phases
--- takes: id uuid, most integer
--- gives: name text, kind text, signal text, place integer, attempt integer, current boolean, worker_id uuid, began_at timestamptz, ended_at timestamptz, wake_at timestamptz, result text, error text, state text
+-- takes: id uuid, most integer, payload boolean
+-- gives: name text, kind text, signal text, place integer, attempt integer, current boolean, worker_id uuid, began_at timestamptz, ended_at timestamptz, wake_at timestamptz, result_bytes integer, result text, error text, state text
 -- All phases of a job in their order, with the state that the job has itself: an unfinished phase is what its job makes of it.
 select p.name, p.kind, p.signal, p.place, p.attempt, coalesce(j.fence = p.fence, false) as current, p.worker_id, p.began_at,
-  p.ended_at, p.wake_at, p.result::text as result, p.error::text as error, coalesce(j.state, a.state) as state
+  p.ended_at, p.wake_at, octet_length(p.result::text) as result_bytes, case when $3 then p.result::text end as result,
+  p.error::text as error, coalesce(j.state, a.state) as state
 from :"schema".phase p
 left join lateral (select j.state, j.fence from :"schema".job j where j.id = p.job_id offset 0) as j on true
 left join lateral (

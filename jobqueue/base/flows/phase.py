@@ -47,18 +47,21 @@ class Phase:
     """Until when it sleeps, or waits at the longest."""
     signal: str | None = None
     """The name of the signal that it waits for."""
+    result_bytes: int | None = None
+    """The size of its result as JSON text; None while there is none."""
     result_json: str | None = field(default=None, repr=False)
+    """None as well if it was listed without results."""
     error_json: str | None = field(default=None, repr=False)
 
     @property
     def result(self) -> Any:
-        """What it gave, as plain JSON values; None while there is none. Of a wait the signal's payload."""
-        return None if self.result_json is None else json.loads(self.result_json)
+        """What it gave, as plain JSON values; None while there is none. Of a wait the signal's payload.
 
-    @property
-    def result_bytes(self) -> int | None:
-        """The size of its result as JSON text."""
-        return None if self.result_json is None else len(self.result_json.encode())
+        Raises LookupError if it was not read.
+        """
+        if self.result_json is None and self.result_bytes is not None:
+            raise LookupError("this phase was listed without its result: app.jobs.phases(id) reads it")
+        return None if self.result_json is None else json.loads(self.result_json)
 
     @property
     def error(self) -> str | None:

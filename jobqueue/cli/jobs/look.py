@@ -15,11 +15,14 @@ from jobqueue.base.flows.event import event_document
 from jobqueue.base.job import AttemptError, Job, JobState
 from jobqueue.cli.jobs.shortened import whole
 from jobqueue.cli.jobs.story import Story
+from jobqueue.cli.jobs.timeline import phase_document
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, as_usage, tell
 from jobqueue.cli.terminal.outages import tell_of_outages
 from jobqueue.cli.terminal.output import ago, duration, number, write, write_json, write_table
 from jobqueue.store.flows.events import events_of_job
+from jobqueue.store.flows.phases import list_phases
+from jobqueue.store.flows.signals import unread_signals
 from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.looking.overview import Counts, beside_job, waits_for
 from jobqueue.store.workers import list_workers
@@ -86,10 +89,11 @@ def list_jobs(
 def show_job(place: Place, part: str, *, payload: bool, as_json: bool) -> ExitCode:
     """The whole story of one job, by its id or a part of it. Raises JobNotFound."""
     (id,) = whole(place, [part])
-    story = asyncio.run(_told(place, id))
+    story = asyncio.run(_told(place, id, payload))
     if as_json:
         events = [event_document(event) for event in story.events]
-        write_json(as_document(story.job, payload) | {"waits_for": asdict(story.waits), "events": events})
+        phases = {"phases": [phase_document(phase, payload) for phase in story.phases], "signals": story.signals}
+        write_json(as_document(story.job, payload) | {"waits_for": asdict(story.waits), **phases, "events": events})
     else:
         story.write(payload)
     return ExitCode.OK
@@ -183,11 +187,13 @@ def _error_document(error: AttemptError, payload: bool) -> dict[str, object]:
         "message": error.message,
         "traceback": error.traceback,
         "worker": error.worker,
+        "phase": error.phase,
+        "place": error.place,
     }
     return document | ({"data": error.data} if payload else {})
 
 
-async def _told(place: Place, id: UUID) -> Story:
+async def _told(place: Place, id: UUID, payload: bool) -> Story:
     async with place.database() as (_, database):
         await database.check()
         job = await find_job(database, id)
@@ -195,7 +201,10 @@ async def _told(place: Place, id: UUID) -> Story:
             raise JobNotFound(id)
         events = await events_of_job(database, id, job.created_at)
         waits = await waits_for(database, id, _NAMED)
-        return Story(job, await beside_job(database, id), await list_workers(database), events, waits)
+        phases = await list_phases(database, id, payload=payload)
+        signals = await unread_signals(database, id)
+        beside, workers = await beside_job(database, id), await list_workers(database)
+        return Story(job, beside, workers, events, waits, phases, signals)
 
 
 async def _ended(place: Place, id: UUID, limit: float | None) -> Job:

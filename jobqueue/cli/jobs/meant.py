@@ -59,16 +59,16 @@ class Meant:
 
 def ids_and_app(words: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
     """In whichever order they came: an id is never taken for an App."""
-    apps = [word for word in words if not _is_id(word)]
+    apps = [word for word in words if not is_id(word)]
     if len(apps) > 1:
         raise Refusal(f"at most one of these can be an App, the others are no ids: {', '.join(apps)}", ExitCode.USAGE)
-    ids = dict.fromkeys(_bare(word) for word in words if _is_id(word))
+    ids = dict.fromkeys(bare(word) for word in words if is_id(word))
     return tuple(ids), (apps[0] if apps else None)
 
 
 def id_and_app(words: Sequence[str]) -> tuple[str, str | None]:
     """One id, and perhaps an App."""
-    if sum(map(_is_id, words)) != 1:
+    if sum(map(is_id, words)) != 1:
         raise Refusal("give the id of one job, a UUID, and perhaps an App", ExitCode.USAGE)
     ids, app = ids_and_app(words)
     return ids[0], app
@@ -78,11 +78,12 @@ _PART = re.compile(r"(?=.*[0-9])[0-9A-Fa-f-]{8,36}")
 """Of an id; with a digit, or it may be the name of a module."""
 
 
-def _is_id(word: str) -> bool:
-    return is_whole(word) or _PART.fullmatch(_bare(word)) is not None
+def is_id(word: str) -> bool:
+    """True for an id, whole or shortened."""
+    return is_whole(word) or _PART.fullmatch(bare(word)) is not None
 
 
-def _bare(word: str) -> str:
+def bare(word: str) -> str:
     """Without the dots that stand for the rest."""
     return word.removeprefix("…").removeprefix("...").removesuffix("…").removesuffix("...")
 

@@ -28,7 +28,7 @@ _DONE = {
     Action.SET_PRIORITY: ("give", "gave", " priority {priority}"),
     Action.DELETE: ("delete", "deleted", ""),
 }
-_REASONS = {
+REASONS = {
     Change.TOO_LATE: "it has ended",
     Change.BUSY: "it runs, or waits for another job; cancel it first",
     Change.KEY_TAKEN: "another job holds its unique key by now",
@@ -136,7 +136,7 @@ def _write(order: Order, changes: Changes) -> None:
     shown = list(changes.refused.items())[: None if order.meant.ids else _REFUSALS_SHOWN]
     for id, change in shown:
         holder = changes.locked.get(id)
-        tell(f"{id}: {_REASONS[change] if holder is None else f'an open transaction has locked it: {holder}'}")
+        tell(f"{id}: {REASONS[change] if holder is None else f'an open transaction has locked it: {holder}'}")
     if more := len(changes.refused) - len(shown):
         tell(f"and {more} more that were refused; --json lists them all")
     if changes.each:

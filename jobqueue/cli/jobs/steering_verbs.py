@@ -1,4 +1,4 @@
-"""The surface of the verbs that change jobs: `jobs cancel`, `retry`, `reschedule`, `move`, `priority`, `delete`."""
+"""The surface of the verbs that change jobs: `cancel`, `retry`, `reschedule`, `move`, `priority`, `delete`, `signal`."""
 
 import inspect
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from jobqueue.cli.options import (
     DryRun,
     Dsn,
     IdsAndApp,
+    JobId,
     Json,
     Key,
     NoBundle,
@@ -106,13 +107,18 @@ def jobs_cancel() -> To:
 
 
 @_verb("retry", Action.RETRY)
-def jobs_retry() -> To:
+def jobs_retry(
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Forget their phases: what is completed runs again too.")
+    ] = False,
+) -> To:
     """Run ended jobs again.
 
     They get all their attempts anew and keep their history. Those that wait are due at once.
     By filter, without --state: the dead ones. It asks first if that is more than one job.
+    Phases that are completed do not run again.
     """
-    return {}
+    return {"from_start": from_start}
 
 
 @_verb("reschedule", Action.RESCHEDULE)
@@ -156,3 +162,33 @@ def jobs_delete() -> To:
     Finished or waiting, with their results; never one that runs. It always asks first.
     """
     return {}
+
+
+@jobs.command(
+    "signal",
+    epilog="""\b
+Exit codes:
+    0  done: the job finds it now, or when it comes to wait for it
+    1  the job has ended, or is not there, or has 1,000 signals that it has not read
+    2  wrong usage, such as text that is no JSON""",
+)
+def jobs_signal(
+    id: JobId,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the signal.")],
+    payload: Annotated[
+        str | None, typer.Argument(metavar="JSON", help="What it carries, null without; - reads it from stdin.")
+    ] = None,
+    app: Annotated[str | None, typer.Argument(metavar="APP", help="As elsewhere; or before the id.")] = None,
+    dsn: Dsn = None,
+    schema: Schema = None,
+    json: Json = False,
+) -> int:
+    """Send a signal to a job.
+
+    A job waits for it in `ctx.wait_for(NAME, ...)`. It may come before, while or after the job does so.
+    """
+    from jobqueue.cli.jobs.signalling import Sending, send
+    from jobqueue.cli.place import Place
+
+    sending = Sending.of([word for word in (id, name, payload, app) if word is not None])
+    return send(Place.of(sending.app, dsn, schema), sending, json)

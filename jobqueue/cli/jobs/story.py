@@ -2,15 +2,17 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby, pairwise
 
 from jobqueue.base.flows.event import Event
+from jobqueue.base.flows.phase import Phase
 from jobqueue.base.job import AttemptError, Job, JobState, short_id
+from jobqueue.cli.jobs.timeline import is_parked, where_it_is, write_phases
 from jobqueue.cli.terminal.event_words import line_of
-from jobqueue.cli.terminal.output import ago, duration, moment, write, write_facts
+from jobqueue.cli.terminal.output import ago, duration, length, moment, write, write_facts
 from jobqueue.cli.terminal.safe_text import escaped
 from jobqueue.store.looking.overview import Beside, Dependency, Waits
 from jobqueue.store.workers import WorkerRow
@@ -48,14 +50,19 @@ class Story:
     events: Sequence[Event] = ()
     """What the log says of it, as far back as was looked."""
     waits: Waits = field(default_factory=Waits)
+    phases: Sequence[Phase] = ()
+    signals: Mapping[str, int] = field(default_factory=dict)
+    """How many it has not read, by name."""
 
     def write(self, payload: bool, now: datetime | None = None) -> None:
         """On one screen, if it has not failed in too many ways."""
-        job = self.job
+        job, now = self.job, now or datetime.now(UTC)
         write(f"job {job.id}  {job.state}" + (f" ({job.reason})" if job.reason else ""))
-        for sentence in self._sentences(now or datetime.now(UTC)):
+        for sentence in self._sentences(now):
             write(f"  {sentence}")
         write_facts(self._facts() | ({"args": job.args_json, "result": job.result_json} if payload else {}))
+        if self.phases:
+            write_phases(self.phases, now, payload)
         if self.events:
             write("events")
             for event in self.events:
@@ -81,12 +88,13 @@ class Story:
 
     def _running(self, now: datetime) -> Iterator[str]:
         job = self.job
-        since = "" if job.claimed_at is None else f" for {_length(job.claimed_at, now)}"
+        since = "" if job.claimed_at is None else f" for {length(job.claimed_at, now)}"
         yield f"runs{since}" + (f"; was asked to end {ago(job.cancel_asked, now)}" if job.cancel_asked else "")
         if not any(worker.id == job.worker_id and worker.alive for worker in self.workers):
             holds = job.lease_until is not None and job.lease_until > now
             when = f"once its lease ends {ago(job.lease_until, now)}" if holds else "as soon as one looks"
             yield f"its worker gives no sign of life; another takes it {when}"
+        yield from where_it_is(job, self.phases, now)
 
     def _blocked(self, now: datetime) -> str:
         job, waits = self.job, self.waits
@@ -107,8 +115,11 @@ class Story:
             yield f"a suspect: its worker died while it ran (crash {job.crashes}); each worker runs one such at a time"
         if beside is not None and beside.aside is not None:
             yield f"put aside for {duration(beside.aside)}: no worker knows its task, or its arguments do not fit it"
-        failed = f"attempt {job.attempt} failed; " if job.attempt and job.errors else ""
-        yield f"{failed}due {ago(job.due_at, now)}" if job.due_at > now else f"{failed}waits {_length(job.due_at, now)}"
+        if job.due_at > now and is_parked(job, self.phases):
+            yield from where_it_is(job, self.phases, now)
+        else:
+            failed = f"attempt {job.attempt} failed; " if job.attempt and job.errors else ""
+            yield failed + (f"due {ago(job.due_at, now)}" if job.due_at > now else f"waits {length(job.due_at, now)}")
         if beside is not None and beside.paused:
             resumes = f", resumes {ago(beside.resume_at, now)}" if beside.resume_at else ""
             yield f"queue {job.queue} is paused{resumes}"
@@ -129,7 +140,7 @@ class Story:
             "due": moment(job.due_at),
             "claimed": moment(job.claimed_at),
             "finished": moment(job.finished_at),
-            "took": _length(job.claimed_at, job.finished_at) if job.claimed_at and job.finished_at else None,
+            "took": length(job.claimed_at, job.finished_at) if job.claimed_at and job.finished_at else None,
             "cancel asked": moment(job.cancel_asked),
             "timeout": None if job.timeout is None else f"{job.timeout:g} s",
             "deadline": moment(job.deadline),
@@ -140,6 +151,7 @@ class Story:
             "key": None if job.key is None else job.key.removeprefix(f"{job.task}\n"),  # as --key takes it
             "bundle": job.bundle_id,
             "progress": _progress(job),
+            "signals": ", ".join(f"{count} unread {name!r}" for name, count in self.signals.items()),
             "meta": job.meta_json,
         }
 
@@ -153,10 +165,12 @@ class Story:
     def _write_errors(self, payload: bool) -> None:
         errors = self.job.errors
         write("errors")
-        for (kind, message), alike in groupby(errors, key=lambda error: (error.error_class, error.message)):
+        for (kind, message, phase), alike in groupby(errors, key=_like):
             run = list(alike)
             write(f"  {_attempts(run)} {moment(run[-1].at) or 'time unknown'}")
             write(f"    {kind}: {message}")
+            if phase is not None:
+                write(f"    in phase {phase!r}, place {run[-1].place}")
             if payload and run[-1].data is not None:
                 write(f"    data {json.dumps(run[-1].data, ensure_ascii=False)}")
             if worker := run[-1].worker:
@@ -165,6 +179,10 @@ class Story:
             write("last traceback")
             for line in errors[-1].traceback.splitlines():
                 sys.stdout.write(f"  {escaped(line)}\n")
+
+
+def _like(error: AttemptError) -> tuple[str, str, str | None]:
+    return error.error_class, error.message, error.phase
 
 
 def _named(one: Dependency) -> str:
@@ -183,11 +201,6 @@ def _attempts(run: Sequence[AttemptError]) -> str:
     if all(before < after for before, after in pairwise(numbers)):
         return f"attempts {numbers[0]} to {numbers[-1]}, the last"
     return f"{len(run)} failures, the last in attempt {numbers[-1]},"
-
-
-def _length(since: datetime, until: datetime) -> str:
-    seconds = max((until - since).total_seconds(), 0.0)
-    return duration(seconds) if seconds >= 1 else f"{1000 * seconds:.0f} ms"
 
 
 def _progress(job: Job) -> str | None:

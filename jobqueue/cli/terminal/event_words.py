@@ -11,7 +11,8 @@ def line_of(event: Event, *, job: bool = False) -> str:
     kind = event.type.removeprefix("job.")
     tries = f"attempt {event.attempt}" if event.attempt > 1 or event.will_retry else ""
     error = (event.error or "").rpartition(".")[2]
-    facts = [fact for fact in (event.task if job else "", tries, error, event.reason) if fact]
+    phase = "" if event.data is None else " ".join(str(word) for word in event.data.values())
+    facts = [fact for fact in (event.task if job else "", phase, tries, error, event.reason) if fact]
     about = f"  {event.job_id}" if job else ""
     return f"{event.at.astimezone(UTC):%m-%d %H:%M:%S}  {kind:<9}{about}  {', '.join(facts)}".rstrip()
 

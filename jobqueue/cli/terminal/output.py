@@ -10,6 +10,7 @@ from uuid import UUID
 
 import orjson
 
+from jobqueue.base.flows.phase import PhaseState
 from jobqueue.base.job import JobState
 from jobqueue.cli.terminal.safe_text import escaped
 
@@ -24,6 +25,9 @@ _COLOURS: Mapping[str, str] = {
     JobState.CANCELLED: "33",
     JobState.DEAD: "31",
     JobState.SCHEDULED: "34",
+    PhaseState.SLEEPING: "34",
+    PhaseState.WAITING: "34",
+    PhaseState.FAILED: "31",
 }
 _UNITS = ((172_800, 86_400, "days"), (7_200, 3_600, "h"), (120, 60, "min"), (0, 1, "s"))
 
@@ -47,7 +51,7 @@ def write_json(document: object, *, line: bool = False) -> None:
 
 
 def write_table(
-    headers: Sequence[str], rows: Iterable[Row], right: Iterable[str] = (), apart: Sequence[str] = ()
+    headers: Sequence[str], rows: Iterable[Row], right: Iterable[str] = (), apart: Sequence[str] = (), indent: str = ""
 ) -> None:
     """A table; the columns in `right` hold numbers.
 
@@ -56,18 +60,18 @@ def write_table(
     """
     cells = [["" if cell is None else escaped(str(cell)) for cell in row] for row in rows]
     columns: list[Sequence[str]] = list(zip(headers, *cells, strict=True))
-    if sys.stdout.isatty() and _room_beside(columns) < 0:
+    if sys.stdout.isatty() and _room_beside(columns) < len(indent):
         below = [column for column in columns[1:] if column[0] in apart]
         columns = [column for column in columns if column not in below]
         above = [""] * len(columns[0])
         if headers[0] in apart:
-            above, columns[0] = _long_ones(columns[0], max(0, _room_beside(columns[1:]) - 2))
+            above, columns[0] = _long_ones(columns[0], max(0, _room_beside(columns[1:]) - 2 - len(indent)))
     else:
         below, above = [], [""] * len(columns[0])
     for place, row in enumerate(zip(*(_aligned(column, column[0] in right) for column in columns), strict=True)):
         rest = [column[place] for column in below if column[place]]
         lines = [above[place], "  ".join(row).rstrip(), f"    {'  '.join(rest)}" if rest else ""]
-        sys.stdout.write("".join(f"{line}\n" for line in lines if line))
+        sys.stdout.write("".join(f"{indent}{line}\n" for line in lines if line))
 
 
 def _room_beside(columns: Sequence[Sequence[str]]) -> int:
@@ -96,6 +100,12 @@ def write_facts(facts: Mapping[str, object], indent: str = "  ") -> None:
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
         write(f"{indent}{name:<{width}}  {value}")
+
+
+def length(since: datetime, until: datetime) -> str:
+    """How long it took, as people say it; under a second in milliseconds."""
+    seconds = max((until - since).total_seconds(), 0.0)
+    return duration(seconds) if seconds >= 1 else f"{1000 * seconds:.0f} ms"
 
 
 def ago(moment: datetime | None, now: datetime | None = None) -> str | None:

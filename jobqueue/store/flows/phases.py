@@ -7,7 +7,7 @@ from uuid import UUID
 
 from jobqueue.base.flows.phase import Found, Phase, Record, Waking, state_of
 from jobqueue.base.job import WorkerId
-from jobqueue.store.connection.executor import Executor
+from jobqueue.store.connection.executor import Executor, Reader
 from jobqueue.store.connection.pool import STATEMENT_LIMIT, Database
 from jobqueue.store.dated import fetch_dated
 from jobqueue.store.looking.lookup import as_uuid
@@ -83,9 +83,9 @@ async def phases_under_way(executor: Executor, expired: Sequence[tuple[UUID, UUI
     return {as_uuid(id): Stood(*rest) for id, *rest in rows}
 
 
-async def list_phases(executor: Executor, id: UUID) -> list[Phase]:
-    """All phases of a job in the order in which they began."""
-    rows = await executor.fetch("list_phases", id, MOST_PHASES)
+async def list_phases(executor: Reader, id: UUID, *, payload: bool) -> list[Phase]:
+    """All phases of a job in the order in which they began, with their results if `payload` says so."""
+    rows = await executor.fetch("list_phases", id, MOST_PHASES, payload)
     return [_phase(*row) for row in rows]
 
 
@@ -111,9 +111,9 @@ def _columns(rows: Sequence[_Row]) -> list[list[object]]:
 
 def _phase(
     name: str, kind: Any, signal: str | None, place: int, attempt: int, current: bool, worker: Any, began_at: Any,
-    ended_at: Any, wake_at: Any, result: str | None, error: str | None, job: str | None,
+    ended_at: Any, wake_at: Any, size: int | None, result: str | None, error: str | None, job: str | None,
 ) -> Phase:  # fmt: skip
     over, failed = ended_at is not None, error is not None
     state = state_of(kind, job, over=over, failed=failed, current=current)
     by = None if worker is None else as_uuid(worker)
-    return Phase(name, kind, state, place, attempt, by, began_at, ended_at, wake_at, signal, result, error)
+    return Phase(name, kind, state, place, attempt, by, began_at, ended_at, wake_at, signal, size, result, error)

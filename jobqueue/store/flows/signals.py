@@ -6,7 +6,7 @@ from uuid import UUID
 
 from jobqueue.base.flows.phase import Looked, Wait, Waking
 from jobqueue.base.job import WorkerId
-from jobqueue.store.connection.executor import Executor
+from jobqueue.store.connection.executor import Executor, Reader
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.phases import Claimed, Key
 from jobqueue.store.looking.lookup import as_uuid
@@ -31,7 +31,7 @@ async def take_signals(
     return {(as_uuid(id), name): _looked(*rest) for id, name, *rest in answers}
 
 
-async def unread_signals(executor: Executor, id: UUID) -> dict[str, int]:
+async def unread_signals(executor: Reader, id: UUID) -> dict[str, int]:
     """How many signals a job has that it has not read, by their names."""
     return {row[0]: row[1] for row in await executor.fetch("unread_signals", id)}
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.applications import Starlette
 
-from jobqueue import Fatal, Retry
+from jobqueue import Fatal, JobContext, Retry
 from jobqueue.app import App
 from jobqueue.store.schema.statements import statement
 from jobqueue.web import depths
@@ -205,6 +205,32 @@ async def test_bundles_and_what_is_to_be_added_up_are_counted(database: str, fre
             page = await scrape(pages)
 
     assert (10_000, 2) == (page.value("bundles_unfinished"), page.value("facts_waiting"))
+
+
+async def test_phases_that_were_recorded_are_counted(database: str) -> None:
+    """Phases, sleeps and waits that ended in this worker are one number; what is found again is not counted anew."""
+    app = new_app(database)
+
+    async def step() -> int:
+        return 1
+
+    @app.task
+    async def work(ctx: JobContext) -> None:
+        for n in range(3):
+            await ctx.phase(f"step {n}", step)
+        await ctx.sleep("breath", 0.2)
+        await ctx.wait_for("go", bool)
+
+    async with app, app.worker() as worker:
+        pages = health_app(worker)
+        job = await work.defer()
+        await job.signal("go", True)
+        await job.result(timeout=PATIENCE)
+        page = await scrape(pages)
+
+    assert 5 == page.value("phases_recorded_total")
+    processed = page.values("tasks_processed_total")
+    assert (1, 1) == (processed["completed", "work"], processed["suspended", "work"])
 
 
 async def test_the_database_is_asked_seldom(database: str) -> None:

@@ -1,4 +1,4 @@
-"""The surface of the verbs that change jobs: `cancel`, `retry`, `reschedule`, `move`, `priority`, `delete`, `signal`."""
+"""The surface of what changes jobs: `cancel`, `retry`, `reschedule`, `move`, `priority`, `delete`, `signal`."""
 
 import inspect
 from collections.abc import Callable

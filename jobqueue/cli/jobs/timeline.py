@@ -78,8 +78,7 @@ def _sleeps(phase: Phase) -> str:
     until = _until(phase)
     if phase.state is PhaseState.SLEEPING:
         return f"sleeps in phase {phase.name!r} {until}"
-    where = "" if phase.signal == phase.name else f" in phase {phase.name!r}"
-    return f"waits for signal {phase.signal!r}{where} {until}".rstrip()
+    return f"waits for signal {phase.signal!r} {until}".rstrip()
 
 
 def _cells(phase: Phase, now: datetime) -> list[object]:

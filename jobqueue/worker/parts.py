@@ -69,7 +69,7 @@ class Parts:
         self.tally = Tally(tasks.find)
         holds = Held(self.tally)
         self.reporter = Reporter(database, worker, holds)
-        self.recorder = Recorder(database, worker, holds)
+        self.recorder = Recorder(database, worker, holds, self.reporter.have_begun)
         words = LastWords(self.reporter, self.recorder)
         lines = Lines(settings)
         self.folder = Folder(database)

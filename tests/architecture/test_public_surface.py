@@ -23,6 +23,7 @@ MARKED = {
     "cli/terminal/test_safe_text.py": "one module of the command line",
     "cli/bench/test_table.py": "one module of the command line",
     "cli/jobs/test_story.py": "one module of the command line",
+    "cli/jobs/test_timeline.py": "one module of the command line",
     "cli/top/test_top.py": "one module of the command line, as a part too",
     "flows/test_poolers.py": "migrates a second schema, and asks what is applied",
     "flows/test_standby.py": "sends a defer and an outcome again, as parts",

@@ -36,6 +36,8 @@ class Reporter:
         """Handlers write here from any thread, and are read from the loop: by single steps of a dict."""
         self._begun: set[Hold] = set()
         """Followed jobs of whose start the log does not tell yet."""
+        self._starting: Collection[Hold] = ()
+        """Those of which it is being told."""
         self._arrived = asyncio.Event()
         self._in_flight: Collection[Hold] = ()
         self._landed = asyncio.Event()
@@ -58,6 +60,14 @@ class Reporter:
         """Tell the log that this job has begun: once, or never if the database is away just then."""
         self._begun.add(hold)
         self._arrived.set()
+
+    async def have_begun(self, executor: Executor, holds: Collection[Hold]) -> None:
+        """See to it that the log tells first that these have begun: something else of them is about to be told."""
+        while any(hold in self._starting for hold in holds):
+            self._landed.clear()
+            await self._landed.wait()
+        if self._begun:
+            await self._log_begun(executor, self._begun.intersection(holds))
 
     async def write_last_words(self, executor: Executor, holds: Collection[Hold]) -> None:
         """Write what these jobs, which are about to end, have last reported; after what is being written of them now.
@@ -95,8 +105,12 @@ class Reporter:
     async def _log_begun(self, executor: Executor, holds: Collection[Hold]) -> None:
         if holds:
             self._begun = self._begun.difference(holds)
-            with self._sending(holds):
-                await log_started(executor, self._worker, [(hold.id, hold.fence) for hold in holds])
+            self._starting = {*self._starting, *holds}
+            try:
+                with self._sending(holds):
+                    await log_started(executor, self._worker, [(hold.id, hold.fence) for hold in holds])
+            finally:
+                self._starting = {hold for hold in self._starting if hold not in holds}
 
     @contextlib.contextmanager
     def _sending(self, holds: Collection[Hold]) -> Iterator[None]:

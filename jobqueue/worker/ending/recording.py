@@ -6,7 +6,7 @@ row locked. What is still unwritten when a job ends, whoever ends it writes firs
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import anyio
@@ -31,6 +31,7 @@ _BATCH_BYTES = 8 << 20
 _REST = 1.0
 
 T = TypeVar("T")
+Begun: TypeAlias = Callable[[Executor, Collection[Hold]], Awaitable[None]]
 Key: TypeAlias = tuple[Hold, str]
 """A running job and the name of its phase."""
 
@@ -38,13 +39,15 @@ Key: TypeAlias = tuple[Hold, str]
 class Recorder:
     """The one writer of phases of a worker."""
 
-    def __init__(self, database: Database, worker: WorkerId, holds: Held) -> None:
+    def __init__(self, database: Database, worker: WorkerId, holds: Held, have_begun: Begun) -> None:
+        """`have_begun` has the log told first that jobs have begun, before anything is told of their phases."""
         self.recorded = 0
         """Phases, sleeps and waits whose end was recorded."""
         self._worker = worker
         self._schema = database.schema
         self._session = Session(database)
         self._holds = holds
+        self._have_begun = have_begun
         self._records: dict[Key, Record] = {}
         """The last word of each phase, until it is written."""
         self._stored: dict[Key, asyncio.Future[Waking | None]] = {}
@@ -140,10 +143,11 @@ class Recorder:
     async def _turn(self) -> None:
         """All that waits now, but for jobs that somebody has locked: they are tried again by and by."""
         await self._read()
-        locked = set(await self._look_around())
-        # The last words of one that has ended are the finisher's to write.
+        # The last words of one that has ended are the finisher's to write. Before the looks: a handler comes to its
+        # wait after what it has noted, and so it is told.
         mine = {key: record for key, record in self._records.items() if _runs(key[0]) and key[0] not in self._resting}
-        locked.update(await self._write(self._session, mine) if mine else ())
+        locked = set(await self._write(self._session, mine) if mine else ())
+        locked.update(await self._look_around())
         self._locked = {hold: patience for hold, patience in self._locked.items() if hold in locked | self._resting}
         for hold in locked:
             self._resting.add(hold)
@@ -157,6 +161,7 @@ class Recorder:
     async def _read(self) -> None:
         loads = list(self._loads)[:_BATCH]
         if loads:
+            await self._have_begun(self._session, loads)
             found = await load_phases(self._session, [hold.id for hold in loads])
             for hold in loads:
                 _answer(self._loads.pop(hold, None), found.get(hold.id, ()))

@@ -506,3 +506,29 @@ async def test_what_a_transaction_has_begun_is_not_said_after_its_end(database: 
         (phase,) = await app.jobs.phases(job.id)
 
     assert (1, PhaseState.COMPLETED, 1) == (job.result, phase.state, phase.attempt)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_the_traceback_of_a_step_leads_from_the_handler_to_it(database: str, plain: bool) -> None:
+    """What is stored shows the handler's line and the step's own, in a thread as well, and nothing of ours between."""
+    app = new_app(database)
+
+    async def charge() -> None:
+        raise OSError("no route")
+
+    def charge_plainly() -> None:
+        raise OSError("no route")
+
+    @app.task(max_attempts=1)
+    async def work(ctx: JobContext) -> None:
+        try:
+            await ctx.phase("charge", charge_plainly if plain else charge)
+        except OSError as error:
+            raise RuntimeError("not paid") from error
+
+    async with app, app.worker(concurrency=1):
+        job = await end_of(app, await work.defer())
+
+    assert job.error is not None
+    frames = [line.rpartition("in ")[2] for line in job.error.traceback.splitlines() if line.startswith("  File")]
+    assert ["work", "charge_plainly" if plain else "charge", "work"] == frames

@@ -3,6 +3,9 @@
 import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
 from types import TracebackType
 
 from jobqueue.base.codec import encode
@@ -13,6 +16,7 @@ _NAME_LIMIT = 200
 _MESSAGE_LIMIT = 8 << 10
 _TRACEBACK_LIMIT = 64 << 10
 _LEAVES_TOLD = 10
+_BETWEEN = (Path(__file__).parents[1], Path(anyio.__file__).parent)
 _WAY_IN = ("jobqueue", "anyio")
 """Packages whose frames stand above the user's own."""
 
@@ -58,8 +62,24 @@ def _leaves_told(group: BaseExceptionGroup) -> str:
 
 
 def _traceback(error: BaseException) -> str:
-    frames = traceback.TracebackException(type(error), error, _users_part(error), capture_locals=False)
-    return "".join(frames.format())
+    told = traceback.TracebackException(type(error), error, _users_part(error), capture_locals=False)
+    _leave_out_our_way(told)
+    return "".join(told.format())
+
+
+def _leave_out_our_way(told: traceback.TracebackException) -> None:
+    """Between a handler and the function of its phase stands how we come from one to the other, not what failed."""
+    waiting: list[traceback.TracebackException | None] = [told]
+    while waiting:
+        each = waiting.pop()
+        if each is not None:
+            theirs = [place for place, frame in enumerate(each.stack) if not _is_ours(frame)]
+            each.stack[: theirs[-1] if theirs else 0] = [each.stack[place] for place in theirs[:-1]]
+            waiting += [each.__cause__, each.__context__, *(each.exceptions or ())]
+
+
+def _is_ours(frame: traceback.FrameSummary) -> bool:
+    return any(Path(frame.filename).is_relative_to(folder) for folder in _BETWEEN)
 
 
 def _users_part(error: BaseException) -> TracebackType | None:

@@ -1,12 +1,13 @@
 """How a failed attempt is kept: an exception as plain facts that PostgreSQL can store, whatever the exception is."""
 
+import os
 import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 
 import anyio
-from types import TracebackType
 
 from jobqueue.base.codec import encode
 from jobqueue.base.job import AttemptError, JsonValue
@@ -16,7 +17,7 @@ _NAME_LIMIT = 200
 _MESSAGE_LIMIT = 8 << 10
 _TRACEBACK_LIMIT = 64 << 10
 _LEAVES_TOLD = 10
-_BETWEEN = (Path(__file__).parents[1], Path(anyio.__file__).parent)
+_BETWEEN = (f"{Path(__file__).parents[1]}{os.sep}", f"{Path(anyio.__file__).parent}{os.sep}")
 _WAY_IN = ("jobqueue", "anyio")
 """Packages whose frames stand above the user's own."""
 
@@ -79,7 +80,7 @@ def _leave_out_our_way(told: traceback.TracebackException) -> None:
 
 
 def _is_ours(frame: traceback.FrameSummary) -> bool:
-    return any(Path(frame.filename).is_relative_to(folder) for folder in _BETWEEN)
+    return frame.filename.startswith(_BETWEEN)
 
 
 def _users_part(error: BaseException) -> TracebackType | None:

@@ -169,7 +169,7 @@ def jobs_delete() -> To:
     epilog="""\b
 Exit codes:
     0  done: the job finds it now, or when it comes to wait for it
-    1  the job has ended, or is not there, or has 1,000 signals that it has not read
+    1  the job has ended, is not there, or has 1,000 signals to read already
     2  wrong usage, such as text that is no JSON""",
 )
 def jobs_signal(

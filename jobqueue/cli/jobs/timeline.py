@@ -10,7 +10,7 @@ from jobqueue.base.job import Job, JobState
 from jobqueue.base.moments import LONGEST
 from jobqueue.cli.terminal.output import length, moment, write, write_table
 
-_COLUMNS = ["name", "kind", "state", "began", "took", "try", "bytes", ""]
+_COLUMNS = ["name", "kind", "state", "began", "took", "try", "bytes"]
 _RIGHT = ("took", "try", "bytes")
 _APART = ("name", "", "result")
 _SHOWN = 50
@@ -22,12 +22,15 @@ _OPEN = (PhaseState.SLEEPING, PhaseState.WAITING)
 
 def write_phases(phases: Sequence[Phase], now: datetime, payload: bool) -> None:
     """A line for each, and below it how it failed, or until when it sleeps."""
-    columns = [*_COLUMNS, "result"] if payload else _COLUMNS
     shown = phases[-_SHOWN:]
+    about = [""] if any(map(_about, shown)) else []
+    columns = [*_COLUMNS, *about, *(["result"] if payload else [])]
     write("phases")
     if len(shown) < len(phases):
         write(f"  the last {len(shown)} of {len(phases)}; --json has all")
-    rows = [[*_cells(phase, now), phase.result_json][: len(columns)] for phase in shown]
+    rows = [
+        [*_cells(phase, now), *([_about(phase)] if about else []), phase.result_json][: len(columns)] for phase in shown
+    ]
     write_table(columns, rows, right=_RIGHT, apart=_APART, indent="  ")
 
 
@@ -85,7 +88,7 @@ def _cells(phase: Phase, now: datetime) -> list[object]:
     cut_short = phase.state in (PhaseState.INTERRUPTED, PhaseState.CANCELLED)
     took = None if cut_short else length(phase.began_at, phase.ended_at or now)
     began = f"{phase.began_at.astimezone(UTC):%m-%d %H:%M:%S}"
-    return [phase.name, phase.kind, phase.state, began, took, phase.attempt, phase.result_bytes, _about(phase)]
+    return [phase.name, phase.kind, phase.state, began, took, phase.attempt, phase.result_bytes]
 
 
 def _about(phase: Phase) -> str:

@@ -15,7 +15,6 @@ from pydantic import BaseModel
 from jobqueue import App, Fatal, JobContext, JobState, PhaseState, Retry, steps
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked, end_of, new_app
-from tests.support.patience import NEVER
 from tests.support.waiting import wait_until
 
 AT_ONCE: dict[str, Any] = {"retry": steps(0), "max_attempts": 3}
@@ -437,7 +436,7 @@ async def test_a_phase_has_a_limit_of_its_own(database: str, swallows: bool) -> 
 
     async def step() -> None:
         try:
-            await asyncio.sleep(NEVER)
+            await asyncio.Event().wait()
         finally:
             ends.append("cut")
 

@@ -37,7 +37,7 @@ async def cleans_up(sleep: Callable[[], Awaitable[None]]) -> None:
     try:
         await sleep()
     finally:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
 
 
 async def in_a_group(sleep: Callable[[], Awaitable[None]]) -> None:
@@ -325,7 +325,7 @@ async def test_a_cancel_that_came_first_wins(database: str) -> None:
     async def work(ctx: JobContext) -> None:
         begun.set()
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(NEVER)
+            await asyncio.Event().wait()
         await ctx.sleep("nap", days=1)
 
     async with app:

@@ -31,6 +31,8 @@ _TRIES = 10
 _BATCH_MS = 1_000
 _KEYS = 5_000
 _RESULTS = 500
+_STEPS = 500
+_AGE = 30.0 * _DAY
 _LOWEST = UUID(int=0)
 
 
@@ -112,13 +114,15 @@ async def sweep(database: Database, ages: Ages) -> Swept:
     while await _forget_keys(database) == _KEYS:
         pass
     await _forget_orphans(database)
-    days = await archive_days(database, drop=ages, prune=await shortest_keeps(database))
+    keeps = await shortest_keeps(database)
+    days = await archive_days(database, drop=ages, prune=keeps)
     dropped, locked = await drop_days(database, [day for day in days if day.whole])
     jobs = 0
     for day in [day for day in days if day.part and (not day.whole or day in locked)]:
         jobs += (await prune_day(database, day)).total()
     left = [day for day in days if day not in dropped]
     jobs += sum(found.total() for _, found in await prune_excess(database, left))
+    await _forget_steps(database, ages, keeps)
     return Swept(len(dropped), jobs)
 
 
@@ -287,6 +291,24 @@ async def _forget_orphans(database: Database) -> None:
             return
         after = page[-1]["key"]
         await anyio.sleep(time.monotonic() - began)  # half of the time is for others
+
+
+async def _forget_steps(database: Database, *said: Ages) -> None:
+    """Remove phases and signals of jobs that are gone, once they are as old as the jobs that go first.
+
+    All there are is looked at, a page at a time: nothing else knows that a day was dropped with its jobs.
+    """
+    given = [age for ages in said for age in (ages.completed, ages.other) if age is not None]
+    age = min(given, default=_AGE)
+    for statement in ("forget_phases", "forget_signals"):
+        after: UUID | None = _LOWEST
+        stride = Stride(_STEPS, 10 * _STEPS)
+        while after is not None:
+            began = time.monotonic()
+            rows = await _batch(database, statement, stride, (after,), (age,))
+            after = rows[0]["upto"] if rows else None
+            stride.grow()
+            await anyio.sleep(time.monotonic() - began)  # half of the time is for others
 
 
 async def _drop(database: Database, day: Day) -> bool:

@@ -1,7 +1,6 @@
 """Housekeeping in archive and log: partitions a week ahead, so that no finish has to make one, and old jobs removed."""
 
 import random
-from uuid import UUID
 
 import anyio
 from anyio.abc import TaskStatus
@@ -12,14 +11,11 @@ from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.bundles import forget_bundles
-from jobqueue.store.flows.phases import forget_phases
-from jobqueue.store.flows.signals import forget_signals
 from jobqueue.store.upkeep import Ages, extend_archive, sweep, take_turn
 
 _INTERVAL = 3600.0
 _FIRST = 5.0
 _BUNDLES = 500
-_PHASES = 5_000
 
 log = get_logger(__name__)
 
@@ -64,13 +60,6 @@ class Upkeep:
         while age is not None and forgotten == _BUNDLES:
             forgotten = await forget_bundles(self._database, age, _BUNDLES)
 
-    async def _forget_phases(self) -> None:
-        age = self._ages.completed or self._ages.other
-        for forget in (forget_phases, forget_signals):
-            after: UUID | None = UUID(int=0)
-            while age is not None and after is not None:
-                after, _ = await forget(self._database, after, _PHASES, age)
-
     async def _remove(self) -> None:
         # a little less than the interval: whoever comes first in the next hour is not too early
         self._our_turn = self._our_turn or await take_turn(self._database, 0.9 * self._interval)
@@ -78,7 +67,6 @@ class Upkeep:
             return
         swept = await sweep(self._database, self._ages)
         await self._forget_bundles()
-        await self._forget_phases()
         self._our_turn = False
         if swept.days:
             log.info("archive.dropped", partitions=swept.days)

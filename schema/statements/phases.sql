@@ -79,27 +79,13 @@ left join lateral (select j.progress from :"schema".job j where j.id = g.id offs
 -- takes: id uuid, most integer, payload boolean
 -- gives: name text, kind text, signal text, place integer, attempt integer, current boolean, worker_id uuid, began_at timestamptz, ended_at timestamptz, wake_at timestamptz, result_bytes integer, result text, error text, state text
 -- All phases of a job in their order, with the state that the job has itself: an unfinished phase is what its job makes of it.
-select p.name, p.kind, p.signal, p.place, p.attempt, coalesce(j.fence = p.fence, false) as current, p.worker_id, p.began_at,
-  p.ended_at, p.wake_at, octet_length(p.result::text) as result_bytes, case when $3 then p.result::text end as result,
-  p.error::text as error, coalesce(j.state, a.state) as state
-from :"schema".phase p
-left join lateral (select j.state, j.fence from :"schema".job j where j.id = p.job_id offset 0) as j on true
-left join lateral (
-  select a.state from :"schema".job_archive a where j.state is null and a.id = p.job_id limit 1) as a on true
-where p.job_id = $1 order by p.place, p.began_at, p.name limit $2::integer;
-
--- name: forget_phases
--- takes: after uuid, room bigint, age double precision
--- gives: upto uuid, gone bigint
--- Page by page in the order of the ids: what belongs to jobs that are nowhere any more, and is older than the archive keeps them.
-with page as materialized (
-  select p.job_id, coalesce(p.ended_at, p.began_at) < now() - make_interval(secs => $3) as old
-  from :"schema".phase p where p.job_id > $1 order by p.job_id limit $2
-), orphans as materialized (
-  select o.job_id from (select job_id from page group by job_id having bool_and(old)) as o
-  where not exists (select from :"schema".job j where j.id = o.job_id)
-    and not exists (select from :"schema".job_archive a where a.id = o.job_id)
-), gone as (
-  delete from :"schema".phase where job_id = any(array(select job_id from orphans)) returning job_id
+with holder as materialized (
+  select state, fence from :"schema".job where id = $1
+  union all select state, null from :"schema".job_archive where id = $1
+  limit 1
 )
-select (select max(job_id::text)::uuid from page) as upto, (select count(*) from gone) as gone;
+select p.name, p.kind, p.signal, p.place, p.attempt, coalesce(h.fence = p.fence, false) as current, p.worker_id, p.began_at,
+  p.ended_at, p.wake_at, octet_length(p.result::text) as result_bytes, case when $3 then p.result::text end as result,
+  p.error::text as error, h.state
+from :"schema".phase p left join holder h on true
+where p.job_id = $1 order by p.place, p.began_at, p.name limit $2::integer;

@@ -53,19 +53,3 @@ from waits w join sent t on t.id = w.job_id and t.name = w.name;
 -- takes: id uuid
 -- gives: name text, count bigint
 select name, count(*) as count from :"schema".signal where job_id = $1 group by name order by name;
-
--- name: forget_signals
--- takes: after uuid, room bigint, age double precision
--- gives: upto uuid, gone bigint
--- As forget_phases.
-with page as materialized (
-  select s.job_id, s.sent_at < now() - make_interval(secs => $3) as old
-  from :"schema".signal s where s.job_id > $1 order by s.job_id limit $2
-), orphans as materialized (
-  select o.job_id from (select job_id from page group by job_id having bool_and(old)) as o
-  where not exists (select from :"schema".job j where j.id = o.job_id)
-    and not exists (select from :"schema".job_archive a where a.id = o.job_id)
-), gone as (
-  delete from :"schema".signal where job_id = any(array(select job_id from orphans)) returning job_id
-)
-select (select max(job_id::text)::uuid from page) as upto, (select count(*) from gone) as gone;

@@ -136,3 +136,45 @@ select * from :"schema".count_seconds($1, $2, $3);
 -- takes: leaf text, first bigint, pages integer, queues text[], moments timestamptz[], dry boolean
 -- gives: state text, jobs bigint
 select * from :"schema".prune_before($1, $2, $3, $4, $5, $6);
+
+-- name: forget_phases
+-- takes: after uuid, room bigint, age double precision
+-- gives: upto uuid, gone bigint
+-- A page in the order of the jobs' ids: what is older than this, of jobs that are nowhere any more. With it the page's last
+-- job as a whole.
+with page as materialized (
+  select p.job_id, coalesce(p.ended_at, p.began_at) < now() - make_interval(secs => $3) as old
+  from :"schema".phase p where p.job_id > $1 order by p.job_id limit $2
+), gone as (
+  delete from :"schema".phase
+  where job_id = any(array(
+      select p.job_id from (select distinct job_id from page where old) as p
+      left join lateral (
+        select true as there from :"schema".job j where j.id = p.job_id
+        union all select true from :"schema".job_archive a where a.id = p.job_id limit 1) as known on true
+      where known.there is null))
+    -- asked of each as it is when it goes: one id may come anew
+    and coalesce(ended_at, began_at) < now() - make_interval(secs => $3)
+  returning job_id
+)
+select (select job_id from page order by job_id desc limit 1) as upto, (select count(*) from gone) as gone;
+
+-- name: forget_signals
+-- takes: after uuid, room bigint, age double precision
+-- gives: upto uuid, gone bigint
+-- As forget_phases.
+with page as materialized (
+  select s.job_id, s.sent_at < now() - make_interval(secs => $3) as old
+  from :"schema".signal s where s.job_id > $1 order by s.job_id limit $2
+), gone as (
+  delete from :"schema".signal
+  where job_id = any(array(
+      select p.job_id from (select distinct job_id from page where old) as p
+      left join lateral (
+        select true as there from :"schema".job j where j.id = p.job_id
+        union all select true from :"schema".job_archive a where a.id = p.job_id limit 1) as known on true
+      where known.there is null))
+    and sent_at < now() - make_interval(secs => $3)
+  returning job_id
+)
+select (select job_id from page order by job_id desc limit 1) as upto, (select count(*) from gone) as gone;

@@ -304,6 +304,7 @@ create role {role};
 grant usage on schema jobqueue to {role};
 grant select, insert, update on jobqueue.sweep to {role};
 grant update, delete on jobqueue.job_key to {role};
+grant delete on jobqueue.phase, jobqueue.signal to {role};
 grant select on all tables in schema jobqueue to {role};
 grant execute on function jobqueue.count_archive(integer) to {role};
 """

@@ -1,4 +1,4 @@
-"""Phases of jobs: recorded by whoever has the claim, found again by the next, shown, and forgotten with their jobs."""
+"""Phases of jobs: recorded by whoever has the claim, found again by the next, and shown."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from uuid import UUID
 from jobqueue.base.flows.phase import Found, Phase, Record, Waking, state_of
 from jobqueue.base.job import WorkerId
 from jobqueue.store.connection.executor import Executor, Reader
-from jobqueue.store.connection.pool import STATEMENT_LIMIT, Database
+from jobqueue.store.connection.pool import STATEMENT_LIMIT
 from jobqueue.store.dated import fetch_dated
 from jobqueue.store.looking.lookup import as_uuid
 from jobqueue.store.schema.statements import statement
@@ -87,15 +87,6 @@ async def list_phases(executor: Reader, id: UUID, *, payload: bool) -> list[Phas
     """All phases of a job in the order in which they began, with their results if `payload` says so."""
     rows = await executor.fetch("list_phases", id, MOST_PHASES, payload)
     return [_phase(*row) for row in rows]
-
-
-async def forget_phases(database: Database, after: UUID, room: int, age: float) -> tuple[UUID | None, int]:
-    """Remove, of at most `room` phases from this job on, those of jobs that are gone since `age` seconds.
-
-    Where to go on, None at the end; and how many were removed.
-    """
-    row = (await database.fetch("forget_phases", after, room, age))[0]
-    return row["upto"], row["gone"]
 
 
 def _row(claim: Claimed, record: Record) -> _Row:

@@ -7,7 +7,6 @@ from uuid import UUID
 from jobqueue.base.flows.phase import Looked, Wait, Waking
 from jobqueue.base.job import WorkerId
 from jobqueue.store.connection.executor import Executor, Reader
-from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.phases import Claimed, Key
 from jobqueue.store.looking.lookup import as_uuid
 
@@ -34,12 +33,6 @@ async def take_signals(
 async def unread_signals(executor: Reader, id: UUID) -> dict[str, int]:
     """How many signals a job has that it has not read, by their names."""
     return {row[0]: row[1] for row in await executor.fetch("unread_signals", id)}
-
-
-async def forget_signals(database: Database, after: UUID, room: int, age: float) -> tuple[UUID | None, int]:
-    """As `forget_phases`."""
-    row = (await database.fetch("forget_signals", after, room, age))[0]
-    return row["upto"], row["gone"]
 
 
 def _looked(payload: str | None, seen: int, wake_at: datetime, sleeps: float) -> Looked:

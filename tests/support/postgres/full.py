@@ -91,3 +91,30 @@ select bundle, lpad(to_hex(n), 32, '0')::uuid, 'task',
   case when n > 1 then array[lpad(to_hex(n / 2), 32, '0')::uuid, lpad(to_hex(n - 1), 32, '0')::uuid] else '{{}}' end
 from generate_series(1, {NODES}) n, unnest(array['{LINKED}', gen_random_uuid(), gen_random_uuid()]::uuid[]) as bundle;
 """
+LONGEST, GIVEN_UP = "00000000-0000-7000-8000-0000000000a1", "00000000-0000-7000-8000-0000000000a2"
+PHASES = f"""
+alter table jobqueue.phase set (autovacuum_enabled = false);
+alter table jobqueue.signal set (autovacuum_enabled = false);
+insert into jobqueue.job (id, queue, task, state, via) values ('{LONGEST}', 'q0', 'task', 'ready', 'py');
+insert into jobqueue.job_archive (id, queue, task, args, priority, state, due_at, attempt, max_attempts, crashes, lost,
+  fence, via, follow, created_at, finished_at)
+select '{GIVEN_UP}', 'q', 'task', '{{}}', 0, 'dead', now(), 1, 1, 0, 0, 1, 'py', 0, now(), now();
+create table of as
+  (select id, 'wait' as kind from jobqueue.job where state = 'ready' and id <> '{LONGEST}' limit 30000)
+  union all select id, 'wait' from jobqueue.job where state = 'scheduled'
+  union all select id, 'phase' from jobqueue.job where state = 'running'
+  union all (select id, 'phase' from jobqueue.job_archive where state = 'completed' limit 10000)
+  union all select gen_random_uuid(), 'phase' from generate_series(1, 10000);
+insert into jobqueue.phase
+  (job_id, name, kind, signal, place, attempt, fence, worker_id, began_at, ended_at, wake_at, result)
+select id, 'step ' || n, kind, case kind when 'wait' then 'go' end, n, 1, 1, 'a2f1c0de-0000-4000-8000-000000000000',
+  now() - interval '3 days', case when n < 3 then now() - interval '3 days' end, now(), to_json(n)
+from of, generate_series(1, 3) n;
+insert into jobqueue.phase (job_id, name, kind, place, attempt, fence, worker_id, began_at, ended_at, result)
+select id::uuid, 'step ' || n, 'phase', n, 1, 1, 'a2f1c0de-0000-4000-8000-000000000000', now(), now(), to_json(n)
+from generate_series(1, 10000) n, unnest(array['{LONGEST}', '{GIVEN_UP}']) id;
+insert into jobqueue.signal (job_id, name, payload, sent_at)
+select id, name, '1', now() - interval '3 days' from of, unnest(array['go', 'stop']) name, generate_series(1, 2);
+insert into jobqueue.signal (job_id, name, payload) select '{LONGEST}', 'go', '1' from generate_series(1, 999);
+drop table of;
+"""

@@ -1,0 +1,110 @@
+"""Plans of phases and signals: whatever the planner believes, each costs what it is about, beside 170 000 of others."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from tests.support.postgres.database import Databases
+from tests.support.postgres.full import GIVEN_UP, LONGEST, PHASES
+from tests.support.postgres.plans import Plan, run_learned
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+WORKER = UUID("a2f1c0de-0000-4000-8000-000000000000")
+FIRST = UUID(GIVEN_UP)
+"""After the jobs with 10 000 phases."""
+MISLEADING = """
+insert into jobqueue.phase (job_id, name, kind, place, attempt, fence, began_at)
+  select '00000000-0000-7000-8000-000000000001', n::text, 'phase', 1, 1, 1, now() from generate_series(1, 20000) n;
+insert into jobqueue.signal (job_id, name, payload)
+  select '00000000-0000-7000-8000-000000000001', 'go', '1' from generate_series(1, 20000);
+analyze;
+truncate jobqueue.phase, jobqueue.signal;
+"""
+LEARNED = {
+    "unknown": [PHASES],
+    "before": ["analyze", PHASES],
+    "misled": [MISLEADING, PHASES],
+    "analysed": [PHASES, "analyze"],
+}
+"""What the planner knows: nothing, what there was before any phase, that all are of one job, all."""
+
+Case = tuple[Sequence[object], int]
+
+
+def ids_of(connection: "psycopg.Connection[Any]", place: str, size: int) -> list[Any]:
+    found = connection.execute(f"select id, fence from jobqueue.{place} limit {size}".encode()).fetchall()
+    return [list(column) for column in zip(*found, strict=True)]
+
+
+def cases(connection: "psycopg.Connection[Any]", size: int) -> dict[str, Case]:
+    """Each statement with its arguments for so many jobs, and how many pages it may touch."""
+    ids, fences = ids_of(connection, "job where state = 'running' order by id", size)
+    waiting, _ = ids_of(connection, "job where state = 'ready' order by id", size)
+    finished, _ = ids_of(connection, "job_archive order by id", size)
+    none, no, yes, ones, texts = [None] * size, [False] * size, [True] * size, [1] * size, ["1"] * size
+    said = ones, ones, [0.5] * size, yes, none, none, texts, none, WORKER
+    look = ["new"] * size, ["go"] * size, ones, ones, [60.0] * size, WORKER
+    back = ids, fences, [0.0] * size, none, ones, no, no, none, none, none, [0] * size, [0] * size, WORKER
+    return {
+        "load_phases": ((ids, 16_384), 20 * size),
+        "record_phases of new": ((ids, fences, ["new"] * size, ["phase"] * size, *said), 30 * size),
+        "record_phases again": ((ids, fences, ["step 3"] * size, ["phase"] * size, *said), 30 * size),
+        "take_signals": ((ids, fences, *look), 40 * size),
+        "phases_under_way": ((ids, [WORKER] * size), 20 * size),
+        "return_jobs": (back, 100 * size),
+        "change_waiting": ((waiting, 5.0, None, "q0", 1, True, False, True), 100 * size),
+        "delete_waiting": ((waiting,), 100 * size),
+        "delete_finished": ((finished, LONG_AGO), 150 * size),
+        "retry_finished": ((finished, LONG_AGO, False, False, True), 150 * size),
+    }
+
+
+def single(connection: "psycopg.Connection[Any]") -> dict[str, Case]:
+    """Those for one job."""
+    (sleeping, *_), _ = ids_of(connection, "job where state = 'scheduled' order by id", 1)
+    return {
+        "load_phases of 10 000": (([LONGEST], 16_384), 3_000),
+        "phase_result": ((LONGEST, "step 5000"), 10),
+        "list_phases": ((LONGEST, 10_000), 3_000),
+        "list_phases of one that ended": ((GIVEN_UP, 10_000), 3_000),
+        "unread_signals": ((LONGEST,), 100),
+        "send_signal": ((sleeping, "go", "1", 100), 100),
+        "send_signal to one with 999": ((LONGEST, "go", "1", 100), 200),
+        "forget_phases": ((FIRST, 5_000, 86_400.0), 40_000),
+        "forget_signals": ((FIRST, 5_000, 86_400.0), 40_000),
+    }
+
+
+def wrong_with(plan: Plan, pages: int) -> list[str]:
+    """What it should not have read, or compared."""
+    wrong = [f"{plan.buffers} pages"] if plan.buffers > pages else []
+    for node in plan.nodes():
+        table = str(node.get("Relation Name", ""))
+        read = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        if node["Node Type"] == "Seq Scan" and read > 1_000:
+            wrong.append(f"all of {table}")
+        compared = node.get("Rows Removed by Join Filter", 0) * node["Actual Loops"]
+        if compared > 10_000:
+            wrong.append(f"{compared} pairs")
+    return wrong
+
+
+@pytest.mark.parametrize("learned", LEARNED)
+def test_a_phase_costs_its_own_job(databases: Databases, filled: str, learned: str) -> None:
+    """No statement of phases and signals reads a table from end to end, or more of it than its own jobs have."""
+    wrong = []
+    with databases.temporary(filled) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
+        for statement in LEARNED[learned]:
+            connection.execute(statement.encode())
+        looks = [(size, *case) for size in (1, 500) for case in cases(connection, size).items()]
+        looks += [(1, *case) for case in single(connection).items()]
+        for size, name, (values, pages) in looks:
+            for mode in ("custom", "generic"):
+                plan = run_learned(connection, name.split()[0], tuple(values), mode)
+                found = wrong_with(plan, max(200, pages))
+                wrong += [f"{name} of {size}, {mode}: {found}\n{plan}\n"] if found else []
+    assert not wrong, "\n".join(wrong)

@@ -18,7 +18,6 @@ create table :"schema".phase (
   constraint phase_pkey primary key (job_id, name),
   constraint phase_name_length check (char_length(name) between 1 and 100),
   constraint phase_kind_known check (kind in ('phase', 'sleep', 'wait')),
-  constraint phase_wakes check (kind = 'phase' or wake_at is not null),
   constraint phase_times_in_range check (least(began_at, ended_at, wake_at) >= '1970-01-01 00:00+00'
     and greatest(began_at, ended_at, wake_at) <= '3000-01-01 00:00+00')
 ) with (fillfactor = 80);

@@ -26,7 +26,8 @@ select id, 'go', '1', now() - $2::interval from unnest($1::uuid[]) id, generate_
 """
 LEFT = """
 select job_id, count(*) filter (where thing = 'phase'), count(*) filter (where thing = 'signal')
-from (select job_id, 'phase' as thing from jobqueue.phase union all select job_id, 'signal' from jobqueue.signal) as left_over
+from (
+  select job_id, 'phase' as thing from jobqueue.phase union all select job_id, 'signal' from jobqueue.signal) as found
 group by job_id
 """
 
@@ -82,7 +83,7 @@ async def test_they_go_with_the_day_of_their_job(database: str) -> None:
 
 @pytest.mark.parametrize("keeps", [None, 1.0], ids=["for ever", "but for a queue"])
 async def test_without_an_age_they_go_all_the_same(database: str, keeps: float | None) -> None:
-    """Where the archive is kept for ever, what deleted jobs have left goes after a month, or as the shortest queue says."""
+    """Where jobs are kept for ever, what deleted ones have left goes after a month, or as the shortest queue says."""
     gone, young = uuid7(), uuid7()
     if keeps is not None:
         keep(database, "mail", completed=keeps)

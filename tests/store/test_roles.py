@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -16,6 +17,7 @@ from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change
 from jobqueue.store.schema import migrate as rooms
 from jobqueue.store.schema.migrate import migrate, migrations
+from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.options import Unique
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import end_of
@@ -33,6 +35,8 @@ FORBIDDEN = {
         "delete from jobqueue.worker",
         "delete from jobqueue.bundle",
         "select jobqueue.drop_archive('job_archive_completed_20200101', false)",
+        "update jobqueue.phase set result = '1'",
+        "insert into jobqueue.signal (job_id, name, payload) values (gen_random_uuid(), 'go', '1')",
     ],
     "reader": [
         "insert into jobqueue.job (task) values ('t')",
@@ -40,6 +44,8 @@ FORBIDDEN = {
         "update jobqueue.job_key set job_id = gen_random_uuid()",
         "select jobqueue.extend_archive(400)",
         "select jobqueue.defer('t')",
+        "select jobqueue.signal(gen_random_uuid(), 'go')",
+        "delete from jobqueue.phase",
     ],
     "caller": [
         "select * from jobqueue.job",
@@ -47,6 +53,8 @@ FORBIDDEN = {
         "insert into jobqueue.job (task) values ('t')",
         "select jobqueue.extend_archive(1)",
         "select jobqueue.count_archive(1)",
+        "select * from jobqueue.phase",
+        "delete from jobqueue.signal",
     ],
 }
 
@@ -163,6 +171,44 @@ async def test_each_role_can_do_its_work(site: dict[str, str], monkeypatch: pyte
     assert {"default", "other"} == {queue.queue for queue in stats}
 
 
+async def count_up(connection: Any, by: int) -> int:
+    return by + int(await connection.fetchval("select 1"))
+
+
+async def test_each_role_can_do_its_work_with_phases(site: dict[str, str]) -> None:
+    """A worker records, producer and caller send signals, a reader sees the phases; who steers jobs, clears them."""
+    producing, working, reading = (
+        App(site[role], settings=Settings(poll=0.5)) for role in ("producer", "worker", "reader")
+    )
+
+    async def steps(ctx: JobContext) -> list[int]:
+        return [
+            await ctx.phase_in_transaction("count", count_up, 1),
+            *[await ctx.wait_for(name, int, signal="go") for name in ("first", "second")],
+        ]
+
+    for app in (producing, working, reading):
+        app.task(steps)
+    begin = producing.registry.find("steps")
+    assert begin is not None
+
+    async with producing, working, reading:
+        job, never = await begin.defer(), await begin.options(delay=3600).defer()
+        assert (Change.DONE, Change.DONE) == (await job.signal("go", 1), await never.signal("go", 1))
+        async with connect(site["caller"]) as connection:
+            assert "done" == await connection.fetchval("select jobqueue.signal($1, 'go', '2')", job.id)
+        async with working.worker():
+            assert [2, 1, 2] == await job.result(timeout=PATIENCE)
+        phases = await reading.jobs.phases(job.id)
+        await producing.jobs.reschedule(never.id, delay=60)
+        await working.jobs.delete(never.id)
+        await working.jobs.retry(job.id, from_start=True)
+        again = await reading.jobs.phases(job.id)
+        await working.jobs.delete(job.id)
+
+    assert (["count", "first", "second"], []) == ([phase.name for phase in phases], list(again))
+
+
 async def test_a_worker_role_sweeps(site: dict[str, str]) -> None:
     """Days are made and dropped for a worker that could do neither by itself."""
     async with connect(site["worker"]) as connection:
@@ -223,6 +269,71 @@ async def test_who_drops_days_may_keep_their_results(
         assert [] == await connection.fetch(keeps, UUID(int=0))
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await stranger.fetch(keeps, UUID(int=0))
+
+
+MAY = {
+    "worker": {"select", "insert", "update", "delete", "signal"},
+    "producer": {"select", "delete", "signal"},
+    "reader": {"select"},
+    "caller": {"signal"},
+}
+BEFORE = """
+grant usage on schema jobqueue to {worker}, {producer}, {reader}, {caller};
+grant all on all tables in schema jobqueue to {worker};
+grant all on all functions in schema jobqueue to {worker};
+grant select on all tables in schema jobqueue to {reader}, {producer};
+grant insert, update, delete on jobqueue.job to {producer};
+do $$ begin
+  execute (select format('grant execute on function %s to {caller}', oid::regprocedure) from pg_proc
+    where proname = 'defer' and pronamespace = 'jobqueue'::regnamespace);
+end $$;
+"""
+RIGHTS = """
+select string_agg(privilege, ' ') filter (where has_table_privilege($1, 'jobqueue.phase', privilege)),
+  string_agg(privilege, ' ') filter (where has_table_privilege($1, 'jobqueue.signal', privilege)),
+  has_function_privilege($1, 'jobqueue.signal(uuid, text, text, integer)', 'execute')
+from unnest(array['select', 'insert', 'update', 'delete']) privilege
+"""
+
+
+@pytest.mark.parametrize("everybody", [False, True], ids=["roles", "public"])
+async def test_rights_on_jobs_reach_phases_and_signals(
+    empty_database: str, names: dict[str, str], monkeypatch: pytest.MonkeyPatch, everybody: bool
+) -> None:
+    """After the upgrade whoever had rights on jobs has the like on phases and signals, and nobody has more."""
+    before = tuple(each for each in migrations() if each.name < "0022")
+    monkeypatch.setattr(rooms, "migrations", lambda: before)
+    owner = as_role(empty_database, names["owner"])
+    await migrate(owner)
+    given = {role: "public" if everybody and role == "reader" else name for role, name in names.items()}
+    async with connect(owner) as connection:
+        await connection.execute(BEFORE.format(**given))
+    monkeypatch.undo()
+    await migrate(owner)
+
+    async with connect(owner) as connection:
+        for role, expected in MAY.items():
+            on_phase, on_signal, signals = await connection.fetchrow(RIGHTS, names[role])
+            assert on_phase == on_signal
+            found = {*(on_phase or "").split(), *(["signal"] if signals else [])}
+            assert (expected | {"select"} if everybody else expected) == found, role
+
+
+async def test_who_drops_days_may_sweep_what_they_leave(
+    empty_database: str, names: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role with no right on the archive but that to drop its days removes, after the upgrade, phases as well."""
+    before = tuple(each for each in migrations() if each.name < "0022")
+    monkeypatch.setattr(rooms, "migrations", lambda: before)
+    owner = as_role(empty_database, names["owner"])
+    await migrate(owner)
+    async with connect(owner) as connection:
+        await connection.execute(f"grant execute on function jobqueue.drop_archive(text, boolean) to {names['worker']}")
+    monkeypatch.undo()
+    await migrate(owner)
+
+    async with connect(owner) as connection:
+        assert ("select delete", "select delete", False) == tuple(await connection.fetchrow(RIGHTS, names["worker"]))
 
 
 async def test_who_could_before_still_can(

@@ -227,3 +227,54 @@ async def what_comes_after() -> None:
         b.add(resize.job("b"), after=first)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         b.add(resize.job("b"), after=[1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
         b.add(resize.job("b"), after=[first], when="failed")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def charge(mail: Mail, *, cents: int = 100) -> int:
+    return cents
+
+
+def ship(path: str) -> int:
+    return len(path)
+
+
+async def reserve(connection: Any, mail: Mail) -> list[int]:
+    return [1]
+
+
+async def phases(ctx: JobContext, mail: Mail) -> None:
+    await ctx.phase("charge", charge, "a")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await ctx.phase("charge", charge)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    await ctx.phase("charge", charge, mail, cents="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await ctx.phase("charge", charge, mail, dollars=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await ctx.phase("charge", charge(mail))  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await ctx.phase(charge, mail)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await ctx.phase("ship", ship, 5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await ctx.phase("ship", ship, "a", "b")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    a: str = await ctx.phase("charge", charge, mail)  # type: ignore[call-overload]  # pyright: ignore[reportAssignmentType]
+    b: str = await ctx.phase("ship", ship, "a")  # type: ignore[call-overload]  # pyright: ignore[reportAssignmentType]
+    ctx.phase("ship", ship, "a")  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
+    await ctx.options(timeout="5").phase("ship", ship, "a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await ctx.options(retries=5).phase("ship", ship, "a")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue, reportUnknownMemberType]
+    await ctx.options(max_attempts=3).phase("ship", ship, 5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    c: str = await ctx.options(max_attempts=3).phase("ship", ship, "a")  # type: ignore[call-overload]  # pyright: ignore[reportAssignmentType]
+    await ctx.phase_in_transaction("reserve", reserve)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await ctx.phase_in_transaction("reserve", reserve, "a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await ctx.phase_in_transaction("ship", ship, "a")  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await ctx.phase_in_transaction("nothing", tick)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    d: int = await ctx.phase_in_transaction("reserve", reserve, mail)  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
+    await ctx.sleep("cool down", "1 day")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await ctx.sleep("cool down", weeks=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await ctx.sleep("cool down", until=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await ctx.wait_for("approved")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await ctx.wait_for("approved", mail)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    e: int = await ctx.wait_for("approved", Mail)  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
+    f: int = await ctx.phase_result("charge", Mail)  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
+    _ = (a, b, c, d, e, f)
+
+
+async def signals(handle: JobHandle[str]) -> None:
+    await handle.signal()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await handle.signal(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await app.jobs.signal(5, "approved")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await app.jobs.signal(handle.id)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    handle.signal("approved")  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from jobqueue import (
     App,
     Bundle,
+    Change,
     Conflict,
     Event,
     Job,
@@ -18,6 +19,7 @@ from jobqueue import (
     JobHandle,
     Listener,
     NewJob,
+    Phase,
     Router,
     Task,
     Unique,
@@ -283,3 +285,56 @@ async def what_ends_together(ctx_job: Job) -> None:
         await b.flush()
     assert_type(await app.bundles.wait(b.id, timeout=5), Bundle)
     assert_type(await app.bundles.results(b.id, resize), dict[UUID, Report])
+
+
+async def charge(mail: Mail, *, cents: int = 100) -> Report:
+    return Report(lines=[mail.to, str(cents)])
+
+
+def ship(path: str) -> int:
+    return len(path)
+
+
+async def reserve(connection: Any, mail: Mail, number: int = 1) -> list[int]:
+    return [number]
+
+
+class Warehouse:
+    async def pack(self, mail: Mail) -> Mail:
+        return mail
+
+
+@app.task
+async def order(ctx: JobContext, mail: Mail) -> str:
+    assert_type(await ctx.phase("charge", charge, mail), Report)
+    assert_type(await ctx.phase("charge more", charge, mail, cents=500), Report)
+    assert_type(await ctx.phase("ship", ship, "a"), int)
+    assert_type(await ctx.phase("ship again", ship, path="a"), int)
+    assert_type(await ctx.phase("pack", Warehouse().pack, mail), Mail)
+    assert_type(await ctx.phase("send", send, mail), str)
+    assert_type(await ctx.phase("count", count, ["a"]), int)
+    assert_type(await ctx.phase("nothing", tick), None)
+    assert_type(await ctx.phase("quick", lambda: 5), int)
+    assert_type(await ctx.options(timeout=timedelta(minutes=1)).phase("slow", charge, mail), Report)
+    tried = ctx.options(timeout=5, retry=exponential(first=1), max_attempts=3)
+    assert_type(await tried.phase("ship thrice", ship, "a"), int)
+    assert_type(await ctx.phase_in_transaction("reserve", reserve, mail, number=2), list[int])
+    assert_type(await tried.phase_in_transaction("reserve more", reserve, mail), list[int])
+    both = await asyncio.gather(ctx.phase("a", charge, mail), ctx.phase("b", ship, "b"))
+    assert_type(both, tuple[Report, int])
+    assert_type(await ctx.sleep("cool down", days=1, hours=2), None)
+    assert_type(await ctx.sleep("until", until=datetime.now(UTC)), None)
+    assert_type(await ctx.wait_for("approved", Mail, timeout=timedelta(days=2)), Mail)
+    assert_type(await ctx.wait_for("number", int, signal="item"), int)
+    assert_type(await ctx.phase_result("charge", Report), Report)
+    assert_type(await ctx.phase_result("charge"), Any)
+    return mail.to
+
+
+async def what_is_sent_to_jobs(handle: JobHandle[str]) -> None:
+    assert_type(await handle.signal("approved", Mail(to="a")), Change)
+    assert_type(await handle.signal("go"), Change)
+    assert_type(await app.jobs.signal(str(handle.id), "approved", {"to": "a"}, connection=object()), Change)
+    assert_type(await app.jobs.phases(handle.id), Sequence[Phase])
+    await app.jobs.retry(handle.id, from_start=True)
+    assert_type(await order.options(signals={"approved": [Mail(to="a")]}).run(Mail(to="a")), str)

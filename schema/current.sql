@@ -686,10 +686,17 @@ begin
   if fault is not null then
     raise exception '%', fault using errcode = 'invalid_parameter_value';
   end if;
-  select j.state = 'scheduled' and j.parked as parked, j.queue into found_job from "jobqueue".job j where j.id = signal.id for no key update;
-  if not found then
+  for look in 1 .. 2 loop  -- once more: it may have come back from the archive between the two looks
+    select j.state = 'scheduled' and j.parked as parked, j.queue into found_job from "jobqueue".job j
+    where j.id = signal.id for no key update;
+    exit when found;
     perform from "jobqueue".job_archive a where a.id = signal.id;
-    return case when found then 'too_late' else 'not_found' end;
+    if found then
+      return 'too_late';
+    end if;
+  end loop;
+  if found_job.queue is null then
+    return 'not_found';
   end if;
   if (select count(*) from (select from "jobqueue".signal s where s.job_id = signal.id limit 1000) as unread) = 1000 then
     return 'full';
@@ -1033,9 +1040,10 @@ CREATE TABLE jobqueue.phase (
     error json,
     CONSTRAINT phase_kind_known CHECK ((kind = ANY (ARRAY['phase'::text, 'sleep'::text, 'wait'::text]))),
     CONSTRAINT phase_name_length CHECK (((char_length(name) >= 1) AND (char_length(name) <= 100))),
-    CONSTRAINT phase_wakes CHECK (((kind = 'phase'::text) OR ((wake_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (wake_at <= '3000-01-01 00:00:00+00'::timestamp with time zone))))
+    CONSTRAINT phase_times_in_range CHECK (((LEAST(began_at, ended_at, wake_at) >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(began_at, ended_at, wake_at) <= '3000-01-01 00:00:00+00'::timestamp with time zone)))
 )
 WITH (fillfactor='80');
+ALTER TABLE ONLY jobqueue.phase ALTER COLUMN job_id SET (n_distinct=-0.1);
 
 CREATE TABLE jobqueue.queue (
     name text NOT NULL COLLATE pg_catalog."C",
@@ -1059,8 +1067,10 @@ CREATE TABLE jobqueue.signal (
     seq bigint NOT NULL,
     payload json NOT NULL,
     sent_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT signal_name_length CHECK (((char_length(name) >= 1) AND (char_length(name) <= 100)))
+    CONSTRAINT signal_name_length CHECK (((char_length(name) >= 1) AND (char_length(name) <= 100))),
+    CONSTRAINT signal_times_in_range CHECK (((sent_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (sent_at <= '3000-01-01 00:00:00+00'::timestamp with time zone)))
 );
+ALTER TABLE ONLY jobqueue.signal ALTER COLUMN job_id SET (n_distinct=-0.1);
 
 ALTER TABLE jobqueue.signal ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME jobqueue.signal_seq_seq

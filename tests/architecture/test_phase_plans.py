@@ -40,14 +40,13 @@ def ids_of(connection: "psycopg.Connection[Any]", place: str, size: int) -> list
     return [list(column) for column in zip(*found, strict=True)]
 
 
-def cases(connection: "psycopg.Connection[Any]", size: int) -> dict[str, Case]:
-    """Each statement with its arguments for so many jobs, and how many pages it may touch."""
+def of_running(connection: "psycopg.Connection[Any]", size: int) -> dict[str, Case]:
+    """What a worker says for so many running jobs, with its arguments, and how many pages it may touch."""
     ids, fences = ids_of(connection, "job where state = 'running' order by id", size)
-    waiting, _ = ids_of(connection, "job where state = 'ready' order by id", size)
-    finished, _ = ids_of(connection, "job_archive order by id", size)
-    none, no, yes, ones, texts = [None] * size, [False] * size, [True] * size, [1] * size, ["1"] * size
+    none, yes, ones, texts = [None] * size, [True] * size, [1] * size, ["1"] * size
     said = ones, ones, [0.5] * size, yes, none, none, texts, none, WORKER
     look = ["new"] * size, ["go"] * size, ones, ones, [60.0] * size, WORKER
+    no = [False] * size
     back = ids, fences, [0.0] * size, none, ones, no, no, none, none, none, [0] * size, [0] * size, WORKER
     return {
         "load_phases": ((ids, 16_384), 20 * size),
@@ -56,6 +55,14 @@ def cases(connection: "psycopg.Connection[Any]", size: int) -> dict[str, Case]:
         "take_signals": ((ids, fences, *look), 40 * size),
         "phases_under_way": ((ids, [WORKER] * size), 20 * size),
         "return_jobs": (back, 100 * size),
+    }
+
+
+def of_others(connection: "psycopg.Connection[Any]", size: int) -> dict[str, Case]:
+    """What is done to so many waiting or finished jobs."""
+    waiting, _ = ids_of(connection, "job where state = 'ready' order by id", size)
+    finished, _ = ids_of(connection, "job_archive order by id", size)
+    return {
         "change_waiting": ((waiting, 5.0, None, "q0", 1, True, False, True), 100 * size),
         "delete_waiting": ((waiting,), 100 * size),
         "delete_finished": ((finished, LONG_AGO), 150 * size),
@@ -100,7 +107,11 @@ def test_a_phase_costs_its_own_job(databases: Databases, filled: str, learned: s
     with databases.temporary(filled) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
         for statement in LEARNED[learned]:
             connection.execute(statement.encode())
-        looks = [(size, *case) for size in (1, 500) for case in cases(connection, size).items()]
+        looks = [
+            (size, *case)
+            for size in (1, 500)
+            for case in {**of_running(connection, size), **of_others(connection, size)}.items()
+        ]
         looks += [(1, *case) for case in single(connection).items()]
         for size, name, (values, pages) in looks:
             for mode in ("custom", "generic"):
@@ -108,3 +119,39 @@ def test_a_phase_costs_its_own_job(databases: Databases, filled: str, learned: s
                 found = wrong_with(plan, max(200, pages))
                 wrong += [f"{name} of {size}, {mode}: {found}\n{plan}\n"] if found else []
     assert not wrong, "\n".join(wrong)
+
+
+COME_AND_GO = """
+alter table jobqueue.phase set (autovacuum_enabled = false);
+alter table jobqueue.signal set (autovacuum_enabled = false);
+insert into jobqueue.phase (job_id, name, kind, place, attempt, fence, began_at)
+  select gen_random_uuid(), 'step', 'phase', 1, 1, 1, now() from generate_series(1, 100000);
+insert into jobqueue.signal (job_id, name, payload) select gen_random_uuid(), 'go', '1' from generate_series(1, 100000);
+insert into jobqueue.job (task, state, via, fence, worker_id, claim_no, lease_until, attempt)
+  select 'task', 'running', 'py', n, 'a2f1c0de-0000-4000-8000-000000000000', 1, now(), 1 from generate_series(1, 500) n;
+delete from jobqueue.phase;
+delete from jobqueue.signal;
+insert into jobqueue.phase (job_id, name, kind, place, attempt, fence, began_at)
+  select id, 'step 3', 'phase', 1, 1, 1, now() from jobqueue.job;
+insert into jobqueue.signal (job_id, name, payload) select id, 'go', '1' from jobqueue.job, generate_series(1, 10);
+delete from jobqueue.signal where seq % 10 <> 0;
+"""
+
+
+def test_an_old_snapshot_makes_no_phase_slow(databases: Databases, template: str) -> None:
+    """While a transaction sees what 100 000 others have left behind, a job pays for its own phases, as without it."""
+    with (
+        databases.temporary(template) as dsn,
+        psycopg.connect(dsn) as old,
+        psycopg.connect(dsn, autocommit=True) as connection,
+    ):
+        old.execute("set transaction isolation level repeatable read")
+        old.execute("select count(*) from jobqueue.phase")
+        connection.execute(COME_AND_GO.encode())
+        for _ in range(10):  # each job has come to its phase again and again
+            connection.execute("update jobqueue.phase set attempt = attempt + 1")
+        for size in (1, 500):
+            for name, (values, pages) in of_running(connection, size).items():
+                for mode in ("custom", "generic"):
+                    plan = run_learned(connection, name.split()[0], tuple(values), mode)
+                    assert plan.buffers <= max(200, 2 * pages), f"{name} of {size}, {mode}: {plan.buffers}\n{plan}"

@@ -117,8 +117,8 @@ async def test_what_became_of_it_is_said(database: str) -> None:
         await ended.cancel()
         async with connect(database) as connection:
             send = "select jobqueue.signal($1, 'spam') from generate_series(1, $2)"
-            assert [("not_found",)] == await connection.fetch(send, ID, 1)
-            assert [("too_late",)] == await connection.fetch(send, ended.id, 1)
+            assert "not_found" == await connection.fetchval(send, ID, 1)
+            assert "too_late" == await connection.fetchval(send, ended.id, 1)
             said = [row[0] for row in await connection.fetch(send, handle.id, 1_001)]
             assert [*["done"] * 1_000, "full"] == said
             with pytest.raises(TooManySignals):

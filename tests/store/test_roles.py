@@ -313,7 +313,7 @@ async def test_rights_on_jobs_reach_phases_and_signals(
 
     async with connect(owner) as connection:
         for role, expected in MAY.items():
-            on_phase, on_signal, signals = await connection.fetchrow(RIGHTS, names[role])
+            ((on_phase, on_signal, signals),) = await connection.fetch(RIGHTS, names[role])
             assert on_phase == on_signal
             found = {*(on_phase or "").split(), *(["signal"] if signals else [])}
             assert (expected | {"select"} if everybody else expected) == found, role
@@ -333,7 +333,8 @@ async def test_who_drops_days_may_sweep_what_they_leave(
     await migrate(owner)
 
     async with connect(owner) as connection:
-        assert ("select delete", "select delete", False) == tuple(await connection.fetchrow(RIGHTS, names["worker"]))
+        (rights,) = await connection.fetch(RIGHTS, names["worker"])
+    assert ("select delete", "select delete", False) == tuple(rights)
 
 
 async def test_who_could_before_still_can(

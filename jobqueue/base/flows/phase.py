@@ -69,7 +69,9 @@ class Phase:
         if self.error_json is None:
             return None
         error = json.loads(self.error_json)
-        return f"{error['class']}: {error['message']}" if error["message"] else str(error["class"])
+        if not isinstance(error, dict):  # written by hand
+            return self.error_json
+        return ": ".join(str(error[key]) for key in ("class", "message") if error.get(key))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -250,7 +250,8 @@ class Phases:
         self, step: Step, adapter: Adapter, how: How, fn: Callable[..., Any], args: Any, kwargs: Any
     ) -> str:
         text = self._written(step, adapter, await self._called(step, partial(fn, *args, **kwargs), how.timeout))
-        await self._run.journal.record(step.record(self._run.number, over=True, result=text))
+        with _never_again():
+            await self._run.journal.record(step.record(self._run.number, over=True, result=text))
         return text
 
     async def _once_in_transaction(
@@ -259,14 +260,13 @@ class Phases:
         async with self._run.transact() as (connection, _):
             call = partial(fn, connection, *args, **kwargs)
             text = self._written(step, adapter, await self._called(step, call, how.timeout))
-            await self._run.journal.record_on(connection, step.record(self._run.number, over=True, result=text))
+            with _never_again():
+                await self._run.journal.record_on(connection, step.record(self._run.number, over=True, result=text))
         return text
 
     def _written(self, step: Step, adapter: Adapter, value: Any) -> str:
-        try:
+        with _never_again():
             return adapter.write(value, f"result of phase {step.name!r}", self._run.result_limit, "max_result")
-        except InvalidPayload as error:  # its effect has happened: trying it again would repeat that
-            raise Fatal(str(error)) from None
 
     async def _called(self, step: Step, call: Callable[[], Any], timeout: float | None) -> Any:
         token, limit = _inside.set(step.name), asyncio.timeout(timeout)
@@ -296,6 +296,15 @@ class Phases:
         result = payload if len(payload) <= FITTING else None
         self._found[step.name] = Found(step.name, "wait", step.place, over=True, failed=False, result=result)
         return value
+
+
+@contextlib.contextmanager
+def _never_again() -> Iterator[None]:
+    """The effect of a result that cannot be stored has happened: trying it again would repeat that."""
+    try:
+        yield
+    except InvalidPayload as error:
+        raise Fatal(str(error)) from None
 
 
 async def _delay(how: How, job: Job, error: BaseException) -> float | None:

@@ -96,10 +96,16 @@ class Recorder:
         return await self._asked(self._texts, (hold, name), hold)
 
     async def store_on(self, connection: Any, hold: Hold, record: Record) -> None:
-        """Write this with the transaction that the connection is in. Raises ClaimLost."""
+        """Write this with the transaction that the connection is in. Raises ClaimLost, InvalidPayload."""
         if not await holds_still(connection, self._schema, self._worker, hold.id, hold.fence):
             raise ClaimLost(hold.id)
-        if not await record_on(connection, self._schema, self._worker, (hold.id, hold.fence), record):
+        try:
+            stored = await record_on(connection, self._schema, self._worker, (hold.id, hold.fence), record)
+        except DATABASE_ERRORS as error:
+            if classify(error) is not Fault.BAD_DATA:
+                raise
+            raise _refused(f"result of phase {record.name!r}") from None
+        if not stored:
             raise ClaimLost(hold.id)
         self.recorded += record.over
 
@@ -177,8 +183,26 @@ class Recorder:
             if key[0] not in self._resting:
                 looks.setdefault((key[0], wait.signal), key)
         waits = {key: self._looks[key] for key in list(looks.values())[:_BATCH]}
-        if not waits:
-            return ()
+        locked = await self._look_at(waits) if waits else ()
+        if any(key not in waits and key[0] not in self._resting for key in self._looks):
+            self._arrived.set()
+        return locked
+
+    async def _look_at(self, waits: "Mapping[Key, tuple[Wait, asyncio.Future[Looked]]]") -> Collection[Hold]:
+        """What the database refuses fails its own wait, and no other."""
+        try:
+            return await self._look_together(waits)
+        except DATABASE_ERRORS as error:
+            if classify(error) is not Fault.BAD_DATA:
+                raise
+        if len(waits) > 1:
+            apart = [await self._look_at({key: wait}) for key, wait in waits.items()]
+            return {hold for holds in apart for hold in holds}
+        ((key, (wait, _)),) = waits.items()
+        _fail(self._taken(key), _refused(f"signal {wait.signal!r}"))
+        return ()
+
+    async def _look_together(self, waits: "Mapping[Key, tuple[Wait, asyncio.Future[Looked]]]") -> Collection[Hold]:
         with self._sending(hold for hold, _ in waits):
             asked = [((hold.id, hold.fence), wait) for (hold, _), (wait, _) in waits.items()]
             answers = await take_signals(self._session, self._worker, asked)
@@ -188,10 +212,7 @@ class Recorder:
                     self.recorded += looked.payload is not None
                     _answer(self._taken(key), looked)
         left = {key for key in waits if key in self._looks}
-        locked = await self._told(self._session, left, self._taken)
-        if any(key not in waits and key[0] not in self._resting for key in self._looks):
-            self._arrived.set()
-        return locked
+        return await self._told(self._session, left, self._taken)
 
     def _taken(self, key: Key) -> "asyncio.Future[Looked] | None":
         """Whoever looks for a signal, unless he was cut off meanwhile: what he has taken then, the next run finds."""
@@ -239,8 +260,7 @@ class Recorder:
                     raise
                 if self._records.get(key) is record:
                     del self._records[key]
-                what = f"result of phase {key[1]!r}"
-                _fail(self._stored.pop(key, None), InvalidPayload(what, "", "refused", "the database refuses it"))
+                _fail(self._stored.pop(key, None), _refused(f"result of phase {key[1]!r}"))
 
     async def _told(
         self, executor: Executor, keys: Collection[Key], taken: Callable[[Key], "asyncio.Future[Any] | None"],
@@ -341,6 +361,10 @@ def _part(records: Mapping[Key, Record]) -> dict[Key, Record]:
             break
         part[key] = record
     return part
+
+
+def _refused(what: str) -> InvalidPayload:
+    return InvalidPayload(what, "", "refused", "the database refuses it")
 
 
 def _runs(hold: Hold) -> bool:

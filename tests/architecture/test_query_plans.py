@@ -224,7 +224,7 @@ def test_a_relay_counts_the_deliveries_of_one_webhook(databases: Databases, fill
                 assert plan.buffers <= 200 + read, label
 
 
-ELSEWHERE = ("job_archive", "job_key", "queue", "sleeper", "worker")
+ELSEWHERE = ("job_archive", "job_key", "queue", "sleeper", "worker", "phase_pkey", "signal_pkey")
 
 
 def whole_tables(plan: Plan) -> Iterator[str]:

@@ -76,8 +76,8 @@ def single(connection: "psycopg.Connection[Any]") -> dict[str, Case]:
     return {
         "load_phases of 10 000": (([LONGEST], 16_384), 3_000),
         "phase_result": ((LONGEST, "step 5000"), 10),
-        "list_phases": ((LONGEST, 10_000), 3_000),
-        "list_phases of one that ended": ((GIVEN_UP, 10_000), 3_000),
+        "list_phases": ((LONGEST, 10_000, True), 3_000),
+        "list_phases of one that ended": ((GIVEN_UP, 10_000, False), 3_000),
         "unread_signals": ((LONGEST,), 100),
         "send_signal": ((sleeping, "go", "1", 100), 100),
         "send_signal to one with 999": ((LONGEST, "go", "1", 100), 200),

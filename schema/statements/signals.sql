@@ -9,13 +9,15 @@ select :"schema".signal($1, $2, $3, $4) as said;
 -- The next signal of each wait, which is over then; else until when it waits, and how many signals the job had been sent as
 -- this statement sees it. That number is read with the signals themselves, not from the locked row, which may be newer: what
 -- is sent from here on changes it, and whoever puts the job to sleep with the older number is told. No two waits of one call
--- are for the same signal of a job. Rows that somebody has locked are left out, and so not answered.
+-- are for the same signal of a job. Rows that somebody has locked are left out, and so not answered. The log tells of jobs that
+-- are followed.
 with given as materialized (
   select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::integer[], $6::integer[], $7::double precision[])
     as g(id, fence, name, signal, place, attempt, sleeps)
 ), mine as materialized (
-  select g.* from given g cross join lateral (
-    select from :"schema".job j where j.id = g.id and j.fence = g.fence and j.worker_id = $8 for key share skip locked) as j
+  select g.*, j.task, j.queue, j.origin, j.bundle_id, j.run, j.follow from given g cross join lateral (
+    select j.task, j.queue, j.origin, j.bundle_id, j.attempt as run, j.follow from :"schema".job j
+    where j.id = g.id and j.fence = g.fence and j.worker_id = $8 for key share skip locked) as j
 ), sent as materialized (
   select m.id, m.name, j.signals as seen, s.seq, s.payload
   from mine m
@@ -25,6 +27,13 @@ with given as materialized (
 ), gone as (
   delete from :"schema".signal s using mine m, sent t
   where t.id = m.id and t.name = m.name and s.job_id = m.id and s.name = m.signal and s.seq = t.seq
+), entering as materialized (
+  select :"entering"  -- before a number is drawn: see event_edge()
+), logged as (
+  insert into :"log" (type, task, queue, origin, bundle_id, jobs, attempts, data)
+  select 'job.phase', m.task, m.queue, m.origin, m.bundle_id, array[m.id], array[m.run],
+    json_build_object('phase', m.name, 'state', case when t.seq is null then 'waiting' else 'completed' end)
+  from entering cross join mine m join sent t on t.id = m.id and t.name = m.name where m.follow & 1 <> 0
 ), waits as (
   insert into :"schema".phase as p (job_id, name, kind, signal, place, attempt, fence, worker_id, began_at, ended_at, wake_at, result)
   select m.id, m.name, 'wait', m.signal, m.place, m.attempt, m.fence, $8, clock_timestamp(),

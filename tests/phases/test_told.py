@@ -5,9 +5,10 @@ from itertools import groupby
 
 import pytest
 
-from jobqueue import JobContext, JobState
+from jobqueue import JobContext, PhaseState
 from tests.support.jobs.told import taken
-from tests.support.jobs.working import asked, end_of, new_app, reached
+from tests.support.jobs.working import asked, end_of, new_app
+from tests.support.waiting import wait_until
 
 TOLD = [
     "step completed", "nap sleeping", "nap completed", "approved waiting", "approved completed", "second waiting",
@@ -33,9 +34,12 @@ async def test_a_followed_job_tells_of_its_phases_sleeps_and_waits(database: str
         with suppress(TimeoutError):
             await ctx.wait_for("second", str, timeout=0.05)
 
+    async def is_waiting() -> bool:
+        return PhaseState.WAITING in [phase.state for phase in await app.jobs.phases(handle.id)]
+
     async with app, app.worker():
         handle = await work.defer()
-        await reached(app, handle, JobState.SCHEDULED)
+        await wait_until(is_waiting, "it waits")
         await handle.signal("approved", "SECRETMARKER")
         await end_of(app, handle)
         count = await asked(database, "select count(*) from jobqueue.event where type = 'job.phase'")

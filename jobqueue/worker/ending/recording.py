@@ -140,10 +140,10 @@ class Recorder:
     async def _turn(self) -> None:
         """All that waits now, but for jobs that somebody has locked: they are tried again by and by."""
         await self._read()
-        locked = set(await self._look_around())
         # The last words of one that has ended are the finisher's to write.
         mine = {key: record for key, record in self._records.items() if _runs(key[0]) and key[0] not in self._resting}
-        locked.update(await self._write(self._session, mine) if mine else ())
+        locked = set(await self._write(self._session, mine) if mine else ())
+        locked.update(await self._look_around())
         self._locked = {hold: patience for hold, patience in self._locked.items() if hold in locked | self._resting}
         for hold in locked:
             self._resting.add(hold)
@@ -168,8 +168,9 @@ class Recorder:
 
     async def _look_around(self) -> Collection[Hold]:
         looks: dict[tuple[Hold, str], Key] = {}
+        unsaid = {hold for hold, _ in self._records}  # what was before a wait is on record before it
         for key, (wait, _) in self._looks.items():
-            if key[0] not in self._resting:
+            if key[0] not in self._resting and key[0] not in unsaid:
                 looks.setdefault((key[0], wait.signal), key)
         waits = {key: self._looks[key] for key in list(looks.values())[:_BATCH]}
         if not waits:

@@ -26,6 +26,7 @@ from tests.support.waiting import wait_until
 APP = "examples.order_flow.app:app"
 
 STOCK = "select from order_flow.stock for update"
+PHASES = "lock table order_flow.phase in exclusive mode"
 CHARGES = "lock table order_flow.charge in exclusive mode"
 SIGNALS = "lock table order_flow.signal in access exclusive mode"
 ENDS = "lock table order_flow.job_archive in exclusive mode"
@@ -152,6 +153,10 @@ class Shop:
     async def pieces(self) -> int:
         return int(await self.connection.fetchval("select pieces from order_flow.stock"))
 
+    async def stock_is_touched(self) -> bool:
+        """True once somebody has taken from it, committed or not."""
+        return not await self.rows("select from order_flow.stock where pieces = 100 for update skip locked")
+
     async def charges(self) -> list[tuple[Any, ...]]:
         return await self.rows("select key, cents, refunded, asked from order_flow.charge")
 
@@ -234,8 +239,9 @@ async def killed_while_reserving(shop: Shop, order: UUID) -> None:
         await stock.has_come()
     async with shop.gate(STOCK) as stock, shop.gate() as record, shop.killed_worker(order):
         await stock.has_come()
-        await record.shut(JOB, order)
+        await record.shut(PHASES)
         await stock.open()
+        await wait_until(shop.stock_is_touched, "the stock is taken")
         await record.has_come()
     assert ({}, 100) == (await shop.states(order), await shop.pieces())
 

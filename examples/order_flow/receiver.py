@@ -4,7 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 
@@ -20,7 +20,7 @@ class Receiver(ThreadingHTTPServer):
         self._lock = Lock()
         self._seen = set[str]()  # a real one keeps them in a table, and does its work in the same transaction
 
-    def hear(self, headers: Mapping[str, str], body: bytes) -> int:
+    def hear(self, headers: Message, body: bytes) -> int:
         """Take one post; the status to answer."""
         if not is_signed(headers, body, self.secret):
             return 401
@@ -40,14 +40,14 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Hear it."""
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.send_response(self.server.hear(self.headers, body))  # type: ignore[arg-type]
+        self.send_response(self.server.hear(self.headers, body))
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
         """No line for each request."""
 
 
-def is_signed(headers: Mapping[str, str], body: bytes, secret: str) -> bool:
+def is_signed(headers: Message, body: bytes, secret: str) -> bool:
     """Whether who has posted it has the secret, too. The libraries of Standard Webhooks look at the time as well."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
     signed = f"{headers.get('webhook-id')}.{headers.get('webhook-timestamp')}.".encode() + body

@@ -66,13 +66,15 @@ async def run(*arguments: str, dsn: str | None, cwd: Path = ROOT) -> Ended:
 
 
 @asynccontextmanager
-async def running(*arguments: str, dsn: str | None, log: Path, cwd: Path = ROOT) -> AsyncIterator[Program]:
+async def running(
+    *arguments: str, dsn: str | None, log: Path, cwd: Path = ROOT, **variables: str
+) -> AsyncIterator[Program]:
     """Python with these arguments as long as the block; what still runs then is killed."""
     with log.open("wb") as file:
         process = await anyio.open_process(
             [sys.executable, *arguments],
             cwd=cwd,
-            env=environment(dsn),
+            env={**environment(dsn), **variables},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

@@ -8,7 +8,7 @@
 | job.revived | every job | it had ended, and was told to run again |
 | job.started, job.progress | those that are followed | its handler runs, reports (the newest report is the job's) |
 | job.snoozed, job.released | those that are followed | it was put off without an attempt spent |
-| job.phase | those that are followed | a phase began (if it takes a moment), ended, sleeps: see `data` |
+| job.phase | those that are followed | a phase began (if it takes a moment), ended, sleeps, waits: see `data` |
 | job.waiting | those that are followed | it sleeps, or waits for a signal, and holds no slot |
 | bundle.finished | a bundle | all its members have ended: `reason` is `completed`, or the worst that became of one |
 | bundle.reopened | a bundle | it had finished, and a member was revived or added |

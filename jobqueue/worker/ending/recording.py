@@ -179,8 +179,9 @@ class Recorder:
 
     async def _look_around(self) -> Collection[Hold]:
         looks: dict[tuple[Hold, str], Key] = {}
+        unsaid = {hold for hold, _ in self._records}  # what was before a wait is told before it
         for key, (wait, _) in self._looks.items():
-            if key[0] not in self._resting:
+            if key[0] not in self._resting and key[0] not in unsaid:
                 looks.setdefault((key[0], wait.signal), key)
         waits = {key: self._looks[key] for key in list(looks.values())[:_BATCH]}
         locked = await self._look_at(waits) if waits else ()

@@ -15,6 +15,7 @@ from jobqueue import Cancel, Fatal, JobContext
 from jobqueue.app import App
 from jobqueue.base.errors import EventsLost
 from jobqueue.base.flows.event import WHOLE, Choice, Event, Place
+from jobqueue.base.flows.phase import Wait
 from jobqueue.base.job import WorkerId
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Rescued, Retried, Snoozed
 from jobqueue.base.steering import Action, Change
@@ -23,6 +24,7 @@ from jobqueue.store.connection.caller import OnAsyncpg, OnSqlalchemy
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.events import Settling, look_at_edge, read_events
+from jobqueue.store.flows.signals import take_signals
 from jobqueue.store.outcomes import Ended, complete_on
 from jobqueue.store.progress import log_started, write_progress
 from jobqueue.store.schema.statements import statement
@@ -271,6 +273,7 @@ async def test_nothing_private_stands_in_the_log(database: str) -> None:
     @app.task(follow=True)
     async def work(ctx: JobContext, text: str, end: int) -> str:
         ctx.progress(0.5, text, {"text": text})
+        assert text == await ctx.phase("echo", str, text) == await ctx.wait_for("said", str)
         if end == 1:
             raise Fatal(text, data={"text": text})
         if end == 2:
@@ -279,15 +282,23 @@ async def test_nothing_private_stands_in_the_log(database: str) -> None:
 
     async with app, app.worker(), connect(database) as connection:
         for end in (1, 2, 3):
-            job = await end_of(app, await work.options(meta={"text": marker}).defer(marker, end))
+            handle = await work.options(meta={"text": marker}).defer(marker, end)
+            await handle.signal("said", marker)
+            job = await end_of(app, handle)
             await app.jobs.retry(job.id)
             await end_of(app, work.handle(job.id))
             await app.jobs.delete(job.id)
         log = await connection.fetchval("select string_agg(e::text, ' ') from jobqueue.event e")
 
-    assert {"job.started", "job.progress", "job.dead", "job.completed", "job.revived", "job.deleted"} <= set(
-        re.findall(r"job\.[a-z]+", log)
-    )
+    assert {
+        "job.started",
+        "job.progress",
+        "job.phase",
+        "job.dead",
+        "job.completed",
+        "job.revived",
+        "job.deleted",
+    } <= set(re.findall(r"job\.[a-z]+", log))
     assert marker not in log
 
 
@@ -307,6 +318,10 @@ async def test_a_day_that_nobody_has_made_is_made(database: str) -> None:
         assert {rows[0]["id"]} == await finish(session, rows[0])
         await drop_log(database)
         assert {rows[1]["id"]} == await finish(session, rows[1], outcome=Retried(failure(), delay=60.0))
+        await drop_log(database)
+        await connection.execute("update jobqueue.job set follow = 1 where id = $1", rows[2]["id"])
+        wait = (rows[2]["id"], rows[2]["fence"]), Wait("wait", "wait", 1, 1, 60.0)
+        assert [(rows[2]["id"], "wait")] == list(await take_signals(session, WORKER, [wait]))
         await drop_log(database)
         assert {Change.DONE} == set((await steering.delete(session, [ids[3]])).values())
         await drop_log(database)

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, final, get_origin, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, final, get_origin, overload
 from uuid import UUID
 
 from jobqueue.base.codec import encode
@@ -15,7 +15,7 @@ from jobqueue.base.job import Job, JsonValue
 from jobqueue.base.log import structlog_logger
 from jobqueue.base.moments import LONGEST, Seconds, check_moment, check_seconds, plain_seconds
 from jobqueue.base.retry import RetryPolicy
-from jobqueue.tasks.phasing import Phasing, checked
+from jobqueue.tasks.phasing import ONCE, Phasing, checked
 
 if TYPE_CHECKING:
     from structlog.types import FilteringBoundLogger
@@ -28,44 +28,42 @@ _REPORT_LIMIT = 16_384
 Transact: TypeAlias = Callable[[], AbstractAsyncContextManager[tuple[Any, Callable[[Any], None]]]]
 
 
-def _no_phases() -> NoReturn:
-    raise ConfigurationError("ctx.phase(): only a job has phases")
+class Backing(Protocol):
+    """What a handler has by its context of what stands behind its run."""
+
+    def job(self) -> Job:
+        """The job as it was claimed."""
+        ...
+
+    def report(self, report: str) -> None:
+        """Take over a report of progress, in any thread."""
+        ...
+
+    def bundle(self) -> "Membership | None":
+        """What the job has of its bundle."""
+        ...
 
 
 @final
 class JobContext(Phasing):
     """Given to a task whose first parameter is annotated `JobContext`. Safe to use from the task's thread as well."""
 
-    __slots__ = (
-        "_bundle",
-        "_complete",
-        "_job",
-        "_make_job",
-        "_report",
-        "_resources",
-        "_stopped",
-        "_transact",
-        "attempt",
-        "awaits",
-    )
+    __slots__ = ("_backing", "_complete", "_job", "_resources", "_stopped", "_transact", "attempt", "awaits")
 
     def __init__(
         self,
-        make_job: Callable[[], Job],
+        backing: Backing,
         attempt: int,
         stopped: Callable[[], bool],
         resources: Mapping[type, Any],
-        report: Callable[[str], None],
         transact: Transact,
-        bundle: "Callable[[], Membership] | None" = None,
-        phases: Callable[[], Any] = _no_phases,
+        phases: Callable[[], Any],
     ) -> None:
-        super().__init__(phases)
-        self._bundle = bundle
-        self._report = report
+        self._how = ONCE  # as Phasing does: a call less for each job
+        self._phases = phases
+        self._backing = backing
         self._transact = transact
         self._complete: Callable[[Any], None] | None = None
-        self._make_job = make_job
         self._job: Job | None = None
         self._stopped = stopped
         self._resources = resources
@@ -78,13 +76,13 @@ class JobContext(Phasing):
     def job(self) -> Job:
         """The job as it was claimed."""
         if self._job is None:
-            self._job = self._make_job()
+            self._job = self._backing.job()
         return self._job
 
     @property
     def bundle(self) -> "Membership | None":
         """The bundle that the job is a member or a callback of: to add to it, and to read its results. None without."""
-        return None if self._bundle is None else self._bundle()
+        return self._backing.bundle()
 
     @overload
     async def results(self, task: Callable[..., Coroutine[Any, Any, T]]) -> list[T]: ...
@@ -97,7 +95,8 @@ class JobContext(Phasing):
         after no job of this task. Raises InvalidOption for what is no task, InvalidPayload if a result does not fit the
         annotation any more.
         """
-        return [] if self._bundle is None else await self._bundle().results_before(task)
+        bundle = self._backing.bundle()
+        return [] if bundle is None else await bundle.results_before(task)
 
     def options(
         self,
@@ -186,7 +185,7 @@ class JobContext(Phasing):
         if not 0 <= fraction <= 1:  # also refuses NaN
             raise InvalidOption("fraction", "must be a number from 0 to 1")
         report: dict[str, JsonValue] = {"fraction": fraction, "message": message, "data": data}
-        self._report(encode(report, "progress", _REPORT_LIMIT))
+        self._backing.report(encode(report, "progress", _REPORT_LIMIT))
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:

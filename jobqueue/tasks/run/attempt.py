@@ -17,14 +17,12 @@ from typing import Any, Protocol
 import anyio
 
 from jobqueue.base.errors import ConfigurationError, InvalidPayload
-from jobqueue.base.job import Job
 from jobqueue.base.outcome import Dead, Done, Outcome, PutAside, Released, Retried, Suspended
 from jobqueue.base.retry import RetryPolicy
 from jobqueue.tasks.context import CURRENT, JobContext
 from jobqueue.tasks.payload.signature import Signature
-from jobqueue.tasks.phases.journal import Journal
-from jobqueue.tasks.phases.memory import MemoryJournal
 from jobqueue.tasks.phases.phases import Phases, Run
+from jobqueue.tasks.run.backing import Backing
 from jobqueue.tasks.run.failure import brief_json, describe
 from jobqueue.tasks.run.middleware import RunMiddleware, nested
 from jobqueue.tasks.run.state import RunState, Why
@@ -62,18 +60,14 @@ class Attempt:
     __slots__ = (
         "_args",
         "_around",
+        "_backing",
         "_budget_ends",
-        "_bundle",
-        "_journal",
-        "_make_job",
         "_phases",
-        "_report",
         "_resources",
         "_result_limit",
         "_seconds",
         "_seconds_why",
         "_threads",
-        "_transact",
         "completion",
         "context",
         "error",
@@ -87,7 +81,7 @@ class Attempt:
         self,
         task: Runnable,
         args: str,
-        make_job: Callable[[], Job],
+        backing: Backing,
         number: int,
         *,
         timeout: float | None,
@@ -96,16 +90,8 @@ class Attempt:
         threads: anyio.CapacityLimiter | None,
         resources: Mapping[type, Any],
         around: Sequence[RunMiddleware] = (),
-        report: Callable[[str], None] = lambda report: None,
-        transact: Callable[[], contextlib.AbstractAsyncContextManager[Any]] | None = None,
-        bundle: Callable[[], Any] | None = None,
-        journal: Callable[[], Journal] = MemoryJournal,
     ) -> None:
-        """`report` is called with each report of progress, in whatever thread the handler runs.
-
-        `transact` gives the handler a transaction that ends with its job's `completion`; None where there is no job.
-        `bundle` gives what it has of its bundle; None where there is none. `journal` keeps its phases.
-        """
+        """`backing` is what stands behind it; `around` are the middlewares."""
         self.task = task
         self.number = number
         self.state = RunState()
@@ -117,14 +103,10 @@ class Attempt:
         """What its handler has, once that was called."""
         self.suspension: Suspended | None = None
         """Until when its handler sleeps, once it does."""
-        self._journal = journal
         self._phases: Phases | None = None
-        self._report = report
-        self._transact = transact
-        self._bundle = bundle
         self._args = args
         self._around = around
-        self._make_job = make_job
+        self._backing = backing
         self._result_limit = result_limit
         self._threads = threads
         self._resources = resources
@@ -187,8 +169,7 @@ class Attempt:
 
     def _call(self, positional: list[Any], named: dict[str, Any]) -> Awaitable[Any]:
         context = JobContext(
-            self._make_job, self.number, self._asked_to_end, self._resources, self._report, self._own_transaction,
-            self._bundle, self._its_phases,
+            self._backing, self.number, self._asked_to_end, self._resources, self._own_transaction, self._its_phases,
         )  # fmt: skip
         CURRENT.set(context)
         self.context = context
@@ -199,12 +180,10 @@ class Attempt:
     @contextlib.asynccontextmanager
     async def _own_transaction(self) -> AsyncIterator[tuple[Any, Callable[[Any], None]]]:
         """A connection in a transaction, and what notes the result that the job is completed with in it."""
-        if self._transact is None:
-            raise ConfigurationError("ctx.transaction(): only a worker has a job to complete; task.run has none")
         if self.state.handler_in_thread:
             raise ConfigurationError("ctx.transaction(): needs an async task; a `def` task runs in a thread")
         try:
-            async with self._transact() as connection:
+            async with self._backing.transaction() as connection:
                 yield connection, self._complete
         finally:
             self.completion = None
@@ -240,7 +219,7 @@ class Attempt:
     def _its_phases(self) -> Phases:
         if self._phases is None:
             self._phases = Phases(Run(
-                self.number, self._result_limit, self._journal(), self._make_job, self._asked_to_end,
+                self.number, self._result_limit, self._backing.journal(), self._backing.job, self._asked_to_end,
                 lambda: self.state.handler_in_thread, self._suspend, self._step_in_thread, self._own_transaction,
                 lambda error: brief_json(describe(error, self.number)),
             ))  # fmt: skip
@@ -278,7 +257,13 @@ class Attempt:
 
     def _verdict(self) -> Verdict:
         return Verdict(
-            self.state, self.number, self.task.retry, self._make_job, self._seconds, self._budget_ends, self.suspension
+            self.state,
+            self.number,
+            self.task.retry,
+            self._backing.job,
+            self._seconds,
+            self._budget_ends,
+            self.suspension,
         )
 
 

@@ -1,11 +1,11 @@
 """Runs a job here and now, without a database: `task.run`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
-from jobqueue.base.errors import JobCancelled, JobQueueError
+from jobqueue.base.errors import ConfigurationError, JobCancelled, JobQueueError
 from jobqueue.base.job import Job, JobState, NewJob
 from jobqueue.base.outcome import Cancelled, Done
 from jobqueue.tasks.context import NO_RESOURCES
@@ -30,14 +30,13 @@ async def run_here(
     attempt = Attempt(
         task if task.batch is None else Alone(task),
         job.args,
-        lambda: _as_claimed(job),
+        _Backing(job, sent),
         1,
         timeout=job.timeout,
         budget_left=job.budget,
         result_limit=result_limit,
         threads=None,
         resources=resources,
-        journal=partial(MemoryJournal, sent),
     )
     outcome = await run_apart(attempt)
     if isinstance(outcome, Done):
@@ -45,6 +44,32 @@ async def run_here(
     if isinstance(outcome, Cancelled):
         raise JobCancelled(job.id, outcome.reason)
     raise attempt.error or JobQueueError("the run was stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class _Backing:
+    """Behind a run without a worker: see `Backing`."""
+
+    new: NewJob[Any]
+    signals: Mapping[str, Sequence[str]]
+
+    def job(self) -> Job:
+        """As a worker would have claimed it."""
+        return _as_claimed(self.new)
+
+    def report(self, report: str) -> None:
+        """Nobody reads it."""
+
+    def transaction(self) -> NoReturn:
+        """There is no job on record."""
+        raise ConfigurationError("ctx.transaction(): only a worker has a job to complete; task.run has none")
+
+    def bundle(self) -> None:
+        """It is in none."""
+
+    def journal(self) -> MemoryJournal:
+        """Kept for as long as the run."""
+        return MemoryJournal(self.signals)
 
 
 def _as_claimed(job: NewJob[Any]) -> Job:

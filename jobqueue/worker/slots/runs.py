@@ -14,13 +14,12 @@ from typing import Any, Protocol
 
 import anyio
 
-from jobqueue.base.job import AttemptError, WorkerId
+from jobqueue.base.job import AttemptError, Job, WorkerId
 from jobqueue.base.log import bind_log, get_logger, job_facts
 from jobqueue.base.outcome import Dead, Done, Outcome, PutAside, Released, Suspended
 from jobqueue.base.settings import Settings
 from jobqueue.store.claims import Claim, job_of
 from jobqueue.tasks.phases.journal import Journal
-from jobqueue.tasks.phases.memory import MemoryJournal
 from jobqueue.tasks.run.attempt import Attempt
 from jobqueue.tasks.run.batch import Registered
 from jobqueue.tasks.run.hooks import Teller, failure_of
@@ -66,16 +65,46 @@ class Surroundings:
     middleware: Middleware
     mark: Callable[[Hold], Awaitable[bool]]
     """Notes that a job begins; False if it may not."""
-    report: Callable[[Hold, str], None] = lambda hold, report: None
+    report: Callable[[Hold, str], None]
     """Called with a job's report of progress, in whatever thread its handler runs."""
-    begins: Callable[[Hold], None] = lambda hold: None
+    begins: Callable[[Hold], None]
     """Called when a job that somebody follows begins."""
-    transact: Callable[[Hold], contextlib.AbstractAsyncContextManager[Any]] | None = None
+    transact: Callable[[Hold], contextlib.AbstractAsyncContextManager[Any]]
     """Gives a handler its transaction."""
-    bundle: Callable[[Claim], Any] = lambda claim: None
+    bundle: Callable[[Claim], Any]
     """Gives a handler what it has of its bundle."""
-    journal: Callable[[Hold], Journal] = lambda hold: MemoryJournal()
+    journal: Callable[[Hold], Journal]
     """Keeps the phases of a run."""
+
+
+class Behind:
+    """What stands behind one run: see `Backing`."""
+
+    __slots__ = ("_around", "_hold")
+
+    def __init__(self, around: Surroundings, hold: Hold) -> None:
+        self._around, self._hold = around, hold
+
+    def job(self) -> Job:
+        """The job as it was claimed."""
+        return job_of(self._hold.claim)
+
+    def report(self, report: str) -> None:
+        """To the worker's reporter."""
+        self._around.report(self._hold, report)
+
+    def transaction(self) -> contextlib.AbstractAsyncContextManager[Any]:
+        """Of the worker's completions."""
+        return self._around.transact(self._hold)
+
+    def bundle(self) -> Any:
+        """Of the app that the worker serves."""
+        claim = self._hold.claim
+        return None if claim["bundle_id"] is None else self._around.bundle(claim)
+
+    def journal(self) -> Journal:
+        """Of the worker's recorder."""
+        return self._around.journal(self._hold)
 
 
 class Runs:
@@ -150,7 +179,7 @@ class Runs:
         return Attempt(
             task,
             claim["args"],
-            partial(job_of, claim),
+            Behind(around, hold),
             claim["attempt"],
             timeout=claim["timeout"],
             budget_left=claim["budget_left"],
@@ -158,10 +187,6 @@ class Runs:
             threads=self._threads,
             resources=around.resources,
             around=around.middleware.around_run,
-            report=partial(around.report, hold),
-            transact=None if around.transact is None else partial(around.transact, hold),
-            bundle=None if claim["bundle_id"] is None else partial(around.bundle, claim),
-            journal=partial(around.journal, hold),
         )
 
     def _ended(self, hold: Hold, attempt: Attempt, context: Context, task: asyncio.Task[Outcome]) -> None:

@@ -14,7 +14,7 @@ from jobqueue.cli.jobs.story import Story
 from jobqueue.cli.terminal import output
 from jobqueue.store.workers import WorkerRow
 
-NOW = datetime.now(UTC)
+NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 WORKER = WorkerRow(UUID(int=1), "shop", "host", 4711, "0.1.0", ("*",), 50, NOW, NOW, True)
 JOB = Job(UUID(int=7), "order", "mail", JobState.SCHEDULED, 0, 0, 20, 0, 0, NOW + timedelta(hours=3), NOW)
 ASLEEP = Phase("cool-down", "sleep", PhaseState.SLEEPING, 2, 1, None, NOW, None, JOB.due_at)

@@ -2,18 +2,41 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
-from jobqueue.base.job import AttemptError, JobState, NewJob
+from jobqueue.base.job import AttemptError, Job, JobState, NewJob
 from jobqueue.base.outcome import (
     Dead,
     Outcome,
     Retried,
 )
 from jobqueue.base.retry import RetryPolicy
+from jobqueue.tasks.phases.memory import MemoryJournal
 from jobqueue.tasks.run.attempt import Attempt, run_apart
 from jobqueue.tasks.task import Task
 from tests.tasks.recording import Recorder, ended_job, open_home
+
+
+class Claimed:
+    """Behind a run that has nothing but its job."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def job(self) -> Job:
+        return self._job
+
+    def report(self, report: str) -> None:
+        pass
+
+    def transaction(self) -> NoReturn:
+        raise AssertionError
+
+    def bundle(self) -> None:
+        pass
+
+    def journal(self) -> MemoryJournal:
+        return MemoryJournal()
 
 
 class Shock(BaseException):
@@ -39,7 +62,7 @@ def attempt_at(
     return Attempt(
         task,
         job.args if text is None else text,
-        lambda: claimed,
+        Claimed(claimed),
         number,
         timeout=timeout,
         budget_left=budget,

@@ -1,0 +1,35 @@
+"""What stands behind a run: its job, and whoever takes what its handler has to say. One object for all: a run is made
+for every job, and most need nothing of it."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from jobqueue.base.job import Job
+from jobqueue.tasks.phases.journal import Journal
+
+
+class Backing(Protocol):
+    """Of one run."""
+
+    def job(self) -> Job:
+        """The job as it was claimed."""
+        ...
+
+    def report(self, report: str) -> None:
+        """Take over a report of progress, in whatever thread the handler runs."""
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
+        """A connection in a transaction that ends with the run's `completion`.
+
+        Raises ConfigurationError where there is no job to complete.
+        """
+        ...
+
+    def bundle(self) -> Any:
+        """What the job has of its bundle; None without one."""
+        ...
+
+    def journal(self) -> Journal:
+        """What keeps its phases."""
+        ...

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import defaultdict
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +13,9 @@ from jobqueue import JobContext
 from jobqueue.base.flows.event import Event
 from jobqueue.web import events
 from jobqueue.webhooks import relay
+from tests.support.jobs.store import connect
 from tests.support.jobs.told import taken
-from tests.support.jobs.working import new_app
+from tests.support.jobs.working import new_app, one_waits
 from tests.support.receiver import KEY, delivered, hooked_app, receiving
 from tests.web.streams import everybody, site, streaming
 
@@ -82,6 +84,42 @@ async def test_sleeps_and_waits_are_told(database: str) -> None:
     ] == [brief(event) for event in told]  # fmt: skip
     assert {1} == {event.attempt for event in told if event.type in ("job.started", "job.phase", "job.waiting")}
     assert {None} == {event.data for event in told if event.type != "job.phase"}
+
+
+async def test_what_was_before_a_wait_is_told_before_it(database: str) -> None:
+    """A job has noted how a phase ended, and has come to a wait, all while phases of another were being written."""
+    app, go, has_come = new_app(database), asyncio.Event(), asyncio.Event()
+
+    async def step() -> None: ...
+
+    async def fail() -> None:
+        raise ValueError
+
+    @app.task(follow=True)
+    async def work(ctx: JobContext) -> None:
+        await ctx.phase("first", step)
+        await go.wait()
+        with suppress(ValueError):
+            await ctx.phase("charge", fail)
+        has_come.set()
+        await ctx.wait_for("approved", bool)
+
+    @app.task
+    async def other(ctx: JobContext) -> None:
+        await ctx.phase("first", step)
+
+    async with app, app.events(types=["job.phase"]) as stream, app.worker(concurrency=2):
+        await work.defer()
+        await taken(stream, 1)
+        async with connect(database) as connection, connection.transaction():
+            await connection.execute("lock table jobqueue.phase in exclusive mode")
+            await other.defer()
+            await one_waits(database)
+            go.set()
+            await has_come.wait()
+        told = await taken(stream, 2)
+
+    assert ["phase charge failed", "phase approved waiting"] == [brief(event) for event in told]
 
 
 async def test_how_a_phase_ends_is_told(database: str) -> None:

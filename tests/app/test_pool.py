@@ -105,9 +105,9 @@ async def test_a_worker_on_the_users_pool(database: str) -> None:
         assert [2 * number for number in range(10)] == [await handle.result(timeout=PATIENCE) for handle in handles]
         await app.close()
 
-    async with own_pool(database, 8) as pool:
+    async with own_pool(database, WORKER_CONNECTIONS - 1) as pool:
         app = App(pool=pool)
-        with pytest.raises(ConfigurationError, match=r"pool: a worker needs a max_size of 9"):
+        with pytest.raises(ConfigurationError, match=r"pool: a worker needs a max_size of 10"):
             await app.run_until_idle()
         await app.close()
 

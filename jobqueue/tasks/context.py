@@ -113,7 +113,7 @@ class JobContext(Phasing):
         """
         return Phasing(self._phases, checked(timeout, retry, max_attempts))
 
-    async def sleep(
+    def sleep(
         self,
         name: str,
         delay: Seconds = 0,
@@ -122,7 +122,7 @@ class JobContext(Phasing):
         hours: float = 0,
         minutes: float = 0,
         until: datetime | None = None,
-    ) -> None:
+    ) -> Coroutine[object, None, None]:
         """Sleep for `delay` (seconds or timedelta) and so many days, hours and minutes, or `until` a moment.
 
         The run ends here, and gives its slot away; when the time has come a new one, perhaps on another worker, finds
@@ -135,11 +135,12 @@ class JobContext(Phasing):
             raise InvalidOption("until", "give either until= or how long, not both")
         seconds = plain_seconds("delay", delay) + more.total_seconds()
         sleeps, moment = check_moment(None if until is not None else seconds, until)
-        await self._phases().sleep(name, sleeps, moment)
+        asleep: Coroutine[object, None, None] = self._phases().sleep(name, sleeps, moment)
+        return asleep
 
-    async def wait_for(
+    def wait_for(
         self, name: str, kind: type[T], timeout: Seconds | None = None, *, signal: str | None = None
-    ) -> T:
+    ) -> Coroutine[object, None, T]:
         """Wait for the next signal of this name, sent by `handle.signal(name, payload)`, and give its payload.
 
         One that was sent before is there at once; else the run ends as in a sleep. Signals of a name come in the order
@@ -149,8 +150,10 @@ class JobContext(Phasing):
         TimeoutError. Raises DuplicatePhase, InvalidOption, InvalidPayload.
         """
         longest = check_seconds("timeout", timeout) or LONGEST
-        payload: T = await self._phases().wait_for(name, kind, longest, name if signal is None else signal)
-        return payload
+        waiting: Coroutine[object, None, T] = self._phases().wait_for(
+            name, kind, longest, name if signal is None else signal
+        )
+        return waiting
 
     @overload
     async def phase_result(self, name: str, kind: type[T]) -> T: ...

@@ -149,7 +149,7 @@ class DeferOptions:
         self.id = None if id is None else check_id(id)
         self.connection = connection
         self.resources = resources
-        self.signals = signals
+        self.signals = _check_signals(signals)
 
     def merge(self, later: "DeferOptions") -> "DeferOptions":
         """Both together; what `later` says wins. `delay` and `at` say the same thing, so each replaces the other."""
@@ -219,6 +219,13 @@ def check_unique(unique: Unique | str | None) -> Unique | None:
     if not isinstance(given, Unique | str | None):
         raise InvalidOption("unique", f"must be Unique(...) or a key as text, not {type(given).__name__}")
     return Unique(given) if isinstance(given, str) else given
+
+
+def _check_signals(signals: Mapping[str, Sequence[Any]] | None) -> Mapping[str, Sequence[Any]] | None:
+    for name, payloads in (signals or {}).items():
+        if not isinstance(payloads, list | tuple):
+            raise InvalidOption("signals", f"must be lists of payloads by name: signals={{{name!r}: [...]}}")
+    return signals
 
 
 def _check_meta(meta: dict[str, Any] | None) -> str | None:

@@ -1,4 +1,7 @@
-"""The typed heads of phases: `ctx.phase(...)`, and `ctx.options(...).phase(...)` with a limit or retries of its own."""
+"""The typed heads of phases: `ctx.phase(...)`, and `ctx.options(...).phase(...)` with a limit or retries of its own.
+
+They give coroutines but are none, so that a `def` task, which cannot await them, is refused at the call.
+"""
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -49,12 +52,14 @@ class Phasing:
         self._how = how
 
     @overload
-    async def phase(
+    def phase(
         self, name: str, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> R: ...
+    ) -> Coroutine[object, None, R]: ...
     @overload
-    async def phase(self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
-    async def phase(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def phase(
+        self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[object, None, R]: ...
+    def phase(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
         """Run `fn(*args, **kwargs)` as a durable step of this job, and give its result.
 
         Once the result is stored, which it is before this returns, no later attempt of the job runs the step again: it
@@ -68,20 +73,23 @@ class Phasing:
         InvalidOption; InvalidPayload if the result cannot be stored, or a stored one does not fit the annotation any
         more; ClaimLost if another worker has the job; and what `fn` raises.
         """
-        return await self._phases().phase(self._how, name, fn, args, kwargs)
+        called: Coroutine[Any, Any, Any] = self._phases().phase(self._how, name, fn, args, kwargs)
+        return called
 
-    async def phase_in_transaction(
+    def phase_in_transaction(
         self,
         name: str,
         fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> R:
+    ) -> Coroutine[object, None, R]:
         """As `phase`, with `fn(connection, *args, **kwargs)`: its rows and the record of the phase commit together.
 
         So the step has its effect exactly once. `connection` is an asyncpg connection in a transaction; jobs deferred
         on it belong to it as well. Raises ConfigurationError outside a worker, and what `phase` raises.
         """
-        result: R = await self._phases().phase(self._how, name, fn, args, kwargs, in_transaction=True)
-        return result
+        called: Coroutine[object, None, R] = self._phases().phase(
+            self._how, name, fn, args, kwargs, in_transaction=True
+        )
+        return called

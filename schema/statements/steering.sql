@@ -195,7 +195,9 @@ with found as materialized (
     select bundle_id is not null and exists (select from :"schema".dependency d where d.job_id = back.id) as waits) as before
   returning id, queue, state
 ), cleared as (
-  delete from :"schema".phase where $5 and job_id = any(array(select id from inserted))
+  -- a wait whose time was over begins anew: for nothing else would the job run again
+  delete from :"schema".phase
+  where job_id = any(array(select id from inserted)) and ($5 or kind = 'wait' and error is not null)
 ), woken as materialized (
   select :"schema".wake(queue, null, $3) from inserted where state = 'ready' group by queue
 ), noted as (

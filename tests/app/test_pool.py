@@ -97,7 +97,7 @@ async def test_results_are_waited_for_on_a_small_pool(size: int, database: str) 
 
 async def test_a_worker_on_the_users_pool(database: str) -> None:
     """A worker runs on a pool that has room for it; on a smaller one it says how much it needs."""
-    async with own_pool(database, 9) as pool:
+    async with own_pool(database, WORKER_CONNECTIONS) as pool:
         app = App(pool=pool)
         task = app.task(double)
         handles = await task.defer_many(range(10))

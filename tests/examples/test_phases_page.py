@@ -69,6 +69,6 @@ async def test_the_page_runs(database: str, monkeypatch: pytest.MonkeyPatch, tmp
     assert "done" == await asked(database, re.sub(ID, str(job.id), sql))
     line, _, output = command.partition("\n")
     with command_line(tmp_path) as cli:
-        answer = await cli.run(*shlex.split(re.sub(ID, str(job.id), line))[4:], "--dsn", database)
+        answer = await cli.run(*shlex.split(re.sub(ID, str(job.id), line))[4:-1], "--dsn", database)
     assert (0, output) == (answer.code, answer.out)
     assert 4 == await asked(database, "select count(*) from jobqueue.signal where job_id = $1", job.id)

@@ -1,6 +1,7 @@
 """What a run finds of the runs before it: results by name, as they were stored, and nothing is done a second time."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 from jobqueue import App, Fatal, JobContext, JobState, PhaseState, Retry, steps
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked, end_of, new_app
+from tests.support.patience import NEVER
 from tests.support.waiting import wait_until
 
 AT_ONCE: dict[str, Any] = {"retry": steps(0), "max_attempts": 3}
@@ -287,6 +289,7 @@ async def twice(ctx: JobContext) -> None:
 
 REFUSED: list[tuple[Callable[[JobContext], Awaitable[Any]], str]] = [
     (twice, "DuplicatePhase: phase 'same': this run has one of that name already"),
+    (lambda ctx: ctx.phase("called", 7), "phase 'called': takes a function and its arguments"),  # type: ignore[call-overload]
     (lambda ctx: ctx.phase("", nothing), "name: must have 1 to 100 characters"),
     (lambda ctx: ctx.phase("a\nb", nothing), "name: must have printable characters"),
     (lambda ctx: ctx.phase("outer", inside, ctx, "sleep"), "phase 'nap': ctx.sleep cannot be inside phase 'outer'"),
@@ -314,13 +317,63 @@ async def test_phases_of_a_plain_task_are_refused(database: str) -> None:
     app = new_app(database)
 
     @app.task(max_attempts=1)
-    def work(ctx: JobContext) -> None:
-        asyncio.run(ctx.phase("p", nothing))
+    def work(ctx: JobContext, call: int) -> None:
+        calls: list[Callable[[], object]] = [
+            lambda: ctx.phase("p", nothing),
+            lambda: ctx.sleep("s", 1),
+            lambda: ctx.wait_for("w", int),
+        ]
+        calls[call]()  # nobody awaits it
+
+    async with app:
+        for call in range(3):
+            job = await ran(app, work, call)
+            assert "need an async task; a `def` task runs in a thread" in job.error.message
+
+
+async def test_the_failed_one_of_several_is_named(database: str) -> None:
+    """Side by side: the error names the phase that raised it, not a neighbour that was cancelled for it."""
+    app, begun = new_app(database), asyncio.Event()
+
+    async def fails() -> None:
+        await begun.wait()
+        raise OSError("no")
+
+    async def waits() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    @app.task(max_attempts=1)
+    async def work(ctx: JobContext) -> None:
+        async with asyncio.TaskGroup() as group:
+            for name, step in (("first", waits), ("fails", fails), ("last", waits)):
+                group.create_task(ctx.phase(name, step))
 
     async with app:
         job = await ran(app, work)
 
-    assert "phases need an async task" in job.error.message
+    assert ("OSError", "fails", 2) == (job.error.error_class, job.error.phase, job.error.place)
+
+
+async def test_a_thread_that_goes_on_gets_no_second_beside_it(database: str) -> None:
+    """A plain step cannot be cut at its limit: while its thread goes on, this run does not try it again."""
+    app, go, runs = new_app(database), threading.Event(), list[int]()
+
+    def step() -> None:
+        runs.append(1)
+        go.wait(NEVER)
+
+    @app.task(max_attempts=1)
+    async def work(ctx: JobContext) -> None:
+        try:
+            await ctx.options(timeout=0.05, max_attempts=3, retry=steps(0)).phase("thread", step)
+        finally:
+            go.set()
+
+    async with app:
+        job = await ran(app, work)
+
+    assert ([1], "phase 'thread': timeout after 0.05 s") == (runs, job.error.message)
 
 
 async def test_a_result_that_cannot_be_stored_is_not_tried_again(database: str) -> None:

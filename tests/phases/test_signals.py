@@ -194,6 +194,32 @@ async def test_a_wait_has_an_end_that_is_kept(database: str) -> None:
     )
 
 
+async def test_a_wait_that_was_over_begins_anew_by_hand(database: str) -> None:
+    """A dead job that is told to run again by hand would else die of the same at once; what it had done stays done."""
+    app = new_app(database)
+
+    @app.task(max_attempts=1)
+    async def work(ctx: JobContext) -> str:
+        return await ctx.phase("one", str, 1) + (await ctx.wait_for("approved", Approval, timeout=60)).by
+
+    async with app:
+        handle = await work.defer()
+        await app.run_worker(burst=True)
+        async with connect(database) as connection:
+            await connection.execute("update jobqueue.phase set wake_at = now() - interval '1 s' where kind = 'wait'")
+        await app.jobs.retry(handle.id)
+        await app.run_worker(burst=True)
+        dead = await end_of(app, handle)
+        await app.jobs.retry(handle.id)
+        await app.run_worker(burst=True)
+        assert JobState.SCHEDULED is await handle.status()
+        await handle.signal("approved", Approval("me"))
+        await app.run_worker(burst=True)
+        job = await end_of(app, handle)
+
+    assert (JobState.DEAD, "1me") == (dead.state, job.result)
+
+
 async def test_a_signal_that_fits_no_type_is_gone(database: str) -> None:
     """It fails one attempt, by a text that names signal and field, not the value; the next run waits for another."""
     app = new_app(database)

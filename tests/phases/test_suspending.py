@@ -420,5 +420,5 @@ async def test_here_a_missing_signal_is_told() -> None:
     async def work(ctx: JobContext) -> int:
         return await ctx.wait_for("count", int)
 
-    with pytest.raises(Exception, match=r"no such signal here; give it: task.options\(signals="):
+    with pytest.raises(Exception, match=r"no signal 'count' is left; .*: task.options\(signals="):
         await work.run()

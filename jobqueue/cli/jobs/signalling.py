@@ -1,6 +1,7 @@
 """`jobs signal`: sends a signal to one job, which finds it in `ctx.wait_for`."""
 
 import asyncio
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.options import check_name
 
 _LEAST, _MOST = 2, 3
+_APP = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+"""An App as it is named, which is no JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Sending:
         said, app = list(words), None
         if said and not is_id(said[0]):
             app = said.pop(0)
-        elif len(said) > _MOST:
+        elif len(said) > _MOST or (len(said) == _MOST and _APP.fullmatch(said[-1])):
             app = said.pop()
         if not _LEAST <= len(said) <= _MOST or not is_id(said[0]):
             raise Refusal("what is sent to which job? jobs signal [APP] ID NAME [JSON]", ExitCode.USAGE)

@@ -44,7 +44,7 @@ class MemoryJournal:
         there = self._signals.get(wait.signal)
         if not there and wait.longest >= LONGEST:
             raise ConfigurationError(
-                f"ctx.wait_for({wait.signal!r}): no such signal here; give it: "
-                f"task.options(signals={{{wait.signal!r}: ...}}).run(...)"
+                f"ctx.wait_for({wait.name!r}): no signal {wait.signal!r} is left; give as many as are waited for: "
+                f"task.options(signals={{{wait.signal!r}: [...]}}).run(...)"
             )
         return Looked(there.pop(0) if there else None, 0, Waking(datetime.now(UTC), 0.0))

@@ -42,8 +42,6 @@ class Run:
     make_job: Callable[[], Job]
     asked: Callable[[], bool]
     """Whether the run was asked to end."""
-    in_thread: Callable[[], bool]
-    """Whether its handler runs in a thread."""
     suspend: Callable[[Suspended], None]
     call_in_thread: Callable[[Callable[[], Any]], Awaitable[Any]]
     transact: Callable[[], AbstractAsyncContextManager[tuple[Any, Any]]]
@@ -59,6 +57,8 @@ class Step:
     kind: PhaseKind
     place: int
     began: float
+    left_behind: bool = False
+    """A thread of it has outlived its limit, and goes on."""
 
     def record(self, number: int, *, over: bool, **said: Any) -> Record:
         """Its last word."""
@@ -77,13 +77,17 @@ class Phases:
         self._steps: dict[str, Step] = {}
         self._places = 0
         self._under_way: dict[str, Step] = {}
-        self._failed: tuple[BaseException, Step] | None = None
+        self._failed: list[tuple[BaseException, Step]] = []
 
     async def phase(
         self, how: How, name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any],
         *, in_transaction: bool = False,
     ) -> Any:  # fmt: skip
         """Run a step, or give what it has given before."""
+        if not callable(fn):
+            raise ConfigurationError(
+                f"phase {name!r}: takes a function and its arguments, to call it here; this is a {type(fn).__name__}"
+            )
         if in_transaction and not is_async(fn):
             raise ConfigurationError(f"phase {name!r}: phase_in_transaction takes an `async def` function")
         what, adapter = f"result of phase {name!r}", adapter_of(fn)
@@ -142,13 +146,11 @@ class Phases:
 
     def place_of(self, error: BaseException | None) -> tuple[str, int] | None:
         """The name and place of the phase in which this error came up, or that was under way when the run was cut."""
-        if self._failed is not None and error is not None and self._failed[0] in _chain(error):
-            step = self._failed[1]
-        elif self._under_way and self._run.asked():
-            step = next(iter(self._under_way.values()))
-        else:
-            return None
-        return step.name, step.place
+        chain = [] if error is None else _chain(error)  # the error itself comes first, then what it stands for
+        places = [step for each in chain for failure, step in self._failed if failure is each]
+        if self._run.asked():
+            places += self._under_way.values()
+        return (places[0].name, places[0].place) if places else None
 
     def close(self) -> None:
         """The run has ended."""
@@ -165,7 +167,7 @@ class Phases:
                 yield step, await self._left_of(step)
         except BaseException as error:
             del self._steps[name]
-            self._failed = error, step
+            self._failed.append((error, step))
             raise
 
     async def _left_of(self, step: Step) -> Found | None:
@@ -189,8 +191,6 @@ class Phases:
             raise ConfigurationError(
                 f"phase {name!r}: {what} cannot be inside phase {outer!r}; call it before or after"
             )
-        if self._run.in_thread():
-            raise ConfigurationError(f"phase {name!r}: phases need an async task; a `def` task runs in a thread")
         if name in self._steps:
             raise DuplicatePhase(name)
 
@@ -236,7 +236,7 @@ class Phases:
             try:
                 return await attempt()
             except Exception as error:
-                if tries >= how.max_attempts or isinstance(error, _DECIDED):
+                if tries >= how.max_attempts or isinstance(error, _DECIDED) or step.left_behind:
                     raise
                 delay = await _delay(how, replace(self._run.make_job(), attempt=tries), error)
                 if delay is None:
@@ -271,13 +271,16 @@ class Phases:
     async def _called(self, step: Step, call: Callable[[], Any], timeout: float | None) -> Any:
         token, limit = _inside.set(step.name), asyncio.timeout(timeout)
         begins = asyncio.get_running_loop().call_later(_TELL_AFTER, self._tell_begin, step)
+        in_thread = not is_async(call)
         try:
             async with limit:
-                value = call() if is_async(call) else await self._run.call_in_thread(call)
+                value = await self._run.call_in_thread(call) if in_thread else call()
+                in_thread = False
                 return await value if inspect.isawaitable(value) else value
         except TimeoutError as error:
             if not limit.expired():
                 raise
+            step.left_behind = in_thread
             raise TimeoutError(f"phase {step.name!r}: timeout after {timeout:g} s") from error
         finally:
             begins.cancel()  # from here on its end is to be recorded, and nothing else of it

@@ -217,10 +217,12 @@ class Attempt:
                 leave()
 
     def _its_phases(self) -> Phases:
+        if self.state.handler_in_thread:
+            raise ConfigurationError("ctx: phases, sleeps and waits need an async task; a `def` task runs in a thread")
         if self._phases is None:
             self._phases = Phases(Run(
                 self.number, self._result_limit, self._backing.journal(), self._backing.job, self._asked_to_end,
-                lambda: self.state.handler_in_thread, self._suspend, self._step_in_thread, self._own_transaction,
+                self._suspend, self._step_in_thread, self._own_transaction,
                 lambda error: brief_json(describe(error, self.number)),
             ))  # fmt: skip
         return self._phases

@@ -62,7 +62,7 @@ class _Backing:
 
     def transaction(self) -> NoReturn:
         """There is no job on record."""
-        raise ConfigurationError("ctx.transaction(): only a worker has a job to complete; task.run has none")
+        raise ConfigurationError("a transaction: only a worker has a job to complete; task.run has none")
 
     def bundle(self) -> None:
         """It is in none."""

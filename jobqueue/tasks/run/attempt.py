@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import anyio
 
-from jobqueue.base.errors import ConfigurationError, InvalidPayload
+from jobqueue.base.errors import ClaimLost, ConfigurationError, InvalidPayload
 from jobqueue.base.outcome import Dead, Done, Outcome, PutAside, Released, Retried, Suspended
 from jobqueue.base.retry import RetryPolicy
 from jobqueue.tasks.context import CURRENT, JobContext
@@ -132,6 +132,8 @@ class Attempt:
             value = await self._call(positional, named)
         except BaseException as error:  # here and no deeper: a GeneratorExit out of a thread closes what lies below
             self.error = error
+        if self._phases is not None:
+            self._phases.close()  # what it has left behind must not cut off what follows
         try:
             if timer is not None or self._is_asked:
                 await self._settle(timer)
@@ -140,11 +142,10 @@ class Attempt:
             outcome, self.error = await self._verdict().on(self.error)
             return outcome if self._phases is None else self._placed(outcome, self._phases)
         finally:
-            if self._phases is not None:
-                self._phases.close()
-                self._phases = None  # breaks a circle, as below
             self.state.end()
-            self.context = None  # breaks a circle: left to the garbage collector, it costs a fifth of the speed
+            self._phases = self.context = (
+                None  # breaks circles, which cost a fifth of the speed if left to the collector
+            )
 
     def _begin(self) -> asyncio.TimerHandle | None:
         self.state.begin(asyncio.current_task())
@@ -217,6 +218,8 @@ class Attempt:
                 leave()
 
     def _its_phases(self) -> Phases:
+        if self.context is None:  # whoever asks has outlived the run
+            raise ClaimLost(self._backing.job().id)
         if self._phases is None:
             self._phases = Phases(Run(
                 self.number, self._result_limit, self._backing.journal(), self._backing.job, self._asked_to_end,

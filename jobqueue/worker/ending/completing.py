@@ -67,7 +67,7 @@ class Completions:
                         raise ClaimLost(hold.id)
                 else:
                     attempt.state.commit()
-                    await self._words.write(executor_on(connection, database.schema), [hold])
+                    await self._words.write_with(executor_on(connection, database.schema), hold)
                     ended = Ended(hold.id, hold.fence, done)
                     news = await complete_on(connection, database.schema, self._worker, ended) or _lost(hold)
         except BaseException as error:

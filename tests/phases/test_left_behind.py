@@ -354,3 +354,30 @@ async def test_nothing_begins_once_the_run_is_over(database: str) -> None:
             found = await app.jobs.phases(handle.id)
 
     assert (JobState.COMPLETED, 2, ["first"]) == (job.state, len(heard), [phase.name for phase in found])
+
+
+async def test_a_step_in_a_transaction_completes_nothing(database: str) -> None:
+    """It commits beside a transaction that has completed the job and then rolls back: the job is not completed."""
+    app, gate, ended = new_app(database), Gate(), asyncio.Event()
+
+    async def step(connection: Any) -> None:
+        await gate.step()
+
+    async def beside(ctx: JobContext) -> None:
+        await ctx.phase_in_transaction("step", step)
+        ended.set()
+
+    @app.task(max_attempts=1)
+    async def work(ctx: JobContext) -> None:
+        task = asyncio.create_task(beside(ctx))
+        await gate.begun.wait()
+        async with ctx.transaction():
+            ctx.complete(None)
+            gate.open.set()
+            await asyncio.wait({task})
+            raise OSError(str(ended.is_set()))
+
+    async with app, app.worker():
+        job = await end_of(app, await work.defer())
+
+    assert (JobState.DEAD, "True") == (job.state, job.errors[0].message if job.errors else "")

@@ -68,7 +68,6 @@ class Attempt:
         "_seconds",
         "_seconds_why",
         "_threads",
-        "completion",
         "context",
         "error",
         "number",
@@ -95,8 +94,6 @@ class Attempt:
         self.task = task
         self.number = number
         self.state = RunState()
-        self.completion: Done | None = None
-        """What the handler has completed with in its open transaction."""
         self.error: BaseException | None = None
         """What the run failed with."""
         self.context: JobContext | None = None
@@ -183,14 +180,11 @@ class Attempt:
         """A connection in a transaction, and what notes the result that the job is completed with in it."""
         if self.state.handler_in_thread:
             raise ConfigurationError("ctx.transaction(): needs an async task; a `def` task runs in a thread")
-        try:
-            async with self._backing.transaction() as connection:
-                yield connection, self._complete
-        finally:
-            self.completion = None
+        async with self._backing.transaction() as (connection, complete):
+            yield connection, lambda value: complete(self._encoded(value))
 
-    def _complete(self, value: Any) -> None:
-        self.completion = Done(self.task.signature.encode_result(value, self._result_limit))
+    def _encoded(self, value: Any) -> Done:
+        return Done(self.task.signature.encode_result(value, self._result_limit))
 
     def _call_task(self, context: JobContext, positional: list[Any], named: dict[str, Any]) -> Awaitable[Any]:
         if self.task.signature.wants_context:
@@ -253,7 +247,7 @@ class Attempt:
 
     def _done(self, value: Any) -> Outcome:
         try:
-            return Done(self.task.signature.encode_result(value, self._result_limit))
+            return self._encoded(value)
         except BaseException as error:  # its effect has happened: running it again would repeat that
             self.error = error
             return Dead("result", describe(error, self.number))

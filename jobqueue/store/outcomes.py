@@ -122,14 +122,19 @@ async def complete_on(connection: Any, schema: str, worker: WorkerId, ended: End
     """
     sql, values = statement("finish_jobs", schema, late=True), [*_joined([_finishing(ended)]), worker]
     told = await connection.fetch(sql, *values, timeout=STATEMENT_LIMIT)
-    if not told and await holds_still(connection, schema, worker, ended.id, ended.fence):
+    if not told and await holds_still(connection, schema, worker, ended.id, ended.fence, alone=True):
         told = await connection.fetch(sql, *values, timeout=STATEMENT_LIMIT)  # the row is locked by ourselves now
     return _told(told)[1] if told else None
 
 
-async def holds_still(connection: Any, schema: str, worker: WorkerId, id: UUID, fence: int) -> bool:
-    """Whether this claim still holds; it stays so until the connection's transaction ends."""
-    sql = statement("holds_still", schema)
+async def holds_still(
+    connection: Any, schema: str, worker: WorkerId, id: UUID, fence: int, *, alone: bool = False
+) -> bool:
+    """Whether this claim still holds; it stays so until the connection's transaction ends.
+
+    `alone`: waits for whoever shares the row as well, as phases do that are recorded beside.
+    """
+    sql = statement("holds_alone" if alone else "holds_still", schema)
     return bool(await connection.fetch(sql, id, fence, worker, timeout=STATEMENT_LIMIT))
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from uuid_utils.compat import uuid7
@@ -22,6 +23,7 @@ from jobqueue.worker.draining import Drain
 from jobqueue.worker.ending.completing import Completions
 from jobqueue.worker.ending.finishing import Finisher
 from jobqueue.worker.ending.folding import Folder
+from jobqueue.worker.ending.journal import HoldJournal
 from jobqueue.worker.ending.last_words import LastWords
 from jobqueue.worker.ending.lines import Lines
 from jobqueue.worker.ending.progress import Reporter
@@ -79,7 +81,7 @@ class Parts:
         self.slots = Slots(Surroundings(
             tasks, settings, worker, holds, self.finisher.submit, fatal, resources, middleware,
             self._mark, self.reporter.say, self.reporter.begins, self.completions.transaction, bundle,
-            self.recorder.journal,
+            partial(HoldJournal, self.recorder),
         ))  # fmt: skip
         self.claimer = Claimer(
             database, worker, settings, queues, tasks, self.slots, holds, self.finisher,

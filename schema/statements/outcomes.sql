@@ -158,3 +158,9 @@ cross join lateral (
 -- gives: id uuid
 -- For a transaction that must not commit without its claim: nobody can take it over before that has ended.
 select id from :"schema".job where id = $1 and fence = $2 and worker_id = $3 for share;
+
+-- name: holds_alone
+-- takes: id uuid, fence bigint, worker_id uuid
+-- gives: id uuid
+-- For a transaction that ends the job: as above, and nobody has a share of the row any more, which a finish would pass by.
+select id from :"schema".job where id = $1 and fence = $2 and worker_id = $3 for update;

@@ -9,17 +9,21 @@ select :"schema".signal($1, $2, $3, $4) as said;
 -- The next signal of each wait, which is over then; else until when it waits, and how many signals the job had been sent as
 -- this statement sees it. That number is read with the signals themselves, not from the locked row, which may be newer: what
 -- is sent from here on changes it, and whoever puts the job to sleep with the older number is told. No two waits of one call
--- are for the same signal of a job. Rows that somebody has locked are left out, and so not answered. The log tells of jobs
--- that are followed.
+-- are for the same signal of a job. What this run has taken before, and got no answer, it gets again. Rows that somebody has
+-- locked are left out, and so not answered. The log tells of jobs that are followed.
 with given as materialized (
   select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::integer[], $6::integer[], $7::double precision[])
     as g(id, fence, name, signal, place, attempt, sleeps)
 ), mine as materialized (
   select g.*, j.task, j.queue, j.origin, j.bundle_id, j.attempt as tries, j.follow from given g cross join lateral (
     select * from :"schema".job j where j.id = g.id and j.fence = g.fence and j.worker_id = $8 for key share skip locked) as j
+), kept as materialized (
+  select m.id, m.name, p.result, p.wake_at from mine m cross join lateral (
+    select * from :"schema".phase p where p.job_id = m.id and p.name = m.name and p.fence = m.fence and p.kind = 'wait'
+      and p.signal = m.signal and p.ended_at is not null and p.error is null offset 0) as p
 ), sent as materialized (
   select m.id, m.name, j.signals as seen, s.seq, s.payload
-  from mine m
+  from (select * from mine where (id, name) not in (select id, name from kept)) as m
   cross join lateral (select j.signals from :"schema".job j where j.id = m.id offset 0) as j
   left join lateral (
     select s.seq, s.payload from :"schema".signal s where s.job_id = m.id and s.name = m.signal order by s.seq limit 1) as s on true
@@ -47,7 +51,9 @@ with given as materialized (
 )
 select w.job_id, w.name, t.payload::text as payload, t.seen, w.wake_at,
   date_part('epoch', w.wake_at) - date_part('epoch', clock_timestamp()) as sleeps
-from waits w join sent t on t.id = w.job_id and t.name = w.name;
+from waits w join sent t on t.id = w.job_id and t.name = w.name
+union all
+select id, name, result::text, 0, wake_at, 0 from kept;
 
 -- name: unread_signals
 -- takes: id uuid

@@ -14,26 +14,12 @@ from jobqueue.store.flows.phases import load_phases, record_phases
 from jobqueue.tasks.phases import phases
 from tests.support.jobs.beating import BEAT, LEASE, QUIET, outlived
 from tests.support.jobs.deaths import take_away
+from tests.support.jobs.gate import Gate
 from tests.support.jobs.store import WORKER, claim_one, connect, insert, new_job, open_session
 from tests.support.jobs.working import asked, end_of, new_app, reached
 from tests.support.patience import NEVER
 from tests.support.postgres.proxy import proxied
 from tests.support.waiting import wait_until
-
-
-class Gate:
-    """A step that waits until it may go on, and counts how often it did."""
-
-    def __init__(self) -> None:
-        self.begun, self.open = asyncio.Event(), asyncio.Event()
-        self.runs = 0
-
-    async def step(self) -> int:
-        """Wait for the gate."""
-        self.runs += 1
-        self.begun.set()
-        await self.open.wait()
-        return self.runs
 
 
 def gated(app: App, gate: Gate, errors: list[BaseException] | None = None, **options: Any) -> Any:

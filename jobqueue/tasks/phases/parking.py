@@ -22,6 +22,7 @@ class Parking:
         """Phases that run, and waits that do not know yet until when."""
         self._parked: dict[str, tuple[datetime, int | None]] = {}
         self._futures: set[asyncio.Future[None]] = set()
+        self._closed = False
         self._calm: int | None = None
         """For how many turns of the event loop nothing but sleepers was there; None if nobody counts them."""
 
@@ -38,6 +39,8 @@ class Parking:
 
     async def park(self, name: str, until: datetime, seen: int | None) -> NoReturn:
         """Sleep: the run ends here, as soon as no phase runs beside. Never returns."""
+        if self._closed:
+            raise asyncio.CancelledError
         future = asyncio.get_running_loop().create_future()
         self._futures.add(future)
         self._parked[name] = until, seen
@@ -50,7 +53,8 @@ class Parking:
         raise asyncio.CancelledError  # the run has ended, and whoever waits here outlived it
 
     def close(self) -> None:
-        """The run has ended: nobody sleeps here any more, however detached from it."""
+        """The handler has ended: nobody sleeps here any more, however detached from it, and nothing is put to sleep."""
+        self._closed = True
         for future in list(self._futures):
             future.cancel()
 
@@ -62,7 +66,7 @@ class Parking:
         self._calm = 0
 
     def _look(self) -> None:
-        if self._busy or not self._parked or self._calm is None:
+        if self._closed or self._busy or not self._parked or self._calm is None:
             self._calm = None
             return
         self._calm += 1

@@ -77,6 +77,8 @@ class Phases:
         self._steps: dict[str, Step] = {}
         self._places = 0
         self._under_way: dict[str, Step] = {}
+        self._tried_before = set[str]()
+        """Steps that this run has begun: if one comes again, its end may be on record, and nobody has heard of that."""
         self._failed: list[tuple[BaseException, Step]] = []
 
     async def phase(
@@ -153,7 +155,7 @@ class Phases:
         return (places[0].name, places[0].place) if places else None
 
     def close(self) -> None:
-        """The run has ended."""
+        """The handler has ended."""
         self._parking.close()
 
     @contextlib.asynccontextmanager
@@ -233,6 +235,9 @@ class Phases:
     async def _try_often(self, how: How, step: Step, attempt: Callable[[], Awaitable[str]]) -> str:
         tries = 1
         while True:
+            if step.name in self._tried_before and (kept := await self._run.journal.result_of(step.name)) is not None:
+                return kept
+            self._tried_before.add(step.name)
             try:
                 return await attempt()
             except Exception as error:
@@ -242,8 +247,6 @@ class Phases:
                 if delay is None:
                     raise
             await asyncio.sleep(delay)
-            if (kept := await self._run.journal.result_of(step.name)) is not None:
-                return kept  # the answer to its commit was lost, and nothing else
             tries += 1
 
     async def _once(

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import anyio
 
-from jobqueue.base.errors import ConfigurationError, InvalidPayload
+from jobqueue.base.errors import ClaimLost, ConfigurationError, InvalidPayload
 from jobqueue.base.outcome import Dead, Done, Outcome, PutAside, Released, Retried, Suspended
 from jobqueue.base.retry import RetryPolicy
 from jobqueue.tasks.context import CURRENT, JobContext
@@ -68,7 +68,6 @@ class Attempt:
         "_seconds",
         "_seconds_why",
         "_threads",
-        "completion",
         "context",
         "error",
         "number",
@@ -95,8 +94,6 @@ class Attempt:
         self.task = task
         self.number = number
         self.state = RunState()
-        self.completion: Done | None = None
-        """What the handler has completed with in its open transaction."""
         self.error: BaseException | None = None
         """What the run failed with."""
         self.context: JobContext | None = None
@@ -132,6 +129,8 @@ class Attempt:
             value = await self._call(positional, named)
         except BaseException as error:  # here and no deeper: a GeneratorExit out of a thread closes what lies below
             self.error = error
+        if self._phases is not None:
+            self._phases.close()  # what it has left behind must not cut off what follows
         try:
             if timer is not None or self._is_asked:
                 await self._settle(timer)
@@ -140,11 +139,8 @@ class Attempt:
             outcome, self.error = await self._verdict().on(self.error)
             return outcome if self._phases is None else self._placed(outcome, self._phases)
         finally:
-            if self._phases is not None:
-                self._phases.close()
-                self._phases = None  # breaks a circle, as below
             self.state.end()
-            self.context = None  # breaks a circle: left to the garbage collector, it costs a fifth of the speed
+            self._phases = self.context = None  # breaks circles: left to the collector they cost a fifth of the speed
 
     def _begin(self) -> asyncio.TimerHandle | None:
         self.state.begin(asyncio.current_task())
@@ -182,14 +178,11 @@ class Attempt:
         """A connection in a transaction, and what notes the result that the job is completed with in it."""
         if self.state.handler_in_thread:
             raise ConfigurationError("ctx.transaction(): needs an async task; a `def` task runs in a thread")
-        try:
-            async with self._backing.transaction() as connection:
-                yield connection, self._complete
-        finally:
-            self.completion = None
+        async with self._backing.transaction() as (connection, complete):
+            yield connection, lambda value: complete(self._encoded(value))
 
-    def _complete(self, value: Any) -> None:
-        self.completion = Done(self.task.signature.encode_result(value, self._result_limit))
+    def _encoded(self, value: Any) -> Done:
+        return Done(self.task.signature.encode_result(value, self._result_limit))
 
     def _call_task(self, context: JobContext, positional: list[Any], named: dict[str, Any]) -> Awaitable[Any]:
         if self.task.signature.wants_context:
@@ -219,6 +212,8 @@ class Attempt:
     def _its_phases(self) -> Phases:
         if self.state.handler_in_thread:
             raise ConfigurationError("ctx: phases, sleeps and waits need an async task; a `def` task runs in a thread")
+        if self.context is None:  # whoever asks has outlived the run
+            raise ClaimLost(self._backing.job().id)
         if self._phases is None:
             self._phases = Phases(Run(
                 self.number, self._result_limit, self._backing.journal(), self._backing.job, self._asked_to_end,
@@ -252,7 +247,7 @@ class Attempt:
 
     def _done(self, value: Any) -> Outcome:
         try:
-            return Done(self.task.signature.encode_result(value, self._result_limit))
+            return self._encoded(value)
         except BaseException as error:  # its effect has happened: running it again would repeat that
             self.error = error
             return Dead("result", describe(error, self.number))

@@ -1,10 +1,12 @@
 """What stands behind a run: its job, and whoever takes what its handler has to say. One object for all: a run is made
 for every job, and most need nothing of it."""
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from jobqueue.base.job import Job
+from jobqueue.base.outcome import Done
 from jobqueue.tasks.phases.journal import Journal
 
 
@@ -19,11 +21,10 @@ class Backing(Protocol):
         """Take over a report of progress, in whatever thread the handler runs."""
         ...
 
-    def transaction(self) -> AbstractAsyncContextManager[Any]:
-        """A connection in a transaction that ends with the run's `completion`.
+    def transaction(self) -> AbstractAsyncContextManager[tuple[Any, Callable[[Done], None]]]:
+        """A connection in a transaction, and what has the job end so with its commit.
 
-        Raises ConfigurationError where there is no job to complete.
-        """
+        Raises ConfigurationError where there is no job to complete."""
         ...
 
     def bundle(self) -> Any:

@@ -8,7 +8,7 @@ connection, or for a server that has none left, spends no attempt.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, NoReturn
 
 import anyio
@@ -52,22 +52,22 @@ class Completions:
         self._lines = lines
 
     @contextlib.asynccontextmanager
-    async def transaction(self, hold: Hold) -> AsyncIterator[Any]:
-        """A connection in a transaction, for `ctx.transaction()`."""
+    async def transaction(self, hold: Hold) -> AsyncIterator[tuple[Any, Callable[[Done], None]]]:
+        """A connection in a transaction, and what completes the job with its commit, for `ctx.transaction()`."""
         attempt = hold.attempt
         assert attempt is not None  # noqa: S101 - a run asks
         database = await self._for_handlers()
-        done, news = None, News()
+        said, done, news = list[Done](), None, News()
         try:
             async with self._connection(database) as connection, connection.transaction():
-                yield connection
-                done = attempt.completion
+                yield connection, said.append
+                done = said[-1] if said else None
                 if done is None:
                     if not await holds_still(connection, database.schema, self._worker, hold.id, hold.fence):
                         raise ClaimLost(hold.id)
                 else:
                     attempt.state.commit()
-                    await self._words.write(executor_on(connection, database.schema), [hold])
+                    await self._words.write_with(executor_on(connection, database.schema), hold)
                     ended = Ended(hold.id, hold.fence, done)
                     news = await complete_on(connection, database.schema, self._worker, ended) or _lost(hold)
         except BaseException as error:
@@ -80,7 +80,8 @@ class Completions:
             if done is not None:
                 self._note(hold, news)
         finally:
-            attempt.state.resume()
+            if done is not None:  # else it may be another transaction that commits
+                attempt.state.resume()
 
     async def close(self) -> None:
         """Close the handlers' pool. Bounded."""

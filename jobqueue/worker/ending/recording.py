@@ -53,7 +53,8 @@ class Recorder:
         self._stored: dict[Key, asyncio.Future[Waking | None]] = {}
         self._looks: dict[Key, tuple[Wait, asyncio.Future[Looked]]] = {}
         self._loads: dict[Hold, asyncio.Future[Sequence[Found]]] = {}
-        self._texts: dict[Key, asyncio.Future[str | None]] = {}
+        self._texts: dict[asyncio.Future[str | None], Key] = {}
+        """Several may ask for one."""
         self._arrived = asyncio.Event()
         self._in_flight: Collection[Hold] = ()
         self._landed = asyncio.Event()
@@ -67,10 +68,6 @@ class Recorder:
     def unwritten(self) -> int:
         """How many phases have said what nobody has written yet."""
         return len(self._records)
-
-    def journal(self, hold: Hold) -> "HoldJournal":
-        """The phases of one run."""
-        return HoldJournal(self, hold)
 
     def note(self, hold: Hold, record: Record) -> None:
         """Write this soon."""
@@ -93,7 +90,17 @@ class Recorder:
 
     async def text(self, hold: Hold, name: str) -> str | None:
         """The result of a completed phase."""
-        return await self._asked(self._texts, (hold, name), hold)
+        answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        return await self._asked_with(self._texts, answer, (hold, name), answer, hold)
+
+    async def written(self, hold: Hold) -> None:
+        """Return once nothing that was said of this running job is unwritten: its end may be written then.
+
+        A transaction could not write it with the end: if that failed, it would be lost.
+        """
+        while hold in self._in_flight or any(of is hold for of, _ in self._records):
+            self._landed.clear()
+            await self._landed.wait()
 
     async def store_on(self, connection: Any, hold: Hold, record: Record) -> None:
         """Write this with the transaction that the connection is in. Raises ClaimLost, InvalidPayload."""
@@ -143,6 +150,8 @@ class Recorder:
         with anyio.move_on_after(_REST):
             await self._arrived.wait()
             return
+        if self._records or self._texts:
+            return  # of one whose run has ended: perhaps nobody writes its last words any more
         await self._session.close()
         await self._arrived.wait()
 
@@ -159,6 +168,8 @@ class Recorder:
             self._resting.add(hold)
             patience = self._locked.setdefault(hold, Patience(first=0.005, cap=1.0))
             asyncio.get_running_loop().call_later(patience.next(), self._again, hold)
+        if any(key not in self._records for key in self._texts.values()):
+            self._arrived.set()
 
     def _again(self, hold: Hold) -> None:
         self._resting.discard(hold)
@@ -171,9 +182,10 @@ class Recorder:
             found = await load_phases(self._session, [hold.id for hold in loads])
             for hold in loads:
                 _answer(self._loads.pop(hold, None), found.get(hold.id, ()))
-        for hold, name in list(self._texts):
-            text = await phase_result(self._session, hold.id, name)
-            _answer(self._texts.pop((hold, name), None), text)
+        for answer, (hold, name) in list(self._texts.items()):
+            if (hold, name) not in self._records:  # else it is asked what is about to be written
+                text = await phase_result(self._session, hold.id, name)
+                _answer(answer if self._texts.pop(answer, None) else None, text)
         if self._loads:
             self._arrived.set()
 
@@ -277,6 +289,7 @@ class Recorder:
                 _fail(taken(key), ClaimLost(key[0].id))
                 if records is not None:
                     records.pop(key, None)
+        self._landed.set()
         return {hold for hold in holds if hold.id in still}
 
     async def _land(self, holds: Collection[Hold]) -> None:
@@ -314,42 +327,15 @@ class Recorder:
                 del questions[key]
 
     def _forget_the_ended(self) -> None:
-        """Some jobs end without an outcome to write, and then nobody writes their last words."""
+        """Some jobs end without an outcome to write, and then nobody writes their last words. A wait needs a run."""
         for key in list(self._records):
             if key[0] not in self._holds:
                 del self._records[key]
-
-
-class HoldJournal:
-    """A `Journal` of one claimed job, which documents its methods."""
-
-    def __init__(self, recorder: Recorder, hold: Hold) -> None:
-        self._recorder = recorder
-        self._hold = hold
-
-    async def load(self) -> Sequence[Found]:
-        """What earlier runs have left."""
-        return await self._recorder.load(self._hold)
-
-    async def result_of(self, name: str) -> str | None:
-        """The result of a completed phase."""
-        return await self._recorder.text(self._hold, name)
-
-    async def record(self, record: Record) -> Waking | None:
-        """Store it."""
-        return await self._recorder.store(self._hold, record)
-
-    def note(self, record: Record) -> None:
-        """Store it soon."""
-        self._recorder.note(self._hold, record)
-
-    async def record_on(self, connection: Any, record: Record) -> None:
-        """Store it with a transaction."""
-        await self._recorder.store_on(connection, self._hold, record)
-
-    async def look(self, wait: Wait) -> Looked:
-        """Take a signal."""
-        return await self._recorder.look(self._hold, wait)
+                _fail(self._stored.pop(key, None), ClaimLost(key[0].id))
+        for key in list(self._looks):
+            if not _runs(key[0]):
+                _fail(self._taken(key), ClaimLost(key[0].id))
+        self._landed.set()
 
 
 def _part(records: Mapping[Key, Record]) -> dict[Key, Record]:

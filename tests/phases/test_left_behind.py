@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from jobqueue import ClaimLost, JobContext, JobState, steps
+from jobqueue import ClaimLost, InvalidPayload, JobContext, JobState, steps
 from jobqueue.tasks.phases import phases
 from tests.support.jobs.gate import Gate
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked, end_of, new_app
 from tests.support.patience import NEVER
-from tests.support.postgres.backends import WAITS_FOR_LOCK, becomes
 from tests.support.postgres.proxy import proxied
 from tests.support.waiting import wait_until
 
@@ -60,118 +59,6 @@ async def test_a_wait_that_outlived_its_run_holds_up_nobody(database: str) -> No
             job = await end_of(app, handle)
 
     assert (JobState.DEAD, [ClaimLost]) == (job.state, [type(error) for error in heard])
-
-
-async def test_a_phase_beside_the_end_of_its_job_is_told_of_it(database: str) -> None:
-    """A step ends while its handler's transaction completes the job: it gets ClaimLost, and the slot is free."""
-    app, gate, heard = new_app(database), Gate(), list[BaseException]()
-
-    async def beside(ctx: JobContext) -> None:
-        try:
-            await ctx.phase("gate", gate.step)
-        except BaseException as error:
-            heard.append(error)
-            raise
-
-    @app.task
-    async def work(ctx: JobContext) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(beside(ctx))
-            await gate.begun.wait()
-            async with ctx.transaction():
-                ctx.complete(None)
-
-    async with app, connect(database) as connection:
-        await connection.execute(
-            "create function slow() returns trigger language plpgsql as "
-            "$$ begin perform pg_advisory_xact_lock(7); return null; end $$;"
-            "create constraint trigger slow after delete on jobqueue.job deferrable initially deferred "
-            "for each row execute function slow()"
-        )
-        await connection.execute("select pg_advisory_lock(7)")
-        handle = await work.defer()
-        async with app.worker() as worker:
-            await becomes(database, 1, WAITS_FOR_LOCK)
-            gate.open.set()
-            await wait_until(lambda: worker.supervisor.parts.recorder.unwritten > 0, "it is to be recorded")
-            await connection.execute("select pg_advisory_unlock(7)")
-            job = await end_of(app, handle)
-            await wait_until(lambda: not worker.supervisor.parts.slots.running, "its slot is free")
-
-    assert (JobState.COMPLETED, [ClaimLost]) == (job.state, [type(error) for error in heard])
-
-
-async def test_what_ended_beside_a_completion_that_failed_is_kept(database: str) -> None:
-    """A step ends, then the handler's commit fails: the step is on record, and does not run again."""
-    app, gate, busy, ends = new_app(database), Gate(), Gate(), asyncio.Event()
-
-    @app.task
-    async def other(ctx: JobContext) -> int:
-        return await ctx.phase("busy", busy.step)
-
-    @app.task(retry=steps(0))
-    async def work(ctx: JobContext) -> int:
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(ctx.phase("gate", gate.step))
-            while ctx.attempt == 1 and worker.supervisor.parts.recorder.unwritten < 2:  # noqa: ASYNC110 - in the very turn of the loop
-                await asyncio.sleep(0)
-            async with ctx.transaction() as connection:
-                ends.set()
-                if ctx.attempt == 1:
-                    await connection.execute("insert into refusing values (1)")
-                ctx.complete(1)
-        return await task
-
-    async with app, connect(database) as connection:
-        await connection.execute(
-            "create table refusing (n integer); create function refuse() returns trigger language plpgsql as "
-            "$$ begin raise exception 'no'; end $$;"
-            "create constraint trigger refuse after insert on refusing deferrable initially deferred "
-            "for each row execute function refuse()"
-        )
-        first = await other.defer()
-        async with app.worker() as worker:
-            await wait_until(partial(asked, database, "select count(*) from jobqueue.phase"), "it is told that it runs")
-            handle = await work.defer()
-            await gate.begun.wait()
-            async with connection.transaction():
-                await connection.execute("select from jobqueue.phase where job_id = $1 for update", first.id)
-                busy.open.set()
-                await becomes(database, 1, WAITS_FOR_LOCK)
-                gate.open.set()
-                await ends.wait()
-            await end_of(app, first)
-            job = await end_of(app, handle)
-
-    assert (JobState.COMPLETED, 2, 1) == (job.state, job.attempt, gate.runs)
-
-
-async def test_a_completion_waits_for_whoever_shares_the_row(database: str) -> None:
-    """A step in a transaction has a share of the job's row beside the completion: that waits, and loses no claim."""
-    app, gate = new_app(database), Gate()
-
-    async def step(connection: Any) -> None:
-        await connection.execute("select from jobqueue.job where id = $1 for key share", shared[0])
-        await gate.step()
-
-    shared = list[Any]()
-
-    @app.task(max_attempts=1)
-    async def work(ctx: JobContext) -> None:
-        shared.append(ctx.job.id)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(ctx.phase_in_transaction("step", step))
-            await gate.begun.wait()
-            async with ctx.transaction():
-                ctx.complete(None)
-
-    async with app, app.worker():
-        handle = await work.defer()
-        await becomes(database, 1, WAITS_FOR_LOCK)
-        gate.open.set()
-        job = await end_of(app, handle)
-
-    assert (JobState.COMPLETED, ()) == (job.state, tuple(job.errors))
 
 
 async def test_two_may_read_one_large_result(database: str) -> None:
@@ -232,8 +119,7 @@ async def test_a_step_that_has_ended_runs_once_though_nobody_waits_for_its_recor
     async def work(ctx: JobContext) -> int:
         asking = asyncio.create_task(ctx.phase("gate", gate.step))
         if ctx.attempt == 1:
-            while not worker.supervisor.parts.recorder.unwritten:  # noqa: ASYNC110 - in the very turn of the loop
-                await asyncio.sleep(0)
+            await wait_until(lambda: worker.supervisor.parts.recorder.unwritten > 0, "it is to be recorded")
             asking.cancel()
             await asyncio.wait({asking})
             given_up.set()
@@ -331,9 +217,9 @@ async def test_nothing_begins_once_the_run_is_over(database: str) -> None:
 
     async def late(ctx: JobContext) -> None:
         await over.wait()
-        for asked_for in (lambda: ctx.phase("late", over.wait), lambda: ctx.sleep("later", days=1)):
+        for ask in (partial(ctx.phase, "late", over.wait), partial(ctx.sleep, "later", days=1)):
             try:
-                await asked_for()
+                await ask()
             except ClaimLost as error:
                 heard.append(error)
 
@@ -356,28 +242,46 @@ async def test_nothing_begins_once_the_run_is_over(database: str) -> None:
     assert (JobState.COMPLETED, 2, ["first"]) == (job.state, len(heard), [phase.name for phase in found])
 
 
-async def test_a_step_in_a_transaction_completes_nothing(database: str) -> None:
-    """It commits beside a transaction that has completed the job and then rolls back: the job is not completed."""
-    app, gate, ended = new_app(database), Gate(), asyncio.Event()
+async def test_a_signal_that_does_not_fit_is_not_heard_again(database: str) -> None:
+    """The handler catches that, and waits once more in the same run: the next one is taken."""
+    app = new_app(database)
 
-    async def step(connection: Any) -> None:
-        await gate.step()
+    @app.task
+    async def work(ctx: JobContext) -> int:
+        try:
+            return await ctx.wait_for("count", int)
+        except InvalidPayload:
+            return await ctx.wait_for("count", int)
 
-    async def beside(ctx: JobContext) -> None:
-        await ctx.phase_in_transaction("step", step)
-        ended.set()
+    async with app:
+        handle = await work.defer()
+        for payload in ("many", 5):
+            await handle.signal("count", payload)
+        async with app.worker():
+            job = await end_of(app, handle)
 
-    @app.task(max_attempts=1)
-    async def work(ctx: JobContext) -> None:
-        task = asyncio.create_task(beside(ctx))
-        await gate.begun.wait()
-        async with ctx.transaction():
-            ctx.complete(None)
-            gate.open.set()
-            await asyncio.wait({task})
-            raise OSError(str(ended.is_set()))
+    assert 5 == job.result
+
+
+async def test_a_step_may_run_another_task_here(database: str) -> None:
+    """The phases of a task that a step runs by `task.run` are none of its job's: they are not refused."""
+    app = new_app(database)
+
+    async def two() -> int:
+        return 2
+
+    @app.task
+    async def inner(ctx: JobContext) -> int:
+        return await ctx.phase("outer", two)
+
+    async def step() -> int:
+        return await inner.run()
+
+    @app.task
+    async def work(ctx: JobContext) -> int:
+        return await ctx.phase("outer", step)
 
     async with app, app.worker():
         job = await end_of(app, await work.defer())
 
-    assert (JobState.DEAD, "True") == (job.state, job.errors[0].message if job.errors else "")
+    assert 2 == job.result

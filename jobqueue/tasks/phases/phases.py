@@ -29,7 +29,6 @@ _TELL_AFTER = 0.1
 """Seconds after which it is recorded that a phase has begun: of a quicker one it would double the price."""
 _DECIDED = (Retry, Snooze, Cancel, Fatal, ClaimLost)
 """After these a step is tried no second time: it has chosen the outcome of its job, or has no job any more."""
-_inside: ContextVar[str | None] = ContextVar("jobqueue_phase", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +62,9 @@ class Step:
     def record(self, number: int, *, over: bool, **said: Any) -> Record:
         """Its last word."""
         return Record(self.name, self.kind, self.place, number, time.monotonic() - self.began, over, **said)
+
+
+_inside: ContextVar[Step | None] = ContextVar("jobqueue_phase", default=None)
 
 
 class Phases:
@@ -188,10 +190,10 @@ class Phases:
 
     def _refuse_misuse(self, name: str, kind: PhaseKind) -> None:
         outer = _inside.get()
-        if outer is not None:
+        if outer is not None and self._steps.get(outer.name) is outer:  # else it is another job, which a step runs here
             what = {"phase": "a phase", "sleep": "ctx.sleep", "wait": "ctx.wait_for"}[kind]
             raise ConfigurationError(
-                f"phase {name!r}: {what} cannot be inside phase {outer!r}; call it before or after"
+                f"phase {name!r}: {what} cannot be inside phase {outer.name!r}; call it before or after"
             )
         if name in self._steps:
             raise DuplicatePhase(name)
@@ -272,7 +274,7 @@ class Phases:
             return adapter.write(value, f"result of phase {step.name!r}", self._run.result_limit, "max_result")
 
     async def _called(self, step: Step, call: Callable[[], Any], timeout: float | None) -> Any:
-        token, limit = _inside.set(step.name), asyncio.timeout(timeout)
+        token, limit = _inside.set(step), asyncio.timeout(timeout)
         begins = asyncio.get_running_loop().call_later(_TELL_AFTER, self._tell_begin, step)
         in_thread = not is_async(call)
         try:

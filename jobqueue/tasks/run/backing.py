@@ -24,7 +24,8 @@ class Backing(Protocol):
     def transaction(self) -> AbstractAsyncContextManager[tuple[Any, Callable[[Done], None]]]:
         """A connection in a transaction, and what has the job end so with its commit.
 
-        Raises ConfigurationError where there is no job to complete."""
+        Raises ConfigurationError where there is no job to complete.
+        """
         ...
 
     def bundle(self) -> Any:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import inspect
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
@@ -27,6 +28,8 @@ from jobqueue.tasks.phasing import How
 
 _TELL_AFTER = 0.1
 """Seconds after which it is recorded that a phase has begun: of a quicker one it would double the price."""
+_KNOWN = 100
+"""Failures of a run whose phases are known."""
 _DECIDED = (Retry, Snooze, Cancel, Fatal, ClaimLost)
 """After these a step is tried no second time: it has chosen the outcome of its job, or has no job any more."""
 
@@ -81,7 +84,7 @@ class Phases:
         self._under_way: dict[str, Step] = {}
         self._tried_before = set[str]()
         """Steps that this run has begun: if one comes again, its end may be on record, and nobody has heard of that."""
-        self._failed: list[tuple[BaseException, Step]] = []
+        self._failed = deque[tuple[BaseException, Step]](maxlen=_KNOWN)
 
     async def phase(
         self, how: How, name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any],

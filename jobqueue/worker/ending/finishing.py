@@ -82,6 +82,11 @@ class Finisher:
         """Outcomes not yet taken into a write; the claimer pauses when this grows."""
         return len(self._pending)
 
+    @property
+    def waiting(self) -> int:
+        """Outcomes that wait for whoever has their rows locked."""
+        return len(self._busy)
+
     def submit(self, hold: Hold, outcome: Outcome) -> None:
         """Take over an outcome. Never waits, never fails. From a handler that outlived its worker it comes too late."""
         claim = hold.claim

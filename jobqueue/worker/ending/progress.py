@@ -17,6 +17,7 @@ from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.outcomes import still_claimed
 from jobqueue.store.progress import log_started, write_progress
 from jobqueue.worker.keeping.holds import Held, Hold
 
@@ -69,17 +70,18 @@ class Reporter:
         if self._begun:
             await self._log_begun(executor, self._begun.intersection(holds))
 
-    async def write_last_words(self, executor: Executor, holds: Collection[Hold]) -> None:
+    async def write_last_words(self, executor: Executor, holds: Collection[Hold]) -> Collection[Hold]:
         """Write what these jobs, which are about to end, have last reported; after what is being written of them now.
 
-        Raises the database's errors; the reports are then kept, unless they are what it refuses.
+        Gives those that somebody has locked, such as a beat: their reports are kept. Raises the database's errors; the
+        reports are then kept, unless they are what it refuses.
         """
         while any(hold in self._in_flight for hold in holds):
             self._landed.clear()
             await self._landed.wait()
         if self._begun:
             await self._log_begun(executor, self._begun.intersection(holds))
-        await self._write(executor, holds)
+        return await self._write(executor, holds)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Write until cancelled. Survives every database error."""
@@ -92,7 +94,8 @@ class Reporter:
                 try:
                     await self._log_begun(self._session, self._begun)
                     # The last word of one that has ended is the finisher's to write.
-                    await self._write(self._session, [hold for hold in list(self._latest) if _runs(hold)])
+                    if await self._write(self._session, [hold for hold in list(self._latest) if _runs(hold)]):
+                        self._arrived.set()
                     self._outage.over()
                 except DATABASE_ERRORS as error:
                     await self._outage.wait(error)
@@ -122,9 +125,11 @@ class Reporter:
             self._in_flight = {hold for hold in self._in_flight if hold not in holds}
             self._landed.set()
 
-    async def _write(self, executor: Executor, holds: Iterable[Hold]) -> None:
+    async def _write(self, executor: Executor, holds: Iterable[Hold]) -> Collection[Hold]:
+        """Write what these have reported; those that somebody has locked."""
+        locked = set[Hold]()
         if not self._latest:
-            return
+            return locked
         found = ((hold, self._latest.pop(hold, None)) for hold in holds)
         reports = {hold: report for hold, report in found if report is not None}
         while reports:
@@ -132,14 +137,24 @@ class Reporter:
             try:
                 with self._sending(part):
                     words = [(hold.id, hold.fence, reports[hold]) for hold in part]
-                    await write_progress(executor, self._worker, words)
+                    stored = await write_progress(executor, self._worker, words)
+                    left = [hold for hold in part if hold.id not in stored]
+                    locked.update(await self._still(executor, left) if left else ())
             except BaseException as error:
                 if not (isinstance(error, DATABASE_ERRORS) and classify(error) is Fault.BAD_DATA):
                     for hold, report in reports.items():
                         self._latest.setdefault(hold, report)  # unless it has reported again
                 raise
             for hold in part:
-                del reports[hold]
+                report = reports.pop(hold)
+                if hold in locked:
+                    self._latest.setdefault(hold, report)
+        return locked
+
+    async def _still(self, executor: Executor, holds: Collection[Hold]) -> Collection[Hold]:
+        """Of those of which nothing could be written: whose claims hold, so that it can be later."""
+        still = await still_claimed(executor, self._worker, [(hold.id, hold.fence) for hold in holds])
+        return {hold for hold in holds if hold.id in still}
 
     def _forget_the_ended(self) -> None:
         """A thread may report on after its job has ended, and some jobs end without an outcome to write."""

@@ -13,7 +13,8 @@ from jobqueue.worker.ending.progress import Reporter
 from jobqueue.worker.keeping.holds import Held, Hold
 from jobqueue.worker.keeping.tally import Tally
 from tests.support.jobs.counting import counted_pool
-from tests.support.jobs.store import WORKER, claim, claim_one, insert, new_job, new_jobs, open_session
+from tests.support.jobs.gate import Gate
+from tests.support.jobs.store import WORKER, claim, claim_one, connect, insert, new_job, new_jobs, open_session
 from tests.support.jobs.working import end_of, new_app
 from tests.support.patience import PATIENCE
 from tests.support.postgres.backends import WAITS_FOR_LOCK, becomes, terminate
@@ -101,6 +102,30 @@ async def test_a_flood_of_reports_is_a_few_statements(database: str) -> None:
             job = await end_of(app, await flood.defer())
     assert 1 == job.progress["fraction"]
     assert 1 <= sent.calls["write_progress"] <= 10
+
+
+async def test_a_last_report_waits_for_whoever_has_the_row(database: str) -> None:
+    """S3-17: somebody, such as a beat, has the job's row locked when the handler ends: its last report stands."""
+    app, gate = new_app(database), Gate()
+
+    @app.task
+    async def work(ctx: JobContext) -> None:
+        ctx.progress(0.5)
+        await gate.step()
+        ctx.progress(1.0)
+
+    async with app:
+        handle = await work.defer()
+        async with app.worker() as worker, connect(database) as connection:
+            await gate.begun.wait()
+            async with connection.transaction():
+                await connection.execute("select from jobqueue.job where id = $1 for update", handle.id)
+                gate.open.set()
+                await wait_until(lambda: not worker.supervisor.parts.slots.running, "its handler has ended")
+                await wait_until(lambda: worker.supervisor.parts.finisher.waiting == 1, "it is waited for")
+            job = await end_of(app, handle)
+
+    assert 1.0 == job.progress["fraction"]
 
 
 async def test_a_late_report_changes_nothing(database: str) -> None:

@@ -266,7 +266,8 @@ async def test_a_cancelled_caller_stops_the_worker(
         await app.defer_many([work.job(number) for number in range(30)])
         with anyio.fail_after(PATIENCE):
             await cancel(run, ready)
-        assert sorted(began) == sorted(cleaned) == list(range(10))
+        # Which ten is no matter: on a slow machine a start that blocks the loop leaves the next ones to others.
+        assert (10, sorted(began)) == (len(set(began)), sorted(cleaned))
         assert 30 == await counted(database, "state = 'ready' and attempt = 0 and errors is null")
         assert 0 == await asked(database, "select count(*) from jobqueue.worker")
         assert 0 == await asked(database, "select count(*) from jobqueue.sleeper")

@@ -7,7 +7,7 @@ row locked. What is still unwritten when a job ends, whoever ends it writes firs
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import anyio
 from anyio.abc import TaskStatus
@@ -24,13 +24,13 @@ from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.flows.phases import load_phases, phase_result, record_on, record_phases
 from jobqueue.store.flows.signals import take_signals
 from jobqueue.store.outcomes import holds_still, still_claimed
+from jobqueue.worker.ending.questions import Questions
 from jobqueue.worker.keeping.holds import Held, Hold
 
 _BATCH = 500
 _BATCH_BYTES = 8 << 20
 _REST = 1.0
 
-T = TypeVar("T")
 Begun: TypeAlias = Callable[[Executor, Collection[Hold]], Awaitable[None]]
 Key: TypeAlias = tuple[Hold, str]
 """A running job and the name of its phase."""
@@ -50,12 +50,13 @@ class Recorder:
         self._have_begun = have_begun
         self._records: dict[Key, Record] = {}
         """The last word of each phase, until it is written."""
-        self._stored: dict[Key, asyncio.Future[Waking | None]] = {}
-        self._looks: dict[Key, tuple[Wait, asyncio.Future[Looked]]] = {}
-        self._loads: dict[Hold, asyncio.Future[Sequence[Found]]] = {}
-        self._texts: dict[asyncio.Future[str | None], Key] = {}
-        """Several may ask for one."""
         self._arrived = asyncio.Event()
+        self._stored = Questions[Key, Waking | None](holds, self._arrived.set)
+        self._looks = Questions[Key, Looked](holds, self._arrived.set)
+        self._loads = Questions[Hold, Sequence[Found]](holds, self._arrived.set)
+        self._texts = Questions[Key, str | None](holds, self._arrived.set)
+        self._waits: dict[Key, Wait] = {}
+        """What the looks are for."""
         self._in_flight: Collection[Hold] = ()
         self._landed = asyncio.Event()
         self._locked: dict[Hold, Patience] = {}
@@ -77,21 +78,24 @@ class Recorder:
     async def store(self, hold: Hold, record: Record) -> Waking | None:
         """Write this, and return once that is done. Cancelled, it is written all the same."""
         self.note(hold, record)
-        return await self._asked(self._stored, (hold, record.name), hold)
+        return await self._stored.ask((hold, record.name), hold)
 
     async def look(self, hold: Hold, wait: Wait) -> Looked:
         """Take the next signal, or say until when to wait."""
-        answer = asyncio.get_running_loop().create_future()
-        return await self._asked_with(self._looks, (hold, wait.name), (wait, answer), answer, hold)
+        key = hold, wait.name
+        self._waits[key] = wait
+        try:
+            return await self._looks.ask(key, hold)
+        finally:
+            del self._waits[key]
 
     async def load(self, hold: Hold) -> Sequence[Found]:
         """What earlier runs have left."""
-        return await self._asked(self._loads, hold, hold)
+        return await self._loads.ask(hold, hold)
 
     async def text(self, hold: Hold, name: str) -> str | None:
         """The result of a completed phase."""
-        answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        return await self._asked_with(self._texts, answer, (hold, name), answer, hold)
+        return await self._texts.ask((hold, name), hold)
 
     async def written(self, hold: Hold) -> None:
         """Return once nothing that was said of this running job is unwritten: its end may be written then.
@@ -168,7 +172,7 @@ class Recorder:
             self._resting.add(hold)
             patience = self._locked.setdefault(hold, Patience(first=0.005, cap=1.0))
             asyncio.get_running_loop().call_later(patience.next(), self._again, hold)
-        if any(key not in self._records for key in self._texts.values()):
+        if any(key not in self._records for key in self._texts):
             self._arrived.set()
 
     def _again(self, hold: Hold) -> None:
@@ -181,27 +185,26 @@ class Recorder:
             await self._have_begun(self._session, loads)
             found = await load_phases(self._session, [hold.id for hold in loads])
             for hold in loads:
-                _answer(self._loads.pop(hold, None), found.get(hold.id, ()))
-        for answer, (hold, name) in list(self._texts.items()):
+                self._loads.answer(hold, found.get(hold.id, ()))
+        for hold, name in self._texts:
             if (hold, name) not in self._records:  # else it is asked what is about to be written
-                text = await phase_result(self._session, hold.id, name)
-                _answer(answer if self._texts.pop(answer, None) else None, text)
+                self._texts.answer((hold, name), await phase_result(self._session, hold.id, name))
         if self._loads:
             self._arrived.set()
 
     async def _look_around(self) -> Collection[Hold]:
         looks: dict[tuple[Hold, str], Key] = {}
         unsaid = {hold for hold, _ in self._records}  # what was before a wait is told before it
-        for key, (wait, _) in self._looks.items():
+        for key in self._looks:
             if key[0] not in self._resting and key[0] not in unsaid:
-                looks.setdefault((key[0], wait.signal), key)
-        waits = {key: self._looks[key] for key in list(looks.values())[:_BATCH]}
+                looks.setdefault((key[0], self._waits[key].signal), key)
+        waits = {key: self._waits[key] for key in list(looks.values())[:_BATCH]}
         locked = await self._look_at(waits) if waits else ()
         if any(key not in waits and key[0] not in self._resting for key in self._looks):
             self._arrived.set()
         return locked
 
-    async def _look_at(self, waits: "Mapping[Key, tuple[Wait, asyncio.Future[Looked]]]") -> Collection[Hold]:
+    async def _look_at(self, waits: Mapping[Key, Wait]) -> Collection[Hold]:
         """What the database refuses fails its own wait, and no other."""
         try:
             return await self._look_together(waits)
@@ -211,26 +214,20 @@ class Recorder:
         if len(waits) > 1:
             apart = [await self._look_at({key: wait}) for key, wait in waits.items()]
             return {hold for holds in apart for hold in holds}
-        ((key, (wait, _)),) = waits.items()
-        _fail(self._taken(key), _refused(f"signal {wait.signal!r}"))
+        ((key, wait),) = waits.items()
+        self._looks.fail(key, _refused(f"signal {wait.signal!r}"))
         return ()
 
-    async def _look_together(self, waits: "Mapping[Key, tuple[Wait, asyncio.Future[Looked]]]") -> Collection[Hold]:
+    async def _look_together(self, waits: Mapping[Key, Wait]) -> Collection[Hold]:
         with self._sending(hold for hold, _ in waits):
-            asked = [((hold.id, hold.fence), wait) for (hold, _), (wait, _) in waits.items()]
+            asked = [((hold.id, hold.fence), wait) for (hold, _), wait in waits.items()]
             answers = await take_signals(self._session, self._worker, asked)
-            for key in waits:
-                hold, name = key
-                if (looked := answers.get((hold.id, name))) is not None:
-                    self.recorded += looked.payload is not None
-                    _answer(self._taken(key), looked)
+        for hold, name in waits:
+            if (looked := answers.get((hold.id, name))) is not None:
+                self.recorded += looked.payload is not None
+                self._looks.answer((hold, name), looked)  # whoever was cut off meanwhile finds it in his next run
         left = {key for key in waits if key in self._looks}
-        return await self._told(self._session, left, self._taken)
-
-    def _taken(self, key: Key) -> "asyncio.Future[Looked] | None":
-        """Whoever looks for a signal, unless he was cut off meanwhile: what he has taken then, the next run finds."""
-        look = self._looks.pop(key, None)
-        return None if look is None else look[1]
+        return await self._told(self._session, left, self._looks)
 
     async def _write(self, executor: Executor, records: Mapping[Key, Record]) -> Collection[Hold]:
         """Write these records; the jobs that somebody has locked. What fails in between is kept."""
@@ -260,8 +257,8 @@ class Recorder:
             self.recorded += record.over
             if self._records.get(key) is record:
                 del self._records[key]
-                _answer(self._stored.pop(key, None), stored[hold.id, name])
-        return await self._told(executor, left, lambda key: self._stored.pop(key, None), self._records)
+                self._stored.answer(key, stored[hold.id, name])
+        return await self._told(executor, left, self._stored)
 
     async def _write_apart(self, executor: Executor, part: Mapping[Key, Record]) -> None:
         """One by one: what the database refuses fails its own phase, and no other."""
@@ -273,12 +270,11 @@ class Recorder:
                     raise
                 if self._records.get(key) is record:
                     del self._records[key]
-                _fail(self._stored.pop(key, None), _refused(f"result of phase {key[1]!r}"))
+                self._stored.fail(key, _refused(f"result of phase {key[1]!r}"))
 
     async def _told(
-        self, executor: Executor, keys: Collection[Key], taken: Callable[[Key], "asyncio.Future[Any] | None"],
-        records: dict[Key, Record] | None = None,
-    ) -> Collection[Hold]:  # fmt: skip
+        self, executor: Executor, keys: Collection[Key], questions: "Questions[Key, Any]"
+    ) -> Collection[Hold]:
         """Of what was not answered: the jobs that are only locked. Whoever waits for the others has lost his claim."""
         if not keys:
             return ()
@@ -286,9 +282,8 @@ class Recorder:
         still = await still_claimed(executor, self._worker, [(hold.id, hold.fence) for hold in holds])
         for key in keys:
             if key[0].id not in still:
-                _fail(taken(key), ClaimLost(key[0].id))
-                if records is not None:
-                    records.pop(key, None)
+                questions.fail(key, ClaimLost(key[0].id))
+                self._records.pop(key, None)
         self._landed.set()
         return {hold for hold in holds if hold.id in still}
 
@@ -309,32 +304,15 @@ class Recorder:
             self._in_flight = {hold for hold in self._in_flight if hold not in sent}
             self._landed.set()
 
-    async def _asked(self, questions: "dict[Any, asyncio.Future[T]]", key: Any, hold: Hold) -> T:
-        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        return await self._asked_with(questions, key, answer, answer, hold)
-
-    async def _asked_with(
-        self, questions: dict[Any, Any], key: Any, question: Any, answer: "asyncio.Future[T]", hold: Hold
-    ) -> T:
-        if hold not in self._holds:
-            raise ClaimLost(hold.id)
-        questions[key] = question
-        self._arrived.set()
-        try:
-            return await answer
-        finally:
-            if questions.get(key) is question:
-                del questions[key]
-
     def _forget_the_ended(self) -> None:
         """Some jobs end without an outcome to write, and then nobody writes their last words. A wait needs a run."""
         for key in list(self._records):
             if key[0] not in self._holds:
                 del self._records[key]
-                _fail(self._stored.pop(key, None), ClaimLost(key[0].id))
-        for key in list(self._looks):
+                self._stored.fail(key, ClaimLost(key[0].id))
+        for key in self._looks:
             if not _runs(key[0]):
-                _fail(self._taken(key), ClaimLost(key[0].id))
+                self._looks.fail(key, ClaimLost(key[0].id))
         self._landed.set()
 
 
@@ -356,13 +334,3 @@ def _refused(what: str) -> InvalidPayload:
 
 def _runs(hold: Hold) -> bool:
     return hold.task is not None and not hold.task.done()
-
-
-def _answer(future: "asyncio.Future[T] | None", value: T) -> None:
-    if future is not None and not future.done():
-        future.set_result(value)
-
-
-def _fail(future: "asyncio.Future[Any] | None", error: Exception) -> None:
-    if future is not None and not future.done():
-        future.set_exception(error)

@@ -687,7 +687,7 @@ begin
     raise exception '%', fault using errcode = 'invalid_parameter_value';
   end if;
   for look in 1 .. 2 loop  -- once more: it may have come back from the archive between the two looks
-    select j.state = 'scheduled' and j.parked as parked, j.queue into found_job from "jobqueue".job j
+    select j.state = 'scheduled' and j.hears as hears, j.queue into found_job from "jobqueue".job j
     where j.id = signal.id for no key update;
     exit when found;
     perform from "jobqueue".job_archive a where a.id = signal.id;
@@ -703,7 +703,7 @@ begin
   end if;
   insert into "jobqueue".signal (job_id, name, payload) values (signal.id, signal.name, signal.payload::json);
   -- with a newer snapshot than the lock: what the job was put to sleep with is there to be seen
-  sleeps := found_job.parked and exists (
+  sleeps := found_job.hears and exists (
     select from "jobqueue".phase p
     where p.job_id = signal.id and p.kind = 'wait' and p.signal = signal.name and p.ended_at is null);
   update "jobqueue".job j set signals = j.signals + 1,
@@ -871,7 +871,7 @@ CREATE TABLE jobqueue.job (
     returned_by uuid,
     alone boolean DEFAULT false NOT NULL,
     signals integer DEFAULT 0 NOT NULL,
-    parked boolean DEFAULT false NOT NULL,
+    hears boolean DEFAULT false NOT NULL,
     CONSTRAINT job_args_object CHECK ((json_typeof(args) = 'object'::text)),
     CONSTRAINT job_attempts_sane CHECK (((attempt >= 0) AND ((max_attempts >= 1) AND (max_attempts <= 32767)) AND (crashes >= 0) AND (lost >= 0))),
     CONSTRAINT job_claim_whole CHECK ((((state = 'running'::text) AND (fence > 0) AND (worker_id IS NOT NULL) AND (lease_until IS NOT NULL)) OR ((state <> 'running'::text) AND (fence = 0) AND (worker_id IS NULL) AND (lease_until IS NULL)))),

@@ -42,7 +42,7 @@ alter table :"schema".signal alter column job_id set (n_distinct = -0.1);
 -- lock, with what he saw when he looked for it in vain.
 alter table :"schema".job add column signals integer not null default 0;
 -- Whether it was put to sleep until a signal comes, and not for a retry or the like.
-alter table :"schema".job add column parked boolean not null default false;
+alter table :"schema".job add column hears boolean not null default false;
 
 -- Leaves a signal with a job that has not ended, and wakes the job if it sleeps until such a one comes. Says `done`,
 -- `full` (it has 1 000 that it has not read), `too_late` or `not_found`. For everyone: the library calls it too.
@@ -62,7 +62,7 @@ begin
     raise exception '%', fault using errcode = 'invalid_parameter_value';
   end if;
   for look in 1 .. 2 loop  -- once more: it may have come back from the archive between the two looks
-    select j.state = 'scheduled' and j.parked as parked, j.queue into found_job from :"schema".job j
+    select j.state = 'scheduled' and j.hears as hears, j.queue into found_job from :"schema".job j
     where j.id = signal.id for no key update;
     exit when found;
     perform from :"schema".job_archive a where a.id = signal.id;
@@ -78,7 +78,7 @@ begin
   end if;
   insert into :"schema".signal (job_id, name, payload) values (signal.id, signal.name, signal.payload::json);
   -- with a newer snapshot than the lock: what the job was put to sleep with is there to be seen
-  sleeps := found_job.parked and exists (
+  sleeps := found_job.hears and exists (
     select from :"schema".phase p
     where p.job_id = signal.id and p.kind = 'wait' and p.signal = signal.name and p.ended_at is null);
   update :"schema".job j set signals = j.signals + 1,

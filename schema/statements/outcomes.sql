@@ -97,7 +97,7 @@ with given as materialized (
   set state = case when mine.later then 'scheduled' else 'ready' end,
     due_at = case when mine.keep then j.due_at else mine.due end,
     expires_at = case when mine.seen is null then j.expires_at end,
-    parked = coalesce(mine.seen < 2147483647, false),
+    hears = coalesce(mine.seen < 2147483647, false),
     seq = case when mine.keep then j.seq else nextval(':"schema".job_seq') end,
     attempt = greatest(0, j.attempt - mine.refund), lost = j.lost + mine.lost,
     fence = 0, returned = mine.fence, returned_by = j.worker_id, worker_id = null, claim_no = null, lease_until = null,

@@ -15,7 +15,7 @@ select result::text as result from :"schema".phase where job_id = $1 and name = 
 
 -- name: record_phases
 -- takes: ids uuid[], fences bigint[], names text[], kinds text[], places integer[], attempts integer[], tooks double precision[], overs boolean[], sleeps double precision[], untils timestamptz[], results text[], errors text[], worker_id uuid
--- gives: job_id uuid, name text, wake_at timestamptz, sleeps double precision
+-- gives: fence bigint, name text, wake_at timestamptz, sleeps double precision
 -- The last word of each phase, by whoever holds the job's claim. The lightest lock of its row keeps a rescue from taking the
 -- claim away before this commits, as would a finish: they lock `for update`. Beats, reports and requests to cancel lock less,
 -- so that a job with one phase after the other is in nobody's way. Rows that somebody has locked are left out, and so not
@@ -56,11 +56,11 @@ on conflict on constraint phase_pkey do update set kind = excluded.kind, signal 
   ended_at = case when excluded.kind = 'phase' and p.fence = excluded.fence and p.ended_at is not null and p.error is null
     then p.ended_at else excluded.ended_at end,
   wake_at = case when p.kind = excluded.kind then coalesce(p.wake_at, excluded.wake_at) else excluded.wake_at end,
-  result = case when excluded.kind = 'phase' and p.fence = excluded.fence and p.error is null and p.ended_at is not null
+  result = case when excluded.kind = 'phase' and p.fence = excluded.fence and p.ended_at is not null and p.error is null
     then p.result else excluded.result end,
   error = case when excluded.kind = 'phase' and p.fence = excluded.fence and p.ended_at is not null and p.error is null
     then null else excluded.error end
-returning job_id, name, wake_at, date_part('epoch', wake_at) - date_part('epoch', clock_timestamp()) as sleeps;
+returning fence, name, wake_at, date_part('epoch', wake_at) - date_part('epoch', clock_timestamp()) as sleeps;
 
 -- name: phases_under_way
 -- takes: ids uuid[], workers uuid[]

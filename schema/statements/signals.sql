@@ -5,7 +5,7 @@ select :"schema".signal($1, $2, $3, $4) as said;
 
 -- name: take_signals
 -- takes: ids uuid[], fences bigint[], names text[], signals text[], places integer[], attempts integer[], sleeps double precision[], worker_id uuid
--- gives: job_id uuid, name text, payload text, seen integer, wake_at timestamptz, sleeps double precision
+-- gives: fence bigint, name text, payload text, seen integer, wake_at timestamptz, sleeps double precision
 -- The next signal of each wait, which is over then; else until when it waits, and how many signals the job had been sent as
 -- this statement sees it. That number is read with the signals themselves, not from the locked row, which may be newer: what
 -- is sent from here on changes it, and whoever puts the job to sleep with the older number is told. No two waits of one call
@@ -18,7 +18,7 @@ with given as materialized (
   select g.*, j.task, j.queue, j.origin, j.bundle_id, j.attempt as tries, j.follow from given g cross join lateral (
     select * from :"schema".job j where j.id = g.id and j.fence = g.fence and j.worker_id = $8 for key share skip locked) as j
 ), kept as materialized (
-  select m.id, m.name, p.result, p.wake_at from mine m cross join lateral (
+  select m.id, m.fence, m.name, p.result, p.wake_at from mine m cross join lateral (
     select * from :"schema".phase p where p.job_id = m.id and p.name = m.name and p.fence = m.fence and p.kind = 'wait'
       and p.signal = m.signal and p.ended_at is not null and p.error is null offset 0) as p
 ), sent as materialized (
@@ -47,13 +47,13 @@ with given as materialized (
     began_at = case when p.kind = 'wait' then p.began_at else excluded.began_at end,
     wake_at = case when p.kind = 'wait' then coalesce(p.wake_at, excluded.wake_at) else excluded.wake_at end,
     result = excluded.result, error = null
-  returning job_id, name, wake_at
+  returning job_id, fence, name, wake_at
 )
-select w.job_id, w.name, t.payload::text as payload, t.seen, w.wake_at,
+select w.fence, w.name, t.payload::text as payload, t.seen, w.wake_at,
   date_part('epoch', w.wake_at) - date_part('epoch', clock_timestamp()) as sleeps
 from waits w join sent t on t.id = w.job_id and t.name = w.name
 union all
-select id, name, result::text, 0, wake_at, 0 from kept;
+select fence, name, result::text, 0, wake_at, 0 from kept;
 
 -- name: unread_signals
 -- takes: id uuid

@@ -321,7 +321,7 @@ async def test_a_day_that_nobody_has_made_is_made(database: str) -> None:
         await drop_log(database)
         await connection.execute("update jobqueue.job set follow = 1 where id = $1", rows[2]["id"])
         wait = (rows[2]["id"], rows[2]["fence"]), Wait("wait", "wait", 1, 1, 60.0)
-        assert [(rows[2]["id"], "wait")] == list(await take_signals(session, WORKER, [wait]))
+        assert [(rows[2]["fence"], "wait")] == list(await take_signals(session, WORKER, [wait]))
         await drop_log(database)
         assert {Change.DONE} == set((await steering.delete(session, [ids[3]])).values())
         await drop_log(database)

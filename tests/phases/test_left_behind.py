@@ -1,8 +1,6 @@
 """What runs beside a handler that ends, fails or gives up waiting: nothing of it hangs, is lost, or is done twice."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
@@ -14,16 +12,9 @@ from tests.support.jobs.gate import Gate
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked, end_of, new_app
 from tests.support.patience import NEVER
+from tests.support.postgres.locks import row_held
 from tests.support.postgres.proxy import proxied
 from tests.support.waiting import wait_until
-
-
-@contextlib.asynccontextmanager
-async def locked(dsn: str, id: Any) -> AsyncIterator[None]:
-    """While somebody's transaction has the job's row."""
-    async with connect(dsn) as connection, connection.transaction():
-        await connection.execute("select from jobqueue.job where id = $1 for update", id)
-        yield
 
 
 async def test_a_wait_that_outlived_its_run_holds_up_nobody(database: str) -> None:
@@ -52,7 +43,7 @@ async def test_a_wait_that_outlived_its_run_holds_up_nobody(database: str) -> No
         handle = await work.defer()
         async with app.worker() as worker:
             await gate.begun.wait()
-            async with locked(database, handle.id):
+            async with row_held(database, handle.id):
                 gate.open.set()
                 await wait_until(lambda: not worker.supervisor.parts.slots.running, "its handler has failed")
                 await wait_until(lambda: bool(heard), "the one left behind was told")
@@ -132,7 +123,7 @@ async def test_a_step_that_has_ended_runs_once_though_nobody_waits_for_its_recor
         handle = await work.defer()
         async with app.worker() as worker:
             await gate.begun.wait()
-            async with locked(database, handle.id):
+            async with row_held(database, handle.id):
                 gate.open.set()
                 await given_up.wait()
             job = await end_of(app, handle)
@@ -232,7 +223,7 @@ async def test_nothing_begins_once_the_run_is_over(database: str) -> None:
         handle = await work.defer()
         async with app.worker() as worker:
             await wait_until(lambda: bool(tasks), "it has begun")
-            async with locked(database, handle.id):
+            async with row_held(database, handle.id):
                 await wait_until(lambda: not worker.supervisor.parts.slots.running, "its handler has ended")
                 over.set()
                 await asyncio.wait(tasks)

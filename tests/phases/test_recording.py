@@ -18,6 +18,7 @@ from tests.support.jobs.gate import Gate
 from tests.support.jobs.store import WORKER, claim_one, connect, insert, new_job, open_session
 from tests.support.jobs.working import asked, end_of, new_app, reached
 from tests.support.patience import NEVER
+from tests.support.postgres.locks import row_held
 from tests.support.postgres.proxy import proxied
 from tests.support.waiting import wait_until
 
@@ -73,8 +74,7 @@ async def test_a_locked_row_holds_up_its_own_phases_only(database: str, monkeypa
         handle = await held.defer()
         async with app.worker():
             await gate.begun.wait()
-            async with connect(database) as connection, connection.transaction():
-                await connection.execute("select from jobqueue.job where id = $1 for update", handle.id)
+            async with row_held(database, handle.id):
                 gate.open.set()
                 await end_of(app, await other.defer())
                 assert await recorded(database, 1)
@@ -96,10 +96,9 @@ async def test_what_was_done_when_the_worker_stops_is_recorded(database: str) ->
 
     async with app:
         handle = await work.defer()
-        async with app.worker() as worker, connect(database) as connection:
+        async with app.worker() as worker:
             await gate.begun.wait()
-            async with connection.transaction():
-                await connection.execute("select from jobqueue.job where id = $1 for update", handle.id)
+            async with row_held(database, handle.id):
                 gate.open.set()
                 await wait_until(lambda: worker.supervisor.parts.recorder.unwritten > 0, "it is to be recorded")
                 stop = asyncio.create_task(worker.drain(0))
@@ -268,7 +267,7 @@ async def test_nothing_takes_back_that_a_phase_is_completed(database: str) -> No
         ended = Record("one", "phase", 1, 1, 0.5, over=True, result="7")
         late, failed = replace(ended, over=False, result=None), replace(ended, result=None, error="{}")
         for record in (ended, ended, late, failed):
-            assert {(row["id"], "one"): None} == await record_phases(session, WORKER, [(claim, record)])
+            assert {(row["fence"], "one"): None} == await record_phases(session, WORKER, [(claim, record)])
             (found,) = (await load_phases(session, [row["id"]]))[row["id"]]
             assert (True, False, "7") == (found.over, found.failed, found.result)
 

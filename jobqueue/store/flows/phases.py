@@ -20,8 +20,8 @@ FITTING = 16_384
 
 Claimed: TypeAlias = tuple[UUID, int]
 """A job and the fence of its claim."""
-Key: TypeAlias = tuple[UUID, str]
-"""A job and the name of its phase."""
+Key: TypeAlias = tuple[int, str]
+"""The fence of a claim and the name of a phase: a job may run here twice, if one run has lost its claim."""
 
 
 class Stood(NamedTuple):
@@ -62,7 +62,7 @@ async def record_phases(
     What is not among them is of a claim that is lost, or of a job that another transaction has locked.
     """
     rows = await fetch_dated(executor, "record_phases", *_columns([_row(*each) for each in records]), worker)
-    return {(as_uuid(id), name): None if at is None else Waking(at, sleeps) for id, name, at, sleeps in rows}
+    return {(fence, name): None if at is None else Waking(at, sleeps) for fence, name, at, sleeps in rows}
 
 
 async def record_on(connection: Any, schema: str, worker: WorkerId, claim: Claimed, record: Record) -> bool:

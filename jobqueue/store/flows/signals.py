@@ -9,7 +9,6 @@ from jobqueue.base.job import WorkerId
 from jobqueue.store.connection.executor import Executor, Reader
 from jobqueue.store.dated import fetch_dated
 from jobqueue.store.flows.phases import Claimed, Key
-from jobqueue.store.looking.lookup import as_uuid
 
 
 async def send_signal(executor: Executor, id: UUID, name: str, payload: str, limit: int) -> str:
@@ -28,7 +27,7 @@ async def take_signals(
     rows = [(*claim, wait.name, wait.signal, wait.place, wait.attempt, wait.longest) for claim, wait in waits]
     columns = [list(column) for column in zip(*rows, strict=True)]
     answers = await fetch_dated(executor, "take_signals", *columns, worker)
-    return {(as_uuid(id), name): _looked(*rest) for id, name, *rest in answers}
+    return {(fence, name): _looked(*rest) for fence, name, *rest in answers}
 
 
 async def unread_signals(executor: Reader, id: UUID) -> dict[str, int]:

@@ -223,7 +223,7 @@ class Recorder:
             asked = [((hold.id, hold.fence), wait) for (hold, _), wait in waits.items()]
             answers = await take_signals(self._session, self._worker, asked)
         for hold, name in waits:
-            if (looked := answers.get((hold.id, name))) is not None:
+            if (looked := answers.get((hold.fence, name))) is not None:
                 self.recorded += looked.payload is not None
                 self._looks.answer((hold, name), looked)  # whoever was cut off meanwhile finds it in his next run
         left = {key for key in waits if key in self._looks}
@@ -251,13 +251,13 @@ class Recorder:
         left = set[Key]()
         for key, record in part.items():
             hold, name = key
-            if (hold.id, name) not in stored:
+            if (hold.fence, name) not in stored:
                 left.add(key)
                 continue
             self.recorded += record.over
             if self._records.get(key) is record:
                 del self._records[key]
-                self._stored.answer(key, stored[hold.id, name])
+                self._stored.answer(key, stored[hold.fence, name])
         return await self._told(executor, left, self._stored)
 
     async def _write_apart(self, executor: Executor, part: Mapping[Key, Record]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 from tests.support.jobs.store import connect
 from tests.support.postgres.backends import WAITS_FOR_LOCK, becomes
@@ -32,6 +33,14 @@ class Hold:
     async def close(self) -> None:
         await self.release()
         await self._held.__aexit__(None, None, None)
+
+
+@asynccontextmanager
+async def row_held(dsn: str, id: UUID) -> AsyncIterator[None]:
+    """Somebody's open transaction has the row of a job inside the block."""
+    async with connect(dsn) as connection, connection.transaction():
+        await connection.execute("select from jobqueue.job where id = $1 for update", id)
+        yield
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from tests.support.jobs.store import connect
 from tests.support.jobs.working import POLL, all_ended, archived, counted, end_of, new_app
 from tests.support.patience import PATIENCE
 from tests.support.postgres.backends import change
+from tests.support.postgres.locks import row_held
 from tests.support.waiting import wait_until
 
 
@@ -267,13 +268,12 @@ async def test_a_stop_writes_all_but_what_is_locked(database: str) -> None:
         await release.wait()
         return number
 
-    async with app, connect(database) as connection:
+    async with app:
         handles = await work.defer_many(range(20))
         with pytest.raises(TimeoutError):
             async with app.worker(concurrency=20) as worker:
                 await wait_until(lambda: len(running) == 20, "all run")
-                async with connection.transaction():
-                    await connection.execute("select from jobqueue.job where id = $1 for update", handles[7].id)
+                async with row_held(database, handles[7].id):
                     release.set()
                     await worker.drain(60.0)
     assert (19, 1) == (await archived(database), await counted(database, "state = 'running'"))

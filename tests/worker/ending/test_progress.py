@@ -14,11 +14,11 @@ from jobqueue.worker.keeping.holds import Held, Hold
 from jobqueue.worker.keeping.tally import Tally
 from tests.support.jobs.counting import counted_pool
 from tests.support.jobs.gate import Gate
-from tests.support.jobs.store import WORKER, claim, claim_one, connect, insert, new_job, new_jobs, open_session
+from tests.support.jobs.store import WORKER, claim, claim_one, insert, new_job, new_jobs, open_session
 from tests.support.jobs.working import end_of, new_app
 from tests.support.patience import PATIENCE
 from tests.support.postgres.backends import WAITS_FOR_LOCK, becomes, terminate
-from tests.support.postgres.locks import jobs_held
+from tests.support.postgres.locks import jobs_held, row_held
 from tests.support.waiting import wait_until
 
 REPORTS = f"{WAITS_FOR_LOCK} and query like '%set progress%'"
@@ -116,10 +116,9 @@ async def test_a_last_report_waits_for_whoever_has_the_row(database: str) -> Non
 
     async with app:
         handle = await work.defer()
-        async with app.worker() as worker, connect(database) as connection:
+        async with app.worker() as worker:
             await gate.begun.wait()
-            async with connection.transaction():
-                await connection.execute("select from jobqueue.job where id = $1 for update", handle.id)
+            async with row_held(database, handle.id):
                 gate.open.set()
                 await wait_until(lambda: not worker.supervisor.parts.slots.running, "its handler has ended")
                 await wait_until(lambda: worker.supervisor.parts.finisher.waiting == 1, "it is waited for")

@@ -219,10 +219,6 @@ class App(TaskHome):
         """End a job; see `jobs.cancel`."""
         return await self._sender.cancel(id)
 
-    async def signal(self, id: UUID, name: str, payload: Any) -> Change:
-        """Send a signal to a job; see `jobs.signal`."""
-        return await self._sender.signal(id, name, payload)
-
     def bundle(
         self,
         name: str,

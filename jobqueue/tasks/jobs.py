@@ -40,7 +40,7 @@ from jobqueue.tasks.phases.signalling import signal
 _PART = re.compile(r"[0-9A-Fa-f-]{8,36}")
 _PAGE_LIMIT = 1_000
 _STEER_PAGE = 500
-DEFAULT_MAX_PAYLOAD = Settings().max_payload
+_MAX_PAYLOAD = Settings().max_payload
 
 
 class Filter(TypedDict, total=False):
@@ -65,7 +65,7 @@ class Jobs:
         self,
         database: Callable[[], Awaitable[Database]],
         on: Callable[[object], Executor] | None = None,
-        limit: Callable[[], int] = lambda: DEFAULT_MAX_PAYLOAD,
+        limit: Callable[[], int] = lambda: _MAX_PAYLOAD,
     ) -> None:
         """`on` gives the executor for a caller's connection, then all that is used; None where nobody has one.
 

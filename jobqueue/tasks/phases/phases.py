@@ -289,7 +289,7 @@ class Phases:
             if not limit.expired():
                 raise
             step.left_behind = in_thread
-            raise TimeoutError(f"phase {step.name!r}: timeout after {timeout:g} s") from error
+            raise TimeoutError(f"phase {step.name!r}: timeout after {timeout:g} s") from error.__cause__
         finally:
             begins.cancel()  # from here on its end is to be recorded, and nothing else of it
             _inside.reset(token)

@@ -64,7 +64,7 @@ async def test_a_task_registered_while_the_worker_runs_is_used(database: str) ->
 
 def _handle(app: App, id: UUID) -> JobHandle[Any]:
     """The handle of a job whose task is not known here."""
-    return JobHandle(id, "unknown", app, loads)
+    return JobHandle(id, "unknown", app.sender, loads)
 
 
 async def test_a_payload_that_does_not_fit_never_runs_the_code(database: str, caplog: pytest.LogCaptureFixture) -> None:

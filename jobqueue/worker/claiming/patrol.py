@@ -28,7 +28,8 @@ class Patrol:
         self.begun = False
         """False until it has looked for the first time."""
         self.owing = False
-        """True once a claim has found jobs: with them may have come some below the marks, as in a resumed queue."""
+        """True once a claim has found jobs: with them may have come some below the marks, as in a resumed queue. And in
+        the middle of a round, which goes on after a rest."""
         self._queues = queues
         self._marks = marks
         self._windows = Windows()
@@ -61,7 +62,7 @@ class Patrol:
             self._begin(await newest_seq(session))
         elif whole:
             self._begin(self._newest)
-        self.begun, self.stale, self.owing = True, False, False
+        self.begun, self.stale = True, False
         while not over and (whole or not is_long(spent)):
             piece = self._windows.piece(self._newest)
             began = time.monotonic()
@@ -81,6 +82,7 @@ class Patrol:
             if over:
                 self._marks.patrolled(self._since)
                 self._begin(newest)
+        self.owing = not over
         self._rest.begin(spent)
         self._due = time.monotonic() + (_INTERVAL * random.uniform(0.8, 1.2) if over else 0.0)  # noqa: S311 - spreads load
         return news

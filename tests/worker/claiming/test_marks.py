@@ -7,7 +7,11 @@ import pytest
 
 from jobqueue.base.outcome import Released
 from jobqueue.store.claims import EVERYTHING, Arm, Ready
+from jobqueue.worker.claiming import patrol as patrolling
 from jobqueue.worker.claiming.marks import Marks
+from jobqueue.worker.claiming.patrol import Patrol
+from jobqueue.worker.claiming.queues import Queues
+from jobqueue.worker.keeping import windows
 from jobqueue.worker.keeping.windows import BOTTOM, TOP, Windows
 from tests.support.jobs.store import claim, connect, finish, insert, new_job, new_jobs, open_session
 from tests.support.jobs.working import asleep, new_app
@@ -210,3 +214,18 @@ async def test_a_late_commit_beside_a_new_job_is_found_by_a_sleeper(database: st
         await late.defer(5)
         await transaction.commit()
         await wait_until(lambda: {-1, 5} <= set(ran), "both have run")
+
+
+async def test_a_round_that_was_left_goes_on_in_a_sleeper(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that takes long ends after a piece: a worker with nothing else to do owes the rest, until it is over."""
+    monkeypatch.setattr(patrolling, "is_long", lambda seconds: True)
+    monkeypatch.setattr(windows, "_FIRST_WIDTH", 10)
+    async with open_session(database) as session:
+        await insert(session, *new_jobs(40))
+        patrol, pieces = Patrol(Queues(None), Marks()), 1
+        await patrol.walk(session, (), 60.0)
+        while patrol.owed_in < float("inf") and pieces < 40:
+            await patrol.walk(session, (), 60.0)
+            pieces += 1
+
+    assert 1 < pieces < 40, "it was left, and came to its end"

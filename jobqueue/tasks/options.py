@@ -14,9 +14,9 @@ from jobqueue.base.codec import encode, fingerprint
 from jobqueue.base.errors import InvalidOption, InvalidPayload
 from jobqueue.base.job import KeyScope, OnConflict
 from jobqueue.base.moments import Seconds, check_moment, check_seconds
+from jobqueue.base.names import check_name, check_whole
 from jobqueue.base.retry import RetryPolicy
 
-NAME_LENGTH = 100
 META_BYTES = 64 << 10
 PRIORITIES = (-(2**15), 2**15 - 1)
 ATTEMPTS = (1, 2**15 - 1)
@@ -163,18 +163,6 @@ class DeferOptions:
         return both
 
 
-def check_name(option: str, name: str) -> str:
-    """A name as the database takes it: 1 to 100 characters, none of them invisible, which leaves out NUL."""
-    given: object = name
-    if not isinstance(given, str):
-        raise InvalidOption(option, f"must be text, not {type(given).__name__}")
-    if not 1 <= len(name) <= NAME_LENGTH:
-        raise InvalidOption(option, f"must have 1 to {NAME_LENGTH} characters, not {len(name)}")
-    if not name.isprintable():
-        raise InvalidOption(option, "must have printable characters only: no NUL, line break or the like")
-    return name
-
-
 def check_aliases(aliases: Iterable[str]) -> tuple[str, ...]:
     """Former names of a task; one alone would be taken for its letters."""
     if isinstance(aliases, str):
@@ -195,16 +183,6 @@ def queue_named(option: str, queue: str | None) -> str:
     if name is None:
         raise InvalidOption(option, "must be the name of a queue")
     return name
-
-
-def check_whole(option: str, value: int | None, limits: tuple[int, int]) -> int | None:
-    """A whole number within limits."""
-    given: object = value
-    if given is None:
-        return None
-    if not isinstance(given, int) or isinstance(given, bool) or not limits[0] <= given <= limits[1]:
-        raise InvalidOption(option, f"must be a whole number from {limits[0]} to {limits[1]}")
-    return given
 
 
 def _check_flag(option: str, value: bool | None) -> bool | None:

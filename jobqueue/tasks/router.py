@@ -6,8 +6,9 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.moments import Seconds
+from jobqueue.base.names import check_name
 from jobqueue.base.retry import RetryPolicy
-from jobqueue.tasks.options import TaskOptions, Unique, check_aliases, check_name, check_queue
+from jobqueue.tasks.options import TaskOptions, Unique, check_aliases, check_queue
 from jobqueue.tasks.payload.signature import NO_NAMES, Signature
 from jobqueue.tasks.registry import Registry
 from jobqueue.tasks.run.batch import Batching, BatchSignature

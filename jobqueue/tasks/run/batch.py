@@ -14,9 +14,9 @@ from typing import Any, Protocol, Union, get_args, get_origin
 
 from jobqueue.base.errors import InvalidOption, InvalidPayload, InvalidSignature
 from jobqueue.base.moments import Seconds, plain_seconds
+from jobqueue.base.names import check_whole
 from jobqueue.base.retry import RetryPolicy
 from jobqueue.tasks.context import CURRENT, JobContext
-from jobqueue.tasks.options import check_whole
 from jobqueue.tasks.payload.annotations import mentions
 from jobqueue.tasks.payload.signature import NO_NAMES, Signature
 from jobqueue.tasks.run.attempt import Runnable

@@ -21,17 +21,20 @@ from jobqueue.base.errors import (
     JobNotFound,
     JobQueueError,
     KeyLocked,
+    LimitConflict,
     NotMigrated,
     QueueLocked,
     ResultTimeout,
     RouterNotIncluded,
     SchemaTooNew,
     TooManySignals,
+    UnknownLimit,
     WebhookNotFound,
 )
 from jobqueue.base.flows.bundle import Bundle, BundleCounts
 from jobqueue.base.flows.event import Event
 from jobqueue.base.flows.graph import GraphJob, Unlinked
+from jobqueue.base.flows.limit import Limit, LimitLine, LimitStats, Rate, Rule
 from jobqueue.base.flows.phase import Phase, PhaseState
 from jobqueue.base.flows.webhook import Delivery, DeliveryPage, Webhook
 from jobqueue.base.job import AttemptError, Conflict, Job, JobState, NewJob, Sent
@@ -102,6 +105,10 @@ __all__ = [
     "JobState",
     "Kept",
     "KeyLocked",
+    "Limit",
+    "LimitConflict",
+    "LimitLine",
+    "LimitStats",
     "Listener",
     "NewJob",
     "NotMigrated",
@@ -109,10 +116,12 @@ __all__ = [
     "PhaseState",
     "QueueLocked",
     "QueueStats",
+    "Rate",
     "ResultTimeout",
     "Retry",
     "Router",
     "RouterNotIncluded",
+    "Rule",
     "SchemaTooNew",
     "Sent",
     "Settings",
@@ -121,6 +130,7 @@ __all__ = [
     "Task",
     "TooManySignals",
     "Unique",
+    "UnknownLimit",
     "Unlinked",
     "Waits",
     "Webhook",

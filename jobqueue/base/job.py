@@ -94,6 +94,8 @@ class NewJob(Generic[R_co]):
     """The bundle that it is a member of."""
     edges: Edges | None = None
     """Its place among the others of its bundle; None for the most, which come after none and before none."""
+    gates: tuple[str, ...] = ()
+    """The gates of its limits, in the order in which it passes them."""
     key: str | None = None
     key_scope: KeyScope = "unfinished"
     key_period: float | None = None

@@ -3,15 +3,16 @@
 Precedence: call beats task beats router beats settings. None means "not said": it never takes back what was said.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 from uuid import UUID
 
 from jobqueue.base.codec import encode, fingerprint
 from jobqueue.base.errors import InvalidOption, InvalidPayload
+from jobqueue.base.flows.limit import Key, Limit, check_key
 from jobqueue.base.job import KeyScope, OnConflict
 from jobqueue.base.moments import Seconds, check_moment, check_seconds
 from jobqueue.base.names import check_name, check_whole
@@ -20,6 +21,12 @@ from jobqueue.base.retry import RetryPolicy
 META_BYTES = 64 << 10
 PRIORITIES = (-(2**15), 2**15 - 1)
 ATTEMPTS = (1, 2**15 - 1)
+MOST_LIMITS = 4
+
+Limits: TypeAlias = Limit | Sequence[Limit] | None
+"""The limits of a task; an empty list is none, also where its router has some."""
+FairBy: TypeAlias = str | Callable[..., Key] | None
+"""The key whose jobs take turns in a queue, as that of a `Limit`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,19 @@ class Unique:
 class TaskOptions:
     """What the decorator says about all jobs of a task. Raises InvalidOption, which names the option."""
 
-    __slots__ = ("budget", "expires", "follow", "max_attempts", "priority", "queue", "retry", "timeout", "unique")
+    __slots__ = (
+        "budget",
+        "expires",
+        "fair",
+        "follow",
+        "limit",
+        "max_attempts",
+        "priority",
+        "queue",
+        "retry",
+        "timeout",
+        "unique",
+    )
 
     def __init__(
         self,
@@ -78,6 +97,8 @@ class TaskOptions:
         budget: Seconds | None = None,
         expires: Seconds | None = None,
         unique: Unique | str | None = None,
+        limit: Limits = None,
+        fair: FairBy = None,
         follow: bool = False,
     ) -> None:
         if retry is not None and not callable(retry):
@@ -90,6 +111,8 @@ class TaskOptions:
         self.budget = check_seconds("budget", budget)
         self.expires = check_seconds("expires", expires)
         self.unique = check_unique(unique)
+        self.limit = check_limits(limit)
+        self.fair = check_fair(fair)
         self.follow = bool(_check_flag("follow", follow))
 
 
@@ -189,6 +212,29 @@ def _check_flag(option: str, value: bool | None) -> bool | None:
     if not isinstance(value, bool | None):
         raise InvalidOption(option, "must be True or False")
     return value
+
+
+def check_limits(limit: Limits) -> tuple[Limit, ...] | None:
+    """The limits of a task; None if nothing is said of them."""
+    given: object = limit
+    if given is None:
+        return None
+    listed = []
+    for each in given if isinstance(given, list | tuple) else [given]:
+        if not isinstance(each, Limit):
+            raise InvalidOption("limit", f"must be Limit(...), or a list of them, not {type(each).__name__}")
+        listed.append(each)
+    if len(listed) > MOST_LIMITS:
+        raise InvalidOption("limit", f"a task has at most {MOST_LIMITS} limits, not {len(listed)}")
+    if sum(each.rate is not None for each in listed) > 1:
+        raise InvalidOption("limit", "one limit of a task at most has a rate, which tells its jobs their moment")
+    return tuple(listed)
+
+
+def check_fair(fair: FairBy) -> FairBy:
+    """The key of a fair order."""
+    check_key("fair", fair)
+    return fair
 
 
 def check_unique(unique: Unique | str | None) -> Unique | None:

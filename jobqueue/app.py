@@ -34,6 +34,7 @@ from jobqueue.store.schema.migrate import migrate
 from jobqueue.tasks.gates.gates import limit_of_queue
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.jobs import Jobs
+from jobqueue.tasks.limits import Limits
 from jobqueue.tasks.options import queue_named
 from jobqueue.tasks.queues import Queues
 from jobqueue.tasks.router import Router, TaskHome
@@ -98,6 +99,7 @@ class App(TaskHome):
         self.jobs = Jobs(self._opening.database, self._opening.executor_on, lambda: self.settings.max_payload)
         self._bundle_storing = Storing(self._opening, self._middleware.around_defer)
         self.bundles = Bundles(self._opening.database, self._opening.executor_on, self.jobs)
+        self.limits = Limits(self._opening.database, self._opening.executor_on)
         self.queues = Queues(self._opening.database, self._opening.executor_on)
         self.webhooks = Webhooks(self._opening.database, lambda: self.settings.webhook_networks)
         self.registry.build_in(delivery_task(self._opening.database, lambda: self.settings.webhook_networks))

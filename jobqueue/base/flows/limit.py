@@ -9,6 +9,7 @@ circle: keyed ones, then those for all, a rate last, by name where that is all t
 import inspect
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
+from datetime import datetime
 from enum import IntEnum
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -207,6 +208,8 @@ class LimitLine:
     waiting: int
     oldest_wait: float | None = None
     """For how many seconds the first in line has waited since it was due; None if nobody waits."""
+    next_in: float | None = None
+    """Of a rate: in how many seconds the next one may start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,3 +230,8 @@ class LimitStats:
     busiest: tuple[LimitLine, ...] = ()
     """The keys with the longest lines, the longest first."""
     oldest_wait: float | None = None
+    """For how many seconds the one has waited, since it was due, that has waited longest of those that come next."""
+    declared_by: str | None = None
+    """The app of that worker."""
+    declared_at: datetime | None = None
+    changed_at: datetime | None = None

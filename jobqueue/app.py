@@ -145,7 +145,7 @@ class App(TaskHome):
     def limit_queue(self, queue: str, limit: Limit) -> None:
         """Limit all jobs of a queue together, whoever sends them: `app.limit_queue("mail", Limit(20))`.
 
-        Said again, the last one counts. A limit without a name is called `queue:mail`. Jobs that were sent without
+        Said again, the last one counts. A limit without a name is called `queue/mail`. Jobs that were sent without
         knowing of it get into line when a worker is about to start them. Raises InvalidOption, LimitConflict.
         """
         name = queue_named("queue", queue)

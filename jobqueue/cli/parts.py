@@ -1,4 +1,4 @@
-"""What is meant by its id or a part of it, as people copy it from a list, beside which the App may stand."""
+"""What is meant by its name, its id or a part of that, as people copy it from a list; the App may stand beside it."""
 
 import re
 from collections.abc import Sequence
@@ -17,6 +17,13 @@ def part_and_app(kind: str, first: str, second: str | None) -> tuple[str, str | 
         raise Refusal(f"give the id of one {kind}, as `{kind}s list` has it, and perhaps an App", ExitCode.USAGE)
     apps = [word for word in words if word not in parts]
     return parts[0].lower(), apps[0] if apps else None
+
+
+def name_and_app(first: str, second: str | None) -> tuple[str, str | None]:
+    """The name, and perhaps an App: after it, or before it if it is written with its colon."""
+    if second is not None and ":" in first and ":" not in second:
+        return second, first
+    return first, second
 
 
 def single(kind: str, part: str, found: Sequence[UUID]) -> UUID:

@@ -63,8 +63,7 @@ class Limits:
             _refuse_other_kind((await _known(executor, name)).declared, concurrency, rate)
             if not await limits.change(executor, name, wanted, always=connection is not None):
                 raise UnknownLimit(name)
-            log.info("limit.changed", limit=name, **wanted)
-            return _stats(await _known(executor, name))
+            return await _changed(executor, name)
 
     async def reset(self, name: str, *, connection: object | None = None) -> LimitStats:
         """What code declares counts again. `connection` joins the caller's transaction. Raises UnknownLimit."""
@@ -72,8 +71,7 @@ class Limits:
         async with self._executor(connection) as executor:
             if not await limits.reset(executor, name, always=connection is not None):
                 raise UnknownLimit(name)
-            log.info("limit.changed", limit=name, reset=True)
-            return _stats(await _known(executor, name))
+            return await _changed(executor, name)
 
     async def lines(
         self, name: str, limit: int = 50, *, key: Key = None, connection: object | None = None
@@ -113,6 +111,12 @@ async def _known(executor: Executor, name: str) -> LimitState:
     for state in await limits.read_limits(executor, name):
         return state
     raise UnknownLimit(name)
+
+
+async def _changed(executor: Executor, name: str) -> LimitStats:
+    now = _stats(await _known(executor, name))
+    log.info("limit.changed", limit=name, concurrency=now.concurrency, rate=str(now.rate), by_hand=bool(now.changed))
+    return now
 
 
 async def _with_busiest(executor: Executor, state: LimitState) -> LimitStats:

@@ -6,6 +6,7 @@ import typer
 
 from jobqueue.cli.moments import moment_of, seconds
 from jobqueue.cli.options import Dsn, Json, Schema, Target, Yes, group
+from jobqueue.cli.parts import name_and_app
 from jobqueue.cli.terminal.failures import ExitCode, Refusal
 
 queues = group("Look at queues, pause them, say what stays of them.")
@@ -45,9 +46,9 @@ def queues_pause(
     In no worker. What runs goes on.
     """
     from jobqueue.cli.place import Place
-    from jobqueue.cli.queues.look import pause_queue, queue_and_app
+    from jobqueue.cli.queues.look import pause_queue
 
-    queue, target = queue_and_app(name, app)
+    queue, target = name_and_app(name, app)
     pause = seconds("--for", length), moment_of("--until", until)
     return pause_queue(Place.of(target, dsn, schema), queue, *pause, json)
 
@@ -56,9 +57,9 @@ def queues_pause(
 def queues_resume(name: Name, app: App = None, dsn: Dsn = None, schema: Schema = None, json: Json = False) -> int:
     """Start jobs of a queue again, at once."""
     from jobqueue.cli.place import Place
-    from jobqueue.cli.queues.look import queue_and_app, resume_queue
+    from jobqueue.cli.queues.look import resume_queue
 
-    queue, target = queue_and_app(name, app)
+    queue, target = name_and_app(name, app)
     return resume_queue(Place.of(target, dsn, schema), queue, json)
 
 
@@ -91,10 +92,10 @@ def queues_keep(
     shorter than keep_completed and keep_other, which drop whole days.
     """
     from jobqueue.cli.place import Place
-    from jobqueue.cli.queues.look import keep_finished, queue_and_app, show_kept
+    from jobqueue.cli.queues.look import keep_finished, show_kept
     from jobqueue.store.looking.overview import NO_LIMITS, Kept
 
-    queue, target = queue_and_app(name, app)
+    queue, target = name_and_app(name, app)
     keep = Kept(seconds("--completed", completed), seconds("--other", other), most_completed, most_other)
     if clear and keep != NO_LIMITS:
         raise Refusal("--clear: takes back all limits; give either it or limits", ExitCode.USAGE)

@@ -108,7 +108,7 @@ def limit_of_queue(queue: str, limit: Limit) -> NamedLimit:
         raise InvalidOption("limit", f"must be Limit(...), not {type(given).__name__}")
     if limit.key is not None:
         raise InvalidOption("key", "the tasks of a queue have different arguments; give each task its limit with a key")
-    return NamedLimit(check_limit_name("name", limit.name or f"queue:{queue}"), limit, f"queue {queue!r}")
+    return NamedLimit(check_limit_name("name", limit.name or f"queue/{queue}"), limit, f"queue {queue!r}")
 
 
 def refuse_two_rates(of_queue: NamedLimit, limits: Iterable[NamedLimit]) -> None:

@@ -96,8 +96,8 @@ def test_a_queue_has_a_limit_for_all_its_jobs() -> None:
     app.include(router)
     app.limit_queue("mail", Limit(20))
     assert ("send\nx",) == one.job("x").gates
-    assert ("send\nx", "queue:mail") == one.options(queue="mail").job("x").gates
-    assert [("queue:mail",), ()] == [two.job("x").gates, two.options(queue="other").job("x").gates]
+    assert ("send\nx", "queue/mail") == one.options(queue="mail").job("x").gates
+    assert [("queue/mail",), ()] == [two.job("x").gates, two.options(queue="other").job("x").gates]
     app.limit_queue("mail", Limit(rate=RATE, name="slow"))
     assert ("~slow",) == two.job("x").gates
 
@@ -188,7 +188,7 @@ def test_a_worker_asks_for_the_gates_of_now() -> None:
     now: Any = app.registry.gates_now
     assert ("send\nx",) == now("old", "mail", '{"tenant":"x"}')
     app.limit_queue("mail", Limit(20))
-    assert ("send\nx", "queue:mail") == now("send", "mail", '{"tenant":"x"}')
+    assert ("send\nx", "queue/mail") == now("send", "mail", '{"tenant":"x"}')
     assert None is now("unknown", "mail", "{}")
     with pytest.raises(InvalidPayload, match="is missing"):
         now("send", "mail", "{}")

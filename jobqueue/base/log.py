@@ -53,7 +53,6 @@
 | bundles.healed | warning | bundles: their last members are gone, deleted past us; they count as cancelled |
 | limit.declared | info | limit, app: a worker's code says something new of it |
 | limit.changed | info | limit, concurrency, rate, by_hand: it is so from now on; false: as declared again |
-| limit.lagging | warning | seconds: a gate has wanted a look for so long; jobs wait though there may be room |
 | schema.migrated | info | schema, migration |
 | schema.waits | warning | schema, migration, holders: who uses a table that the migration needs; it is tried again |
 | webhook.disabled | warning | webhook, host, reason: it is told of nothing any more; `webhooks resume` |

@@ -1,26 +1,17 @@
-"""Limits are declared by workers: what their code says holds for the fleet, the last one to start counts.
-
-They also say if nobody looks at gates that want it: then jobs wait though there may be room.
-"""
+"""Limits are declared by workers: what their code says holds for the fleet, the last one to start counts."""
 
 import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
-from jobqueue.base.service import Seldom
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
-from jobqueue.store.flows.limits import LimitRow, declare, note_age
+from jobqueue.store.flows.limits import LimitRow, declare
 from jobqueue.tasks.registry import Registry
 
 _PAUSE = 1.0
 """Seconds between two looks at what the app declares: a cell of a notebook may add to it. No database is asked."""
-
-_LAG = 5.0
-"""Seconds between two looks at whether gates are looked at, and for which one may wait."""
-_TOLD = 60.0
-"""Seconds between two lines of the log about that."""
 
 log = get_logger(__name__)
 
@@ -34,7 +25,6 @@ class Declarer:
         self._app = app
         self._said: list[LimitRow] = []
         self._outage = Outage("declare", log)
-        self._again, self._told = Seldom(_LAG), Seldom(_TOLD)
 
     async def begin(self) -> None:
         """Declare what there is, before the first job is looked for; if that fails, `run` does it."""
@@ -49,7 +39,6 @@ class Declarer:
         while True:
             try:
                 await self._look()
-                await self._look_for_lag()
             except DATABASE_ERRORS as error:
                 await self._outage.wait(error)
                 continue
@@ -67,10 +56,6 @@ class Declarer:
         finally:
             await session.close()
         self._said = rows
-
-    async def _look_for_lag(self) -> None:
-        if self._said and self._again() and (age := await note_age(self._database)) > _LAG and self._told():
-            log.warning("limit.lagging", seconds=round(age, 1))
 
 
 def rows_of(tasks: Registry) -> list[LimitRow]:

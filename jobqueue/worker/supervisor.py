@@ -27,6 +27,7 @@ from jobqueue.worker.claiming.wakeup import router
 from jobqueue.worker.keeping.heartbeat import Heart
 from jobqueue.worker.keeping.tally import Tally
 from jobqueue.worker.parts import Parts
+from jobqueue.worker.slots.last_look import GatesNow
 from jobqueue.worker.slots.runs import Tasks
 from jobqueue.worker.snapshot import Snapshot
 
@@ -48,6 +49,7 @@ class Supervisor:
         middleware: Middleware | None = None,
         services: Sequence[Callable[[Database], Service]] = (),
         bundle: Callable[[Claim], Any] = lambda claim: None,
+        gates_now: GatesNow | None = None,
     ) -> None:
         """`services` are made and run beside the worker's own parts; they end when the drain begins."""
         self.queues = Queues(queues)
@@ -60,7 +62,7 @@ class Supervisor:
         self._failure: BaseException | None = None
         self.parts = Parts(
             database, tasks, settings, self.queues, resources or {}, middleware or Middleware(()),
-            (app_name, version), self._fail, bundle,
+            (app_name, version), self._fail, bundle, gates_now,
         )  # fmt: skip
         self.drain = self.parts.drain
         self._log = get_logger(__name__).bind(worker=str(self.id))
@@ -154,6 +156,7 @@ class Supervisor:
                     parts.upkeep.run,
                     parts.rescuer.run,
                     parts.stager.run,
+                    parts.admitter.run,
                     parts.lone.run,
                     parts.starving.run,
                     parts.unserved.run,
@@ -188,9 +191,9 @@ class Supervisor:
     async def _start_listener(self, vital: TaskGroup) -> None:
         if not self.settings.listens:
             return
-        claimer, stager = self.parts.claimer, self.parts.stager
-        hear = router(claimer.wakeup, stager.wakeup, self.queues.serves, claimer.gap, self.parts.slots.cancel,
-                     self.parts.teller.somebody_reads, self.parts.folder.look)  # fmt: skip
+        claimer, stager, admitter = self.parts.claimer, self.parts.stager, self.parts.admitter
+        hear = router(claimer.wakeup, stager.wakeup, admitter.wakeup, self.queues.serves, claimer.gap,
+                     self.parts.slots.cancel, self.parts.teller.somebody_reads, self.parts.folder.look)  # fmt: skip
         await vital.start(Listener(self.database, "wake", hear, (claimer.listening, stager.listening)).run)
 
     async def _register(self) -> None:

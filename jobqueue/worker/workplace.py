@@ -15,6 +15,7 @@ from jobqueue.tasks.context import resources_of
 from jobqueue.tasks.registry import Registry
 from jobqueue.tasks.run.middleware import Middleware
 from jobqueue.tasks.sending.opening import Opening
+from jobqueue.worker.slots.last_look import GatesNow
 from jobqueue.worker.supervisor import Supervisor
 from jobqueue.worker.work import Work, tuned
 
@@ -36,11 +37,12 @@ class Workplace:
         beside: Callable[[], contextlib.AbstractAsyncContextManager[None]],
         services: Sequence[Callable[[Database], Service]] = (),
         bundle: Callable[[Claim], Any] = lambda claim: None,
+        gates_now: GatesNow | None = None,
     ) -> None:
         """`beside` is entered around each worker, inside the lifespan: the listeners are told meanwhile.
 
         `services` are made for each worker, on its database, and run as parts of it. `bundle` gives a claimed job what
-        it has of its bundle.
+        it has of its bundle. `gates_now`: see there.
         """
         self._opening = opening
         self._tasks = tasks
@@ -50,6 +52,7 @@ class Workplace:
         self._beside = beside
         self._services = services
         self._bundle = bundle
+        self._gates_now = gates_now
 
     @contextlib.asynccontextmanager
     async def worker(
@@ -73,7 +76,7 @@ class Workplace:
             supervisor = Supervisor(
                 database, self._tasks, settings, app_name=self._opening.name, version=VERSION, queues=queues,
                 burst=burst, resources=resources, middleware=self._middleware, services=self._services,
-                bundle=self._bundle,
+                bundle=self._bundle, gates_now=self._gates_now,
             )  # fmt: skip
             work = Work(supervisor)
             await work.start()

@@ -29,6 +29,7 @@ from jobqueue.worker.keeping.holds import MAX_LOST, Held, Hold, aside_for, lost_
 from jobqueue.worker.keeping.tally import LOST
 from jobqueue.worker.slots.batch import Member
 from jobqueue.worker.slots.batches import Batches
+from jobqueue.worker.slots.last_look import GatesNow, last_look
 
 _FOLLOWED = 1
 """The bit of a job's `follow` that asks the log for its starts and progress."""
@@ -75,6 +76,8 @@ class Surroundings:
     """Gives a handler what it has of its bundle."""
     journal: Callable[[Hold], Journal]
     """Keeps the phases of a run."""
+    gates_now: GatesNow | None = None
+    """The gates that a job has to have passed; None in an app without limits."""
 
 
 class Behind:
@@ -133,7 +136,7 @@ class Runs:
         """Run a claimed job, or hand on at once why it cannot run. Gives its place in a batch, if it has one."""
         claim = hold.claim
         task = self._around.tasks.find(claim["task"])
-        unfit = _expired(claim) or (self._put_aside(claim, "unknown task") if task is None else None)
+        unfit = _expired(claim) or (self._put_aside(claim, "unknown task") if task is None else self._lines_up(hold))
         if task is None or unfit is not None:
             self.leave(hold, unfit or Released())
             return None
@@ -149,6 +152,15 @@ class Runs:
             hold.task.add_done_callback(member.leave)
         hold.task.add_done_callback(partial(self._ended, hold, attempt, context))
         return member
+
+    def _lines_up(self, hold: Hold) -> Outcome | None:
+        """The last look: a job that came past its limits, whatever has changed since it was stored, does not begin."""
+        if self._around.gates_now is None and hold.start_by is None:
+            return None
+        try:
+            return last_look(hold, self._around.gates_now)
+        except Exception:  # the user's own function made a key, of whatever was stored
+            return self._put_aside(hold.claim, "limit")
 
     async def _perform(self, hold: Hold, attempt: Attempt) -> Outcome:
         claim = hold.claim

@@ -16,7 +16,7 @@ declare
   behind text[];
   named text[];
   mine text[];
-  held integer[];
+  had integer[];
   fits integer[];
   places integer[];
   tokens integer[];
@@ -98,7 +98,7 @@ begin
       array_agg(greatest(0, least(500, t.places, t.tokens)) order by t.name), array_agg(t.places order by t.name),
       array_agg(t.tokens order by t.name), array_agg(coalesce(t.ahead, 0) order by t.name), array_agg(t.every order by t.name),
       array_agg(t.grace order by t.name), array_agg(t.slack order by t.name), array_agg(t.ordered order by t.name)
-    into mine, held, fits, places, tokens, ahead, every, grace, slack, ordered
+    into mine, had, fits, places, tokens, ahead, every, grace, slack, ordered
     from timed t;
 
     with line as materialized (
@@ -163,7 +163,7 @@ begin
         tat = case when c.every is not null and c.number > 0
           then moment + make_interval(secs => c.ahead + c.number * c.every) else g.tat end
       from unnest(array(select name from counted order by place), array(select number from counted order by place),
-        array(select tag from counted order by place), held, ahead, every) as c(name, number, tag, held, ahead, every)
+        array(select tag from counted order by place), had, ahead, every) as c(name, number, tag, held, ahead, every)
       where g.name = c.name and (g.held <> c.held + c.number or c.number > 0 and g.name like '~%' or c.number > 0 and c.every is not null)
     )
     select array(select number from counted order by place), coalesce((select sum(number) from counted), 0),

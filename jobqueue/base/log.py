@@ -20,6 +20,8 @@
 | job.dead | error | job_id, task, queue, attempt, reason, error, seconds?, message?, exception? |
 | job.locked | warning | job_id, task, queue, attempt, outcome: another transaction has its row; written after that |
 | job.released | info | job_id, task, queue, attempt |
+| job.lined_up | debug | job_id, task, queue, attempt: it came past its limits, or too late for its token |
+| limit.lagging | warning | seconds: a gate has wanted a look for so long |
 | job.put_aside | warning | job_id, task, queue, attempt, reason, detail, jobs: of its task, in the last second |
 | job.lost | warning | job_id, task, queue, attempt, gone: its claim is over or not renewed; the run is cancelled |
 | job.failed_after_completion | warning | job_id, task, queue, attempt: its handler had completed it, then raised |

@@ -154,6 +154,7 @@ class Supervisor:
                     parts.upkeep.run,
                     parts.rescuer.run,
                     parts.stager.run,
+                    parts.admitter.run,
                     parts.lone.run,
                     parts.starving.run,
                     parts.unserved.run,
@@ -188,9 +189,9 @@ class Supervisor:
     async def _start_listener(self, vital: TaskGroup) -> None:
         if not self.settings.listens:
             return
-        claimer, stager = self.parts.claimer, self.parts.stager
-        hear = router(claimer.wakeup, stager.wakeup, self.queues.serves, claimer.gap, self.parts.slots.cancel,
-                     self.parts.teller.somebody_reads, self.parts.folder.look)  # fmt: skip
+        claimer, stager, admitter = self.parts.claimer, self.parts.stager, self.parts.admitter
+        hear = router(claimer.wakeup, stager.wakeup, admitter.wakeup, self.queues.serves, claimer.gap,
+                     self.parts.slots.cancel, self.parts.teller.somebody_reads, self.parts.folder.look)  # fmt: skip
         await vital.start(Listener(self.database, "wake", hear, (claimer.listening, stager.listening)).run)
 
     async def _register(self) -> None:

@@ -26,6 +26,7 @@ _DEAD = {
     "crashed": "its workers died while it ran, too often",
     "expired": "it was not started in time",
     "fatal": "its task said that another attempt is of no use",
+    "limit": "no worker could find the key of its limit in its arguments",
     "lost": "its claim was lost too often",
     "payload": "no worker had a task that its arguments fit",
     "policy": "its retry policy allows no further attempt, or failed",

@@ -138,7 +138,7 @@ async def note_lines(session: Session, after: str, room: int) -> str | None:
 
 
 async def forget_gates(session: Session, after: str, room: int, idle: float) -> str | None:
-    """Remove, of a page of gates, those that nobody has used for so many seconds; where the next page begins, if any does."""
+    """Remove, of a page of gates, those that were not used for so many seconds; where the next one begins, if any."""
     rows = await session.fetch("forget_gates", after, room, idle)
     return rows[0]["next"] if rows else None
 

@@ -52,6 +52,11 @@ class Registered(Runnable, Protocol):
         """How its items are gathered; None if each of its jobs runs alone."""
         ...
 
+    @property
+    def gates(self) -> object | None:
+        """What its jobs pass before they start; None for a task without limits."""
+        ...
+
 
 class Unusable:
     """Stands for the result of each item if the handler's answer cannot be shared out."""

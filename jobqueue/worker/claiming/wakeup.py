@@ -36,6 +36,7 @@ class Wakeup:
 def router(
     claimer: Wakeup,
     stager: Wakeup,
+    admitter: Wakeup,
     serves: Callable[[str], bool],
     gap: Callable[[], None],
     cancel: Callable[[Collection[int]], None],
@@ -49,7 +50,10 @@ def router(
             gap()
             claimer.ring()
             stager.ring()
+            admitter.ring()
             facts()
+        elif payload == DUE:  # of no queue: somebody stands at a gate
+            admitter.ring()
         elif payload.startswith(DUE):
             stager.ring()
         elif payload.startswith(CANCEL):

@@ -42,7 +42,9 @@ def test_notifications_ring_those_whom_they_concern() -> None:
     """
     claimer, stager, gaps, readers, facts = Bell(), Bell(), Bell(), Bell(), Bell()
     cancelled: list[int] = []
-    hear = router(claimer, stager, lambda queue: queue == "ours", gaps.ring, cancelled.extend, readers.ring, facts.ring)
+    hear = router(
+        claimer, stager, Wakeup(), lambda queue: queue == "ours", gaps.ring, cancelled.extend, readers.ring, facts.ring
+    )
 
     hear("r:theirs")
     assert [0, 0, 0] == [claimer.rings, stager.rings, gaps.rings]

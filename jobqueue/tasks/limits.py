@@ -10,7 +10,7 @@ from jobqueue.base.flows.limit import MOST, Key, LimitLine, LimitStats, Rate, Ru
 from jobqueue.base.log import get_logger
 from jobqueue.base.names import check_name, check_whole
 from jobqueue.store.connection.edge import own_session
-from jobqueue.store.connection.executor import Executor
+from jobqueue.store.connection.executor import Executor, Reader
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows import limits
 from jobqueue.store.flows.limits import GateState, LimitRow, LimitState
@@ -37,7 +37,7 @@ class Limits:
         Counts all who wait: some milliseconds for 100 000. With `connection` as the caller's transaction sees them.
         """
         async with self._executor(connection) as executor:
-            return [await _with_busiest(executor, state) for state in await limits.read_limits(executor)]
+            return await all_limits(executor)
 
     async def get(self, name: str, *, connection: object | None = None) -> LimitStats:
         """One of them. Raises UnknownLimit."""
@@ -106,20 +106,25 @@ class Limits:
             yield session
 
 
-async def _known(executor: Executor, name: str) -> LimitState:
+async def all_limits(reader: Reader) -> list[LimitStats]:
+    """All limits by name."""
+    return [await _with_busiest(reader, state) for state in await limits.read_limits(reader)]
+
+
+async def _known(executor: Reader, name: str) -> LimitState:
     check_name("name", name)
     for state in await limits.read_limits(executor, name):
         return state
     raise UnknownLimit(name)
 
 
-async def _changed(executor: Executor, name: str) -> LimitStats:
+async def _changed(executor: Reader, name: str) -> LimitStats:
     now = _stats(await _known(executor, name))
     log.info("limit.changed", limit=name, concurrency=now.concurrency, rate=str(now.rate), by_hand=bool(now.changed))
     return now
 
 
-async def _with_busiest(executor: Executor, state: LimitState) -> LimitStats:
+async def _with_busiest(executor: Reader, state: LimitState) -> LimitStats:
     stats = _stats(state)
     if not state.waiting:
         return stats

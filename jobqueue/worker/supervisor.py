@@ -94,6 +94,7 @@ class Supervisor:
             refused=parts.finisher.refused,
             rescued=parts.rescuer.rescued,
             recorded=parts.recorder.recorded,
+            admitted=dict(parts.admitter.admitted),
             stuck=parts.stuck.count,
             awaiting=parts.starving.count,
             lag=parts.watchdog.lag,

@@ -10,8 +10,8 @@ from jobqueue.cli.terminal.failures import ExitCode, as_usage, tell
 from jobqueue.cli.terminal.output import duration, moment, write, write_facts, write_json, write_table
 from jobqueue.tasks.limits import Limits
 
-_HEADERS = ("limit", "at once", "rate", "held", "waiting", "oldest", "notes")
-_NUMBERS = ("at once", "held", "waiting", "oldest")
+HEADERS = ("limit", "at once", "rate", "held", "waiting", "oldest", "notes")
+NUMBERS = ("at once", "held", "waiting", "oldest")
 
 
 def show_limits(place: Place, as_json: bool) -> ExitCode:
@@ -20,7 +20,7 @@ def show_limits(place: Place, as_json: bool) -> ExitCode:
     if as_json:
         write_json([asdict(limit) for limit in limits])
     elif limits:
-        write_table(_HEADERS, [limit_row(limit) for limit in limits], right=_NUMBERS, apart=("limit", "rate", "notes"))
+        write_table(HEADERS, [limit_row(limit) for limit in limits], right=NUMBERS, apart=("limit", "rate", "notes"))
     else:
         tell("no worker has declared a limit: @app.task(limit=Limit(5)) makes one, and a worker says so at its start")
     return ExitCode.OK
@@ -47,10 +47,11 @@ def show_limit(place: Place, name: str, key: str | None, most: int, as_json: boo
     return ExitCode.OK
 
 
-def limit_row(limit: LimitStats) -> tuple[object, ...]:
-    """A limit as the cells of a table: name, at once, rate, held, waiting, oldest wait, notes."""
+def limit_row(limit: LimitStats) -> tuple[str | None, ...]:
+    """A limit as the cells of a table."""
+    at_once = None if limit.concurrency is None else str(limit.concurrency)
     return (
-        limit.name, limit.concurrency, _short(limit.rate), limit.held, limit.waiting, _waited(limit.oldest_wait),
+        limit.name, at_once, _short(limit.rate), str(limit.held), str(limit.waiting), _waited(limit.oldest_wait),
         ", ".join(_notes(limit)),
     )  # fmt: skip
 

@@ -222,7 +222,7 @@ order by s.failed desc, s.on_id;
 
 -- name: place_in_line
 -- takes: id uuid, room bigint
--- gives: gate text, before bigint, "limit" text, concurrency integer, held integer, next_in double precision
+-- gives: gate text, before bigint, declared text, concurrency integer, held integer, next_in double precision
 -- Where a job stands at a gate: how many come before it, counted up to `room` of higher and as many of its own priority.
 select j.gate,
   (select count(*) from (
@@ -232,7 +232,7 @@ select j.gate,
     select from :"schema".job o
     where o.state = 'blocked' and o.gate is not null and o.gate = j.gate and o.priority = j.priority and o.seq < j.seq
     limit $2) as earlier) as before,
-  l.name as "limit", l.concurrency, (g.held - coalesce(n.freed, 0))::integer as held,
+  l.name as declared, l.concurrency, (g.held - coalesce(n.freed, 0))::integer as held,
   date_part('epoch', g.tat - clock_timestamp()) as next_in
 from :"schema".job j
 left join lateral (select * from :"schema".gate g where g.name = j.gate offset 0) as g on true

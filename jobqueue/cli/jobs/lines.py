@@ -22,10 +22,10 @@ def said_of_line(line: InLine) -> Iterator[str]:
     yield f"waits for {_called(line.gate)}, {number(line.before, about) if line.before else 'nobody'} before it"
     if parts_of(line.gate)[0].startswith(FAIR):
         return
-    if line.limit is None:
+    if line.declared is None:
         yield "no worker has declared this limit since it was deferred: start one with the code that has it"
     elif line.concurrency == 0:
-        yield f"this limit is 0 now, so nothing begins: `limits set {line.limit} --concurrency N` or `limits reset`"
+        yield f"this limit is 0 now, so nothing begins: `limits set {line.declared} --concurrency N` or `limits reset`"
     elif line.concurrency is not None and line.held is not None:
         yield f"{line.held} of {line.concurrency} places are held"
     if line.next_in is not None and line.next_in > 0:

@@ -1,15 +1,14 @@
 """`limits`: change one for all workers, take that back, count its places anew."""
 
-import asyncio
 import re
 from dataclasses import asdict
 
 from jobqueue.base.flows.limit import LimitStats, Rate
+from jobqueue.cli.limits.look import asked
 from jobqueue.cli.moments import seconds
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, as_usage
 from jobqueue.cli.terminal.output import write, write_json
-from jobqueue.tasks.limits import Limits
 
 
 def rate_of(text: str | None, burst: int | None) -> Rate | None:
@@ -32,22 +31,19 @@ def change_limit(place: Place, name: str, concurrency: int | None, rate: Rate | 
     """From now on it is this, for all workers."""
     if concurrency is None and rate is None:
         raise Refusal("limits set: say what is to be changed, with --concurrency, --rate, or both", ExitCode.USAGE)
-    with as_usage(name="NAME"):
-        limit = asyncio.run(place.ask(Limits, lambda limits: limits.set(name, concurrency=concurrency, rate=rate)))
+    limit = asked(place, lambda limits: limits.set(name, concurrency=concurrency, rate=rate))
     return _tell(limit, "until `limits reset`; what runs goes on", as_json)
 
 
 def reset_limit(place: Place, name: str, as_json: bool) -> ExitCode:
     """It is as declared again."""
-    with as_usage(name="NAME"):
-        limit = asyncio.run(place.ask(Limits, lambda limits: limits.reset(name)))
+    limit = asked(place, lambda limits: limits.reset(name))
     return _tell(limit, "as its code says", as_json)
 
 
 def recount_limit(place: Place, name: str, as_json: bool) -> ExitCode:
     """Its places are as many as its jobs hold."""
-    with as_usage(name="NAME"):
-        wrong = asyncio.run(place.ask(Limits, lambda limits: limits.recount(name)))
+    wrong = asked(place, lambda limits: limits.recount(name))
     if as_json:
         write_json({"limit": name, "corrected": wrong})
     elif wrong:

@@ -1,8 +1,9 @@
 """`limits`: list them, show one with its lines. A key is shown as it is: it is the user's data, so only on demand."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict
+from typing import TypeVar
 
 from jobqueue.base.flows.limit import LimitLine, LimitStats, Rate
 from jobqueue.cli.place import Place
@@ -10,13 +11,15 @@ from jobqueue.cli.terminal.failures import ExitCode, as_usage, tell
 from jobqueue.cli.terminal.output import duration, moment, write, write_facts, write_json, write_table
 from jobqueue.tasks.limits import Limits
 
+T = TypeVar("T")
+
 HEADERS = ("limit", "at once", "rate", "held", "waiting", "oldest", "notes")
 NUMBERS = ("at once", "held", "waiting", "oldest")
 
 
 def show_limits(place: Place, as_json: bool) -> ExitCode:
     """All of them, by name."""
-    limits = asyncio.run(place.ask(Limits, Limits.list))
+    limits = asked(place, Limits.list)
     if as_json:
         write_json([asdict(limit) for limit in limits])
     elif limits:
@@ -32,8 +35,7 @@ def show_limit(place: Place, name: str, key: str | None, most: int, as_json: boo
     async def look(limits: Limits) -> tuple[LimitStats, Sequence[LimitLine]]:
         return await limits.get(name), await limits.lines(name, most, key=key)
 
-    with as_usage(name="NAME", key="--key"):
-        limit, lines = asyncio.run(place.ask(Limits, look))
+    limit, lines = asked(place, look)
     if as_json:
         write_json(asdict(limit) | {"lines": [asdict(line) for line in lines]})
         return ExitCode.OK
@@ -45,6 +47,16 @@ def show_limit(place: Place, name: str, key: str | None, most: int, as_json: boo
     elif key is not None:
         tell("nobody holds a place there, and nobody waits")
     return ExitCode.OK
+
+
+def asked(place: Place, question: Callable[[Limits], Awaitable[T]]) -> T:
+    """What the limits there answer. Raises Refusal for wrong words, and what `Place.ask` does."""
+
+    async def ask(limits: Limits) -> T:
+        with as_usage(name="NAME"):
+            return await question(limits)
+
+    return asyncio.run(place.ask(Limits, ask))
 
 
 def limit_row(limit: LimitStats) -> tuple[str | None, ...]:

@@ -167,8 +167,8 @@ class InLine:
     gate: str
     before: int
     """How many come before it."""
-    limit: str | None
-    """None if no worker has declared it."""
+    declared: str | None
+    """The name of the limit; None if no worker has declared it."""
     concurrency: int | None
     held: int | None
     """Places that are taken; None if nobody has looked at this gate yet."""

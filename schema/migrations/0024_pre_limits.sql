@@ -235,7 +235,7 @@ begin
         keeps = case when m.ordered and j.keeps = j.passed then j.passed + 1 else j.keeps end,
         due_at = coalesce(m.start, j.due_at), token_until = coalesce(m.start + make_interval(secs => m.slack), j.token_until),
         state = case when j.passed + 1 < cardinality(j.gates) then 'blocked'
-          when coalesce(m.start, j.due_at) > moment + interval '1 ms' then 'scheduled' else 'ready' end,
+          when coalesce(m.start, case when j.token_until is not null then j.due_at end) > moment + interval '1 ms' then 'scheduled' else 'ready' end,
         seq = case when m.tag is not null then m.tag
           when j.passed + 1 < cardinality(j.gates) or m.start is not null then j.seq else nextval(':"schema".job_seq') end
       from unnest(array(select id from given), array(select start from given), array(select tag from given),

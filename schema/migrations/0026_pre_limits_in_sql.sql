@@ -69,6 +69,7 @@ declare
   due timestamptz;
   waits boolean;
   gates text[];
+  said json := case json_typeof(defer.limits::json) when 'array' then defer.limits::json else '[null]' end;
   fault text := case
     when char_length(defer.task) between 1 and 100 is not true then 'task: must have 1 to 100 characters'
     when char_length(defer.queue) between 1 and 100 is not true then 'queue: must have 1 to 100 characters'
@@ -93,10 +94,10 @@ begin
       from (
         select e.place, case json_typeof(e.said) when 'string' then e.said #>> '{}' when 'array' then e.said ->> 0 end as name,
           case json_typeof(e.said) when 'array' then e.said ->> 1 end as key
-        from json_array_elements(defer.limits::json) with ordinality as e(said, place)) as g
+        from json_array_elements(said) with ordinality as e(said, place)) as g
       join :"schema"."limit" l on l.name = g.name where char_length(coalesce(g.key, 'k')) between 1 and 200
       order by l.declared ->> 'count' is not null, g.key is null, g.place limit 5);
-    if cardinality(gates) > 4 or cardinality(gates) <> json_array_length(defer.limits::json) then
+    if cardinality(gates) > 4 or cardinality(gates) <> json_array_length(said) then
       raise exception 'limits: must be a JSON array of at most 4 limits that a worker has declared, each as "name" or ["name", "key"]'
         using errcode = 'invalid_parameter_value';
     end if;

@@ -1,13 +1,15 @@
 """What tests of limits stand on: jobs with gates, one look at the gates, and what must hold of them at any moment."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
 from jobqueue.base.job import NewJob
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.flows.limits import Admitted, LimitRow, admit, declare
-from tests.support.jobs.store import Connection, new_job
+from tests.support.jobs.store import Connection, connect, new_job
 
 _WRONG = """
 select coalesce(g.name, h.gate) as gate, coalesce(g.counted, 0) as counted, coalesce(h.held, 0) as held
@@ -76,3 +78,22 @@ async def states(connection: Connection, ids: Sequence[UUID]) -> list[tuple[str,
     rows = await connection.fetch("select id, state, passed, gate from jobqueue.job where id = any($1)", list(ids))
     found = {row["id"]: (row["state"], row["passed"], row["gate"]) for row in rows}
     return [found.get(id, ("gone", 0, None)) for id in ids]
+
+
+@asynccontextmanager
+async def watched(dsn: str) -> AsyncIterator[None]:
+    """Look at the books again and again while the block runs."""
+
+    async def watch() -> None:
+        async with connect(dsn) as connection:
+            while True:
+                assert [] == await wrong_with_gates(connection)
+                await asyncio.sleep(0.02)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})
+    assert watching.cancelled() or watching.result() is None

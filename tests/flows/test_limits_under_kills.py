@@ -12,12 +12,10 @@ from uuid import UUID
 
 import pytest
 
-from jobqueue.base.job import NewJob
-from jobqueue.store.flows.limits import LimitRow, admit, declare
+from jobqueue import NewJob
 from tests.flows.test_phases_under_kills import taken_over
 from tests.support.jobs.beating import BEAT, LEASE
-from tests.support.jobs.gates import watched, wrong_with_gates
-from tests.support.jobs.store import connect, open_session
+from tests.support.jobs.gates import declare_limits, held_after_all, watched
 from tests.support.jobs.working import all_ended
 from tests.support.patience import PATIENCE
 from tests.support.programs.notebook import Line, Notebook
@@ -70,9 +68,7 @@ async def test_never_more_than_the_limit(own: str, tmp_path: Path) -> None:
     knobs = {"LEASE": LEASE, "BEAT": BEAT, "RESCUE_INTERVAL": 0.3, "POLL": 1, "MAX_CRASHES": 1000}
     environment = {f"JOBQUEUE_{knob}": str(value) for knob, value in knobs.items()}
     stops = Stops({})
-    async with open_session(own) as session:
-        rows = [LimitRow(name, places, ordered=name == "order") for name, places in LIMITS.items()]
-        await declare(session, rows, "tests")
+    await declare_limits(own, *LIMITS.items(), ordered=["order"])
     async with Notebook(tmp_path, own, **environment) as book, watched(own):
         jobs = {gate: [_job(book, gate, n) for n in range(count)] for gate, count in KEYS.items()}
         await book.app.defer_many([*itertools.chain(*jobs.values())])
@@ -100,10 +96,7 @@ async def test_never_more_than_the_limit(own: str, tmp_path: Path) -> None:
         assert most_at_once(runs) <= LIMITS[gate.partition("\n")[0]], gate
     order = [line.job for line in lines if line.word == "began" and gate_of[line.job] == "order\nz"]
     assert [job.id for job in jobs["order\nz"]] == [job for job, _ in itertools.groupby(order)]
-    async with open_session(own) as session, connect(own) as connection:
-        await admit(session, 10_000, 0.3)
-        assert [] == await wrong_with_gates(connection)
-        assert 0 == await connection.fetchval("select coalesce(sum(held), 0) from jobqueue.gate")
+    assert [] == await held_after_all(own)
 
 
 def _job(book: Notebook, gate: str, n: int) -> NewJob[Any]:

@@ -9,7 +9,7 @@ from uuid import UUID
 from jobqueue.base.job import NewJob
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.flows.limits import Admitted, LimitRow, admit, declare
-from tests.support.jobs.store import Connection, connect, new_job
+from tests.support.jobs.store import Connection, connect, new_job, open_session
 
 _WRONG = """
 select coalesce(g.name, h.gate) as gate, coalesce(g.counted, 0) as counted, coalesce(h.held, 0) as held
@@ -38,6 +38,20 @@ where gate is not null and (state <> 'blocked' or gate is distinct from gates[pa
 async def declare_limit(session: Session, name: str, concurrency: int | None = 1, **said: Any) -> None:
     """Declare one limit."""
     await declare(session, [LimitRow(name, concurrency, **said)], "tests", always=False)
+
+
+async def declare_limits(dsn: str, *limits: tuple[str, int], ordered: Sequence[str] = ()) -> None:
+    """Declare limits by name and places."""
+    async with open_session(dsn) as session:
+        await declare(session, [LimitRow(name, places, ordered=name in ordered) for name, places in limits], "tests")
+
+
+async def held_after_all(dsn: str) -> list[str]:
+    """What is wrong once no job is left: gates that would still be held, and what must never be seen."""
+    async with open_session(dsn) as session, connect(dsn) as connection:
+        await look(session)
+        rows = await connection.fetch("select name, held from jobqueue.gate where held <> 0")
+        return [f"held: {dict(row)}" for row in rows] + await wrong_with_gates(connection)
 
 
 def limited(*gates: str, **said: Any) -> NewJob[None]:

@@ -9,12 +9,11 @@ from typing import Any
 
 from jobqueue.app import App
 from jobqueue.base.outcome import Retry
-from jobqueue.store.flows.limits import LimitRow, declare
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.task import Task
 from jobqueue.worker.slots.last_look import GatesNow
-from tests.support.jobs.store import open_session
+from tests.support.jobs.gates import declare_limits
 from tests.support.jobs.working import new_app
 from tests.support.patience import NEVER
 
@@ -59,8 +58,7 @@ class Site:
 @asynccontextmanager
 async def site_with(dsn: str, *limits: tuple[str, int]) -> AsyncIterator[Site]:
     """A site with these limits, open."""
-    async with open_session(dsn) as session:
-        await declare(session, [LimitRow(name, places) for name, places in limits], "tests")
+    await declare_limits(dsn, *limits)
     site = Site(dsn)
     async with site.app:
         yield site

@@ -22,6 +22,8 @@ from jobqueue.bundles.building import BundleBuilder, Empty, new_bundle
 from jobqueue.bundles.bundles import Bundles
 from jobqueue.bundles.member import Member
 from jobqueue.bundles.storing import Storing
+from jobqueue.cron.firing import Firer
+from jobqueue.cron.schedules import Schedules
 from jobqueue.events.hub import Hub, choice_of
 from jobqueue.events.listening import Hear, Listener
 from jobqueue.events.stream import EventStream
@@ -89,13 +91,15 @@ class App(TaskHome):
         around = None if lifespan is None else lambda: lifespan(self)
         self._hub = Hub(self._opening)
         self._workplace = Workplace(
-            self._opening, self.registry, self._middleware, around, self.load_tasks, self._hub.listening, (Relay,),
+            self._opening, self.registry, self._middleware, around, self.load_tasks, self._hub.listening,
+            (Relay, lambda database: Firer(database, lambda: self.registry.schedules)),
             self._bundle_of,
         )  # fmt: skip
         self.jobs = Jobs(self._opening.database, self._opening.executor_on, lambda: self.settings.max_payload)
         self._bundle_storing = Storing(self._opening, self._middleware.around_defer)
         self.bundles = Bundles(self._opening.database, self._opening.executor_on, self.jobs)
         self.queues = Queues(self._opening.database, self._opening.executor_on)
+        self.schedules = Schedules(self._opening.database, self._opening.executor_on)
         self.webhooks = Webhooks(self._opening.database, lambda: self.settings.webhook_networks)
         self.registry.build_in(delivery_task(self._opening.database, lambda: self.settings.webhook_networks))
 
@@ -367,6 +371,8 @@ class App(TaskHome):
             importlib.import_module(module)
         for task in self.registry:
             task.signature.resolve()
+        for declared in self.registry.schedules:
+            declared.task.job()  # what could not be stored is told to whoever starts the worker
 
     # inside
 

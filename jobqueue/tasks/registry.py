@@ -4,14 +4,25 @@ Tasks may be added, replaced and removed while workers run: each job looks its t
 nothing remembers the answer. A job that comes before its task is put aside and found again later.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from jobqueue.base.errors import DuplicateTask
+from jobqueue.base.errors import DuplicateTask, InvalidOption
+from jobqueue.base.flows.schedule import Timing
 from jobqueue.tasks.payload.parameters import full_name
 from jobqueue.tasks.task import Task
 
 AnyTask: TypeAlias = Task[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A schedule that the code declares: which task at which times."""
+
+    name: str
+    task: AnyTask
+    timing: Timing
 
 
 class Registry:
@@ -20,6 +31,7 @@ class Registry:
     def __init__(self) -> None:
         self._by_name: dict[str, AnyTask] = {}
         self._built_in: dict[str, AnyTask] = {}
+        self._schedules: dict[str, Declared] = {}
 
     def build_in(self, task: AnyTask) -> None:
         """Add a task of the library's own: its jobs find it, but nobody sees, counts or removes it."""
@@ -42,6 +54,21 @@ class Registry:
         for holder in before - {task}:
             self._forget(holder)
 
+    def declare(self, declared: Declared) -> None:
+        """Add a schedule. Raises InvalidOption if there is another one of this name."""
+        before = self._schedules.get(declared.name)
+        # Defined anew, as in a notebook, a task is another object.
+        twice = before is not None and before.task is declared.task and before.timing != declared.timing
+        if before is not None and (twice or not _is_same_function(before.task, declared.task)):
+            rule = f"task {before.task.name!r} has a schedule of this name; give this one a name of its own"
+            raise InvalidOption("name", rule)
+        self._schedules[declared.name] = declared
+
+    @property
+    def schedules(self) -> Sequence[Declared]:
+        """What the code declares, of tasks that are there."""
+        return [each for each in self._schedules.values() if self.find(each.task.name) is not None]
+
     def remove(self, name: str) -> None:
         """Remove the task that has this name or alias, with all its names; nothing if there is none."""
         task = self._by_name.get(name)
@@ -49,8 +76,9 @@ class Registry:
             self._forget(task)
 
     def clear(self) -> None:
-        """Remove all tasks."""
+        """Remove all tasks, and their schedules."""
         self._by_name.clear()
+        self._schedules.clear()
 
     def find(self, name: str) -> AnyTask | None:
         """The task for jobs of this name."""

@@ -87,6 +87,8 @@ def _of_worker(worker: Snapshot | None) -> Iterable[Metric]:
     yield _one(_counter("rescues", "Jobs taken back from workers that had died."), worker.rescued)
     yield _one(_counter("writes_refused", "Outcomes that came too late: another worker had the job."), worker.refused)
     yield _one(_counter("phases_recorded", "Phases, sleeps and waits of jobs whose end was recorded."), worker.recorded)
+    yield _one(_counter("schedule_fired", "Jobs stored for planned times of schedules."), worker.fired)
+    yield _one(_counter("schedule_missed", "Planned times of schedules that were left out."), worker.missed)
     yield _one(_gauge("handlers_stuck", "Handlers that were asked to end more than 5 s ago and go on."), worker.stuck)
     yield _one(_gauge("handlers_awaiting", "Handlers that wait for the end of other jobs, in a slot."), worker.awaiting)
     lag = max(worker.lag, worker.blocked)

@@ -23,6 +23,10 @@ class Snapshot:
     """Claims taken back from workers that had died."""
     recorded: int
     """Phases, sleeps and waits whose end it has recorded."""
+    fired: int
+    """Jobs that it has stored for planned times of schedules."""
+    missed: int
+    """Planned times that it has left out."""
     stuck: int
     """Handlers that were asked to end and do not."""
     awaiting: int

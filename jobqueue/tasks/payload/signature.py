@@ -64,6 +64,17 @@ class Signature:
             signature._build()
         return signature
 
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Names of the parameters that every call must give; as far as known, while annotations are not."""
+        known = self._arguments is not None
+        return tuple(
+            part.name
+            for part in self._all
+            if part.default is part.empty
+            and (part.name in self.parameters if known else part.annotation not in (JobContext, JobContext.__name__))
+        )
+
     def resolve(self) -> None:
         """Make sure that all annotations are known. Raises InvalidSignature, which names the parameter."""
         if self._arguments is not None:

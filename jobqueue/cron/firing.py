@@ -82,7 +82,11 @@ class Firer:
                 self._outage.over()
                 await self.wakeup.wait(pause)
         finally:
-            await self._session.close()
+            await self.close()
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        await self._session.close()
 
     async def look(self) -> float:
         """Fire all that is due; in how many seconds to look again."""

@@ -45,6 +45,8 @@ def triggered_job(schedule: Schedule, id: UUID) -> NewJob[None]:
 
 def _job(schedule: Schedule, id: UUID, at: datetime | None) -> NewJob[None]:
     said = orjson.loads(schedule.options_json)
+    if not isinstance(said, dict):
+        raise TypeError("options are an object")
     options = {name: said[name] for name in _KEPT if name in said}
     return NewJob(
         id=id,

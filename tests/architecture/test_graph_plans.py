@@ -18,7 +18,7 @@ LEARNED: dict[str, list[str]] = {
 """What the planner knows: nothing, what there was before somebody stored it, what is true no more, all.
 
 Misled, it believes that a bundle has one place in a graph, and that all jobs are in this bundle. What was there then is
-vacuumed away: else each look reads it again for as long as any transaction of the server is older, such as another test's.
+vacuumed away: each look would read it again for as long as any transaction of the server is older, as another test's.
 """
 
 

@@ -8,7 +8,7 @@ changes nothing of that: it only says which seconds of a planned minute are mean
 
 from collections import deque
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from itertools import takewhile
 from zoneinfo import ZoneInfo
@@ -24,7 +24,7 @@ _WORDS = {
     "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@hourly": "0 * * * *",
 }  # fmt: skip
 _FIELDS = 'must have five fields, as in "0 7 * * *" (minute hour day month weekday), or six with seconds first'
-_SECOND, _MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+_SECOND, _DAY = timedelta(seconds=1), timedelta(days=1)
 _SOME_DAY = datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -39,17 +39,53 @@ class Cron:
 
     def after(self, moment: datetime) -> Iterator[datetime]:
         """The planned times after a moment, in UTC, in their order; they end after some fifty years without one."""
-        minute = moment.astimezone(UTC).replace(second=0, microsecond=0)
-        for planned in CronSim(self._minutes, (minute - _SECOND).astimezone(self._zone)):
-            begin = planned.astimezone(UTC)
-            if begin >= LATEST:
+        before = moment.astimezone(UTC).replace(second=0, microsecond=0) - _SECOND
+        stars = any(field.startswith("*") for field in self._minutes.split()[:2])
+        for minute in self._passing(before) if stars and self._zone is not UTC else self._walls(before):
+            if minute >= LATEST:
                 return
             # Begun within an hour that comes twice, the first one is looked at again.
-            yield from (time for second in self._seconds if (time := begin + second * _SECOND) > moment)
+            yield from (time for second in self._seconds if (time := minute + second * _SECOND) > moment)
 
     def next(self, moment: datetime) -> datetime | None:
         """The first planned time after a moment; None if there is none any more."""
         return next(self.after(moment), None)
+
+    def _walls(self, before: datetime) -> Iterator[datetime]:
+        """Planned minutes by the clock on the wall."""
+        return (minute.astimezone(UTC) for minute in CronSim(self._minutes, before.astimezone(self._zone)))
+
+    def _passing(self, before: datetime) -> Iterator[datetime]:
+        """Planned minutes by the time that passes, a stretch without a change of clocks after the other.
+
+        Where clocks change by half an hour, or not at a full hour, cronsim would step over some.
+        """
+        while True:
+            offset = self._offset(before + _SECOND)
+            for planned in CronSim(self._minutes, before.astimezone(timezone(offset))):
+                change = self._change(before, planned.astimezone(UTC), offset)
+                if change is not None:
+                    before = change - _SECOND
+                    break
+                before = planned.astimezone(UTC)
+                yield before
+            else:
+                return
+
+    def _change(self, since: datetime, until: datetime, offset: timedelta) -> datetime | None:
+        """The first minute in which clocks are no more that far from UTC."""
+        while since < until:
+            later = min(since + _DAY, until)
+            if self._offset(later) != offset:
+                while later - since > _SECOND:
+                    middle = since + (later - since) // _SECOND // 2 * _SECOND
+                    since, later = (middle, later) if self._offset(middle) == offset else (since, middle)
+                return later
+            since = later
+        return None
+
+    def _offset(self, moment: datetime) -> timedelta:
+        return moment.astimezone(self._zone).utcoffset() or timedelta()
 
     def latest(self, since: datetime, until: datetime, most: int) -> list[datetime]:
         """The last planned times after `since`, up to `until` inclusive, in their order: at most so many."""

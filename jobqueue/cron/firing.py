@@ -17,7 +17,7 @@ from anyio.abc import TaskStatus
 from jobqueue.base.flows.schedule import Schedule, planned_id
 from jobqueue.base.job import NewJob
 from jobqueue.base.log import get_logger
-from jobqueue.base.service import Wakeup
+from jobqueue.base.service import Patience, Wakeup
 from jobqueue.cron.declaring import Declarer
 from jobqueue.cron.planning import Plan, plan
 from jobqueue.cron.template import planned_job
@@ -32,6 +32,8 @@ from jobqueue.tasks.registry import Declared
 _PAGE = 100
 _POLL = 5.0
 """Seconds to the next look if nothing is due before."""
+_OTHERS = (0.01, 1.0)
+"""Seconds to the next look while others have locked what is due: at first, and at most."""
 _AT_ONCE = 1_000
 """Jobs that one transaction stores, unless a single schedule has more."""
 
@@ -66,6 +68,7 @@ class Firer:
         self._session = Session(database)
         self._declarer = Declarer(self._session, declared)
         self._one_by_one = 0
+        self._others = Patience(*_OTHERS)
         self._outage = Outage("schedules", log)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -95,8 +98,11 @@ class Firer:
         while await self._page():
             pass
         seconds = await schedules.next_in(self._session)
-        await self._session.rest()
-        return poll if seconds is None else min(poll, max(0.0, seconds))
+        await self._session.close()
+        if seconds is None or seconds > 0:
+            self._others.reset()
+            return poll if seconds is None else min(poll, seconds)
+        return self._others.next()
 
     async def _page(self) -> bool:
         """Fire some of those that are due; False if there were none."""
@@ -162,7 +168,7 @@ class Firer:
         """Before the commit: what is told of one that fails is told again, with the next try."""
         for look in looks:
             self.fired += len(look.jobs)
-            for planned, job in zip(look.plan.fire, look.jobs, strict=False):
+            for planned, job in zip(look.plan.fire, look.jobs, strict=False) if log.says("debug") else ():
                 facts = {"planned": planned.isoformat(), "job_id": str(job.id)}
                 log.debug("schedule.fired", schedule=look.schedule.name, **facts)
         for each in left_out:

@@ -1,8 +1,9 @@
 """Which planned times of a schedule are fired now, which are left out, and which comes next. No I/O."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import chain, islice, takewhile
+from itertools import islice, takewhile
 
 from jobqueue.base.flows.cron import Cron
 from jobqueue.base.flows.schedule import Schedule
@@ -37,12 +38,25 @@ def plan(schedule: Schedule, now: datetime) -> Plan:
     if first > until:  # it ends before
         return Plan([], None)
     late = min(now - GRACE, until)
-    fresh = list(_from_on(cron, max(first, late), until)) if first >= late else _after(cron, late, until)
-    missed = [] if first >= late else list(islice(_from_on(cron, first, late), MOST_MISSED + 1))
-    fire, left_out, count = _by_policy(schedule, cron, fresh, missed, late)
-    page = fire[:PAGE]
-    after = page[-1] if len(fire) > PAGE else until
-    return Plan(page, timing.next(after), left_out, count)
+    fresh, following = _split(cron.after(max(first, late)), until)
+    if first >= late:
+        fire, left_out, count = [first, *fresh], list[datetime](), 0  # whatever the expression says of the first
+    else:
+        missed = [first, *islice(takewhile(late.__ge__, cron.after(first)), MOST_MISSED)]
+        fire, left_out, count = _by_policy(schedule, cron, fresh, missed, late)
+    if timing.ends_at is not None and following is not None and following > timing.ends_at:
+        following = None
+    return Plan(fire[:PAGE], fire[PAGE] if len(fire) > PAGE else following, left_out, count)
+
+
+def _split(times: Iterator[datetime], until: datetime) -> tuple[list[datetime], datetime | None]:
+    """Those up to `until`, and the one that follows."""
+    found: list[datetime] = []
+    for time in times:
+        if time > until:
+            return found, time
+        found.append(time)
+    return found, None
 
 
 def _by_policy(
@@ -63,12 +77,3 @@ def _by_policy(
         *before, latest = last(2)
         return [latest], [missed[0], *before], len(missed) - 1
     return fresh, [missed[0], *last(1)], len(missed)
-
-
-def _from_on(cron: Cron, first: datetime, until: datetime) -> "chain[datetime]":
-    """`first` itself, whatever the expression says of it, and what comes after, up to `until`."""
-    return chain([first], takewhile(lambda time: time <= until, cron.after(first)))
-
-
-def _after(cron: Cron, moment: datetime, until: datetime) -> list[datetime]:
-    return list(takewhile(lambda time: time <= until, cron.after(moment)))

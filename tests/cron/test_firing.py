@@ -171,6 +171,19 @@ async def test_two_firers_share_the_work(database: str) -> None:
     assert 150 * 4 == one.fired + other.fired == stored
 
 
+async def test_what_others_hold_is_waited_for(database: str) -> None:
+    """While another worker has what is due, perhaps for long since it is frozen, nobody looks again and again at once."""
+    async with app_on(database) as app, firer_on(database) as firer, connect(database) as other:
+        await put(app, "note", "@hourly", missed="once")
+        await move_back(database, timedelta(hours=1))
+        async with other.transaction():
+            await other.execute("select from jobqueue.schedule for update")
+            pauses = [await firer.look() for _ in range(6)]
+        assert 0.005 < pauses[0] < 4 * pauses[0] < pauses[5]
+        await firer.look()
+        assert 1 == len(await jobs_of(app))
+
+
 async def test_a_unique_key_holds_for_planned_jobs_too(database: str) -> None:
     """A job whose key another one holds is not stored; `raise` has nobody to raise to."""
     async with app_on(database) as app:

@@ -172,7 +172,7 @@ async def test_two_firers_share_the_work(database: str) -> None:
 
 
 async def test_what_others_hold_is_waited_for(database: str) -> None:
-    """While another worker has what is due, perhaps for long since it is frozen, nobody looks again and again at once."""
+    """While another worker has what is due, for long perhaps since it is frozen, nobody looks again at once."""
     async with app_on(database) as app, firer_on(database) as firer, connect(database) as other:
         await put(app, "note", "@hourly", missed="once")
         await move_back(database, timedelta(hours=1))

@@ -51,7 +51,7 @@ def test_notifications_ring_those_whom_they_concern() -> None:
         cancelled.extend,
         readers.ring,
         facts.ring,
-        plans.ring,
+        due.ring,
     )
 
     hear("r:theirs")

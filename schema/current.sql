@@ -1262,6 +1262,8 @@ CREATE INDEX node_kept ON jobqueue.node USING btree (bundle_id, task, job_id) WH
 
 CREATE INDEX schedule_next ON jobqueue.schedule USING btree (next_at) WHERE (next_at IS NOT NULL);
 
+CREATE INDEX schedule_seen ON jobqueue.schedule USING btree (seen_at) WHERE (source = 'code'::text);
+
 ALTER INDEX jobqueue.job_archive_bundle ATTACH PARTITION jobqueue.job_archive_completed_bundle_id_id_idx;
 
 ALTER INDEX jobqueue.job_archive_id ATTACH PARTITION jobqueue.job_archive_completed_id_idx;

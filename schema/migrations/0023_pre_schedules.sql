@@ -33,6 +33,7 @@ create table :"schema".schedule (
     and greatest(starts_at, ends_at, next_at, last_at, paused_at, paused_until, seen_at, created_at) <= :'latest')
 );
 create index schedule_next on :"schema".schedule (next_at) where next_at is not null;
+create index schedule_seen on :"schema".schedule (seen_at) where source = 'code';
 
 -- Who could run jobs so far fires schedules now, and who could look at them may read what schedules there are.
 do $$

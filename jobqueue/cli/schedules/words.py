@@ -9,8 +9,12 @@ import orjson
 
 from jobqueue.base.flows.schedule import Schedule
 from jobqueue.cli.terminal.output import ago, duration, moment
+from jobqueue.store.flows.schedules import Firing
 
 _OPTIONS = ("priority", "max_attempts", "timeout", "budget", "expires", "key", "meta")
+FIRINGS = 5
+"""How many of those that come next are shown beside other things."""
+FIRING_HEADERS = ("schedule", "next", "task")
 _LATE = 2.0
 """Seconds from which on it is told that one is late."""
 
@@ -42,6 +46,13 @@ def next_of(schedule: Schedule) -> str | None:
         return None
     late = lateness(schedule)
     return ago(schedule.next_at, schedule.read_at) if late is None else f"{duration(late)} late"
+
+
+def firing_row(firing: Firing) -> tuple[str, str, str]:
+    """What fires next as the cells of a table: its schedule, when, its task."""
+    seconds = firing.seconds
+    when = f"{duration(-seconds)} late" if seconds <= -_LATE else f"in {duration(seconds)}" if seconds >= 1 else "now"
+    return firing.name, when, firing.task
 
 
 def lateness(schedule: Schedule) -> float | None:

@@ -79,7 +79,7 @@ class Schedules:
         async with self._executor(connection) as executor, executor.transaction():
             if name not in await put(executor, "stored", [new]):
                 raise InvalidOption("name", "is that of a schedule in the code of a worker; choose another")
-            return (await schedules.read(executor, [name]))[0]
+            return (await schedules.find(executor, [name]))[0]
 
     async def get(self, name: str, *, connection: object | None = None) -> Schedule:
         """One, as it stands now. Raises ScheduleNotFound."""
@@ -103,7 +103,7 @@ class Schedules:
         if source not in (None, "code", "stored"):
             raise InvalidOption("source", "must be code or stored")
         async with self._executor(connection) as executor:
-            return await schedules.read(executor, after=after, room=limit, source=source)
+            return await schedules.page(executor, after=after, room=limit, source=source)
 
     async def next(self, name: str, n: int = 5) -> Sequence[datetime]:
         """Its next planned times, at most so many, in UTC; none while it is paused. Raises ScheduleNotFound."""
@@ -206,7 +206,7 @@ def _cron(schedule: Schedule) -> Cron:
 
 
 async def _found(executor: Executor, name: str) -> Schedule:
-    found = await schedules.read(executor, [check_name("name", name)])
+    found = await schedules.find(executor, [check_name("name", name)])
     if not found:
         raise ScheduleNotFound(name)
     return found[0]

@@ -32,7 +32,7 @@ def new_schedule(name: str, job: NewJob[Any], timing: Timing) -> NewSchedule:
 
 
 def planned_job(schedule: Schedule, planned: datetime) -> NewJob[None]:
-    """The job of a planned time; always the same one. Raises ValueError, TypeError if the row says what cannot be."""
+    """The job of a planned time; always the same one. Raises InvalidOption if the row says what cannot be."""
     late = timedelta(seconds=lateness(schedule.name, planned, schedule.timing.jitter))
     at = min(max(planned + late, EARLIEST), LATEST)
     return _job(schedule, planned_id(schedule.name, planned), at)
@@ -45,8 +45,8 @@ def triggered_job(schedule: Schedule, id: UUID) -> NewJob[None]:
 
 def _job(schedule: Schedule, id: UUID, at: datetime | None) -> NewJob[None]:
     said = orjson.loads(schedule.options_json)
-    if not isinstance(said, dict):
-        raise TypeError("options are an object")
+    if not isinstance(said, dict):  # plain SQL may have written anything
+        raise InvalidOption("options", "of its row are no object")
     options = {name: said[name] for name in _KEPT if name in said}
     return NewJob(
         id=id,

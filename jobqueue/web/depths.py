@@ -15,6 +15,7 @@ from jobqueue.base.flows.webhook import QUEUE
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.events import events_lag
+from jobqueue.store.flows.schedules import schedule_lag
 from jobqueue.store.looking.overview import QueueStats, queue_stats, waiting_flows
 from jobqueue.tasks.registry import Registry
 from jobqueue.worker.claiming.queues import ALL
@@ -56,6 +57,8 @@ class Flows:
     """How many have not ended, up to 10 000."""
     facts: int | None = None
     """How much is to be added up, up to 10 000."""
+    schedule_lag: float | None = None
+    """For how many seconds the schedule has been due that is the latest; 0 if none is."""
 
 
 class Depths:
@@ -103,7 +106,7 @@ def labelled(stats: Iterable[QueueStats], known: Iterable[str]) -> dict[str, Dep
 
 async def _flows(work: Work, stats: Iterable[QueueStats]) -> Flows:
     bundles, facts = await _ask(work, waiting_flows) or (None, None)
-    return Flows(await _ask(work, events_lag), _deliveries(stats), bundles, facts)
+    return Flows(await _ask(work, events_lag), _deliveries(stats), bundles, facts, await _ask(work, schedule_lag))
 
 
 def _deliveries(stats: Iterable[QueueStats]) -> int:

@@ -129,6 +129,7 @@ def _of_flows(flows: Flows) -> Iterable[Metric]:
         ("events_lag_seconds", "How long readers of the log wait for a transaction that writes it.", flows.events_lag),
         ("bundles_unfinished", "Bundles that have not ended; counted up to 10 000.", flows.bundles),
         ("facts_waiting", "Ends of jobs not seen to yet for bundles and later jobs; up to 10 000.", flows.facts),
+        ("schedule_lag_seconds", "For how long the schedule has been due that is most overdue.", flows.schedule_lag),
     ):
         if value is not None:
             yield _one(_gauge(name, meaning), value)

@@ -1,11 +1,12 @@
 -- name: take_due_schedules
 -- takes: room bigint, unseen double precision
 -- gives: name text, source text, task text, queue text, args text, options text, cron text, tz text, missed text, overlap text, jitter double precision, starts_at timestamptz, ends_at timestamptz, next_at timestamptz, last_at timestamptz, last_job uuid, paused_at timestamptz, paused_until timestamptz, seen_at timestamptz, broken text, created_at timestamptz, now timestamptz
--- For this transaction, past those that another worker fires. One of the code only while some worker declares it.
+-- For this transaction, past those that another worker fires. One of the code only while some worker declares it: said by
+-- `case`, of which the planner believes nothing, it reads by `schedule_next` and stops, whatever it has learned of sources.
 select name, source, task, queue, args::text, options::text, cron, tz, missed, overlap, jitter, starts_at, ends_at, next_at,
   last_at, last_job, paused_at, paused_until, seen_at, broken, created_at, now()
 from :"schema".schedule
-where next_at <= now() and (source = 'stored' or seen_at > now() - make_interval(secs => $2))
+where next_at <= now() and case source when 'stored' then true else seen_at > now() - make_interval(secs => $2) end
 order by next_at limit $1 for update skip locked;
 
 -- name: next_schedule
@@ -14,7 +15,7 @@ order by next_at limit $1 for update skip locked;
 -- In how many seconds the next one is due; null without any.
 select extract(epoch from next_at - clock_timestamp())::double precision as seconds
 from :"schema".schedule
-where next_at is not null and (source = 'stored' or seen_at > now() - make_interval(secs => $1))
+where next_at is not null and case source when 'stored' then true else seen_at > now() - make_interval(secs => $1) end
 order by next_at limit 1;
 
 -- name: move_schedules
@@ -56,7 +57,7 @@ from entering cross join unnest($1::text[], $2::text[], $3::text[], $4::text[], 
 -- gives: name text, source text, task text, queue text, args text, options text, cron text, tz text, missed text, overlap text, jitter double precision, starts_at timestamptz, ends_at timestamptz, next_at timestamptz, last_at timestamptz, last_job uuid, paused_at timestamptz, paused_until timestamptz, seen_at timestamptz, broken text, created_at timestamptz, now timestamptz
 -- As they stand, to be changed in this transaction. Sorted, so that two of us never wait for each other in a circle.
 select name, source, task, queue, args::text, options::text, cron, tz, missed, overlap, jitter, starts_at, ends_at, next_at,
-  last_at, last_job, paused_at, paused_until, seen_at, broken, created_at, clock_timestamp()
+  last_at, last_job, paused_at, paused_until, seen_at, broken, created_at, clock_timestamp() as now
 from :"schema".schedule where name = any($1::text[]) order by name for update;
 
 -- name: schedule_clock
@@ -125,15 +126,27 @@ select name from steered where (select count(*) from hinted) >= 0;
 -- The job that a planned time looks at which must not overlap.
 update :"schema".schedule set last_job = $2::text::uuid where name = $1;
 
--- name: list_schedules
--- takes: names text[], after text, room bigint, source text
+-- name: find_schedules
+-- takes: names text[]
 -- gives: name text, source text, task text, queue text, args text, options text, cron text, tz text, missed text, overlap text, jitter double precision, starts_at timestamptz, ends_at timestamptz, next_at timestamptz, last_at timestamptz, last_job uuid, paused_at timestamptz, paused_until timestamptz, seen_at timestamptz, broken text, created_at timestamptz, now timestamptz
--- By name, a page after this one; or those of these names.
+-- Those of these names.
 select name, source, task, queue, args::text, options::text, cron, tz, missed, overlap, jitter, starts_at, ends_at, next_at,
-  last_at, last_job, paused_at, paused_until, seen_at, broken, created_at, clock_timestamp()
-from :"schema".schedule
-where ($1::text[] is null or name = any($1::text[])) and name > $2::text and ($4::text is null or source = $4::text)
-order by name limit $3;
+  last_at, last_job, paused_at, paused_until, seen_at, broken, created_at, clock_timestamp() as now
+from :"schema".schedule where name = any($1::text[]) order by name;
+
+-- name: list_schedules
+-- takes: after text, room bigint, source text
+-- gives: name text, source text, task text, queue text, args text, options text, cron text, tz text, missed text, overlap text, jitter double precision, starts_at timestamptz, ends_at timestamptz, next_at timestamptz, last_at timestamptz, last_job uuid, paused_at timestamptz, paused_until timestamptz, seen_at timestamptz, broken text, created_at timestamptz, now timestamptz
+-- A page by name, after this one. By the inner limit the planner knows that it is not about all, whatever it believes of
+-- sources: of `coalesce` that is nothing.
+select s.*, clock_timestamp() as now
+from (
+  select name, source, task, queue, args::text, options::text, cron, tz, missed, overlap, jitter, starts_at, ends_at, next_at,
+    last_at, last_job, paused_at, paused_until, seen_at, broken, created_at
+  from :"schema".schedule
+  where name > $1::text and coalesce(source = $3::text, true)
+  order by name limit 1000
+) as s limit $2;
 
 -- name: next_firings
 -- takes: room bigint, unseen double precision
@@ -141,7 +154,7 @@ order by name limit $3;
 -- What fires next, the nearest first; in how many seconds.
 select name, task, next_at, extract(epoch from next_at - clock_timestamp())::double precision as seconds
 from :"schema".schedule
-where next_at is not null and (source = 'stored' or seen_at > now() - make_interval(secs => $2))
+where next_at is not null and case source when 'stored' then true else seen_at > now() - make_interval(secs => $2) end
 order by next_at limit $1;
 
 -- name: delete_schedule

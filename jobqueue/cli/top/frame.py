@@ -11,8 +11,10 @@ from jobqueue.base.flows.bundle import BundleCounts
 from jobqueue.base.job import JobState, short_id
 from jobqueue.base.version import VERSION
 from jobqueue.cli.queues.look import queue_row, states_shown
+from jobqueue.cli.schedules.words import FIRING_HEADERS, firing_row
 from jobqueue.cli.terminal.output import duration
 from jobqueue.cli.terminal.safe_text import escaped
+from jobqueue.store.flows.schedules import Firing
 from jobqueue.store.looking.overview import Flow, QueueStats, RunningJob, WorkerNow
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class Frame:
     workers: list[WorkerNow]
     jobs: list[RunningJob]
     bundles: BundleCounts
+    firings: list[Firing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,9 @@ def write_plain(frame: Frame) -> None:
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     jobs = min(_PLAIN_JOBS, len(frame.jobs)) + 1
     with console.capture() as written:
-        console.print(draw(frame, console.width, 9 + len(frame.queues) + len(frame.workers) + jobs))
+        firings = len(frame.firings) + 2 if frame.firings else 0
+        lines = 9 + len(frame.queues) + len(frame.workers) + jobs + firings
+        console.print(draw(frame, console.width, lines))
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in written.get().splitlines())
 
 
@@ -165,7 +170,14 @@ def _parts(frame: Frame, width: int) -> list[Part]:
             jobs,
             max(sum(worker.running for worker in frame.workers), len(jobs)),
         ),
+        *_firing_parts(frame.firings),
     ]
+
+
+def _firing_parts(firings: Sequence[Firing]) -> list[Part]:
+    """None where there are no schedules: most have none."""
+    rows: list[tuple[str | None, ...]] = [firing_row(firing) for firing in firings]
+    return [Part(FIRING_HEADERS, (), rows, len(rows))] if rows else []
 
 
 def _states(queues: Sequence[QueueStats]) -> list[JobState]:

@@ -72,6 +72,11 @@ async def next_in(reader: Reader) -> float | None:
     return float(rows[0][0]) if rows else None
 
 
+async def schedule_lag(reader: Reader) -> float:
+    """How late the one is that is most overdue, in seconds; 0 if none is."""
+    return max(0.0, -(await next_in(reader) or 0.0))
+
+
 async def move(session: Session, fired: Sequence[Fired]) -> None:
     """Write where those that are locked stand now."""
     await session.fetch(
@@ -151,17 +156,14 @@ async def note_triggered(executor: Executor, name: str, job: UUID) -> None:
     await executor.fetch("note_triggered", name, str(job))
 
 
-async def read(
-    reader: Reader,
-    names: Sequence[str] | None = None,
-    *,
-    after: str = "",
-    room: int = 100,
-    source: Source | None = None,
-) -> list[Schedule]:
-    """A page of all, by name; or those of these names."""
-    given = None if names is None else list(names)
-    return _schedules("list_schedules", await reader.fetch("list_schedules", given, after, room, source))
+async def find(reader: Reader, names: Sequence[str]) -> list[Schedule]:
+    """Those of these names that there are."""
+    return _schedules("find_schedules", await reader.fetch("find_schedules", list(names)))
+
+
+async def page(reader: Reader, *, after: str = "", room: int = 100, source: Source | None = None) -> list[Schedule]:
+    """Some of all, at most 1 000, by name."""
+    return _schedules("list_schedules", await reader.fetch("list_schedules", after, room, source))
 
 
 async def next_firings(reader: Reader, room: int) -> list[Firing]:

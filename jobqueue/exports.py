@@ -21,6 +21,7 @@ from jobqueue.base.errors import (
     JobNotFound,
     JobQueueError,
     KeyLocked,
+    LimitConflict,
     NotMigrated,
     QueueLocked,
     ResultTimeout,
@@ -28,11 +29,13 @@ from jobqueue.base.errors import (
     ScheduleNotFound,
     SchemaTooNew,
     TooManySignals,
+    UnknownLimit,
     WebhookNotFound,
 )
 from jobqueue.base.flows.bundle import Bundle, BundleCounts
 from jobqueue.base.flows.event import Event
 from jobqueue.base.flows.graph import GraphJob, Unlinked
+from jobqueue.base.flows.limit import Limit, LimitLine, LimitStats, Rate, Rule
 from jobqueue.base.flows.phase import Phase, PhaseState
 from jobqueue.base.flows.schedule import Schedule, Timing
 from jobqueue.base.flows.webhook import Delivery, DeliveryPage, Webhook
@@ -106,6 +109,10 @@ __all__ = [
     "JobState",
     "Kept",
     "KeyLocked",
+    "Limit",
+    "LimitConflict",
+    "LimitLine",
+    "LimitStats",
     "Listener",
     "NewJob",
     "NotMigrated",
@@ -113,10 +120,12 @@ __all__ = [
     "PhaseState",
     "QueueLocked",
     "QueueStats",
+    "Rate",
     "ResultTimeout",
     "Retry",
     "Router",
     "RouterNotIncluded",
+    "Rule",
     "Schedule",
     "ScheduleNotFound",
     "SchemaTooNew",
@@ -128,6 +137,7 @@ __all__ = [
     "Timing",
     "TooManySignals",
     "Unique",
+    "UnknownLimit",
     "Unlinked",
     "Waits",
     "Webhook",

@@ -2,6 +2,192 @@
 
 CREATE SCHEMA jobqueue;
 
+CREATE FUNCTION jobqueue.admit(room integer, horizon double precision, OUT admitted integer, OUT ready integer, OUT busy boolean, OUT next_in double precision, OUT any_limit boolean, OUT by_limit text) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+declare
+  moment constant timestamptz := clock_timestamp();
+  paused text[];
+  behind text[];
+  named text[];
+  mine text[];
+  had integer[];
+  fits integer[];
+  places integer[];
+  tokens integer[];
+  ahead double precision[];
+  every double precision[];
+  grace double precision[];
+  slack double precision[];
+  ordered boolean[];
+  counts integer[];
+  woken record;
+begin
+  admitted := 0;
+  ready := 0;
+  busy := false;
+  any_limit := exists (select from "jobqueue"."limit");
+  paused := array(select q.name from "jobqueue".queue q
+    where q.paused_at is not null and (q.resume_at is null or q.resume_at > moment));
+  if cardinality(paused) > 0 then
+    -- who cannot start lines up anew: others may need the places
+    update "jobqueue".job j set passed = j.keeps, state = 'blocked', gate = j.gates[j.keeps + 1], token_until = null
+    where j.id = any(array(
+      select found.id from unnest(paused) as p(queue)
+      cross join lateral (
+        select j.id from "jobqueue".job j
+        where j.state = 'ready' and j.passed > 0 and j.queue = p.queue and j.passed > j.keeps and j.keeps < cardinality(j.gates)
+        limit 500 for update skip locked) as found));
+  end if;
+  named := array(
+    select distinct n.gate from (
+      select n.gate from "jobqueue".gate_note n where n.due_at <= moment order by n.due_at limit room) as n
+    order by n.gate);
+  if cardinality(named) > 0 then
+    insert into "jobqueue".gate (name, "limit")
+    select n.name, split_part(ltrim(n.name, '~'), E'\n', 1) from unnest(named) as n(name)
+    where not exists (select from "jobqueue".gate g where g.name = n.name)
+    order by n.name
+    on conflict on constraint gate_pkey do nothing;
+    mine := array(
+      select g.name from unnest(named) as n(name)
+      cross join lateral (select g.name from "jobqueue".gate g where g.name = n.name for update skip locked) as g);
+    busy := cardinality(mine) < cardinality(named);
+    -- queues whose jobs did not start in time: more of them would only come too late as well
+    behind := array(
+      with recursive late as (
+        (select j.queue from "jobqueue".job j
+        where j.state = 'ready' and j.passed > 0 and j.token_until < moment order by j.queue limit 1)
+        union all
+        select (select j.queue from "jobqueue".job j
+          where j.state = 'ready' and j.passed > 0 and j.token_until < moment and j.queue > l.queue order by j.queue limit 1)
+        from late l where l.queue is not null
+      )
+      select l.queue from late l where l.queue is not null) || paused;
+
+    with old as materialized (
+      select n.place from unnest(mine) as m(name)
+      cross join lateral (select n.ctid as place from "jobqueue".gate_note n where n.gate = m.name limit 5000) as n
+      limit 10000
+    ), gone as (
+      delete from "jobqueue".gate_note where ctid = any(array(select place from old)) returning gate, freed
+    ), folded as materialized (
+      select f.name, sum(f.freed)::integer as freed
+      from (select m.name, 0 as freed from unnest(mine) as m(name) union all select gate, freed from gone) as f
+      group by f.name
+    ), known as materialized (
+      select f.name, g.held - f.freed as held, greatest(date_part('epoch', g.tat - moment), 0) as ahead,
+        case when f.name like '~%' then case when l.name is null and f.name not like '~fair:%' then 0 end
+          when l.name is null then 0 else l.concurrency - (g.held - f.freed) end as places,
+        least(1, l.per / 10) as slack, (l.per + least(1, l.per / 10)) / (l.count - l.burst + 1) as every, l.burst, coalesce(l.ordered, false) as ordered
+      from folded f
+      cross join lateral (select * from "jobqueue".gate g where g.name = f.name offset 0) as g
+      left join lateral (select * from "jobqueue"."limit" l where l.name = g."limit" offset 0) as l on true
+    ), timed as materialized (
+      select k.*, k.every * (k.burst - 1) as grace,
+        case when k.every is not null
+          then greatest(0, least(500, floor((horizon + k.every * (k.burst - 1) - coalesce(k.ahead, 0)) / k.every) + 1))::integer end as tokens
+      from known k
+    )
+    select array_agg(t.name order by t.name), array_agg(t.held order by t.name),
+      array_agg(greatest(0, least(500, t.places, t.tokens)) order by t.name), array_agg(t.places order by t.name),
+      array_agg(t.tokens order by t.name), array_agg(coalesce(t.ahead, 0) order by t.name), array_agg(t.every order by t.name),
+      array_agg(t.grace order by t.name), array_agg(t.slack order by t.name), array_agg(t.ordered order by t.name)
+    into mine, had, fits, places, tokens, ahead, every, grace, slack, ordered
+    from timed t;
+
+    with line as materialized (
+      select o.place, o.name, o.ahead, o.every, o.grace, o.slack, o.ordered, j.id, j.queue, j.priority, j.seq
+      from unnest(mine, fits, ahead, every, grace, slack, ordered) with ordinality
+        as o(name, fit, ahead, every, grace, slack, ordered, place)
+      cross join lateral (
+        select j.id, j.queue, j.priority, j.seq from (
+          select j.id from "jobqueue".job j
+          where j.state = 'blocked' and j.gate is not null and j.gate = o.name
+          order by j.priority desc, j.seq limit o.fit + 1000
+        ) as w
+        cross join lateral (
+          select j.id, j.queue, j.priority, j.seq from "jobqueue".job j
+          where j.id = w.id and j.state = 'blocked' and j.gate = o.name
+            and j.queue <> all(case when o.every is null then paused else behind end)
+          for update skip locked
+        ) as j
+        limit o.fit
+      ) as j
+      where o.fit > 0
+    ), numbered as materialized (
+      select l.*, row_number() over (partition by l.name order by l.priority desc, l.seq) - 1 as number from line l
+    ), heads as materialized (
+      -- the place of who is next in the line that is ready: nobody is given one before that
+      select n.name, greatest(g.tag, coalesce(head.seq, pg_sequence_last_value('"jobqueue".job_seq'))) as tag
+      from (select name, queue, priority from numbered where number = 0 and name like '~fair:%') as n
+      cross join lateral (select g.tag from "jobqueue".gate g where g.name = n.name offset 0) as g
+      left join lateral (
+        select j.seq from "jobqueue".job j
+        where j.state = 'ready' and j.crashes = 0 and j.queue = n.queue and j.priority = n.priority
+        order by j.seq limit 1) as head on true
+    ), given as materialized (
+      select n.id, n.name, n.slack, n.ordered,
+        case when n.every is not null then moment + make_interval(secs => greatest(0, n.ahead + n.number * n.every - n.grace)) end as start,
+        case when n.name like '~fair:%' then (select h.tag from heads h where h.name = n.name) + n.number + 1 end as tag
+      from numbered n
+    ), moved as (
+      update "jobqueue".job j
+      set passed = j.passed + 1, gate = j.gates[j.passed + 2],
+        keeps = case when m.ordered and j.keeps = j.passed then j.passed + 1 else j.keeps end,
+        due_at = coalesce(m.start, j.due_at), token_until = coalesce(m.start + make_interval(secs => m.slack), j.token_until),
+        state = case when j.passed + 1 < cardinality(j.gates) then 'blocked'
+          when coalesce(m.start, case when j.token_until is not null then j.due_at end) > moment + interval '1 ms' then 'scheduled' else 'ready' end,
+        seq = case when m.tag is not null then m.tag
+          when j.passed + 1 < cardinality(j.gates) or m.start is not null then j.seq else nextval('"jobqueue".job_seq') end
+      from unnest(array(select id from given), array(select start from given), array(select tag from given),
+        array(select slack from given), array(select ordered from given)) as m(id, start, tag, slack, ordered)
+      where j.id = m.id
+      returning j.queue, j.state, case when j.state = 'scheduled' then j.due_at end as due
+    ), told as materialized (
+      select "jobqueue".wake(queue, min(due), false) from moved where state <> 'blocked' group by queue, due is null
+    ), counted as materialized (
+      select c.name, max(c.place) as place, sum(c.one)::integer as number, max(c.tag) as tag
+      from (
+        select m.name, m.place, 0 as one, null::bigint as tag from unnest(mine) with ordinality as m(name, place)
+        union all select name, 0, 1, tag from given) as c
+      group by c.name
+    ), kept as (
+      update "jobqueue".gate g
+      set held = case when g.name like '~%' then 0 else c.held + c.number end, tag = coalesce(c.tag, g.tag), used_at = moment,
+        tat = case when c.every is not null and c.number > 0
+          then moment + make_interval(secs => c.ahead + c.number * c.every) else g.tat end
+      from unnest(array(select name from counted order by place), array(select number from counted order by place),
+        array(select tag from counted order by place), had, ahead, every) as c(name, number, tag, held, ahead, every)
+      where g.name = c.name and (g.held <> c.held + c.number or c.number > 0 and g.name like '~%' or c.number > 0 and c.every is not null)
+    )
+    select array(select number from counted order by place), coalesce((select sum(number) from counted), 0),
+      (select count(*) from moved where state = 'ready') + 0 * (select count(*) from told),
+      (select json_object_agg(s.name, s.number)::text from (
+        select split_part(ltrim(name, '~'), E'\n', 1) as name, sum(number) as number from counted where number > 0 group by 1) as s)
+    into counts, admitted, ready, by_limit;
+
+    insert into "jobqueue".gate_note (gate, due_at)
+    select n.name, n.due from (
+      select m.name, case
+          when m.number < m.fit then moment + interval '1 s'  -- who is there is locked, or his queue is paused
+          when m.places <= m.number then null                 -- whoever gives a place up will say so
+          when m.tokens <= m.number and m.tokens < 500
+            then moment + make_interval(secs => greatest(0.01, m.ahead + m.number * m.every - m.grace - horizon))
+          else moment end as due
+      from unnest(mine, fits, counts, places, tokens, ahead, every, grace)
+        as m(name, fit, number, places, tokens, ahead, every, grace)) as n
+    where n.due is not null
+      and exists (select from "jobqueue".job j where j.state = 'blocked' and j.gate is not null and j.gate = n.name);
+  end if;
+  next_in := date_part('epoch', (select min(n.due_at) from "jobqueue".gate_note n) - clock_timestamp());
+end $$;
+
 CREATE FUNCTION jobqueue.and_gone(leaf text) RETURNS text
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -104,7 +290,7 @@ begin
     using format('(%s,0)', first)::tid, format('(%s,0)', first + pages)::tid;
 end $_$;
 
-CREATE FUNCTION jobqueue.defer(task text, args text DEFAULT '{}'::text, queue text DEFAULT 'default'::text, priority integer DEFAULT 0, delay double precision DEFAULT 0, at timestamp with time zone DEFAULT NULL::timestamp with time zone, max_attempts integer DEFAULT 20, timeout double precision DEFAULT NULL::double precision, origin text DEFAULT NULL::text, meta text DEFAULT NULL::text, id text DEFAULT NULL::text) RETURNS uuid
+CREATE FUNCTION jobqueue.defer(task text, args text DEFAULT '{}'::text, queue text DEFAULT 'default'::text, priority integer DEFAULT 0, delay double precision DEFAULT 0, at timestamp with time zone DEFAULT NULL::timestamp with time zone, max_attempts integer DEFAULT 20, timeout double precision DEFAULT NULL::double precision, origin text DEFAULT NULL::text, meta text DEFAULT NULL::text, id text DEFAULT NULL::text, limits text DEFAULT NULL::text) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
@@ -112,6 +298,8 @@ declare
   job_id uuid;
   due timestamptz;
   waits boolean;
+  gates text[];
+  said json := case json_typeof(defer.limits::json) when 'array' then defer.limits::json else '[null]' end;
   fault text := case
     when char_length(defer.task) between 1 and 100 is not true then 'task: must have 1 to 100 characters'
     when char_length(defer.queue) between 1 and 100 is not true then 'queue: must have 1 to 100 characters'
@@ -130,11 +318,26 @@ begin
   job_id := coalesce(defer.id::uuid, "jobqueue".new_id());
   due := coalesce(defer.at, clock_timestamp() + make_interval(secs => coalesce(defer.delay, 0)));
   waits := due > clock_timestamp();
+  if defer.limits is not null then
+    gates := array(
+      select case when l.declared ->> 'concurrency' is null then '~' else '' end || l.name || coalesce(E'\n' || g.key, '')
+      from (
+        select e.place, case json_typeof(e.said) when 'string' then e.said #>> '{}' when 'array' then e.said ->> 0 end as name,
+          case json_typeof(e.said) when 'array' then e.said ->> 1 end as key
+        from json_array_elements(said) with ordinality as e(said, place)) as g
+      join "jobqueue"."limit" l on l.name = g.name where char_length(coalesce(g.key, 'k')) between 1 and 200
+      order by l.declared ->> 'count' is not null, g.key is null, g.place limit 5);
+    if cardinality(gates) > 4 or cardinality(gates) <> json_array_length(said) then
+      raise exception 'limits: must be a JSON array of at most 4 limits that a worker has declared, each as "name" or ["name", "key"]'
+        using errcode = 'invalid_parameter_value';
+    end if;
+    gates := nullif(gates, '{}');
+  end if;
   insert into "jobqueue".job
-    (id, queue, task, args, priority, state, due_at, max_attempts, timeout, origin, via, meta)
+    (id, queue, task, args, priority, state, due_at, max_attempts, timeout, origin, via, meta, gates, gate)
   values
-    (job_id, defer.queue, defer.task, defer.args::json, defer.priority, case when waits then 'scheduled' else 'ready' end,
-     due, defer.max_attempts, defer.timeout, defer.origin, 'defer', defer.meta::json)
+    (job_id, defer.queue, defer.task, defer.args::json, defer.priority, case when waits then 'scheduled' when gates is not null then 'blocked' else 'ready' end,
+     due, defer.max_attempts, defer.timeout, defer.origin, 'defer', defer.meta::json, gates, case when not waits then gates[1] end)
   on conflict on constraint job_pkey do nothing;
   if not found then
     perform "jobqueue".await_standby();
@@ -148,7 +351,7 @@ begin
       return job_id;
     end if;
   end if;
-  perform "jobqueue".wake(defer.queue, case when waits then due end, true);
+  perform "jobqueue".wake(defer.queue, case when waits or gates is not null then due end, true);
   return job_id;
 end $$;
 
@@ -372,6 +575,27 @@ CREATE FUNCTION jobqueue.find_unfinished(after uuid, room integer, page integer,
   from (select) as always left join found f on true order by f.id
 $$;
 
+CREATE FUNCTION jobqueue.gates_in_line("limit" text) RETURNS SETOF text
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
+    AS $$
+  with recursive line as (
+    select (
+        select j.gate from "jobqueue".job j where j.state = 'blocked' and j.gate is not null and j.gate >= p.name and j.gate < p.name || chr(11)
+        order by j.gate limit 1) as gate, p.name || chr(11) as upto
+    from (values ("limit"), ('~' || "limit")) as p(name)
+    union all
+    select (
+        select j.gate from "jobqueue".job j where j.state = 'blocked' and j.gate is not null and j.gate > l.gate and j.gate < l.upto
+        order by j.gate limit 1), l.upto
+    from line l where l.gate is not null
+  )
+  select gate from line where gate is not null
+$$;
+
 CREATE FUNCTION jobqueue.keep_results(leaf text, bundle uuid, job uuid, room integer) RETURNS TABLE(bundle_id uuid, job_id uuid)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -558,6 +782,21 @@ CREATE FUNCTION jobqueue.new_id() RETURNS uuid
 
 COMMENT ON FUNCTION jobqueue.new_id() IS 'A UUIDv7: the time in milliseconds, then random bits.';
 
+CREATE FUNCTION jobqueue.note_gates() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if tg_op <> 'INSERT' then
+    insert into "jobqueue".gate_note (gate, freed)
+    select g.name, 1 from unnest(old.gates[coalesce(new.passed, 0) + 1 : old.passed]) as g(name) where g.name not like '~%';
+  end if;
+  if tg_op = 'INSERT' or tg_op = 'UPDATE' and new.gate is distinct from old.gate then
+    insert into "jobqueue".gate_note (gate) select new.gate where new.gate is not null;
+  end if;
+  return null;
+end $$;
+
 CREATE FUNCTION jobqueue.timed(id uuid) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN (((get_byte(uuid_send(id), 6) >> 4) = 7) AND (id < '04000000-0000-0000-0000-000000000000'::uuid));
@@ -687,7 +926,8 @@ begin
     raise exception '%', fault using errcode = 'invalid_parameter_value';
   end if;
   for look in 1 .. 2 loop  -- once more: it may have come back from the archive between the two looks
-    select j.state = 'scheduled' and j.hears as hears, j.queue into found_job from "jobqueue".job j
+    select j.state = 'scheduled' and j.hears as hears, j.queue,
+      coalesce(j.passed < cardinality(j.gates), false) as limited into found_job from "jobqueue".job j
     where j.id = signal.id for no key update;
     exit when found;
     perform from "jobqueue".job_archive a where a.id = signal.id;
@@ -707,12 +947,13 @@ begin
     select from "jobqueue".phase p
     where p.job_id = signal.id and p.kind = 'wait' and p.signal = signal.name and p.ended_at is null);
   update "jobqueue".job j set signals = j.signals + 1,
-    state = case when sleeps then 'ready' else j.state end,
+    state = case when not sleeps then j.state when j.passed < cardinality(j.gates) then 'blocked' else 'ready' end,
+    gate = case when sleeps then j.gates[j.passed + 1] else j.gate end,
     due_at = case when sleeps then clock_timestamp() else j.due_at end,
     seq = case when sleeps then nextval('"jobqueue".job_seq') else j.seq end
   where j.id = signal.id;
   if sleeps then
-    perform "jobqueue".wake(found_job.queue, null, true);
+    perform "jobqueue".wake(found_job.queue, case when found_job.limited then clock_timestamp() end, true);
   end if;
   return 'done';
 end $$;
@@ -825,6 +1066,25 @@ CREATE SEQUENCE jobqueue.fence_seq
     NO MAXVALUE
     CACHE 1;
 
+CREATE TABLE jobqueue.gate (
+    name text NOT NULL COLLATE pg_catalog."C",
+    "limit" text NOT NULL COLLATE pg_catalog."C",
+    held integer DEFAULT 0 NOT NULL,
+    tat timestamp with time zone,
+    tag bigint,
+    used_at timestamp with time zone DEFAULT now() NOT NULL
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='20000', autovacuum_vacuum_cost_delay='0');
+
+CREATE TABLE jobqueue.gate_note (
+    gate text NOT NULL COLLATE pg_catalog."C",
+    freed integer DEFAULT 0 NOT NULL,
+    due_at timestamp with time zone DEFAULT now() NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='20000', autovacuum_vacuum_cost_delay='0');
+
+ALTER TABLE ONLY jobqueue.gate_note REPLICA IDENTITY FULL;
+
 CREATE SEQUENCE jobqueue.job_seq
     START WITH 1
     INCREMENT BY 1
@@ -872,6 +1132,11 @@ CREATE TABLE jobqueue.job (
     alone boolean DEFAULT false NOT NULL,
     signals integer DEFAULT 0 NOT NULL,
     hears boolean DEFAULT false NOT NULL,
+    gates text[],
+    passed smallint DEFAULT 0 NOT NULL,
+    keeps smallint DEFAULT 0 NOT NULL,
+    gate text COLLATE pg_catalog."C",
+    token_until timestamp with time zone,
     CONSTRAINT job_args_object CHECK ((json_typeof(args) = 'object'::text)),
     CONSTRAINT job_attempts_sane CHECK (((attempt >= 0) AND ((max_attempts >= 1) AND (max_attempts <= 32767)) AND (crashes >= 0) AND (lost >= 0))),
     CONSTRAINT job_claim_whole CHECK ((((state = 'running'::text) AND (fence > 0) AND (worker_id IS NOT NULL) AND (lease_until IS NOT NULL)) OR ((state <> 'running'::text) AND (fence = 0) AND (worker_id IS NULL) AND (lease_until IS NULL)))),
@@ -917,6 +1182,7 @@ CREATE TABLE jobqueue.job_archive (
     seq bigint DEFAULT nextval('jobqueue.archive_seq'::regclass) NOT NULL,
     xact xid8 DEFAULT pg_current_xact_id() NOT NULL,
     budget double precision,
+    gates text[],
     CONSTRAINT job_archive_result_if_completed CHECK (((result IS NOT NULL) = (state = 'completed'::text))),
     CONSTRAINT job_archive_state_final CHECK ((state = ANY (ARRAY['completed'::text, 'cancelled'::text, 'dead'::text])))
 )
@@ -955,6 +1221,7 @@ CREATE TABLE jobqueue.job_archive_completed (
     seq bigint DEFAULT nextval('jobqueue.archive_seq'::regclass) NOT NULL,
     xact xid8 DEFAULT pg_current_xact_id() NOT NULL,
     budget double precision,
+    gates text[],
     CONSTRAINT job_archive_result_if_completed CHECK (((result IS NOT NULL) = (state = 'completed'::text))),
     CONSTRAINT job_archive_state_final CHECK ((state = ANY (ARRAY['completed'::text, 'cancelled'::text, 'dead'::text])))
 )
@@ -993,6 +1260,7 @@ CREATE TABLE jobqueue.job_archive_other (
     seq bigint DEFAULT nextval('jobqueue.archive_seq'::regclass) NOT NULL,
     xact xid8 DEFAULT pg_current_xact_id() NOT NULL,
     budget double precision,
+    gates text[],
     CONSTRAINT job_archive_result_if_completed CHECK (((result IS NOT NULL) = (state = 'completed'::text))),
     CONSTRAINT job_archive_state_final CHECK ((state = ANY (ARRAY['completed'::text, 'cancelled'::text, 'dead'::text])))
 )
@@ -1005,6 +1273,23 @@ CREATE TABLE jobqueue.job_key (
     expires_at timestamp with time zone,
     CONSTRAINT job_key_expiry CHECK (((scope = 'period'::text) = (expires_at IS NOT NULL))),
     CONSTRAINT job_key_scope_known CHECK ((scope = ANY (ARRAY['waiting'::text, 'unfinished'::text, 'period'::text])))
+);
+
+CREATE TABLE jobqueue."limit" (
+    name text NOT NULL COLLATE pg_catalog."C",
+    declared jsonb NOT NULL,
+    changed jsonb,
+    concurrency integer GENERATED ALWAYS AS ((((declared || COALESCE(changed, '{}'::jsonb)) ->> 'concurrency'::text))::integer) STORED,
+    count integer GENERATED ALWAYS AS ((((declared || COALESCE(changed, '{}'::jsonb)) ->> 'count'::text))::integer) STORED,
+    per double precision GENERATED ALWAYS AS ((((declared || COALESCE(changed, '{}'::jsonb)) ->> 'per'::text))::double precision) STORED,
+    burst integer GENERATED ALWAYS AS ((((declared || COALESCE(changed, '{}'::jsonb)) ->> 'burst'::text))::integer) STORED,
+    ordered boolean GENERATED ALWAYS AS (COALESCE(((declared ->> 'ordered'::text))::boolean, false)) STORED,
+    declared_by text,
+    declared_at timestamp with time zone DEFAULT now() NOT NULL,
+    changed_at timestamp with time zone,
+    CONSTRAINT limit_concurrency_sane CHECK ((concurrency >= 0)),
+    CONSTRAINT limit_name_length CHECK (((char_length(name) >= 1) AND (char_length(name) <= 150))),
+    CONSTRAINT limit_rate_sane CHECK ((((count IS NULL) = (per IS NULL)) AND ((count IS NULL) OR ((count >= 1) AND (per > (0)::double precision) AND (burst IS NOT NULL) AND ((burst >= 1) AND (burst <= count))))))
 );
 
 CREATE TABLE jobqueue.migration (
@@ -1154,6 +1439,9 @@ ALTER TABLE ONLY jobqueue.dependency
 ALTER TABLE ONLY jobqueue.event_late
     ADD CONSTRAINT event_late_pkey PRIMARY KEY (place);
 
+ALTER TABLE ONLY jobqueue.gate
+    ADD CONSTRAINT gate_pkey PRIMARY KEY (name);
+
 ALTER TABLE jobqueue.job
     ADD CONSTRAINT job_attempt_in_range CHECK ((attempt <= 32768)) NOT VALID;
 
@@ -1171,6 +1459,9 @@ ALTER TABLE ONLY jobqueue.job
 
 ALTER TABLE jobqueue.job
     ADD CONSTRAINT job_times_in_range CHECK (((LEAST(due_at, created_at, deadline, expires_at, claimed_at, lease_until, aside_since, cancel_asked) >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(due_at, created_at, deadline, expires_at, claimed_at, lease_until, aside_since, cancel_asked) <= '3000-01-01 00:00:00+00'::timestamp with time zone))) NOT VALID;
+
+ALTER TABLE ONLY jobqueue."limit"
+    ADD CONSTRAINT limit_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY jobqueue.migration
     ADD CONSTRAINT migration_pkey PRIMARY KEY (name);
@@ -1216,6 +1507,12 @@ CREATE INDEX fact_of_job ON jobqueue.fact USING btree (target) WHERE of_job;
 
 CREATE INDEX fact_target ON jobqueue.fact USING btree (target);
 
+CREATE INDEX gate_note_due ON jobqueue.gate_note USING btree (due_at);
+
+CREATE INDEX gate_note_gate ON jobqueue.gate_note USING btree (gate);
+
+CREATE INDEX job_admitted ON jobqueue.job USING btree (queue, token_until) WHERE ((state = 'ready'::text) AND (passed > 0));
+
 CREATE INDEX job_archive_bundle ON ONLY jobqueue.job_archive USING btree (bundle_id, id) WHERE (bundle_id IS NOT NULL);
 
 CREATE INDEX job_archive_completed_bundle_id_id_idx ON ONLY jobqueue.job_archive_completed USING btree (bundle_id, id) WHERE (bundle_id IS NOT NULL);
@@ -1245,6 +1542,8 @@ CREATE INDEX job_delivery ON jobqueue.job USING btree (origin) WHERE (task = 'jo
 CREATE INDEX job_due ON jobqueue.job USING btree (due_at) WHERE (state = 'scheduled'::text);
 
 CREATE INDEX job_due_in_queue ON jobqueue.job USING btree (queue, due_at) WHERE ((state <> 'ready'::text) AND (state <> 'running'::text) AND (state <> 'blocked'::text));
+
+CREATE INDEX job_gate ON jobqueue.job USING btree (gate, priority DESC, seq) WHERE ((state = 'blocked'::text) AND (gate IS NOT NULL));
 
 CREATE INDEX job_key_expiry ON jobqueue.job_key USING btree (expires_at) WHERE (expires_at IS NOT NULL);
 
@@ -1278,4 +1577,10 @@ ALTER INDEX jobqueue.job_archive_untimed ATTACH PARTITION jobqueue.job_archive_o
 
 CREATE CONSTRAINT TRIGGER event_late_moves AFTER INSERT ON jobqueue.event_late DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION jobqueue.log_late();
 
+CREATE TRIGGER job_gives_up AFTER UPDATE OF passed, gate ON jobqueue.job FOR EACH ROW WHEN (((new.passed < old.passed) OR ((new.gate IS NOT NULL) AND (new.gate IS DISTINCT FROM old.gate)))) EXECUTE FUNCTION jobqueue.note_gates();
+
+CREATE TRIGGER job_has_gone AFTER DELETE ON jobqueue.job FOR EACH ROW WHEN ((old.passed > 0)) EXECUTE FUNCTION jobqueue.note_gates();
+
 CREATE TRIGGER job_inserted AFTER INSERT ON jobqueue.job FOR EACH ROW WHEN (((new.via = 'sql'::text) AND (new.state = ANY (ARRAY['ready'::text, 'scheduled'::text])))) EXECUTE FUNCTION jobqueue.wake_for_insert();
+
+CREATE TRIGGER job_lines_up AFTER INSERT ON jobqueue.job FOR EACH ROW WHEN ((new.gate IS NOT NULL)) EXECUTE FUNCTION jobqueue.note_gates();

@@ -19,7 +19,7 @@ R_co = TypeVar("R_co", covariant=True)
 class JobState(StrEnum):
     """Where a job is: `scheduled` → `ready` → `running` → `completed`, `cancelled` or `dead`.
 
-    `blocked`: it waits for other jobs, see `after=` of a bundle.
+    `blocked`: it waits for other jobs, see `after=` of a bundle, or for its turn at a limit.
     """
 
     SCHEDULED = "scheduled"
@@ -97,6 +97,8 @@ class NewJob(Generic[R_co]):
     """The bundle that it is a member of."""
     edges: Edges | None = None
     """Its place among the others of its bundle; None for the most, which come after none and before none."""
+    gates: tuple[str, ...] = ()
+    """The gates of its limits, in the order in which it passes them."""
     key: str | None = None
     key_scope: KeyScope = "unfinished"
     key_period: float | None = None
@@ -163,6 +165,10 @@ class Job:
     lease_until: datetime | None = None
     key: str | None = None
     bundle_id: UUID | None = None
+    gates: tuple[str, ...] = ()
+    """The gates of its limits, in the order in which it passes them. A list has none of jobs that have ended."""
+    waits_for: str | None = None
+    """The gate at which it waits for its turn; None if it waits for none."""
     reason: str | None = None
     errors: tuple[AttemptError, ...] = ()
     args_json: str | None = field(default="{}", repr=False)

@@ -20,6 +20,8 @@
 | job.dead | error | job_id, task, queue, attempt, reason, error, seconds?, message?, exception? |
 | job.locked | warning | job_id, task, queue, attempt, outcome: another transaction has its row; written after that |
 | job.released | info | job_id, task, queue, attempt |
+| job.lined_up | debug | job_id, task, queue, attempt: it came past its limits, or too late for its token |
+| limit.lagging | warning | seconds: a gate has wanted a look for so long |
 | job.put_aside | warning | job_id, task, queue, attempt, reason, detail, jobs: of its task, in the last second |
 | job.lost | warning | job_id, task, queue, attempt, gone: its claim is over or not renewed; the run is cancelled |
 | job.failed_after_completion | warning | job_id, task, queue, attempt: its handler had completed it, then raised |
@@ -51,6 +53,8 @@
 | dependencies.resolved | info | doomed, revived: jobs cancelled for want of one that failed; others that wait again |
 | dependencies.healed | warning | ended, released: jobs that others wait for were gone, or their dependencies were |
 | bundles.healed | warning | bundles: their last members are gone, deleted past us; they count as cancelled |
+| limit.declared | info | limit, app: a worker's code says something new of it |
+| limit.changed | info | limit, concurrency, rate, by_hand: it is so from now on; false: as declared again |
 | schema.migrated | info | schema, migration |
 | schema.waits | warning | schema, migration, holders: who uses a table that the migration needs; it is tried again |
 | webhook.disabled | warning | webhook, host, reason: it is told of nothing any more; `webhooks resume` |

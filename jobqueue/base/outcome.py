@@ -91,7 +91,14 @@ class PutAside:
     """Which argument is at fault and how, in words that quote nothing of the payload."""
 
 
-Outcome: TypeAlias = Done | Retried | Snoozed | Suspended | Cancelled | Dead | Released | Rescued | PutAside
+@dataclass(frozen=True, slots=True)
+class LinedUp:
+    """Given back unharmed before it began, to pass these gates first: those that its limits have now."""
+
+    gates: tuple[str, ...]
+
+
+Outcome: TypeAlias = Done | Retried | Snoozed | Suspended | Cancelled | Dead | Released | Rescued | PutAside | LinedUp
 
 
 class Retry(Portable):

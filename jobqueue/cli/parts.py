@@ -1,4 +1,4 @@
-"""What is meant: by its name, or its id or a part of it as people copy it from a list; the App may stand beside it."""
+"""What is meant by its name, its id or a part of that, as people copy it from a list; the App may stand beside it."""
 
 import re
 from collections.abc import Sequence

@@ -15,6 +15,7 @@ from jobqueue.base.flows.cron import Cron
 from jobqueue.base.flows.schedule import Missed, Overlap, Schedule, Source, Timing
 from jobqueue.base.job import NewJob
 from jobqueue.base.moments import Seconds, check_time
+from jobqueue.base.names import check_name, check_whole
 from jobqueue.cron.putting import put
 from jobqueue.cron.template import new_schedule, planned_job, triggered_job
 from jobqueue.store.connection.edge import EDGE, own_session
@@ -22,7 +23,6 @@ from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows import schedules
 from jobqueue.store.intake import insert_all
-from jobqueue.tasks.options import check_name, check_whole
 
 _PAGE = 1_000
 _CHUNK = 500

@@ -171,6 +171,7 @@ def job_of(claim: Claim) -> Job:
         lease_until=moment_of(claim["lease_until"]),
         key=claim["key"],
         bundle_id=claim["bundle_id"] and as_uuid(claim["bundle_id"]),
+        gates=tuple(claim["gates"] or ()),
         errors=attempt_errors(claim["errors"]),
         args_json=claim["args"],
         meta_json=claim["meta"],

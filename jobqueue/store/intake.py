@@ -4,6 +4,7 @@ Statements take text, numbers and flags only, so that a caller's connection keep
 """
 
 import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -135,20 +136,28 @@ async def _insert(executor: Executor, jobs: Sequence[NewJob[Any]], always: bool)
     columns[_BUNDLE] = [bundle and bundle.hex for bundle in columns[_BUNDLE]]
     edges = columns.pop(_EDGES)
     columns += [[each and each.waits for each in edges], [each and each.needed for each in edges]]
+    name, gates = "insert_jobs", []
+    if any(job.gates for job in jobs):
+        name, gates = "insert_limited_jobs", [[_gates(job) for job in jobs]]
     rows = await executor.fetch(
-        "insert_jobs",
+        name,
         join([job.id.hex for job in jobs]),
         join([job.args for job in jobs]),
         join(of_kind) if len(kinds) > 1 else None,
         join([job.meta for job in jobs]),
         join([job.key for job in jobs]),
         *columns,
+        *gates,
         always,
     )
     answered = {row[0] for row in rows}
     if None in answered:
         return {job.id for job in jobs}
     return {job.id for job in jobs if str(job.id) in answered}
+
+
+def _gates(job: NewJob[Any]) -> str | None:
+    return json.dumps(job.gates) if job.gates else None
 
 
 async def insert_plain(executor: Executor, jobs: Sequence[NewJob[Any]], *, always: bool) -> bool:

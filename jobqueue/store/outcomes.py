@@ -16,6 +16,7 @@ from jobqueue.base.outcome import (
     Cancelled,
     Dead,
     Done,
+    LinedUp,
     Outcome,
     PutAside,
     Released,
@@ -227,22 +228,24 @@ def _finishing(ended: Ended) -> _Finish:
 
 
 def _returning(ended: Ended) -> Row:
-    """id, fence, delay, at, refund, keep, aside, queue, priority, error, lost, seen."""
+    """id, fence, delay, at, refund, keep, aside, queue, priority, error, lost, seen, gates."""
     head = (ended.id, ended.fence)
     match ended.outcome:
         case Retried(error, delay, at, queue, priority):
-            return *head, delay or 0.0, at, 0, False, False, queue, priority, error_json(error), 0, None
+            return *head, delay or 0.0, at, 0, False, False, queue, priority, error_json(error), 0, None, None
         case Snoozed(delay, at):
-            return *head, delay or 0.0, at, 1, False, False, None, None, None, 0, None
+            return *head, delay or 0.0, at, 1, False, False, None, None, None, 0, None, None
         case Suspended(at, seen):
-            return *head, 0.0, at, 1, False, False, None, None, None, 0, _NEVER_HEARS if seen is None else seen
+            return *head, 0.0, at, 1, False, False, None, None, None, 0, _NEVER_HEARS if seen is None else seen, None
         case PutAside():
             wait = min(_ASIDE_CAP, max(_ASIDE_FIRST, ended.aside_for * _ASIDE_SHARE))
-            return *head, wait, None, 1, False, True, None, None, None, 0, None
+            return *head, wait, None, 1, False, True, None, None, None, 0, None, None
         case Released(lost):
-            return *head, 0.0, None, 1, True, False, None, None, None, int(lost), None
+            return *head, 0.0, None, 1, True, False, None, None, None, int(lost), None, None
+        case LinedUp(gates):
+            return *head, 0.0, None, 1, True, False, None, None, None, 0, None, orjson.dumps(gates).decode()
         case Rescued(error, delay):
-            return *head, delay, None, 1, False, False, None, None, error_json(error), 0, None
+            return *head, delay, None, 1, False, False, None, None, error_json(error), 0, None, None
     raise AssertionError(ended.outcome)
 
 

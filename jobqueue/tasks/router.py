@@ -7,9 +7,19 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 from jobqueue.base.errors import ConfigurationError, InvalidSignature
 from jobqueue.base.flows.schedule import Missed, Overlap, Timing
 from jobqueue.base.moments import Seconds
+from jobqueue.base.names import check_name
 from jobqueue.base.retry import RetryPolicy
 from jobqueue.tasks.context import JobContext
-from jobqueue.tasks.options import TaskOptions, Unique, check_aliases, check_name, check_queue
+from jobqueue.tasks.options import (
+    FairBy,
+    Limits,
+    TaskOptions,
+    Unique,
+    check_aliases,
+    check_fair,
+    check_limits,
+    check_queue,
+)
 from jobqueue.tasks.payload.signature import NO_NAMES, Signature
 from jobqueue.tasks.registry import Declared, Registry
 from jobqueue.tasks.run.batch import Batching, BatchSignature
@@ -89,11 +99,13 @@ class Owner(Protocol):
 class TaskHome:
     """A place to declare tasks, with the `task` decorator; `link` leads its tasks to where they send jobs."""
 
-    def __init__(self, prefix: str = "", queue: str | None = None) -> None:
+    def __init__(self, prefix: str = "", queue: str | None = None, limit: Limits = None, fair: FairBy = None) -> None:
         self.prefix = prefix
         self.queue = check_queue(queue)
+        self.limit = check_limits(limit)
+        self.fair = check_fair(fair)
         self.registry = Registry()
-        self.link = Link()
+        self.link = Link(self.registry.of_queues)
 
     @overload
     def task(self, function: Callable[P, X], /) -> Task[P, X]: ...
@@ -112,6 +124,8 @@ class TaskHome:
         budget: Seconds | None = None,
         expires: Seconds | None = None,
         unique: Unique | str | None = None,
+        limit: Limits = None,
+        fair: FairBy = None,
         follow: bool = False,
         aliases: Iterable[str] = (),
     ) -> TaskDecorator: ...
@@ -129,6 +143,8 @@ class TaskHome:
         budget: Seconds | None = None,
         expires: Seconds | None = None,
         unique: Unique | str | None = None,
+        limit: Limits = None,
+        fair: FairBy = None,
         follow: bool = False,
         aliases: Iterable[str] = (),
     ) -> Any:
@@ -136,8 +152,9 @@ class TaskHome:
 
         `name`: by default the function's name after this home's prefix; a name given here is taken as it is. `aliases`:
         former names, so that jobs stored under them still run. Limits in seconds or as timedelta: `timeout` for one
-        attempt, `budget` for all together, `expires` until the first must have started. `follow`: the
-        log tells of starts and progress, too (`app.events`).
+        attempt, `budget` for all together, `expires` until the first must have started. `limit`: how many run at once,
+        or in a time, in all workers together, see `Limit`. `fair`: the key whose jobs take turns in their queue, such
+        as "mail.tenant". `follow`: the log tells of starts and progress, too (`app.events`).
 
             @app.task(queue="mail", timeout=30)
             async def send_mail(mail: Mail) -> str: ...
@@ -151,6 +168,8 @@ class TaskHome:
             budget=budget,
             expires=expires,
             unique=unique,
+            limit=self.limit if limit is None else limit,
+            fair=self.fair if fair is None else fair,
             follow=follow,
         )
         others = check_aliases(aliases)
@@ -178,6 +197,8 @@ class TaskHome:
         budget: Seconds | None = None,
         expires: Seconds | None = None,
         unique: Unique | str | None = None,
+        limit: Limits = None,
+        fair: FairBy = None,
         follow: bool = False,
         aliases: Iterable[str] = (),
     ) -> BatchDecorator:
@@ -204,6 +225,8 @@ class TaskHome:
             budget=budget,
             expires=expires,
             unique=unique,
+            limit=self.limit if limit is None else limit,
+            fair=self.fair if fair is None else fair,
             follow=follow,
         )
         check_timeout(options.timeout, batching.wait)
@@ -271,10 +294,15 @@ def _local_names(function: object, depth: int) -> Mapping[str, Any]:
 
 
 class Router(TaskHome):
-    """Tasks without an app, for `app.include(router)`. `prefix` stands before their names, `queue` is their default."""
+    """Tasks without an app, for `app.include(router)`. `prefix` stands before their names.
 
-    def __init__(self, prefix: str = "", queue: str | None = None) -> None:
-        super().__init__(prefix, queue)
+    `queue`, `limit` and `fair` are for those that say none of their own; a limit without a name is each task's own.
+    """
+
+    def __init__(
+        self, prefix: str = "", queue: str | None = None, *, limit: Limits = None, fair: FairBy = None
+    ) -> None:
+        super().__init__(prefix, queue, limit, fair)
         self._owner: Owner | None = None
 
     def join(self, owner: Owner) -> None:
@@ -296,6 +324,7 @@ class Router(TaskHome):
             owner.registry.declare(declared)
         self._owner = owner
         self.link.sender = owner.sender
+        self.link.of_queues = owner.registry.of_queues
 
     def _register(self, task: Task[Any, Any]) -> None:
         if self._owner is not None:

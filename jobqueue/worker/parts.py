@@ -15,6 +15,7 @@ from jobqueue.store.connection.pool import Database
 from jobqueue.store.leases import mark_started
 from jobqueue.store.workers import Registration
 from jobqueue.tasks.run.middleware import Middleware
+from jobqueue.worker.claiming.admitting import Admitter
 from jobqueue.worker.claiming.claimer import Claimer
 from jobqueue.worker.claiming.lone import LoneFinder
 from jobqueue.worker.claiming.queues import Queues
@@ -75,9 +76,15 @@ class Parts:
         words = LastWords(self.reporter, self.recorder)
         lines = Lines(settings)
         self.folder = Folder(database)
-        self.completions = Completions(database, worker, holds, words, lines, settings.concurrency, self.folder)
+        self.completions = Completions(
+            database, worker, holds, words, lines, settings.concurrency, self.folder,
+            lambda: self.admitter.wakeup.ring(),
+        )  # fmt: skip
         self.teller = LogTeller(database)
-        self.finisher = Finisher(database, worker, holds, words, lines, self.teller.written, self.folder)
+        self.finisher = Finisher(
+            database, worker, holds, words, lines, self.teller.written, self.folder,
+            lambda: self.admitter.wakeup.ring(),
+        )  # fmt: skip
         self.slots = Slots(Surroundings(
             tasks, settings, worker, holds, self.finisher.submit, fatal, resources, middleware,
             self._mark, self.reporter.say, self.reporter.begins, self.completions.transaction, bundle,
@@ -85,9 +92,10 @@ class Parts:
         ))  # fmt: skip
         self.claimer = Claimer(
             database, worker, settings, queues, tasks, self.slots, holds, self.finisher,
-            lambda: self.heart.is_heard, self.folder.settle,
+            lambda: self.heart.is_heard, self._settle,
         )  # fmt: skip
-        self.stager = Stager(database, worker, settings, self.claimer.look_everywhere)
+        self.admitter = Admitter(database, settings, self.claimer.look_everywhere)
+        self.stager = Stager(database, worker, settings, self._promoted)
         self.lone = LoneFinder(database, queues, settings.rescue_interval, self.claimer.make_way)
         self.watchdog = Watchdog(holds)
         self.heart = Heart(
@@ -100,6 +108,14 @@ class Parts:
         self.rescuer = Rescuer(database, worker, settings, holds, lambda: self.claimer.answered)
         self.upkeep = Upkeep(database, settings)
         self.drain = Drain(database, worker, self.slots, self.finisher)
+
+    def _promoted(self) -> None:
+        self.claimer.look_everywhere()
+        self.admitter.promoted()
+
+    async def _settle(self) -> None:
+        await self.folder.settle()
+        await self.admitter.settle()
 
     async def _mark(self, hold: Hold) -> bool:
         try:

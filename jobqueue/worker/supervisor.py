@@ -97,6 +97,7 @@ class Supervisor:
             recorded=parts.recorder.recorded,
             fired=sum(planner.fired for planner in self._planners),
             missed=sum(planner.missed for planner in self._planners),
+            admitted=dict(parts.admitter.admitted),
             stuck=parts.stuck.count,
             awaiting=parts.starving.count,
             lag=parts.watchdog.lag,
@@ -157,6 +158,7 @@ class Supervisor:
                     parts.upkeep.run,
                     parts.rescuer.run,
                     parts.stager.run,
+                    parts.admitter.run,
                     parts.lone.run,
                     parts.starving.run,
                     parts.unserved.run,
@@ -191,9 +193,10 @@ class Supervisor:
     async def _start_listener(self, vital: TaskGroup) -> None:
         if not self.settings.listens:
             return
-        claimer, stager = self.parts.claimer, self.parts.stager
-        hear = router(claimer.wakeup, stager.wakeup, self.queues.serves, claimer.gap, self.parts.slots.cancel,
-                     self.parts.teller.somebody_reads, self.parts.folder.look, self._wake_planners)  # fmt: skip
+        claimer, stager, admitter = self.parts.claimer, self.parts.stager, self.parts.admitter
+        hear = router(claimer.wakeup, stager.wakeup, admitter.wakeup, self.queues.serves, claimer.gap,
+                     self.parts.slots.cancel, self.parts.teller.somebody_reads, self.parts.folder.look,
+                     self._wake_planners)  # fmt: skip
         await vital.start(Listener(self.database, "wake", hear, (claimer.listening, stager.listening)).run)
 
     def _wake_planners(self) -> None:

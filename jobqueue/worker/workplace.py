@@ -15,6 +15,7 @@ from jobqueue.tasks.context import resources_of
 from jobqueue.tasks.registry import Registry
 from jobqueue.tasks.run.middleware import Middleware
 from jobqueue.tasks.sending.opening import Opening
+from jobqueue.worker.declaring import Declarer
 from jobqueue.worker.supervisor import Supervisor
 from jobqueue.worker.work import Work, tuned
 
@@ -70,10 +71,12 @@ class Workplace:
                 {} if self._lifespan is None else resources_of(await stack.enter_async_context(self._lifespan()))
             )
             await stack.enter_async_context(self._beside())
+            declarer = Declarer(database, self._tasks, self._opening.name)
+            await declarer.begin()
             supervisor = Supervisor(
                 database, self._tasks, settings, app_name=self._opening.name, version=VERSION, queues=queues,
-                burst=burst, resources=resources, middleware=self._middleware, services=self._services,
-                bundle=self._bundle,
+                burst=burst, resources=resources, middleware=self._middleware,
+                services=(*self._services, lambda _: declarer), bundle=self._bundle,
             )  # fmt: skip
             work = Work(supervisor)
             await work.start()

@@ -1,6 +1,6 @@
 -- name: claim_jobs
 -- takes: worker_id uuid, claim_no bigint, lease double precision, queues text[], rooms integer[], room bigint, idle bigint, suspects bigint, firsts integer[], lasts integer[], lows smallint[], highs smallint[], afters bigint[], uptos bigint[], unknown text[], aside_age double precision
--- gives: id uuid, fence bigint, seq bigint, priority smallint, queue text, task text, args text, attempt integer, max_attempts integer, crashes smallint, lost smallint, timeout double precision, budget_left double precision, start_left double precision, origin text, meta text, key text, bundle_id uuid, due_at bytea, created_at bytea, claimed_at bytea, deadline bytea, expires_at bytea, lease_until bytea, aside_since bytea, progress text, errors text, started boolean, follow smallint
+-- gives: id uuid, fence bigint, seq bigint, priority smallint, queue text, task text, args text, attempt integer, max_attempts integer, crashes smallint, lost smallint, timeout double precision, budget_left double precision, start_left double precision, origin text, meta text, key text, bundle_id uuid, due_at bytea, created_at bytea, claimed_at bytea, deadline bytea, expires_at bytea, lease_until bytea, aside_since bytea, progress text, errors text, started boolean, follow smallint, gates text[], token_left double precision
 -- Times come as they are sent, and become datetimes when somebody asks: see moment_of. One may be infinite, if somebody has
 -- dropped our checks: before version 17 that cannot be subtracted.
 -- One arm per queue that is not paused, with its own limit, read lazily: no more rows are locked than are returned. SKIP LOCKED: workers
@@ -8,7 +8,8 @@
 -- worker died are among them, and none that must run alone. Those that find an idle slot start at once, so they count as started; the rest waits.
 -- Of each queue only some stretches are read, best first: from `firsts` to `lasts` in the arrays of priorities and seqs. An
 -- old snapshot anywhere keeps the entries of all that has gone in the index, and a claim would step over every one.
--- Jobs of `unknown` tasks are left to others, until they are so long put aside that they are to die.
+-- Jobs of `unknown` tasks are left to others, until they are so long put aside that they are to die. `gates` are those that it
+-- has passed, `token_left` for how many seconds what a rate has given it is good.
 with serving as materialized (
   select arm.queue, arm.room, arm.first, arm.last
   from unnest($4::text[], $5::integer[], $9::integer[], $10::integer[]) with ordinality as arm(queue, room, first, last, place)
@@ -71,12 +72,13 @@ select id, fence, seq, priority, queue, task, args::text as args, attempt, max_a
   case when expires_at is not null then least(date_part('epoch', expires_at) - date_part('epoch', now()), 1e9) end as start_left,
   origin, meta::text as meta, key, bundle_id, timestamptz_send(due_at) as due_at, timestamptz_send(created_at) as created_at,
   timestamptz_send(claimed_at) as claimed_at, timestamptz_send(deadline) as deadline, timestamptz_send(expires_at) as expires_at,
-  timestamptz_send(lease_until) as lease_until, timestamptz_send(aside_since) as aside_since, progress::text as progress, errors::text as errors, started, follow
+  timestamptz_send(lease_until) as lease_until, timestamptz_send(aside_since) as aside_since, progress::text as progress, errors::text as errors, started, follow,
+  gates[1:passed] as gates, date_part('epoch', token_until) - date_part('epoch', now()) as token_left
 from claimed;
 
 -- name: claim_alone
 -- takes: worker_id uuid, claim_no bigint, lease double precision, queues text[]
--- gives: id uuid, fence bigint, seq bigint, priority smallint, queue text, task text, args text, attempt integer, max_attempts integer, crashes smallint, lost smallint, timeout double precision, budget_left double precision, start_left double precision, origin text, meta text, key text, bundle_id uuid, due_at bytea, created_at bytea, claimed_at bytea, deadline bytea, expires_at bytea, lease_until bytea, aside_since bytea, progress text, errors text, started boolean, follow smallint
+-- gives: id uuid, fence bigint, seq bigint, priority smallint, queue text, task text, args text, attempt integer, max_attempts integer, crashes smallint, lost smallint, timeout double precision, budget_left double precision, start_left double precision, origin text, meta text, key text, bundle_id uuid, due_at bytea, created_at bytea, claimed_at bytea, deadline bytea, expires_at bytea, lease_until bytea, aside_since bytea, progress text, errors text, started boolean, follow smallint, gates text[], token_left double precision
 -- One job that must run alone, for a worker in which nothing runs.
 with picked as materialized (
   select j.id from :"schema".job j
@@ -103,7 +105,8 @@ select id, fence, seq, priority, queue, task, args::text as args, attempt, max_a
   case when expires_at is not null then least(date_part('epoch', expires_at) - date_part('epoch', now()), 1e9) end as start_left,
   origin, meta::text as meta, key, bundle_id, timestamptz_send(due_at) as due_at, timestamptz_send(created_at) as created_at,
   timestamptz_send(claimed_at) as claimed_at, timestamptz_send(deadline) as deadline, timestamptz_send(expires_at) as expires_at,
-  timestamptz_send(lease_until) as lease_until, timestamptz_send(aside_since) as aside_since, progress::text as progress, errors::text as errors, started, follow
+  timestamptz_send(lease_until) as lease_until, timestamptz_send(aside_since) as aside_since, progress::text as progress, errors::text as errors, started, follow,
+  gates[1:passed] as gates, date_part('epoch', token_until) - date_part('epoch', now()) as token_left
 from claimed;
 
 -- name: waiting_alone
@@ -149,7 +152,8 @@ select null, null, coalesce(pg_sequence_last_value(':"schema".job_seq'), 0);
 -- name: promote_due
 -- takes: room bigint, after timestamptz
 -- gives: promoted bigint, next_in double precision, seen timestamptz
--- Scheduled jobs that have come due become ready, with a new seq: a delayed job does not overtake the backlog.
+-- Scheduled jobs that have come due become ready, with a new seq: a delayed job does not overtake the backlog. One that has
+-- gates before it lines up there; one to which a rate has given this time does not queue up a second time.
 -- Whoever asks looks again within the day: what comes later, however much later, is nothing to compute with.
 -- `seen`: whoever asks on from there steps over nothing that has gone, see claim_jobs; it misses what commits a second late.
 with resumed as (
@@ -165,12 +169,14 @@ with resumed as (
 ), promoted as (
   -- by two arrays: the planner expects ten rows and probes for each, whatever it believes of the table. With
   -- `id = any(array(...))` as well it probed for all of them, once for each: 500 took 100 ms
-  update :"schema".job j set state = 'ready', seq = d.seq
+  update :"schema".job j
+  set state = case when j.passed < cardinality(j.gates) then 'blocked' else 'ready' end, gate = j.gates[j.passed + 1],
+    seq = case when j.token_until is not null and j.passed = cardinality(j.gates) then j.seq else d.seq end
   from unnest(array(select id from due), array(select seq from due)) as d(id, seq) where j.id = d.id
-  returning j.queue
+  returning j.queue, j.state
 ), woken as materialized (
   select :"schema".wake(queue, null, false)
-  from (select queue from promoted union select name from resumed) as either(queue)
+  from (select queue from promoted where state = 'ready' union select name from resumed) as either(queue)
 )
 select (select count(*) from promoted) + 0 * (select count(*) from woken) as promoted,
   extract(epoch from least(
@@ -206,11 +212,13 @@ with recursive queues as (
     limit $1
   ) as d
 ), promoted as (
-  update :"schema".job j set state = 'ready', seq = d.seq
+  update :"schema".job j
+  set state = case when j.passed < cardinality(j.gates) then 'blocked' else 'ready' end, gate = j.gates[j.passed + 1],
+    seq = case when j.token_until is not null and j.passed = cardinality(j.gates) then j.seq else d.seq end
   from unnest(array(select id from due), array(select seq from due)) as d(id, seq) where j.id = d.id
-  returning j.queue
+  returning j.queue, j.state
 ), woken as materialized (
-  select :"schema".wake(queue, null, false) from promoted group by queue
+  select :"schema".wake(queue, null, false) from promoted where state = 'ready' group by queue
 )
 select (select count(*) from promoted) + 0 * (select count(*) from woken) as promoted;
 

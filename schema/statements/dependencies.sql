@@ -159,11 +159,12 @@ union all select distinct bundle_id, 'bundle' from locked where job_id in (selec
 -- name: release_jobs
 -- takes: ids uuid[]
 -- gives: id uuid
--- Jobs that resolve_jobs has locked in this transaction become ready, or scheduled, if they wait for nothing else: a
+-- Jobs that resolve_jobs has locked in this transaction become ready, or scheduled, or line up, if they wait for no other: a
 -- statement of its own, whose snapshot shows what others have met before they let go of the lock.
 with released as (
   update :"schema".job j
-  set state = case when j.due_at > clock.now then 'scheduled' else 'ready' end, seq = nextval(':"schema".job_seq'),
+  set state = case when j.due_at > clock.now then 'scheduled' when j.gates is not null then 'blocked' else 'ready' end,
+    gate = case when j.due_at <= clock.now then j.gates[1] end, seq = nextval(':"schema".job_seq'),
     -- what it waited for others is no time of its own
     due_at = greatest(j.due_at, clock.now),
     deadline = case when j.due_at > clock.now or not isfinite(j.due_at) or j.deadline is null then j.deadline
@@ -171,8 +172,9 @@ with released as (
     expires_at = case when j.due_at > clock.now or not isfinite(j.due_at) or j.expires_at is null then j.expires_at
       else least(j.expires_at + (clock.now - j.due_at), :'latest') end
   from (select clock_timestamp() as now) as clock
-  where j.id = any($1::uuid[]) and not exists (select from :"schema".dependency d where d.job_id = j.id)
-  returning j.id, j.queue, case when j.state = 'scheduled' then j.due_at end as due
+  where j.id = any($1::uuid[]) and j.gate is null and not exists (select from :"schema".dependency d where d.job_id = j.id)
+  returning j.id, case when j.state = 'blocked' then '' else j.queue end as queue,
+    case when j.state <> 'ready' then j.due_at end as due
 ), woken as materialized (
   select :"schema".wake(queue, min(due), false) from released group by queue, due is null
 )
@@ -184,22 +186,24 @@ select id from released where (select count(*) from woken) >= 0;
 -- Jobs that would wait for ever: what they wait for has ended, or is gone, without a fact, deleted past us or ended by a
 -- version that knows no dependencies; or the dependencies themselves are gone: those are `free`, for release_jobs. Every
 -- statement of ours moves these together, so that no snapshot shows such a job in passing. Looks at a page of blocked
--- jobs after this place; says where it `ends`, if there may be more.
+-- jobs after this place; says where it `ends`, if there may be more. Who stands at a gate is looked after there.
 with blocked as materialized (
-  select j.queue, j.id, j.bundle_id from :"schema".job j
+  select j.queue, j.id, j.bundle_id, j.gate from :"schema".job j
   where j.state = 'blocked' and (j.queue, j.id) > ($1, $2) order by j.queue, j.id limit $3
 ), free as materialized (
   select j.id from blocked b
   cross join lateral (
     select j.id from :"schema".job j
-    where j.id = b.id and j.state = 'blocked' and not exists (select from :"schema".dependency d where d.job_id = j.id)
+    where j.id = b.id and j.state = 'blocked' and j.gate is null
+      and not exists (select from :"schema".dependency d where d.job_id = j.id)
     for update skip locked) as j
+  where b.gate is null
 ), lost as materialized (
   select distinct d.on_id as id, b.bundle_id from blocked b
   cross join lateral (select d.on_id from :"schema".dependency d where d.job_id = b.id offset 0) as d
   left join lateral (select j.id from :"schema".job j where j.id = d.on_id offset 0) as j on true
   left join lateral (select f.target from :"schema".fact f where f.of_job and f.target = d.on_id limit 1) as f on true
-  where j.id is null and f.target is null
+  where b.gate is null and j.id is null and f.target is null
 ), known as (
   insert into :"schema".node (bundle_id, job_id, task)
   select l.bundle_id, l.id, '' from lost l where not exists (select from :"schema".node n where n.job_id = l.id)

@@ -39,6 +39,50 @@ select null::text as id from told where all_of_them
 union all
 select inserted.id::text as id from told, inserted where not all_of_them;
 
+-- name: insert_limited_jobs
+-- takes: ids text, args text, kinds text, metas text, keys text, queues text[], tasks text[], priorities integer[], delays double precision[], ats text[], max_attempts integer[], timeouts double precision[], budgets double precision[], expires double precision[], origins text[], follows boolean[], bundles text[], blocked boolean[], needed boolean[], gates text[], always boolean
+-- gives: id text
+-- The same for jobs that have gates, given as JSON, a list for each job or null: a statement of its own, for those that have
+-- none pay nothing for it. They line up at the first one.
+with clock as materialized (
+  select clock_timestamp() as now
+), kind as materialized (
+  select k.*, coalesce(k.at::timestamptz, clock.now + make_interval(secs => k.delay), clock.now) as due_at, clock.now
+  from clock, unnest($6::text[], $7::text[], $8::integer[], $9::double precision[], $10::text[], $11::integer[],
+    $12::double precision[], $13::double precision[], $14::double precision[], $15::text[], $16::boolean[], $17::text[],
+    $18::boolean[], $19::boolean[]) with ordinality
+    as k(queue, task, priority, delay, at, max_attempts, timeout, budget, expires, origin, follow, bundle, blocked, needed, number)
+), given as materialized (
+  select j.id, j.args, j.meta, j.key, k.*,
+    case when g.said is not null then array(select json_array_elements_text(g.said::json)) end as gates
+  from unnest(string_to_array($1, chr(31)), string_to_array($2, chr(31)), string_to_array($3, chr(31))::bigint[],
+    string_to_array($4, chr(31), ''), string_to_array($5, chr(31), '')) with ordinality
+    as j(id, args, kind, meta, key, place)
+  join kind k on k.number = coalesce(j.kind, 1)
+  join unnest($20::text[]) with ordinality as g(said, place) on g.place = j.place
+  order by j.place
+), inserted as (
+  insert into :"schema".job (id, queue, task, args, priority, state, due_at, max_attempts, timeout, deadline, budget,
+    expires_at, origin, via, meta, key, follow, bundle_id, created_at, gates, gate)
+  select id::uuid, queue, task, args::json, priority,
+    case when blocked then 'blocked' when due_at > now then 'scheduled' when gates is not null then 'blocked' else 'ready' end, due_at,
+    max_attempts, timeout, case when budget is not null then least(due_at + make_interval(secs => budget), :'latest') end, budget,
+    case when expires is not null then least(due_at + make_interval(secs => expires), :'latest') end,
+    origin, 'py', meta::json, key, case when needed then 2 else 0 end | follow::integer, bundle::uuid, now,
+    gates, case when blocked is not true and due_at <= now then gates[1] end
+  from given
+  on conflict on constraint job_pkey do nothing
+  returning id, case when gate is null then queue else '' end as queue, case when state <> 'ready' then due_at end as due,
+    state <> 'blocked' or gate is not null as wakes
+), woken as materialized (
+  select :"schema".wake(queue, min(due), $21) from inserted where wakes group by queue, due is null
+), told as materialized (
+  select (select count(*) from given) = (select count(*) from inserted) + 0 * (select count(*) from woken) as all_of_them
+)
+select null::text as id from told where all_of_them
+union all
+select inserted.id::text as id from told, inserted where not all_of_them;
+
 -- name: archived_ids
 -- takes: ids text[]
 -- gives: id text
@@ -177,12 +221,18 @@ with clock as materialized (
       least(greatest(j.deadline + (coalesce(given.due_at, j.due_at) - j.due_at), :'earliest'), :'latest') end,
     expires_at = case when j.expires_at is not null then
       least(greatest(j.expires_at + (coalesce(given.due_at, j.due_at) - j.due_at), :'earliest'), :'latest') end,
-    state = case when given.due_at is null or j.state = 'blocked' then j.state when given.due_at > given.now then 'scheduled' else 'ready' end,
+    state = case when given.due_at is null or j.state = 'blocked' and j.gate is null then j.state
+      when given.due_at > given.now then 'scheduled' when j.keeps < cardinality(j.gates) then 'blocked' else 'ready' end,
+    passed = case when given.due_at is null then j.passed else j.keeps end,
+    gate = case when given.due_at is null then j.gate
+      when given.due_at <= given.now and not (j.state = 'blocked' and j.gate is null) then j.gates[j.keeps + 1] end,
+    token_until = case when given.due_at is null then j.token_until end,
     seq = case when given.due_at is null then j.seq else nextval(':"schema".job_seq') end
   from given where j.id = any(array(select id from given)) and j.id = given.id
-  returning j.id, j.queue, j.state, case when j.state = 'scheduled' then j.due_at end as due
+  returning j.id, case when j.gate is null then j.queue else '' end as queue, j.state <> 'blocked' or j.gate is not null as wakes,
+    case when j.state <> 'ready' then j.due_at end as due
 ), woken as materialized (
-  select :"schema".wake(queue, min(due), $7) from changed where state <> 'blocked' group by queue, due is null
+  select :"schema".wake(queue, min(due), $7) from changed where wakes group by queue, due is null
 )
 select id::text as id from changed where (select count(*) from woken) >= 0;
 

@@ -50,17 +50,20 @@ select whole, place, id from whole left join found on whole order by place desc;
 
 -- name: unfinished_jobs
 -- takes: ids uuid[], payload boolean
--- gives: id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, finished_at timestamptz, timeout double precision, deadline timestamptz, expires_at timestamptz, origin text, worker_id uuid, lease_until timestamptz, cancel_asked timestamptz, key text, bundle_id uuid, reason text, errors text, args text, result text, meta text, progress text, read_at timestamptz
+-- gives: id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, finished_at timestamptz, timeout double precision, deadline timestamptz, expires_at timestamptz, origin text, worker_id uuid, lease_until timestamptz, cancel_asked timestamptz, key text, bundle_id uuid, gates text[], waits_for text, reason text, errors text, args text, result text, meta text, progress text, read_at timestamptz
 select id, task, queue, state, priority, attempt, max_attempts, crashes, lost, due_at, created_at, claimed_at,
   null::timestamptz as finished_at, timeout, deadline, expires_at, origin, worker_id, lease_until, cancel_asked, key, bundle_id,
-  null::text as reason, errors::text as errors, case when $2 then args::text end as args, null::text as result,
+  gates, gate as waits_for, null::text as reason, errors::text as errors, case when $2 then args::text end as args, null::text as result,
   meta::text as meta, progress::text as progress, now() as read_at
 from :"schema".job where id = any($1);
 
 -- name: look_finished
 -- takes: kind text, since timestamptz, until timestamptz, top uuid, before uuid, floor uuid, room integer, page integer, states text[], queue text, task text, origin text, pattern text, payload boolean
--- gives: edge uuid, more boolean, place uuid, id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, finished_at timestamptz, timeout double precision, deadline timestamptz, expires_at timestamptz, origin text, worker_id uuid, lease_until timestamptz, cancel_asked timestamptz, key text, bundle_id uuid, reason text, errors text, args text, result text, meta text, progress text, read_at timestamptz
-select * from :"schema".look_finished($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
+-- gives: edge uuid, more boolean, place uuid, id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, finished_at timestamptz, timeout double precision, deadline timestamptz, expires_at timestamptz, origin text, worker_id uuid, lease_until timestamptz, cancel_asked timestamptz, key text, bundle_id uuid, gates text[], waits_for text, reason text, errors text, args text, result text, meta text, progress text, read_at timestamptz
+select edge, more, place, id, task, queue, state, priority, attempt, max_attempts, crashes, lost, due_at, created_at,
+  claimed_at, finished_at, timeout, deadline, expires_at, origin, worker_id, lease_until, cancel_asked, key, bundle_id,
+  null::text[] as gates, null::text as waits_for, reason, errors, args, result, meta, progress, read_at
+from :"schema".look_finished($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
 
 -- name: find_unfinished
 -- takes: after uuid, room integer, page integer, states text[], queue text, task text, origin text

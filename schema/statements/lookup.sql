@@ -1,17 +1,17 @@
 -- name: find_job
 -- takes: id uuid, since timestamptz
--- gives: id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, finished_at timestamptz, timeout double precision, deadline timestamptz, expires_at timestamptz, origin text, worker_id uuid, lease_until timestamptz, cancel_asked timestamptz, key text, bundle_id uuid, reason text, errors text, args text, result text, meta text, progress text, read_at timestamptz
+-- gives: id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, finished_at timestamptz, timeout double precision, deadline timestamptz, expires_at timestamptz, origin text, worker_id uuid, lease_until timestamptz, cancel_asked timestamptz, key text, bundle_id uuid, gates text[], waits_for text, reason text, errors text, args text, result text, meta text, progress text, read_at timestamptz
 -- Both tables in one statement, so in one snapshot: a job that is just finishing is seen in exactly one of them.
 -- `since` spares a look at older days: they are not even opened.
 select id, task, queue, state, priority, attempt, max_attempts, crashes, lost, due_at, created_at, claimed_at,
   null::timestamptz as finished_at, timeout, deadline, expires_at, origin, worker_id, lease_until, cancel_asked, key, bundle_id,
-  null::text as reason, errors::text as errors, args::text as args, null::text as result, meta::text as meta,
+  gates, gate as waits_for, null::text as reason, errors::text as errors, args::text as args, null::text as result, meta::text as meta,
   progress::text as progress, now() as read_at
 from :"schema".job where id = $1
 union all
 select id, task, queue, state, priority, attempt, max_attempts, crashes, lost, due_at, created_at, claimed_at,
   finished_at, timeout, deadline, expires_at, origin, worker_id, null, null, key, bundle_id,
-  reason, errors::text, args::text, result::text, meta::text, progress::text, now()
+  gates, null, reason, errors::text, args::text, result::text, meta::text, progress::text, now()
 from :"schema".job_archive where id = $1 and finished_at >= $2;
 
 -- name: await_jobs

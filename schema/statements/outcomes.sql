@@ -25,10 +25,10 @@ with mine as materialized (
 ), archived as (
   insert into :"schema".job_archive (id, queue, task, args, priority, state, due_at, attempt, max_attempts, crashes, lost,
     fence, worker_id, timeout, deadline, budget, expires_at, origin, via, meta, key, bundle_id, follow, created_at,
-    claimed_at, finished_at, result, reason, progress, errors)
+    claimed_at, finished_at, result, reason, progress, gates, errors)
   select id, queue, task, args, priority, outcome, due_at, attempt, max_attempts, crashes, lost,
     fence, worker_id, timeout, deadline, budget, expires_at, origin, via, meta, key, bundle_id, follow, created_at,
-    claimed_at, now(), result::json, reason, progress, case
+    claimed_at, now(), result::json, reason, progress, gates, case
       when error is null then errors
       when jsonb_array_length(errors) >= 25
         then (errors - 5) || (error::jsonb || jsonb_build_object('at', now(), 'worker', worker_id))
@@ -71,30 +71,39 @@ union all
 select null, case when not of_job then target end, case when of_job then target end from noted where (select count(*) from hinted) >= 0;
 
 -- name: return_jobs
--- takes: ids uuid[], fences bigint[], delays double precision[], ats timestamptz[], refunds integer[], keeps boolean[], asides boolean[], queues text[], priorities smallint[], errors text[], losts integer[], seens integer[], worker_id uuid
+-- takes: ids uuid[], fences bigint[], delays double precision[], ats timestamptz[], refunds integer[], keeps boolean[], asides boolean[], queues text[], priorities smallint[], errors text[], losts integer[], seens integer[], gates text[], worker_id uuid
 -- gives: id uuid, cancelled boolean
 -- Back to scheduled or ready: retry, snooze, put aside, release, sleep. A release keeps its place (seq); the others queue up
 -- anew. One that sleeps has `seen` so many signals when it looked for one in vain: if more were sent since, it is due now. It
--- sleeps no longer than its budget lasts, and has started, so it does not expire any more. A job that was asked to end stays as it is, and is said to be cancelled: the caller finishes it. At most 25 errors are kept: the first five and the latest. Where and when they happened this row and this server say.
+-- sleeps no longer than its budget lasts, and has started, so it does not expire any more. `gates`, as JSON, are new ones
+-- to be passed from the first on; otherwise all but a release gives its places up, but for those that it `keeps`, and lines up anew. A job that was asked to end stays as it is, and is said to be cancelled: the caller finishes it. At most 25 errors are kept: the first five and the latest. Where and when they happened this row and this server say.
 with given as materialized (
   select g.*, coalesce(g.at, clock_timestamp() + make_interval(secs => g.delay)) as moment
   from unnest($1::uuid[], $2::bigint[], $3::double precision[], $4::timestamptz[], $5::integer[], $6::boolean[],
-    $7::boolean[], $8::text[], $9::smallint[], $10::text[], $11::integer[], $12::integer[])
-    as g(id, fence, delay, at, refund, keep, aside, queue, priority, error, lost, seen)
+    $7::boolean[], $8::text[], $9::smallint[], $10::text[], $11::integer[], $12::integer[], $13::text[])
+    as g(id, fence, delay, at, refund, keep, aside, queue, priority, error, lost, seen, lined)
 ), found as materialized (
   select g.*, j.task, j.queue as from_queue, j.origin, j.bundle_id, j.attempt, j.follow, j.errors,
-    j.cancel_asked is not null as cancelled, case
+    j.gates as old_gates, j.passed, j.keeps, j.cancel_asked is not null as cancelled, case
       when g.seen is null then g.moment when j.signals > g.seen then clock_timestamp() else least(g.moment, j.deadline) end as due,
     jsonb_build_object('at', now(), 'worker', j.worker_id) as witness
   from given g
   cross join lateral (
     select * from :"schema".job j
-    where j.id = g.id and j.fence = g.fence and j.worker_id = $13 for update skip locked) as j
+    where j.id = g.id and j.fence = g.fence and j.worker_id = $14 for update skip locked) as j
+), ahead as materialized (
+  select f.*, f.due > clock_timestamp() as later, case when f.lined is null then f.old_gates else n.gates end as gates,
+    case when f.keep and f.lined is null then f.passed when f.lined is null or n.gates = f.old_gates then f.keeps else 0 end as stays
+  from found f cross join lateral (
+    select nullif(array(select json_array_elements_text(f.lined::json)), '{}') as gates offset 0) as n
 ), mine as materialized (
-  select *, due > clock_timestamp() as later from found
+  select *, coalesce(stays < cardinality(gates), false) and not later as lines_up from ahead
 ), returned as (
   update :"schema".job j
-  set state = case when mine.later then 'scheduled' else 'ready' end,
+  set state = case when mine.later then 'scheduled' when mine.lines_up then 'blocked' else 'ready' end,
+    gates = mine.gates, passed = mine.stays, keeps = least(j.keeps, mine.stays),
+    gate = case when mine.lines_up then mine.gates[mine.stays + 1] end,
+    token_until = case when mine.stays = j.passed then j.token_until end,
     due_at = case when mine.keep then j.due_at else mine.due end,
     expires_at = case when mine.seen is null then j.expires_at end,
     hears = coalesce(mine.seen < 2147483647, false),
@@ -108,7 +117,8 @@ with given as materialized (
       when jsonb_array_length(j.errors) >= 25 then (j.errors - 5) || (mine.error::jsonb || mine.witness)
       else coalesce(j.errors, '[]') || (mine.error::jsonb || mine.witness) end
   from mine where j.id = any(array(select id from mine where not cancelled)) and j.id = mine.id
-  returning j.id, j.queue, case when mine.later then j.due_at end as due
+  returning j.id, case when mine.lines_up then '' else j.queue end as queue,
+    case when mine.later or mine.lines_up then j.due_at end as due
 ), woken as materialized (
   select :"schema".wake(queue, min(due), false) from returned group by queue, due is null
 ), moved as materialized (
@@ -116,7 +126,7 @@ with given as materialized (
   select case when error is not null then 'job.retried' when keep or aside then 'job.released'
       when seen is not null then 'job.waiting' else 'job.snoozed' end as type,
     task, from_queue, origin, bundle_id, id, attempt, error::json ->> 'class' as class,
-    case when aside then 'aside' end as reason
+    case when aside then 'aside' when lined is not null then 'limit' end as reason
   from mine where not cancelled and (error is not null or follow & 1 <> 0)
 ), entering as materialized (
   select :"entering"  -- before a number is drawn: see event_edge()

@@ -29,30 +29,38 @@ where fence = 0 and (key is null or key in (select key from keyed)
 -- name: change_waiting
 -- takes: ids uuid[], delay double precision, at timestamptz, queue text, priority smallint, blocked boolean, always boolean, from_start boolean
 -- gives: id uuid
--- Jobs that wait get another due time, queue or priority; null leaves it. Those with another time or queue line up anew.
--- While this holds a row, a claim skips it: hence the wake-up, or it would sleep over it. Those that wait for other jobs
--- are changed only if `blocked` says so, stay what they are, and wake nobody. `from_start`: see retry_finished.
+-- Jobs that wait get another due time, queue or priority; null leaves it. Those with another time or queue line up anew, at
+-- their gates too.
+-- While this holds a row, a claim skips it: hence the wake-up, or it would sleep over it. Those that are blocked
+-- are changed only if `blocked` says so; who waits for other jobs goes on doing so, and wakes nobody. `from_start`: see retry_finished.
 with clock as materialized (
   select clock_timestamp() as now
 ), mine as materialized (
-  select j.id from unnest($1::uuid[]) as g(id)
+  select j.* from unnest($1::uuid[]) as g(id)
   cross join lateral (
-    select j.id from :"schema".job j
+    select j.id, j.state, j.gate, j.passed, j.keeps, j.due_at from :"schema".job j
     where j.id = g.id and j.fence = 0 and ($6 or j.state <> 'blocked') for update skip locked) as j
+), ahead as materialized (
+  -- whoever waits for other jobs goes on doing so; a place given up is one to line up for
+  select m.*, m.state = 'blocked' and m.gate is null as waits, coalesce($3, clock.now + make_interval(secs => $2), m.due_at) as due,
+    case when $2 is null and $3 is null and $4::text is null then m.passed else m.keeps end as stays, clock.now
+  from mine m cross join clock
 ), changed as (
   update :"schema".job j
-  set due_at = coalesce($3, clock.now + make_interval(secs => $2), j.due_at),
-    state = case when j.state = 'blocked' then j.state
-      when coalesce($3, clock.now + make_interval(secs => $2), j.due_at) > clock.now then 'scheduled' else 'ready' end,
+  set due_at = a.due,
+    state = case when a.waits then j.state when a.due > a.now then 'scheduled'
+      when a.stays < cardinality(j.gates) then 'blocked' else 'ready' end,
+    passed = a.stays, gate = case when not a.waits and a.due <= a.now then j.gates[a.stays + 1] end,
+    token_until = case when a.stays = j.passed then j.token_until end,
     seq = case when $2 is null and $3 is null and $4::text is null then j.seq else nextval(':"schema".job_seq') end,
     queue = coalesce($4::text, j.queue), priority = coalesce($5::smallint, j.priority)
-  from clock
-  where j.id = any(array(select id from mine))
-  returning j.id, j.queue, j.state, case when j.state = 'scheduled' then j.due_at end as due
+  from ahead a where j.id = any(array(select id from ahead)) and j.id = a.id
+  returning j.id, case when j.gate is null then j.queue else '' end as queue, j.state <> 'blocked' or j.gate is not null as wakes,
+    case when j.state <> 'ready' then j.due_at end as due
 ), cleared as (
   delete from :"schema".phase where $8 and job_id = any(array(select id from changed))
 ), woken as materialized (
-  select :"schema".wake(queue, min(due), $7) from changed where state <> 'blocked' group by queue, due is null
+  select :"schema".wake(queue, min(due), $7) from changed where wakes group by queue, due is null
 )
 select id from changed where (select count(*) from woken) >= 0;
 
@@ -187,19 +195,21 @@ with found as materialized (
   returning *
 ), inserted as (
   insert into :"schema".job (id, queue, task, args, priority, state, due_at, max_attempts, timeout, deadline, budget, origin,
-    via, meta, key, bundle_id, follow, created_at, progress, errors)
-  select id, queue, task, args, priority, case when waits then 'blocked' else 'ready' end, now(), max_attempts, timeout,
+    via, meta, key, bundle_id, follow, created_at, progress, errors, gates, gate)
+  select id, queue, task, args, priority, case when waits or gates is not null then 'blocked' else 'ready' end, now(), max_attempts, timeout,
     now() + make_interval(secs => budget), budget, origin,
-    'py', meta, key, bundle_id, follow, created_at, progress, errors
+    'py', meta, key, bundle_id, follow, created_at, progress, errors, gates, case when not waits then gates[1] end
   from back cross join lateral (
     select bundle_id is not null and exists (select from :"schema".dependency d where d.job_id = back.id) as waits) as before
-  returning id, queue, state
+  returning id, queue, state, gate
 ), cleared as (
   -- a wait whose time was over begins anew: for nothing else would the job run again
   delete from :"schema".phase
   where job_id = any(array(select id from inserted)) and ($5 or kind = 'wait' and error is not null)
 ), woken as materialized (
-  select :"schema".wake(queue, null, $3) from inserted where state = 'ready' group by queue
+  select :"schema".wake(queue, due, $3) from (
+    select distinct case when gate is null then queue else '' end as queue, case when gate is not null then now() end as due
+    from inserted where state = 'ready' or gate is not null) as back
 ), noted as (
   insert into :"schema".fact (target, of_job, completed, cancelled, dead)
   select target, of_job, -count(*) filter (where state = 'completed'), -count(*) filter (where state = 'cancelled'),
@@ -210,7 +220,7 @@ with found as materialized (
     -- what it waits for may have ended since, or end while nobody sees this
     union all select d.on_id, true, null from inserted i cross join lateral (
       select on_id from :"schema".dependency d where d.job_id = i.id offset 0) as d
-    where i.state = 'blocked') as moves
+    where i.state = 'blocked' and i.gate is null) as moves
   group by target, of_job
   returning target
 ), hinted as materialized (

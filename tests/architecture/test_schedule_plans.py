@@ -20,7 +20,8 @@ insert into jobqueue.schedule (name, source, task, queue, args, options, cron, t
 """1 000 are due, 200 are of the code, of which a third was forgotten ten days ago."""
 MISLEADING = """
 insert into jobqueue.schedule (name, source, task, queue, args, options, cron, tz, missed, overlap, next_at, seen_at)
-  select 's' || n, 'code', 'task', 'default', '{}', '{}', '0 8 * * *', 'UTC', 'skip', 'allow', '2020-01-01', '2020-01-01'
+  select 's' || n, 'code', 'task', 'default', '{}', '{}', '0 8 * * *', 'UTC', 'skip', 'allow',
+    '2020-01-01', '2020-01-01'
   from generate_series(1, 20000) n;
 analyze jobqueue.schedule;
 truncate jobqueue.schedule;

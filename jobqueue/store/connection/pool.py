@@ -19,7 +19,7 @@ from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, UnreadableAnswer, classify
 from jobqueue.store.connection.known_types import KnowingConnection
 from jobqueue.store.dialing.dial import CONNECT_LIMIT, Dialer
-from jobqueue.store.dialing.limits import BRIEF, LOCKING, PLANNED_ONCE, SILENCE, WATCHED, within_transaction
+from jobqueue.store.dialing.silence import BRIEF, LOCKING, PLANNED_ONCE, SILENCE, WATCHED, within_transaction
 from jobqueue.store.dialing.sockets import is_lost, stop_and_cut, unplug
 from jobqueue.store.schema.migrate import applied_migrations, check_encoding, check_whole, is_being_migrated
 from jobqueue.store.schema.statements import statement

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import asyncpg
 
-from jobqueue.store.dialing.limits import COUNT, IDLE, INTERVAL, SILENCE_MS
+from jobqueue.store.dialing.silence import COUNT, IDLE, INTERVAL, SILENCE_MS
 
 _OPTIONS = {"TCP_KEEPIDLE": IDLE, "TCP_KEEPINTVL": INTERVAL, "TCP_KEEPCNT": COUNT, "TCP_USER_TIMEOUT": SILENCE_MS}
 _CANCEL_REQUEST_LIMIT = 0.25

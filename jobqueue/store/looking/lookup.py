@@ -21,7 +21,9 @@ _LAST = (LATEST - EVER) // timedelta(milliseconds=1)
 _UNREADABLE = AttemptError("Unreadable", "this entry of the job's history cannot be read")
 _TEXTS = {"args": "args_json", "result": "result_json", "meta": "meta_json", "progress": "progress_json"}
 _IDS = ("id", "worker_id", "bundle_id")
-_PLAIN = [field.name for field in fields(Job) if field.name not in {"state", "errors", *_IDS, *_TEXTS.values()}]
+_PLAIN = [
+    field.name for field in fields(Job) if field.name not in {"state", "errors", "gates", *_IDS, *_TEXTS.values()}
+]
 
 
 async def find_job(database: Reader, id: UUID) -> Job | None:
@@ -50,7 +52,9 @@ def job_of(row: Mapping[str, Any] | asyncpg.Record) -> Job:
     values: dict[str, Any] = {name: row[name] for name in _PLAIN}
     values |= {name: row[name] and as_uuid(row[name]) for name in _IDS}
     values |= {field: row[column] for column, field in _TEXTS.items()}
-    return Job(state=JobState(row["state"]), errors=attempt_errors(row["errors"]), **values)
+    return Job(
+        state=JobState(row["state"]), errors=attempt_errors(row["errors"]), gates=tuple(row["gates"] or ()), **values
+    )
 
 
 def as_uuid(value: Any) -> UUID:

@@ -23,7 +23,7 @@ from asyncpg.transaction import Transaction
 from jobqueue.base.errors import ConfigurationError, NotMigrated, SchemaTooNew
 from jobqueue.base.log import get_logger
 from jobqueue.store.dialing.dial import Connection, Dialer
-from jobqueue.store.dialing.limits import BRIEF, SILENCE, within_transaction
+from jobqueue.store.dialing.silence import BRIEF, SILENCE, within_transaction
 from jobqueue.store.schema.lockers import in_words
 from jobqueue.store.schema.statements import fill, lock_key, names, schema_folder, statement
 

@@ -93,6 +93,7 @@ def _as_claimed(job: NewJob[Any]) -> Job:
         expires_at=None if job.expires is None else now + timedelta(seconds=job.expires),
         origin=job.origin,
         key=job.key,
+        gates=job.gates,
         args_json=job.args,
         meta_json=job.meta,
     )

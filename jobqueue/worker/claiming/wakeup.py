@@ -14,6 +14,7 @@ READY, DUE, CANCEL, READING, FACTS, SCHEDULES = "r:", "d:", "c:", "l:", "f:", "s
 def router(
     claimer: Wakeup,
     stager: Wakeup,
+    admitter: Wakeup,
     serves: Callable[[str], bool],
     gap: Callable[[], None],
     cancel: Callable[[Collection[int]], None],
@@ -28,8 +29,11 @@ def router(
             gap()
             claimer.ring()
             stager.ring()
+            admitter.ring()
             facts()
             schedules()
+        elif payload == DUE:  # of no queue: somebody stands at a gate
+            admitter.ring()
         elif payload.startswith(DUE):
             stager.ring()
         elif payload.startswith(CANCEL):

@@ -38,14 +38,15 @@ class Completions:
 
     def __init__(
         self, database: Database, worker: WorkerId, holds: Held, words: LastWords, lines: Lines, handlers: int,
-        folder: Folder,
+        folder: Folder, freed: Callable[[], None],
     ) -> None:  # fmt: skip
-        """`handlers` is how many run at once."""
+        """`handlers` is how many run at once; `freed` as of the finisher."""
         self._worker = worker
         self._database = database
         self._handlers = handlers
         self._words = words
         self._folder = folder
+        self._freed = freed
         self._own: Database | None = None
         self._opening = asyncio.Lock()
         self._holds = holds
@@ -107,6 +108,8 @@ class Completions:
         hold.ends()  # on record; what its handler does from here on is its own affair
         self._holds.drop(hold, WORDS[Done])
         self._folder.touched(news.bundles, news.needed)
+        if hold.claim["gates"] is not None:
+            self._freed()
         if self._lines.says_completed:
             self._lines.ended(hold, Done("null"))
 

@@ -17,7 +17,7 @@ from anyio.abc import TaskStatus
 
 from jobqueue.base.job import AttemptError, WorkerId
 from jobqueue.base.log import get_logger
-from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Retried
+from jobqueue.base.outcome import Cancelled, Dead, Done, LinedUp, Outcome, PutAside, Retried
 from jobqueue.base.service import Patience
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.outage import Outage
@@ -56,8 +56,9 @@ class Finisher:
 
     def __init__(
         self, database: Database, worker: WorkerId, holds: Held, words: LastWords, lines: Lines,
-        written: Callable[[], None], folder: Folder,
+        written: Callable[[], None], folder: Folder, freed: Callable[[], None],
     ) -> None:  # fmt: skip
+        """`freed` is called when jobs may have given up places that others wait for, or wait for one themselves."""
         self.refused = 0
         """Outcomes that the fence kept out: another worker had taken over."""
         self._database = database
@@ -75,6 +76,7 @@ class Finisher:
         self._lines = lines
         self._written = written
         self._folder = folder
+        self._freed = freed
         self._outage = Outage("finish", get_logger(__name__))
 
     @property
@@ -152,6 +154,8 @@ class Finisher:
                 self._written()
                 if written.bundles or written.needed:
                     self._folder.touched(written.bundles, written.needed)
+                if any(hold.claim["gates"] is not None or type(ended.outcome) is LinedUp for hold, ended in batch):
+                    self._freed()
                 await self._conclude(batch, written)
                 return
 

@@ -4,7 +4,18 @@ from collections import Counter
 
 from jobqueue.base.job import AttemptError
 from jobqueue.base.log import get_logger, is_watched, job_facts
-from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed, Suspended
+from jobqueue.base.outcome import (
+    Cancelled,
+    Dead,
+    Done,
+    LinedUp,
+    Outcome,
+    PutAside,
+    Released,
+    Retried,
+    Snoozed,
+    Suspended,
+)
 from jobqueue.base.service import Seldom
 from jobqueue.base.settings import Settings
 from jobqueue.worker.keeping.holds import Hold
@@ -63,6 +74,8 @@ class Lines:
                 self._log.info("job.cancelled", **facts)
             case Released():
                 self._log.info("job.released", **facts)
+            case LinedUp():
+                self._log.debug("job.lined_up", **facts)
 
     def refused(self, hold: Hold, outcome: Outcome) -> None:
         """The fence kept this outcome out."""

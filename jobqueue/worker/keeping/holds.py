@@ -40,6 +40,8 @@ class Hold:
     """Its outcome waits for whoever has its row locked: our own beats are not to be the next."""
     gone: bool = False
     """Another has the job: there is nothing to give back."""
+    start_by: float | None = None
+    """Until when it may begin by what a rate has given it, on the monotonic clock; None: whenever it likes."""
     counts: Counts | None = None
     """Where it is counted."""
     began: float = 0.0

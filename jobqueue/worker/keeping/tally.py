@@ -9,7 +9,18 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import Protocol
 
-from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed, Suspended
+from jobqueue.base.outcome import (
+    Cancelled,
+    Dead,
+    Done,
+    LinedUp,
+    Outcome,
+    PutAside,
+    Released,
+    Retried,
+    Snoozed,
+    Suspended,
+)
 
 UNKNOWN = "unknown"
 """Stands for every name that no registered task has."""
@@ -26,6 +37,7 @@ WORDS: dict[type[Outcome], str] = {
     Suspended: "suspended",
     Released: "released",
     PutAside: "put_aside",
+    LinedUp: "lined_up",
 }
 """An outcome's word, in logs and metrics alike. (A worker never ends its own claims as rescued.)"""
 OUTCOMES = (*WORDS.values(), REFUSED, LOST)

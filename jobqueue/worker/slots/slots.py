@@ -89,6 +89,8 @@ class Slots:
     def hold(self, claim: Claim, lease_ends: float) -> Hold:
         """Hold a claimed job from now on, at once when the claim's answer comes: what is not held is given back."""
         hold = Hold(claim, lease_ends, suspect=claim["crashes"] > 0)
+        if (token_left := claim["token_left"]) is not None:
+            hold.start_by = lease_ends - self._around.settings.lease + token_left
         self._around.holds.add(hold)
         self.quotas.count(hold)
         return hold

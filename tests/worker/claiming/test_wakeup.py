@@ -46,6 +46,7 @@ def test_notifications_ring_those_whom_they_concern() -> None:
     hear = router(
         claimer,
         stager,
+        Wakeup(),
         lambda queue: queue == "ours",
         gaps.ring,
         cancelled.extend,

@@ -17,9 +17,13 @@ from jobqueue import (
     Job,
     JobContext,
     JobHandle,
+    Limit,
+    LimitLine,
+    LimitStats,
     Listener,
     NewJob,
     Phase,
+    Rate,
     Router,
     Task,
     Unique,
@@ -338,3 +342,35 @@ async def what_is_sent_to_jobs(handle: JobHandle[str]) -> None:
     assert_type(await app.jobs.phases(handle.id), Sequence[Phase])
     await app.jobs.retry(handle.id, from_start=True)
     assert_type(await order.options(signals={"approved": [Mail(to="a")]}).run(Mail(to="a")), str)
+
+
+smtp = Limit(50, rate=Rate(100, per=timedelta(minutes=1), burst=5), name="smtp")
+router_of_mail = Router("mail.", limit=smtp, fair="mail.tenant")
+app.limit_queue("mail", Limit(20))
+
+
+def tenant_of(mail: Mail) -> str | None:
+    return mail.to or None
+
+
+@app.task(limit=[Limit(3, key="mail.to"), Limit(5, key=tenant_of, name="other"), smtp], fair=tenant_of)
+async def limited(ctx: JobContext, mail: Mail) -> str:
+    return mail.to
+
+
+@app.batch_task(limit=Limit(1, key="mails.to", ordered=True), fair="mails.to")
+async def limited_batch(mails: list[Mail]) -> list[int]:
+    return [1 for _ in mails]
+
+
+async def what_is_limited() -> None:
+    assert_type(await limited.defer(Mail(to="a")), JobHandle[str])
+    assert_type(await limited_batch.defer(Mail(to="a")), JobHandle[int])
+    assert_type(limited.job(Mail(to="a")).gates, tuple[str, ...])
+    assert_type(await app.limits.list(), Sequence[LimitStats])
+    assert_type(await app.limits.get("smtp"), LimitStats)
+    assert_type(await app.limits.set("smtp", concurrency=5, rate=Rate(1, 2.5), connection=object()), LimitStats)
+    assert_type(await app.limits.reset("smtp"), LimitStats)
+    assert_type(await app.limits.lines("smtp", 5, key="acme"), Sequence[LimitLine])
+    assert_type(await app.limits.recount("smtp"), int)
+    assert_type((await app.jobs.get("x")).waits_for, str | None)

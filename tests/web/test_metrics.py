@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.applications import Starlette
 
-from jobqueue import Fatal, JobContext, Retry
+from jobqueue import Fatal, JobContext, Limit, Retry
 from jobqueue.app import App
 from jobqueue.store.schema.statements import statement
 from jobqueue.web import depths
@@ -186,6 +186,32 @@ async def test_the_backlog_of_webhooks_is_counted(database: str, fresh: None) ->
         await asked(database, "select jobqueue.defer('jobqueue.webhook', '{}', 'webhooks', delay => 60)")
 
         assert 1 == (await scrape(pages)).value("webhook_backlog")
+
+
+async def test_limits_are_counted_by_name(database: str, fresh: None) -> None:
+    """Who was let through and who waits, by limit and never by key; and since when a gate has wanted a look."""
+    app, let_go = new_app(database), asyncio.Event()
+
+    @app.task(limit=[Limit(1, key="tenant"), Limit(5, name="smtp")], fair="tenant")
+    async def hold(tenant: str) -> None:
+        await let_go.wait()
+
+    async with app, app.worker() as work:
+        pages = health_app(work)
+        handles = await hold.defer_many([SECRET, SECRET, "b"])
+
+        async def they_hold() -> bool:
+            return (await scrape(pages)).values("limit_waiting") == {("hold",): 1.0, ("smtp",): 0.0}
+
+        await wait_until(they_hold, "one of each runs, another waits", PATIENCE)
+        page = await scrape(pages)
+        assert {("hold",): 2.0, ("smtp",): 2.0} == page.values("limit_admitted_total")
+        assert page.value("gate_note_age_seconds") >= 0
+        assert SECRET not in page.text
+        let_go.set()
+        for handle in handles:
+            await handle.result(timeout=PATIENCE)
+        assert {("hold",): 3.0, ("smtp",): 3.0} == (await scrape(pages)).values("limit_admitted_total")
 
 
 async def test_bundles_and_what_is_to_be_added_up_are_counted(database: str, fresh: None) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from jobqueue.app import App
+from jobqueue.base.flows.limit import Limit
 from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Retry
 from jobqueue.store.flows.limits import LimitRow, declare
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.task import Task
-from jobqueue.worker.slots.last_look import GatesNow
 from tests.support.jobs.gates import wrong_with_gates
 from tests.support.jobs.store import connect, open_session
 from tests.support.jobs.working import all_ended, archived, end_of, new_app, reached
@@ -57,9 +57,9 @@ class Site:
         """Defer so many jobs with these gates."""
         return await self.app.defer_many([replace(self.task.job(key, how), gates=gates) for _ in range(count)])
 
-    def with_gates(self, gates_now: GatesNow) -> None:
-        """Have the last look ask this."""
-        self.app.registry.gates_now = gates_now  # type: ignore[method-assign]
+    def limit(self, limit: Limit) -> None:
+        """The task has this limit from now on."""
+        self.app.task(limit=limit)(self.task.function)
 
 
 @asynccontextmanager
@@ -103,7 +103,7 @@ async def test_a_limit_added_to_a_backlog_holds_at_once(database: str) -> None:
     """Jobs stored without a limit that their task has now line up for it, in their order, and no attempt is spent."""
     async with site_with(database, LimitRow("smtp", 2)) as site:
         handles = await site.send(30)
-        site.with_gates(lambda task, queue, args: ("smtp",))
+        site.limit(Limit(2, name="smtp"))
         async with site.app.worker(concurrency=10):
             await wait_until(lambda: site.running["a"] == 2, "two run")
             for handle in handles[2:]:
@@ -119,15 +119,14 @@ async def test_a_limit_added_to_a_backlog_holds_at_once(database: str) -> None:
 async def test_a_key_that_cannot_be_made_puts_the_job_aside(database: str) -> None:
     """What the user's key function raises does not run the job past its limit, and hurts nobody else."""
 
-    def gates_now(task: str, queue: str, args: str) -> tuple[str, ...] | None:
-        if '"bad"' in args:
-            raise KeyError(args)
-        return None
+    def of(key: str, how: str) -> None:
+        if key == "bad":
+            raise KeyError(key)
 
     async with site_with(database) as site:
         site.go.set()
         bad, good = await site.send(1, key="bad") + await site.send(1, key="good")
-        site.with_gates(gates_now)
+        site.limit(Limit(1, key=of))
         async with site.app.worker():
             await end_of(site.app, good)
             assert 0 == (await reached(site.app, bad, JobState.SCHEDULED)).attempt

@@ -50,7 +50,7 @@ def of_running(connection: "psycopg.Connection[Any]", size: int) -> dict[str, Ca
     said = ones, ones, [0.5] * size, yes, none, none, texts, none, WORKER
     look = ["new"] * size, ["go"] * size, ones, ones, [60.0] * size, WORKER
     no = [False] * size
-    back = ids, fences, [0.0] * size, none, ones, no, no, none, none, none, [0] * size, [0] * size, WORKER
+    back = ids, fences, [0.0] * size, none, ones, no, no, none, none, none, [0] * size, [0] * size, none, WORKER
     return {
         "load_phases": ((ids, 16_384), 20 * size),
         "record_phases of new": ((ids, fences, ["new"] * size, ["phase"] * size, *said), 30 * size),

@@ -66,7 +66,7 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
     arms = [1, 3, 5, 7], [2, 4, 6, 8], [1, LOWEST] * 4, [HIGHEST, 0] * 4, [EVERYWHERE[0]] * 8, [EVERYWHERE[1]] * 8
     queues = ["q0", "q1", "q2", "absent"]
     claim = (NOBODY, 1, 20.0, queues, [size] * 4, size, size // 2, 1, *arms, ["unknown"], 60.0)
-    back = (ids, fences, [0.0] * size, none, [0] * size, no, no, none, none, none, [0] * size, none, CLAIMER)
+    back = (ids, fences, [0.0] * size, none, [0] * size, no, no, none, none, none, [0] * size, none, none, CLAIMER)
     return {
         "claim_jobs": (claim, {"job_ready", "job_suspect", "job_pkey"}, 2 * size),
         "renew_claims": ((CLAIMER, 20.0, 15.0, ids, fences, no), {"job_pkey"}, 4 * size),

@@ -23,6 +23,8 @@ from jobqueue.bundles.building import BundleBuilder, Empty, new_bundle
 from jobqueue.bundles.bundles import Bundles
 from jobqueue.bundles.member import Member
 from jobqueue.bundles.storing import Storing
+from jobqueue.cron.firing import Firer
+from jobqueue.cron.schedules import Schedules
 from jobqueue.events.hub import Hub, choice_of
 from jobqueue.events.listening import Hear, Listener
 from jobqueue.events.stream import EventStream
@@ -93,7 +95,8 @@ class App(TaskHome):
         around = None if lifespan is None else lambda: lifespan(self)
         self._hub = Hub(self._opening)
         self._workplace = Workplace(
-            self._opening, self.registry, self._middleware, around, self.load_tasks, self._hub.listening, (Relay,),
+            self._opening, self.registry, self._middleware, around, self.load_tasks, self._hub.listening,
+            (Relay, lambda database: Firer(database, lambda: self.registry.schedules)),
             self._bundle_of,
         )  # fmt: skip
         self.jobs = Jobs(self._opening.database, self._opening.executor_on, lambda: self.settings.max_payload)
@@ -101,6 +104,7 @@ class App(TaskHome):
         self.bundles = Bundles(self._opening.database, self._opening.executor_on, self.jobs)
         self.limits = Limits(self._opening.database, self._opening.executor_on)
         self.queues = Queues(self._opening.database, self._opening.executor_on)
+        self.schedules = Schedules(self._opening.database, self._opening.executor_on)
         self.webhooks = Webhooks(self._opening.database, lambda: self.settings.webhook_networks)
         self.registry.build_in(delivery_task(self._opening.database, lambda: self.settings.webhook_networks))
 
@@ -381,6 +385,8 @@ class App(TaskHome):
             importlib.import_module(module)
         for task in self.registry:
             task.resolve()
+        for declared in self.registry.schedules:
+            declared.task.job()  # what could not be stored is told to whoever starts the worker
 
     # inside
 

@@ -23,6 +23,7 @@ JobQueueError
 ├── TooManySignals                    the job has as many unread signals as it may have
 ├── EventsLost                        the log begins later than where the reader wants to go on
 ├── WebhookNotFound                   no such webhook, or it was deleted
+├── ScheduleNotFound                  no such schedule, or it was deleted
 ├── JobNotFound                       no such job, or retention has removed it
 ├── JobFailed                         the job is dead; carries class, message and data of its last error
 ├── ResultTimeout (TimeoutError)      the job has not ended within the time that `result` was given
@@ -280,6 +281,17 @@ class WebhookNotFound(JobQueueError):
     def __init__(self, id: UUID) -> None:
         super().__init__(f"no webhook {id}: it never existed, or was deleted; app.webhooks.list() has those there are")
         self.id = id
+
+
+class ScheduleNotFound(JobQueueError):
+    """Raised when no schedule has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"no schedule {name!r}: it was never put, was deleted, or no worker has declared it for a week;"
+            " app.schedules.list() has those there are"
+        )
+        self.name = name
 
 
 class JobFailed(JobQueueError):

@@ -60,6 +60,12 @@
 | webhook.disabled | warning | webhook, host, reason: it is told of nothing any more; `webhooks resume` |
 | webhook.lost_events | error | webhook: retention was quicker than its receiver, or its pause too long; it goes on |
 | webhook.stuck | error | webhook, error: its row, or what the log has for it, cannot be read; tried again |
+| schedule.declared | info | schedule: the code of this worker has put it, or changed it |
+| schedule.fired | debug | schedule, planned, job_id |
+| schedule.missed | warning | schedule, reason, count, first, last: planned times were left out (`missed`, `overlap`) |
+| schedule.broken | error | schedule, error: what its row or its code says cannot be a job; `schedules resume` |
+| schedule.name_taken | error | schedule: one that was stored has the name that the code declares |
+| schedule.forgotten | info | schedule: no worker has declared it for a week |
 | http.listening | info | url: of the pages of `worker --http` |
 
 Parts that know their worker say it in each line. `outcome` is one of the words of the metric `tasks_processed_total`.

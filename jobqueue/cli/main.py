@@ -12,6 +12,7 @@ from jobqueue.cli.limits.verbs import limits
 from jobqueue.cli.moments import moment_of, seconds
 from jobqueue.cli.options import Dsn, Json, Origin, Queue, Schema, Target, TaskName, group
 from jobqueue.cli.queues.verbs import queues
+from jobqueue.cli.schedules.verbs import schedules
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, report, write_what_it_can
 from jobqueue.cli.terminal.log_choices import LogFormat, LogLevel
 from jobqueue.cli.webhooks.verbs import webhooks
@@ -35,6 +36,7 @@ surface.add_typer(jobs, name="jobs")
 surface.add_typer(queues, name="queues")
 surface.add_typer(limits, name="limits")
 surface.add_typer(bundles, name="bundles")
+surface.add_typer(schedules, name="schedules")
 surface.add_typer(webhooks, name="webhooks")
 
 WorkerTarget = Annotated[

@@ -7,6 +7,15 @@ from uuid import UUID
 from jobqueue.cli.terminal.failures import ExitCode, Refusal
 
 _PART = re.compile(r"(?=.*[0-9])[0-9a-f-]{8,36}", re.IGNORECASE)
+_WORDS = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_APP = re.compile(f"{_WORDS}:{_WORDS}")
+
+
+def name_and_app(first: str, second: str | None) -> tuple[str, str | None]:
+    """The name, and perhaps an App: after it, or before it if only the first looks like one, as shop:app does."""
+    if second is not None and _APP.fullmatch(first) and not _APP.fullmatch(second):
+        return second, first
+    return first, second
 
 
 def part_and_app(kind: str, first: str, second: str | None) -> tuple[str, str | None]:
@@ -17,13 +26,6 @@ def part_and_app(kind: str, first: str, second: str | None) -> tuple[str, str | 
         raise Refusal(f"give the id of one {kind}, as `{kind}s list` has it, and perhaps an App", ExitCode.USAGE)
     apps = [word for word in words if word not in parts]
     return parts[0].lower(), apps[0] if apps else None
-
-
-def name_and_app(first: str, second: str | None) -> tuple[str, str | None]:
-    """The name, and perhaps an App: after it, or before it if it is written with its colon."""
-    if second is not None and ":" in first and ":" not in second:
-        return second, first
-    return first, second
 
 
 def single(kind: str, part: str, found: Sequence[UUID]) -> UUID:

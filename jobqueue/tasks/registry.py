@@ -4,15 +4,26 @@ Tasks may be added, replaced and removed while workers run: each job looks its t
 nothing remembers the answer. A job that comes before its task is put aside and found again later.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from jobqueue.base.errors import DuplicateTask, LimitConflict
+from jobqueue.base.errors import DuplicateTask, InvalidOption, LimitConflict
+from jobqueue.base.flows.schedule import Timing
 from jobqueue.tasks.gates.gates import NamedLimit, gates_of, refuse_two_rates
 from jobqueue.tasks.payload.parameters import full_name
 from jobqueue.tasks.task import Task
 
 AnyTask: TypeAlias = Task[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A schedule that the code declares: which task at which times."""
+
+    name: str
+    task: AnyTask
+    timing: Timing
 
 
 class Registry:
@@ -21,6 +32,7 @@ class Registry:
     def __init__(self) -> None:
         self._by_name: dict[str, AnyTask] = {}
         self._built_in: dict[str, AnyTask] = {}
+        self._schedules: dict[str, Declared] = {}
         self.of_queues: dict[str, NamedLimit] = {}
         """The limits of whole queues."""
 
@@ -51,6 +63,21 @@ class Registry:
             self._by_name[name] = task
         for holder in before - {task}:
             self._forget(holder)
+
+    def declare(self, declared: Declared) -> None:
+        """Add a schedule. Raises InvalidOption if there is another one of this name."""
+        before = self._schedules.get(declared.name)
+        # Defined anew, as in a notebook, a task is another object.
+        twice = before is not None and before.task is declared.task and before.timing != declared.timing
+        if before is not None and (twice or not _is_same_function(before.task, declared.task)):
+            rule = f"task {before.task.name!r} has a schedule of this name; give this one a name of its own"
+            raise InvalidOption("name", rule)
+        self._schedules[declared.name] = declared
+
+    @property
+    def schedules(self) -> Sequence[Declared]:
+        """What the code declares, of tasks that are there."""
+        return [each for each in self._schedules.values() if self.find(each.task.name) is not None]
 
     def limit_queue(self, queue: str, limit: NamedLimit) -> None:
         """Have all jobs of a queue pass a gate, in place of one said before. Raises LimitConflict, InvalidOption."""
@@ -91,8 +118,9 @@ class Registry:
             self._forget(task)
 
     def clear(self) -> None:
-        """Remove all tasks."""
+        """Remove all tasks, and their schedules."""
         self._by_name.clear()
+        self._schedules.clear()
 
     def find(self, name: str) -> AnyTask | None:
         """The task for jobs of this name."""

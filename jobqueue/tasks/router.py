@@ -4,10 +4,12 @@ import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
-from jobqueue.base.errors import ConfigurationError
+from jobqueue.base.errors import ConfigurationError, InvalidSignature
+from jobqueue.base.flows.schedule import Missed, Overlap, Timing
 from jobqueue.base.moments import Seconds
 from jobqueue.base.names import check_name
 from jobqueue.base.retry import RetryPolicy
+from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.options import (
     FairBy,
     Limits,
@@ -19,7 +21,7 @@ from jobqueue.tasks.options import (
     check_queue,
 )
 from jobqueue.tasks.payload.signature import NO_NAMES, Signature
-from jobqueue.tasks.registry import Registry
+from jobqueue.tasks.registry import Declared, Registry
 from jobqueue.tasks.run.batch import Batching, BatchSignature
 from jobqueue.tasks.sending.sender import Sender
 from jobqueue.tasks.task import Link, Task, check_timeout
@@ -59,6 +61,15 @@ class BatchDecorator(Protocol):
     def __call__(self, function: Callable[[list[T]], list[R | BaseException]], /) -> Task[[T], R]: ...
     @overload
     def __call__(self, function: Callable[[list[T]], Sequence[R | Exception]], /) -> Task[[T], R]: ...
+
+
+class CronDecorator(Protocol):
+    """What `cron(...)` gives: it gives a task a schedule, or makes a function a task first."""
+
+    @overload
+    def __call__(self, given: Callable[[], X], /) -> Task[[], X]: ...
+    @overload
+    def __call__(self, given: Callable[[JobContext], X], /) -> Task[[JobContext], X]: ...
 
 
 class Owner(Protocol):
@@ -229,6 +240,47 @@ class TaskHome:
 
         return cast(BatchDecorator, decorate)
 
+    def cron(
+        self,
+        expression: str,
+        *,
+        tz: str = "UTC",
+        missed: Missed = "skip",
+        overlap: Overlap = "allow",
+        jitter: Seconds = 0,
+        name: str | None = None,
+    ) -> CronDecorator:
+        """Run a task without arguments at planned times, once in the whole fleet; above a task, or a function.
+
+        `expression` has five fields (minute hour day month weekday), or six with seconds first, in the time zone `tz`.
+        Workers store it at their start; while none of them has it in its code it is not fired. `name` is the task's,
+        unless there are several. The other options, and what may be done about it, are those of `app.schedules.put`.
+        Raises InvalidOption, InvalidSignature if arguments are needed.
+
+            @app.cron("0 7 * * *", tz="Europe/Vienna")
+            async def digest() -> None: ...
+        """
+        timing = Timing.of(expression, tz, missed, overlap, jitter)
+        said = None if name is None else check_name("name", name)
+
+        def decorate(given: Any, /) -> Any:
+            task = given
+            if not isinstance(given, Task):
+                signature = Signature.of(given, _local_names(given, 2))
+                task = Task(given, self._named(given, None), TaskOptions(queue=self.queue), (), signature, self.link)
+            if task.signature.needed:
+                rule = f"a schedule has no argument for {task.signature.needed[0]!r}; give it a default"
+                raise InvalidSignature(task.signature.name, f"{rule}, or put a job with arguments: app.schedules.put")
+            if task is not given:
+                self._register(task)
+            self._declare(Declared(said or task.name, task, timing))
+            return task
+
+        return cast(CronDecorator, decorate)
+
+    def _declare(self, declared: Declared) -> None:
+        self.registry.declare(declared)
+
     def _named(self, function: Callable[..., Any], name: str | None) -> str:
         return check_name("name", f"{self.prefix}{function.__name__}" if name is None else name)
 
@@ -268,6 +320,8 @@ class Router(TaskHome):
             owner.registry.check(task)
         for task in self.registry:
             owner.registry.add(task)
+        for declared in self.registry.schedules:
+            owner.registry.declare(declared)
         self._owner = owner
         self.link.sender = owner.sender
         self.link.of_queues = owner.registry.of_queues
@@ -277,3 +331,8 @@ class Router(TaskHome):
             self.registry.check(task)
             self._owner.registry.add(task)
         self.registry.add(task)
+
+    def _declare(self, declared: Declared) -> None:
+        if self._owner is not None:
+            self._owner.registry.declare(declared)
+        self.registry.declare(declared)

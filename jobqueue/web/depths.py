@@ -16,6 +16,7 @@ from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.events import events_lag
 from jobqueue.store.flows.limits import note_age, read_limits
+from jobqueue.store.flows.schedules import schedule_lag
 from jobqueue.store.looking.overview import QueueStats, queue_stats, waiting_flows
 from jobqueue.tasks.registry import Registry
 from jobqueue.worker.claiming.queues import ALL
@@ -57,6 +58,8 @@ class Flows:
     """How many have not ended, up to 10 000."""
     facts: int | None = None
     """How much is to be added up, up to 10 000."""
+    schedule_lag: float | None = None
+    """For how many seconds the schedule has been due that is the latest; 0 if none is."""
     limits: Mapping[str, int] | None = None
     """How many wait at each limit."""
     note_age: float | None = None
@@ -111,7 +114,7 @@ async def _flows(work: Work, stats: Iterable[QueueStats]) -> Flows:
     limits = await _ask(work, read_limits)
     waiting = None if limits is None else {each.row.name: each.waiting for each in limits}
     lag, age = await _ask(work, events_lag), await _ask(work, note_age)
-    return Flows(lag, _deliveries(stats), bundles, facts, waiting, age)
+    return Flows(lag, _deliveries(stats), bundles, facts, await _ask(work, schedule_lag), waiting, age)
 
 
 def _deliveries(stats: Iterable[QueueStats]) -> int:

@@ -88,6 +88,8 @@ def _of_worker(worker: Snapshot | None) -> Iterable[Metric]:
     yield _one(_counter("rescues", "Jobs taken back from workers that had died."), worker.rescued)
     yield _one(_counter("writes_refused", "Outcomes that came too late: another worker had the job."), worker.refused)
     yield _one(_counter("phases_recorded", "Phases, sleeps and waits of jobs whose end was recorded."), worker.recorded)
+    yield _one(_counter("schedule_fired", "Jobs stored for planned times of schedules."), worker.fired)
+    yield _one(_counter("schedule_missed", "Planned times of schedules that were left out."), worker.missed)
     yield _by_limit(
         _counter("limit_admitted", "Jobs that this worker let pass a limit, whoever runs them.", "limit"),
         {limit: jobs for limit, jobs in worker.admitted.items() if not limit.startswith(FAIR)},
@@ -133,6 +135,7 @@ def _of_flows(flows: Flows) -> Iterable[Metric]:
         ("bundles_unfinished", "Bundles that have not ended; counted up to 10 000.", flows.bundles),
         ("gate_note_age_seconds", "For how long a gate has wanted a look: alarm above 5.", flows.note_age),
         ("facts_waiting", "Ends of jobs not seen to yet for bundles and later jobs; up to 10 000.", flows.facts),
+        ("schedule_lag_seconds", "For how long the schedule has been due that is most overdue.", flows.schedule_lag),
     ):
         if value is not None:
             yield _one(_gauge(name, meaning), value)

@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from jobqueue.base.job import WorkerId
 from jobqueue.base.log import get_logger
-from jobqueue.base.service import Service
+from jobqueue.base.service import Planner, Service
 from jobqueue.base.settings import Settings
 from jobqueue.store import workers
 from jobqueue.store.claims import Claim
@@ -56,6 +56,7 @@ class Supervisor:
         self.database = database
         self._burst = burst
         self._services = [make(database) for make in services]
+        self._planners = [service for service in self._services if isinstance(service, Planner)]
         self._no_more_work = asyncio.Event()
         self._failure: BaseException | None = None
         self.parts = Parts(
@@ -94,6 +95,8 @@ class Supervisor:
             refused=parts.finisher.refused,
             rescued=parts.rescuer.rescued,
             recorded=parts.recorder.recorded,
+            fired=sum(planner.fired for planner in self._planners),
+            missed=sum(planner.missed for planner in self._planners),
             admitted=dict(parts.admitter.admitted),
             stuck=parts.stuck.count,
             awaiting=parts.starving.count,
@@ -192,8 +195,13 @@ class Supervisor:
             return
         claimer, stager, admitter = self.parts.claimer, self.parts.stager, self.parts.admitter
         hear = router(claimer.wakeup, stager.wakeup, admitter.wakeup, self.queues.serves, claimer.gap,
-                     self.parts.slots.cancel, self.parts.teller.somebody_reads, self.parts.folder.look)  # fmt: skip
+                     self.parts.slots.cancel, self.parts.teller.somebody_reads, self.parts.folder.look,
+                     self._wake_planners)  # fmt: skip
         await vital.start(Listener(self.database, "wake", hear, (claimer.listening, stager.listening)).run)
+
+    def _wake_planners(self) -> None:
+        for planner in self._planners:
+            planner.wakeup.ring()
 
     async def _register(self) -> None:
         session = Session(self.database)

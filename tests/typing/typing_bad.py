@@ -297,3 +297,33 @@ async def limits() -> None:
     await app.limits.set("smtp", rate=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await app.limits.set("smtp", 5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     app.limits.reset("smtp")  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
+
+
+@app.cron("0 7 * * *")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUntypedFunctionDecorator]
+async def needs_a_number(n: int) -> None: ...
+
+
+@app.cron("0 7 * * *")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUntypedFunctionDecorator]
+@app.task
+async def needs_more(n: int) -> None: ...
+
+
+@app.cron("0 7 * * *")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUntypedFunctionDecorator]
+def needs_more_than_its_context(ctx: JobContext, n: int) -> None: ...
+
+
+@app.cron("0 7 * * *", missed="never")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+def digest() -> None: ...
+
+
+@app.cron  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+def forgotten() -> None: ...
+
+
+async def schedules(mail: Mail) -> None:
+    await app.schedules.put("remind", send.job("a"), "0 8 * * *")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUnknownArgumentType]
+    await app.schedules.put("remind", send, "0 8 * * *")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await app.schedules.put("remind", send.job(mail))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await app.schedules.put("remind", send.job(mail), "0 8 * * *", overlap="never")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await app.schedules.backfill("remind", "2026-01-01", "2026-02-01")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await app.schedules.list(source="sql")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

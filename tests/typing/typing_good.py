@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from jobqueue import (
     App,
+    Backfilled,
     Bundle,
     Change,
     Conflict,
@@ -25,7 +26,9 @@ from jobqueue import (
     Phase,
     Rate,
     Router,
+    Schedule,
     Task,
+    Timing,
     Unique,
     bounded_map,
     exponential,
@@ -374,3 +377,34 @@ async def what_is_limited() -> None:
     assert_type(await app.limits.lines("smtp", 5, key="acme"), Sequence[LimitLine])
     assert_type(await app.limits.recount("smtp"), int)
     assert_type((await app.jobs.get("x")).waits_for, str | None)
+
+
+@app.cron("0 7 * * *", tz="Europe/Vienna", missed="once", overlap="skip", jitter=timedelta(seconds=30))
+async def digest() -> str:
+    return ""
+
+
+@router.cron("0 7 * * *", name="morning")
+@router.cron("*/10 0 7 * * *", name="every ten seconds")
+@router.task(queue="mail")
+def tidy(ctx: JobContext) -> int:
+    return 1
+
+
+@app.cron("0 0 * * *")
+async def sweep(days: int = 30) -> None: ...
+
+
+async def what_is_planned(connection: Any) -> None:
+    assert_type(await digest.defer(), JobHandle[str])
+    assert_type(await tidy.defer(), JobHandle[int])
+    assert_type(await app.schedules.put("remind", send.job(Mail(to="a")), "0 8 * * *", tz="Europe/Vienna"), Schedule)
+    await app.schedules.put("remind", digest.job(), "0 8 * * *", starts_at=datetime.now(UTC), connection=connection)
+    assert_type((await app.schedules.get("remind")).timing, Timing)
+    assert_type(await app.schedules.list(source="stored", limit=5), Sequence[Schedule])
+    assert_type(await app.schedules.next("remind", 3), Sequence[datetime])
+    assert_type(await app.schedules.pause("remind", until=datetime.now(UTC)), Schedule)
+    assert_type(await app.schedules.resume("remind"), Schedule)
+    assert_type(await app.schedules.trigger("remind"), UUID)
+    assert_type(await app.schedules.backfill("remind", datetime.now(UTC), datetime.now(UTC)), Backfilled)
+    assert_type(await app.schedules.delete("remind"), None)

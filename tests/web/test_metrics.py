@@ -1,6 +1,8 @@
 """What Prometheus scrapes: it adds up, has few labels, stays there without the database, and tells nothing private."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,6 +18,7 @@ from tests.support.jobs.blocked import block
 from tests.support.jobs.store import WORKER, connect
 from tests.support.jobs.working import all_ended, asked, counted, new_app
 from tests.support.patience import PATIENCE
+from tests.support.postgres.backends import becomes
 from tests.support.postgres.proxy import proxied
 from tests.support.waiting import wait_until
 from tests.web.pages import Page, get
@@ -231,6 +234,50 @@ async def test_bundles_and_what_is_to_be_added_up_are_counted(database: str, fre
             page = await scrape(pages)
 
     assert (10_000, 2) == (page.value("bundles_unfinished"), page.value("facts_waiting"))
+
+
+@asynccontextmanager
+async def overdue(dsn: str, **seconds: float) -> AsyncIterator[None]:
+    """Planned times of these schedules have passed so long ago, and inside the block nobody can fire them."""
+    async with connect(dsn) as writer, connect(dsn, application_name="holder") as holder:
+        async with writer.transaction():
+            for name, ago in seconds.items():
+                await writer.execute(
+                    "update jobqueue.schedule set next_at = now() - make_interval(secs => $2) where name = $1",
+                    name,
+                    ago,
+                )
+            held = asyncio.create_task(holder.execute("begin; lock table jobqueue.schedule in exclusive mode"))
+            await becomes(dsn, 1, "application_name = 'holder' and wait_event_type = 'Lock'")
+        await held
+        yield
+        await holder.execute("rollback")
+
+
+async def test_schedules_are_counted_and_their_lag_is_told(database: str, fresh: None) -> None:
+    """What was fired and left out is counted; the lag is that of the most overdue one that is to be fired, else 0."""
+    app = new_app(database)
+    names = "schedule_fired_total", "schedule_missed_total", "schedule_lag_seconds"
+
+    @app.task
+    async def work() -> None: ...
+
+    async with app, app.worker() as worker:
+        pages = health_app(worker)
+        for name in ("late", "later", "paused", "undeclared"):
+            await app.schedules.put(name, work.job(), "0 0 1 1 *")
+        await app.schedules.pause("paused")
+        gone = "source = 'code', seen_at = now() - interval '1 h' where name = $1 returning 1"
+        await asked(database, f"update jobqueue.schedule set {gone}", "undeclared")
+        page = await scrape(pages)
+        assert (0, 0, 0) == tuple(page.value(name) for name in names)
+        async with overdue(database, late=10, later=300, undeclared=3_000):
+            lag = (await scrape(pages)).value("schedule_lag_seconds")
+        await wait_until(lambda: worker.snapshot().missed, "the one that is later than a minute is left out")
+        page = await scrape(pages)
+
+    assert 300 <= lag < 3_000
+    assert (1, 1, 0) == tuple(page.value(name) for name in names)
 
 
 async def test_phases_that_were_recorded_are_counted(database: str) -> None:

@@ -180,6 +180,7 @@ def as_document(job: Job, payload: bool) -> dict[str, object]:
         if field.name.endswith("_json"):
             value = None if value is None else orjson.Fragment(value)
         document[name] = value
+    document["planned_at"] = job.planned_at
     document["errors"] = [_error_document(error, payload) for error in job.errors]
     return {name: value for name, value in document.items() if payload or name not in _PAYLOAD}
 

@@ -10,7 +10,8 @@ from itertools import groupby, pairwise
 from jobqueue.base.flows.event import Event
 from jobqueue.base.flows.limit import say_gate
 from jobqueue.base.flows.phase import Phase
-from jobqueue.base.job import AttemptError, Job, JobState, short_id
+from jobqueue.base.flows.schedule import planned_id
+from jobqueue.base.job import PLANNED_BY, AttemptError, Job, JobState, short_id
 from jobqueue.cli.jobs.lines import said_of_line
 from jobqueue.cli.jobs.timeline import is_parked, where_it_is, write_phases
 from jobqueue.cli.terminal.event_words import line_of
@@ -158,6 +159,7 @@ class Story:
             "deadline": moment(job.deadline),
             "expires": moment(job.expires_at),
             "origin": job.origin,
+            "planned": _planned(job),
             "worker": None if job.worker_id is None else self._worker(str(job.worker_id), whole=True),
             "lease until": moment(job.lease_until),
             "limits": ", ".join(map(say_gate, job.gates)),
@@ -214,6 +216,16 @@ def _attempts(run: Sequence[AttemptError]) -> str:
     if all(before < after for before, after in pairwise(numbers)):
         return f"attempts {numbers[0]} to {numbers[-1]}, the last"
     return f"{len(run)} failures, the last in attempt {numbers[-1]},"
+
+
+def _planned(job: Job) -> str | None:
+    """For which planned time of its schedule it was made, or that somebody triggered it."""
+    if job.planned_at is None or job.origin is None:
+        return None
+    name = job.origin.removeprefix(PLANNED_BY)
+    if job.id != planned_id(name, job.planned_at):
+        return f"by hand: schedule {name} was triggered"
+    return f"{moment(job.planned_at)} by schedule {name}"
 
 
 def _progress(job: Job) -> str | None:

@@ -5,14 +5,13 @@ from typing import Annotated
 import typer
 
 from jobqueue.cli.moments import moment_of, seconds
-from jobqueue.cli.options import Dsn, Json, Schema, Target, Yes, group
+from jobqueue.cli.options import BesideName, Dsn, Json, Schema, Target, Yes, group
 from jobqueue.cli.parts import name_and_app
 from jobqueue.cli.terminal.failures import ExitCode, Refusal
 
 queues = group("Look at queues, pause them, say what stays of them.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The queue.")]
-App = Annotated[str | None, typer.Argument(metavar="APP", help="As elsewhere; before or after the name.")]
 
 
 @queues.command("list")
@@ -30,7 +29,7 @@ def queues_list(app: Target = None, dsn: Dsn = None, schema: Schema = None, json
 @queues.command("pause")
 def queues_pause(
     name: Name,
-    app: App = None,
+    app: BesideName = None,
     length: Annotated[
         str | None, typer.Option("--for", metavar="TIME", help="So long: 90 (seconds), 10m, 2h, 1d.")
     ] = None,
@@ -54,7 +53,9 @@ def queues_pause(
 
 
 @queues.command("resume")
-def queues_resume(name: Name, app: App = None, dsn: Dsn = None, schema: Schema = None, json: Json = False) -> int:
+def queues_resume(
+    name: Name, app: BesideName = None, dsn: Dsn = None, schema: Schema = None, json: Json = False
+) -> int:
     """Start jobs of a queue again, at once."""
     from jobqueue.cli.place import Place
     from jobqueue.cli.queues.look import resume_queue
@@ -73,7 +74,7 @@ Exit codes:
 )
 def queues_keep(
     name: Name,
-    app: App = None,
+    app: BesideName = None,
     completed: Annotated[
         str | None, typer.Option(metavar="AGE", help="Completed jobs stay so long: 90 (seconds), 10m, 2h, 1d.")
     ] = None,

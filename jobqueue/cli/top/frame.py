@@ -13,8 +13,10 @@ from jobqueue.base.job import JobState, short_id
 from jobqueue.base.version import VERSION
 from jobqueue.cli.limits.look import HEADERS, NUMBERS, limit_row
 from jobqueue.cli.queues.look import queue_row, states_shown
+from jobqueue.cli.schedules.words import FIRING_HEADERS, firing_row
 from jobqueue.cli.terminal.output import duration
 from jobqueue.cli.terminal.safe_text import escaped
+from jobqueue.store.flows.schedules import Firing
 from jobqueue.store.looking.overview import Flow, QueueStats, RunningJob, WorkerNow
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class Frame:
     workers: list[WorkerNow]
     jobs: list[RunningJob]
     bundles: BundleCounts
+    firings: list[Firing] = field(default_factory=list)
     limits: list[LimitStats] = field(default_factory=list)
     """Those at which somebody waits."""
 
@@ -98,8 +101,10 @@ def write_plain(frame: Frame) -> None:
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     jobs = min(_PLAIN_JOBS, len(frame.jobs)) + 1
     with console.capture() as written:
+        firings = len(frame.firings) + 2 if frame.firings else 0
         limits = len(frame.limits) + 2 if frame.limits else 0
-        console.print(draw(frame, console.width, 9 + len(frame.queues) + limits + len(frame.workers) + jobs))
+        lines = 9 + len(frame.queues) + len(frame.workers) + jobs + limits + firings
+        console.print(draw(frame, console.width, lines))
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in written.get().splitlines())
 
 
@@ -173,7 +178,14 @@ def _parts(frame: Frame, width: int) -> list[Part]:
             jobs,
             max(sum(worker.running for worker in frame.workers), len(jobs)),
         ),
+        *_firing_parts(frame.firings),
     ]
+
+
+def _firing_parts(firings: Sequence[Firing]) -> list[Part]:
+    """None where there are no schedules: most have none."""
+    rows: list[tuple[str | None, ...]] = [firing_row(firing) for firing in firings]
+    return [Part(FIRING_HEADERS, (), rows, len(rows))] if rows else []
 
 
 def _states(queues: Sequence[QueueStats]) -> list[JobState]:

@@ -66,6 +66,17 @@ class Signature:
         return signature
 
     @property
+    def needed(self) -> tuple[str, ...]:
+        """Names of the parameters that every call must give; as far as known, while annotations are not."""
+        known = self._arguments is not None
+        return tuple(
+            part.name
+            for part in self._all
+            if part.default is part.empty
+            and (part.name in self.parameters if known else part.annotation not in (JobContext, JobContext.__name__))
+        )
+
+    @property
     def is_known(self) -> bool:
         """Whether all annotations are: what needs them need not wait for `resolve`."""
         return self._arguments is not None

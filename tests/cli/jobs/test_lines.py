@@ -54,6 +54,7 @@ def test_a_line_says_why_it_does_not_move(line: InLine, sentences: list[str]) ->
         ("smtp", "waits for limit smtp"),
         ("~api\nacme", "waits for limit api of acme"),
         ("~fair:mail\nacme", "waits for its turn in queue mail, as one of acme"),
+        ("schedule:\nnightly", "waits for its turn in schedule nightly"),
     ],
 )
 def test_a_list_says_it_in_a_few_words(gate: str | None, told: str) -> None:

@@ -13,6 +13,7 @@ from anyio.abc import TaskStatus
 
 from jobqueue.base.flows.bundle import Bundle
 from jobqueue.base.flows.event import EventType, Place
+from jobqueue.base.flows.limit import Limit
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.moments import Seconds
 from jobqueue.base.new_jobs import NewJobs
@@ -22,6 +23,8 @@ from jobqueue.bundles.building import BundleBuilder, Empty, new_bundle
 from jobqueue.bundles.bundles import Bundles
 from jobqueue.bundles.member import Member
 from jobqueue.bundles.storing import Storing
+from jobqueue.cron.firing import Firer
+from jobqueue.cron.schedules import Schedules
 from jobqueue.events.hub import Hub, choice_of
 from jobqueue.events.listening import Hear, Listener
 from jobqueue.events.stream import EventStream
@@ -30,8 +33,11 @@ from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.location import Dsn, Location
 from jobqueue.store.connection.pool import Pool
 from jobqueue.store.schema.migrate import migrate
+from jobqueue.tasks.gates.gates import limit_of_queue
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.jobs import Jobs
+from jobqueue.tasks.limits import Limits
+from jobqueue.tasks.options import queue_named
 from jobqueue.tasks.queues import Queues
 from jobqueue.tasks.router import Router, TaskHome
 from jobqueue.tasks.run.hooks import ErrorHook, check_hook
@@ -89,13 +95,16 @@ class App(TaskHome):
         around = None if lifespan is None else lambda: lifespan(self)
         self._hub = Hub(self._opening)
         self._workplace = Workplace(
-            self._opening, self.registry, self._middleware, around, self.load_tasks, self._hub.listening, (Relay,),
+            self._opening, self.registry, self._middleware, around, self.load_tasks, self._hub.listening,
+            (Relay, lambda database: Firer(database, lambda: self.registry.schedules)),
             self._bundle_of,
         )  # fmt: skip
         self.jobs = Jobs(self._opening.database, self._opening.executor_on, lambda: self.settings.max_payload)
         self._bundle_storing = Storing(self._opening, self._middleware.around_defer)
         self.bundles = Bundles(self._opening.database, self._opening.executor_on, self.jobs)
+        self.limits = Limits(self._opening.database, self._opening.executor_on)
         self.queues = Queues(self._opening.database, self._opening.executor_on)
+        self.schedules = Schedules(self._opening.database, self._opening.executor_on)
         self.webhooks = Webhooks(self._opening.database, lambda: self.settings.webhook_networks)
         self.registry.build_in(delivery_task(self._opening.database, lambda: self.settings.webhook_networks))
 
@@ -136,6 +145,15 @@ class App(TaskHome):
         another open app has the router."""
         router.join(self)
         self._routers.append(router)
+
+    def limit_queue(self, queue: str, limit: Limit) -> None:
+        """Limit all jobs of a queue together, whoever sends them: `app.limit_queue("mail", Limit(20))`.
+
+        Said again, the last one counts. A limit without a name is called `queue/mail`. Jobs that were sent without
+        knowing of it get into line when a worker is about to start them. Raises InvalidOption, LimitConflict.
+        """
+        name = queue_named("queue", queue)
+        self.registry.limit_queue(name, limit_of_queue(name, limit))
 
     @property
     def task_modules(self) -> tuple[str, ...]:
@@ -366,7 +384,9 @@ class App(TaskHome):
         for module in self._modules:
             importlib.import_module(module)
         for task in self.registry:
-            task.signature.resolve()
+            task.resolve()
+        for declared in self.registry.schedules:
+            declared.task.job()  # what could not be stored is told to whoever starts the worker
 
     # inside
 

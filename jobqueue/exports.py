@@ -21,18 +21,23 @@ from jobqueue.base.errors import (
     JobNotFound,
     JobQueueError,
     KeyLocked,
+    LimitConflict,
     NotMigrated,
     QueueLocked,
     ResultTimeout,
     RouterNotIncluded,
+    ScheduleNotFound,
     SchemaTooNew,
     TooManySignals,
+    UnknownLimit,
     WebhookNotFound,
 )
 from jobqueue.base.flows.bundle import Bundle, BundleCounts
 from jobqueue.base.flows.event import Event
 from jobqueue.base.flows.graph import GraphJob, Unlinked
+from jobqueue.base.flows.limit import Limit, LimitLine, LimitStats, Rate, Rule
 from jobqueue.base.flows.phase import Phase, PhaseState
+from jobqueue.base.flows.schedule import Schedule, Timing
 from jobqueue.base.flows.webhook import Delivery, DeliveryPage, Webhook
 from jobqueue.base.job import AttemptError, Conflict, Job, JobState, NewJob, Sent
 from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze
@@ -42,6 +47,7 @@ from jobqueue.base.steering import Change, Changes, Holder
 from jobqueue.base.version import VERSION as __version__
 from jobqueue.bundles.building import BundleBuilder
 from jobqueue.bundles.graph import BundleGraph
+from jobqueue.cron.schedules import Backfilled
 from jobqueue.events.listening import Listener
 from jobqueue.events.stream import EventStream
 from jobqueue.store.looking.listing import JobPage
@@ -60,6 +66,7 @@ __all__ = [
     "App",
     "AppClosed",
     "AttemptError",
+    "Backfilled",
     "Bundle",
     "BundleBuilder",
     "BundleCounts",
@@ -102,6 +109,10 @@ __all__ = [
     "JobState",
     "Kept",
     "KeyLocked",
+    "Limit",
+    "LimitConflict",
+    "LimitLine",
+    "LimitStats",
     "Listener",
     "NewJob",
     "NotMigrated",
@@ -109,18 +120,24 @@ __all__ = [
     "PhaseState",
     "QueueLocked",
     "QueueStats",
+    "Rate",
     "ResultTimeout",
     "Retry",
     "Router",
     "RouterNotIncluded",
+    "Rule",
+    "Schedule",
+    "ScheduleNotFound",
     "SchemaTooNew",
     "Sent",
     "Settings",
     "Snapshot",
     "Snooze",
     "Task",
+    "Timing",
     "TooManySignals",
     "Unique",
+    "UnknownLimit",
     "Unlinked",
     "Waits",
     "Webhook",

@@ -1352,6 +1352,35 @@ CREATE TABLE jobqueue.queue (
     CONSTRAINT queue_times_in_range CHECK (((LEAST(paused_at, resume_at) >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(paused_at, resume_at) <= '3000-01-01 00:00:00+00'::timestamp with time zone)))
 );
 
+CREATE TABLE jobqueue.schedule (
+    name text NOT NULL COLLATE pg_catalog."C",
+    source text NOT NULL,
+    task text NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    args json NOT NULL,
+    options json NOT NULL,
+    cron text NOT NULL,
+    tz text NOT NULL,
+    missed text NOT NULL,
+    overlap text NOT NULL,
+    jitter double precision DEFAULT 0 NOT NULL,
+    starts_at timestamp with time zone,
+    ends_at timestamp with time zone,
+    next_at timestamp with time zone,
+    last_at timestamp with time zone,
+    last_job uuid,
+    paused_at timestamp with time zone,
+    paused_until timestamp with time zone,
+    seen_at timestamp with time zone,
+    broken text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT schedule_jitter_range CHECK (((jitter >= (0)::double precision) AND (jitter <= (86400)::double precision))),
+    CONSTRAINT schedule_missed_known CHECK ((missed = ANY (ARRAY['skip'::text, 'once'::text, 'all'::text]))),
+    CONSTRAINT schedule_overlap_known CHECK ((overlap = ANY (ARRAY['allow'::text, 'skip'::text, 'queue'::text]))),
+    CONSTRAINT schedule_source_known CHECK ((source = ANY (ARRAY['code'::text, 'stored'::text]))),
+    CONSTRAINT schedule_times_range CHECK (((LEAST(starts_at, ends_at, next_at, last_at, paused_at, paused_until, seen_at, created_at) >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(starts_at, ends_at, next_at, last_at, paused_at, paused_until, seen_at, created_at) <= '3000-01-01 00:00:00+00'::timestamp with time zone)))
+);
+
 CREATE TABLE jobqueue.signal (
     job_id uuid NOT NULL,
     name text NOT NULL,
@@ -1452,6 +1481,9 @@ ALTER TABLE ONLY jobqueue.phase
 ALTER TABLE ONLY jobqueue.queue
     ADD CONSTRAINT queue_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY jobqueue.schedule
+    ADD CONSTRAINT schedule_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY jobqueue.signal
     ADD CONSTRAINT signal_pkey PRIMARY KEY (job_id, name, seq);
 
@@ -1532,6 +1564,10 @@ CREATE INDEX job_untimed ON jobqueue.job USING btree (jobqueue.place(id, created
 CREATE INDEX node_job ON jobqueue.node USING btree (job_id);
 
 CREATE INDEX node_kept ON jobqueue.node USING btree (bundle_id, task, job_id) WHERE kept;
+
+CREATE INDEX schedule_next ON jobqueue.schedule USING btree (next_at) WHERE (next_at IS NOT NULL);
+
+CREATE INDEX schedule_seen ON jobqueue.schedule USING btree (seen_at) WHERE (source = 'code'::text);
 
 ALTER INDEX jobqueue.job_archive_bundle ATTACH PARTITION jobqueue.job_archive_completed_bundle_id_id_idx;
 

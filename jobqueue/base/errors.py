@@ -8,6 +8,8 @@ JobQueueError
 ├── DuplicateTask                     two functions with one task name
 ├── DuplicateJob                      another job holds the unique key, and the defer said `raise`
 ├── KeyLocked (TimeoutError)          an open transaction has the unique key, and does not end
+├── LimitConflict (ValueError)        one name of a limit, two declarations in one app
+├── UnknownLimit                      no worker has declared a limit of this name
 ├── RouterNotIncluded                 a router's task is used before an app includes the router
 ├── AppClosed                         the app was closed
 ├── DatabaseError                     the database is away, or refuses us; an OSError too
@@ -21,6 +23,7 @@ JobQueueError
 ├── TooManySignals                    the job has as many unread signals as it may have
 ├── EventsLost                        the log begins later than where the reader wants to go on
 ├── WebhookNotFound                   no such webhook, or it was deleted
+├── ScheduleNotFound                  no such schedule, or it was deleted
 ├── JobNotFound                       no such job, or retention has removed it
 ├── JobFailed                         the job is dead; carries class, message and data of its last error
 ├── ResultTimeout (TimeoutError)      the job has not ended within the time that `result` was given
@@ -124,6 +127,27 @@ class KeyLocked(JobQueueError, TimeoutError):
         )
         self.task = task
         self.by = by
+
+
+class LimitConflict(JobQueueError, ValueError):
+    """Raised when a limit's name is declared twice in one app, in two ways: shared are limits that are the same."""
+
+    def __init__(self, name: str, first: str, second: str) -> None:
+        super().__init__(
+            f"limit {name!r} of {first} and that of {second} differ; use one Limit for both, or give one another name"
+        )
+        self.name = name
+
+
+class UnknownLimit(JobQueueError):
+    """Raised by `app.limits` for a name that no worker has declared since it was last forgotten."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"no limit {name!r}: a worker declares those of its app when it starts; "
+            "app.limits.list() has those there are"
+        )
+        self.name = name
 
 
 class RouterNotIncluded(JobQueueError):
@@ -257,6 +281,17 @@ class WebhookNotFound(JobQueueError):
     def __init__(self, id: UUID) -> None:
         super().__init__(f"no webhook {id}: it never existed, or was deleted; app.webhooks.list() has those there are")
         self.id = id
+
+
+class ScheduleNotFound(JobQueueError):
+    """Raised when no schedule has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"no schedule {name!r}: it was never put, was deleted, or no worker has declared it for a week;"
+            " app.schedules.list() has those there are"
+        )
+        self.name = name
 
 
 class JobFailed(JobQueueError):

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, Literal, NewType, TypeAlias, TypeVar
 from uuid import UUID
@@ -48,6 +48,9 @@ class Conflict(StrEnum):
     REPLACED_AND_MOVED = "replaced+moved"
 
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+PLANNED_BY = "schedule:"
+"""What the origin of a job begins with that a schedule has made; its name follows."""
 FINAL = frozenset({JobState.COMPLETED, JobState.CANCELLED, JobState.DEAD})
 UNFINISHED = tuple(state for state in JobState if state not in FINAL)
 
@@ -200,6 +203,16 @@ class Job:
     def worker_alive(self) -> bool:
         """True if it runs and its claim held when it was read: its worker had renewed it in time."""
         return self.lease_until is not None and self.read_at is not None and self.lease_until > self.read_at
+
+    @property
+    def planned_at(self) -> datetime | None:
+        """The planned time for which a schedule has made it, the same for all its attempts; None for other jobs.
+
+        Of one that was triggered by hand the moment when that was.
+        """
+        if self.origin is None or not self.origin.startswith(PLANNED_BY) or self.id.version != 7:
+            return None
+        return EPOCH + timedelta(milliseconds=self.id.int >> 80)
 
     @property
     def args(self) -> dict[str, Any]:

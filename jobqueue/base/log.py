@@ -53,11 +53,19 @@
 | dependencies.resolved | info | doomed, revived: jobs cancelled for want of one that failed; others that wait again |
 | dependencies.healed | warning | ended, released: jobs that others wait for were gone, or their dependencies were |
 | bundles.healed | warning | bundles: their last members are gone, deleted past us; they count as cancelled |
+| limit.declared | info | limit, app: a worker's code says something new of it |
+| limit.changed | info | limit, concurrency, rate, by_hand: it is so from now on; false: as declared again |
 | schema.migrated | info | schema, migration |
 | schema.waits | warning | schema, migration, holders: who uses a table that the migration needs; it is tried again |
 | webhook.disabled | warning | webhook, host, reason: it is told of nothing any more; `webhooks resume` |
 | webhook.lost_events | error | webhook: retention was quicker than its receiver, or its pause too long; it goes on |
 | webhook.stuck | error | webhook, error: its row, or what the log has for it, cannot be read; tried again |
+| schedule.declared | info | schedule: the code of this worker has put it, or changed it |
+| schedule.fired | debug | schedule, planned, job_id |
+| schedule.missed | warning | schedule, reason, count, first, last: planned times were left out (`missed`, `overlap`) |
+| schedule.broken | error | schedule, error: what its row or its code says cannot be a job; `schedules resume` |
+| schedule.name_taken | error | schedule: one that was stored has the name that the code declares |
+| schedule.forgotten | info | schedule: no worker has declared it for a week |
 | http.listening | info | url: of the pages of `worker --http` |
 
 Parts that know their worker say it in each line. `outcome` is one of the words of the metric `tasks_processed_total`.

@@ -5,7 +5,9 @@ not a number. It is refused where it is said. `schema/` holds the tables to the 
 """
 
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import TypeAlias
+from uuid import UUID
 
 from jobqueue.base.errors import InvalidOption
 
@@ -54,6 +56,15 @@ def check_time(option: str, value: datetime) -> datetime:
     if not EARLIEST <= value <= LATEST:
         raise InvalidOption(option, f"must be between the years {EARLIEST.year} and {LATEST.year}")
     return value
+
+
+def id_at(moment: datetime, mark: bytes) -> UUID:
+    """A UUIDv7 of a moment and a hash of `mark`: always the same one, and lists have them in the order of moments."""
+    milliseconds = int(moment.timestamp() * 1000).to_bytes(6, "big")
+    rest = bytearray(sha256(mark).digest()[:10])
+    rest[0] = 0x70 | rest[0] & 0x0F
+    rest[2] = 0x80 | rest[2] & 0x3F
+    return UUID(bytes=milliseconds + bytes(rest))
 
 
 def check_moment(delay: Seconds | None, at: datetime | None) -> tuple[float | None, datetime | None]:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import anyio
 from anyio.abc import TaskStatus
@@ -16,6 +16,37 @@ class Service(Protocol):
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled."""
         ...
+
+
+class Wakeup:
+    """One sleeper's alarm: `ring` it from anywhere on the loop."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """End the current wait, or the next one."""
+        self._rung.set()
+
+    def clear(self) -> None:
+        """Forget earlier rings: the look that follows makes up for them."""
+        self._rung.clear()
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait to be rung, at most this long; True if rung."""
+        with anyio.move_on_after(max(0.0, seconds)):
+            await self._rung.wait()
+        return self._rung.is_set()
+
+
+@runtime_checkable
+class Planner(Service, Protocol):
+    """A service that does things at planned times, and sleeps until the next one."""
+
+    wakeup: Wakeup
+    """Rung when a nearer time is written."""
+    fired: int
+    missed: int
 
 
 async def outlast(future: "asyncio.Future[Any]", limit: float | None = None) -> bool:

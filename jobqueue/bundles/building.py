@@ -12,10 +12,11 @@ from jobqueue.base.errors import ConfigurationError, InvalidOption, JobQueueErro
 from jobqueue.base.flows.bundle import Bundle, Callback, NewBundle, When
 from jobqueue.base.job import NewJob, Sent
 from jobqueue.base.log import get_logger
+from jobqueue.base.names import check_name
 from jobqueue.bundles.storing import KnownBundle, Part, Storing
 from jobqueue.tasks.after import After, AfterWhen, coming_after
 from jobqueue.tasks.handle import JobHandle
-from jobqueue.tasks.options import check_id, check_name
+from jobqueue.tasks.options import check_id
 from jobqueue.tasks.sending.sender import Sender
 
 R = TypeVar("R")

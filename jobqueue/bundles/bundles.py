@@ -11,6 +11,7 @@ from jobqueue.base.errors import BundleNotFound, InvalidOption, InvalidPayload
 from jobqueue.base.flows.bundle import Bundle, BundleCounts
 from jobqueue.base.job import JobState
 from jobqueue.base.moments import Seconds, check_delay
+from jobqueue.base.names import check_name, check_whole
 from jobqueue.base.service import Patience
 from jobqueue.base.steering import Changes
 from jobqueue.bundles.graph import BundleGraph
@@ -24,7 +25,7 @@ from jobqueue.store.flows.graphs import read_graph
 from jobqueue.store.looking.listing import JobPage
 from jobqueue.store.looking.overview import count_bundles
 from jobqueue.tasks.jobs import Jobs
-from jobqueue.tasks.options import check_id, check_name, check_whole
+from jobqueue.tasks.options import check_id
 from jobqueue.tasks.task import Task
 
 R = TypeVar("R")

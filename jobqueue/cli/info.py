@@ -11,9 +11,11 @@ from jobqueue.base.version import VERSION
 from jobqueue.cli.bundles import counts as bundles
 from jobqueue.cli.jobs.look import counts_document, write_counts
 from jobqueue.cli.place import Place
+from jobqueue.cli.schedules.words import FIRING_HEADERS, FIRINGS, firing_row
 from jobqueue.cli.terminal.failures import ExitCode
 from jobqueue.cli.terminal.output import ago, write, write_facts, write_heading, write_json, write_table
 from jobqueue.cli.terminal.safe_text import shown_dsn
+from jobqueue.store.flows.schedules import Firing, next_firings
 from jobqueue.store.looking.overview import Counts, count_bundles, count_jobs
 from jobqueue.store.schema.migrate import applied_migrations, migrations
 from jobqueue.store.workers import WorkerRow, list_workers
@@ -22,7 +24,7 @@ from jobqueue.worker.claiming.queues import Queues
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was found. `counts`, `bundles` and `workers` are None where the schema lacks a migration."""
+    """What was found. `counts`, `bundles`, `workers` and `firings` are None where the schema lacks a migration."""
 
     database: str
     server: str
@@ -31,6 +33,8 @@ class Facts:
     workers: list[WorkerRow] | None
     counts: Counts | None
     bundles: BundleCounts | None
+    firings: list[Firing] | None
+    """What schedules fire next."""
 
 
 def show_info(place: Place, as_json: bool) -> ExitCode:
@@ -57,6 +61,7 @@ async def _found(place: Place) -> Facts:
             workers=None if missing else await list_workers(database),
             counts=None if missing else await count_jobs(database),
             bundles=None if missing else await count_bundles(database),
+            firings=None if missing else await next_firings(database, FIRINGS),
         )
 
 
@@ -72,6 +77,7 @@ def _document(place: Place, facts: Facts) -> dict[str, object]:
         "workers": None if facts.workers is None else [asdict(worker) for worker in facts.workers],
         "jobs": None if facts.counts is None else counts_document(facts.counts),
         "bundles": None if facts.bundles is None else bundles.counts_document(facts.bundles),
+        "firings": None if facts.firings is None else [asdict(firing) for firing in facts.firings],
         "unserved": None if facts.counts is None else _unserved(facts),
         "settings": asdict(place.settings),
     }
@@ -102,6 +108,9 @@ def _write(place: Place, facts: Facts) -> None:
     if facts.bundles is not None and facts.bundles.unfinished + facts.bundles.finished:
         write_heading("bundles")
         write(f"  {bundles.told(facts.bundles)}")
+    if facts.firings:
+        write_heading("schedules, next")
+        write_table(FIRING_HEADERS, [firing_row(firing) for firing in facts.firings], apart=("schedule", "task"))
     write_heading("settings (* is not the default)")
     defaults = asdict(Settings())
     for knob, value in asdict(place.settings).items():

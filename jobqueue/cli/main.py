@@ -8,9 +8,11 @@ import typer
 from jobqueue.base.version import VERSION
 from jobqueue.cli.bundles.verbs import bundles
 from jobqueue.cli.jobs.steering_verbs import jobs
+from jobqueue.cli.limits.verbs import limits
 from jobqueue.cli.moments import moment_of, seconds
 from jobqueue.cli.options import Dsn, Json, Origin, Queue, Schema, Target, TaskName, group
 from jobqueue.cli.queues.verbs import queues
+from jobqueue.cli.schedules.verbs import schedules
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, report, write_what_it_can
 from jobqueue.cli.terminal.log_choices import LogFormat, LogLevel
 from jobqueue.cli.webhooks.verbs import webhooks
@@ -32,7 +34,9 @@ migrate = group("Bring the database's schema up to date.")
 surface.add_typer(migrate, name="migrate")
 surface.add_typer(jobs, name="jobs")
 surface.add_typer(queues, name="queues")
+surface.add_typer(limits, name="limits")
 surface.add_typer(bundles, name="bundles")
+surface.add_typer(schedules, name="schedules")
 surface.add_typer(webhooks, name="webhooks")
 
 WorkerTarget = Annotated[

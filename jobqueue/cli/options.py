@@ -25,6 +25,7 @@ Target = Annotated[
     str | None, typer.Argument(metavar="APP", help="The App: shop:app. Or give --dsn, or set JOBQUEUE_DSN.")
 ]
 SecondTarget = Annotated[str | None, typer.Argument(metavar="APP", help="As elsewhere; before or after the id.")]
+BesideName = Annotated[str | None, typer.Argument(metavar="APP", help="As elsewhere; before or after the name.")]
 Dsn = Annotated[
     str | None,
     typer.Option(metavar="DSN", help="postgresql://user:password@host/database. Visible to `ps`; JOBQUEUE_DSN is not."),

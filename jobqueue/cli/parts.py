@@ -1,4 +1,4 @@
-"""What is meant by its id or a part of it, as people copy it from a list, beside which the App may stand."""
+"""What is meant by its name, its id or a part of that, as people copy it from a list; the App may stand beside it."""
 
 import re
 from collections.abc import Sequence
@@ -7,6 +7,15 @@ from uuid import UUID
 from jobqueue.cli.terminal.failures import ExitCode, Refusal
 
 _PART = re.compile(r"(?=.*[0-9])[0-9a-f-]{8,36}", re.IGNORECASE)
+_WORDS = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_APP = re.compile(f"{_WORDS}:{_WORDS}")
+
+
+def name_and_app(first: str, second: str | None) -> tuple[str, str | None]:
+    """The name, and perhaps an App: after it, or before it if only the first looks like one, as shop:app does."""
+    if second is not None and _APP.fullmatch(first) and not _APP.fullmatch(second):
+        return second, first
+    return first, second
 
 
 def part_and_app(kind: str, first: str, second: str | None) -> tuple[str, str | None]:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from jobqueue.base.flows.event import Choice, Place, check_types
+from jobqueue.base.names import check_name
 from jobqueue.events.feed import Feed
 from jobqueue.events.listening import Listeners
 from jobqueue.events.stream import EventStream
 from jobqueue.store.connection.edge import EDGE
-from jobqueue.tasks.options import check_id, check_name
+from jobqueue.tasks.options import check_id
 from jobqueue.tasks.sending.opening import Opening
 from jobqueue.tasks.sending.producer import Producer
 

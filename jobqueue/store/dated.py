@@ -10,11 +10,12 @@ from jobqueue.store.connection.executor import Reader
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 
 T = TypeVar("T")
-_DAYS = 7
+DAYS_AHEAD = 2
+"""Workers look hourly, so one is there for the night. Each more costs whoever looks for a job: it is planned for."""
 
 
 async def fetch_dated(executor: Reader, name: str, *values: object) -> Sequence[Any]:
-    """Run such a statement; if its day was never made, since no worker has run for a week, make it and run it again."""
+    """Run such a statement; if its day was never made, since no worker has run for days, make it and run it again."""
     return await in_a_day(executor, partial(executor.fetch, name, *values))
 
 
@@ -26,7 +27,7 @@ async def in_a_day(executor: Reader, write: Callable[[], Awaitable[T]]) -> T:
         if classify(error) is not Fault.NO_PARTITION:
             raise
         try:
-            await executor.fetch("extend_archive", _DAYS)
+            await executor.fetch("extend_archive", DAYS_AHEAD)
         except asyncpg.InFailedSQLTransactionError:
             raise error from None  # within a transaction: whoever began it does this
     return await write()

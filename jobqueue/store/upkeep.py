@@ -22,8 +22,8 @@ from jobqueue.base.job import JobState
 from jobqueue.base.service import Patience
 from jobqueue.store.connection.faults import Fault, classify
 from jobqueue.store.connection.pool import Database
+from jobqueue.store.dated import DAYS_AHEAD
 
-DAYS_AHEAD = 7
 _PIECES = 30
 """Into so many pieces the kept part of the archive is cut: old jobs stay longer by a thirtieth at the most."""
 _DAY = 86_400
@@ -90,7 +90,7 @@ class Stride:
 
 
 async def extend_archive(database: Database, ages: Ages = NO_AGES) -> int:
-    """Make the partitions up to a week ahead, of a length that fits these ages; how many were missing."""
+    """Make the partitions of `DAYS_AHEAD`, of a length that fits these ages; how many were missing."""
     lengths = (_days(ages.completed), _days(ages.other))
     made: int = (await database.fetch("extend_in_pieces", DAYS_AHEAD, *lengths))[0]["made"]
     return made

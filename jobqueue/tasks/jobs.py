@@ -12,6 +12,7 @@ from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.flows.phase import Phase
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.moments import Seconds
+from jobqueue.base.names import check_name, check_whole
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import LEGAL, Action, Change, Changes
 from jobqueue.store import steering
@@ -25,16 +26,7 @@ from jobqueue.store.looking.listing import JobPage, Wanted, find_by_part, find_i
 from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.looking.overview import Counts, Waits, count_jobs, count_jobs_on, waits_for
 from jobqueue.store.standby import await_standby
-from jobqueue.tasks.options import (
-    PRIORITIES,
-    DeferOptions,
-    Unique,
-    check_id,
-    check_name,
-    check_whole,
-    queue_named,
-    stored_key,
-)
+from jobqueue.tasks.options import PRIORITIES, DeferOptions, Unique, check_id, queue_named, stored_key
 from jobqueue.tasks.phases.signalling import signal
 
 _PART = re.compile(r"[0-9A-Fa-f-]{8,36}")

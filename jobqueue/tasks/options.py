@@ -3,23 +3,30 @@
 Precedence: call beats task beats router beats settings. None means "not said": it never takes back what was said.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 from uuid import UUID
 
 from jobqueue.base.codec import encode, fingerprint
 from jobqueue.base.errors import InvalidOption, InvalidPayload
+from jobqueue.base.flows.limit import Key, Limit, check_key
 from jobqueue.base.job import KeyScope, OnConflict
 from jobqueue.base.moments import Seconds, check_moment, check_seconds
+from jobqueue.base.names import check_name, check_whole
 from jobqueue.base.retry import RetryPolicy
 
-NAME_LENGTH = 100
 META_BYTES = 64 << 10
 PRIORITIES = (-(2**15), 2**15 - 1)
 ATTEMPTS = (1, 2**15 - 1)
+MOST_LIMITS = 4
+
+Limits: TypeAlias = Limit | Sequence[Limit] | None
+"""The limits of a task; an empty list is none, also where its router has some."""
+FairBy: TypeAlias = str | Callable[..., Key] | None
+"""The key whose jobs take turns in a queue, as that of a `Limit`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,19 @@ class Unique:
 class TaskOptions:
     """What the decorator says about all jobs of a task. Raises InvalidOption, which names the option."""
 
-    __slots__ = ("budget", "expires", "follow", "max_attempts", "priority", "queue", "retry", "timeout", "unique")
+    __slots__ = (
+        "budget",
+        "expires",
+        "fair",
+        "follow",
+        "limit",
+        "max_attempts",
+        "priority",
+        "queue",
+        "retry",
+        "timeout",
+        "unique",
+    )
 
     def __init__(
         self,
@@ -78,6 +97,8 @@ class TaskOptions:
         budget: Seconds | None = None,
         expires: Seconds | None = None,
         unique: Unique | str | None = None,
+        limit: Limits = None,
+        fair: FairBy = None,
         follow: bool = False,
     ) -> None:
         if retry is not None and not callable(retry):
@@ -90,6 +111,8 @@ class TaskOptions:
         self.budget = check_seconds("budget", budget)
         self.expires = check_seconds("expires", expires)
         self.unique = check_unique(unique)
+        self.limit = check_limits(limit)
+        self.fair = check_fair(fair)
         self.follow = bool(_check_flag("follow", follow))
 
 
@@ -163,18 +186,6 @@ class DeferOptions:
         return both
 
 
-def check_name(option: str, name: str) -> str:
-    """A name as the database takes it: 1 to 100 characters, none of them invisible, which leaves out NUL."""
-    given: object = name
-    if not isinstance(given, str):
-        raise InvalidOption(option, f"must be text, not {type(given).__name__}")
-    if not 1 <= len(name) <= NAME_LENGTH:
-        raise InvalidOption(option, f"must have 1 to {NAME_LENGTH} characters, not {len(name)}")
-    if not name.isprintable():
-        raise InvalidOption(option, "must have printable characters only: no NUL, line break or the like")
-    return name
-
-
 def check_aliases(aliases: Iterable[str]) -> tuple[str, ...]:
     """Former names of a task; one alone would be taken for its letters."""
     if isinstance(aliases, str):
@@ -197,20 +208,33 @@ def queue_named(option: str, queue: str | None) -> str:
     return name
 
 
-def check_whole(option: str, value: int | None, limits: tuple[int, int]) -> int | None:
-    """A whole number within limits."""
-    given: object = value
-    if given is None:
-        return None
-    if not isinstance(given, int) or isinstance(given, bool) or not limits[0] <= given <= limits[1]:
-        raise InvalidOption(option, f"must be a whole number from {limits[0]} to {limits[1]}")
-    return given
-
-
 def _check_flag(option: str, value: bool | None) -> bool | None:
     if not isinstance(value, bool | None):
         raise InvalidOption(option, "must be True or False")
     return value
+
+
+def check_limits(limit: Limits) -> tuple[Limit, ...] | None:
+    """The limits of a task; None if nothing is said of them."""
+    given: object = limit
+    if given is None:
+        return None
+    listed = []
+    for each in given if isinstance(given, list | tuple) else [given]:
+        if not isinstance(each, Limit):
+            raise InvalidOption("limit", f"must be Limit(...), or a list of them, not {type(each).__name__}")
+        listed.append(each)
+    if len(listed) > MOST_LIMITS:
+        raise InvalidOption("limit", f"a task has at most {MOST_LIMITS} limits, not {len(listed)}")
+    if sum(each.rate is not None for each in listed) > 1:
+        raise InvalidOption("limit", "one limit of a task at most has a rate, which tells its jobs their moment")
+    return tuple(listed)
+
+
+def check_fair(fair: FairBy) -> FairBy:
+    """The key of a fair order."""
+    check_key("fair", fair)
+    return fair
 
 
 def check_unique(unique: Unique | str | None) -> Unique | None:

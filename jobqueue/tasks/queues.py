@@ -6,12 +6,13 @@ from typing import TypeVar
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.moments import Seconds, check_seconds, check_time
+from jobqueue.base.names import check_whole
 from jobqueue.store import steering
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.looking.overview import QueueStats, queue_stats
-from jobqueue.tasks.options import check_whole, queue_named
+from jobqueue.tasks.options import queue_named
 
 T = TypeVar("T")
 

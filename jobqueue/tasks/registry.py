@@ -4,14 +4,26 @@ Tasks may be added, replaced and removed while workers run: each job looks its t
 nothing remembers the answer. A job that comes before its task is put aside and found again later.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from jobqueue.base.errors import DuplicateTask
+from jobqueue.base.errors import DuplicateTask, InvalidOption, LimitConflict
+from jobqueue.base.flows.schedule import Timing
+from jobqueue.tasks.gates.gates import NamedLimit, gates_of, refuse_two_rates
 from jobqueue.tasks.payload.parameters import full_name
 from jobqueue.tasks.task import Task
 
 AnyTask: TypeAlias = Task[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A schedule that the code declares: which task at which times."""
+
+    name: str
+    task: AnyTask
+    timing: Timing
 
 
 class Registry:
@@ -20,17 +32,27 @@ class Registry:
     def __init__(self) -> None:
         self._by_name: dict[str, AnyTask] = {}
         self._built_in: dict[str, AnyTask] = {}
+        self._schedules: dict[str, Declared] = {}
+        self.of_queues: dict[str, NamedLimit] = {}
+        """The limits of whole queues."""
 
     def build_in(self, task: AnyTask) -> None:
         """Add a task of the library's own: its jobs find it, but nobody sees, counts or removes it."""
         self._built_in[task.name] = task
 
     def check(self, task: AnyTask) -> None:
-        """Raise DuplicateTask if another function has the task's name or one of its aliases."""
+        """Raise DuplicateTask if another function has the task's name or one of its aliases.
+
+        And LimitConflict if one of its limits is declared elsewhere, in another way.
+        """
         for name in (task.name, *task.aliases):
             holder = self.find(name)
             if holder is not None and not _is_same_function(holder, task):
                 raise DuplicateTask(name, full_name(holder.function), full_name(task.function))
+        for limit in _limits_of(task):
+            self._refuse_conflict(limit, task)
+        if (of_queue := self.of_queues.get(task.queue)) is not None:
+            refuse_two_rates(of_queue, _limits_of(task))
 
     def add(self, task: AnyTask) -> None:
         """Add a task; the same function, defined anew as in a notebook, takes its own place. Raises DuplicateTask."""
@@ -42,6 +64,53 @@ class Registry:
         for holder in before - {task}:
             self._forget(holder)
 
+    def declare(self, declared: Declared) -> None:
+        """Add a schedule. Raises InvalidOption if there is another one of this name."""
+        before = self._schedules.get(declared.name)
+        # Defined anew, as in a notebook, a task is another object.
+        twice = before is not None and before.task is declared.task and before.timing != declared.timing
+        if before is not None and (twice or not _is_same_function(before.task, declared.task)):
+            rule = f"task {before.task.name!r} has a schedule of this name; give this one a name of its own"
+            raise InvalidOption("name", rule)
+        self._schedules[declared.name] = declared
+
+    @property
+    def schedules(self) -> Sequence[Declared]:
+        """What the code declares, of tasks that are there."""
+        return [each for each in self._schedules.values() if self.find(each.task.name) is not None]
+
+    def limit_queue(self, queue: str, limit: NamedLimit) -> None:
+        """Have all jobs of a queue pass a gate, in place of one said before. Raises LimitConflict, InvalidOption."""
+        before = self.of_queues.pop(queue, None)
+        try:
+            self._refuse_conflict(limit, None)
+            for task in self:
+                if task.queue == queue:
+                    refuse_two_rates(limit, _limits_of(task))
+        except BaseException:
+            if before is not None:
+                self.of_queues[queue] = before
+            raise
+        self.of_queues[queue] = limit
+
+    @property
+    def limits(self) -> dict[str, NamedLimit]:
+        """All limits by name, as they are declared now."""
+        return {each.name: each for each in self._all_limits(None)}
+
+    def gates_now(self, name: str, queue: str, args: str) -> tuple[str, ...] | None:
+        """The gates that a job has by the limits of now; None if its task is unknown.
+
+        Raises InvalidPayload if a key cannot be one, and whatever the function raises that gives it.
+        """
+        task = self.find(name)
+        return None if task is None else gates_of(task.gates, self.of_queues, queue, args)
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether any task or queue has one, or a fair order."""
+        return bool(self.of_queues) or any(task.gates is not None for task in self)
+
     def remove(self, name: str) -> None:
         """Remove the task that has this name or alias, with all its names; nothing if there is none."""
         task = self._by_name.get(name)
@@ -49,8 +118,9 @@ class Registry:
             self._forget(task)
 
     def clear(self) -> None:
-        """Remove all tasks."""
+        """Remove all tasks, and their schedules."""
         self._by_name.clear()
+        self._schedules.clear()
 
     def find(self, name: str) -> AnyTask | None:
         """The task for jobs of this name."""
@@ -70,10 +140,25 @@ class Registry:
     def __len__(self) -> int:
         return len(set(self._by_name.values()))
 
+    def _refuse_conflict(self, limit: NamedLimit, of_task: AnyTask | None) -> None:
+        for other in self._all_limits(of_task):
+            if other.name == limit.name and other.limit.rule != limit.limit.rule:
+                raise LimitConflict(limit.name, other.of, limit.of)
+
+    def _all_limits(self, but_of: AnyTask | None) -> Iterator[NamedLimit]:
+        yield from self.of_queues.values()
+        for task in self:
+            if but_of is None or not _is_same_function(task, but_of):
+                yield from _limits_of(task)
+
     def _forget(self, task: AnyTask) -> None:
         for name in (task.name, *task.aliases):
             if self._by_name.get(name) is task:
                 del self._by_name[name]
+
+
+def _limits_of(task: AnyTask) -> tuple[NamedLimit, ...]:
+    return () if task.gates is None else task.gates.limits
 
 
 def _is_same_function(one: AnyTask, other: AnyTask) -> bool:

@@ -4,12 +4,24 @@ import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
-from jobqueue.base.errors import ConfigurationError
+from jobqueue.base.errors import ConfigurationError, InvalidSignature
+from jobqueue.base.flows.schedule import Missed, Overlap, Timing
 from jobqueue.base.moments import Seconds
+from jobqueue.base.names import check_name
 from jobqueue.base.retry import RetryPolicy
-from jobqueue.tasks.options import TaskOptions, Unique, check_aliases, check_name, check_queue
+from jobqueue.tasks.context import JobContext
+from jobqueue.tasks.options import (
+    FairBy,
+    Limits,
+    TaskOptions,
+    Unique,
+    check_aliases,
+    check_fair,
+    check_limits,
+    check_queue,
+)
 from jobqueue.tasks.payload.signature import NO_NAMES, Signature
-from jobqueue.tasks.registry import Registry
+from jobqueue.tasks.registry import Declared, Registry
 from jobqueue.tasks.run.batch import Batching, BatchSignature
 from jobqueue.tasks.sending.sender import Sender
 from jobqueue.tasks.task import Link, Task, check_timeout
@@ -51,6 +63,15 @@ class BatchDecorator(Protocol):
     def __call__(self, function: Callable[[list[T]], Sequence[R | Exception]], /) -> Task[[T], R]: ...
 
 
+class CronDecorator(Protocol):
+    """What `cron(...)` gives: it gives a task a schedule, or makes a function a task first."""
+
+    @overload
+    def __call__(self, given: Callable[[], X], /) -> Task[[], X]: ...
+    @overload
+    def __call__(self, given: Callable[[JobContext], X], /) -> Task[[JobContext], X]: ...
+
+
 class Owner(Protocol):
     """What a router needs of the app that includes it."""
 
@@ -78,11 +99,13 @@ class Owner(Protocol):
 class TaskHome:
     """A place to declare tasks, with the `task` decorator; `link` leads its tasks to where they send jobs."""
 
-    def __init__(self, prefix: str = "", queue: str | None = None) -> None:
+    def __init__(self, prefix: str = "", queue: str | None = None, limit: Limits = None, fair: FairBy = None) -> None:
         self.prefix = prefix
         self.queue = check_queue(queue)
+        self.limit = check_limits(limit)
+        self.fair = check_fair(fair)
         self.registry = Registry()
-        self.link = Link()
+        self.link = Link(self.registry.of_queues)
 
     @overload
     def task(self, function: Callable[P, X], /) -> Task[P, X]: ...
@@ -101,6 +124,8 @@ class TaskHome:
         budget: Seconds | None = None,
         expires: Seconds | None = None,
         unique: Unique | str | None = None,
+        limit: Limits = None,
+        fair: FairBy = None,
         follow: bool = False,
         aliases: Iterable[str] = (),
     ) -> TaskDecorator: ...
@@ -118,6 +143,8 @@ class TaskHome:
         budget: Seconds | None = None,
         expires: Seconds | None = None,
         unique: Unique | str | None = None,
+        limit: Limits = None,
+        fair: FairBy = None,
         follow: bool = False,
         aliases: Iterable[str] = (),
     ) -> Any:
@@ -125,8 +152,9 @@ class TaskHome:
 
         `name`: by default the function's name after this home's prefix; a name given here is taken as it is. `aliases`:
         former names, so that jobs stored under them still run. Limits in seconds or as timedelta: `timeout` for one
-        attempt, `budget` for all together, `expires` until the first must have started. `follow`: the
-        log tells of starts and progress, too (`app.events`).
+        attempt, `budget` for all together, `expires` until the first must have started. `limit`: how many run at once,
+        or in a time, in all workers together, see `Limit`. `fair`: the key whose jobs take turns in their queue, such
+        as "mail.tenant". `follow`: the log tells of starts and progress, too (`app.events`).
 
             @app.task(queue="mail", timeout=30)
             async def send_mail(mail: Mail) -> str: ...
@@ -140,6 +168,8 @@ class TaskHome:
             budget=budget,
             expires=expires,
             unique=unique,
+            limit=self.limit if limit is None else limit,
+            fair=self.fair if fair is None else fair,
             follow=follow,
         )
         others = check_aliases(aliases)
@@ -167,6 +197,8 @@ class TaskHome:
         budget: Seconds | None = None,
         expires: Seconds | None = None,
         unique: Unique | str | None = None,
+        limit: Limits = None,
+        fair: FairBy = None,
         follow: bool = False,
         aliases: Iterable[str] = (),
     ) -> BatchDecorator:
@@ -193,6 +225,8 @@ class TaskHome:
             budget=budget,
             expires=expires,
             unique=unique,
+            limit=self.limit if limit is None else limit,
+            fair=self.fair if fair is None else fair,
             follow=follow,
         )
         check_timeout(options.timeout, batching.wait)
@@ -205,6 +239,47 @@ class TaskHome:
             return task
 
         return cast(BatchDecorator, decorate)
+
+    def cron(
+        self,
+        expression: str,
+        *,
+        tz: str = "UTC",
+        missed: Missed = "skip",
+        overlap: Overlap = "allow",
+        jitter: Seconds = 0,
+        name: str | None = None,
+    ) -> CronDecorator:
+        """Run a task without arguments at planned times, once in the whole fleet; above a task, or a function.
+
+        `expression` has five fields (minute hour day month weekday), or six with seconds first, in the time zone `tz`.
+        Workers store it at their start; while none of them has it in its code it is not fired. `name` is the task's,
+        unless there are several. The other options, and what may be done about it, are those of `app.schedules.put`.
+        Raises InvalidOption, InvalidSignature if arguments are needed.
+
+            @app.cron("0 7 * * *", tz="Europe/Vienna")
+            async def digest() -> None: ...
+        """
+        timing = Timing.of(expression, tz, missed, overlap, jitter)
+        said = None if name is None else check_name("name", name)
+
+        def decorate(given: Any, /) -> Any:
+            task = given
+            if not isinstance(given, Task):
+                signature = Signature.of(given, _local_names(given, 2))
+                task = Task(given, self._named(given, None), TaskOptions(queue=self.queue), (), signature, self.link)
+            if task.signature.needed:
+                rule = f"a schedule has no argument for {task.signature.needed[0]!r}; give it a default"
+                raise InvalidSignature(task.signature.name, f"{rule}, or put a job with arguments: app.schedules.put")
+            if task is not given:
+                self._register(task)
+            self._declare(Declared(said or task.name, task, timing))
+            return task
+
+        return cast(CronDecorator, decorate)
+
+    def _declare(self, declared: Declared) -> None:
+        self.registry.declare(declared)
 
     def _named(self, function: Callable[..., Any], name: str | None) -> str:
         return check_name("name", f"{self.prefix}{function.__name__}" if name is None else name)
@@ -219,10 +294,15 @@ def _local_names(function: object, depth: int) -> Mapping[str, Any]:
 
 
 class Router(TaskHome):
-    """Tasks without an app, for `app.include(router)`. `prefix` stands before their names, `queue` is their default."""
+    """Tasks without an app, for `app.include(router)`. `prefix` stands before their names.
 
-    def __init__(self, prefix: str = "", queue: str | None = None) -> None:
-        super().__init__(prefix, queue)
+    `queue`, `limit` and `fair` are for those that say none of their own; a limit without a name is each task's own.
+    """
+
+    def __init__(
+        self, prefix: str = "", queue: str | None = None, *, limit: Limits = None, fair: FairBy = None
+    ) -> None:
+        super().__init__(prefix, queue, limit, fair)
         self._owner: Owner | None = None
 
     def join(self, owner: Owner) -> None:
@@ -240,11 +320,19 @@ class Router(TaskHome):
             owner.registry.check(task)
         for task in self.registry:
             owner.registry.add(task)
+        for declared in self.registry.schedules:
+            owner.registry.declare(declared)
         self._owner = owner
         self.link.sender = owner.sender
+        self.link.of_queues = owner.registry.of_queues
 
     def _register(self, task: Task[Any, Any]) -> None:
         if self._owner is not None:
             self.registry.check(task)
             self._owner.registry.add(task)
         self.registry.add(task)
+
+    def _declare(self, declared: Declared) -> None:
+        if self._owner is not None:
+            self._owner.registry.declare(declared)
+        self.registry.declare(declared)

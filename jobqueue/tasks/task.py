@@ -22,6 +22,7 @@ from jobqueue.base.new_jobs import NewJobs
 from jobqueue.base.retry import RetryPolicy
 from jobqueue.base.settings import Settings
 from jobqueue.tasks.context import resources_of
+from jobqueue.tasks.gates.gates import NamedLimit, TaskGates, gates_of
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.kinds import (
     AnyAsync,
@@ -51,12 +52,14 @@ _DEFAULTS = Settings()
 
 
 class Link:
-    """From the tasks of a router to the app that includes it, once one does."""
+    """From the tasks of a router to the app that includes it, once one does, and to the limits of its queues."""
 
-    __slots__ = ("sender",)
+    __slots__ = ("of_queues", "sender")
 
-    def __init__(self) -> None:
+    def __init__(self, of_queues: Mapping[str, NamedLimit]) -> None:
         self.sender: Sender | None = None
+        self.of_queues = of_queues
+        """The limits that the app has for whole queues."""
 
 
 class Task(Generic[P, X]):
@@ -81,6 +84,8 @@ class Task(Generic[P, X]):
         self.batch = batch
         """How items are gathered; None for a task whose jobs run one by one."""
         self.queue = options.queue or "default"
+        self.gates = TaskGates.of_options(name, options, signature)
+        """What its jobs pass before they start; None for a task without limits."""
         self._link = link
         self._said = NOTHING_SAID
 
@@ -93,6 +98,15 @@ class Task(Generic[P, X]):
     def timeout(self) -> float | None:
         """Seconds that one attempt may take, unless a call says otherwise."""
         return self.task_options.timeout
+
+    def resolve(self) -> None:
+        """Make sure that all annotations are known, and the keys of limits in them.
+
+        Raises InvalidSignature, InvalidOption.
+        """
+        self.signature.resolve()
+        if self.gates is not None:
+            self.gates.resolve()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> X:
         """Call the function, as if it were no task."""
@@ -313,11 +327,12 @@ class Task(Generic[P, X]):
         """
         said, ours = self._said, self.task_options
         unique = said.unique or ours.unique
+        queue, of_queues = said.queue or self.queue, self._link.of_queues
         return NewJob(
             id=said.id or uuid7(),
             task=self.name,
             args=args,
-            queue=said.queue or self.queue,
+            queue=queue,
             priority=ours.priority if said.priority is None else said.priority,
             delay=said.delay,
             at=said.at,
@@ -332,6 +347,7 @@ class Task(Generic[P, X]):
             key_scope="unfinished" if unique is None else unique.scope,
             key_period=None if unique is None else unique.seconds,
             on_conflict="skip" if unique is None else unique.on_conflict,
+            gates=gates_of(self.gates, of_queues, queue, args) if self.gates or of_queues else (),
             resent=said.id is not None,
             own_id=unseen and said.id is None,
             decode_result=self.signature.decode_result,

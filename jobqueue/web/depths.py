@@ -7,7 +7,7 @@ up any number of others.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -15,6 +15,8 @@ from jobqueue.base.flows.webhook import QUEUE
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.events import events_lag
+from jobqueue.store.flows.limits import note_age, read_limits
+from jobqueue.store.flows.schedules import schedule_lag
 from jobqueue.store.looking.overview import QueueStats, queue_stats, waiting_flows
 from jobqueue.tasks.registry import Registry
 from jobqueue.worker.claiming.queues import ALL
@@ -56,6 +58,12 @@ class Flows:
     """How many have not ended, up to 10 000."""
     facts: int | None = None
     """How much is to be added up, up to 10 000."""
+    schedule_lag: float | None = None
+    """For how many seconds the schedule has been due that is the latest; 0 if none is."""
+    limits: Mapping[str, int] | None = None
+    """How many wait at each limit."""
+    note_age: float | None = None
+    """For how many seconds a gate has wanted a look."""
 
 
 class Depths:
@@ -103,7 +111,10 @@ def labelled(stats: Iterable[QueueStats], known: Iterable[str]) -> dict[str, Dep
 
 async def _flows(work: Work, stats: Iterable[QueueStats]) -> Flows:
     bundles, facts = await _ask(work, waiting_flows) or (None, None)
-    return Flows(await _ask(work, events_lag), _deliveries(stats), bundles, facts)
+    limits = await _ask(work, read_limits)
+    waiting = None if limits is None else {each.row.name: each.waiting for each in limits}
+    lag, age = await _ask(work, events_lag), await _ask(work, note_age)
+    return Flows(lag, _deliveries(stats), bundles, facts, await _ask(work, schedule_lag), waiting, age)
 
 
 def _deliveries(stats: Iterable[QueueStats]) -> int:

@@ -13,6 +13,7 @@ try:
 except ModuleNotFoundError as missing:
     raise ConfigurationError(f'web: {missing.name} is not installed; pip install "jobqueue[web]"') from None
 
+from jobqueue.base.flows.limit import FAIR
 from jobqueue.base.job import UNFINISHED
 from jobqueue.base.version import VERSION
 from jobqueue.web.depths import Depth, Flows
@@ -87,6 +88,12 @@ def _of_worker(worker: Snapshot | None) -> Iterable[Metric]:
     yield _one(_counter("rescues", "Jobs taken back from workers that had died."), worker.rescued)
     yield _one(_counter("writes_refused", "Outcomes that came too late: another worker had the job."), worker.refused)
     yield _one(_counter("phases_recorded", "Phases, sleeps and waits of jobs whose end was recorded."), worker.recorded)
+    yield _one(_counter("schedule_fired", "Jobs stored for planned times of schedules."), worker.fired)
+    yield _one(_counter("schedule_missed", "Planned times of schedules that were left out."), worker.missed)
+    yield _by_limit(
+        _counter("limit_admitted", "Jobs that this worker let pass a limit, whoever runs them.", "limit"),
+        {limit: jobs for limit, jobs in worker.admitted.items() if not limit.startswith(FAIR)},
+    )
     yield _one(_gauge("handlers_stuck", "Handlers that were asked to end more than 5 s ago and go on."), worker.stuck)
     yield _one(_gauge("handlers_awaiting", "Handlers that wait for the end of other jobs, in a slot."), worker.awaiting)
     lag = max(worker.lag, worker.blocked)
@@ -126,10 +133,14 @@ def _of_flows(flows: Flows) -> Iterable[Metric]:
         ("webhook_backlog", "Deliveries of webhooks that wait for a try, or are under way.", flows.deliveries),
         ("events_lag_seconds", "How long readers of the log wait for a transaction that writes it.", flows.events_lag),
         ("bundles_unfinished", "Bundles that have not ended; counted up to 10 000.", flows.bundles),
+        ("gate_note_age_seconds", "For how long a gate has wanted a look: alarm above 5.", flows.note_age),
         ("facts_waiting", "Ends of jobs not seen to yet for bundles and later jobs; up to 10 000.", flows.facts),
+        ("schedule_lag_seconds", "For how long the schedule has been due that is most overdue.", flows.schedule_lag),
     ):
         if value is not None:
             yield _one(_gauge(name, meaning), value)
+    if flows.limits is not None:
+        yield _by_limit(_gauge("limit_waiting", "Jobs in the lines of a limit.", "limit"), flows.limits)
 
 
 def _counter(name: str, meaning: str, *labels: str) -> CounterMetricFamily:
@@ -138,6 +149,12 @@ def _counter(name: str, meaning: str, *labels: str) -> CounterMetricFamily:
 
 def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"jobqueue_{name}", meaning, labels=labels)
+
+
+def _by_limit(family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[str, int]) -> Metric:
+    for limit, value in sorted(values.items()):
+        family.add_metric([limit], value)
+    return family
 
 
 def _one(family: CounterMetricFamily | GaugeMetricFamily, value: float) -> Metric:

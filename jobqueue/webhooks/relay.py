@@ -5,7 +5,6 @@ stores a job for each event that the webhook is to hear of, and moves its place:
 the order of the log. The log is the backlog: while many deliveries of a webhook wait, no more are made.
 """
 
-import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from uuid import UUID
@@ -20,6 +19,7 @@ from jobqueue.base.flows.event import DELIVERY, WHOLE, Entry, Event, Place, even
 from jobqueue.base.flows.webhook import QUEUE, origin_of
 from jobqueue.base.job import NewJob
 from jobqueue.base.log import get_logger
+from jobqueue.base.moments import id_at
 from jobqueue.base.service import Patience, Seldom
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify
 from jobqueue.store.connection.outage import Outage
@@ -156,9 +156,5 @@ def body_of(kind: str, event: Event) -> str:
 
 
 def _id(webhook: UUID, event: Event) -> UUID:
-    """A UUIDv7 of the event's moment and a hash, so that lists have deliveries in their order."""
-    moment = int(event.at.timestamp() * 1000).to_bytes(6, "big")
-    mark = bytearray(hashlib.sha256(webhook.bytes + event.id.encode()).digest()[:10])
-    mark[0] = 0x70 | mark[0] & 0x0F
-    mark[2] = 0x80 | mark[2] & 0x3F
-    return UUID(bytes=moment + bytes(mark))
+    """By the event's moment, so that lists have deliveries in the order of the log."""
+    return id_at(event.at, webhook.bytes + event.id.encode())

@@ -80,7 +80,7 @@ def delivery_task(database: Callable[[], Awaitable[Database]], networks: Callabl
         return {"status": status}
 
     options = TaskOptions(queue=QUEUE, retry=next_try, max_attempts=len(DELAYS), timeout=BACKSTOP)
-    return Task(deliver, DELIVERY, options, (), Signature.of(deliver), Link())
+    return Task(deliver, DELIVERY, options, (), Signature.of(deliver), Link({}))
 
 
 def next_try(job: Job, error: BaseException) -> float:

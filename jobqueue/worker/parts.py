@@ -37,7 +37,6 @@ from jobqueue.worker.keeping.rescue import Rescuer
 from jobqueue.worker.keeping.tally import Tally
 from jobqueue.worker.keeping.unserved import Unserved
 from jobqueue.worker.keeping.watchdog import Watchdog
-from jobqueue.worker.slots.last_look import GatesNow
 from jobqueue.worker.slots.runs import Surroundings, Tasks
 from jobqueue.worker.slots.slots import Slots
 from jobqueue.worker.slots.starving import StarvingFinder
@@ -59,7 +58,6 @@ class Parts:
         names: tuple[str, str],
         fatal: Callable[[BaseException], None],
         bundle: Callable[[Claim], Any],
-        gates_now: GatesNow | None,
     ) -> None:
         """`names` are the app's and its version; `fatal` ends the worker, whatever it does.
 
@@ -86,7 +84,7 @@ class Parts:
         self.slots = Slots(Surroundings(
             tasks, settings, worker, holds, self.finisher.submit, fatal, resources, middleware,
             self._mark, self.reporter.say, self.reporter.begins, self.completions.transaction, bundle,
-            partial(HoldJournal, self.recorder), gates_now,
+            partial(HoldJournal, self.recorder),
         ))  # fmt: skip
         self.claimer = Claimer(
             database, worker, settings, queues, tasks, self.slots, holds, self.finisher,

@@ -1,5 +1,6 @@
 """A worker as it stands: the same facts for banner, dashboard, health check and tests."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -23,6 +24,12 @@ class Snapshot:
     """Claims taken back from workers that had died."""
     recorded: int
     """Phases, sleeps and waits whose end it has recorded."""
+    fired: int
+    """Jobs that it has stored for planned times of schedules."""
+    missed: int
+    """Planned times that it has left out."""
+    admitted: Mapping[str, int]
+    """How often it has let a job pass a limit, by the limit's name, whoever runs the job."""
     stuck: int
     """Handlers that were asked to end and do not."""
     awaiting: int

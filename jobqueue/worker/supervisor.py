@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from jobqueue.base.job import WorkerId
 from jobqueue.base.log import get_logger
-from jobqueue.base.service import Service
+from jobqueue.base.service import Planner, Service
 from jobqueue.base.settings import Settings
 from jobqueue.store import workers
 from jobqueue.store.claims import Claim
@@ -27,7 +27,6 @@ from jobqueue.worker.claiming.wakeup import router
 from jobqueue.worker.keeping.heartbeat import Heart
 from jobqueue.worker.keeping.tally import Tally
 from jobqueue.worker.parts import Parts
-from jobqueue.worker.slots.last_look import GatesNow
 from jobqueue.worker.slots.runs import Tasks
 from jobqueue.worker.snapshot import Snapshot
 
@@ -49,7 +48,6 @@ class Supervisor:
         middleware: Middleware | None = None,
         services: Sequence[Callable[[Database], Service]] = (),
         bundle: Callable[[Claim], Any] = lambda claim: None,
-        gates_now: GatesNow | None = None,
     ) -> None:
         """`services` are made and run beside the worker's own parts; they end when the drain begins."""
         self.queues = Queues(queues)
@@ -58,11 +56,12 @@ class Supervisor:
         self.database = database
         self._burst = burst
         self._services = [make(database) for make in services]
+        self._planners = [service for service in self._services if isinstance(service, Planner)]
         self._no_more_work = asyncio.Event()
         self._failure: BaseException | None = None
         self.parts = Parts(
             database, tasks, settings, self.queues, resources or {}, middleware or Middleware(()),
-            (app_name, version), self._fail, bundle, gates_now,
+            (app_name, version), self._fail, bundle,
         )  # fmt: skip
         self.drain = self.parts.drain
         self._log = get_logger(__name__).bind(worker=str(self.id))
@@ -96,6 +95,9 @@ class Supervisor:
             refused=parts.finisher.refused,
             rescued=parts.rescuer.rescued,
             recorded=parts.recorder.recorded,
+            fired=sum(planner.fired for planner in self._planners),
+            missed=sum(planner.missed for planner in self._planners),
+            admitted=dict(parts.admitter.admitted),
             stuck=parts.stuck.count,
             awaiting=parts.starving.count,
             lag=parts.watchdog.lag,
@@ -193,8 +195,13 @@ class Supervisor:
             return
         claimer, stager, admitter = self.parts.claimer, self.parts.stager, self.parts.admitter
         hear = router(claimer.wakeup, stager.wakeup, admitter.wakeup, self.queues.serves, claimer.gap,
-                     self.parts.slots.cancel, self.parts.teller.somebody_reads, self.parts.folder.look)  # fmt: skip
+                     self.parts.slots.cancel, self.parts.teller.somebody_reads, self.parts.folder.look,
+                     self._wake_planners)  # fmt: skip
         await vital.start(Listener(self.database, "wake", hear, (claimer.listening, stager.listening)).run)
+
+    def _wake_planners(self) -> None:
+        for planner in self._planners:
+            planner.wakeup.ring()
 
     async def _register(self) -> None:
         session = Session(self.database)

@@ -1,4 +1,4 @@
-"""Housekeeping in archive and log: partitions a week ahead, so that no finish has to make one, and old jobs removed."""
+"""Housekeeping in archive and log: partitions made ahead, so that no finish has to make one, and old jobs removed."""
 
 import random
 

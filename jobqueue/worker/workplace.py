@@ -15,7 +15,7 @@ from jobqueue.tasks.context import resources_of
 from jobqueue.tasks.registry import Registry
 from jobqueue.tasks.run.middleware import Middleware
 from jobqueue.tasks.sending.opening import Opening
-from jobqueue.worker.slots.last_look import GatesNow
+from jobqueue.worker.declaring import Declarer
 from jobqueue.worker.supervisor import Supervisor
 from jobqueue.worker.work import Work, tuned
 
@@ -37,12 +37,11 @@ class Workplace:
         beside: Callable[[], contextlib.AbstractAsyncContextManager[None]],
         services: Sequence[Callable[[Database], Service]] = (),
         bundle: Callable[[Claim], Any] = lambda claim: None,
-        gates_now: GatesNow | None = None,
     ) -> None:
         """`beside` is entered around each worker, inside the lifespan: the listeners are told meanwhile.
 
         `services` are made for each worker, on its database, and run as parts of it. `bundle` gives a claimed job what
-        it has of its bundle. `gates_now`: see there.
+        it has of its bundle.
         """
         self._opening = opening
         self._tasks = tasks
@@ -52,7 +51,6 @@ class Workplace:
         self._beside = beside
         self._services = services
         self._bundle = bundle
-        self._gates_now = gates_now
 
     @contextlib.asynccontextmanager
     async def worker(
@@ -73,10 +71,12 @@ class Workplace:
                 {} if self._lifespan is None else resources_of(await stack.enter_async_context(self._lifespan()))
             )
             await stack.enter_async_context(self._beside())
+            declarer = Declarer(database, self._tasks, self._opening.name)
+            await declarer.begin()
             supervisor = Supervisor(
                 database, self._tasks, settings, app_name=self._opening.name, version=VERSION, queues=queues,
-                burst=burst, resources=resources, middleware=self._middleware, services=self._services,
-                bundle=self._bundle, gates_now=self._gates_now,
+                burst=burst, resources=resources, middleware=self._middleware,
+                services=(*self._services, lambda _: declarer), bundle=self._bundle,
             )  # fmt: skip
             work = Work(supervisor)
             await work.start()

@@ -219,3 +219,25 @@ from size z cross join shown s
 left join lateral (
   select a.task, a.state from :"schema".job_archive a where s.state is null and a.id = s.on_id offset 0) as a on true
 order by s.failed desc, s.on_id;
+
+-- name: place_in_line
+-- takes: id uuid, room bigint
+-- gives: gate text, before bigint, declared text, concurrency integer, held integer, next_in double precision
+-- Where a job stands at a gate: how many come before it, counted up to `room` of higher and as many of its own priority.
+select j.gate,
+  (select count(*) from (
+    select from :"schema".job o
+    where o.state = 'blocked' and o.gate is not null and o.gate = j.gate and o.priority > j.priority limit $2) as higher)
+  + (select count(*) from (
+    select from :"schema".job o
+    where o.state = 'blocked' and o.gate is not null and o.gate = j.gate and o.priority = j.priority and o.seq < j.seq
+    limit $2) as earlier) as before,
+  l.name as declared, l.concurrency, (g.held - coalesce(n.freed, 0))::integer as held,
+  date_part('epoch', g.tat - clock_timestamp()) as next_in
+from :"schema".job j
+left join lateral (select * from :"schema".gate g where g.name = j.gate offset 0) as g on true
+left join lateral (
+  select l.name, l.concurrency from :"schema"."limit" l
+  where l.name = split_part(ltrim(j.gate, '~'), E'\n', 1) offset 0) as l on true
+left join lateral (select sum(n.freed) as freed from :"schema".gate_note n where n.gate = j.gate) as n on true
+where j.id = $1 and j.gate is not null;

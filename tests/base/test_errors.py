@@ -29,12 +29,14 @@ from jobqueue.base.errors import (
     JobNotFound,
     JobQueueError,
     KeyLocked,
+    LimitConflict,
     NotMigrated,
     QueueLocked,
     ResultTimeout,
     RouterNotIncluded,
     SchemaTooNew,
     TooManySignals,
+    UnknownLimit,
     WebhookNotFound,
 )
 from jobqueue.base.job import JobState
@@ -78,6 +80,8 @@ TEXTS: list[tuple[JobQueueError, list[str]]] = [
     (DuplicateJob(ID, "send", in_one_call=True), ["'send'", "this very call", "nothing was stored"]),
     (DeferUnknown(ID), [str(ID), "options(id="]),
     (KeyLocked("send", "psql (pid 7)"), ["'send'", "psql (pid 7)", "nothing was stored"]),
+    (LimitConflict("smtp", "task 'a'", "task 'b'"), ["'smtp'", "task 'a'", "task 'b'", "another name"]),
+    (UnknownLimit("smtp"), ["'smtp'", "app.limits.list()"]),
     (QueueLocked("mail", "psql (pid 7)"), ["'mail'", "psql (pid 7)", "nothing was changed"]),
     (BundleNotFound(ID), [str(ID), "deleted"]),
     (DuplicatePhase("charge"), ["'charge'", "number them"]),

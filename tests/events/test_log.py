@@ -310,7 +310,7 @@ async def drop_log(dsn: str) -> None:
 
 
 async def test_a_day_that_nobody_has_made_is_made(database: str) -> None:
-    """S2-15: no worker has run for a week, and yet a finish, a retry, steering and a caller's commit find their day."""
+    """S2-15: no worker has run for days, and yet a finish, a retry, steering and a caller's commit find their day."""
     async with open_database(database) as db, open_session(database) as session, connect(database) as connection:
         ids = await insert(session, *new_jobs(6))
         rows = await claim(session, 3)

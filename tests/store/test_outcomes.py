@@ -12,6 +12,7 @@ from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Rele
 from jobqueue.store import outcomes
 from jobqueue.store.claims import Claim, moment_of
 from jobqueue.store.connection.pool import Session
+from jobqueue.store.dated import DAYS_AHEAD
 from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.outcomes import Ended
 from tests.support.jobs.store import (
@@ -402,15 +403,15 @@ async def test_a_missing_day_is_made_by_the_finish_that_meets_it(database: str) 
 async def test_days_are_made_once_by_many_at_once(database: str) -> None:
     """Missing days are made ahead, from yesterday on, each once, however many ask for it at the same time."""
     async with open_sessions(database, 4) as sessions, connect(database) as connection:
-        assert 0 == (await sessions[0].fetch("extend_archive", 7))[0]["made"]
+        assert 0 == (await sessions[0].fetch("extend_archive", DAYS_AHEAD))[0]["made"]
 
-        answers = await asyncio.gather(*(session.fetch("extend_archive", 10) for session in sessions))
+        answers = await asyncio.gather(*(session.fetch("extend_archive", DAYS_AHEAD + 3) for session in sessions))
         assert 9 == sum(rows[0]["made"] for rows in answers), "three days of two kinds, and of the log"
 
         days = await connection.fetch(
             "select from pg_inherits where inhparent = 'jobqueue.job_archive_completed'::regclass"
         )
-        assert 12 == len(days)
+        assert 1 + 1 + DAYS_AHEAD + 3 == len(days)
         leftover = await connection.fetchval("select count(*) from pg_constraint where conname = 'bound'")
         assert 0 == leftover
 

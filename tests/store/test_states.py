@@ -4,12 +4,12 @@ import asyncpg
 import pytest
 
 from jobqueue.base.errors import InvalidOption
+from jobqueue.base.names import check_name
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.intake import insert_all
 from jobqueue.store.looking.listing import Wanted, list_jobs
 from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.schema.statements import channel
-from jobqueue.tasks.options import check_name
 from tests.support.jobs.store import (
     Connection,
     claim,

@@ -262,7 +262,7 @@ async def test_a_lost_answer_is_no_refusal(database: str) -> None:
 
 
 async def test_without_a_day_in_the_archive_a_cancel_makes_one(database: str) -> None:
-    """S2-08, B2: no worker has run for a week, so there is no partition for today: a cancel makes it, as a finish."""
+    """S2-08, B2: no worker has run for days, so there is no partition for today: a cancel makes it, as a finish."""
     async with open_session(database) as session, connect(database) as connection:
         ids = await insert(session, *new_jobs(2))
         for (leaf,) in await connection.fetch(

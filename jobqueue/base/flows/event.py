@@ -12,6 +12,7 @@
 | job.waiting | those that are followed | it sleeps, or waits for a signal, and holds no slot |
 | bundle.finished | a bundle | all its members have ended: `reason` is `completed`, or the worst that became of one |
 | bundle.reopened | a bundle | it had finished, and a member was revived or added |
+| schedule.missed | planned times of a schedule | they were left out: `reason` is `missed` or `overlap`, see `data` |
 | webhook.delivered, webhook.failed | every delivery | it has ended: the receiver has it, or will never get it |
 | webhook.disabled | a delivery | its webhook is told of nothing any more: `reason` is `gone` or `failing` |
 
@@ -32,7 +33,7 @@ from jobqueue.base.errors import InvalidOption
 EventType: TypeAlias = Literal[
     "job.started", "job.progress", "job.phase", "job.snoozed", "job.waiting", "job.released", "job.retried",
     "job.completed", "job.cancelled",
-    "job.dead", "job.deleted", "job.revived", "bundle.finished", "bundle.reopened",
+    "job.dead", "job.deleted", "job.revived", "bundle.finished", "bundle.reopened", "schedule.missed",
     "webhook.delivered", "webhook.failed", "webhook.disabled",
 ]  # fmt: skip
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)
@@ -83,7 +84,7 @@ class Event:
     at: datetime
     """When, on the database's clock."""
     job_id: UUID
-    """The job; of a bundle's event the bundle itself."""
+    """The job; of a bundle's event the bundle itself; of planned times left out what the first would have been."""
     task: str
     queue: str
     origin: str | None
@@ -94,7 +95,8 @@ class Event:
     """Of a job that is dead or cancelled: why, in a word."""
     bundle_id: UUID | None
     data: dict[str, Any] | None = None
-    """Of `job.phase`: `phase`, its name, and `state`, one of PhaseState. None for all others."""
+    """Of `job.phase`: `phase`, its name, and `state`, one of PhaseState. Of `schedule.missed`: the `first` and `last`
+    planned time, and their `count`. None for all others."""
 
     @property
     def will_retry(self) -> bool:

@@ -13,6 +13,7 @@ import orjson
 from jobqueue.base.errors import JobNotFound
 from jobqueue.base.flows.event import event_document
 from jobqueue.base.job import AttemptError, Job, JobState
+from jobqueue.cli.jobs.lines import MOST, waits_at
 from jobqueue.cli.jobs.shortened import whole
 from jobqueue.cli.jobs.story import Story
 from jobqueue.cli.jobs.timeline import phase_document
@@ -24,13 +25,16 @@ from jobqueue.store.flows.events import events_of_job
 from jobqueue.store.flows.phases import list_phases
 from jobqueue.store.flows.signals import unread_signals
 from jobqueue.store.looking.lookup import find_job
-from jobqueue.store.looking.overview import Counts, beside_job, waits_for
+from jobqueue.store.looking.overview import Counts, beside_job, place_in_line, waits_for
 from jobqueue.store.workers import list_workers
 from jobqueue.tasks.jobs import Jobs, check_filters
 from jobqueue.tasks.sending.waiting import Waiters
 
-_JSON_TEXTS = {"args_json": "args", "result_json": "result", "meta_json": "meta", "progress_json": "progress"}
-_COLUMNS = ["id", "state", "task", "queue", "try", "when", "error"]
+_RENAMED = {
+    "args_json": "args", "result_json": "result", "meta_json": "meta", "progress_json": "progress",
+    "waits_for": "gate",
+}  # fmt: skip
+_COLUMNS = ["id", "state", "task", "queue", "try", "when", "why"]
 _FAILURE_LENGTH = 60
 _NAMED = 5
 """Of the jobs that one waits for, so many are named."""
@@ -78,7 +82,7 @@ def list_jobs(
     columns = [*_COLUMNS, "args", "result"] if payload else _COLUMNS
     if page:
         rows = [[*_cells(job), job.args_json, job.result_json][: len(columns)] for job in page]
-        write_table(columns, rows, right=("try",), apart=("task", "queue", "error", "args", "result"))
+        write_table(columns, rows, right=("try",), apart=("task", "queue", "why", "args", "result"))
     elif page.next is None:
         tell("no such jobs")
     if page.next is not None and (len(page) < limit or sys.stdout.isatty()):
@@ -93,7 +97,8 @@ def show_job(place: Place, part: str, *, payload: bool, as_json: bool) -> ExitCo
     if as_json:
         events = [event_document(event) for event in story.events]
         phases = {"phases": [phase_document(phase, payload) for phase in story.phases], "signals": story.signals}
-        write_json(as_document(story.job, payload) | {"waits_for": asdict(story.waits), **phases, "events": events})
+        waits = {"waits_for": asdict(story.waits), "line": None if story.line is None else asdict(story.line)}
+        write_json(as_document(story.job, payload) | waits | phases | {"events": events})
     else:
         story.write(payload)
     return ExitCode.OK
@@ -171,10 +176,11 @@ def as_document(job: Job, payload: bool) -> dict[str, object]:
     """A job as JSON values, its own JSON texts exactly as they are stored."""
     document: dict[str, object] = {}
     for field in fields(Job):
-        name, value = _JSON_TEXTS.get(field.name, field.name), getattr(job, field.name)
-        if field.name in _JSON_TEXTS:
+        name, value = _RENAMED.get(field.name, field.name), getattr(job, field.name)
+        if field.name.endswith("_json"):
             value = None if value is None else orjson.Fragment(value)
         document[name] = value
+    document["planned_at"] = job.planned_at
     document["errors"] = [_error_document(error, payload) for error in job.errors]
     return {name: value for name, value in document.items() if payload or name not in _PAYLOAD}
 
@@ -204,7 +210,8 @@ async def _told(place: Place, id: UUID, payload: bool) -> Story:
         phases = await list_phases(database, id, payload=payload)
         signals = await unread_signals(database, id)
         beside, workers = await beside_job(database, id), await list_workers(database)
-        return Story(job, beside, workers, events, waits, phases, signals)
+        line = await place_in_line(database, id, MOST)
+        return Story(job, beside, workers, events, waits, phases, signals, line)
 
 
 async def _ended(place: Place, id: UUID, limit: float | None) -> Job:
@@ -220,7 +227,15 @@ async def _ended(place: Place, id: UUID, limit: float | None) -> Job:
 
 
 def _cells(job: Job) -> list[object]:
-    return [job.id, job.state, job.task, job.queue, job.attempt, ago(_latest_event(job)), _last_failure(job)]
+    return [
+        job.id,
+        job.state,
+        job.task,
+        job.queue,
+        job.attempt,
+        ago(_latest_event(job)),
+        waits_at(job) or _last_failure(job),
+    ]
 
 
 def _last_failure(job: Job) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from jobqueue.base.codec import loads
 from jobqueue.base.errors import InvalidPayload
+from jobqueue.base.names import check_name
 from jobqueue.base.steering import Change
 from jobqueue.cli.jobs.meant import bare, is_id
 from jobqueue.cli.jobs.shortened import whole
@@ -18,7 +19,6 @@ from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, as_usage, tell
 from jobqueue.cli.terminal.output import write, write_json
 from jobqueue.tasks.jobs import Jobs
-from jobqueue.tasks.options import check_name
 
 _LEAST, _MOST = 2, 3
 _APP = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")

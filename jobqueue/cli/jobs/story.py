@@ -8,13 +8,16 @@ from datetime import UTC, datetime
 from itertools import groupby, pairwise
 
 from jobqueue.base.flows.event import Event
+from jobqueue.base.flows.limit import say_gate
 from jobqueue.base.flows.phase import Phase
-from jobqueue.base.job import AttemptError, Job, JobState, short_id
+from jobqueue.base.flows.schedule import planned_id
+from jobqueue.base.job import PLANNED_BY, AttemptError, Job, JobState, short_id
+from jobqueue.cli.jobs.lines import said_of_line
 from jobqueue.cli.jobs.timeline import is_parked, where_it_is, write_phases
 from jobqueue.cli.terminal.event_words import line_of
 from jobqueue.cli.terminal.output import ago, duration, length, moment, write, write_facts
 from jobqueue.cli.terminal.safe_text import escaped
-from jobqueue.store.looking.overview import Beside, Dependency, Waits
+from jobqueue.store.looking.overview import Beside, Dependency, InLine, Waits
 from jobqueue.store.workers import WorkerRow
 from jobqueue.worker.claiming.queues import Queues
 
@@ -24,6 +27,7 @@ _DEAD = {
     "crashed": "its workers died while it ran, too often",
     "expired": "it was not started in time",
     "fatal": "its task said that another attempt is of no use",
+    "limit": "no worker could find the key of its limit in its arguments",
     "lost": "its claim was lost too often",
     "payload": "no worker had a task that its arguments fit",
     "policy": "its retry policy allows no further attempt, or failed",
@@ -53,6 +57,8 @@ class Story:
     phases: Sequence[Phase] = ()
     signals: Mapping[str, int] = field(default_factory=dict)
     """How many it has not read, by name."""
+    line: InLine | None = None
+    """Where it stands in the line of a limit."""
 
     def write(self, payload: bool, now: datetime | None = None) -> None:
         """On one screen, if it has not failed in too many ways."""
@@ -81,6 +87,9 @@ class Story:
                 yield from self._wanted()
             case JobState.RUNNING:
                 yield from self._running(now)
+            case JobState.BLOCKED if self.line is not None:
+                yield from said_of_line(self.line)
+                yield from self._served(now)
             case JobState.BLOCKED:
                 yield self._blocked(now)
             case JobState.SCHEDULED | JobState.READY:
@@ -120,6 +129,10 @@ class Story:
         else:
             failed = f"attempt {job.attempt} failed; " if job.attempt and job.errors else ""
             yield failed + (f"due {ago(job.due_at, now)}" if job.due_at > now else f"waits {length(job.due_at, now)}")
+        yield from self._served(now)
+
+    def _served(self, now: datetime) -> Iterator[str]:
+        job, beside = self.job, self.beside
         if beside is not None and beside.paused:
             resumes = f", resumes {ago(beside.resume_at, now)}" if beside.resume_at else ""
             yield f"queue {job.queue} is paused{resumes}"
@@ -146,8 +159,10 @@ class Story:
             "deadline": moment(job.deadline),
             "expires": moment(job.expires_at),
             "origin": job.origin,
+            "planned": _planned(job),
             "worker": None if job.worker_id is None else self._worker(str(job.worker_id), whole=True),
             "lease until": moment(job.lease_until),
+            "limits": ", ".join(map(say_gate, job.gates)),
             "key": None if job.key is None else job.key.removeprefix(f"{job.task}\n"),  # as --key takes it
             "bundle": job.bundle_id,
             "progress": _progress(job),
@@ -201,6 +216,16 @@ def _attempts(run: Sequence[AttemptError]) -> str:
     if all(before < after for before, after in pairwise(numbers)):
         return f"attempts {numbers[0]} to {numbers[-1]}, the last"
     return f"{len(run)} failures, the last in attempt {numbers[-1]},"
+
+
+def _planned(job: Job) -> str | None:
+    """For which planned time of its schedule it was made, or that somebody triggered it."""
+    if job.planned_at is None or job.origin is None:
+        return None
+    name = job.origin.removeprefix(PLANNED_BY)
+    if job.id != planned_id(name, job.planned_at):
+        return f"by hand: schedule {name} was triggered"
+    return f"{moment(job.planned_at)} by schedule {name}"
 
 
 def _progress(job: Job) -> str | None:

@@ -96,13 +96,6 @@ def keep_finished(place: Place, name: str, keep: Kept, *, yes: bool, as_json: bo
     return ExitCode.OK
 
 
-def queue_and_app(first: str, second: str | None) -> tuple[str, str | None]:
-    """The name, and perhaps an App: after it, or before it if it is written with its colon."""
-    if second is not None and ":" in first and ":" not in second:
-        return second, first
-    return first, second
-
-
 def queue_document(queue: QueueStats) -> dict[str, object]:
     """A queue as JSON values."""
     document: dict[str, object] = {field.name: getattr(queue, field.name) for field in fields(QueueStats)}

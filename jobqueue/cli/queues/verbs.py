@@ -5,13 +5,13 @@ from typing import Annotated
 import typer
 
 from jobqueue.cli.moments import moment_of, seconds
-from jobqueue.cli.options import Dsn, Json, Schema, Target, Yes, group
+from jobqueue.cli.options import BesideName, Dsn, Json, Schema, Target, Yes, group
+from jobqueue.cli.parts import name_and_app
 from jobqueue.cli.terminal.failures import ExitCode, Refusal
 
 queues = group("Look at queues, pause them, say what stays of them.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The queue.")]
-App = Annotated[str | None, typer.Argument(metavar="APP", help="As elsewhere; before or after the name.")]
 
 
 @queues.command("list")
@@ -29,7 +29,7 @@ def queues_list(app: Target = None, dsn: Dsn = None, schema: Schema = None, json
 @queues.command("pause")
 def queues_pause(
     name: Name,
-    app: App = None,
+    app: BesideName = None,
     length: Annotated[
         str | None, typer.Option("--for", metavar="TIME", help="So long: 90 (seconds), 10m, 2h, 1d.")
     ] = None,
@@ -45,20 +45,22 @@ def queues_pause(
     In no worker. What runs goes on.
     """
     from jobqueue.cli.place import Place
-    from jobqueue.cli.queues.look import pause_queue, queue_and_app
+    from jobqueue.cli.queues.look import pause_queue
 
-    queue, target = queue_and_app(name, app)
+    queue, target = name_and_app(name, app)
     pause = seconds("--for", length), moment_of("--until", until)
     return pause_queue(Place.of(target, dsn, schema), queue, *pause, json)
 
 
 @queues.command("resume")
-def queues_resume(name: Name, app: App = None, dsn: Dsn = None, schema: Schema = None, json: Json = False) -> int:
+def queues_resume(
+    name: Name, app: BesideName = None, dsn: Dsn = None, schema: Schema = None, json: Json = False
+) -> int:
     """Start jobs of a queue again, at once."""
     from jobqueue.cli.place import Place
-    from jobqueue.cli.queues.look import queue_and_app, resume_queue
+    from jobqueue.cli.queues.look import resume_queue
 
-    queue, target = queue_and_app(name, app)
+    queue, target = name_and_app(name, app)
     return resume_queue(Place.of(target, dsn, schema), queue, json)
 
 
@@ -72,7 +74,7 @@ Exit codes:
 )
 def queues_keep(
     name: Name,
-    app: App = None,
+    app: BesideName = None,
     completed: Annotated[
         str | None, typer.Option(metavar="AGE", help="Completed jobs stay so long: 90 (seconds), 10m, 2h, 1d.")
     ] = None,
@@ -91,10 +93,10 @@ def queues_keep(
     shorter than keep_completed and keep_other, which drop whole days.
     """
     from jobqueue.cli.place import Place
-    from jobqueue.cli.queues.look import keep_finished, queue_and_app, show_kept
+    from jobqueue.cli.queues.look import keep_finished, show_kept
     from jobqueue.store.looking.overview import NO_LIMITS, Kept
 
-    queue, target = queue_and_app(name, app)
+    queue, target = name_and_app(name, app)
     keep = Kept(seconds("--completed", completed), seconds("--other", other), most_completed, most_other)
     if clear and keep != NO_LIMITS:
         raise Refusal("--clear: takes back all limits; give either it or limits", ExitCode.USAGE)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC
 
 from jobqueue.base.flows.event import Event
+from jobqueue.base.job import PLANNED_BY
 
 
 def line_of(event: Event, *, job: bool = False) -> str:
@@ -11,10 +12,19 @@ def line_of(event: Event, *, job: bool = False) -> str:
     kind = event.type.removeprefix("job.")
     tries = f"attempt {event.attempt}" if event.attempt > 1 or event.will_retry else ""
     error = (event.error or "").rpartition(".")[2]
-    phase = "" if event.data is None else " ".join(str(word) for word in event.data.values())
-    facts = [fact for fact in (event.task if job else "", phase, tries, error, event.reason) if fact]
+    facts = [fact for fact in (event.task if job else "", _said(event), tries, error, event.reason) if fact]
     about = f"  {event.job_id}" if job else ""
     return f"{event.at.astimezone(UTC):%m-%d %H:%M:%S}  {kind:<9}{about}  {', '.join(facts)}".rstrip()
+
+
+def _said(event: Event) -> str:
+    """`charge completed`, of a phase; `3 times, 2026-03-01T12:00:00+00:00 to ...`, of planned ones."""
+    data = event.data or {}
+    if event.type == "schedule.missed" and data.keys() >= {"count", "first", "last"}:
+        name = (event.origin or "").removeprefix(PLANNED_BY)
+        times = f"{data['count']} planned {'time' if data['count'] == 1 else 'times'}"
+        return f"{name}: {times}, {data['first']}" + ("" if data["first"] == data["last"] else f" to {data['last']}")
+    return " ".join(str(word) for word in data.values())
 
 
 def types_of(words: Iterable[str]) -> list[str]:

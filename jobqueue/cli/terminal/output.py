@@ -129,9 +129,9 @@ def number(jobs: int, about: bool) -> str:
     return f"~{jobs}" if about else str(jobs)
 
 
-def moment(time: datetime | None) -> str | None:
+def moment(time: datetime | None, now: datetime | None = None) -> str | None:
     """A time to the second, and how long ago it is."""
-    return None if time is None else f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC ({ago(time)})"
+    return None if time is None else f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC ({ago(time, now)})"
 
 
 def _id_as_text(value: object) -> str:

@@ -2,17 +2,21 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from jobqueue.base.flows.bundle import BundleCounts
+from jobqueue.base.flows.limit import LimitStats
 from jobqueue.base.job import JobState, short_id
 from jobqueue.base.version import VERSION
+from jobqueue.cli.limits.look import HEADERS, NUMBERS, limit_row
 from jobqueue.cli.queues.look import queue_row, states_shown
+from jobqueue.cli.schedules.words import FIRING_HEADERS, firing_row
 from jobqueue.cli.terminal.output import duration
 from jobqueue.cli.terminal.safe_text import escaped
+from jobqueue.store.flows.schedules import Firing
 from jobqueue.store.looking.overview import Flow, QueueStats, RunningJob, WorkerNow
 
 if TYPE_CHECKING:
@@ -59,6 +63,9 @@ class Frame:
     workers: list[WorkerNow]
     jobs: list[RunningJob]
     bundles: BundleCounts
+    firings: list[Firing] = field(default_factory=list)
+    limits: list[LimitStats] = field(default_factory=list)
+    """Those at which somebody waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,10 @@ def write_plain(frame: Frame) -> None:
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     jobs = min(_PLAIN_JOBS, len(frame.jobs)) + 1
     with console.capture() as written:
-        console.print(draw(frame, console.width, 9 + len(frame.queues) + len(frame.workers) + jobs))
+        firings = len(frame.firings) + 2 if frame.firings else 0
+        limits = len(frame.limits) + 2 if frame.limits else 0
+        lines = 9 + len(frame.queues) + len(frame.workers) + jobs + limits + firings
+        console.print(draw(frame, console.width, lines))
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in written.get().splitlines())
 
 
@@ -146,6 +156,8 @@ def _parts(frame: Frame, width: int) -> list[Part]:
     names = {worker.id: f"{worker.host} {worker.pid}" for worker in frame.workers}
     queues, states = sorted(frame.queues, key=_size), _states(frame.queues)
     jobs = [_job_row(job, names, width) for job in frame.jobs if not job.ahead]
+    limits = [limit_row(limit) for limit in frame.limits]
+    lines = [Part(HEADERS, NUMBERS, limits, len(limits))] if limits else []
     return [
         Part(
             ("queue", *states, "oldest due", "notes"),
@@ -153,6 +165,7 @@ def _parts(frame: Frame, width: int) -> list[Part]:
             [queue_row(queue, states, short) for queue in queues],
             len(queues),
         ),
+        *lines,
         Part(
             ("worker", "app", "version", "running", "ahead", "up", "beat", "state"),
             ("running", "ahead", "up", "beat"),
@@ -165,7 +178,14 @@ def _parts(frame: Frame, width: int) -> list[Part]:
             jobs,
             max(sum(worker.running for worker in frame.workers), len(jobs)),
         ),
+        *_firing_parts(frame.firings),
     ]
+
+
+def _firing_parts(firings: Sequence[Firing]) -> list[Part]:
+    """None where there are no schedules: most have none."""
+    rows: list[tuple[str | None, ...]] = [firing_row(firing) for firing in firings]
+    return [Part(FIRING_HEADERS, (), rows, len(rows))] if rows else []
 
 
 def _states(queues: Sequence[QueueStats]) -> list[JobState]:

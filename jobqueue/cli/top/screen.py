@@ -14,13 +14,16 @@ import anyio
 from jobqueue.cli.bundles.counts import counts_document
 from jobqueue.cli.place import Place
 from jobqueue.cli.queues.look import queue_document
+from jobqueue.cli.schedules.words import FIRINGS
 from jobqueue.cli.terminal.failures import ExitCode
 from jobqueue.cli.terminal.output import write_json
 from jobqueue.cli.terminal.safe_text import shown_dsn
 from jobqueue.cli.top.frame import Frame, Rates, draw, write_plain
 from jobqueue.store.connection.faults import DATABASE_ERRORS, brief
 from jobqueue.store.connection.pool import Database
+from jobqueue.store.flows.schedules import next_firings
 from jobqueue.store.looking.overview import Flow, count_bundles, longest_running, queue_stats, read_flow, workers_now
+from jobqueue.tasks.limits import all_limits
 
 _PATIENCE = 8.0
 _JOBS = 100
@@ -76,13 +79,16 @@ class Looks:
             workers = await workers_now(self._database)
             jobs = await longest_running(self._database, _JOBS)
             bundles = await count_bundles(self._database)
+            firings = await next_firings(self._database, FIRINGS)
+            limits = await all_limits(self._database)
         before = self._flows[-1][1] if self._flows else flow
         if min(flow.finished - before.finished, flow.deferred - before.deferred) < 0:
             self._flows.clear()  # the server's statistics were reset
             first = None
         self._flows.append((began, flow))
         rates = None if first is None else Rates.between(first, flow)
-        self.frame = Frame(self._name, flow.now, rates, queues, workers, jobs, bundles)
+        waited_for = [each for each in limits if each.waiting]
+        self.frame = Frame(self._name, flow.now, rates, queues, workers, jobs, bundles, firings, waited_for)
         self.trouble, self._seen = None, asyncio.get_running_loop().time()
 
     async def look_again(self) -> None:
@@ -231,4 +237,6 @@ def document(frame: Frame) -> dict[str, object]:
         "workers": [asdict(worker) for worker in frame.workers],
         "running": [asdict(job) for job in frame.jobs],
         "bundles": counts_document(frame.bundles),
+        "firings": [asdict(firing) for firing in frame.firings],
+        "limits": [asdict(limit) for limit in frame.limits],
     }

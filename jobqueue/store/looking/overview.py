@@ -161,6 +161,22 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True)
+class InLine:
+    """Where a job stands at a gate of one of its limits."""
+
+    gate: str
+    before: int
+    """How many come before it."""
+    declared: str | None
+    """The name of the limit; None if no worker has declared it."""
+    concurrency: int | None
+    held: int | None
+    """Places that are taken; None if nobody has looked at this gate yet."""
+    next_in: float | None
+    """Of a rate: in how many seconds the next one may start."""
+
+
+@dataclass(frozen=True, slots=True)
 class Dependency:
     """A job that another one comes after."""
 
@@ -264,6 +280,12 @@ async def beside_job(database: Database, id: UUID) -> Beside | None:
     """What is to be known beside the job itself; None for one that has ended."""
     rows = await database.fetch("beside_job", id)
     return Beside(**dict(rows[0])) if rows else None
+
+
+async def place_in_line(database: Reader, id: UUID, most: int) -> InLine | None:
+    """At which gate a job waits, and how many are before it, counted up to about `most`; None if it waits at none."""
+    rows = [named("place_in_line", row) for row in await database.fetch("place_in_line", id, most)]
+    return InLine(**rows[0]) if rows else None
 
 
 async def waits_for(database: Reader, id: UUID, limit: int) -> Waits:

@@ -66,6 +66,11 @@ class Adapter:
         schema: Node = self._schema["schema"] if self._schema["type"] == "definitions" else self._schema
         return schema
 
+    @property
+    def definitions(self) -> Mapping[str, Node]:
+        """The schemas that it refers to, by their references."""
+        return self._definitions
+
     def fields(self) -> Mapping[str, Node]:
         """The schemas of a TypedDict's fields."""
         return {name: field["schema"] for name, field in self.schema["fields"].items()}

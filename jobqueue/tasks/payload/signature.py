@@ -21,6 +21,7 @@ from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.payload.adapter import Adapter, Incomplete
 from jobqueue.tasks.payload.annotations import Unresolved, mentions, resolve
 from jobqueue.tasks.payload.parameters import full_name, task_shape
+from jobqueue.tasks.payload.storable import Node
 
 NO_NAMES: Mapping[str, Any] = MappingProxyType({})
 
@@ -63,6 +64,44 @@ class Signature:
         with contextlib.suppress(Unresolved):
             signature._build()
         return signature
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Names of the parameters that every call must give; as far as known, while annotations are not."""
+        known = self._arguments is not None
+        return tuple(
+            part.name
+            for part in self._all
+            if part.default is part.empty
+            and (part.name in self.parameters if known else part.annotation not in (JobContext, JobContext.__name__))
+        )
+
+    @property
+    def is_known(self) -> bool:
+        """Whether all annotations are: what needs them need not wait for `resolve`."""
+        return self._arguments is not None
+
+    @property
+    def what(self) -> str:
+        """What errors call the arguments."""
+        return self._what
+
+    @property
+    def positional(self) -> tuple[str, ...]:
+        """Those of the parameters that need no name in a call."""
+        return self._resolved()._positional
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Of the parameters that have one."""
+        return {part.name: part.default for part in self._all if part.default is not part.empty}
+
+    @property
+    def schema(self) -> tuple[Node, Mapping[str, Node]]:
+        """pydantic's schema of the arguments as one object, and the definitions that it refers to."""
+        arguments = self._resolved()._arguments
+        assert arguments is not None  # noqa: S101 - resolved means that it is there
+        return arguments.schema, arguments.definitions
 
     def resolve(self) -> None:
         """Make sure that all annotations are known. Raises InvalidSignature, which names the parameter."""

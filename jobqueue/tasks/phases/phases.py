@@ -17,9 +17,9 @@ from jobqueue.base.errors import ClaimLost, ConfigurationError, DuplicatePhase, 
 from jobqueue.base.flows.phase import Found, PhaseKind, Record, Wait, Waking
 from jobqueue.base.job import Job
 from jobqueue.base.moments import plain_seconds
+from jobqueue.base.names import check_name
 from jobqueue.base.outcome import Cancel, Fatal, Retry, Snooze, Suspended
 from jobqueue.store.flows.phases import FITTING, MOST_PHASES
-from jobqueue.tasks.options import check_name
 from jobqueue.tasks.payload.adapter import Adapter
 from jobqueue.tasks.phases.journal import Journal
 from jobqueue.tasks.phases.parking import Parking

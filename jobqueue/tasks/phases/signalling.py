@@ -4,10 +4,10 @@ from typing import Any
 from uuid import UUID
 
 from jobqueue.base.errors import TooManySignals
+from jobqueue.base.names import check_name
 from jobqueue.base.steering import Change
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.flows.signals import send_signal
-from jobqueue.tasks.options import check_name
 from jobqueue.tasks.phases.result import signal_text
 
 _SAID = {"done": Change.DONE, "too_late": Change.TOO_LATE, "not_found": Change.NOT_FOUND}

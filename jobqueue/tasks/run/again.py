@@ -6,9 +6,10 @@ from datetime import datetime
 
 from jobqueue.base.job import Job
 from jobqueue.base.moments import LONGEST, check_moment, plain_seconds
+from jobqueue.base.names import check_whole
 from jobqueue.base.outcome import Retry
 from jobqueue.base.retry import DEFAULT_RETRY, RetryPolicy
-from jobqueue.tasks.options import PRIORITIES, check_queue, check_whole
+from jobqueue.tasks.options import PRIORITIES, check_queue
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from typing import Any, Protocol, Union, get_args, get_origin
 
 from jobqueue.base.errors import InvalidOption, InvalidPayload, InvalidSignature
 from jobqueue.base.moments import Seconds, plain_seconds
+from jobqueue.base.names import check_whole
 from jobqueue.base.retry import RetryPolicy
 from jobqueue.tasks.context import CURRENT, JobContext
-from jobqueue.tasks.options import check_whole
 from jobqueue.tasks.payload.annotations import mentions
 from jobqueue.tasks.payload.signature import NO_NAMES, Signature
 from jobqueue.tasks.run.attempt import Runnable
@@ -50,6 +50,11 @@ class Registered(Runnable, Protocol):
     @property
     def batch(self) -> Batching | None:
         """How its items are gathered; None if each of its jobs runs alone."""
+        ...
+
+    @property
+    def gates(self) -> object | None:
+        """What its jobs pass before they start; None for a task without limits."""
         ...
 
 

@@ -13,14 +13,13 @@ import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
-from jobqueue.base.service import Seldom
+from jobqueue.base.service import Seldom, Wakeup
 from jobqueue.base.settings import Settings
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.flows.limits import Admitted, admit, forget_gates, note_lines
 from jobqueue.store.upkeep import take_turn
-from jobqueue.worker.claiming.wakeup import Wakeup
 
 _ROOM = 1_000
 """Notes in one look."""

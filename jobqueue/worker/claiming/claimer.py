@@ -17,6 +17,7 @@ from anyio.abc import TaskStatus
 
 from jobqueue.base.job import WorkerId
 from jobqueue.base.log import get_logger
+from jobqueue.base.service import Wakeup
 from jobqueue.base.settings import Settings
 from jobqueue.store import claims
 from jobqueue.store.connection.faults import CUT_SHORT, DATABASE_ERRORS
@@ -28,7 +29,6 @@ from jobqueue.worker.claiming.marks import Marks
 from jobqueue.worker.claiming.patrol import Patrol
 from jobqueue.worker.claiming.queues import Haul, Queues
 from jobqueue.worker.claiming.unknown import Unknown
-from jobqueue.worker.claiming.wakeup import Wakeup
 from jobqueue.worker.ending.finishing import Finisher
 from jobqueue.worker.keeping.holds import Held
 from jobqueue.worker.slots.runs import Tasks

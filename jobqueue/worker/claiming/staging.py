@@ -18,12 +18,12 @@ from anyio.abc import TaskStatus
 
 from jobqueue.base.job import WorkerId
 from jobqueue.base.log import get_logger
+from jobqueue.base.service import Wakeup
 from jobqueue.base.settings import Settings
 from jobqueue.store import claims
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
-from jobqueue.worker.claiming.wakeup import Wakeup
 from jobqueue.worker.keeping.windows import Rest
 
 _BATCH = 500

@@ -3,34 +3,12 @@
 Hints may be lost or wrong; whoever waits here has a timer as well.
 """
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Collection
 
-import anyio
+from jobqueue.base.service import Wakeup
 
-READY, DUE, CANCEL, READING, FACTS = "r:", "d:", "c:", "l:", "f:"
-
-
-class Wakeup:
-    """One sleeper's alarm: `ring` it from anywhere on the loop."""
-
-    def __init__(self) -> None:
-        self._rung = asyncio.Event()
-
-    def ring(self) -> None:
-        """End the current wait, or the next one."""
-        self._rung.set()
-
-    def clear(self) -> None:
-        """Forget earlier rings: the look that follows makes up for them."""
-        self._rung.clear()
-
-    async def wait(self, seconds: float) -> bool:
-        """Wait to be rung, at most this long; True if rung."""
-        with anyio.move_on_after(max(0.0, seconds)):
-            await self._rung.wait()
-        return self._rung.is_set()
+READY, DUE, CANCEL, READING, FACTS, SCHEDULES = "r:", "d:", "c:", "l:", "f:", "s:"
 
 
 def router(
@@ -42,6 +20,7 @@ def router(
     cancel: Callable[[Collection[int]], None],
     somebody_reads: Callable[[], None],
     facts: Callable[[], None],
+    schedules: Callable[[], None],
 ) -> Callable[[str | None], None]:
     """What a listener calls with each payload of `wake()`; None means that some may have been missed: a gap."""
 
@@ -52,6 +31,7 @@ def router(
             stager.ring()
             admitter.ring()
             facts()
+            schedules()
         elif payload == DUE:  # of no queue: somebody stands at a gate
             admitter.ring()
         elif payload.startswith(DUE):
@@ -63,6 +43,8 @@ def router(
             somebody_reads()
         elif payload == FACTS:
             facts()
+        elif payload == SCHEDULES:
+            schedules()
         elif serves(payload.removeprefix(READY)):
             claimer.ring()
 

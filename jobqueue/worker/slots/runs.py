@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import anyio
 
+from jobqueue.base.errors import InvalidPayload
 from jobqueue.base.job import AttemptError, Job, WorkerId
 from jobqueue.base.log import bind_log, get_logger, job_facts
 from jobqueue.base.outcome import Dead, Done, Outcome, PutAside, Released, Suspended
@@ -29,7 +30,7 @@ from jobqueue.worker.keeping.holds import MAX_LOST, Held, Hold, aside_for, lost_
 from jobqueue.worker.keeping.tally import LOST
 from jobqueue.worker.slots.batch import Member
 from jobqueue.worker.slots.batches import Batches
-from jobqueue.worker.slots.last_look import GatesNow, last_look
+from jobqueue.worker.slots.last_look import last_look
 
 _FOLLOWED = 1
 """The bit of a job's `follow` that asks the log for its starts and progress."""
@@ -47,6 +48,15 @@ class Tasks(Protocol):
     @property
     def names(self) -> frozenset[str]:
         """All names and aliases."""
+        ...
+
+    @property
+    def of_queues(self) -> Mapping[str, object]:
+        """The limits of whole queues."""
+        ...
+
+    def gates_now(self, name: str, queue: str, args: str) -> tuple[str, ...] | None:
+        """The gates that a job has by the limits of now; None if its task is unknown. Raises what a key does."""
         ...
 
 
@@ -76,8 +86,6 @@ class Surroundings:
     """Gives a handler what it has of its bundle."""
     journal: Callable[[Hold], Journal]
     """Keeps the phases of a run."""
-    gates_now: GatesNow | None = None
-    """The gates that a job has to have passed; None in an app without limits."""
 
 
 class Behind:
@@ -136,7 +144,9 @@ class Runs:
         """Run a claimed job, or hand on at once why it cannot run. Gives its place in a batch, if it has one."""
         claim = hold.claim
         task = self._around.tasks.find(claim["task"])
-        unfit = _expired(claim) or (self._put_aside(claim, "unknown task") if task is None else self._lines_up(hold))
+        unfit = _expired(claim) or (
+            self._put_aside(claim, "unknown task") if task is None else self._lines_up(hold, task)
+        )
         if task is None or unfit is not None:
             self.leave(hold, unfit or Released())
             return None
@@ -153,14 +163,18 @@ class Runs:
         hold.task.add_done_callback(partial(self._ended, hold, attempt, context))
         return member
 
-    def _lines_up(self, hold: Hold) -> Outcome | None:
+    def _lines_up(self, hold: Hold, task: Registered) -> Outcome | None:
         """The last look: a job that came past its limits, whatever has changed since it was stored, does not begin."""
-        if self._around.gates_now is None and hold.start_by is None:
+        tasks, fault = self._around.tasks, ""
+        if task.gates is None and not tasks.of_queues and hold.start_by is None:
             return None
         try:
-            return last_look(hold, self._around.gates_now)
-        except Exception:  # the user's own function made a key, of whatever was stored
-            return self._put_aside(hold.claim, "limit")
+            return last_look(hold, tasks.gates_now)
+        except InvalidPayload as error:
+            fault = f"{error.path}: {error.rule}" if error.path else error.rule
+        except BaseException as error:  # the user's own function makes a key, and may do anything
+            fault = f"the function that gives the key raised {type(error).__name__}"
+        return self._put_aside(hold.claim, "limit", fault)
 
     async def _perform(self, hold: Hold, attempt: Attempt) -> Outcome:
         claim = hold.claim

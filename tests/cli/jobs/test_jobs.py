@@ -33,7 +33,7 @@ async def test_the_list(cli: CommandLine, shop: Shop) -> None:
     answer = await cli.run("jobs", "list", "shop")
 
     heading, *rows = [re.split("  +", line) for line in answer.out.splitlines()]
-    assert ["id", "state", "task", "queue", "try", "when", "error"] == heading
+    assert ["id", "state", "task", "queue", "try", "when", "why"] == heading
     assert [ids[state] for state in ("scheduled", "ready", "dead", "completed")] == [row[0] for row in rows]
     assert ["scheduled", "note", "default", "0", "in 60 min"] == rows[0][1:]
     assert ["dead", "fail", "bulk", "1"] == rows[2][1:5]

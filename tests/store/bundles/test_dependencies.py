@@ -333,7 +333,7 @@ async def test_a_worker_that_dies_before_it_revives_leaves_that_to_others(
 
 
 async def test_a_day_that_was_never_made_dooms_nobody_less(database: str) -> None:
-    """No worker has run for a week: the first look makes the day, and cancels what it must."""
+    """No worker has run for days: the first look makes the day, and cancels what it must."""
     async with open_session(database) as session, connect(database) as connection:
         await stored_graph(session, {"first": [], "second": ["first"]})
         await finish(session, await claim_one(session), outcome=DEAD)

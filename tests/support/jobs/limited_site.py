@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from jobqueue.app import App
+from jobqueue.base.flows.limit import Limit
 from jobqueue.base.outcome import Retry
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.task import Task
-from jobqueue.worker.slots.last_look import GatesNow
 from tests.support.jobs.gates import declare_limits
 from tests.support.jobs.working import new_app
 from tests.support.patience import NEVER
@@ -50,9 +50,9 @@ class Site:
         """Defer so many jobs with these gates."""
         return await self.app.defer_many([replace(self.task.job(key, how), gates=gates) for _ in range(count)])
 
-    def with_gates(self, gates_now: GatesNow) -> None:
-        """Have the last look ask this."""
-        self.app._workplace._gates_now = gates_now
+    def limit(self, limit: Limit) -> None:
+        """The task has this limit from now on."""
+        self.app.task(limit=limit)(self.task.function)
 
 
 @asynccontextmanager

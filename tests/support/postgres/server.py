@@ -114,11 +114,27 @@ class RunServer:
         with psycopg.connect(server.dsn, autocommit=True) as connection:
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
             asyncio.run(migrate(database_dsn(server.dsn, name)))
+            drop_far_days(database_dsn(server.dsn, name))
             compact_catalog(database_dsn(server.dsn, name))
             psycopg.connect(database_dsn(server.dsn, name)).close()  # writes what else each clone would work out anew
             # Nobody may be connected to a template that is being cloned: so nobody can.
             connection.execute(sql.SQL("alter database {} allow_connections false").format(sql.Identifier(name)))
         self._templates[today] = name
+
+
+def drop_far_days(dsn: str) -> None:
+    """Leave the days that a worker makes: the first migration makes more, and each costs a clone a dozen files."""
+    from jobqueue.store.dated import DAYS_AHEAD
+
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for (leaf,) in connection.execute(_FAR_DAYS, [DAYS_AHEAD]).fetchall():
+            connection.execute(sql.SQL("drop table jobqueue.{}").format(sql.Identifier(leaf)))
+
+
+_FAR_DAYS = """
+select leaf from (select * from jobqueue.archive_pieces() union all select * from jobqueue.event_pieces()) as pieces
+where since > now() + make_interval(days => %s)
+"""
 
 
 def compact_catalog(dsn: str) -> None:

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from jobqueue import JobState
+from jobqueue import JobState, Limit
 from tests.support.jobs.gates import wrong_with_gates
 from tests.support.jobs.limited_site import site_with
 from tests.support.jobs.store import connect
@@ -43,7 +43,7 @@ async def test_a_limit_added_to_a_backlog_holds_at_once(database: str) -> None:
     """Jobs stored without a limit that their task has now line up for it, in their order, and no attempt is spent."""
     async with site_with(database, ("smtp", 2)) as site:
         handles = await site.send(30)
-        site.with_gates(lambda task, queue, args: ("smtp",))
+        site.limit(Limit(2, name="smtp"))
         async with site.app.worker(concurrency=10):
             await wait_until(lambda: site.running["a"] == 2, "two run")
             for handle in handles[2:]:
@@ -59,15 +59,14 @@ async def test_a_limit_added_to_a_backlog_holds_at_once(database: str) -> None:
 async def test_a_key_that_cannot_be_made_puts_the_job_aside(database: str) -> None:
     """What the user's key function raises does not run the job past its limit, and hurts nobody else."""
 
-    def gates_now(task: str, queue: str, args: str) -> tuple[str, ...] | None:
-        if '"bad"' in args:
-            raise KeyError(args)
-        return None
+    def of(key: str, how: str) -> None:
+        if key == "bad":
+            raise KeyError(key)
 
     async with site_with(database) as site:
         site.go.set()
         bad, good = await site.send(1, key="bad") + await site.send(1, key="good")
-        site.with_gates(gates_now)
+        site.limit(Limit(1, key=of))
         async with site.app.worker():
             await end_of(site.app, good)
             assert 0 == (await reached(site.app, bad, JobState.SCHEDULED)).attempt

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from jobqueue.worker.claiming.wakeup import Wakeup, router
+from jobqueue.base.service import Wakeup
+from jobqueue.worker.claiming.wakeup import router
 from tests.support.jobs.racing import Race
 
 LONG = bool(os.environ.get("JOBQUEUE_LONG"))
@@ -38,12 +39,20 @@ async def test_a_ring_is_kept_until_it_is_heard() -> None:
 def test_notifications_ring_those_whom_they_concern() -> None:
     """A ready job rings the claimer if it serves the queue, a due one the stager, a gap both; a cancel rings nobody.
 
-    Nor does a reader of the log, or what is to be added up.
+    Nor does a reader of the log, what is to be added up, or a schedule.
     """
-    claimer, stager, gaps, readers, facts = Bell(), Bell(), Bell(), Bell(), Bell()
+    claimer, stager, gaps, readers, facts, due = (Bell() for _ in range(6))
     cancelled: list[int] = []
     hear = router(
-        claimer, stager, Wakeup(), lambda queue: queue == "ours", gaps.ring, cancelled.extend, readers.ring, facts.ring
+        claimer,
+        stager,
+        Wakeup(),
+        lambda queue: queue == "ours",
+        gaps.ring,
+        cancelled.extend,
+        readers.ring,
+        facts.ring,
+        due.ring,
     )
 
     hear("r:theirs")
@@ -60,8 +69,10 @@ def test_notifications_ring_those_whom_they_concern() -> None:
     assert [1, 1, 0, 1] == [claimer.rings, stager.rings, gaps.rings, readers.rings]
     hear("f:")
     assert [1, 1, 0, 1] == [claimer.rings, stager.rings, gaps.rings, facts.rings]
+    hear("s:")
+    assert [1, 1, 0, 1] == [claimer.rings, stager.rings, gaps.rings, due.rings]
     hear(None)
-    assert [2, 2, 1] == [claimer.rings, stager.rings, gaps.rings]
+    assert [2, 2, 1, 2] == [claimer.rings, stager.rings, gaps.rings, due.rings]
 
 
 class Bell(Wakeup):

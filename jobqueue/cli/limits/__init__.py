@@ -1,0 +1,1 @@
+"""The verbs about limits, `limits list | show | set | reset | recount`. `verbs.py` has their options."""

@@ -1,0 +1,69 @@
+"""Schedules of a task that notes nothing; and what fires them, without the worker around it."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from jobqueue import App, Job, Schedule
+from jobqueue.cron.firing import Firer
+from jobqueue.tasks.registry import Declared
+from tests.support.jobs.store import connect, open_database
+from tests.support.jobs.working import asked, new_app
+
+
+async def note(what: str = "nothing") -> str:
+    return what
+
+
+@asynccontextmanager
+async def app_on(dsn: str) -> AsyncIterator[App]:
+    """An app with a task `note`, whose workers nobody has started."""
+    app = new_app(dsn)
+    app.task(note)
+    async with app:
+        yield app
+
+
+async def put(app: App, name: str, cron: str, **more: Any) -> Schedule:
+    """A schedule of `note`."""
+    task = app.registry.find("note")
+    assert task is not None
+    return await app.schedules.put(name, task.job(), cron, **more)
+
+
+@asynccontextmanager
+async def firer_on(dsn: str, declared: Callable[[], Sequence[Declared]] = list) -> AsyncIterator[Firer]:
+    """What fires."""
+    async with open_database(dsn) as database:
+        firer = Firer(database, declared)
+        try:
+            yield firer
+        finally:
+            await firer.close()
+
+
+async def fire(dsn: str, declared: Callable[[], Sequence[Declared]] = list) -> Firer:
+    """Fire what is due now, as a worker does whose code declares this."""
+    async with firer_on(dsn, declared) as firer:
+        await firer.look()
+        return firer
+
+
+async def move_back(dsn: str, ago: timedelta, name: str = "note", minute: int = 0) -> datetime:
+    """Make the next planned time one in the past, in this minute of an hour, as if no worker had been there since."""
+    moment = await asked(dsn, "select date_trunc('hour', now() - $1::interval)", ago) + timedelta(minutes=minute)
+    async with connect(dsn) as connection:
+        await connection.execute("update jobqueue.schedule set next_at = $2 where name = $1", name, moment)
+    assert isinstance(moment, datetime)
+    return moment
+
+
+async def jobs_of(app: App, name: str = "note") -> list[Job]:
+    """All jobs that a schedule has stored, the earliest planned first."""
+    page = await app.jobs.list(origin=f"schedule:{name}", limit=1000)
+    found = [*page]
+    while page.next is not None:
+        page = await app.jobs.list(origin=f"schedule:{name}", after=page.next, limit=1000)
+        found += page
+    return sorted(found, key=lambda job: str(job.planned_at))

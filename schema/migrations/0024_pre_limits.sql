@@ -67,6 +67,7 @@ begin
   end if;
   return null;
 end $$;
+revoke execute on function :"schema".note_gates() from public;
 -- Plain jobs pay the look at these conditions, and claims and finishes of all not even that.
 create trigger job_lines_up after insert on :"schema".job for each row when (new.gate is not null)
   execute function :"schema".note_gates();

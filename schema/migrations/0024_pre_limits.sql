@@ -67,7 +67,6 @@ begin
   end if;
   return null;
 end $$;
-revoke execute on function :"schema".note_gates() from public;
 -- Plain jobs pay the look at these conditions, and claims and finishes of all not even that.
 create trigger job_lines_up after insert on :"schema".job for each row when (new.gate is not null)
   execute function :"schema".note_gates();
@@ -76,6 +75,7 @@ create trigger job_gives_up after update of passed, gate on :"schema".job for ea
   execute function :"schema".note_gates();
 create trigger job_has_gone after delete on :"schema".job for each row when (old.passed > 0)
   execute function :"schema".note_gates();
+revoke execute on function :"schema".note_gates() from public;
 
 -- The gates of a limit at which somebody waits, by a loose index scan.
 create function :"schema".gates_in_line("limit" text) returns setof text

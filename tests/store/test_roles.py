@@ -230,7 +230,7 @@ async def test_each_role_can_do_its_work_with_schedules(site: dict[str, str]) ->
 
     async with producing, working, reading:
         await producing.schedules.put("tick", send.job(), "* * * * * *")
-        await producing.schedules.put("gone", send.job(), "0 0 1 1 *")
+        await producing.schedules.put("gone", send.job(), "0 0 1 1 *", overlap="queue")
         await producing.schedules.pause("gone")
         await producing.schedules.resume("gone")
         await producing.schedules.trigger("gone")

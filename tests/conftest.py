@@ -9,10 +9,11 @@ import pytest
 import pytest_asyncio
 import structlog
 
+from tests.support.jobs.gates import wrong_at_the_end
 from tests.support.leaks import Surroundings, find_leaks
 from tests.support.patience import SLOWNESS, scale_limit
 from tests.support.postgres.database import Databases
-from tests.support.postgres.kept import kept_open
+from tests.support.postgres.kept import kept_for, kept_open
 from tests.support.postgres.server import Caller, Door, RunServer, ServerSource, ServerUnavailable, describe_choice
 from tests.support.programs.bytecode import compile_all, keep_compiled
 from tests.support.secrets import WATCH, install
@@ -160,6 +161,7 @@ async def database(databases: Databases, template: str, request: pytest.FixtureR
         before = Surroundings.now()
         async with kept_open(dsn):
             yield dsn
+            await fail_on_wrong_gates(request.node, dsn)
         await fail_on_leaks(request.node, before, databases, dsn)
 
 
@@ -171,6 +173,15 @@ async def empty_database(databases: Databases, request: pytest.FixtureRequest) -
         async with kept_open(dsn):
             yield dsn
         await fail_on_leaks(request.node, before, databases, dsn)
+
+
+async def fail_on_wrong_gates(test: pytest.Item, dsn: str) -> None:
+    """Fail if a test that passed left places miscounted; only those about limits pay for a connection."""
+    kept = kept_for(dsn)
+    if test.stash.get(PASSED, False) and ((kept is not None and kept.idle) or "limit" in test.nodeid):
+        wrong = await wrong_at_the_end(dsn)
+        if wrong:
+            pytest.fail("gates are wrong: " + "\n           and: ".join(wrong), pytrace=False)
 
 
 async def fail_on_leaks(test: pytest.Item, before: Surroundings, databases: Databases, dsn: str) -> None:

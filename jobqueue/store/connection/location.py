@@ -97,3 +97,13 @@ class Location:
         if not given:
             raise ConfigurationError(f"dsn: is empty; {DSN_HINT}")
         return text_of(given)
+
+
+class Nowhere(Location):
+    """No database: whoever asks for it is told why."""
+
+    def __init__(self, schema: str, why: str) -> None:
+        def refuse() -> str:
+            raise ConfigurationError(why)
+
+        super().__init__(refuse, None, schema)

@@ -106,8 +106,8 @@ class App(TaskHome):
     def null(cls, **keywords: Any) -> "App":
         """An app for tests that accepts defers and drops them. Takes the same keywords, needs no database.
 
-        Handles have ids as ever, and say `ignored`; their `status` and `result` raise JobNotFound. What cannot be without
-        a database, such as a worker or `jobs.list`, raises ConfigurationError.
+        Handles have ids as ever, and say `ignored`; their `status` and `result` raise JobNotFound. What cannot be
+        without a database, such as a worker or `jobs.list`, raises ConfigurationError.
         """
         app = cls(**keywords)
         app._opening.lead_to(Nowhere(app.schema, "App.null() has no database; make an App(...) for what needs one"))
@@ -122,17 +122,18 @@ class App(TaskHome):
         jobs: WhichJobs | None = None,
         bundles: WhichBundles | None = None,
         resources: object | None = None,
+        connection: object | None = None,
     ) -> Kit:
         """For tests: what is deferred inside the block goes to no database: `async with app.testing() as t:`
 
         "record" keeps it for `t.assert_deferred(...)` and `await t.drain()`, "inline" runs each job in the call that
         defers it, "ignore" drops all; or only the `jobs` of a task, of some, or those for which a function says so, and
         the `bundles` for which one does. Payloads, options and middleware are as ever; `connection=` is not used.
-        `resources` is what the lifespan would yield. Blocks may nest. Also `with`, where no coroutine runs.
-        Raises InvalidOption.
+        `resources` is what the lifespan would yield. With the `connection` of a test, whose transaction it rolls back,
+        all goes there, and `t.drain()` runs it there. Blocks may nest; also as `with`. Raises InvalidOption.
         """
-        site = Site(self._opening, self.registry, self._middleware, self.load_tasks, self._ground)
-        return Kit(stage_for(site, mode, jobs, bundles, resources), self._standing_on)
+        site = Site(self._opening, self.registry, self._middleware, self.load_tasks, self._ground, self._bundle_of)
+        return Kit(stage_for(site, mode, jobs, bundles, resources, connection), self._standing_on)
 
     @property
     def settings(self) -> Settings:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from jobqueue.bundles.bundles import Bundles
 from jobqueue.bundles.storing import Stores, Storing
 from jobqueue.cron.schedules import Schedules
+from jobqueue.store.claims import Claim
 from jobqueue.store.connection.location import Location
 from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.registry import Registry
@@ -49,3 +50,5 @@ class Site:
     load_tasks: Callable[[], object]
     before: Ground
     """What it stands on now."""
+    bundle: Callable[[Claim], Any]
+    """Gives a claimed job what it has of its bundle."""

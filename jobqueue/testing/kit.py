@@ -12,6 +12,7 @@ from jobqueue.tasks.task import Task
 from jobqueue.testing.asserting import expect
 from jobqueue.testing.ground import Ground, Site
 from jobqueue.testing.ignoring import Ignoring, WhichBundles, WhichJobs
+from jobqueue.testing.lent import Lent
 from jobqueue.testing.memory.clock import Clock
 from jobqueue.testing.memory.stage import Memory
 
@@ -134,7 +135,14 @@ class Ignored:
 _RUNS_NOTHING = 'app.testing("ignore") runs nothing; take "record" or "inline", around it perhaps'
 
 
-def stage_for(site: Site, mode: Mode, jobs: WhichJobs | None, bundles: WhichBundles | None, resources: object) -> Stage:
+def stage_for(
+    site: Site,
+    mode: Mode,
+    jobs: WhichJobs | None,
+    bundles: WhichBundles | None,
+    resources: object,
+    connection: object | None,
+) -> Stage:
     """The stage for what a test says. Raises InvalidOption."""
     if mode == "ignore":
         return Ignored(site, jobs, bundles)
@@ -143,4 +151,8 @@ def stage_for(site: Site, mode: Mode, jobs: WhichJobs | None, bundles: WhichBund
     for option, given in (("jobs", jobs), ("bundles", bundles)):
         if given is not None:
             raise InvalidOption(option, 'says what is dropped: app.testing("ignore", ...)')
+    if connection is not None:
+        if mode != "record":
+            raise InvalidOption("mode", 'with a connection it is "record": `await t.drain()` runs what is there')
+        return Lent(site, resources_of(resources), connection)
     return Memory(site, resources_of(resources), inline=mode == "inline")

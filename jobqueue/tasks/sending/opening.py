@@ -80,7 +80,10 @@ class Opening:
         return producer
 
     async def database(self) -> Database:
-        """The producer's database."""
+        """The producer's database, or the one that was lent."""
+        self.refuse_if_closed()
+        if self._location.lent is not None:
+            return self._location.lent
         return (await self.producer()).database
 
     def session(self) -> contextlib.AbstractAsyncContextManager[Session]:

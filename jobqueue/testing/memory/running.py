@@ -34,7 +34,7 @@ from jobqueue.testing.memory.clock import Clock
 from jobqueue.testing.memory.kept import Kept
 from jobqueue.testing.memory.phases import NO_DATABASE, KeptPhases
 from jobqueue.testing.memory.shelf import Shelf
-from jobqueue.worker.ending.lines import told
+from jobqueue.worker.ending.lines import tell_failure
 
 _ASIDE_FIRST = 1.0
 
@@ -99,7 +99,8 @@ class Running:
     async def _ended(self, kept: Kept, outcome: Outcome, error: BaseException | None, seconds: float) -> list[Kept]:
         facts = {"id": kept.id, "task": kept.new.task, "queue": kept.queue, "attempt": kept.attempt}
         fresh = self._apply(kept, outcome)
-        _tell(facts | {"seconds": seconds}, outcome, self._around.settings)
+        if isinstance(outcome, Retried | Dead):  # a test that fails shows why a job did not do what it expects
+            tell_failure(log, facts, outcome, seconds, self._around.settings.log_failures or "traceback")
         failed = failure_of(facts, error, outcome)
         if failed is not None:
             await call_hooks(self._around.middleware.on_error, failed)
@@ -213,15 +214,3 @@ class _Behind:
     def journal(self) -> KeptPhases:
         """Kept with the job."""
         return self.kept.phases
-
-
-def _tell(facts: Mapping[str, Any], outcome: Outcome, settings: Settings) -> None:
-    """A test that fails shows these lines: why a job did not do what the test expects of it."""
-    if not isinstance(outcome, Retried | Dead):
-        return
-    about = {"job_id": str(facts["id"]), **{name: facts[name] for name in ("task", "queue", "attempt", "seconds")}}
-    why = told(outcome.error, settings.log_failures or "traceback")
-    if isinstance(outcome, Dead):
-        log.error("job.dead", reason=outcome.reason, **about, **why)
-    else:
-        log.warning("job.retried", delay=outcome.delay, **about, **why)

@@ -132,8 +132,16 @@ class App(TaskHome):
         `resources` is what the lifespan would yield. With the `connection` of a test, whose transaction it rolls back,
         all goes there, and `t.drain()` runs it there. Blocks may nest; also as `with`. Raises InvalidOption.
         """
-        site = Site(self._opening, self.registry, self._middleware, self.load_tasks, self._ground, self._bundle_of)
-        return Kit(stage_for(site, mode, jobs, bundles, resources, connection), self._standing_on)
+        site = Site(
+            self._opening,
+            self.registry,
+            self._middleware,
+            self.load_tasks,
+            self._ground,
+            self._stand_on,
+            self._bundle_of,
+        )
+        return Kit(site, stage_for(site, mode, jobs, bundles, resources, connection))
 
     @property
     def settings(self) -> Settings:
@@ -387,17 +395,6 @@ class App(TaskHome):
             home.link.sender = ground.sender
         self._ground, self.jobs = ground, ground.jobs
         self.bundles, self.schedules = ground.bundles, ground.schedules
-
-    @contextlib.contextmanager
-    def _standing_on(self, ground: Ground) -> Iterator[None]:
-        before = self._ground
-        elsewhere = None if ground.location is None else self._opening.override(ground.location)
-        with elsewhere or contextlib.nullcontext():
-            self._stand_on(ground)
-            try:
-                yield
-            finally:
-                self._stand_on(before)
 
     def _bundle_of(self, claim: Claim) -> Member:
         return Member(claim["bundle_id"], claim["id"], claim["fence"], self._ground.storing, self.sender, self.bundles)

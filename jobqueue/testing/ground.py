@@ -50,5 +50,7 @@ class Site:
     load_tasks: Callable[[], object]
     before: Ground
     """What it stands on now."""
+    stand_on: Callable[[Ground], None]
+    """Has it stand on another one."""
     bundle: Callable[[Claim], Any]
     """Gives a claimed job what it has of its bundle."""

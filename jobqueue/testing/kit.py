@@ -1,7 +1,6 @@
 """`app.testing()`: what the block of a test gives."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeAlias
 
@@ -49,24 +48,28 @@ class Stage(Protocol):
 class Kit:
     """What was deferred inside `app.testing()`; runs it, and moves the clock. Made by `app.testing()`."""
 
-    def __init__(self, stage: Stage, stand_on: Callable[[Ground], AbstractContextManager[None]]) -> None:
+    def __init__(self, site: Site, stage: Stage) -> None:
+        self._site = site
         self._stage = stage
-        self._stand_on = stand_on
-        self._standing: AbstractContextManager[None] | None = None
+        self._entered = False
+        self._leaving = ExitStack()
 
     def __enter__(self) -> Self:
-        if self._standing is not None:
+        if self._entered:
             raise ConfigurationError("app.testing(): is entered once; call it again for another block")
+        self._entered = True
+        site, ground = self._site, self._stage.ground
         self._stage.begin()
-        self._standing = self._stand_on(self._stage.ground)
-        self._standing.__enter__()
+        if ground.location is not None:
+            self._leaving.enter_context(site.opening.override(ground.location))
+        self._leaving.callback(site.stand_on, site.before)
+        site.stand_on(ground)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._standing is not None:
-            self._standing.__exit__(kind, error, trace)
+        self._leaving.close()
 
     async def __aenter__(self) -> Self:
         return self.__enter__()

@@ -104,7 +104,9 @@ class Lent:
         self._opening = opening
         self._load_tasks = site.load_tasks
         self._sender = LentSender(before.sender, before.storing, connection, database)
-        self._burst = OneByOne(database, site.tasks, site.middleware, opening.settings, resources, site.bundle)
+        self._burst = OneByOne(
+            opening.name, database, site.tasks, site.middleware, opening.settings, resources, site.bundle
+        )
         self.ground = Ground(
             self._sender, self._sender, before.bundles, before.jobs, before.schedules,
             Nowhere(opening.schema, _ONE_CONNECTION, database),

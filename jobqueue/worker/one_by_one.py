@@ -19,7 +19,7 @@ from jobqueue.base.settings import Settings
 from jobqueue.store.claims import Claim, Ready, claim, job_of, promote_due, ready_between
 from jobqueue.store.connection.lent import LentDatabase
 from jobqueue.store.connection.pool import Session
-from jobqueue.store.flows.limits import admit
+from jobqueue.store.flows.limits import admit, declare
 from jobqueue.store.flows.phases import Key, load_phases, phase_result, record_phases
 from jobqueue.store.flows.signals import take_signals
 from jobqueue.store.outcomes import Ended, write
@@ -29,6 +29,7 @@ from jobqueue.tasks.run.attempt import Attempt, run_apart
 from jobqueue.tasks.run.batch import Alone
 from jobqueue.tasks.run.hooks import call_hooks, failure_of
 from jobqueue.tasks.run.middleware import Middleware
+from jobqueue.worker.declaring import rows_of
 from jobqueue.worker.ending.folding import Folder
 from jobqueue.worker.ending.lines import tell_failure
 from jobqueue.worker.keeping.holds import aside_for
@@ -44,6 +45,7 @@ _FIRST, _LAST = -(2**63), 2**63 - 1
 class OneByOne:
     """Runs what is due on a connection that was lent, until nothing is."""
 
+    app: str
     database: LentDatabase
     tasks: Registry
     middleware: Middleware
@@ -56,6 +58,7 @@ class OneByOne:
     async def drain(self, queue: str | None) -> list[UUID]:
         """The jobs that ran, in that order. A cancelled drain leaves its job as claimed: the caller rolls back."""
         ran: dict[UUID, None] = {}
+        await declare(self.database.session(), rows_of(self.tasks), self.app)
         await self._settle()
         while (found := await self._next(queue)) is not None:
             ran[found["id"]] = None

@@ -92,11 +92,10 @@ async def test_members_may_add_and_a_parent_ends_last(shop: Shop) -> None:
         await ctx.bundle.add_many([shop.load.job(name) for name in names])
 
     async with shop.app.testing("inline"):
-        async with shop.bundle("outer") as outer:
-            async with shop.app.bundle("inner", parent=outer) as inner:
-                inner.add(shop.load.job("x"))
-                outer.add(spread.job(["y", "z"]))
-                await outer.flush()
+        async with shop.bundle("outer") as outer, shop.app.bundle("inner", parent=outer) as inner:
+            inner.add(shop.load.job("x"))
+            outer.add(spread.job(["y", "z"]))
+            await outer.flush()
         assert ["y", "z", "x"] == shop.told[:3]
         assert {"good Y,Z 4", "end Y,Z 4"} == set(shop.told[3:])
         with pytest.raises(BundleEnded):
@@ -166,9 +165,8 @@ async def test_each_way_to_ignore_bundles(shop: Shop) -> None:
             (lambda bundle: bundle.name == "a", "b", False), (None, "a", True),
         ):  # fmt: skip
             before = len(beneath.deferred())
-            async with shop.app.testing("ignore", bundles=which) as t:  # type: ignore[arg-type]
-                async with shop.bundle(name) as b:
-                    handle = b.add(shop.load.job("x"))
+            async with shop.app.testing("ignore", bundles=which) as t, shop.bundle(name) as b:
+                handle = b.add(shop.load.job("x"))
             assert (ignored, ignored) == (b.ignored, handle.ignored)
             assert (int(ignored), int(not ignored)) == (len(t.deferred()), len(beneath.deferred()) - before)
 
@@ -176,10 +174,9 @@ async def test_each_way_to_ignore_bundles(shop: Shop) -> None:
 async def test_a_bundle_without_its_ignored_jobs(shop: Shop) -> None:
     """S4-111: what comes after a dropped job does not wait for it."""
     async with shop.app.testing() as t:
-        async with shop.app.testing("ignore", jobs=shop.load):
-            async with shop.bundle() as b:
-                dropped = b.add(shop.load.job("a"))
-                kept = b.add(shop.merge.job(), after=[dropped])
+        async with shop.app.testing("ignore", jobs=shop.load), shop.bundle() as b:
+            dropped = b.add(shop.load.job("a"))
+            kept = b.add(shop.merge.job(), after=[dropped])
         assert (True, False) == (dropped.ignored, kept.ignored)
         await t.drain()
         assert ["merge"] == shop.told[:1]

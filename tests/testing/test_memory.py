@@ -240,7 +240,7 @@ async def test_a_job_may_defer_others_and_wait_for_them(nowhere: App) -> None:
         return 2 * await (await half.defer(number)).result()
 
     for mode in ("record", "inline"):
-        async with nowhere.testing(mode) as t:  # type: ignore[arg-type]
+        async with nowhere.testing(mode) as t:
             handle = await whole.defer(6)
             await t.drain()
             assert 6 == await handle.result()
@@ -365,11 +365,10 @@ async def test_blocks_nest_and_leave_all_as_found(nowhere: App) -> None:
     found = nowhere.sender, nowhere.jobs, nowhere.bundles, nowhere.schedules, router.link.sender
     async with nowhere.testing() as outer:
         await note.defer("a")
-        with pytest.raises(RuntimeError):
-            with breaking():
-                async with nowhere.testing("inline") as inner:
-                    await note.defer("b")
-                    raise RuntimeError
+        with pytest.raises(RuntimeError), breaking():
+            async with nowhere.testing("inline") as inner:
+                await note.defer("b")
+                raise RuntimeError
         await note.defer("c")
         assert [["a", "c"], ["b"]] == [[job.args["text"] for job in t.deferred()] for t in (outer, inner)]
         with pytest.raises(ConfigurationError, match="entered once"):
@@ -409,4 +408,4 @@ def test_what_the_block_refuses(nowhere: App) -> None:
     """A wrong mode, or one with options of another."""
     for wrong in ({"mode": "dry"}, {"mode": "inline", "jobs": True}, {"bundles": True}):
         with pytest.raises(InvalidOption):
-            nowhere.testing(**wrong)  # type: ignore[arg-type]
+            nowhere.testing(**wrong)

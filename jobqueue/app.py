@@ -116,14 +116,9 @@ class App(TaskHome):
         return app
 
     def testing(
-        self,
-        mode: Mode = "record",
-        *,
-        jobs: WhichJobs | None = None,
-        bundles: WhichBundles | None = None,
-        resources: object | None = None,
-        connection: object | None = None,
-    ) -> Kit:
+        self, mode: Mode = "record", *, jobs: WhichJobs | None = None, bundles: WhichBundles | None = None,
+        resources: object | None = None, connection: object | None = None,
+    ) -> Kit:  # fmt: skip
         """For tests: what is deferred inside the block goes to no database: `async with app.testing() as t:`
 
         "record" keeps it for `t.assert_deferred(...)` and `await t.drain()`, "inline" runs each job in the call that
@@ -133,14 +128,9 @@ class App(TaskHome):
         all goes there, and `t.drain()` runs it there. Blocks may nest; also as `with`. Raises InvalidOption.
         """
         site = Site(
-            self._opening,
-            self.registry,
-            self._middleware,
-            self.load_tasks,
-            self._ground,
-            self._stand_on,
+            self._opening, self.registry, self._middleware, self.load_tasks, self._ground, self._stand_on,
             self._bundle_of,
-        )
+        )  # fmt: skip
         return Kit(site, stage_for(site, mode, jobs, bundles, resources, connection))
 
     @property

@@ -82,8 +82,10 @@ class LentSender:
         return await self._sender.signal(id, name, payload)
 
     async def look(self) -> None:
-        """Look at all that was sent."""
-        self.sent = {id: await self.find(id) for id in self.sent}
+        """Look at all that was sent; what a savepoint has rolled back since is gone."""
+        with EDGE:
+            found = [await find_job(self._database, id) for id in self.sent]
+        self.sent = {job.id: job for job in found if job is not None}
 
     def _note(self, jobs: Sequence[NewJob[Any]], sent: list[Sent]) -> list[Sent]:
         now = datetime.now(UTC)

@@ -56,7 +56,7 @@ class Storm:
             if number % 8 == 1:
                 await end_of(app, handle)
             await anyio.sleep(pause)
-            self.answers[number] = await asyncio.gather(app.cancel(handle.id), other.cancel(handle.id))
+            self.answers[number] = await asyncio.gather(app.sender.cancel(handle.id), other.cancel(handle.id))
             return await end_of(app, handle)
 
         async with app, other, app.worker(concurrency=50):

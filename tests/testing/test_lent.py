@@ -182,6 +182,27 @@ async def test_bundles_signals_sleeps_and_limits(database: str) -> None:
     assert 0 == await left(database)
 
 
+async def test_nothing_is_published_before_it_is_verified(database: str) -> None:
+    """S2-21: a job that comes after another does not run if that one fails, and the graph shows why."""
+    app = App("postgresql://postgres@127.0.0.1:1/none")
+
+    @app.task(max_attempts=1)
+    async def verify(sound: bool) -> None:
+        assert sound
+
+    @app.task
+    async def publish() -> None: ...
+
+    async with rolled_back(database) as conn, app.testing(connection=conn) as t:
+        for sound, state in ((True, "completed"), (False, "cancelled")):
+            async with app.bundle("release") as b:
+                verified = b.add(verify.job(sound))
+                published = b.add(publish.job(), after=[verified])
+            assert f"after …{str(verified.id)[-8:]}" in str(await app.bundles.graph(b.id))
+            await t.drain()
+            assert state == await published.status()
+
+
 async def test_what_one_connection_cannot_do(database: str) -> None:
     """A worker, the clock, a connection in no transaction and another mode are refused, each with what to do."""
     app = App(database)

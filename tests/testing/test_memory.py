@@ -105,7 +105,7 @@ async def test_inline_runs_at_once_and_as_in_production(nowhere: App) -> None:
 
 
 async def test_failures_follow_the_policy_by_the_clock(nowhere: App) -> None:
-    """Retries wait for the clock, on_error is told of each attempt, and the handle says how it ended."""
+    """S4-40: retries wait for the clock, on_error is told of each attempt, and the handle says how it ended."""
     told: list[tuple[int, bool]] = []
 
     @nowhere.on_error

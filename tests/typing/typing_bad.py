@@ -278,3 +278,15 @@ async def signals(handle: JobHandle[str]) -> None:
     await app.jobs.signal(5, "approved")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await app.jobs.signal(handle.id)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     handle.signal("approved")  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
+
+
+async def tests_of_an_application() -> None:
+    app.testing("dry")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    app.testing("ignore", jobs="send")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    app.testing("ignore", bundles=resize)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async with app.testing() as t:
+        t.assert_deferred("send")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        t.assert_deferred(resize, times="once")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        t.drain()  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
+        t.clock.advance("1 day")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        _ = t.deferred()[0].ignored  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]

@@ -26,6 +26,7 @@ from jobqueue import (
     bounded_map,
     exponential,
 )
+from jobqueue.testing import Kit
 
 router = Router("shop.")
 app = App("postgresql://nowhere/none")
@@ -338,3 +339,21 @@ async def what_is_sent_to_jobs(handle: JobHandle[str]) -> None:
     assert_type(await app.jobs.phases(handle.id), Sequence[Phase])
     await app.jobs.retry(handle.id, from_start=True)
     assert_type(await order.options(signals={"approved": [Mail(to="a")]}).run(Mail(to="a")), str)
+
+
+async def tests_of_an_application() -> None:
+    async with app.testing("inline", resources=(1, "a")) as t:
+        assert_type(t, Kit)
+        assert_type(t.deferred(send), list[Job])
+        assert_type(t.assert_deferred(order, times=2, mail=Mail(to="a")), list[Job])
+        assert_type(await t.drain(queue="mail"), list[Job])
+        assert_type(t.clock.advance(timedelta(days=1)), None)
+        handle = await order.options(connection=object()).defer(Mail(to="a"))
+        assert_type(handle.ignored, bool)
+        assert_type(await handle.result(), str)
+    with app.testing("ignore", jobs=send, bundles=lambda bundle: bundle.name == "import"):
+        pass
+    with app.testing("ignore", jobs=[send, order]), app.testing("ignore", jobs=lambda job: job.priority > 5):
+        pass
+    async with app.testing(connection=object()) as lent:
+        assert_type(lent.deferred(), list[Job])

@@ -26,6 +26,7 @@ class KeptBundle:
     created_at: datetime
     open: bool = True
     members: list[Kept] = field(default_factory=list)
+    unfinished: set[Kept] = field(default_factory=set)
     children: list["KeptBundle"] = field(default_factory=list)
     """Bundles that count as members of it."""
     round: int = 0
@@ -80,15 +81,19 @@ class KeptBundles:
 
     def ended(self, kept: Kept) -> None:
         """A job has ended: others come after it, and its bundle may end by it."""
-        for other in [each for each in self._shelf.jobs.values() if kept.id in each.waits_for]:
+        for other in self._shelf.followers.pop(kept.id, ()):
             self._freed(other, kept)
-        if kept.new.bundle is not None and not kept.callback and kept.new.bundle in self._bundles:
-            self.look(self._bundles[kept.new.bundle])
+        bundle = self._bundles.get(kept.new.bundle or kept.id)
+        if bundle is not None and kept in bundle.unfinished:
+            bundle.unfinished.remove(kept)
+            self.look(bundle)
 
     def look(self, bundle: KeptBundle) -> None:
         """End it if nothing is left of it."""
+        if bundle.open or bundle.unfinished or bundle.finished_at is not None:
+            return
         stands = bundle.snapshot()
-        if bundle.open or stands.pending or bundle.finished_at is not None:
+        if stands.pending:
             return
         bundle.finished_at, bundle.round = self._now(), bundle.round + 1
         said = {"finish", "failure" if stands.has_errors else "success"}
@@ -134,6 +139,7 @@ class KeptBundles:
             if part.bundle.parent_id is not None:
                 self._bundles[part.bundle.parent_id].children.append(bundle)
         bundle.members += members
+        bundle.unfinished |= {kept for kept in members if not kept.state.final}
         if members:
             bundle.finished_at = None
         bundle.open = bundle.open and not part.last
@@ -164,11 +170,13 @@ class KeptBundles:
         return frozenset(id for id in after if not _met(self._shelf.jobs[id], any_end))
 
     def _freed(self, kept: Kept, other: Kept) -> None:
+        if kept.state is not JobState.BLOCKED:
+            return
         kept.waits_for.discard(other.id)
         if not _met(other, kept.new.edges is not None and kept.new.edges.any_end):
             kept.waits_for.add(other.id)
             self._doom(kept)
-        elif not kept.waits_for and kept.state is JobState.BLOCKED:
+        elif not kept.waits_for:
             self._shelf.begin_waiting(kept)
 
     def _doom(self, kept: Kept) -> None:

@@ -10,7 +10,7 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.flows.phase import Found, Looked, PhaseKind, Record, Wait, Waking
 
 NO_DATABASE = (
-    "app.testing() has no database; test this task on one: app.testing(connection=...), or the fixture jobqueue_app"
+    "app.testing() has no database; for what needs one take app.testing(connection=...) or the fixture jobqueue_app"
 )
 
 

@@ -173,7 +173,7 @@ class Running:
             case PutAside(reason):
                 self._aside(kept, reason)
             case Released() | Rescued() | LinedUp():
-                kept.state = JobState.READY
+                self._shelf.release(kept)
             case never:
                 assert_never(never)
         self._shelf.tell(kept)

@@ -12,8 +12,8 @@ _APP = re.compile(f"{_WORDS}:{_WORDS}")
 
 
 def name_and_app(first: str, second: str | None) -> tuple[str, str | None]:
-    """The name, and perhaps an App: after it, or before it if only that is written with its colon, as in shop:app."""
-    if second is not None and _APP.fullmatch(first) and ":" not in second:
+    """The name, and perhaps an App: after it, or before it if only the first looks like one, as shop:app does."""
+    if second is not None and _APP.fullmatch(first) and not _APP.fullmatch(second):
         return second, first
     return first, second
 

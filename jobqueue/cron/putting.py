@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from jobqueue.base.flows.limit import SCHEDULE
 from jobqueue.base.flows.schedule import Schedule, Source
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.flows import schedules
+from jobqueue.store.flows.limits import LimitRow, declare
 from jobqueue.store.flows.schedules import NewSchedule
+
+_ONE_BY_ONE, _BY = LimitRow(SCHEDULE, 1, ordered=True), "schedules"
 
 
 async def put(executor: Executor, source: Source, new: Sequence[NewSchedule]) -> dict[str, bool]:
@@ -17,6 +21,8 @@ async def put(executor: Executor, source: Source, new: Sequence[NewSchedule]) ->
     found, now = await schedules.lock(executor, [each.name for each in new])
     changed = [each for each in new if not _says(found.get(each.name), each)]
     nexts = {each.name: next_of(each, found.get(each.name), now) for each in changed}
+    if any(each.timing.overlap == "queue" for each in changed):
+        await declare(executor, [_ONE_BY_ONE], _BY)
     stored = await schedules.put(executor, source, changed, nexts)
     same = {each.name for each in new if each not in changed and found[each.name].source == source}
     return dict.fromkeys(same, False) | dict.fromkeys(stored, True)

@@ -7,6 +7,7 @@ from uuid import UUID
 import orjson
 
 from jobqueue.base.errors import InvalidOption
+from jobqueue.base.flows.limit import schedule_gate
 from jobqueue.base.flows.schedule import Schedule, Timing, lateness, origin_of, planned_id
 from jobqueue.base.job import NewJob
 from jobqueue.base.moments import EARLIEST, LATEST
@@ -25,7 +26,7 @@ def new_schedule(name: str, job: NewJob[Any], timing: Timing) -> NewSchedule:
             raise InvalidOption(option, "belongs to one job: a schedule makes a job for each planned time")
     if job.bundle is not None:
         raise InvalidOption("job", "is a member of a bundle: schedule a job that makes one")
-    options = {name: getattr(job, name) for name in _KEPT}
+    options = {name: getattr(job, name) for name in _KEPT} | {"gates": list(job.gates)}
     if job.on_conflict == "raise":  # there is nobody to raise it to
         options["on_conflict"] = "skip"
     return NewSchedule(name, job.task, job.queue, job.args, orjson.dumps(options).decode(), timing)
@@ -48,6 +49,7 @@ def _job(schedule: Schedule, id: UUID, at: datetime | None) -> NewJob[None]:
     if not isinstance(said, dict):  # plain SQL may have written anything
         raise InvalidOption("options", "of its row are no object")
     options = {name: said[name] for name in _KEPT if name in said}
+    own = [schedule_gate(schedule.name)] if schedule.timing.overlap == "queue" else []
     return NewJob(
         id=id,
         task=schedule.task,
@@ -56,5 +58,6 @@ def _job(schedule: Schedule, id: UUID, at: datetime | None) -> NewJob[None]:
         at=at,
         origin=origin_of(schedule.name),
         resent=True,  # its planned time may have been fired before, by a backfill or a schedule of this name
+        gates=(*own, *map(str, said.get("gates", ()))),
         **options,
     )

@@ -77,14 +77,10 @@ class Parts:
         lines = Lines(settings)
         self.folder = Folder(database)
         self.completions = Completions(
-            database, worker, holds, words, lines, settings.concurrency, self.folder,
-            lambda: self.admitter.wakeup.ring(),
-        )  # fmt: skip
+            database, worker, holds, words, lines, settings.concurrency, self.folder, self._freed
+        )
         self.teller = LogTeller(database)
-        self.finisher = Finisher(
-            database, worker, holds, words, lines, self.teller.written, self.folder,
-            lambda: self.admitter.wakeup.ring(),
-        )  # fmt: skip
+        self.finisher = Finisher(database, worker, holds, words, lines, self.teller.written, self.folder, self._freed)
         self.slots = Slots(Surroundings(
             tasks, settings, worker, holds, self.finisher.submit, fatal, resources, middleware,
             self._mark, self.reporter.say, self.reporter.begins, self.completions.transaction, bundle,
@@ -96,18 +92,25 @@ class Parts:
         )  # fmt: skip
         self.admitter = Admitter(database, settings, self.claimer.look_everywhere)
         self.stager = Stager(database, worker, settings, self._promoted)
-        self.lone = LoneFinder(database, queues, settings.rescue_interval, self.claimer.make_way)
         self.watchdog = Watchdog(holds)
         self.heart = Heart(
             database, worker, settings, holds, self.watchdog, self.slots.lose, self.slots.cancel, self.registration
         )
         self.heart.when_answered = self.slots.freed.set
-        self.stuck = StuckFinder(self.slots)
-        self.starving = StarvingFinder(database, worker, self.slots)
-        self.unserved = Unserved(database)
         self.rescuer = Rescuer(database, worker, settings, holds, lambda: self.claimer.answered)
-        self.upkeep = Upkeep(database, settings)
         self.drain = Drain(database, worker, self.slots, self.finisher)
+        self._add_the_seldom(queues, settings)
+
+    def _add_the_seldom(self, queues: Queues, settings: Settings) -> None:
+        """What looks now and then for what goes wrong, or grows old."""
+        self.lone = LoneFinder(self._database, queues, settings.rescue_interval, self.claimer.make_way)
+        self.stuck = StuckFinder(self.slots)
+        self.starving = StarvingFinder(self._database, self.id, self.slots)
+        self.unserved = Unserved(self._database)
+        self.upkeep = Upkeep(self._database, settings)
+
+    def _freed(self) -> None:
+        self.admitter.wakeup.ring()
 
     def _promoted(self) -> None:
         self.claimer.look_everywhere()

@@ -41,9 +41,9 @@ declare
   holder record;
 begin
   for holder in
-    select a.grantee::regrole as name, bool_or(a.privilege_type = 'DELETE') as works
+    select case a.grantee when 0 then 'public' else a.grantee::regrole::text end as name, bool_or(a.privilege_type = 'DELETE') as works
     from pg_class c cross join lateral aclexplode(c.relacl) a
-    where c.oid = ':"schema".job_archive'::regclass and a.grantee not in (c.relowner, 0)
+    where c.oid = ':"schema".job_archive'::regclass and a.grantee <> c.relowner
       and a.privilege_type in ('SELECT', 'DELETE')
     group by a.grantee
   loop

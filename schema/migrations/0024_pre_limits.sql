@@ -75,6 +75,7 @@ create trigger job_gives_up after update of passed, gate on :"schema".job for ea
   execute function :"schema".note_gates();
 create trigger job_has_gone after delete on :"schema".job for each row when (old.passed > 0)
   execute function :"schema".note_gates();
+revoke execute on function :"schema".note_gates() from public;
 
 -- The gates of a limit at which somebody waits, by a loose index scan.
 create function :"schema".gates_in_line("limit" text) returns setof text
@@ -101,8 +102,9 @@ $$;
 create function :"schema".admit(room integer, horizon double precision,
   out admitted integer, out ready integer, out busy boolean, out next_in double precision, out any_limit boolean, out by_limit text)
 language plpgsql set search_path = pg_catalog, pg_temp
-set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set enable_bitmapscan = off as $$
 #variable_conflict use_column
+-- `(select ...)` hides how long an array is: the planner expects ten rows then, and probes for each, see promote_due
 declare
   moment constant timestamptz := clock_timestamp();
   paused text[];
@@ -131,7 +133,7 @@ begin
     -- who cannot start lines up anew: others may need the places
     update :"schema".job j set passed = j.keeps, state = 'blocked', gate = j.gates[j.keeps + 1], token_until = null
     where j.id = any(array(
-      select found.id from unnest(paused) as p(queue)
+      select found.id from unnest((select paused)) as p(queue)
       cross join lateral (
         select j.id from :"schema".job j
         where j.state = 'ready' and j.passed > 0 and j.queue = p.queue and j.passed > j.keeps and j.keeps < cardinality(j.gates)
@@ -143,12 +145,12 @@ begin
     order by n.gate);
   if cardinality(named) > 0 then
     insert into :"schema".gate (name, "limit")
-    select n.name, split_part(ltrim(n.name, '~'), E'\n', 1) from unnest(named) as n(name)
+    select n.name, split_part(ltrim(n.name, '~'), E'\n', 1) from unnest((select named)) as n(name)
     where not exists (select from :"schema".gate g where g.name = n.name)
     order by n.name
     on conflict on constraint gate_pkey do nothing;
     mine := array(
-      select g.name from unnest(named) as n(name)
+      select g.name from unnest((select named)) as n(name)
       cross join lateral (select g.name from :"schema".gate g where g.name = n.name for update skip locked) as g);
     busy := cardinality(mine) < cardinality(named);
     -- queues whose jobs did not start in time: more of them would only come too late as well
@@ -164,14 +166,14 @@ begin
       select l.queue from late l where l.queue is not null) || paused;
 
     with old as materialized (
-      select n.place from unnest(mine) as m(name)
+      select n.place from unnest((select mine)) as m(name)
       cross join lateral (select n.ctid as place from :"schema".gate_note n where n.gate = m.name limit 5000) as n
       limit 10000
     ), gone as (
       delete from :"schema".gate_note where ctid = any(array(select place from old)) returning gate, freed
     ), folded as materialized (
       select f.name, sum(f.freed)::integer as freed
-      from (select m.name, 0 as freed from unnest(mine) as m(name) union all select gate, freed from gone) as f
+      from (select m.name, 0 as freed from unnest((select mine)) as m(name) union all select gate, freed from gone) as f
       group by f.name
     ), known as materialized (
       select f.name, g.held - f.freed as held, greatest(date_part('epoch', g.tat - moment), 0) as ahead,
@@ -196,7 +198,7 @@ begin
 
     with line as materialized (
       select o.place, o.name, o.ahead, o.every, o.grace, o.slack, o.ordered, j.id, j.queue, j.priority, j.seq
-      from unnest(mine, fits, ahead, every, grace, slack, ordered) with ordinality
+      from unnest((select mine), (select fits), (select ahead), (select every), (select grace), (select slack), (select ordered)) with ordinality
         as o(name, fit, ahead, every, grace, slack, ordered, place)
       cross join lateral (
         select j.id, j.queue, j.priority, j.seq from (
@@ -206,13 +208,15 @@ begin
         ) as w
         cross join lateral (
           select j.id, j.queue, j.priority, j.seq from :"schema".job j
-          where j.id = w.id and j.state = 'blocked' and j.gate = o.name
+          -- in words that fit no index but that of the ids: else the whole line was read for each
+          where j.id = w.id and j.state || '' = 'blocked' and j.gate || '' = o.name
             and j.queue <> all(case when o.every is null then paused else behind end)
           for update skip locked
         ) as j
         limit o.fit
       ) as j
       where o.fit > 0
+      limit 2000  -- the gates are locked meanwhile
     ), numbered as materialized (
       select l.*, row_number() over (partition by l.name order by l.priority desc, l.seq) - 1 as number from line l
     ), heads as materialized (
@@ -247,7 +251,7 @@ begin
     ), counted as materialized (
       select c.name, max(c.place) as place, sum(c.one)::integer as number, max(c.tag) as tag
       from (
-        select m.name, m.place, 0 as one, null::bigint as tag from unnest(mine) with ordinality as m(name, place)
+        select m.name, m.place, 0 as one, null::bigint as tag from unnest((select mine)) with ordinality as m(name, place)
         union all select name, 0, 1, tag from given) as c
       group by c.name
     ), kept as (
@@ -256,7 +260,7 @@ begin
         tat = case when c.every is not null and c.number > 0
           then moment + make_interval(secs => c.ahead + c.number * c.every) else g.tat end
       from unnest(array(select name from counted order by place), array(select number from counted order by place),
-        array(select tag from counted order by place), had, ahead, every) as c(name, number, tag, held, ahead, every)
+        array(select tag from counted order by place), (select had), (select ahead), (select every)) as c(name, number, tag, held, ahead, every)
       where g.name = c.name and (g.held <> c.held + c.number or c.number > 0 and g.name like '~%' or c.number > 0 and c.every is not null)
     )
     select array(select number from counted order by place), coalesce((select sum(number) from counted), 0),
@@ -268,15 +272,17 @@ begin
     insert into :"schema".gate_note (gate, due_at)
     select n.name, n.due from (
       select m.name, case
-          when m.number < m.fit then moment + interval '1 s'  -- who is there is locked, or his queue is paused
-          when m.places <= m.number then null                 -- whoever gives a place up will say so
+          -- who is there is locked, or his queue is paused; or it was too much for one look
+          when m.number < m.fit then moment + case when admitted < 2000 then interval '1 s' else '0' end
+          when m.places <= m.number then null  -- whoever gives a place up will say so
           when m.tokens <= m.number and m.tokens < 500
             then moment + make_interval(secs => greatest(0.01, m.ahead + m.number * m.every - m.grace - horizon))
           else moment end as due
-      from unnest(mine, fits, counts, places, tokens, ahead, every, grace)
+      from unnest((select mine), (select fits), (select counts), (select places), (select tokens), (select ahead), (select every), (select grace))
         as m(name, fit, number, places, tokens, ahead, every, grace)) as n
-    where n.due is not null
-      and exists (select from :"schema".job j where j.state = 'blocked' and j.gate is not null and j.gate = n.name);
+    cross join lateral (
+      select from :"schema".job j where j.state = 'blocked' and j.gate is not null and j.gate = n.name limit 1) as somebody
+    where n.due is not null;
   end if;
   next_in := date_part('epoch', (select min(n.due_at) from :"schema".gate_note n) - clock_timestamp());
 end $$;

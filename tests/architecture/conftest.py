@@ -16,3 +16,9 @@ def full(databases: Databases, template: str) -> str:
 def filled(databases: Databases, full: str) -> str:
     """The name of one with 100 000 finished jobs beside them; the planner knows nothing of either."""
     return databases.filled(full, ARCHIVE)
+
+
+@pytest.fixture(scope="module")
+def analysed(databases: Databases, filled: str) -> str:
+    """The same, and the planner knows everything."""
+    return databases.filled(filled, "analyze")

@@ -8,7 +8,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.support.postgres.database import Databases, name_of
+from tests.support.postgres.database import Databases
 from tests.support.postgres.plans import Plan, run_learned
 
 Connection = psycopg.Connection[Any]
@@ -43,10 +43,8 @@ insert into jobqueue.node (bundle_id, job_id, task, after)
 @pytest.fixture(scope="module")
 def blocked(databases: Databases, filled: str) -> Iterator[str]:
     """The name of a database with 100 000 jobs that wait for others, beside as many others and a history."""
-    with databases.temporary(filled) as dsn:
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(BLOCKED.encode())
-        yield name_of(dsn)
+    with databases.stocked(filled, BLOCKED) as name:
+        yield name
 
 
 def cases(connection: Connection) -> dict[str, tuple[tuple[object, ...], int, set[str]]]:

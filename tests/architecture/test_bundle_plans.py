@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from tests.support.history import leaf
-from tests.support.postgres.database import Databases, name_of
+from tests.support.postgres.database import Databases
 from tests.support.postgres.full import BUNDLE, BUNDLES
 from tests.support.postgres.plans import Plan, run_learned
 
@@ -20,10 +20,8 @@ FEW = 2_000
 @pytest.fixture(scope="module")
 def bundled(databases: Databases, filled: str) -> Iterator[str]:
     """The name of a database with a very large bundle, 5 000 others, and 300 000 jobs that are in none."""
-    with databases.temporary(filled) as dsn:
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(BUNDLES.encode())
-        yield name_of(dsn)
+    with databases.stocked(filled, BUNDLES) as name:
+        yield name
 
 
 def cases(connection: "psycopg.Connection[Any]") -> dict[str, tuple[object, ...]]:

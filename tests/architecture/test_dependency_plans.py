@@ -1,5 +1,6 @@
 """Plans of dependencies: jobs that come after others, 10 000 of them and a fan-out, beside 300 000 that do not."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -32,8 +33,15 @@ insert into jobqueue.fact (target, of_job, completed)
   select lpad(to_hex(n), 32, '0')::uuid, true, 1 from generate_series(1, 5000) n;
 insert into jobqueue.fact (target, completed) select '{BUNDLE}', 1 from generate_series(1, 5000) n;
 """
-LEARNED = {"unknown": [WAITING], "before": ["analyze", WAITING], "analysed": [WAITING, "analyze"]}
-"""What the planner knows: nothing, what there was before somebody stored it, all."""
+LEARNED: dict[str, tuple[str, list[str]]] = {
+    "unknown": ("stocked", []),
+    "before": ("analysed", [WAITING]),
+    "analysed": ("stocked", ["analyze"]),
+}
+"""A database, and what is done in it.
+
+So the planner knows nothing, what there was before somebody stored it, all.
+"""
 
 
 def cases() -> dict[str, tuple[tuple[object, ...], int]]:
@@ -67,12 +75,23 @@ def wrong_with(plan: Plan, pages: int) -> list[str]:
     return wrong
 
 
+@pytest.fixture(scope="module")
+def stocked(databases: Databases, filled: str) -> Iterator[str]:
+    """The name of a database with 10 000 jobs that wait for others; the planner knows nothing of them."""
+    with databases.stocked(filled, WAITING) as name:
+        yield name
+
+
 @pytest.mark.parametrize("learned", LEARNED)
-def test_what_waits_costs_what_is_met(databases: Databases, filled: str, learned: str) -> None:
+def test_what_waits_costs_what_is_met(request: pytest.FixtureRequest, databases: Databases, learned: str) -> None:
     """No look at jobs that others wait for reads job or archive from end to end, nor what waits again and again."""
     wrong = []
-    with databases.temporary(filled) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
-        for statement in LEARNED[learned]:
+    template, statements = LEARNED[learned]
+    with (
+        databases.temporary(request.getfixturevalue(template)) as dsn,
+        psycopg.connect(dsn, autocommit=True) as connection,
+    ):
+        for statement in statements:
             connection.execute(statement.encode())
         for name, (values, pages) in cases().items():
             for mode in ("custom", "generic"):

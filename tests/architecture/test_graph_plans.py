@@ -1,5 +1,6 @@
 """Plans of graphs: one of 10 000 jobs is read for what it is, beside 300 000 jobs that are in none."""
 
+from collections.abc import Iterator
 from uuid import uuid4
 
 import psycopg
@@ -9,16 +10,17 @@ from tests.support.postgres.database import Databases
 from tests.support.postgres.full import GRAPH, LINKED, MISLEADING, NODES
 from tests.support.postgres.plans import Plan, run_learned
 
-LEARNED: dict[str, list[str]] = {
-    "unknown": [GRAPH],
-    "before": ["analyze", GRAPH],
-    "misled": [MISLEADING, "vacuum jobqueue.job", GRAPH],
-    "analysed": [GRAPH, "analyze"],
+LEARNED: dict[str, tuple[str, list[str]]] = {
+    "unknown": ("stocked", []),
+    "before": ("analysed", [GRAPH]),
+    "misled": ("filled", [MISLEADING, "vacuum jobqueue.job", GRAPH]),
+    "analysed": ("stocked", ["analyze"]),
 }
-"""What the planner knows: nothing, what there was before somebody stored it, what is true no more, all.
+"""A database, and what is done in it.
 
-Misled, it believes that a bundle has one place in a graph, and that all jobs are in this bundle. What was there then is
-vacuumed away: each look would read it again for as long as any transaction of the server is older, as another test's.
+So the planner knows nothing, what was before somebody stored it, what is past, all. Misled, it believes that a
+bundle has one place in a graph, and that all jobs are in this bundle. What was there then is vacuumed away: each look
+would read it again for as long as any transaction of the server is older, as another test's.
 """
 
 
@@ -36,12 +38,23 @@ def wrong_with(plan: Plan, pages: int) -> list[str]:
     return wrong
 
 
+@pytest.fixture(scope="module")
+def stocked(databases: Databases, filled: str) -> Iterator[str]:
+    """The name of a database with a graph of 10 000 jobs; the planner knows nothing of them."""
+    with databases.stocked(filled, GRAPH) as name:
+        yield name
+
+
 @pytest.mark.parametrize("learned", LEARNED)
-def test_a_graph_costs_its_own_jobs(databases: Databases, filled: str, learned: str) -> None:
+def test_a_graph_costs_its_own_jobs(request: pytest.FixtureRequest, databases: Databases, learned: str) -> None:
     """No look at a graph reads job or archive from end to end, nor compares each job with each place."""
     wrong = []
-    with databases.temporary(filled) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
-        for statement in LEARNED[learned]:
+    template, statements = LEARNED[learned]
+    with (
+        databases.temporary(request.getfixturevalue(template)) as dsn,
+        psycopg.connect(dsn, autocommit=True) as connection,
+    ):
+        for statement in statements:
             connection.execute(statement.encode())
         known = connection.execute(
             "(select id from jobqueue.job limit 500) union all select id from jobqueue.job_archive limit 1000"

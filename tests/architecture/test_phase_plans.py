@@ -1,6 +1,6 @@
 """Plans of phases and signals: whatever the planner believes, each costs what it is about, beside 170 000 of others."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -24,13 +24,16 @@ insert into jobqueue.signal (job_id, name, payload)
 analyze;
 truncate jobqueue.phase, jobqueue.signal;
 """
-LEARNED = {
-    "unknown": [PHASES],
-    "before": ["analyze", PHASES],
-    "misled": [MISLEADING, PHASES],
-    "analysed": [PHASES, "analyze"],
+LEARNED: dict[str, tuple[str, list[str]]] = {
+    "unknown": ("stocked", []),
+    "before": ("analysed", [PHASES]),
+    "misled": ("filled", [MISLEADING, PHASES]),
+    "analysed": ("stocked", ["analyze"]),
 }
-"""What the planner knows: nothing, what there was before any phase, that all are of one job, all."""
+"""A database, and what is done in it.
+
+So the planner knows nothing, what was before any phase, that all are of one job, all.
+"""
 
 Case = tuple[Sequence[object], int]
 
@@ -47,7 +50,7 @@ def of_running(connection: "psycopg.Connection[Any]", size: int) -> dict[str, Ca
     said = ones, ones, [0.5] * size, yes, none, none, texts, none, WORKER
     look = ["new"] * size, ["go"] * size, ones, ones, [60.0] * size, WORKER
     no = [False] * size
-    back = ids, fences, [0.0] * size, none, ones, no, no, none, none, none, [0] * size, [0] * size, WORKER
+    back = ids, fences, [0.0] * size, none, ones, no, no, none, none, none, [0] * size, [0] * size, none, WORKER
     return {
         "load_phases": ((ids, 16_384), 20 * size),
         "record_phases of new": ((ids, fences, ["new"] * size, ["phase"] * size, *said), 30 * size),
@@ -100,12 +103,23 @@ def wrong_with(plan: Plan, pages: int) -> list[str]:
     return wrong
 
 
+@pytest.fixture(scope="module")
+def stocked(databases: Databases, filled: str) -> Iterator[str]:
+    """The name of a database with phases and signals of 50 000 jobs; the planner knows nothing of them."""
+    with databases.stocked(filled, PHASES) as name:
+        yield name
+
+
 @pytest.mark.parametrize("learned", LEARNED)
-def test_a_phase_costs_its_own_job(databases: Databases, filled: str, learned: str) -> None:
+def test_a_phase_costs_its_own_job(request: pytest.FixtureRequest, databases: Databases, learned: str) -> None:
     """No statement of phases and signals reads a table from end to end, or more of it than its own jobs have."""
     wrong = []
-    with databases.temporary(filled) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
-        for statement in LEARNED[learned]:
+    template, statements = LEARNED[learned]
+    with (
+        databases.temporary(request.getfixturevalue(template)) as dsn,
+        psycopg.connect(dsn, autocommit=True) as connection,
+    ):
+        for statement in statements:
             connection.execute(statement.encode())
         looks = [
             (size, *case)

@@ -28,12 +28,23 @@ LOOKS_AT_KEYS = {"take_keys": 2, "take_keys over": 3}
 """How often a statement reads a key, if not once: is it over, and whose is it?"""
 
 
+@pytest.fixture(scope="module")
+def known(databases: Databases, filled: str) -> Iterator[str]:
+    """The name of a database like `filled`, of which the planner knows all that is in it."""
+    with databases.stocked(filled, "analyze jobqueue.job, jobqueue.job_key, jobqueue.job_archive") as name:
+        yield name
+
+
+@pytest.fixture(params=["unknown", "analysed"])
+def either(request: pytest.FixtureRequest) -> str:
+    """The name of a database of which the planner knows nothing, then of one of which it knows all."""
+    return str(request.getfixturevalue({"unknown": "filled", "analysed": "known"}[request.param]))
+
+
 @contextmanager
-def clone(databases: Databases, template: str, *, analysed: bool = False) -> Iterator[Connection]:
-    """A connection to a copy, whose statistics tell the planner all or nothing."""
+def clone(databases: Databases, template: str) -> Iterator[Connection]:
+    """A connection to a copy."""
     with databases.temporary(template) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
-        if analysed:
-            connection.execute("analyze jobqueue.job, jobqueue.job_key, jobqueue.job_archive")
         for table in ("job", "job_key", "job_archive"):  # a new connection reads the catalog: not what is measured
             connection.execute(f"explain delete from jobqueue.{table} where md5({table}::text) = ''")
         yield connection
@@ -55,7 +66,7 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
     arms = [1, 3, 5, 7], [2, 4, 6, 8], [1, LOWEST] * 4, [HIGHEST, 0] * 4, [EVERYWHERE[0]] * 8, [EVERYWHERE[1]] * 8
     queues = ["q0", "q1", "q2", "absent"]
     claim = (NOBODY, 1, 20.0, queues, [size] * 4, size, size // 2, 1, *arms, ["unknown"], 60.0)
-    back = (ids, fences, [0.0] * size, none, [0] * size, no, no, none, none, none, [0] * size, none, CLAIMER)
+    back = (ids, fences, [0.0] * size, none, [0] * size, no, no, none, none, none, [0] * size, none, none, CLAIMER)
     return {
         "claim_jobs": (claim, {"job_ready", "job_suspect", "job_pkey"}, 2 * size),
         "renew_claims": ((CLAIMER, 20.0, 15.0, ids, fences, no), {"job_pkey"}, 4 * size),
@@ -119,10 +130,9 @@ def first_ids(connection: Connection, place: LiteralString, size: int) -> list[U
     return [id for (id,) in found]
 
 
-@pytest.mark.parametrize("analysed", [False, True], ids=["unknown", "analysed"])
-def test_no_hot_statement_reads_the_table(databases: Databases, filled: str, analysed: bool) -> None:
+def test_no_hot_statement_reads_the_table(databases: Databases, either: str) -> None:
     """S4-29: with 200 000 ready and 100 000 finished jobs, each statement finds its rows by the index meant for it."""
-    with clone(databases, filled, analysed=analysed) as connection:
+    with clone(databases, either) as connection:
         for size in (1, 50, 500):
             for name, case in cases(connection, size).items():
                 for mode in ("custom", "generic"):
@@ -183,13 +193,12 @@ def test_wrong_statistics_turn_no_plan(
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("analysed", [False, True], ids=["unknown", "analysed"])
 @pytest.mark.parametrize(("name", "more"), [("delete_finished", ()), ("retry_finished", (False, False, False))])
 def test_what_touches_history_finds_it_by_id(
-    databases: Databases, filled: str, name: str, more: tuple[object, ...], analysed: bool
+    databases: Databases, either: str, name: str, more: tuple[object, ...]
 ) -> None:
     """S4-99, S4-57: deleting or retrying finished jobs reads neither the archive nor the keys from end to end."""
-    with clone(databases, filled, analysed=analysed) as connection:
+    with clone(databases, either) as connection:
         for size in (1, 50, 500):
             finished = first_ids(connection, "job_archive", size)
             for mode in ("custom", "generic"):
@@ -209,10 +218,9 @@ insert into jobqueue.job (queue, task, origin, via)
 """
 
 
-@pytest.mark.parametrize("analysed", [False, True], ids=["unknown", "analysed"])
-def test_a_relay_counts_the_deliveries_of_one_webhook(databases: Databases, filled: str, analysed: bool) -> None:
+def test_a_relay_counts_the_deliveries_of_one_webhook(databases: Databases, either: str) -> None:
     """How many wait is counted among them alone, up to the bound, beside 200 000 other jobs."""
-    with clone(databases, filled, analysed=analysed) as connection:
+    with clone(databases, either) as connection:
         connection.execute(DELIVERIES)
         (hook,) = first_ids(connection, "webhook", 1)
         for most, read in ((100, 100), (1_000, 150)):

@@ -4,6 +4,7 @@ import json
 import signal
 
 from tests.cli.conftest import Shop
+from tests.support.jobs.working import asked
 from tests.support.programs.processes import CommandLine
 from tests.support.waiting import wait_until
 
@@ -27,6 +28,24 @@ async def test_the_newest_events_are_shown(cli: CommandLine, shop: Shop) -> None
     assert [note] == [json.loads(line)["job_id"] for line in one.out.splitlines()]
     assert 1 == len(last.out.splitlines())
     assert "4711" not in shown.out + dead.out
+
+
+async def test_planned_times_that_were_left_out_are_told(cli: CommandLine, shop: Shop) -> None:
+    """One line: of which schedule, how many, from when to when, and why; one alone has no end."""
+    for facts in ('"last": "2026-03-03T06:00:00+00:00", "count": 3', '"last": "2026-03-01T06:00:00+00:00", "count": 1'):
+        told = "{" + f'"first": "2026-03-01T06:00:00+00:00", {facts}' + "}"
+        query = (
+            "insert into jobqueue.event (type, task, queue, origin, jobs, attempts, reason, data) values"
+            " ('schedule.missed', 'note', 'default', 'schedule:digest', array[gen_random_uuid()], '{0}', 'missed', $1)"
+            " returning 1"
+        )
+        await asked(shop.dsn, query, told)
+    shown = await cli.run("events", "--dsn", shop.dsn, "--type", "schedule.missed")
+
+    assert [
+        "note, digest: 3 planned times, 2026-03-01T06:00:00+00:00 to 2026-03-03T06:00:00+00:00, missed",
+        "note, digest: 1 planned time, 2026-03-01T06:00:00+00:00, missed",
+    ] == [line.split("  ")[-1] for line in shown.out.splitlines()]
 
 
 async def test_it_goes_on_where_it_was(cli: CommandLine, shop: Shop) -> None:

@@ -32,6 +32,25 @@ async def test_info_shows_what_is_here(cli: CommandLine, shop: Shop) -> None:
     assert 5.0 == document["settings"]["poll"]
 
 
+async def test_info_tells_what_comes_next(cli: CommandLine, shop: Shop) -> None:
+    """The five schedules that fire next, the nearest first; where there are none there is nothing of them."""
+    none = await cli.run("info", "--dsn", shop.dsn)
+    made = (
+        "insert into jobqueue.schedule (name, source, task, queue, args, options, cron, tz, missed, overlap, next_at)"
+        " select 's' || n, 'stored', 'note', 'default', '{}', '{}', '0 0 * * *', 'UTC', 'skip', 'allow',"
+        " now() + n * interval '1 h' from generate_series(3, 9) n returning 1"
+    )
+    await asked(shop.dsn, made)
+    plain = await cli.run("info", "--dsn", shop.dsn)
+    document = json.loads((await cli.run("info", "--dsn", shop.dsn, "--json")).out)
+
+    assert "schedules" not in none.out
+    _, _, part = plain.out.partition("\nschedules, next\n")
+    rows = [line.split() for line in part.partition("\n\n")[0].splitlines()]
+    assert [["schedule", "next", "task"], *([f"s{n}", "in", f"{n}", "h", "note"] for n in range(3, 8))] == rows
+    assert [f"s{n}" for n in range(3, 8)] == [firing["name"] for firing in document["firings"]]
+
+
 async def test_info_without_a_schema(cli: CommandLine, empty_database: str) -> None:
     """Where the schema is missing info says so, and which command makes it, instead of failing."""
     plain = await cli.run("info", "--dsn", empty_database)

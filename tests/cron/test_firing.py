@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from jobqueue import JobContext, JobState, Unique
+from jobqueue import JobContext, JobState, Unique, steps
 from jobqueue.base.flows.schedule import Missed
 from tests.support.jobs.gate import Gate
 from tests.support.jobs.planned import app_on, fire, firer_on, jobs_of, move_back, put
 from tests.support.jobs.store import connect
-from tests.support.jobs.working import asked, new_app
+from tests.support.jobs.working import all_ended, asked, new_app
 from tests.support.waiting import wait_until
 
 DAYS = 3
@@ -94,6 +94,30 @@ async def test_one_that_overlaps_is_left_out(database: str) -> None:
             return len(await jobs_of(app, "long")) > 1
 
         await wait_until(another, "the next planned time has its job")
+
+
+async def test_those_that_queue_come_one_after_the_other(database: str) -> None:
+    """Each planned time has its job; one begins when that before has ended, its retries included, in their order."""
+    app = new_app(database)
+    began: list[tuple[int, datetime | None]] = []
+    now: list[datetime | None] = []
+
+    @app.task(retry=steps(0.01), max_attempts=2)
+    async def step(ctx: JobContext) -> None:
+        now.append(ctx.job.planned_at)
+        began.append((len(now), ctx.job.planned_at))
+        await asyncio.sleep(0)
+        now.clear()
+        if ctx.attempt == 1:
+            raise OSError("once")
+
+    async with app:
+        await app.schedules.put("step", step.job(), "@hourly", missed="all", overlap="queue")
+        first = await move_back(database, timedelta(hours=5), "step")
+        await fire(database)
+        async with app.worker():
+            await all_ended(database)
+    assert [(1, first + timedelta(hours=n)) for n in range(6) for _ in range(2)] == began
 
 
 @pytest.mark.parametrize(

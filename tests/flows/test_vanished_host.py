@@ -14,10 +14,10 @@ from tests.support.waiting import wait_until
 LOCK = """
 import asyncio, sys
 from jobqueue.store.connection.pool import Database
-from jobqueue.store.dialing import limits
+from jobqueue.store.dialing import silence
 soon = {"idle": 1, "interval": 1, "count": 2}
-limits.SILENCE.update({f"tcp_keepalives_{name}": str(value) for name, value in soon.items()}, tcp_user_timeout="3000")
-limits.WATCHED.update(client_connection_check_interval="500")
+silence.SILENCE.update({f"tcp_keepalives_{name}": str(value) for name, value in soon.items()}, tcp_user_timeout="3000")
+silence.WATCHED.update(client_connection_check_interval="500")
 
 async def main(dsn, statement):
     database = await Database.open(dsn, "jobqueue", name="vanished", max_size=1)

@@ -34,6 +34,7 @@ from tests.support.jobs.store import (
     open_session,
 )
 from tests.support.patience import scaled
+from tests.support.postgres.database import Databases, name_of
 from tests.support.postgres.plans import run_learned
 
 MANY = """
@@ -174,7 +175,23 @@ async def test_very_many_that_wait_for_others_are_estimated(database: str) -> No
     assert (5, frozenset()) == (found["later"].scheduled, found["later"].estimated)
 
 
-@pytest.mark.parametrize("analysed", [False, True], ids=["unknown", "analysed"])
+@pytest.fixture(scope="module")
+def unknown(databases: Databases, template: str) -> Iterator[str]:
+    """The name of a database with many jobs, of which the planner knows nothing."""
+    with databases.temporary(template) as dsn:
+        with many(dsn, blocked=30_000):
+            pass
+        yield name_of(dsn)
+
+
+@pytest.fixture(scope="module")
+def analysed(databases: Databases, unknown: str) -> Iterator[str]:
+    """The same, and the planner knows everything."""
+    with databases.stocked(unknown, "analyze") as name:
+        yield name
+
+
+@pytest.mark.parametrize("learned", ["unknown", "analysed"])
 @pytest.mark.parametrize(
     ("name", "values", "most"),
     [
@@ -186,12 +203,18 @@ async def test_very_many_that_wait_for_others_are_estimated(database: str) -> No
     ],
 )
 def test_no_look_reads_the_table(
-    database: str, name: str, values: tuple[object, ...], most: int, analysed: bool
+    request: pytest.FixtureRequest,
+    databases: Databases,
+    name: str,
+    values: tuple[object, ...],
+    most: int,
+    learned: str,
 ) -> None:
     """S4-97: whatever the planner knows, a look touches a bounded number of rows and pages, and no table as a whole."""
-    with many(database, blocked=30_000) as connection:
-        if analysed:
-            connection.execute("analyze")
+    with (
+        databases.temporary(request.getfixturevalue(learned)) as dsn,
+        psycopg.connect(dsn, autocommit=True) as connection,
+    ):
         for mode in ("custom", "generic"):
             plan = run_learned(connection, name, values, mode)
             label = f"{name}, {mode} plan:\n{plan}"

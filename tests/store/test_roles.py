@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from jobqueue.app import App
+from jobqueue.base.errors import DatabaseError
 from jobqueue.base.job import JobState
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change
@@ -22,6 +24,7 @@ from jobqueue.tasks.options import Unique
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import end_of
 from tests.support.patience import PATIENCE
+from tests.support.waiting import wait_until
 
 README = Path(__file__).parents[2] / "schema" / "README.md"
 ROLES = ("owner", "worker", "producer", "reader", "caller")
@@ -46,6 +49,7 @@ FORBIDDEN = {
         "select jobqueue.defer('t')",
         "select jobqueue.signal(gen_random_uuid(), 'go')",
         "delete from jobqueue.phase",
+        "update jobqueue.schedule set next_at = now()",
     ],
     "caller": [
         "select * from jobqueue.job",
@@ -55,6 +59,7 @@ FORBIDDEN = {
         "select jobqueue.count_archive(1)",
         "select * from jobqueue.phase",
         "delete from jobqueue.signal",
+        "select * from jobqueue.schedule",
     ],
 }
 
@@ -209,6 +214,39 @@ async def test_each_role_can_do_its_work_with_phases(site: dict[str, str]) -> No
     assert (["count", "first", "second"], []) == ([phase.name for phase in phases], list(again))
 
 
+async def test_each_role_can_do_its_work_with_schedules(site: dict[str, str]) -> None:
+    """A producer puts, steers, triggers and deletes them, a worker fires them and declares its own, a reader looks."""
+    producing, working, reading = (
+        App(site[role], settings=Settings(poll=0.5)) for role in ("producer", "worker", "reader")
+    )
+
+    async def note() -> None: ...
+
+    for app in (producing, working, reading):
+        app.task(note)
+    send = working.registry.find("note")
+    assert send is not None
+    working.cron("0 0 1 1 *", name="declared")(send)
+
+    async with producing, working, reading:
+        await producing.schedules.put("tick", send.job(), "* * * * * *")
+        await producing.schedules.put("gone", send.job(), "0 0 1 1 *", overlap="queue")
+        await producing.schedules.pause("gone")
+        await producing.schedules.resume("gone")
+        await producing.schedules.trigger("gone")
+        await producing.schedules.delete("gone")
+        async with working.worker() as worker:
+            await wait_until(lambda: worker.snapshot().fired >= 2, "it has fired")
+            with pytest.raises(DatabaseError, match="42501"):
+                await reading.schedules.pause("tick")
+            await wait_until(lambda: has_schedules(reading, "declared", "tick"), "what the code says is stored")
+        await working.schedules.backfill("tick", *(datetime(2026, 1, 1, 0, 0, n, tzinfo=UTC) for n in (1, 3)))
+
+
+async def has_schedules(app: App, *names: str) -> bool:
+    return list(names) == [each.name for each in await app.schedules.list()]
+
+
 async def test_a_worker_role_sweeps(site: dict[str, str]) -> None:
     """Days are made and dropped for a worker that could do neither by itself."""
     async with connect(site["worker"]) as connection:
@@ -317,6 +355,33 @@ async def test_rights_on_jobs_reach_phases_and_signals(
             assert on_phase == on_signal
             found = {*(on_phase or "").split(), *(["signal"] if signals else [])}
             assert (expected | {"select"} if everybody else expected) == found, role
+
+
+@pytest.mark.parametrize("everybody", [False, True], ids=["roles", "public"])
+async def test_rights_on_finished_jobs_reach_schedules(
+    empty_database: str, names: dict[str, str], monkeypatch: pytest.MonkeyPatch, everybody: bool
+) -> None:
+    """After the upgrade who could run jobs fires schedules, who could look at jobs reads them, and nobody has more."""
+    before = tuple(each for each in migrations() if each.name < "0023")
+    monkeypatch.setattr(rooms, "migrations", lambda: before)
+    owner = as_role(empty_database, names["owner"])
+    await migrate(owner)
+    given = {role: "public" if everybody and role == "reader" else name for role, name in names.items()}
+    async with connect(owner) as connection:
+        await connection.execute(BEFORE.format(**given))
+    monkeypatch.undo()
+    await migrate(owner)
+
+    rights = (
+        "select coalesce(string_agg(p, ' ') filter (where has_table_privilege($1, 'jobqueue.schedule', p)), '')"
+        " from unnest(array['select', 'insert', 'update', 'delete']) p"
+    )
+    all_of_them = {"worker": "select insert update delete", "producer": "select", "reader": "select", "caller": ""}
+    if everybody:
+        all_of_them["caller"] = "select"
+    async with connect(owner) as connection:
+        found = {role: await connection.fetchval(rights, names[role]) for role in all_of_them}
+    assert all_of_them == found
 
 
 async def test_who_drops_days_may_sweep_what_they_leave(

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from jobqueue import App, JobContext, JobHandle, Router, Unique, bounded_map
+from jobqueue import App, JobContext, JobHandle, Limit, Rate, Router, Unique, bounded_map
 
 router = Router()
 app = App("postgresql://nowhere/none")
@@ -175,7 +175,7 @@ async def bounded() -> None:
 async def bad_timeout(n: int) -> None: ...
 
 
-@router.task(limit=5)  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportCallIssue, reportUntypedFunctionDecorator]
+@router.task(limits=5)  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportCallIssue, reportUntypedFunctionDecorator]
 async def bad_option(n: int) -> None: ...
 
 
@@ -278,6 +278,55 @@ async def signals(handle: JobHandle[str]) -> None:
     await app.jobs.signal(5, "approved")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await app.jobs.signal(handle.id)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     handle.signal("approved")  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
+
+
+def tenant_of(mail: Mail) -> float:
+    return 1.5
+
+
+async def limits() -> None:
+    Limit("5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Limit(5, Rate(1, 1))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    Limit(5, key=tenant_of)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Limit(5, key=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Rate(100)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    Rate(100, "1m")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    app.task(limit=5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    app.batch_task(fair=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    app.limit_queue("mail", 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await app.limits.set("smtp", rate=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await app.limits.set("smtp", 5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    app.limits.reset("smtp")  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
+
+
+@app.cron("0 7 * * *")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUntypedFunctionDecorator]
+async def needs_a_number(n: int) -> None: ...
+
+
+@app.cron("0 7 * * *")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUntypedFunctionDecorator]
+@app.task
+async def needs_more(n: int) -> None: ...
+
+
+@app.cron("0 7 * * *")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUntypedFunctionDecorator]
+def needs_more_than_its_context(ctx: JobContext, n: int) -> None: ...
+
+
+@app.cron("0 7 * * *", missed="never")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+def digest() -> None: ...
+
+
+@app.cron  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+def forgotten() -> None: ...
+
+
+async def schedules(mail: Mail) -> None:
+    await app.schedules.put("remind", send.job("a"), "0 8 * * *")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUnknownArgumentType]
+    await app.schedules.put("remind", send, "0 8 * * *")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await app.schedules.put("remind", send.job(mail))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await app.schedules.put("remind", send.job(mail), "0 8 * * *", overlap="never")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await app.schedules.backfill("remind", "2026-01-01", "2026-02-01")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await app.schedules.list(source="sql")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def tests_of_an_application() -> None:

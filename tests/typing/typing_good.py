@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from jobqueue import (
     App,
+    Backfilled,
     Bundle,
     Change,
     Conflict,
@@ -17,11 +18,17 @@ from jobqueue import (
     Job,
     JobContext,
     JobHandle,
+    Limit,
+    LimitLine,
+    LimitStats,
     Listener,
     NewJob,
     Phase,
+    Rate,
     Router,
+    Schedule,
     Task,
+    Timing,
     Unique,
     bounded_map,
     exponential,
@@ -339,6 +346,69 @@ async def what_is_sent_to_jobs(handle: JobHandle[str]) -> None:
     assert_type(await app.jobs.phases(handle.id), Sequence[Phase])
     await app.jobs.retry(handle.id, from_start=True)
     assert_type(await order.options(signals={"approved": [Mail(to="a")]}).run(Mail(to="a")), str)
+
+
+smtp = Limit(50, rate=Rate(100, per=timedelta(minutes=1), burst=5), name="smtp")
+router_of_mail = Router("mail.", limit=smtp, fair="mail.tenant")
+app.limit_queue("mail", Limit(20))
+
+
+def tenant_of(mail: Mail) -> str | None:
+    return mail.to or None
+
+
+@app.task(limit=[Limit(3, key="mail.to"), Limit(5, key=tenant_of, name="other"), smtp], fair=tenant_of)
+async def limited(ctx: JobContext, mail: Mail) -> str:
+    return mail.to
+
+
+@app.batch_task(limit=Limit(1, key="mails.to", ordered=True), fair="mails.to")
+async def limited_batch(mails: list[Mail]) -> list[int]:
+    return [1 for _ in mails]
+
+
+async def what_is_limited() -> None:
+    assert_type(await limited.defer(Mail(to="a")), JobHandle[str])
+    assert_type(await limited_batch.defer(Mail(to="a")), JobHandle[int])
+    assert_type(limited.job(Mail(to="a")).gates, tuple[str, ...])
+    assert_type(await app.limits.list(), Sequence[LimitStats])
+    assert_type(await app.limits.get("smtp"), LimitStats)
+    assert_type(await app.limits.set("smtp", concurrency=5, rate=Rate(1, 2.5), connection=object()), LimitStats)
+    assert_type(await app.limits.reset("smtp"), LimitStats)
+    assert_type(await app.limits.lines("smtp", 5, key="acme"), Sequence[LimitLine])
+    assert_type(await app.limits.recount("smtp"), int)
+    assert_type((await app.jobs.get("x")).waits_for, str | None)
+
+
+@app.cron("0 7 * * *", tz="Europe/Vienna", missed="once", overlap="skip", jitter=timedelta(seconds=30))
+async def digest() -> str:
+    return ""
+
+
+@router.cron("0 7 * * *", name="morning")
+@router.cron("*/10 0 7 * * *", name="every ten seconds")
+@router.task(queue="mail")
+def tidy(ctx: JobContext) -> int:
+    return 1
+
+
+@app.cron("0 0 * * *")
+async def sweep(days: int = 30) -> None: ...
+
+
+async def what_is_planned(connection: Any) -> None:
+    assert_type(await digest.defer(), JobHandle[str])
+    assert_type(await tidy.defer(), JobHandle[int])
+    assert_type(await app.schedules.put("remind", send.job(Mail(to="a")), "0 8 * * *", tz="Europe/Vienna"), Schedule)
+    await app.schedules.put("remind", digest.job(), "0 8 * * *", starts_at=datetime.now(UTC), connection=connection)
+    assert_type((await app.schedules.get("remind")).timing, Timing)
+    assert_type(await app.schedules.list(source="stored", limit=5), Sequence[Schedule])
+    assert_type(await app.schedules.next("remind", 3), Sequence[datetime])
+    assert_type(await app.schedules.pause("remind", until=datetime.now(UTC)), Schedule)
+    assert_type(await app.schedules.resume("remind"), Schedule)
+    assert_type(await app.schedules.trigger("remind"), UUID)
+    assert_type(await app.schedules.backfill("remind", datetime.now(UTC), datetime.now(UTC)), Backfilled)
+    assert_type(await app.schedules.delete("remind"), None)
 
 
 async def tests_of_an_application() -> None:

@@ -1,12 +1,14 @@
 """What Prometheus scrapes: it adds up, has few labels, stays there without the database, and tells nothing private."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
 from starlette.applications import Starlette
 
-from jobqueue import Fatal, JobContext, Retry
+from jobqueue import Fatal, JobContext, Limit, Retry
 from jobqueue.app import App
 from jobqueue.store.schema.statements import statement
 from jobqueue.web import depths
@@ -16,6 +18,7 @@ from tests.support.jobs.blocked import block
 from tests.support.jobs.store import WORKER, connect
 from tests.support.jobs.working import all_ended, asked, counted, new_app
 from tests.support.patience import PATIENCE
+from tests.support.postgres.backends import becomes
 from tests.support.postgres.proxy import proxied
 from tests.support.waiting import wait_until
 from tests.web.pages import Page, get
@@ -188,6 +191,32 @@ async def test_the_backlog_of_webhooks_is_counted(database: str, fresh: None) ->
         assert 1 == (await scrape(pages)).value("webhook_backlog")
 
 
+async def test_limits_are_counted_by_name(database: str, fresh: None) -> None:
+    """Who was let through and who waits, by limit and never by key; and since when a gate has wanted a look."""
+    app, let_go = new_app(database), asyncio.Event()
+
+    @app.task(limit=[Limit(1, key="tenant"), Limit(5, name="smtp")], fair="tenant")
+    async def hold(tenant: str) -> None:
+        await let_go.wait()
+
+    async with app, app.worker() as work:
+        pages = health_app(work)
+        handles = await hold.defer_many([SECRET, SECRET, "b"])
+
+        async def they_hold() -> bool:
+            return (await scrape(pages)).values("limit_waiting") == {("hold",): 1.0, ("smtp",): 0.0}
+
+        await wait_until(they_hold, "one of each runs, another waits", PATIENCE)
+        page = await scrape(pages)
+        assert {("hold",): 2.0, ("smtp",): 2.0} == page.values("limit_admitted_total")
+        assert page.value("gate_note_age_seconds") >= 0
+        assert SECRET not in page.text
+        let_go.set()
+        for handle in handles:
+            await handle.result(timeout=PATIENCE)
+        assert {("hold",): 3.0, ("smtp",): 3.0} == (await scrape(pages)).values("limit_admitted_total")
+
+
 async def test_bundles_and_what_is_to_be_added_up_are_counted(database: str, fresh: None) -> None:
     """Bundles that have not ended are a number, and so is what nobody has added up, up to a limit that costs little."""
     app = App(database)
@@ -205,6 +234,50 @@ async def test_bundles_and_what_is_to_be_added_up_are_counted(database: str, fre
             page = await scrape(pages)
 
     assert (10_000, 2) == (page.value("bundles_unfinished"), page.value("facts_waiting"))
+
+
+@asynccontextmanager
+async def overdue(dsn: str, **seconds: float) -> AsyncIterator[None]:
+    """Planned times of these schedules have passed so long ago, and inside the block nobody can fire them."""
+    async with connect(dsn) as writer, connect(dsn, application_name="holder") as holder:
+        async with writer.transaction():
+            for name, ago in seconds.items():
+                await writer.execute(
+                    "update jobqueue.schedule set next_at = now() - make_interval(secs => $2) where name = $1",
+                    name,
+                    ago,
+                )
+            held = asyncio.create_task(holder.execute("begin; lock table jobqueue.schedule in exclusive mode"))
+            await becomes(dsn, 1, "application_name = 'holder' and wait_event_type = 'Lock'")
+        await held
+        yield
+        await holder.execute("rollback")
+
+
+async def test_schedules_are_counted_and_their_lag_is_told(database: str, fresh: None) -> None:
+    """What was fired and left out is counted; the lag is that of the most overdue one that is to be fired, else 0."""
+    app = new_app(database)
+    names = "schedule_fired_total", "schedule_missed_total", "schedule_lag_seconds"
+
+    @app.task
+    async def work() -> None: ...
+
+    async with app, app.worker() as worker:
+        pages = health_app(worker)
+        for name in ("late", "later", "paused", "undeclared"):
+            await app.schedules.put(name, work.job(), "0 0 1 1 *")
+        await app.schedules.pause("paused")
+        gone = "source = 'code', seen_at = now() - interval '1 h' where name = $1 returning 1"
+        await asked(database, f"update jobqueue.schedule set {gone}", "undeclared")
+        page = await scrape(pages)
+        assert (0, 0, 0) == tuple(page.value(name) for name in names)
+        async with overdue(database, late=10, later=300, undeclared=3_000):
+            lag = (await scrape(pages)).value("schedule_lag_seconds")
+        await wait_until(lambda: worker.snapshot().missed, "the one that is later than a minute is left out")
+        page = await scrape(pages)
+
+    assert 300 <= lag < 3_000
+    assert (1, 1, 0) == tuple(page.value(name) for name in names)
 
 
 async def test_phases_that_were_recorded_are_counted(database: str) -> None:

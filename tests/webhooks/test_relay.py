@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime
 from itertools import count
 from typing import Any
 from uuid import UUID
@@ -12,8 +13,10 @@ import asyncpg
 import pytest
 
 from jobqueue.app import App
+from jobqueue.base.flows.schedule import planned_id
 from jobqueue.base.flows.webhook import QUEUE, Webhook
 from jobqueue.base.job import JobState
+from jobqueue.cron.firing import Firer
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.flows import webhooks as store
 from jobqueue.webhooks import relay as room
@@ -114,6 +117,30 @@ async def test_a_relay_that_dies_has_done_all_or_nothing(database: str, monkeypa
 
         assert ([], before) == nothing
         assert [(handle.id, "job.cancelled")] == await made(database, hook)
+
+
+async def test_planned_times_that_were_left_out_are_posted(database: str) -> None:
+    """A webhook hears of `schedule.missed`: one delivery for an outage, with the first time, the last, and how many."""
+    app = hooked_app(database)
+    async with app, open_database(database) as there:
+        hook = await app.webhooks.create(URL, "schedule.missed")
+        note = app.registry.find("note")
+        assert note is not None
+        await app.schedules.put("daily", note.job("x"), "0 7 * * *")
+        back = "update jobqueue.schedule set next_at = date_trunc('day', now()) - interval '10 days' + interval '7 h'"
+        await asked(database, f"{back} returning 1")
+        await Firer(there, list).look()
+        for _ in range(2):
+            await Relay(there).look()
+        ((id, kind),) = await made(database, hook)
+        body = json.loads(
+            await asked(database, "select args ->> 'body' from jobqueue.job where origin like 'webhook:%'")
+        )
+
+    first, last, count = (body["data"]["data"][name] for name in ("first", "last", "count"))
+    assert ("schedule.missed", "schedule:daily", "missed") == (kind, body["data"]["origin"], body["data"]["reason"])
+    assert id == planned_id("daily", datetime.fromisoformat(first))
+    assert count == (datetime.fromisoformat(last) - datetime.fromisoformat(first)).days + 1
 
 
 async def test_the_log_is_the_backlog(database: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,8 @@ MOST = 1_000_000
 KEY_LENGTH = 200
 FAIR = "fair:"
 """Begins the name of a queue's fair order, so no limit's."""
+SCHEDULE = "schedule:"
+"""The limit of schedules whose jobs come one after the other: the next one begins when that before has ended."""
 NO_PLACE = "~"
 
 
@@ -130,6 +132,11 @@ def fair_gate(queue: str, key: str) -> str:
     return f"{NO_PLACE}{FAIR}{queue}\n{key}"
 
 
+def schedule_gate(schedule: str) -> str:
+    """Where the jobs of a schedule that must not overlap come one after the other."""
+    return f"{SCHEDULE}\n{schedule}"
+
+
 def parts_of(gate: str) -> tuple[str, str | None]:
     """The name of a gate's limit, and the key."""
     name, line, key = gate.removeprefix(NO_PLACE).partition("\n")
@@ -139,14 +146,17 @@ def parts_of(gate: str) -> tuple[str, str | None]:
 def say_gate(gate: str) -> str:
     """A gate as people read it: `smtp`, or `smtp of acme`, in one line."""
     name, key = parts_of(gate)
+    if name == SCHEDULE:
+        return f"schedule {key}"
     return name if key is None else f"{name} of {key}"
 
 
 def check_limit_name(option: str, name: str) -> str:
     """A limit's name: as that of a queue, but it does not look like what stands before one. Raises InvalidOption."""
     check_name(option, name)
-    if name.startswith((NO_PLACE, FAIR)):
-        raise InvalidOption(option, f"a limit's name must not begin with {NO_PLACE!r} or {FAIR!r}: give it another one")
+    if name.startswith((NO_PLACE, FAIR, SCHEDULE)):
+        words = f"{NO_PLACE!r}, {FAIR!r} or {SCHEDULE!r}"
+        raise InvalidOption(option, f"a limit's name must not begin with {words}: give it another one")
     return name
 
 

@@ -27,7 +27,7 @@ def said_of_line(line: InLine) -> Iterator[str]:
     elif line.concurrency == 0:
         yield f"this limit is 0 now, so nothing begins: `limits set {line.declared} --concurrency N` or `limits reset`"
     elif line.concurrency is not None and line.held is not None:
-        yield f"{line.held} of {line.concurrency} places are held"
+        yield f"{line.held} of {line.concurrency} places held"
     if line.next_in is not None and line.next_in > 0:
         yield f"the rate lets the next one start in {duration(line.next_in)}"
 

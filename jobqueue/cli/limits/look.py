@@ -1,4 +1,4 @@
-"""`limits`: list them, show one with its lines. A key is shown as it is: it is the user's data, so only on demand."""
+"""`limits`: list them, show one with its lines. Keys are shown, as unique keys are, and never logged."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -41,9 +41,11 @@ def show_limit(place: Place, name: str, key: str | None, most: int, as_json: boo
         return ExitCode.OK
     write(f"limit {limit.name}")
     write_facts(_facts(limit))
-    rows = [_line_row(line) for line in lines]
     if any(line.key is not None for line in lines):
-        write_table(("key", "held", "waiting", "oldest", "next"), rows, right=("held", "waiting"), apart=("key",))
+        columns = ["key", "held", "waiting", "oldest", *(["next"] if limit.rate else [])]
+        write("lines")
+        rows = [_line_row(line)[: len(columns)] for line in lines]
+        write_table(columns, rows, right=("held", "waiting"), apart=("key",), indent="  ")
     elif key is not None:
         tell("nobody holds a place there, and nobody waits")
     return ExitCode.OK

@@ -4,13 +4,12 @@ from typing import Annotated
 
 import typer
 
-from jobqueue.cli.options import Dsn, Json, Schema, Target, group
+from jobqueue.cli.options import BesideName, Dsn, Json, Schema, Target, group
 from jobqueue.cli.parts import name_and_app
 
 limits = group("Look at limits, and change them while jobs run.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The limit, as `limits list` has it.")]
-App = Annotated[str | None, typer.Argument(metavar="APP", help="As elsewhere; before or after the name.")]
 
 
 @limits.command("list")
@@ -28,7 +27,7 @@ def limits_list(app: Target = None, dsn: Dsn = None, schema: Schema = None, json
 @limits.command("show")
 def limits_show(
     name: Name,
-    app: App = None,
+    app: BesideName = None,
     key: Annotated[str | None, typer.Option(metavar="KEY", help="Only this key.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="So many keys, those with the longest lines.")] = 20,
     dsn: Dsn = None,
@@ -46,7 +45,7 @@ def limits_show(
 @limits.command("set")
 def limits_set(
     name: Name,
-    app: App = None,
+    app: BesideName = None,
     concurrency: Annotated[int | None, typer.Option(metavar="N", help="Jobs at once; 0: no more begins.")] = None,
     rate: Annotated[str | None, typer.Option(metavar="N/TIME", help="Starts in a time: 100/60, 5/1s, 1000/1h.")] = None,
     burst: Annotated[int | None, typer.Option(metavar="N", help="With --rate: so many may start at once; 1.")] = None,
@@ -66,7 +65,7 @@ def limits_set(
 
 
 @limits.command("reset")
-def limits_reset(name: Name, app: App = None, dsn: Dsn = None, schema: Schema = None, json: Json = False) -> int:
+def limits_reset(name: Name, app: BesideName = None, dsn: Dsn = None, schema: Schema = None, json: Json = False) -> int:
     """Have a limit be as the code says again."""
     from jobqueue.cli.limits.change import reset_limit
     from jobqueue.cli.place import Place
@@ -76,7 +75,9 @@ def limits_reset(name: Name, app: App = None, dsn: Dsn = None, schema: Schema = 
 
 
 @limits.command("recount")
-def limits_recount(name: Name, app: App = None, dsn: Dsn = None, schema: Schema = None, json: Json = False) -> int:
+def limits_recount(
+    name: Name, app: BesideName = None, dsn: Dsn = None, schema: Schema = None, json: Json = False
+) -> int:
     """Count anew how many jobs have a place.
 
     Should find nothing wrong, ever. Looks at all unfinished jobs.

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeAlias
 
+from jobqueue.base.flows.limit import SCHEDULE
 from jobqueue.base.outcome import LinedUp
 from jobqueue.worker.keeping.holds import Hold
 
@@ -24,6 +25,7 @@ def last_look(hold: Hold, gates_now: GatesNow) -> LinedUp | None:
     passed = tuple(claim["gates"] or ())
     gates = gates_now(claim["task"], claim["queue"], claim["args"]) or ()
     if not set(gates) <= set(passed):
-        return LinedUp(gates)
+        own = [gate for gate in passed if gate.startswith(SCHEDULE) and gate not in gates]
+        return LinedUp((*own, *gates))
     late = hold.start_by is not None and time.monotonic() > hold.start_by
     return LinedUp(passed) if late else None

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from jobqueue.base.flows.schedule import planned_id
 from jobqueue.base.job import AttemptError, Job, JobState
 from jobqueue.cli.jobs.story import Story
 from jobqueue.store.looking.overview import Beside, Dependency, Waits
@@ -159,6 +160,19 @@ def test_a_running_job_says_by_whom(capsys: pytest.CaptureFixture[str]) -> None:
     assert sentences[1].startswith("its worker gives no sign of life; another takes it once its lease ends in 15 s")
     sentences, _ = told(capsys, replace(running, lease_until=NOW - timedelta(seconds=15)), replace(WORKER, alive=False))
     assert sentences[1].endswith("another takes it as soon as one looks")
+
+
+def test_it_says_for_which_planned_time_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a job of a schedule the planned time and the schedule; of one triggered by hand that; of others nothing."""
+    planned = datetime(2026, 3, 1, 6, tzinfo=UTC)
+    made = replace(JOB, id=planned_id("digest", planned), origin="schedule:digest")
+
+    assert "  planned  2026-03-01 06:00:00 UTC (" in (text := told(capsys, made)[1])
+    assert " by schedule digest\n" in text
+    by_hand = replace(made, id=UUID("01a2229b-25af-77f1-9c4b-976a54990d6f"))
+    assert "  planned  by hand: schedule digest was triggered\n" in told(capsys, by_hand)[1]
+    for other in (replace(JOB, origin="shop"), replace(made, id=UUID(int=7)), JOB):
+        assert "planned" not in told(capsys, other)[1]
 
 
 def test_progress_of_another_kind_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome
 from jobqueue.cli.top import screen as top
 from jobqueue.cli.top.frame import Frame, Rates, draw, shared, short
 from jobqueue.cli.top.screen import Looks
+from jobqueue.store.flows.schedules import Firing
 from jobqueue.store.looking.overview import Flow, QueueStats, RunningJob, WorkerNow
 from tests.cli.conftest import Shop
 from tests.support.jobs.store import claim, failure, finish, insert, new_jobs, open_session
@@ -43,7 +44,7 @@ def drawn(frame: Frame, width: int = 80, height: int = 24, away: float | None = 
 
 
 def frame(**said: object) -> Frame:
-    return replace(Frame("postgresql://me:***@h/d", NOON, RATES, [QUEUE], [WORKER], [JOB], BUNDLES), **said)  # type: ignore[arg-type]
+    return replace(Frame("postgresql://me:***@h/d", NOON, RATES, [QUEUE], [WORKER], [JOB], BUNDLES, []), **said)  # type: ignore[arg-type]
 
 
 def test_a_frame_says_what_happens() -> None:
@@ -57,6 +58,18 @@ def test_a_frame_says_what_happens() -> None:
     assert ["host", "4711", "shop", "0.1.0", "40/50", "3", "2", "h", "2", "s", "alive"] == lines[8].split()
     assert ["…00000007", "send_mail", "mail", "2/20", "90", "s"] == lines[11].split()[:6]
     assert lines[11].endswith(r"25% page 1\x1b[31m of 4  host 4711")
+
+
+def test_what_fires_next_is_told() -> None:
+    """The next firings stand below, one that is late says so, an odd name is made visible; without any is nothing."""
+    soon, late = Firing("digest", "send", NOON, 7_300.0), Firing("odd\x1b[31m", "tidy", NOON, -180.0)
+
+    lines = drawn(frame(firings=[late, soon]))
+
+    assert ["schedule", "next", "task"] == lines[-3].split()
+    assert [r"odd\x1b[31m", "3", "min", "late", "tidy"] == lines[-2].split()
+    assert ["digest", "in", "2", "h", "send"] == lines[-1].split()
+    assert "schedule" not in [word for line in drawn(frame()) for word in line.split()]
 
 
 def test_what_waits_for_others_has_a_column() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Connection, Database, Session
-from jobqueue.store.dialing import limits
+from jobqueue.store.dialing import silence
 from tests.support.jobs.store import connect, open_database
 from tests.support.postgres.backends import becomes
 
@@ -94,7 +94,7 @@ async def test_transactions_are_limited_where_sessions_cannot_be(database: str, 
 
 async def test_a_transaction_that_stands_still_is_ended(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is frozen within a transaction of ours keeps its locks no longer than the limit."""
-    monkeypatch.setitem(limits.BRIEF, "idle_in_transaction_session_timeout", "300")
+    monkeypatch.setitem(silence.BRIEF, "idle_in_transaction_session_timeout", "300")
     async with open_database(database) as pooled, connect(database) as other:
         session = Session(pooled)
         with pytest.raises(DATABASE_ERRORS):

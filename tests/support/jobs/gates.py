@@ -1,13 +1,15 @@
 """What tests of limits stand on: jobs with gates, one look at the gates, and what must hold of them at any moment."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
 from jobqueue.base.job import NewJob
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.flows.limits import Admitted, LimitRow, admit, declare
-from tests.support.jobs.store import Connection, new_job
+from tests.support.jobs.store import Connection, connect, new_job, open_session
 
 _WRONG = """
 select coalesce(g.name, h.gate) as gate, coalesce(g.counted, 0) as counted, coalesce(h.held, 0) as held
@@ -36,6 +38,20 @@ where gate is not null and (state <> 'blocked' or gate is distinct from gates[pa
 async def declare_limit(session: Session, name: str, concurrency: int | None = 1, **said: Any) -> None:
     """Declare one limit."""
     await declare(session, [LimitRow(name, concurrency, **said)], "tests", always=False)
+
+
+async def declare_limits(dsn: str, *limits: tuple[str, int], ordered: Sequence[str] = ()) -> None:
+    """Declare limits by name and places."""
+    async with open_session(dsn) as session:
+        await declare(session, [LimitRow(name, places, ordered=name in ordered) for name, places in limits], "tests")
+
+
+async def held_after_all(dsn: str) -> list[str]:
+    """What is wrong once no job is left: gates that would still be held, and what must never be seen."""
+    async with open_session(dsn) as session, connect(dsn) as connection:
+        await look(session)
+        rows = await connection.fetch("select name, held from jobqueue.gate where held <> 0")
+        return [f"held: {dict(row)}" for row in rows] + await wrong_with_gates(connection)
 
 
 def limited(*gates: str, **said: Any) -> NewJob[None]:
@@ -76,3 +92,22 @@ async def states(connection: Connection, ids: Sequence[UUID]) -> list[tuple[str,
     rows = await connection.fetch("select id, state, passed, gate from jobqueue.job where id = any($1)", list(ids))
     found = {row["id"]: (row["state"], row["passed"], row["gate"]) for row in rows}
     return [found.get(id, ("gone", 0, None)) for id in ids]
+
+
+@asynccontextmanager
+async def watched(dsn: str) -> AsyncIterator[None]:
+    """Look at the books again and again while the block runs."""
+
+    async def watch() -> None:
+        async with connect(dsn) as connection:
+            while True:
+                assert [] == await wrong_with_gates(connection)
+                await asyncio.sleep(0.02)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})
+    assert watching.cancelled() or watching.result() is None

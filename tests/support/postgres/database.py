@@ -31,6 +31,14 @@ class Databases:
         finally:
             self._execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
+    @contextmanager
+    def stocked(self, template: str, fill: LiteralString) -> Iterator[str]:
+        """Give the name of a clone that was filled so, to be cloned again inside the block."""
+        with self.temporary(template) as dsn:
+            with psycopg.connect(dsn, autocommit=True) as connection:
+                connection.execute(fill)
+            yield name_of(dsn)
+
     def filled(self, template: str, fill: LiteralString) -> str:
         """The name of a clone that was filled so, to be cloned again: made by whoever asks first, kept till the end."""
         name = f"{template}_{sha256(fill.encode()).hexdigest()[:8]}"
@@ -61,11 +69,9 @@ class Databases:
             self._connection.close()
 
     def _copy_of(self, template: str | None) -> sql.Composable:
-        if template is None:
-            return sql.SQL("")
         # Copying whole files costs a third of writing each page to the log, as PostgreSQL does since version 15.
         copying = sql.SQL(" strategy file_copy" if self._connected().info.server_version >= 150_000 else "")
-        return sql.SQL(" template {}").format(sql.Identifier(template)) + copying
+        return sql.SQL(" template {}").format(sql.Identifier(template or "template1")) + copying
 
     def _execute(self, statement: sql.Composed | str, *values: object) -> psycopg.Cursor[tuple[object, ...]]:
         """Run on the kept connection; once more on a new one, since a test may cut every connection there is."""

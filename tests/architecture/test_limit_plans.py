@@ -1,0 +1,80 @@
+"""Plans of limits: a thousand gates with very many who wait, beside a backlog, whatever the planner knows of them."""
+
+import psycopg
+import pytest
+
+from tests.support.postgres.database import Databases
+from tests.support.postgres.plans import run_learned
+
+TABLES = ("job", "gate", "gate_note", '"limit"')
+LIMITED = (
+    "".join(f"alter table jobqueue.{table} set (autovacuum_enabled = false);\n" for table in TABLES)
+    + r"""
+insert into jobqueue."limit" (name, declared) values
+  ('k', '{"concurrency": 10, "burst": 1}'), ('r', '{"count": 100000, "per": 1, "burst": 1}'), ('n', '{"burst": 1}');
+insert into jobqueue.job (queue, task, priority, state, via)
+  select 'q' || n % 5, 'task', n % 3, 'ready', 'py' from generate_series(1, 100000) n;
+insert into jobqueue.job (queue, task, priority, state, via, gates, gate)
+  select 'q' || n % 5, 'task', n % 3, 'blocked', 'py', array[E'k\n' || n % 1000], E'k\n' || n % 1000
+  from generate_series(1, 100000) n;
+insert into jobqueue.job (queue, task, priority, state, via, gates, gate)
+  select 'q' || n % 5, 'task', n % 3, 'blocked', 'py', array['~r'], '~r' from generate_series(1, 20000) n;
+insert into jobqueue.job (queue, task, state, via, gates, gate)
+  select 'q0', 'task', 'blocked', 'py', array[E'~fair:q0\nk'], E'~fair:q0\nk' from generate_series(1, 20000) n;
+insert into jobqueue.job (queue, task, state, via, gates, passed)
+  select 'held', 'task', 'ready', 'py', array['k'], 1 from generate_series(1, 20000) n;
+delete from jobqueue.gate_note;
+insert into jobqueue.gate (name, "limit", held) select E'k\n' || n, 'k', 10 from generate_series(1, 5000) n;
+insert into jobqueue.gate_note (gate, freed, due_at)
+  select E'k\n' || n, 1, now() + interval '1 h' from generate_series(1000, 3000) n;
+"""
+)
+NOTES = {
+    "full gates": "insert into jobqueue.gate_note (gate) select E'k\\n' || n from generate_series(1, 999) n",
+    "handing over": (
+        "insert into jobqueue.gate_note (gate, freed) select E'k\\n' || n, 1 from generate_series(1, 999) n"
+    ),
+    "one gate with many notes": "insert into jobqueue.gate_note (gate) select '~r' from generate_series(1, 5000) n",
+    "fair": "insert into jobqueue.gate_note (gate) values (E'~fair:q0\\nk')",
+    "paused": "insert into jobqueue.queue (name, paused_at) values ('held', now())",
+    "nothing": "select",
+}
+PAGES = {
+    "full gates": 45_000,
+    "handing over": 95_000,
+    "one gate with many notes": 55_000,
+    "fair": 25_000,
+    "paused": 45_000,
+    "nothing": 1_000,
+}
+"""How many pages a look may touch that is due to these notes."""
+ASKED: dict[str, tuple[tuple[object, ...], int]] = {
+    "note_lines": (("", 1_000), 9_000),
+    "forget_gates": (("", 1_000, 0.0), 9_000),
+    "change_limit": (("k", '{"concurrency": 11}', False), 60_000),
+    "declare_limits": ((["k"], [12], [None], [None], [1], [False], "x", False), 60_000),
+    "read_limits": ((None,), 270_000),
+    "gate_lines": (("k", "7", 10), 10_000),
+    "note_age": ((), 500),
+}
+LEARNED = {"unknown": [LIMITED], "before": ["analyze", LIMITED], "analysed": [LIMITED, "analyze"]}
+"""What the planner knows: nothing, what there was before somebody stored it, all."""
+
+
+@pytest.mark.parametrize("learned", LEARNED)
+def test_a_look_at_gates_costs_what_is_let_go(databases: Databases, template: str, learned: str) -> None:
+    """No step of a look at gates, nor what is asked about them, reads a line or a table again and again."""
+    wrong = []
+    with databases.temporary(template) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
+        for statement in LEARNED[learned]:
+            connection.execute(statement.encode())
+        for mode in ("custom", "generic"):
+            for what, notes in NOTES.items():
+                with connection.transaction(force_rollback=True):
+                    connection.execute(notes.encode())
+                    touched = run_learned(connection, "admit", (1_000, 0.3), mode).buffers
+                wrong += [f"{what}, {mode}: {touched} pages"] if touched > PAGES[what] else []
+            for name, (values, most) in ASKED.items():
+                touched = run_learned(connection, name, values, mode).buffers
+                wrong += [f"{name}, {mode}: {touched} pages"] if touched > most else []
+    assert not wrong, "\n".join(wrong)

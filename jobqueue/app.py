@@ -33,7 +33,6 @@ from jobqueue.store.schema.migrate import migrate
 from jobqueue.tasks.gates.gates import limit_of_queue
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.limits import Limits
-from jobqueue.tasks.options import queue_named
 from jobqueue.tasks.queues import Queues
 from jobqueue.tasks.router import Router, TaskHome
 from jobqueue.tasks.run.hooks import ErrorHook, check_hook
@@ -165,8 +164,7 @@ class App(TaskHome):
         Said again, the last one counts. A limit without a name is called `queue/mail`. Jobs that were sent without
         knowing of it get into line when a worker is about to start them. Raises InvalidOption, LimitConflict.
         """
-        name = queue_named("queue", queue)
-        self.registry.limit_queue(name, limit_of_queue(name, limit))
+        self.registry.limit_queue(queue, limit_of_queue(queue, limit))
 
     @property
     def task_modules(self) -> tuple[str, ...]:

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic_core import to_jsonable_python
+from pydantic import TypeAdapter
 
 from jobqueue.base.job import Job
 from jobqueue.tasks.task import Task
 
 MOST_SHOWN = 20
 _LONGEST = 200
+_ANY = TypeAdapter[Any](Any)
 
 
 def expect(task: Task[..., Any], times: int | None, args: Mapping[str, Any], deferred: Sequence[Job]) -> list[Job]:
@@ -28,7 +29,7 @@ def _as_stored(task: Task[..., Any], args: Mapping[str, Any]) -> dict[str, Any]:
     if unknown:
         known = ", ".join(task.signature.parameters) or "none"
         raise TypeError(f"assert_deferred: {task.name} has no argument {unknown[0]!r}; it has: {known}")
-    return {name: to_jsonable_python(value, round_trip=True) for name, value in args.items()}
+    return {name: _ANY.dump_python(value, mode="json", by_alias=True, round_trip=True) for name, value in args.items()}
 
 
 def _fits(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from jobqueue.base.flows.phase import Found, Looked, Record, Wait, Waking
 from jobqueue.base.job import Job, WorkerId
 from jobqueue.base.log import get_logger
-from jobqueue.base.outcome import Dead, Done, Outcome, PutAside, Retried
+from jobqueue.base.outcome import Dead, Done, PutAside, Retried
 from jobqueue.base.settings import Settings
 from jobqueue.store.claims import Claim, Ready, claim, job_of, promote_due, ready_between
 from jobqueue.store.connection.lent import LentDatabase
@@ -33,6 +33,7 @@ from jobqueue.worker.declaring import rows_of
 from jobqueue.worker.ending.folding import Folder
 from jobqueue.worker.ending.lines import tell_failure
 from jobqueue.worker.keeping.holds import aside_for
+from jobqueue.worker.slots.runs import expired
 
 log = get_logger(__name__)
 
@@ -87,12 +88,15 @@ class OneByOne:
 
     async def _run(self, found: Claim) -> None:
         task, said = self.tasks.find(found["task"]), list[Done]()
-        outcome, error = self._unfit(found, task), None
+        outcome, error = expired(found), None
+        if task is None:
+            outcome = outcome or PutAside("unknown task")
         behind = _Behind(self, found, said)
         if task is not None and outcome is None:
             attempt = self._attempt(found, task, behind)
-            async with self.database.surviving_errors():
-                outcome = await run_apart(attempt)
+            outcome, undone = await self.database.survive(run_apart(attempt))
+            if undone:
+                said.clear()
             await behind.write_noted()
             error = attempt.error
         assert outcome is not None  # noqa: S101 - unfit, or run
@@ -105,13 +109,6 @@ class OneByOne:
         failed = None if said else failure_of(found, error, outcome)
         if failed is not None:
             await call_hooks(self.middleware.on_error, failed)
-
-    def _unfit(self, found: Claim, task: AnyTask | None) -> Outcome | None:
-        if found["attempt"] == 1 and found["start_left"] is not None and found["start_left"] <= 0:
-            return Dead("expired")
-        if found["budget_left"] is not None and found["budget_left"] <= 0:
-            return Dead("budget")
-        return PutAside("unknown task") if task is None else None
 
     def _attempt(self, found: Claim, task: AnyTask, behind: "_Behind") -> Attempt:
         return Attempt(

@@ -125,19 +125,21 @@ async def test_a_handlers_own_transaction_and_its_errors(database: str) -> None:
             await conn.execute("insert into payment values ($1)", how)
             if how == "raise":
                 raise RuntimeError("undone")
-            if how == "complete":
+            if how.startswith("complete"):
                 ctx.complete("early")
+        if how == "complete and break":
+            await lent[0].execute("select 1 / 0")
         return "late"
 
     async with rolled_back(database) as conn:
         lent.append(conn)
         await conn.execute("create table payment (how text)")
         async with app.testing(connection=conn) as t:
-            for how in ("plain", "raise", "complete", "break"):
+            for how in ("plain", "raise", "complete", "break", "complete and break"):
                 await pay.defer(how)
             jobs = await t.drain()
-            assert ["late", None, "early", None] == [job.result for job in jobs]
-            assert ["undone", "division by zero"] == [job.error.message for job in jobs if job.error]
+            assert ["late", None, "early", None, None] == [job.result for job in jobs]
+            assert ["undone", *["division by zero"] * 2] == [job.error.message for job in jobs if job.error]
             assert ["plain", "complete"] == [row[0] for row in await conn.fetch("select how from payment")]
     assert 0 == await left(database)
 

@@ -326,6 +326,23 @@ async def test_schedules_fire_as_the_clock_moves(nowhere: App) -> None:
             await nowhere.schedules.list()
 
 
+async def test_a_schedule_that_queues(nowhere: App) -> None:
+    """Its next job begins when the one before has ended, however that was."""
+    begun: list[datetime | None] = []
+
+    @nowhere.cron("0 * * * *", overlap="queue")
+    @nowhere.task(max_attempts=1)
+    async def hourly(ctx: JobContext) -> None:
+        begun.append(ctx.job.planned_at)
+        raise RuntimeError
+
+    async with nowhere.testing() as t:
+        t.clock.advance(timedelta(hours=2))
+        assert ["ready", "blocked"] == [job.state for job in t.deferred(hourly)]
+        assert ["dead", "dead"] == [job.state for job in await t.drain()]
+        assert begun == sorted(begun, key=str)
+
+
 async def test_synchronous_defers(nowhere: App) -> None:
     """defer_sync is recorded from any thread; inline its job runs at once on a loop of its own."""
 

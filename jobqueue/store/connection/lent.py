@@ -5,8 +5,8 @@ It is never closed, given back or set up here, and whatever runs on it is part o
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -14,6 +14,8 @@ from jobqueue.base.errors import InvalidOption
 from jobqueue.store.connection.caller import executor_on
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.schema.statements import statements
+
+T = TypeVar("T")
 
 
 class LentDatabase(Database):
@@ -47,18 +49,20 @@ class LentDatabase(Database):
             given = await given.connection()
         return (await given.get_raw_connection()).driver_connection
 
-    @contextlib.asynccontextmanager
-    async def surviving_errors(self) -> AsyncIterator[None]:
-        """Where a statement inside has failed, all that was done inside is undone: else nothing more could be said."""
+    async def survive(self, run: Awaitable[T]) -> tuple[T, bool]:
+        """What it gives; and whether all that it did is undone, since a statement in it had failed.
+
+        Else PostgreSQL would refuse whatever comes behind it in the transaction.
+        """
         driver = await self.driver()
         await driver.execute("savepoint jobqueue_run")
+        given = await run
         try:
-            yield
-        finally:
-            try:
-                await driver.execute("release savepoint jobqueue_run")
-            except asyncpg.InFailedSQLTransactionError:
-                await driver.execute("rollback to savepoint jobqueue_run")
+            await driver.execute("release savepoint jobqueue_run")
+        except asyncpg.InFailedSQLTransactionError:
+            await driver.execute("rollback to savepoint jobqueue_run")
+            return given, True
+        return given, False
 
 
 class LentSession(Session):

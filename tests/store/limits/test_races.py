@@ -141,6 +141,16 @@ async def test_who_comes_while_the_last_one_goes(database: str) -> None:
             await finish(two, await claim_one(two))
 
 
+async def test_who_comes_after_a_look_has_begun(database: str) -> None:
+    """A job whose own time lies after the moment of the look that finds it is ready at once: only rates put it off."""
+    async with open_session(database) as session, connect(database) as connection:
+        await declare_limit(session, "smtp", 1)
+        (id,) = await insert(session, limited("smtp"))
+        await connection.execute("update jobqueue.job set due_at = now() + interval '1 minute'")
+        assert 1 == (await look(session)).ready
+        assert [("ready", 1, None)] == await states(connection, [id])
+
+
 async def test_two_who_look_at_one_gate(database: str) -> None:
     """Of two that look at one gate at once only one does; the other finds it busy, and waits for nothing: 50 rounds."""
     async with open_sessions(database, 3) as hands, connect(database) as connection:

@@ -26,7 +26,7 @@ DOOR = pytest.StashKey[Door]()
 PASSED = pytest.StashKey[bool]()
 LONGEST_FIRST = (
     "flows", "examples", "packaging", "bench", "typing", "cli", "architecture", "worker", "store", "app", "phases",
-    "web", "webhooks", "events", "bundles", "tasks",
+    "web", "webhooks", "events", "bundles", "cron", "testing", "tasks",
 )  # fmt: skip
 DATABASE_FIXTURES = {"databases", "database", "empty_database"}
 

@@ -411,6 +411,10 @@ async def what_is_planned(connection: Any) -> None:
     assert_type(await app.schedules.delete("remind"), None)
 
 
+def is_urgent(job: NewJob[Any]) -> bool:
+    return job.priority > 5
+
+
 async def tests_of_an_application() -> None:
     async with app.testing("inline", resources=(1, "a")) as t:
         assert_type(t, Kit)
@@ -423,7 +427,7 @@ async def tests_of_an_application() -> None:
         assert_type(await handle.result(), str)
     with app.testing("ignore", jobs=send, bundles=lambda bundle: bundle.name == "import"):
         pass
-    with app.testing("ignore", jobs=[send, order]), app.testing("ignore", jobs=lambda job: job.priority > 5):
+    with app.testing("ignore", jobs=[send, order]), app.testing("ignore", jobs=is_urgent):
         pass
     async with app.testing(connection=object()) as lent:
         assert_type(lent.deferred(), list[Job])

@@ -423,6 +423,12 @@ async def test_resources_and_what_needs_a_database(nowhere: App) -> None:
 
 def test_what_the_block_refuses(nowhere: App) -> None:
     """A wrong mode, or one with options of another."""
-    for wrong in ({"mode": "dry"}, {"mode": "inline", "jobs": True}, {"bundles": True}):
+    for wrong in (
+        {"mode": "dry"},
+        {"mode": "inline", "jobs": True},
+        {"bundles": True},
+        {"mode": "ignore", "jobs": ["note"]},
+        {"mode": "ignore", "jobs": 5},
+    ):
         with pytest.raises(InvalidOption):
             nowhere.testing(**wrong)

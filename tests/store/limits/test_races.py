@@ -167,6 +167,7 @@ async def test_what_is_not_committed_is_counted(database: str) -> None:
     """Two have let go by somebody who has not committed yet: nobody else lets two more go at the same gate."""
     async with open_sessions(database, 2) as (holder, session), connect(database) as connection:
         await declare_limit(session, "smtp", 2)
+        await connection.execute("insert into jobqueue.gate (name, \"limit\") values ('smtp', 'smtp')")
         await insert(session, *(limited("smtp") for _ in range(5)))
         async with holder.transaction(), asyncio.timeout(PATIENCE):
             assert 2 == (await admit(holder, 1_000, 0.3)).ready

@@ -20,7 +20,8 @@ from jobqueue.base.job import WorkerId
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Rescued, Retried, Snoozed
 from jobqueue.base.steering import Action, Change
 from jobqueue.store import leases, steering, upkeep
-from jobqueue.store.connection.caller import OnAsyncpg, OnSqlalchemy
+from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
+from jobqueue.store.connection.callers.on_sqlalchemy import OnSqlalchemy
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.events import Settling, look_at_edge, read_events

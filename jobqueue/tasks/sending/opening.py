@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 from jobqueue.base.errors import AppClosed
 from jobqueue.base.settings import Settings
-from jobqueue.store.connection.caller import executor_on
+from jobqueue.store.connection.callers.choosing import executor_on
 from jobqueue.store.connection.edge import own_session
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.location import Dsn, Location

@@ -12,7 +12,7 @@ import anyio
 from jobqueue.base.errors import AppClosed, DeferUnknown, InvalidPayload, KeyLocked
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.new_jobs import NewJobs
-from jobqueue.store.connection.caller import OnPsycopg, executor_on
+from jobqueue.store.connection.callers.choosing import executor_on, sync_executor_on
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, LockTimeout, classify, refused_row
@@ -182,7 +182,7 @@ async def send_many_on(connection: object, schema: str, jobs: NewJobs) -> list[S
 
 def send_sync(job: NewJob[Any], connection: object, schema: str) -> Sent:
     """Store one job on a synchronous psycopg connection: the same code, which there never has anything to await."""
-    inserting = _insert(OnPsycopg(connection, schema), [job])
+    inserting = _insert(sync_executor_on(connection, schema), [job])
     try:
         inserting.send(None)
     except StopIteration as done:

@@ -17,7 +17,7 @@ from jobqueue.base.errors import ClaimLost
 from jobqueue.base.job import WorkerId
 from jobqueue.base.outcome import Done, Snooze
 from jobqueue.base.service import Patience, outlast
-from jobqueue.store.connection.caller import executor_on
+from jobqueue.store.connection.callers.choosing import executor_on
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.outcomes import Ended, News, complete_on, holds_still, was_completed

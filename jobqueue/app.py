@@ -45,6 +45,7 @@ from jobqueue.tasks.run.middleware import DeferMiddleware, Middleware, RunMiddle
 from jobqueue.tasks.sending.database_sender import DatabaseSender
 from jobqueue.tasks.sending.null_sender import NullSender, no_database
 from jobqueue.tasks.sending.opening import Opening
+from jobqueue.tasks.sending.sync_producer import refuse_running_loop
 from jobqueue.webhooks.hooks import Webhooks
 from jobqueue.webhooks.relay import Relay
 from jobqueue.webhooks.sending import delivery_task
@@ -66,6 +67,7 @@ class App(TaskHome):
     `tasks` are modules that define tasks, imported when a worker or the command line starts. `lifespan(app)` is
     entered around a worker; its value, or each one of a tuple, is what `ctx.get(Type)` finds. `middleware` goes
     around runs and defers. `settings` replaces the defaults, `JOBQUEUE_<KNOB>` replaces both.
+    `require_connection`: a defer that forgot its `connection=` is refused.
 
     The app opens itself on first use, once per event loop, and closes what it opened when that loop ends.
     """
@@ -81,6 +83,7 @@ class App(TaskHome):
         settings: Settings | None = None,
         lifespan: Lifespan | None = None,
         middleware: Iterable[RunMiddleware | DeferMiddleware] = (),
+        require_connection: bool = False,
     ) -> None:
         super().__init__()
         self.name = name or "jobqueue"
@@ -90,7 +93,7 @@ class App(TaskHome):
         self._middleware = Middleware(middleware)
         knobs = Settings.from_environment(os.environ, settings)
         location = Location(dsn, pool, schema, embedded=knobs.embedded)
-        self._opening = Opening(location, self.name, knobs, self._rejoin)
+        self._opening = Opening(location, self.name, knobs, self._rejoin, require_connection)
         self._send_to(DatabaseSender(self._opening, self._middleware.around_defer))
         around = None if lifespan is None else lambda: lifespan(self)
         self._hub = Hub(self._opening)
@@ -221,9 +224,12 @@ class App(TaskHome):
         sent = await self._sender.send_many(NewJobs(new), connection)
         return [JobHandle.of(job, answer, self._sender) for job, answer in zip(new, sent, strict=True)]
 
-    def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
-        """Store one job on the caller's psycopg connection; see `Sender`."""
-        return self._sender.send_sync(job, connection)
+    def defer_many_sync(self, jobs: Iterable[NewJob[Any]], connection: object | None = None) -> list[JobHandle[Any]]:
+        """As `defer_many`, without an event loop; see `task.defer_sync`."""
+        refuse_running_loop("defer_many_sync", "app.defer_many(...)")
+        new = list(jobs)
+        sent = self._sender.send_many_sync(new, connection)
+        return [JobHandle.of(job, answer, self._sender) for job, answer in zip(new, sent, strict=True)]
 
     async def find(self, id: UUID) -> Job:
         """The job as it stands now. Raises JobNotFound."""

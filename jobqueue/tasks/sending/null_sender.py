@@ -11,6 +11,7 @@ from jobqueue.base.steering import Change
 from jobqueue.tasks.phases.result import signal_text
 from jobqueue.tasks.run.middleware import DeferMiddleware, nested
 from jobqueue.tasks.sending.opening import Opening
+from jobqueue.tasks.sending.sync_producer import store_sync
 
 
 class NullSender:
@@ -28,17 +29,17 @@ class NullSender:
 
     async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
         """Drop one job."""
-        self._opening.refuse_if_closed()
+        self._opening.check_defer(connection)
         return await nested(self._around_defer, _drop)(job)
 
     async def send_many(self, jobs: NewJobs, connection: object | None) -> list[Sent]:
         """Drop them."""
         return [await self.send(job, connection) for job in jobs.all()]
 
-    def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
-        """Drop one job."""
-        self._opening.refuse_if_closed()
-        return Sent(job.id)
+    def send_many_sync(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
+        """Drop them."""
+        self._opening.check_defer(connection)
+        return store_sync(self._around_defer, jobs, _drop_all)
 
     async def find(self, id: UUID) -> Job:
         """Raise JobNotFound."""
@@ -67,3 +68,7 @@ def no_database() -> str:
 
 async def _drop(job: NewJob[Any]) -> Sent:
     return Sent(job.id)
+
+
+async def _drop_all(jobs: Sequence[NewJob[Any]]) -> list[Sent]:
+    return [Sent(job.id) for job in jobs]

@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from jobqueue import App
 from jobqueue.base.errors import InvalidOption
-from tests.support.jobs.joining import ASYNC, SYNC, django_connection, for_sqlalchemy
+from tests.support.jobs.joining import ASYNC, SYNC, configure_django, django_connection, for_sqlalchemy
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked, counted
 from tests.support.postgres.backends import change
@@ -101,7 +101,9 @@ async def test_closed_connections_are_refused(database: str) -> None:
     """A connection that is closed, or that its pool has given to somebody else, is no place for a job."""
     async with App(database) as app:
         task = app.task(note)
-        async with connect(database) as plain, asyncpg.create_pool(database, min_size=0, max_size=1) as pool:
+        plain = await asyncpg.connect(database)
+        await plain.close()
+        async with asyncpg.create_pool(database, min_size=0, max_size=1) as pool:
             async with pool.acquire() as pooled:
                 pass
             with pytest.raises(InvalidOption, match=r"connection: was given back to its pool; pass one that is still"):
@@ -141,7 +143,7 @@ async def test_what_tortoise_and_piccolo_have_besides(database: str) -> None:
         task = app.task(note)
         async with ASYNC["tortoise"](database):
             engine = PostgresEngine({"dsn": database}, extensions=())
-            for given in (connections.get("default")._parent, in_transaction(), engine, engine.transaction()):  # type: ignore[attr-defined]
+            for given in (connections.get("default")._parent, in_transaction(), engine, engine.transaction()):
                 with pytest.raises(InvalidOption, match=r"connection: is outside a transaction"):
                     await task.options(connection=given).defer("a")
     assert 0 == await counted(database)
@@ -187,10 +189,12 @@ def test_django_elsewhere(vendor: str, told: str, dsn: str) -> None:
 
 async def test_django_in_a_coroutine(database: str) -> None:
     """`await defer` on Django's connection is told the synchronous way, without touching the connection."""
-    with django_connection(database) as connection:
-        async with App(database) as app:
-            with pytest.raises(InvalidOption, match=r"connection: is synchronous .*task\.defer_sync"):
-                await app.task(note).options(connection=connection).defer("a")
+    configure_django()
+    from django.db import connection
+
+    async with App(database) as app:
+        with pytest.raises(InvalidOption, match=r"connection: is synchronous .*task\.defer_sync"):
+            await app.task(note).options(connection=connection).defer("a")
 
 
 @pytest.mark.parametrize("library", ["asyncpg", "psycopg", "sqlalchemy"])

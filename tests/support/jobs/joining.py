@@ -136,7 +136,7 @@ async def on_piccolo(dsn: str) -> AsyncIterator[Joined]:
         try:
             yield
         except Undo:
-            await point.rollback_to()
+            await transaction.rollback_to(point.name)
             raise
 
     async with engine.transaction() as transaction:
@@ -202,12 +202,14 @@ def on_sqlmodel_sync() -> OpensSync:
 
 def configure_django() -> None:
     """Once a process."""
+    import django
     from django.conf import settings
 
     if not settings.configured:
         settings.configure(
             ALLOWED_HOSTS=["*"], ROOT_URLCONF="tests.web.django_urls", SECRET_KEY="s", LOGGING_CONFIG=None
         )
+        django.setup()
 
 
 @contextmanager

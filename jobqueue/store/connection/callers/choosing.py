@@ -65,7 +65,7 @@ def _family_of(given: object) -> _Family | None:
     if isinstance(given, asyncpg.Connection | asyncpg.pool.PoolConnectionProxy):
         return _Family(OnAsyncpg, True)
     if is_of("psycopg", given) and hasattr(given, "autocommit"):
-        return _Family(OnPsycopg, inspect.iscoroutinefunction(given.execute))
+        return _Family(OnPsycopg, inspect.iscoroutinefunction(getattr(given, "execute", None)))
     if is_of("sqlalchemy", given) and hasattr(given, "scalar"):
         return _Family(OnSqlalchemy, is_of("sqlalchemy.ext.asyncio", given))
     if is_of("django", given) and hasattr(given, "in_atomic_block"):

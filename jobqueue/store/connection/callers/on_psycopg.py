@@ -26,7 +26,7 @@ class OnPsycopg:
     async def fetch(self, name: str, *values: object) -> Sequence[Any]:
         """Run one statement, with its parameters named as PostgreSQL does."""
         try:
-            return await self._run(statement(name, self._schema, late=self._late), values)
+            return await self.run(statement(name, self._schema, late=self._late), values)
         except Exception as error:
             same = refusal(error)
             if same is None:
@@ -50,10 +50,10 @@ class OnPsycopg:
 
     def savepoint(self) -> contextlib.AbstractAsyncContextManager[None]:
         """What is done inside can be undone."""
-        return savepoint(self._run, can_be_cancelled=self._is_async)
+        return savepoint(self.run, can_be_cancelled=self._is_async)
 
-    async def _run(self, sql: str, values: Sequence[object] = ()) -> Sequence[Any]:
-        """Not by the connection's own kinds of cursor and row: they may take or give something else."""
+    async def run(self, sql: str, values: Sequence[object] = ()) -> Sequence[Any]:
+        """Run SQL. Not by the connection's own kinds of cursor and row: they may take or give something else."""
         from psycopg import AsyncRawCursor, RawCursor  # an extra; where its connections come from, it is installed
         from psycopg.rows import tuple_row
 

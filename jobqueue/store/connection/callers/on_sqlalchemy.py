@@ -22,23 +22,26 @@ class OnSqlalchemy:
     """An `Executor`. On what is synchronous its coroutines never suspend."""
 
     def __init__(self, connection: Any, schema: str) -> None:
-        """Raises InvalidOption for a connection that is closed, or not open yet. A session opens by itself."""
+        """Raises InvalidOption for one on another driver, for a connection that is closed, or is not open yet."""
         self._given = connection
         self._schema = schema
         self._is_async = is_of("sqlalchemy.ext.asyncio", connection)
-        if getattr(connection, "sync_connection", self) is None:
-            raise InvalidOption(
-                "connection", "is not open; pass what `async with engine.connect() as connection:` gives"
-            )
-        if getattr(connection, "closed", False):
-            raise InvalidOption("connection", "is closed; pass one that is open")
+        self._is_session = not hasattr(connection, "exec_driver_sql")  # which opens connections by itself
+        if not self._is_session:
+            self._refuse_unless_open()
+        self._driver = (connection.get_bind() if self._is_session else connection).dialect.driver
+        fits = ("asyncpg", "psycopg") if self._is_async else ("psycopg",)
+        if self._driver not in fits:
+            ways = " or ".join(f"postgresql+{fit}://" for fit in fits)
+            rule = f"is SQLAlchemy's on {self._driver}; make its engine with {ways}, or call jobqueue.defer in SQL"
+            raise InvalidOption("connection", rule)
 
     async def fetch(self, name: str, *values: object) -> Sequence[Any]:
         """Run one statement in the session's or connection's transaction."""
         connection = await self._connection()
         sql: str = statement(name, self._schema, late=True)
         given: Any = values
-        if connection.dialect.driver == "psycopg":
+        if self._driver == "psycopg":
             sql, given = _named(sql), {f"p{place}": value for place, value in enumerate(values, 1)}
         try:
             result = await _settled(connection.exec_driver_sql(sql, given))
@@ -77,15 +80,14 @@ class OnSqlalchemy:
         return savepoint(execute, can_be_cancelled=self._is_async)
 
     async def _connection(self) -> Any:
-        given = self._given
-        connection = given if hasattr(given, "exec_driver_sql") else await _settled(given.connection())
-        driver, fits = connection.dialect.driver, ("asyncpg", "psycopg") if self._is_async else ("psycopg",)
-        if driver not in fits:
-            ways = " or ".join(f"postgresql+{fit}://" for fit in fits)
-            raise InvalidOption(
-                "connection", f"is on {driver}; make its engine with {ways}, or call jobqueue.defer in SQL"
-            )
-        return connection
+        return await _settled(self._given.connection()) if self._is_session else self._given
+
+    def _refuse_unless_open(self) -> None:
+        if self._is_async and self._given.sync_connection is None:
+            rule = "is not open; pass what `async with engine.connect() as connection:` gives"
+            raise InvalidOption("connection", rule)
+        if self._given.closed:
+            raise InvalidOption("connection", "is closed; pass one that is open")
 
     async def _raw(self, connection: Any) -> Any:
         return await connection.get_raw_connection() if self._is_async else connection.connection

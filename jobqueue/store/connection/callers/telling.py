@@ -43,8 +43,11 @@ def as_asyncpg(error: BaseException | None) -> BaseException | None:
     state = getattr(error, "sqlstate", None)
     if state is None or not is_of("psycopg", error):
         return None
-    constraint = getattr(getattr(error, "diag", None), "constraint_name", None)
-    same: BaseException = asyncpg.PostgresError.new({"C": state, "M": "refused", "n": constraint or ""})
+    diag = getattr(error, "diag", None)
+    fields = {"C": state, "M": "refused", "n": getattr(diag, "constraint_name", None) or ""}
+    same: BaseException = asyncpg.PostgresError.new(fields)
+    if classify(same) is not Fault.BAD_DATA:  # that would quote a row
+        same = asyncpg.PostgresError.new(fields | {"M": getattr(diag, "message_primary", None) or str(error)})
     return same
 
 

@@ -23,7 +23,7 @@ from jobqueue.store.connection.callers.telling import as_asyncpg
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.dialing.dial import CONNECT_LIMIT
 from jobqueue.store.dialing.libpq import libpq_of
-from jobqueue.store.dialing.limits import BRIEF, LOCKING, SILENCE, within_transaction
+from jobqueue.store.dialing.silence import BRIEF, LOCKING, SILENCE, within_transaction
 from jobqueue.store.schema.migrate import applied_migrations, check_encoding, check_whole
 
 SIZE = 4

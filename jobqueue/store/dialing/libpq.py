@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.store.dialing.dial import CONNECT_LIMIT
-from jobqueue.store.dialing.limits import COUNT, IDLE, INTERVAL, SILENCE_MS
+from jobqueue.store.dialing.silence import COUNT, IDLE, INTERVAL, SILENCE_MS
 from jobqueue.store.dialing.strings import DSN_HINT, SQLALCHEMY
 
 _SCHEME = re.compile(r"^(postgres|postgresql)(\+\w+)?://")

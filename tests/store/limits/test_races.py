@@ -6,11 +6,11 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from jobqueue.store.connection.caller import OnAsyncpg
 
 from jobqueue.base.outcome import Cancelled, LinedUp, Outcome, Released, Retried
 from jobqueue.base.steering import Action
 from jobqueue.store import claims, intake, steering
-from jobqueue.store.connection.caller import OnAsyncpg
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.flows.limits import admit, forget_gates, note_lines
 from jobqueue.store.outcomes import finish_waiting

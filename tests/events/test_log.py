@@ -259,7 +259,9 @@ async def test_a_completion_in_a_handlers_transaction_is_told_at_its_commit(data
         await insert(session, *new_jobs(2))
         mine, other = await claim(session, 2)
         async with connection.transaction():
-            assert await complete_on(connection, "jobqueue", WORKER, Ended(mine["id"], mine["fence"], Done("1")))
+            assert await complete_on(
+                OnAsyncpg(connection, "jobqueue"), WORKER, Ended(mine["id"], mine["fence"], Done("1"))
+            )
             await finish(session, other)
             assert [("job.completed", other["id"])] == await told(db)
 

@@ -37,7 +37,7 @@ class Member:
 async def in_its_own_transaction(member: Member) -> None:
     await member.claimed()
     async with connect(member.dsn) as connection, connection.transaction():
-        assert await complete_on(connection, "jobqueue", WORKER, ended(member.row))
+        assert await complete_on(OnAsyncpg(connection, "jobqueue"), WORKER, ended(member.row))
 
 
 async def rescued_dead(member: Member) -> None:

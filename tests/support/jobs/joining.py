@@ -110,15 +110,19 @@ def on_sqlmodel(driver: str) -> Opens:
     return on_session(driver, Model)
 
 
+def tortoise_config(dsn: str) -> dict[str, Any]:
+    parts = parts_of(dsn)
+    credentials = {name: parts[name] for name in ("host", "port", "user")} | {"database": parts["dbname"]}
+    engine = {"engine": "tortoise.backends.asyncpg", "credentials": credentials | {"minsize": 0, "ssl": False}}
+    return {"connections": {"default": engine}, "apps": {"shop": {"models": [MODELS]}}}
+
+
 @asynccontextmanager
 async def on_tortoise(dsn: str) -> AsyncIterator[Joined]:
     from tortoise import Tortoise
     from tortoise.transactions import in_transaction
 
-    parts = parts_of(dsn)
-    credentials = {name: parts[name] for name in ("host", "port", "user")} | {"database": parts["dbname"]}
-    engine = {"engine": "tortoise.backends.asyncpg", "credentials": credentials | {"minsize": 0, "ssl": False}}
-    await Tortoise.init({"connections": {"default": engine}, "apps": {"shop": {"models": [MODELS]}}})
+    await Tortoise.init(tortoise_config(dsn))
     async with in_transaction() as tx:
         yield Joined(tx, tx.execute_script, tx.commit, tx.rollback, in_transaction)
     await Tortoise.close_connections()

@@ -1,4 +1,4 @@
-"""`ctx.transaction(session=...)`, `(connection=...)`: completion commits with what a handler writes by its own library."""
+"""`ctx.transaction(session=...)` or `(connection=...)`: the completion commits with what a handler's library writes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

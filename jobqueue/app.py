@@ -14,7 +14,7 @@ from anyio.abc import TaskStatus
 from jobqueue.base.flows.bundle import Bundle
 from jobqueue.base.flows.event import EventType, Place
 from jobqueue.base.flows.limit import Limit
-from jobqueue.base.job import Job, NewJob, Sent
+from jobqueue.base.job import Job, NewJob
 from jobqueue.base.moments import Seconds
 from jobqueue.base.new_jobs import NewJobs
 from jobqueue.base.settings import Settings
@@ -206,14 +206,6 @@ class App(TaskHome):
         return self._opening.resolved_dsn()
 
     # producing: what a task needs of its app
-
-    async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
-        """Store one job; see `Sender`."""
-        return await self._sender.send(job, connection)
-
-    async def send_many(self, jobs: NewJobs, connection: object | None) -> list[Sent]:
-        """Store all jobs or none; see `Sender`."""
-        return await self._sender.send_many(jobs, connection)
 
     async def defer_many(self, jobs: Iterable[NewJob[Any]], connection: object | None = None) -> list[JobHandle[Any]]:
         """Store jobs of any tasks, made by `task.job(...)`: all or none, in one transaction.

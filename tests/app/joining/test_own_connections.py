@@ -15,7 +15,6 @@ from uuid_utils.compat import uuid7
 from jobqueue import App, AppClosed, DuplicateJob, NewJob, Unique
 from jobqueue.base.errors import ConfigurationError, DatabaseError, InvalidOption, InvalidPayload, NotMigrated
 from jobqueue.base.job import Sent
-from jobqueue.store.connection import sync_pool
 from tests.support.jobs.stories import whole_story
 from tests.support.patience import PATIENCE
 from tests.support.postgres.database import Databases
@@ -89,26 +88,9 @@ def test_threads_share_a_few_connections(dsn: str) -> None:
     with ThreadPoolExecutor(16) as threads:
         assert [None] * 16 == list(threads.map(defer, range(16)))
     assert 160 == jobs(dsn)
-    assert 1 <= asked(dsn, f"select count(*) from pg_stat_activity where {OURS}") <= sync_pool.SIZE
+    assert 1 <= asked(dsn, f"select count(*) from pg_stat_activity where {OURS}") <= 4
     asyncio.run(app.close())
     assert 0 == asked(dsn, f"select count(*) from pg_stat_activity where {OURS} and state = 'active'")
-
-
-def test_no_connection_free_in_time(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With all of them taken for long, a call is told so as a DatabaseError, and nothing is stored."""
-    monkeypatch.setattr(sync_pool, "SIZE", 1)
-    monkeypatch.setattr(sync_pool, "CONNECT_LIMIT", 0.1)
-    app = App(dsn)
-    task = app.task(note)
-    task.defer_sync("a")
-    pool = app.sender._opening.sync_producer()._pool
-    taken = pool.take()
-    with pytest.raises(DatabaseError, match="no answer in time"):
-        task.defer_sync("b")
-    pool.give_back(taken)
-    task.defer_sync("c")
-
-    assert 2 == jobs(dsn)
 
 
 def test_a_child_of_a_fork_has_its_own(dsn: str) -> None:
@@ -190,15 +172,10 @@ def test_what_only_the_driver_of_the_loop_knows(dsn: str) -> None:
     async def later() -> str:
         return dsn.replace("postgresql://", "postgresql+asyncpg://")
 
-    seen = "select setting from pg_settings where name = 'DateStyle'"
-    for given in (f"{dsn}&datestyle=SQL,%20DMY&prepared_statement_cache_size=0", later):
-        app = App(given)
-        app.task(note).defer_sync("a")
-        pool = app.sender._opening.sync_producer()._pool
-        connection = pool.take()
-        styles = connection.execute(seen).fetchone()
-        pool.give_back(connection)
-        assert ("SQL, DMY" if given is not later else "ISO, MDY",) == styles
+    for given in (f"{dsn}&search_path=nowhere,%20public&prepared_statement_cache_size=0", later):
+        App(given).task(note).defer_sync("a")
+
+    assert 2 == jobs(dsn)
 
 
 def test_closed_and_overridden(dsn: str, databases: Databases, template: str) -> None:

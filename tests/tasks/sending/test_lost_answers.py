@@ -37,7 +37,7 @@ async def is_safe_to_send_again(dsn: str, unknown: object, job: NewJob[None]) ->
     assert isinstance(unknown, DeferUnknown)
     assert job.id == unknown.id
     async with App(dsn) as app:
-        await app.send(new_job(id=unknown.id, resent=True), None)
+        await app.sender.send(new_job(id=unknown.id, resent=True), None)
     assert 1 == await asked(dsn, "select count(*) from jobqueue.job where id = $1", job.id)
 
 

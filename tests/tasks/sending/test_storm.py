@@ -67,7 +67,7 @@ async def test_a_storm_of_callers(
             bad.add(job.id)
 
         async def call() -> Sent:
-            return await app.send(job, None)
+            return await app.sender.send(job, None)
 
         try:
             told[job.id] = await (give_up(call, chance.uniform(0, LONGEST)) if impatient else call())

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar, overload
 from uuid import UUID
@@ -14,38 +15,34 @@ from anyio.abc import TaskStatus
 from jobqueue.base.flows.bundle import Bundle
 from jobqueue.base.flows.event import EventType, Place
 from jobqueue.base.flows.limit import Limit
-from jobqueue.base.job import Job, NewJob
+from jobqueue.base.job import NewJob
 from jobqueue.base.moments import Seconds
 from jobqueue.base.new_jobs import NewJobs
 from jobqueue.base.settings import Settings
-from jobqueue.base.steering import Change
 from jobqueue.bundles.building import BundleBuilder, Empty, new_bundle
-from jobqueue.bundles.bundles import Bundles
 from jobqueue.bundles.member import Member
-from jobqueue.bundles.storing import Storing
 from jobqueue.cron.firing import Firer
-from jobqueue.cron.schedules import Schedules
 from jobqueue.events.hub import Hub, choice_of
 from jobqueue.events.listening import Hear, Listener
 from jobqueue.events.stream import EventStream
 from jobqueue.store.claims import Claim
 from jobqueue.store.connection.edge import EDGE
-from jobqueue.store.connection.location import Dsn, Location
+from jobqueue.store.connection.location import Dsn, Location, Nowhere
 from jobqueue.store.connection.pool import Pool
 from jobqueue.store.schema.migrate import migrate
 from jobqueue.tasks.gates.gates import limit_of_queue
 from jobqueue.tasks.handle import JobHandle
-from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.limits import Limits
-from jobqueue.tasks.options import queue_named
 from jobqueue.tasks.queues import Queues
 from jobqueue.tasks.router import Router, TaskHome
 from jobqueue.tasks.run.hooks import ErrorHook, check_hook
 from jobqueue.tasks.run.middleware import DeferMiddleware, Middleware, RunMiddleware
-from jobqueue.tasks.sending.database_sender import DatabaseSender
-from jobqueue.tasks.sending.null_sender import NullSender, no_database
 from jobqueue.tasks.sending.opening import Opening
+from jobqueue.tasks.sending.sender import Sender
 from jobqueue.tasks.sending.sync_producer import refuse_running_loop
+from jobqueue.testing.ground import Ground, Site
+from jobqueue.testing.ignoring import Ignoring, WhichBundles, WhichJobs
+from jobqueue.testing.kit import Kit, Mode, stage_for
 from jobqueue.webhooks.hooks import Webhooks
 from jobqueue.webhooks.relay import Relay
 from jobqueue.webhooks.sending import delivery_task
@@ -66,8 +63,7 @@ class App(TaskHome):
     blocks that stops the beat. `name` shows in PostgreSQL, in worker rows, and is the default origin of jobs.
     `tasks` are modules that define tasks, imported when a worker or the command line starts. `lifespan(app)` is
     entered around a worker; its value, or each one of a tuple, is what `ctx.get(Type)` finds. `middleware` goes
-    around runs and defers. `settings` replaces the defaults, `JOBQUEUE_<KNOB>` replaces both.
-    `require_connection`: a defer that forgot its `connection=` is refused.
+    around runs and defers. `settings` replaces the defaults, `JOBQUEUE_<KNOB>` both. `require_connection`: no defer without.
 
     The app opens itself on first use, once per event loop, and closes what it opened when that loop ends.
     """
@@ -94,7 +90,6 @@ class App(TaskHome):
         knobs = Settings.from_environment(os.environ, settings)
         location = Location(dsn, pool, schema, embedded=knobs.embedded)
         self._opening = Opening(location, self.name, knobs, self._rejoin, require_connection)
-        self._send_to(DatabaseSender(self._opening, self._middleware.around_defer))
         around = None if lifespan is None else lambda: lifespan(self)
         self._hub = Hub(self._opening)
         self._workplace = Workplace(
@@ -102,12 +97,9 @@ class App(TaskHome):
             (Relay, lambda database: Firer(database, lambda: self.registry.schedules)),
             self._bundle_of,
         )  # fmt: skip
-        self.jobs = Jobs(self._opening.database, self._opening.executor_on, lambda: self.settings.max_payload)
-        self._bundle_storing = Storing(self._opening, self._middleware.around_defer)
-        self.bundles = Bundles(self._opening.database, self._opening.executor_on, self.jobs)
+        self._stand_on(Ground.of(self._opening, self._middleware.around_defer))
         self.limits = Limits(self._opening.database, self._opening.executor_on)
         self.queues = Queues(self._opening.database, self._opening.executor_on)
-        self.schedules = Schedules(self._opening.database, self._opening.executor_on)
         self.webhooks = Webhooks(self._opening.database, lambda: self.settings.webhook_networks)
         self.registry.build_in(delivery_task(self._opening.database, lambda: self.settings.webhook_networks))
 
@@ -115,13 +107,32 @@ class App(TaskHome):
     def null(cls, **keywords: Any) -> "App":
         """An app for tests that accepts defers and drops them. Takes the same keywords, needs no database.
 
-        Handles have ids as ever; nothing is stored, so their `status` and `result` raise JobNotFound. What cannot be
+        Handles have ids as ever, and say `ignored`; their `status` and `result` raise JobNotFound. What cannot be
         without a database, such as a worker or `jobs.list`, raises ConfigurationError.
         """
         app = cls(**keywords)
-        app._opening.lead_to(Location(no_database, None, app.schema))
-        app._send_to(NullSender(app._opening, app._middleware.around_defer))
+        app._opening.lead_to(Nowhere(app.schema, "App.null() has no database; make an App(...) for what needs one"))
+        ignoring = Ignoring(app._opening, app._middleware.around_defer, jobs=True, bundles=True)
+        app._stand_on(replace(app._ground, sender=ignoring, storing=ignoring))
         return app
+
+    def testing(
+        self, mode: Mode = "record", *, jobs: WhichJobs | None = None, bundles: WhichBundles | None = None,
+        resources: object | None = None, connection: object | None = None,
+    ) -> Kit:  # fmt: skip
+        """For tests: what is deferred inside the block goes to no database: `async with app.testing() as t:`
+
+        "record" keeps it for `t.assert_deferred(...)` and `await t.drain()`, "inline" runs each job in the call that
+        defers it, "ignore" drops all; or only the `jobs` of a task, of some, or those for which a function says so, and
+        the `bundles` for which one does. Payloads, options and middleware are as ever; `connection=` is not used.
+        `resources` is what the lifespan would yield. With the `connection` of a test, whose transaction it rolls back,
+        all goes there, and `t.drain()` runs it there. Blocks may nest; also as `with`. Raises InvalidOption.
+        """
+        site = Site(
+            self._opening, self.registry, self._middleware, self.load_tasks, self._ground, self._stand_on,
+            self._bundle_of,
+        )  # fmt: skip
+        return Kit(site, stage_for(site, mode, jobs, bundles, resources, connection))
 
     @property
     def settings(self) -> Settings:
@@ -134,9 +145,9 @@ class App(TaskHome):
         return self.name
 
     @property
-    def sender(self) -> DatabaseSender | NullSender:
+    def sender(self) -> Sender:
         """Where the tasks of this app and its routers send their jobs."""
-        return self._sender
+        return self._ground.sender
 
     @property
     def is_open(self) -> bool:
@@ -155,8 +166,7 @@ class App(TaskHome):
         Said again, the last one counts. A limit without a name is called `queue/mail`. Jobs that were sent without
         knowing of it get into line when a worker is about to start them. Raises InvalidOption, LimitConflict.
         """
-        name = queue_named("queue", queue)
-        self.registry.limit_queue(name, limit_of_queue(name, limit))
+        self.registry.limit_queue(queue, limit_of_queue(queue, limit))
 
     @property
     def task_modules(self) -> tuple[str, ...]:
@@ -171,7 +181,7 @@ class App(TaskHome):
         Raises DatabaseError, which is an OSError, and ConfigurationError. The schema is checked at the first use, so
         that `async with app: await app.migrate()` works on a new database.
         """
-        await self._sender.open()
+        await self._opening.open()
 
     async def close(self) -> None:
         """Wait for what is being stored, then close. Bounded, idempotent; until `open` every call raises AppClosed."""
@@ -192,7 +202,7 @@ class App(TaskHome):
 
         What was opened inside is closed by `await app.close()` inside, or when the loop ends.
         """
-        with self._opening.override(dsn):
+        with self._opening.override(Location(dsn, None, self.schema)):
             yield self
 
     async def migrate(self) -> list[str]:
@@ -205,7 +215,7 @@ class App(TaskHome):
         """The connection string to use now; the embedded server, if that is it, runs at least as long as the block."""
         return self._opening.resolved_dsn()
 
-    # producing: what a task needs of its app
+    # producing
 
     async def defer_many(self, jobs: Iterable[NewJob[Any]], connection: object | None = None) -> list[JobHandle[Any]]:
         """Store jobs of any tasks, made by `task.job(...)`: all or none, in one transaction.
@@ -213,27 +223,15 @@ class App(TaskHome):
         With `connection` they join the transaction that it is in. Raises InvalidPayload if the database refuses one.
         """
         new = list(jobs)
-        sent = await self._sender.send_many(NewJobs(new), connection)
-        return [JobHandle.of(job, answer, self._sender) for job, answer in zip(new, sent, strict=True)]
+        sent = await self._ground.sender.send_many(NewJobs(new), connection)
+        return [JobHandle.of(job, answer, self._ground.sender) for job, answer in zip(new, sent, strict=True)]
 
     def defer_many_sync(self, jobs: Iterable[NewJob[Any]], connection: object | None = None) -> list[JobHandle[Any]]:
         """As `defer_many`, without an event loop; see `task.defer_sync`."""
         refuse_running_loop("defer_many_sync", "app.defer_many(...)")
-        new = list(jobs)
-        sent = self._sender.send_many_sync(new, connection)
-        return [JobHandle.of(job, answer, self._sender) for job, answer in zip(new, sent, strict=True)]
-
-    async def find(self, id: UUID) -> Job:
-        """The job as it stands now. Raises JobNotFound."""
-        return await self._sender.find(id)
-
-    async def wait_final(self, id: UUID, timeout: float | None) -> Job:
-        """The job once it has ended. Raises JobNotFound, ResultTimeout."""
-        return await self._sender.wait_final(id, timeout)
-
-    async def cancel(self, id: UUID) -> Change:
-        """End a job; see `jobs.cancel`."""
-        return await self._sender.cancel(id)
+        new, sender = list(jobs), self._ground.sender
+        sent = sender.send_many_sync(new, connection)
+        return [JobHandle.of(job, answer, sender) for job, answer in zip(new, sent, strict=True)]
 
     def bundle(
         self,
@@ -259,7 +257,7 @@ class App(TaskHome):
         Raises InvalidOption, BundleEnded if the parent has ended, and what a defer raises.
         """
         new = new_bundle(name, on_success, on_failure, on_finish, parent, id, origin or self.origin)
-        return BundleBuilder(new, self._bundle_storing, self._sender, connection, empty, self.bundles.cancel)
+        return BundleBuilder(new, self._ground.storing, self._ground.sender, connection, empty, self.bundles.cancel)
 
     def on_error(self, hook: H) -> H:
         """Call this function, `def` or `async def`, after every failed attempt, with a `FailedAttempt`; a decorator.
@@ -388,11 +386,15 @@ class App(TaskHome):
 
     # inside
 
-    def _send_to(self, sender: DatabaseSender | NullSender) -> None:
-        self._sender = self.link.sender = sender
+    def _stand_on(self, ground: Ground) -> None:
+        homes = [home for home in (self, *self._routers) if home is self or home.link.sender is self.link.sender]
+        for home in homes:  # a router that another app has meanwhile is left to it
+            home.link.sender = ground.sender
+        self._ground, self.jobs = ground, ground.jobs
+        self.bundles, self.schedules = ground.bundles, ground.schedules
 
     def _bundle_of(self, claim: Claim) -> Member:
-        return Member(claim["bundle_id"], claim["id"], claim["fence"], self._bundle_storing, self._sender, self.bundles)
+        return Member(claim["bundle_id"], claim["id"], claim["fence"], self._ground.storing, self.sender, self.bundles)
 
     def _rejoin(self) -> None:
         for router in self._routers:  # another app may have had them since we included them

@@ -1458,6 +1458,9 @@ ALTER TABLE ONLY jobqueue.job_key
     ADD CONSTRAINT job_key_pkey PRIMARY KEY (key);
 
 ALTER TABLE jobqueue.job
+    ADD CONSTRAINT job_leaves_its_line CHECK (((gate IS NULL) OR (state = 'blocked'::text))) NOT VALID;
+
+ALTER TABLE jobqueue.job
     ADD CONSTRAINT job_lengths_in_range CHECK (((timeout <= (316224000)::double precision) AND (budget > (0)::double precision) AND (budget <= (316224000)::double precision))) NOT VALID;
 
 ALTER TABLE ONLY jobqueue.job

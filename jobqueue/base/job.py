@@ -119,6 +119,8 @@ class Sent:
     duplicate: bool = False
     conflict: Conflict | None = None
     """What was done about the other job that holds the unique key; None if there is none."""
+    ignored: bool = False
+    """It was dropped: `App.null()`, or `app.testing("ignore")`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,15 @@
-"""New jobs in the making: checked and encoded in slices, so that some can be on their way while others are made."""
+"""New jobs in the making: checked and encoded in slices, so that some can be on their way while others are made.
+
+And as jobs, where nothing stores them.
+"""
 
 import time
 from collections.abc import Iterable, Iterator
 from contextvars import copy_context
+from datetime import datetime, timedelta
 from typing import Any
 
-from jobqueue.base.job import NewJob
+from jobqueue.base.job import Job, JobState, NewJob
 
 _SLICE_ROWS, _SLICE_BYTES, _SLICE_SECONDS = 500, 1 << 20, 0.02
 """Of what is made in one go: for so long the event loop does not turn."""
@@ -45,3 +49,33 @@ class NewJobs:
             self._failed = error
             raise
         return len(self.made) - before
+
+
+def job_from(new: NewJob[Any], state: JobState, now: datetime, **stands: Any) -> Job:
+    """A new job as one that is stored, where nothing stores it; `stands` says what has become of it since."""
+    facts: dict[str, Any] = {
+        "queue": new.queue,
+        "priority": new.priority,
+        "attempt": 0,
+        "due_at": now,
+        "created_at": now,
+        "deadline": None if new.budget is None else now + timedelta(seconds=new.budget),
+        "expires_at": None if new.expires is None else now + timedelta(seconds=new.expires),
+    }
+    return Job(
+        id=new.id,
+        task=new.task,
+        state=state,
+        max_attempts=new.max_attempts,
+        crashes=0,
+        lost=0,
+        timeout=new.timeout,
+        origin=new.origin,
+        key=new.key,
+        gates=new.gates,
+        bundle_id=new.bundle,
+        args_json=new.args,
+        meta_json=new.meta,
+        read_at=now,
+        **(facts | stands),
+    )

@@ -6,7 +6,7 @@ Workers move jobs by their outcomes (`outcome.py`), fenced. Everything here is f
 |---|---|---|---|---|
 | cancel | done | done | asked: its worker ends it | too late |
 | retry | done: due now | busy | busy | done: again, with all attempts |
-| reschedule, move, set_priority | done | done: it stays blocked | busy | too late |
+| reschedule, move, set_priority | done | done: it stays blocked, or lines up when due | busy | too late |
 | delete | done | done | busy | done |
 """
 

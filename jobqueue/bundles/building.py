@@ -13,7 +13,7 @@ from jobqueue.base.flows.bundle import Bundle, Callback, NewBundle, When
 from jobqueue.base.job import NewJob, Sent
 from jobqueue.base.log import get_logger
 from jobqueue.base.names import check_name
-from jobqueue.bundles.storing import KnownBundle, Part, Storing
+from jobqueue.bundles.storing import IgnoredBundle, KnownBundle, Part, Stores
 from jobqueue.tasks.after import After, AfterWhen, coming_after
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.options import check_id
@@ -27,13 +27,16 @@ log = get_logger(__name__)
 
 
 class BundleBuilder:
-    """A bundle in the making. `id` is known from the beginning; `duplicate` once it is stored: it was there already."""
+    """A bundle in the making. `id` is known from the beginning; `duplicate` once it is stored: it was there already.
+
+    `ignored` once it was dropped with its jobs: `App.null()`, or `app.testing("ignore")`.
+    """
 
     def __init__(
-        self, new: NewBundle, storing: Storing, sender: Sender, connection: object | None, empty: Empty,
+        self, new: NewBundle, storing: Stores, sender: Sender, connection: object | None, empty: Empty,
         cancel: Callable[[UUID], Awaitable[object]],
     ) -> None:  # fmt: skip
-        self.duplicate = False
+        self.duplicate = self.ignored = False
         self._new = new
         self._storing = storing
         self._sender = sender
@@ -124,8 +127,12 @@ class BundleBuilder:
         except KnownBundle:
             self.duplicate = True
             return
+        except IgnoredBundle:
+            self.ignored = True
+            answers = [Sent(job.id, ignored=True) for job, _ in self._waiting]
         for (_, handle), sent in zip(self._waiting, answers, strict=True):
             handle.id, handle.duplicate, handle.conflict = sent.id, sent.duplicate, sent.conflict
+            handle.ignored = sent.ignored
         self._stored, self._members = True, self._members + len(self._waiting)
         self._waiting = []
 

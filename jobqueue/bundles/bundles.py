@@ -95,7 +95,7 @@ class Bundles:
 
         Raises InvalidOption for what is no task, InvalidPayload if a result does not fit the annotation any more.
         """
-        of, found, after = _task(task), dict[UUID, Any](), _LOWEST
+        of, found, after = task_of(task), dict[UUID, Any](), _LOWEST
         async with self._session() as executor:
             while page := await bundles.results_of(executor, check_id(id), of.name, after, _PAGE):
                 found |= {each: of.signature.decode_result(result) for each, result in page}
@@ -104,7 +104,7 @@ class Bundles:
 
     async def results_before(self, id: UUID, job: UUID, task: Callable[..., Any]) -> Sequence[Any]:
         """What `ctx.results(task)` gives this job of the bundle."""
-        of, found, after = _task(task), dict[int, Any](), 0
+        of, found, after = task_of(task), dict[int, Any](), 0
         async with self._session() as executor:
             while page := await results_before(executor, id, job, of.name, after, _PAGE):
                 if any(result is None for _, result in page):
@@ -219,7 +219,7 @@ def _join(done: Changes, more: Changes) -> None:
     done.locked.update(more.locked)
 
 
-def _task(given: object) -> Task[Any, Any]:
+def task_of(given: object) -> Task[Any, Any]:
     if not isinstance(given, Task):
         raise InvalidOption("task", "must be a task, as @app.task makes it")
     return given

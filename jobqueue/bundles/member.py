@@ -7,7 +7,7 @@ from uuid import UUID
 from jobqueue.base.flows.bundle import Bundle, NewBundle
 from jobqueue.base.job import NewJob
 from jobqueue.bundles.bundles import Bundles
-from jobqueue.bundles.storing import Part, Storing
+from jobqueue.bundles.storing import Part, Stores
 from jobqueue.tasks.after import After, AfterWhen, coming_after
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.sending.sender import Sender
@@ -18,7 +18,7 @@ R = TypeVar("R")
 class Member:
     """A `Membership`, which documents its methods."""
 
-    def __init__(self, id: UUID, job: UUID, fence: int, storing: Storing, sender: Sender, bundles: Bundles) -> None:
+    def __init__(self, id: UUID, job: UUID, fence: int, storing: Stores, sender: Sender, bundles: Bundles) -> None:
         """`id` is the bundle's, `job` the one that runs, as its fence proves."""
         self.id = id
         self._by = job, fence

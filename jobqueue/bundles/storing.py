@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from jobqueue.base.errors import BundleEnded, ClaimLost, InvalidOption
@@ -22,6 +22,10 @@ class KnownBundle(Exception):
     """Raised when a bundle of this id is there already: somebody sends it again, and nothing is stored."""
 
 
+class IgnoredBundle(Exception):
+    """Raised when a bundle is to be dropped, by an app that does so: nothing is stored."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """Some members of a bundle."""
@@ -36,6 +40,14 @@ class Part:
     """Whether the answer to a first try was lost: what is there may be ours."""
     by: tuple[UUID, int] | None = None
     """The job of the bundle that adds them, and its fence; None from outside."""
+
+
+class Stores(Protocol):
+    """Whatever stores parts of bundles."""
+
+    async def store(self, part: Part, connection: object | None) -> list[Sent]:
+        """Store a part; answers in the order of its jobs. Raises KnownBundle, BundleEnded, what a defer raises."""
+        ...
 
 
 class Storing:
@@ -74,7 +86,7 @@ async def store_part(executor: Executor, part: Part, *, always: bool) -> list[Se
     try:
         async with executor.transaction():
             known = part.first and not await _store_bundle(executor, part)
-            jobs = _placed(part)
+            jobs = placed(part)
             sent = await insert_all(executor, jobs, always=always) if jobs else []
             added = sum(not one.duplicate for one in sent)
             if known and added:
@@ -89,7 +101,7 @@ async def store_part(executor: Executor, part: Part, *, always: bool) -> list[Se
     raise refused  # out here, so that the row which the driver's error quotes is not its context
 
 
-def _placed(part: Part) -> list[NewJob[Any]]:
+def placed(part: Part) -> list[NewJob[Any]]:
     """The jobs with the bundle, and each with its place among the others. Raises InvalidOption."""
     needed = {id for job in part.jobs if job.edges for id in job.edges.after}
     own, before = {job.id for job in part.jobs}, set[UUID]()

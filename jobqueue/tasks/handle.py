@@ -20,10 +20,11 @@ class JobHandle(Generic[R_co]):
     """`id` to find the job again, `task` its name, `duplicate` if an earlier job held its id or unique key.
 
     A duplicate's handle is that of the earlier job. If that one holds the unique key, `conflict` says what became of it
-    by `Unique(on_conflict=...)`: `skipped`, `replaced`, `moved` or `replaced+moved`. Handles of one job are equal.
+    by `Unique(on_conflict=...)`: `skipped`, `replaced`, `moved` or `replaced+moved`. `ignored`: the job was dropped, as
+    `App.null()` and `app.testing("ignore")` do. Handles of one job are equal.
     """
 
-    __slots__ = ("_decode", "_sender", "conflict", "duplicate", "id", "task")
+    __slots__ = ("_decode", "_sender", "conflict", "duplicate", "id", "ignored", "task")
 
     def __init__(
         self,
@@ -34,11 +35,13 @@ class JobHandle(Generic[R_co]):
         *,
         duplicate: bool = False,
         conflict: Conflict | None = None,
+        ignored: bool = False,
     ) -> None:
         self.id = id
         self.task = task
         self.duplicate = duplicate
         self.conflict = conflict
+        self.ignored = ignored
         self._sender = sender
         self._decode = decode
 
@@ -46,7 +49,8 @@ class JobHandle(Generic[R_co]):
     def of(job: NewJob[R], sent: Sent, sender: Sender) -> "JobHandle[R]":
         """The handle of a job that has just been sent."""
         decode = job.decode_result or cast(Callable[[str], R], loads)
-        return JobHandle(sent.id, job.task, sender, decode, duplicate=sent.duplicate, conflict=sent.conflict)
+        said = {"duplicate": sent.duplicate, "ignored": sent.ignored}
+        return JobHandle(sent.id, job.task, sender, decode, conflict=sent.conflict, **said)
 
     async def status(self) -> JobState:
         """Where the job is now. Raises JobNotFound."""
@@ -95,4 +99,5 @@ class JobHandle(Generic[R_co]):
         return hash(self.id)
 
     def __repr__(self) -> str:
-        return f"<JobHandle {self.task} {self.id}{' duplicate' if self.duplicate else ''}>"
+        said = "".join(f" {word}" for word in ("duplicate", "ignored") if getattr(self, word))
+        return f"<JobHandle {self.task} {self.id}{said}>"

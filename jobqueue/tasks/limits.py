@@ -17,6 +17,7 @@ from jobqueue.store.flows.limits import GateState, LimitRow, LimitState
 
 _BUSIEST = 3
 _PAGE_LIMIT = 1_000
+_COUNTED = 100_000
 
 log = get_logger(__name__)
 
@@ -37,7 +38,7 @@ class Limits:
         Counts all who wait: some milliseconds for 100 000. With `connection` as the caller's transaction sees them.
         """
         async with self._executor(connection) as executor:
-            return await all_limits(executor)
+            return [await _with_busiest(executor, state) for state in await limits.read_limits(executor)]
 
     async def get(self, name: str, *, connection: object | None = None) -> LimitStats:
         """One of them. Raises UnknownLimit."""
@@ -106,9 +107,13 @@ class Limits:
             yield session
 
 
-async def all_limits(reader: Reader) -> list[LimitStats]:
-    """All limits by name."""
-    return [await _with_busiest(reader, state) for state in await limits.read_limits(reader)]
+async def busiest_limits(reader: Reader, most: int) -> list[LimitStats]:
+    """Those at which somebody waits, the longest lines first, at most so many."""
+    waiting = await limits.waiting_at_limits(reader, _COUNTED)
+    names = sorted((name for name in waiting if waiting[name]), key=lambda name: (-waiting[name], name))
+    return [
+        await _with_busiest(reader, each) for name in names[:most] for each in await limits.read_limits(reader, name)
+    ]
 
 
 async def _known(executor: Reader, name: str) -> LimitState:

@@ -10,7 +10,7 @@ from jobqueue.base.names import check_whole
 from jobqueue.store import steering
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.executor import Executor
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
 from jobqueue.store.looking.overview import QueueStats, queue_stats
 from jobqueue.tasks.options import queue_named
 
@@ -92,7 +92,7 @@ class Queues:
 
     async def _run(self, call: Callable[..., Awaitable[T]], *values: object) -> T:
         with EDGE:
-            session = Session(await self._database())
+            session = (await self._database()).session()
             try:
                 return await call(session, *values)
             finally:

@@ -9,13 +9,14 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from jobqueue.base.flows.webhook import QUEUE
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.events import events_lag
-from jobqueue.store.flows.limits import note_age, read_limits
+from jobqueue.store.flows.limits import note_age, waiting_at_limits
 from jobqueue.store.flows.schedules import schedule_lag
 from jobqueue.store.looking.overview import QueueStats, queue_stats, waiting_flows
 from jobqueue.tasks.registry import Registry
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 KEPT = 5.0
 """Seconds for which an answer, and a failure as well, is kept."""
+MOST_WAITING = 10_000
+"""Of the jobs that wait at a limit so many are counted."""
 LIMIT = 2.0
 """Seconds that the database gets."""
 
@@ -61,7 +64,7 @@ class Flows:
     schedule_lag: float | None = None
     """For how many seconds the schedule has been due that is the latest; 0 if none is."""
     limits: Mapping[str, int] | None = None
-    """How many wait at each limit."""
+    """How many wait at each limit, up to 10 000."""
     note_age: float | None = None
     """For how many seconds a gate has wanted a look."""
 
@@ -111,8 +114,7 @@ def labelled(stats: Iterable[QueueStats], known: Iterable[str]) -> dict[str, Dep
 
 async def _flows(work: Work, stats: Iterable[QueueStats]) -> Flows:
     bundles, facts = await _ask(work, waiting_flows) or (None, None)
-    limits = await _ask(work, read_limits)
-    waiting = None if limits is None else {each.row.name: each.waiting for each in limits}
+    waiting = await _ask(work, partial(waiting_at_limits, most=MOST_WAITING))
     lag, age = await _ask(work, events_lag), await _ask(work, note_age)
     return Flows(lag, _deliveries(stats), bundles, facts, await _ask(work, schedule_lag), waiting, age)
 

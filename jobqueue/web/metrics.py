@@ -140,7 +140,9 @@ def _of_flows(flows: Flows) -> Iterable[Metric]:
         if value is not None:
             yield _one(_gauge(name, meaning), value)
     if flows.limits is not None:
-        yield _by_limit(_gauge("limit_waiting", "Jobs in the lines of a limit.", "limit"), flows.limits)
+        yield _by_limit(
+            _gauge("limit_waiting", "Jobs in the lines of a limit; counted up to 10 000.", "limit"), flows.limits
+        )
 
 
 def _counter(name: str, meaning: str, *labels: str) -> CounterMetricFamily:

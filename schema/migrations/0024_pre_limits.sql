@@ -12,6 +12,9 @@ alter table :"schema".job add column gate text collate "C";
 alter table :"schema".job add column token_until timestamptz;
 alter table :"schema".job_archive add column gates text[];
 
+-- Nobody leaves a line but by a statement that knows of lines: not by one of a worker of older code, nor by hand.
+alter table :"schema".job add constraint job_leaves_its_line check (gate is null or state = 'blocked') not valid;
+
 create table :"schema"."limit" (
   name text collate "C" not null,
   declared jsonb not null,

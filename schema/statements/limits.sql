@@ -64,6 +64,21 @@ left join lateral (
 where $1::text is null or l.name = $1
 order by l.name;
 
+-- name: waiting_at_limits
+-- takes: room bigint
+-- gives: name text, waiting bigint
+-- How many wait at each limit, counted up to `room` at gates with places, and as many at those without.
+select l.name, (
+    select count(*) from (
+      select from :"schema".job j
+      where j.state = 'blocked' and j.gate is not null and j.gate >= l.name and j.gate < l.name || chr(11) limit $1) as placed)
+  + (
+    select count(*) from (
+      select from :"schema".job j
+      where j.state = 'blocked' and j.gate is not null and j.gate >= '~' || l.name and j.gate < '~' || l.name || chr(11)
+      limit $1) as timed) as waiting
+from :"schema"."limit" l;
+
 -- name: gate_lines
 -- takes: name text, key text, room bigint
 -- gives: gate text, held integer, waiting bigint, oldest double precision, free_in double precision

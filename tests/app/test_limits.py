@@ -1,11 +1,12 @@
 """`app.limits`: what workers declare, how it is changed, and what is seen of it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, MutableMapping
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import structlog
 
 from jobqueue import App, InvalidOption, JobState, Limit, LimitLine, Rate, Rule, UnknownLimit
 from tests.support.jobs.store import connect
@@ -18,6 +19,13 @@ from tests.support.waiting import wait_until
 async def app(database: str) -> AsyncIterator[App]:
     async with new_app(database, name="shop") as app:
         yield app
+
+
+@pytest.fixture
+def lines() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What a user who has configured structlog reads."""
+    with structlog.testing.capture_logs() as captured:
+        yield captured
 
 
 async def send(tenant: str) -> None: ...
@@ -42,6 +50,20 @@ async def test_workers_declare_what_their_code_says(app: App, database: str) -> 
         await declared(other, Limit(7, name="line"))
     line = await app.limits.get("line")
     assert (7, None, False, "other") == (line.concurrency, line.rate, line.ordered, line.declared_by)
+
+
+async def test_what_is_declared_and_changed_is_logged(app: App, lines: list[MutableMapping[str, Any]]) -> None:
+    """A line for each limit that is news, none at the next start; and for each change by hand what holds from then."""
+    for _ in range(2):
+        await declared(app, Limit(5, rate=Rate(1, 2), name="smtp"))
+    await app.limits.set("smtp", concurrency=2)
+    await app.limits.reset("smtp")
+    told = [line for line in lines if line["event"].startswith("limit.")]
+    assert [
+        {"event": "limit.declared", "limit": "smtp", "app": "shop"},
+        {"event": "limit.changed", "limit": "smtp", "concurrency": 2, "rate": "1 in 2 s", "by_hand": True},
+        {"event": "limit.changed", "limit": "smtp", "concurrency": 5, "rate": "1 in 2 s", "by_hand": False},
+    ] == [{name: value for name, value in line.items() if name != "log_level"} for line in told]
 
 
 async def test_what_is_declared_later_is_known_to_a_worker_that_runs(app: App) -> None:

@@ -41,7 +41,7 @@ def test_no_room_has_more_than_14_files() -> None:
     assert {} == {room: size for room, size in sizes.items() if size > ROOM_LIMIT}
 
 
-DOORS = {"web": "jobqueue.web.events(app, ...)"}
+DOORS = {"web": "jobqueue.web.events(app, ...)", "testing": "jobqueue.testing.Kit"}
 
 
 def test_a_room_has_a_sign_and_nothing_else() -> None:

@@ -55,6 +55,7 @@ ASKED: dict[str, tuple[tuple[object, ...], int]] = {
     "declare_limits": ((["k"], [12], [None], [None], [1], [False], "x", False), 60_000),
     "read_limits": ((None,), 270_000),
     "gate_lines": (("k", "7", 10), 10_000),
+    "waiting_at_limits": ((10_000,), 15_000),
     "note_age": ((), 500),
 }
 LEARNED = {"unknown": [LIMITED], "before": ["analyze", LIMITED], "analysed": [LIMITED, "analyze"]}
@@ -77,4 +78,9 @@ def test_a_look_at_gates_costs_what_is_let_go(databases: Databases, template: st
             for name, (values, most) in ASKED.items():
                 touched = run_learned(connection, name, values, mode).buffers
                 wrong += [f"{name}, {mode}: {touched} pages"] if touched > most else []
+            last = connection.execute(
+                "select id from jobqueue.job where gate = '~r' order by priority, seq desc limit 1"
+            ).fetchone()
+            touched = run_learned(connection, "place_in_line", (last and last[0], 10_000), mode).buffers
+            wrong += [f"place_in_line, {mode}: {touched} pages"] if touched > 3_000 else []
     assert not wrong, "\n".join(wrong)

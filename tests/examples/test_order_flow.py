@@ -323,7 +323,7 @@ async def test_an_order_that_nobody_approves_gives_all_back(shop: Shop) -> None:
     """The wait ends in time; money and stock are given back, each in a phase; an approval is too late then."""
     worker = shop.start()
     order = await shop.place("--patience", "0.1")
-    await app.wait_final(order, PATIENCE)
+    await app.sender.wait_final(order, PATIENCE)
     shown, approved = await shop.run("show", str(order)), await shop.run("approve", str(order))
     worker.signal(SIGTERM)
     assert 0 == await worker.ends(), worker.err

@@ -22,7 +22,7 @@ from tests.support.programs.notebook import Line, Notebook
 from tests.support.programs.processes import Process
 from tests.support.waiting import wait_until
 
-FAULTS = 6
+FAULTS = 8
 LIMITS = {"one": 1, "three": 3, "order": 1}
 KEYS = {"one\na": 25, "one\nb": 25, "three\na": 60, "order\nz": 12}
 """The gates, and how many jobs have each."""
@@ -101,4 +101,4 @@ async def test_never_more_than_the_limit(own: str, tmp_path: Path) -> None:
 
 def _job(book: Notebook, gate: str, n: int) -> NewJob[Any]:
     how = "fails" if n % 4 == 3 else "works"
-    return replace(book.note.job(0.02, how), gates=(gate,), max_attempts=1_000)
+    return replace(book.note.job(0.02, how), gates=(gate,))

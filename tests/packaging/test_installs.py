@@ -143,6 +143,15 @@ def test_the_wheel_carries_all_sql_inside_the_package(built: Built) -> None:
     assert {"jobqueue"} == {name.partition("/")[0] for name in files if ".dist-info/" not in name}
 
 
+def test_the_wheel_names_the_plugin_of_pytest(built: Built) -> None:
+    """pytest finds the fixtures of the test kit by itself."""
+    with zipfile.ZipFile(built.wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt"))
+        points = archive.read(name).decode()
+
+    assert "[pytest11]\njobqueue.testing.plugin = jobqueue.testing.plugin" in points
+
+
 def test_the_sdist_makes_the_same_wheel(built: Built) -> None:
     """Who builds from the sdist gets the same files."""
     assert contents(built.wheel) == contents(built.wheel_of_sdist)

@@ -332,3 +332,15 @@ async def schedules(mail: Mail) -> None:
     await app.schedules.put("remind", send.job(mail), "0 8 * * *", overlap="never")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await app.schedules.backfill("remind", "2026-01-01", "2026-02-01")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await app.schedules.list(source="sql")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def tests_of_an_application() -> None:
+    app.testing("dry")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    app.testing("ignore", jobs="send")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    app.testing("ignore", bundles=resize)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async with app.testing() as t:
+        t.assert_deferred("send")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        t.assert_deferred(resize, times="once")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        t.drain()  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
+        t.clock.advance("1 day")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        _ = t.deferred()[0].ignored  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]

@@ -35,6 +35,7 @@ from jobqueue import (
     bounded_map,
     exponential,
 )
+from jobqueue.testing import Kit
 
 router = Router("shop.")
 app = App("postgresql://nowhere/none")
@@ -424,3 +425,25 @@ async def what_is_planned(connection: Any) -> None:
     assert_type(await app.schedules.trigger("remind"), UUID)
     assert_type(await app.schedules.backfill("remind", datetime.now(UTC), datetime.now(UTC)), Backfilled)
     assert_type(await app.schedules.delete("remind"), None)
+
+
+def is_urgent(job: NewJob[Any]) -> bool:
+    return job.priority > 5
+
+
+async def tests_of_an_application() -> None:
+    async with app.testing("inline", resources=(1, "a")) as t:
+        assert_type(t, Kit)
+        assert_type(t.deferred(send), list[Job])
+        assert_type(t.assert_deferred(order, times=2, mail=Mail(to="a")), list[Job])
+        assert_type(await t.drain(queue="mail"), list[Job])
+        assert_type(t.clock.advance(timedelta(days=1)), None)
+        handle = await order.options(connection=object()).defer(Mail(to="a"))
+        assert_type(handle.ignored, bool)
+        assert_type(await handle.result(), str)
+    with app.testing("ignore", jobs=send, bundles=lambda bundle: bundle.name == "import"):
+        pass
+    with app.testing("ignore", jobs=[send, order]), app.testing("ignore", jobs=is_urgent):
+        pass
+    async with app.testing(connection=object()) as lent:
+        assert_type(lent.deferred(), list[Job])

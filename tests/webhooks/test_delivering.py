@@ -97,7 +97,7 @@ async def test_a_receiver_that_is_gone_is_left_alone(database: str) -> None:
         await delivered(app, hook, state=JobState.DEAD)
         after = await app.webhooks.get(hook.id)
         test = await app.webhooks.test(hook.id)
-        ended = await app.wait_final(test, PATIENCE)
+        ended = await app.sender.wait_final(test, PATIENCE)
         events = await told(app, 2, "webhook.failed", "webhook.disabled")
 
         receiver.answers_with(status(200))
@@ -173,7 +173,7 @@ async def test_only_what_was_chosen(database: str) -> None:
     app = hooked_app(database)
     async with app, receiving() as receiver, app.worker():
         chosen = await defer(app, "note", "the one")
-        await app.wait_final(chosen.id, PATIENCE)
+        await app.sender.wait_final(chosen.id, PATIENCE)
         by_queue = await app.webhooks.create(receiver.url, queue="mail")
         by_task = await app.webhooks.create(receiver.url, task="fail")
         by_origin = await app.webhooks.create(receiver.url, origin="nobody")

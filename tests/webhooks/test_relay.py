@@ -83,7 +83,7 @@ async def test_each_event_is_made_once_whoever_dies(database: str, monkeypatch: 
             done = [(await defer(app, "note")).id for _ in range(15)]
             failed = await defer(app, "fail", str(turn))
             wanted |= {(id, "job.completed") for id in done} | {(failed.id, "job.dead")}
-            await app.wait_final(failed.id, PATIENCE)
+            await app.sender.wait_final(failed.id, PATIENCE)
 
         async def all_made() -> bool:
             return len(await made(database, all_of_it)) + len(await made(database, dead)) >= len(wanted) + 30
@@ -255,7 +255,7 @@ async def test_the_webhook_may_be_gone(database: str) -> None:
         hold.set()
         await wait_until(lambda: _is_put_off(app, test), "the try has failed")
         await app.jobs.reschedule(test, delay=0)
-        job = await app.wait_final(test, PATIENCE)
+        job = await app.sender.wait_final(test, PATIENCE)
 
     assert (JobState.CANCELLED, "the webhook was deleted") == (job.state, job.reason)
 

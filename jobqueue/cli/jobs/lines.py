@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from jobqueue.base.flows.limit import FAIR, parts_of, say_gate
+from jobqueue.base.flows.limit import FAIR, SCHEDULE, parts_of, say_gate
 from jobqueue.base.job import Job
 from jobqueue.cli.terminal.output import duration, number
 from jobqueue.store.looking.overview import InLine
@@ -36,4 +36,6 @@ def _called(gate: str) -> str:
     name, key = parts_of(gate)
     if name.startswith(FAIR):
         return f"its turn in queue {name.removeprefix(FAIR)}, as one of {key}"
+    if name == SCHEDULE:
+        return f"its turn in schedule {key}"
     return f"limit {say_gate(gate)}"

@@ -23,10 +23,11 @@ from jobqueue.store.connection.faults import DATABASE_ERRORS, brief
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.schedules import next_firings
 from jobqueue.store.looking.overview import Flow, count_bundles, longest_running, queue_stats, read_flow, workers_now
-from jobqueue.tasks.limits import all_limits
+from jobqueue.tasks.limits import busiest_limits
 
 _PATIENCE = 8.0
 _JOBS = 100
+_LIMITS = 10
 _BETWEEN = 1.0
 """Seconds between the two looks that one frame needs for its rates."""
 RECENT = 10.0
@@ -80,15 +81,14 @@ class Looks:
             jobs = await longest_running(self._database, _JOBS)
             bundles = await count_bundles(self._database)
             firings = await next_firings(self._database, FIRINGS)
-            limits = await all_limits(self._database)
+            limits = await busiest_limits(self._database, _LIMITS)
         before = self._flows[-1][1] if self._flows else flow
         if min(flow.finished - before.finished, flow.deferred - before.deferred) < 0:
             self._flows.clear()  # the server's statistics were reset
             first = None
         self._flows.append((began, flow))
         rates = None if first is None else Rates.between(first, flow)
-        waited_for = [each for each in limits if each.waiting]
-        self.frame = Frame(self._name, flow.now, rates, queues, workers, jobs, bundles, firings, waited_for)
+        self.frame = Frame(self._name, flow.now, rates, queues, workers, jobs, bundles, firings, limits)
         self.trouble, self._seen = None, asyncio.get_running_loop().time()
 
     async def look_again(self) -> None:

@@ -30,7 +30,7 @@ EDGE = Edge()
 async def own_session(database: Callable[[], Awaitable[Database]]) -> AsyncIterator[Session]:
     """A connection of ours. What the database does to it inside the block is a DatabaseError."""
     with EDGE:
-        session = Session(await database())
+        session = (await database()).session()
         try:
             yield session
         finally:

@@ -26,6 +26,8 @@ class Location:
         if dsn is not None and pool is not None:
             raise ConfigurationError("pool: give either dsn or pool, not both")
         names(schema)
+        self.lent: Database | None = None
+        """What is to be used as it is, and never opened."""
         self._dsn = dsn
         self._pool = pool
         self._embedded = embedded
@@ -98,3 +100,14 @@ class Location:
         if not given:
             raise ConfigurationError(f"dsn: is empty; {DSN_HINT}")
         return text_of(given)
+
+
+class Nowhere(Location):
+    """No database that could be opened: whoever asks for one is told why. Perhaps one that was lent."""
+
+    def __init__(self, schema: str, why: str, lent: Database | None = None) -> None:
+        def refuse() -> str:
+            raise ConfigurationError(why)
+
+        super().__init__(refuse, None, schema)
+        self.lent = lent

@@ -215,6 +215,10 @@ class Database:
             with anyio.move_on_after(CLOSE_LIMIT, shield=True):
                 await self.pool.release(connection, timeout=CLOSE_LIMIT)
 
+    def session(self) -> "Session":
+        """A connection of it for one loop of work."""
+        return Session(self)
+
     async def fetch(self, name: str, *values: object) -> list[asyncpg.Record]:
         """Run one named statement on any pooled connection, in a transaction of its own."""
         async with self.connection() as connection:

@@ -104,6 +104,11 @@ async def read_limits(reader: Reader, name: str | None = None) -> list[LimitStat
     return [_state(named("read_limits", row)) for row in await reader.fetch("read_limits", name)]
 
 
+async def waiting_at_limits(reader: Reader, most: int) -> dict[str, int]:
+    """How many wait at each limit, counted up to `most`: cheap, however many there are."""
+    return {name: min(waiting, most) for name, waiting in await reader.fetch("waiting_at_limits", most)}
+
+
 async def lines(reader: Reader, name: str, limit: int, key: str | None = None) -> list[GateState]:
     """The lines of a limit, the longest first; one of them, with a key."""
     rows = [named("gate_lines", row) for row in await reader.fetch("gate_lines", name, key, limit)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.flows.limit import Key, Limit, Turn, check_limit_name, fair_gate
 from jobqueue.tasks.gates.keys import Arguments, KeyReader, key_reader
-from jobqueue.tasks.options import TaskOptions
+from jobqueue.tasks.options import TaskOptions, queue_named
 from jobqueue.tasks.payload.signature import Signature
 
 
@@ -104,6 +104,7 @@ def gates_of(gates: TaskGates | None, of_queues: Mapping[str, NamedLimit], queue
 def limit_of_queue(queue: str, limit: Limit) -> NamedLimit:
     """A limit of a whole queue, by default called after it. Raises InvalidOption."""
     given: object = limit
+    queue_named("queue", queue)
     if not isinstance(given, Limit):
         raise InvalidOption("limit", f"must be Limit(...), not {type(given).__name__}")
     if limit.key is not None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from jobqueue.base.errors import ConfigurationError, JobCancelled, JobQueueError
 from jobqueue.base.job import Job, JobState, NewJob
+from jobqueue.base.new_jobs import job_from
 from jobqueue.base.outcome import Cancelled, Done
 from jobqueue.tasks.context import NO_RESOURCES
 from jobqueue.tasks.phases.memory import MemoryJournal
@@ -55,7 +56,8 @@ class _Backing:
 
     def job(self) -> Job:
         """As a worker would have claimed it."""
-        return _as_claimed(self.new)
+        now = datetime.now(UTC)
+        return job_from(self.new, JobState.RUNNING, now, attempt=1, claimed_at=now)
 
     def report(self, report: str) -> None:
         """Nobody reads it."""
@@ -70,30 +72,3 @@ class _Backing:
     def journal(self) -> MemoryJournal:
         """Kept for as long as the run."""
         return MemoryJournal(self.signals)
-
-
-def _as_claimed(job: NewJob[Any]) -> Job:
-    """The job as a worker would see it in its first attempt."""
-    now = datetime.now(UTC)
-    return Job(
-        id=job.id,
-        task=job.task,
-        queue=job.queue,
-        state=JobState.RUNNING,
-        priority=job.priority,
-        attempt=1,
-        max_attempts=job.max_attempts,
-        crashes=0,
-        lost=0,
-        due_at=now,
-        created_at=now,
-        claimed_at=now,
-        timeout=job.timeout,
-        deadline=None if job.budget is None else now + timedelta(seconds=job.budget),
-        expires_at=None if job.expires is None else now + timedelta(seconds=job.expires),
-        origin=job.origin,
-        key=job.key,
-        gates=job.gates,
-        args_json=job.args,
-        meta_json=job.meta,
-    )

@@ -80,7 +80,7 @@ class Teller:
         """Call the hooks, in this context. What shares a `slot` keeps one; None keeps none."""
         if not self._hooks:
             return
-        task = asyncio.get_running_loop().create_task(_tell(self._hooks, failed), context=context)
+        task = asyncio.get_running_loop().create_task(call_hooks(self._hooks, failed), context=context)
         self._tasks.add(task)
         if slot is not None:
             self._keep(slot, 1)
@@ -110,7 +110,7 @@ class Teller:
         self.slots = len(self._kept)
 
 
-async def _tell(hooks: Sequence[ErrorHook], failed: FailedAttempt) -> None:
+async def call_hooks(hooks: Sequence[ErrorHook], failed: FailedAttempt) -> None:
     """Call each hook, one after the other. Whatever they raise is logged by its class, and changes nothing.
 
     Never raises: cancelled, it cuts off the hook that runs, and calls the others without waiting for them.

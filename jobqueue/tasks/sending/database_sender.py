@@ -35,10 +35,6 @@ class DatabaseSender:
         self._opening = opening
         self._around_defer = around_defer
 
-    async def open(self) -> None:
-        """Connect now. Raises DatabaseError, ConfigurationError."""
-        await self._opening.open()
-
     async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
         """Store one job."""
         self._opening.check_defer(connection)

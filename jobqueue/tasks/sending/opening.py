@@ -8,7 +8,7 @@ from jobqueue.base.settings import Settings
 from jobqueue.store.connection.callers.choosing import executor_on
 from jobqueue.store.connection.edge import own_session
 from jobqueue.store.connection.executor import Executor
-from jobqueue.store.connection.location import Dsn, Location
+from jobqueue.store.connection.location import Location, Nowhere
 from jobqueue.store.connection.loops import PerLoop
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.tasks.sending.producer import Producer
@@ -39,10 +39,10 @@ class Opening:
         self._sync = SyncProducer(location, self.name, self.settings.pooler)
 
     @contextlib.contextmanager
-    def override(self, dsn: Dsn) -> Iterator[None]:
+    def override(self, location: Location) -> Iterator[None]:
         """Another database inside the block, where it is opened anew, also if it was closed."""
         kept = self._location, self._producers, self._sync, self._opened, self._closed
-        self.lead_to(Location(dsn, None, self.schema))
+        self.lead_to(location)
         try:
             yield
         finally:
@@ -61,7 +61,8 @@ class Opening:
     async def open(self) -> None:
         """Connect now, also after `close`; the schema is checked later. Raises DatabaseError, ConfigurationError."""
         self.allow()
-        await self._producers.get()
+        if not isinstance(self._location, Nowhere):
+            await self._producers.get()
 
     def allow(self) -> None:
         """Closed or not, from now on it can be used."""
@@ -102,7 +103,10 @@ class Opening:
         return producer
 
     async def database(self) -> Database:
-        """The producer's database."""
+        """The producer's database, or the one that was lent."""
+        self.refuse_if_closed()
+        if self._location.lent is not None:
+            return self._location.lent
         return (await self.producer()).database
 
     def session(self) -> contextlib.AbstractAsyncContextManager[Session]:

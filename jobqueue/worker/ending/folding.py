@@ -18,7 +18,7 @@ from anyio.abc import TaskStatus
 from jobqueue.base.log import get_logger
 from jobqueue.store.connection.faults import CUT_SHORT, DATABASE_ERRORS, Fault, brief, classify
 from jobqueue.store.connection.outage import Outage
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.bundles import fold_bundles, heal_bundles, waiting_facts
 from jobqueue.store.flows.dependencies import START, heal_dependencies, resolve
 from jobqueue.store.upkeep import take_turn
@@ -46,7 +46,7 @@ class Folder:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._session = Session(database)
+        self._session = database.session()
         self._bundles, self._needed = Due(), Due()
         self._news = asyncio.Event()
         self._sweep_at = self._swept_at = 0.0

@@ -1,9 +1,10 @@
 """What the log says of how attempts ended: a line for each, of failures as much as the settings allow."""
 
 from collections import Counter
+from typing import Any
 
 from jobqueue.base.job import AttemptError
-from jobqueue.base.log import get_logger, is_watched, job_facts
+from jobqueue.base.log import Log, get_logger, is_watched, job_facts
 from jobqueue.base.outcome import (
     Cancelled,
     Dead,
@@ -48,12 +49,8 @@ class Lines:
                 self._log.info("job.completed", seconds=seconds, **facts)
             case Done():
                 self._log.debug("job.completed", seconds=seconds, **facts)
-            case Retried():
-                why = told(outcome.error, self._failures)
-                self._log.warning("job.retried", seconds=seconds, delay=outcome.delay, **facts, **why)
-            case Dead():
-                why = told(outcome.error, self._failures)
-                self._log.error("job.dead", seconds=seconds, reason=outcome.reason, **facts, **why)
+            case Retried() | Dead():
+                tell_failure(self._log, hold.claim, outcome, seconds, self._failures)
             case PutAside():
                 jobs = self._asides.count((hold.claim["task"], outcome.reason))
                 if jobs:  # an old worker meets a whole backlog of a new task: a line a second tells it
@@ -89,6 +86,16 @@ class Lines:
         """This outcome could not be written."""
         facts = {"job_id": str(hold.id), "task": hold.claim["task"]}
         self._log.error("job.outcome_unsaved", outcome=WORDS[type(outcome)], **facts)
+
+
+def tell_failure(log: Log, claim: Any, outcome: Retried | Dead, seconds: float | None, how: str) -> None:
+    """The line of an attempt that failed; `how` much it says."""
+    facts = job_facts(claim)
+    why = told(outcome.error, how)
+    if isinstance(outcome, Retried):
+        log.warning("job.retried", seconds=seconds, delay=outcome.delay, **facts, **why)
+    else:
+        log.error("job.dead", seconds=seconds, reason=outcome.reason, **facts, **why)
 
 
 class Asides:

@@ -148,7 +148,7 @@ class Runs:
         """Run a claimed job, or hand on at once why it cannot run. Gives its place in a batch, if it has one."""
         claim = hold.claim
         task = self._around.tasks.find(claim["task"])
-        unfit = _expired(claim) or (
+        unfit = expired(claim) or (
             self._put_aside(claim, "unknown task") if task is None else self._lines_up(hold, task)
         )
         if task is None or unfit is not None:
@@ -291,7 +291,8 @@ def _waits_for_thread(attempt: Attempt, outcome: Outcome) -> bool:
     return isinstance(attempt.task, Member) or isinstance(outcome, Released | Suspended)
 
 
-def _expired(claim: Claim) -> Outcome | None:
+def expired(claim: Claim) -> Outcome | None:
+    """The end of one whose time is over before it begins."""
     if claim["attempt"] == 1 and claim["start_left"] is not None and claim["start_left"] <= 0:
         return Dead("expired")
     if claim["budget_left"] is not None and claim["budget_left"] <= 0:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import asyncpg
 import pytest
 
 from jobqueue.base.job import JobState
@@ -118,6 +119,16 @@ async def test_a_sleeping_job_holds_no_place(database: str) -> None:
         await look(session)
         assert first == (await claim_one(session))["id"]
         assert [] == await wrong_with_gates(connection)
+
+
+async def test_nobody_leaves_a_line_by_chance(database: str) -> None:
+    """A statement that knows nothing of lines, of a worker of older code perhaps, cannot let a job past its gate."""
+    async with open_session(database) as session, connect(database) as connection:
+        await declare_limit(session, "smtp", 1)
+        (id,) = await insert(session, limited("smtp"))
+        with pytest.raises(asyncpg.CheckViolationError):
+            await connection.execute("update jobqueue.job set state = 'ready'")
+        assert [("blocked", 0, "smtp")] == await states(connection, [id])
 
 
 async def test_rows_deleted_by_hand_give_their_places_up(database: str) -> None:

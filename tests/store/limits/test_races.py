@@ -6,11 +6,11 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from jobqueue.store.connection.caller import OnAsyncpg
 
 from jobqueue.base.outcome import Cancelled, LinedUp, Outcome, Released, Retried
 from jobqueue.base.steering import Action
 from jobqueue.store import claims, intake, steering
+from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.flows.limits import admit, forget_gates, note_lines
 from jobqueue.store.outcomes import finish_waiting
@@ -151,6 +151,19 @@ async def test_two_who_look_at_one_gate(database: str) -> None:
             assert 2 >= await connection.fetchval("select count(*) from jobqueue.job where state = 'ready'")
             assert [] == await wrong_with_gates(connection)
             await finish(hands[0], *(await claim(hands[0])))
+
+
+async def test_what_is_not_committed_is_counted(database: str) -> None:
+    """Two have let go by somebody who has not committed yet: nobody else lets two more go at the same gate."""
+    async with open_sessions(database, 2) as (holder, session), connect(database) as connection:
+        await declare_limit(session, "smtp", 2)
+        await insert(session, *(limited("smtp") for _ in range(5)))
+        async with holder.transaction(), asyncio.timeout(PATIENCE):
+            assert 2 == (await admit(holder, 1_000, 0.3)).ready
+            done = await admit(session, 1_000, 0.3)
+            assert (0, True) == (done.ready, done.busy)
+        await look(session)
+        assert [] == await wrong_with_gates(connection)
 
 
 async def test_a_gate_that_another_holds_is_left_to_it(database: str) -> None:

@@ -56,7 +56,7 @@ class Storm:
             if number % 8 == 1:
                 await end_of(app, handle)
             await anyio.sleep(pause)
-            self.answers[number] = await asyncio.gather(app.cancel(handle.id), other.cancel(handle.id))
+            self.answers[number] = await asyncio.gather(app.sender.cancel(handle.id), other.sender.cancel(handle.id))
             return await end_of(app, handle)
 
         async with app, other, app.worker(concurrency=50):
@@ -85,7 +85,7 @@ async def cancel_around_claims(dsn: str, lanes: int, each: int) -> int:
                 return
             handle = await task.defer()
             await anyio.sleep(chosen.uniform(0, 0.004))
-            await other.cancel(handle.id)
+            await other.sender.cancel(handle.id)
             with anyio.move_on_after(LATE) as scope:
                 await end_of(app, handle)
             if scope.cancelled_caught:

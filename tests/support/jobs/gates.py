@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+import asyncpg
+
 from jobqueue.base.job import NewJob
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.flows.limits import Admitted, LimitRow, admit, declare
@@ -77,6 +79,16 @@ async def wrong_with_gates(connection: Connection, schema: str = "jobqueue", *, 
     if over:
         found += [f"over the limit: {dict(row)}" for row in await connection.fetch(_OVER.format(quoted))]
     return found + [f"stray: {dict(row)}" for row in await connection.fetch(_STRAY.format(quoted))]
+
+
+async def wrong_at_the_end(dsn: str) -> list[str]:
+    """The same after any test, which may have lowered limits, or taken the tables away."""
+    async with connect(dsn) as connection:
+        try:
+            used = await connection.fetchval("select exists (select from jobqueue.gate)")
+        except asyncpg.PostgresError:
+            return []
+        return await wrong_with_gates(connection, over=False) if used else []
 
 
 async def in_line(connection: Connection, gate: str) -> list[UUID]:

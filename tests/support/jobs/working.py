@@ -28,7 +28,7 @@ def new_app(dsn: str, *, lifespan: Any = None, name: str | None = None, **knobs:
 
 async def end_of(app: App, handle: JobHandle[Any], timeout: float = PATIENCE) -> Job:
     """The job once it is completed, cancelled or dead."""
-    return await app.wait_final(handle.id, timeout)
+    return await app.sender.wait_final(handle.id, timeout)
 
 
 async def reached(app: App, handle: JobHandle[Any], state: JobState, timeout: float = PATIENCE) -> Job:

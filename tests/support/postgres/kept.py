@@ -28,6 +28,11 @@ class Kept:
         self.loop = asyncio.get_running_loop()
         self._idle: list[Connection] = []
 
+    @property
+    def idle(self) -> bool:
+        """Whether one is there that was used before."""
+        return bool(self._idle)
+
     async def take(self) -> Connection:
         """One that works, for whoever asks."""
         while self._idle:

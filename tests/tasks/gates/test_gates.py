@@ -56,7 +56,7 @@ def test_a_task_without_limits_has_no_gates() -> None:
         ({"limit": [Limit(rate=RATE, name="a"), Limit(1, rate=RATE, name="b")]}, "limit: one limit .* has a rate"),
         ({"limit": [Limit(1), Limit(2)]}, "limit: two limits of one task are called 'send'"),
         ({"limit": Limit(1), "name": "~x"}, "limit: .* must not begin with '~'"),
-        ({"limit": Limit(1), "name": "fair:x"}, "limit: .* or 'fair:'"),
+        ({"limit": Limit(1), "name": "fair:x"}, "limit: .* 'fair:' or"),
         ({"fair": 5}, "fair: must be a path"),
     ],
 )
@@ -115,6 +115,8 @@ def test_what_no_queue_can_have_is_refused(limit: Any, option: str) -> None:
     with pytest.raises(InvalidOption) as caught:
         null().limit_queue("mail", limit)
     assert option == caught.value.option
+    with pytest.raises(InvalidOption, match=r"queue: '\*' means all queues"):
+        null().limit_queue("*", Limit(1))
 
 
 def test_a_long_name_of_a_queue_needs_a_name_for_its_limit() -> None:

@@ -51,7 +51,7 @@ async def test_a_limit_added_to_a_backlog_holds_at_once(database: str) -> None:
             site.go.set()
             await all_ended(database)
         assert 2 == site.most["a"]
-        jobs = [await site.app.find(handle.id) for handle in handles]
+        jobs = [await site.app.sender.find(handle.id) for handle in handles]
         assert {1} == {job.attempt for job in jobs}
         assert sorted(job.claimed_at for job in jobs if job.claimed_at) == [job.claimed_at for job in jobs]
 
@@ -84,7 +84,7 @@ async def test_what_is_cancelled_or_moved_in_line_makes_way(database: str) -> No
             assert [handles[3].id] == (await site.app.jobs.reschedule(handles[3].id, delay=timedelta(hours=1))).changed
             site.go.set()
             await end_of(site.app, handles[4])
-            assert JobState.SCHEDULED is (await site.app.find(handles[3].id)).state
+            assert JobState.SCHEDULED is (await site.app.sender.find(handles[3].id)).state
             await site.app.jobs.reschedule(handles[3].id, delay=0)
             await end_of(site.app, handles[3])
         assert 1 == site.most["a"]

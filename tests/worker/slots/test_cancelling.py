@@ -349,7 +349,7 @@ async def test_a_request_that_overtakes_the_claims_answer_is_heard(
     async def slow_claim(*values: Any, **said: Any) -> Any:
         rows = await claim(*values, **said)
         for row in rows:
-            assert Change.ASKED is await other.cancel(row["id"])
+            assert Change.ASKED is await other.sender.cancel(row["id"])
             await wait_until(lambda row=row: f"c:{row['fence']}" in heard, "everybody has heard of it")
             await other.jobs.counts()
         return rows

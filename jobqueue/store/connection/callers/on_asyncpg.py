@@ -18,23 +18,23 @@ class OnAsyncpg:
             raise InvalidOption("connection", "was given back to its pool; pass one that is still acquired")
         if connection.is_closed():
             raise InvalidOption("connection", "is closed; pass one that is open")
-        self._connection = connection
+        self.connection = connection
         self._schema = schema
 
     async def fetch(self, name: str, *values: object) -> Sequence[Any]:
         """Run one statement inside the caller's transaction, or as one of its own if there is none."""
-        rows: Sequence[Any] = await self._connection.fetch(statement(name, self._schema, late=True), *values)
+        rows: Sequence[Any] = await self.connection.fetch(statement(name, self._schema, late=True), *values)
         return rows
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
         """The caller's transaction, or a new one if there is none. No savepoint: the caller's rollback is enough."""
-        if self._connection.is_in_transaction():
+        if self.connection.is_in_transaction():
             yield
             return
-        async with self._connection.transaction():
+        async with self.connection.transaction():
             yield
 
     def savepoint(self) -> contextlib.AbstractAsyncContextManager[None]:
         """What is done inside can be undone."""
-        return savepoint(self._connection.execute)
+        return savepoint(self.connection.execute)

@@ -29,11 +29,11 @@ class OnSqlalchemy:
         self._is_session = not hasattr(connection, "exec_driver_sql")  # which opens connections by itself
         if not self._is_session:
             self._refuse_unless_open()
-        self._driver = (connection.get_bind() if self._is_session else connection).dialect.driver
+        self.driver = (connection.get_bind() if self._is_session else connection).dialect.driver
         fits = ("asyncpg", "psycopg") if self._is_async else ("psycopg",)
-        if self._driver not in fits:
+        if self.driver not in fits:
             ways = " or ".join(f"postgresql+{fit}://" for fit in fits)
-            rule = f"is SQLAlchemy's on {self._driver}; make its engine with {ways}, or call jobqueue.defer in SQL"
+            rule = f"is SQLAlchemy's on {self.driver}; make its engine with {ways}, or call jobqueue.defer in SQL"
             raise InvalidOption("connection", rule)
 
     async def fetch(self, name: str, *values: object) -> Sequence[Any]:
@@ -41,7 +41,7 @@ class OnSqlalchemy:
         connection = await self._connection()
         sql: str = statement(name, self._schema, late=True)
         given: Any = values
-        if self._driver == "psycopg":
+        if self.driver == "psycopg":
             sql, given = _named(sql), {f"p{place}": value for place, value in enumerate(values, 1)}
         try:
             result = await _settled(connection.exec_driver_sql(sql, given))

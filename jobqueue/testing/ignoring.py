@@ -1,0 +1,157 @@
+"""Jobs and bundles that are dropped: all of them by `App.null()`, chosen ones by `app.testing("ignore")`."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from jobqueue.base.errors import InvalidOption, JobNotFound
+from jobqueue.base.flows.bundle import NewBundle
+from jobqueue.base.job import Edges, Job, JobState, NewJob, Sent
+from jobqueue.base.new_jobs import NewJobs, job_from
+from jobqueue.base.steering import Change
+from jobqueue.bundles.storing import IgnoredBundle, Part, Stores
+from jobqueue.tasks.phases.result import signal_text
+from jobqueue.tasks.run.middleware import DeferMiddleware, nested, store_through
+from jobqueue.tasks.sending.opening import Opening
+from jobqueue.tasks.sending.sender import Sender
+from jobqueue.tasks.sending.sync_producer import store_sync
+from jobqueue.tasks.task import Task
+
+WhichJobs: TypeAlias = bool | Task[..., Any] | Iterable[Task[..., Any]] | Callable[[NewJob[Any]], object]
+"""All or none, those of a task or of some, or those for which a function says so."""
+WhichBundles: TypeAlias = bool | Callable[[NewBundle], object]
+"""All or none, or those for which a function says so."""
+
+
+class Ignoring:
+    """A `Sender` and `Stores`, which document their methods. Checks and drops, as strict as if it stored."""
+
+    def __init__(
+        self, opening: Opening, around_defer: Sequence[DeferMiddleware], jobs: WhichJobs, bundles: WhichBundles,
+        beneath: tuple[Sender, Stores] | None = None, *, remembers: bool = False,
+    ) -> None:  # fmt: skip
+        """`beneath` takes what is not dropped, `remembers` says whether what is dropped can be looked at."""
+        self.settings = opening.settings
+        self.origin = opening.name
+        self.ignored: dict[UUID, Job] = {}
+        """What was dropped, if it is remembered."""
+        self._opening = opening
+        self._around_defer = around_defer
+        self._drops, self._drops_bundle = _of_jobs(jobs), _of_bundles(bundles)
+        self._beneath = beneath
+        self._remembers = remembers
+
+    async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
+        """Drop one job, or hand it on."""
+        self._opening.check_defer(connection)
+        if self._beneath is not None and not self._drops(job):
+            return await self._beneath[0].send(job, connection)
+        return await nested(self._around_defer, self._drop)(job)
+
+    async def send_many(self, jobs: NewJobs, connection: object | None) -> list[Sent]:
+        """Drop them, or hand them on together."""
+        self._opening.check_defer(connection)
+        meant = jobs.all()
+        dropped = [job for job in meant if self._beneath is None or self._drops(job)]
+        ids, answers = {job.id for job in dropped}, dict[UUID, Sent]()
+        kept = [job for job in meant if job.id not in ids]
+        if self._beneath is not None and kept:
+            stored = await self._beneath[0].send_many(NewJobs(kept), connection)
+            answers |= {job.id: sent for job, sent in zip(kept, stored, strict=True)}
+        sent = await store_through(self._around_defer, dropped, self._drop_all)
+        answers |= {job.id: one for job, one in zip(dropped, sent, strict=True)}
+        return [answers[job.id] for job in meant]
+
+    def send_many_sync(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
+        """Drop them, or hand them on together."""
+        self._opening.check_defer(connection)
+        dropped = [job for job in jobs if self._beneath is None or self._drops(job)]
+        ids, answers = {job.id for job in dropped}, dict[UUID, Sent]()
+        kept = [job for job in jobs if job.id not in ids]
+        if self._beneath is not None and kept:
+            stored = self._beneath[0].send_many_sync(kept, connection)
+            answers |= {job.id: sent for job, sent in zip(kept, stored, strict=True)}
+        sent = store_sync(self._around_defer, dropped, self._drop_all)
+        answers |= {job.id: one for job, one in zip(dropped, sent, strict=True)}
+        return [answers[job.id] for job in jobs]
+
+    async def store(self, part: Part, connection: object | None) -> list[Sent]:
+        """Drop a bundle, or those of its jobs that are to be dropped: others do not wait for them."""
+        self._opening.check_defer(connection)
+        if self._beneath is None or self._drops_bundle(part.bundle):
+            await store_through(self._around_defer, part.jobs, self._drop_all)
+            raise IgnoredBundle
+        dropped = {job.id for job in part.jobs if self._drops(job)}
+        kept = [_without(job, dropped | self.ignored.keys()) for job in part.jobs if job.id not in dropped]
+        stored = await self._beneath[1].store(replace(part, jobs=kept), connection)
+        answers = {job.id: sent for job, sent in zip(kept, stored, strict=True)}
+        return [answers.get(job.id) or self._dropped(job) for job in part.jobs]
+
+    async def find(self, id: UUID) -> Job:
+        """What was dropped is cancelled, with the reason `ignored`."""
+        self._opening.refuse_if_closed()
+        if id in self.ignored:
+            return self.ignored[id]
+        if self._beneath is None:
+            raise JobNotFound(id)
+        return await self._beneath[0].find(id)
+
+    async def wait_final(self, id: UUID, timeout: float | None) -> Job:
+        """Nothing is waited for that was dropped."""
+        if self._beneath is None or id in self.ignored:
+            return await self.find(id)
+        return await self._beneath[0].wait_final(id, timeout)
+
+    async def cancel(self, id: UUID) -> Change:
+        """What was dropped has ended."""
+        self._opening.refuse_if_closed()
+        if self._beneath is None or id in self.ignored:
+            return Change.TOO_LATE if id in self.ignored else Change.NOT_FOUND
+        return await self._beneath[0].cancel(id)
+
+    async def signal(self, id: UUID, name: str, payload: Any) -> Change:
+        """The same, for a payload that could be sent."""
+        if self._beneath is None or id in self.ignored:
+            signal_text(payload, self.settings.max_payload)
+            return await self.cancel(id)
+        return await self._beneath[0].signal(id, name, payload)
+
+    async def _drop(self, job: NewJob[Any]) -> Sent:
+        return self._dropped(job)
+
+    async def _drop_all(self, jobs: Sequence[NewJob[Any]]) -> list[Sent]:
+        return [self._dropped(job) for job in jobs]
+
+    def _dropped(self, job: NewJob[Any]) -> Sent:
+        if self._remembers:
+            now = datetime.now(UTC)
+            self.ignored[job.id] = job_from(job, JobState.CANCELLED, now, finished_at=now, reason="ignored")
+        return Sent(job.id, ignored=True)
+
+
+def _of_jobs(which: WhichJobs) -> Callable[[NewJob[Any]], object]:
+    """Raises InvalidOption. A task can be called too: it is asked for first."""
+    if isinstance(which, bool):
+        return lambda job: which
+    if not isinstance(which, Task) and callable(which):
+        return which
+    tasks: list[object] = [which] if isinstance(which, Task) else list(which)
+    if not all(isinstance(task, Task) for task in tasks):
+        raise InvalidOption("jobs", "must be a task, a list of tasks, or a function that is given a NewJob")
+    names = {task.name for task in tasks if isinstance(task, Task)}
+    return lambda job: job.task in names
+
+
+def _of_bundles(which: WhichBundles) -> Callable[[NewBundle], object]:
+    return (lambda bundle: which) if isinstance(which, bool) else which
+
+
+def _without(job: NewJob[Any], dropped: Iterable[UUID]) -> NewJob[Any]:
+    """The job as one that does not come after these."""
+    if job.edges is None or not set(job.edges.after) & set(dropped):
+        return job
+    after = tuple(id for id in job.edges.after if id not in set(dropped))
+    edges: Edges | None = replace(job.edges, after=after) if after else None
+    return replace(job, edges=edges)

@@ -1,0 +1,55 @@
+"""Puts the parts of a memory together."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jobqueue.base.job import Job
+from jobqueue.store.connection.location import Nowhere
+from jobqueue.testing.ground import Ground, Site
+from jobqueue.testing.memory.bundles import KeptBundles
+from jobqueue.testing.memory.clock import Clock
+from jobqueue.testing.memory.looking import MemoryJobs
+from jobqueue.testing.memory.members import KeptMember, MemoryBundles
+from jobqueue.testing.memory.phases import NO_DATABASE
+from jobqueue.testing.memory.running import Around, Running
+from jobqueue.testing.memory.schedules import MemorySchedules
+from jobqueue.testing.memory.sender import MemorySender
+from jobqueue.testing.memory.shelf import Shelf
+
+
+class Memory:
+    """A `Stage` without a database: jobs are kept, and run by `drain`, or inline at once."""
+
+    def __init__(self, site: Site, resources: Mapping[type, Any], *, inline: bool) -> None:
+        opening, middleware = site.opening, site.middleware
+        self._opening = opening
+        self._load_tasks = site.load_tasks
+        self._shelf = Shelf(lambda: self.clock.now, lambda delay, at: self.clock.due(delay, at))
+        schedules = MemorySchedules(opening.database, self._shelf, lambda: site.tasks.schedules)
+        self.clock = schedules.clock = Clock(schedules.planned, schedules.fire)
+        bundles = KeptBundles(self._shelf, lambda: self.clock.now)
+        sender = MemorySender(
+            opening, middleware.around_defer, self._shelf, bundles, self.clock, inline=inline
+        )  # fmt: skip
+        around = Around(site.tasks, middleware, opening.settings, resources, lambda kept: KeptMember(kept, sender))
+        self._running = Running(around, self._shelf, bundles, self.clock)
+        sender.run = self._running.at_once
+        jobs = MemoryJobs(opening, sender)
+        self.ground = Ground(
+            sender, sender, MemoryBundles(sender, opening.database, jobs), jobs, schedules,
+            Nowhere(opening.schema, NO_DATABASE),
+        )  # fmt: skip
+
+    def begin(self) -> None:
+        """What a worker does first."""
+        self._load_tasks()
+
+    @property
+    def jobs(self) -> list[Job]:
+        """All that were deferred, in their order."""
+        return [kept.job(self.clock.now) for kept in self._shelf.jobs.values()]
+
+    async def drain(self, queue: str | None) -> list[Job]:
+        """Run what is due, and what comes of that."""
+        self._opening.allow()  # a worker is another process: it runs on when the web application has closed the app
+        return await self._running.drain(queue)

@@ -63,7 +63,8 @@ class App(TaskHome):
     blocks that stops the beat. `name` shows in PostgreSQL, in worker rows, and is the default origin of jobs.
     `tasks` are modules that define tasks, imported when a worker or the command line starts. `lifespan(app)` is
     entered around a worker; its value, or each one of a tuple, is what `ctx.get(Type)` finds. `middleware` goes
-    around runs and defers. `settings` replaces the defaults, `JOBQUEUE_<KNOB>` both. `require_connection`: no defer without.
+    around runs and defers. `settings` replaces the defaults, `JOBQUEUE_<KNOB>` replaces both. `require_connection`
+    refuses a defer without `connection=`.
 
     The app opens itself on first use, once per event loop, and closes what it opened when that loop ends.
     """
@@ -214,8 +215,6 @@ class App(TaskHome):
     def resolved_dsn(self) -> contextlib.AbstractAsyncContextManager[str]:
         """The connection string to use now; the embedded server, if that is it, runs at least as long as the block."""
         return self._opening.resolved_dsn()
-
-    # producing
 
     async def defer_many(self, jobs: Iterable[NewJob[Any]], connection: object | None = None) -> list[JobHandle[Any]]:
         """Store jobs of any tasks, made by `task.job(...)`: all or none, in one transaction.

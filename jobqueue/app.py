@@ -63,8 +63,8 @@ class App(TaskHome):
     blocks that stops the beat. `name` shows in PostgreSQL, in worker rows, and is the default origin of jobs.
     `tasks` are modules that define tasks, imported when a worker or the command line starts. `lifespan(app)` is
     entered around a worker; its value, or each one of a tuple, is what `ctx.get(Type)` finds. `middleware` goes
-    around runs and defers. `settings` replaces the defaults, `JOBQUEUE_<KNOB>` replaces both. `require_connection`
-    refuses a defer without `connection=`.
+    around runs and defers. `settings` replaces the defaults, `JOBQUEUE_<KNOB>` both. `require_connection` refuses a
+    defer without one.
 
     The app opens itself on first use, once per event loop, and closes what it opened when that loop ends.
     """
@@ -221,16 +221,16 @@ class App(TaskHome):
 
         With `connection` they join the transaction that it is in. Raises InvalidPayload if the database refuses one.
         """
-        new = list(jobs)
-        sent = await self._ground.sender.send_many(NewJobs(new), connection)
-        return [JobHandle.of(job, answer, self._ground.sender) for job, answer in zip(new, sent, strict=True)]
+        new, sender = list(jobs), self.sender
+        sent = await sender.send_many(NewJobs(new), connection)
+        return [JobHandle.of(job, answer, sender) for job, answer in zip(new, sent, strict=True)]
 
     def defer_many_sync(self, jobs: Iterable[NewJob[Any]], connection: object | None = None) -> list[JobHandle[Any]]:
         """As `defer_many`, without an event loop; see `task.defer_sync`."""
         refuse_running_loop("defer_many_sync", "app.defer_many(...)")
-        new, sender = list(jobs), self._ground.sender
-        sent = sender.send_many_sync(new, connection)
-        return [JobHandle.of(job, answer, sender) for job, answer in zip(new, sent, strict=True)]
+        new, sender = list(jobs), self.sender
+        sent = zip(new, sender.send_many_sync(new, connection), strict=True)
+        return [JobHandle.of(job, answer, sender) for job, answer in sent]
 
     def bundle(
         self,

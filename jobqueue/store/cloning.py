@@ -15,7 +15,7 @@ from jobqueue.store.schema.statements import names
 _LIMIT = 120.0
 """Seconds for one command: a clone is copied file by file."""
 _TURN = 0x6A71_7465
-_KEPT = ("migration", "event_floor")
+_KEPT = r"^(migration|event_floor)$"
 """Tables that are not empty in a new database."""
 
 
@@ -47,9 +47,9 @@ async def empty(dsn: str, schema: str = "jobqueue") -> None:
     async with _connected(dsn) as connection:
         rows = await connection.fetch(
             "select quote_ident(schemaname) || '.' || quote_ident(tablename) as place from pg_tables "
-            "where schemaname = $1 and tablename <> all($2::text[])",
+            "where schemaname = $1 and tablename !~ $2",
             schema,
-            list(_KEPT),
+            _KEPT,
         )
         async with connection.transaction():
             await connection.execute("set local lock_timeout = '10s'")

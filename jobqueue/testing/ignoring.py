@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
 from jobqueue.base.errors import InvalidOption, JobNotFound
@@ -19,7 +19,23 @@ from jobqueue.tasks.sending.sender import Sender
 from jobqueue.tasks.sending.sync_producer import store_sync
 from jobqueue.tasks.task import Task
 
-WhichJobs: TypeAlias = bool | Task[..., Any] | Iterable[Task[..., Any]] | Callable[[NewJob[Any]], object]
+
+class TaskNamed(Protocol):
+    """A task, as far as it is asked for here: as a thing to be called it would hide from type checkers what a lambda is
+    given."""
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        ...
+
+    @property
+    def task_options(self) -> object:
+        """What no other thing has."""
+        ...
+
+
+WhichJobs: TypeAlias = Callable[[NewJob[Any]], object] | TaskNamed | Iterable[TaskNamed] | bool
 """All or none, those of a task or of some, or those for which a function says so."""
 WhichBundles: TypeAlias = bool | Callable[[NewBundle], object]
 """All or none, or those for which a function says so."""
@@ -135,12 +151,14 @@ def _of_jobs(which: WhichJobs) -> Callable[[NewJob[Any]], object]:
     """Raises InvalidOption. A task can be called too: it is asked for first."""
     if isinstance(which, bool):
         return lambda job: which
-    if not isinstance(which, Task) and callable(which):
-        return which
-    tasks: list[object] = [which] if isinstance(which, Task) else list(which)
-    if not all(isinstance(task, Task) for task in tasks):
-        raise InvalidOption("jobs", "must be a task, a list of tasks, or a function that is given a NewJob")
-    names = {task.name for task in tasks if isinstance(task, Task)}
+    given: object = which
+    if callable(given) and not isinstance(given, Task):
+        return given
+    names = set[str]()
+    for task in given if isinstance(given, Iterable) else (given,):
+        if not isinstance(task, Task):
+            raise InvalidOption("jobs", "must be a task, a list of tasks, or a function that is given a NewJob")
+        names.add(task.name)
     return lambda job: job.task in names
 
 

@@ -228,6 +228,21 @@ async def test_phases_sleeps_and_signals(nowhere: App) -> None:
             await late.result()
 
 
+async def test_sleeps_side_by_side_last_as_long_as_was_said_first(nowhere: App) -> None:
+    """A run that the shorter one wakes does not begin the longer one anew."""
+
+    @nowhere.task
+    async def both(ctx: JobContext) -> None:
+        await asyncio.gather(ctx.sleep("short", hours=1), ctx.sleep("long", hours=2))
+
+    async with nowhere.testing("inline") as t:
+        handle = await both.defer()
+        for state in ("scheduled", "completed"):
+            t.clock.advance(timedelta(hours=1))
+            await t.drain()
+            assert state == await handle.status()
+
+
 async def test_a_job_may_defer_others_and_wait_for_them(nowhere: App) -> None:
     """In both modes a handler finds the result of a job that it has deferred."""
 
@@ -423,6 +438,12 @@ async def test_resources_and_what_needs_a_database(nowhere: App) -> None:
 
 def test_what_the_block_refuses(nowhere: App) -> None:
     """A wrong mode, or one with options of another."""
-    for wrong in ({"mode": "dry"}, {"mode": "inline", "jobs": True}, {"bundles": True}):
+    for wrong in (
+        {"mode": "dry"},
+        {"mode": "inline", "jobs": True},
+        {"bundles": True},
+        {"mode": "ignore", "jobs": ["note"]},
+        {"mode": "ignore", "jobs": 5},
+    ):
         with pytest.raises(InvalidOption):
             nowhere.testing(**wrong)

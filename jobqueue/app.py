@@ -39,6 +39,7 @@ from jobqueue.tasks.run.hooks import ErrorHook, check_hook
 from jobqueue.tasks.run.middleware import DeferMiddleware, Middleware, RunMiddleware
 from jobqueue.tasks.sending.opening import Opening
 from jobqueue.tasks.sending.sender import Sender
+from jobqueue.tasks.sending.sync_producer import refuse_running_loop
 from jobqueue.testing.ground import Ground, Site
 from jobqueue.testing.ignoring import Ignoring, WhichBundles, WhichJobs
 from jobqueue.testing.kit import Kit, Mode, stage_for
@@ -62,7 +63,7 @@ class App(TaskHome):
     blocks that stops the beat. `name` shows in PostgreSQL, in worker rows, and is the default origin of jobs.
     `tasks` are modules that define tasks, imported when a worker or the command line starts. `lifespan(app)` is
     entered around a worker; its value, or each one of a tuple, is what `ctx.get(Type)` finds. `middleware` goes
-    around runs and defers. `settings` replaces the defaults, `JOBQUEUE_<KNOB>` replaces both.
+    around runs and defers. `settings` replaces the defaults, `JOBQUEUE_<KNOB>` both. `require_connection`: no defer without.
 
     The app opens itself on first use, once per event loop, and closes what it opened when that loop ends.
     """
@@ -78,6 +79,7 @@ class App(TaskHome):
         settings: Settings | None = None,
         lifespan: Lifespan | None = None,
         middleware: Iterable[RunMiddleware | DeferMiddleware] = (),
+        require_connection: bool = False,
     ) -> None:
         super().__init__()
         self.name = name or "jobqueue"
@@ -87,7 +89,7 @@ class App(TaskHome):
         self._middleware = Middleware(middleware)
         knobs = Settings.from_environment(os.environ, settings)
         location = Location(dsn, pool, schema, embedded=knobs.embedded)
-        self._opening = Opening(location, self.name, knobs, self._rejoin)
+        self._opening = Opening(location, self.name, knobs, self._rejoin, require_connection)
         around = None if lifespan is None else lambda: lifespan(self)
         self._hub = Hub(self._opening)
         self._workplace = Workplace(
@@ -223,6 +225,13 @@ class App(TaskHome):
         new = list(jobs)
         sent = await self._ground.sender.send_many(NewJobs(new), connection)
         return [JobHandle.of(job, answer, self._ground.sender) for job, answer in zip(new, sent, strict=True)]
+
+    def defer_many_sync(self, jobs: Iterable[NewJob[Any]], connection: object | None = None) -> list[JobHandle[Any]]:
+        """As `defer_many`, without an event loop; see `task.defer_sync`."""
+        refuse_running_loop("defer_many_sync", "app.defer_many(...)")
+        new, sender = list(jobs), self._ground.sender
+        sent = sender.send_many_sync(new, connection)
+        return [JobHandle.of(job, answer, sender) for job, answer in zip(new, sent, strict=True)]
 
     def bundle(
         self,

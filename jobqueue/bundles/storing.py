@@ -59,7 +59,7 @@ class Storing:
 
     async def store(self, part: Part, connection: object | None) -> list[Sent]:
         """Store a part; answers in the order of its jobs. Raises KnownBundle, BundleEnded, what a defer raises."""
-        self._opening.refuse_if_closed()
+        self._opening.check_defer(connection)
         store = partial(self._store_on, connection) if connection is not None else self._store
         if not self._around_defer:
             return await store(part)

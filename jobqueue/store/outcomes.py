@@ -4,6 +4,7 @@ Every row is matched by (id, fence, worker). A row that does not match is refuse
 very claim has written its outcome already and only the answer was lost.
 """
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -30,7 +31,6 @@ from jobqueue.store.connection.joined import join
 from jobqueue.store.connection.pool import STATEMENT_LIMIT
 from jobqueue.store.dated import fetch_dated
 from jobqueue.store.looking.lookup import as_uuid
-from jobqueue.store.schema.statements import statement
 from jobqueue.store.standby import await_standby
 
 
@@ -116,27 +116,27 @@ def _instead_of(outcome: Outcome) -> Cancelled:
     return replace(_CANCELLED, error=outcome.error) if isinstance(outcome, Retried | Rescued) else _CANCELLED
 
 
-async def complete_on(connection: Any, schema: str, worker: WorkerId, ended: Ended) -> News | None:
-    """Finish a job inside the transaction that this connection is in; None if its claim is lost.
+async def complete_on(executor: Executor, worker: WorkerId, ended: Ended) -> News | None:
+    """Finish a job inside the transaction of a handler's; None if its claim is lost.
 
     Waits, within the statement's limit, for whoever has the row locked.
     """
-    sql, values = statement("finish_jobs", schema, late=True), [*_joined([_finishing(ended)]), worker]
-    told = await connection.fetch(sql, *values, timeout=STATEMENT_LIMIT)
-    if not told and await holds_still(connection, schema, worker, ended.id, ended.fence, alone=True):
-        told = await connection.fetch(sql, *values, timeout=STATEMENT_LIMIT)  # the row is locked by ourselves now
+    values = [*_joined([_finishing(ended)]), worker]
+    async with asyncio.timeout(STATEMENT_LIMIT):
+        told = await executor.fetch("finish_jobs", *values)
+    if not told and await holds_still(executor, worker, ended.id, ended.fence, alone=True):
+        async with asyncio.timeout(STATEMENT_LIMIT):
+            told = await executor.fetch("finish_jobs", *values)  # the row is locked by ourselves now
     return _told(told)[1] if told else None
 
 
-async def holds_still(
-    connection: Any, schema: str, worker: WorkerId, id: UUID, fence: int, *, alone: bool = False
-) -> bool:
-    """Whether this claim still holds; it stays so until the connection's transaction ends.
+async def holds_still(executor: Executor, worker: WorkerId, id: UUID, fence: int, *, alone: bool = False) -> bool:
+    """Whether this claim still holds; it stays so until the executor's transaction ends.
 
     `alone`: waits for whoever shares the row as well, as phases do that are recorded beside.
     """
-    sql = statement("holds_alone" if alone else "holds_still", schema)
-    return bool(await connection.fetch(sql, id, fence, worker, timeout=STATEMENT_LIMIT))
+    async with asyncio.timeout(STATEMENT_LIMIT):
+        return bool(await executor.fetch("holds_alone" if alone else "holds_still", id, fence, worker))
 
 
 async def was_completed(executor: Executor, worker: WorkerId, id: UUID, fence: int) -> bool:

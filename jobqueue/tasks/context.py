@@ -23,9 +23,18 @@ if TYPE_CHECKING:
     from jobqueue.tasks.membership import Membership
 
 T = TypeVar("T")
+S = TypeVar("S", bound="Session")
 _REPORT_LIMIT = 16_384
 
-Transact: TypeAlias = Callable[[], AbstractAsyncContextManager[tuple[Any, Callable[[Any], None]]]]
+Transact: TypeAlias = Callable[[object | None], AbstractAsyncContextManager[tuple[Any, Callable[[Any], None]]]]
+
+
+class Session(Protocol):
+    """As SQLAlchemy's AsyncSession."""
+
+    def in_transaction(self) -> bool:
+        """Whether one has begun."""
+        ...
 
 
 class Backing(Protocol):
@@ -190,19 +199,31 @@ class JobContext(Phasing):
         report: dict[str, JsonValue] = {"fraction": fraction, "message": message, "data": data}
         self._backing.report(encode(report, "progress", _REPORT_LIMIT))
 
+    @overload
+    def transaction(self) -> AbstractAsyncContextManager[Any]: ...
+    @overload
+    def transaction(self, *, session: Callable[[], T]) -> AbstractAsyncContextManager[T]: ...
+    @overload
+    def transaction(self, *, session: S) -> AbstractAsyncContextManager[S]: ...
+    @overload
+    def transaction(self, *, connection: T) -> AbstractAsyncContextManager[T]: ...
     @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Any]:
+    async def transaction(self, *, session: Any = None, connection: Any = None) -> AsyncIterator[Any]:
         """An asyncpg connection in a transaction that ends together with this job.
 
         What is written on it, jobs deferred with `connection=` and `ctx.complete(value)` commit together or not at all.
+        `session`, SQLAlchemy's `async_sessionmaker` or an AsyncSession, or `connection`, one of psycopg's, SQLAlchemy's
+        or asyncpg's, is given instead: not in a transaction yet, for that is begun and committed here.
         A claim that was lost meanwhile makes the block raise ClaimLost before anything commits, also without
         `complete`. If the block raises, or is cancelled, everything is rolled back and the job has not been completed.
-        Raises ConfigurationError in a `def` task and outside a worker.
+        Raises InvalidOption, and ConfigurationError in a `def` task and outside a worker.
         """
-        async with self._transact() as (connection, complete):
+        if session is not None and connection is not None:
+            raise InvalidOption("connection", "give either session= or connection=, not both")
+        async with self._transact(connection if session is None else session) as (given, complete):
             self._complete = complete
             try:
-                yield connection
+                yield given
             finally:
                 self._complete = None
 

@@ -4,7 +4,6 @@ Typed by the technique that `kinds.py` describes: four heads for each method, as
 plain result too), with the context before without (it would be an ordinary parameter too).
 """
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import update_wrapper
@@ -15,7 +14,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from jobqueue.base.errors import ConfigurationError, InvalidOption, InvalidPayload, RouterNotIncluded
+from jobqueue.base.errors import InvalidOption, InvalidPayload, RouterNotIncluded
 from jobqueue.base.job import NewJob
 from jobqueue.base.moments import Seconds
 from jobqueue.base.new_jobs import NewJobs
@@ -41,6 +40,7 @@ from jobqueue.tasks.payload.signature import Signature
 from jobqueue.tasks.run.batch import Batching
 from jobqueue.tasks.run.here import run_here
 from jobqueue.tasks.sending.sender import Sender
+from jobqueue.tasks.sending.sync_producer import refuse_running_loop
 
 P = ParamSpec("P")
 X = TypeVar("X")
@@ -227,17 +227,16 @@ class Task(Generic[P, X]):
     @overload
     def defer_sync(self: Plain[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> JobHandle[R]: ...
     def defer_sync(self, *args: Any, **kwargs: Any) -> JobHandle[Any]:
-        """Store a job on a synchronous psycopg connection, in its transaction: `options(connection=...)`.
+        """Store a job without an event loop: from scripts, threads, views of Django's.
 
-        Raises ConfigurationError inside a running event loop, which it would block.
+        On a few connections of this process's own (extra `psycopg`), or, with `options(connection=...)`, in the
+        transaction of a synchronous connection. Raises what `defer` does, and ConfigurationError inside a running event
+        loop, which it would block.
         """
-        sender, connection = self._sender(), self._said.connection
-        if _loop_is_running():
-            raise ConfigurationError("defer_sync would block the running event loop; use `await task.defer(...)`")
-        if connection is None:
-            raise InvalidOption("connection", "defer_sync needs a psycopg connection: task.options(connection=...)")
+        sender = self._sender()
+        refuse_running_loop("defer_sync", "task.defer(...)")
         job = self._call(sender, args, kwargs, unseen=True)
-        return JobHandle.of(job, sender.send_sync(job, connection), sender)
+        return JobHandle.of(job, sender.send_many_sync([job], self._said.connection)[0], sender)
 
     @overload
     async def run(self: AsyncContext[Q, R], *args: Q.args, **kwargs: Q.kwargs) -> R: ...
@@ -367,11 +366,3 @@ def check_timeout(timeout: float | None, wait: float) -> None:
     """Refuse a limit that is over before a batch has begun: it counts from when an item begins to wait for others."""
     if timeout is not None and timeout <= wait:
         raise InvalidOption("timeout", f"must be more than wait: an item waits up to {wait:g} s for others first")
-
-
-def _loop_is_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -16,6 +16,7 @@ from jobqueue.tasks.phases.result import signal_text
 from jobqueue.tasks.run.middleware import DeferMiddleware, nested, store_through
 from jobqueue.tasks.sending.opening import Opening
 from jobqueue.tasks.sending.sender import Sender
+from jobqueue.tasks.sending.sync_producer import store_sync
 from jobqueue.tasks.task import Task
 
 
@@ -60,14 +61,14 @@ class Ignoring:
 
     async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
         """Drop one job, or hand it on."""
-        self._opening.refuse_if_closed()
+        self._opening.check_defer(connection)
         if self._beneath is not None and not self._drops(job):
             return await self._beneath[0].send(job, connection)
         return await nested(self._around_defer, self._drop)(job)
 
     async def send_many(self, jobs: NewJobs, connection: object | None) -> list[Sent]:
         """Drop them, or hand them on together."""
-        self._opening.refuse_if_closed()
+        self._opening.check_defer(connection)
         meant = jobs.all()
         dropped = [job for job in meant if self._beneath is None or self._drops(job)]
         ids, answers = {job.id for job in dropped}, dict[UUID, Sent]()
@@ -79,16 +80,22 @@ class Ignoring:
         answers |= {job.id: one for job, one in zip(dropped, sent, strict=True)}
         return [answers[job.id] for job in meant]
 
-    def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
-        """Drop one job, or hand it on."""
-        self._opening.refuse_if_closed()
-        if self._beneath is not None and not self._drops(job):
-            return self._beneath[0].send_sync(job, connection)
-        return self._dropped(job)
+    def send_many_sync(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
+        """Drop them, or hand them on together."""
+        self._opening.check_defer(connection)
+        dropped = [job for job in jobs if self._beneath is None or self._drops(job)]
+        ids, answers = {job.id for job in dropped}, dict[UUID, Sent]()
+        kept = [job for job in jobs if job.id not in ids]
+        if self._beneath is not None and kept:
+            stored = self._beneath[0].send_many_sync(kept, connection)
+            answers |= {job.id: sent for job, sent in zip(kept, stored, strict=True)}
+        sent = store_sync(self._around_defer, dropped, self._drop_all)
+        answers |= {job.id: one for job, one in zip(dropped, sent, strict=True)}
+        return [answers[job.id] for job in jobs]
 
     async def store(self, part: Part, connection: object | None) -> list[Sent]:
         """Drop a bundle, or those of its jobs that are to be dropped: others do not wait for them."""
-        self._opening.refuse_if_closed()
+        self._opening.check_defer(connection)
         if self._beneath is None or self._drops_bundle(part.bundle):
             await store_through(self._around_defer, part.jobs, self._drop_all)
             raise IgnoredBundle

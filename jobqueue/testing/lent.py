@@ -22,6 +22,9 @@ from jobqueue.worker.one_by_one import OneByOne
 _ONE_CONNECTION = (
     "app.testing(connection=...) has that one connection: `await t.drain()` runs jobs; for a worker take jobqueue_app"
 )
+_NOT_SYNC = (
+    "app.testing(connection=...): its transaction is asynchronous, defer_sync cannot be in it; use `await task.defer`"
+)
 _TIME = (
     "app.testing(connection=...): time stands still in a transaction; `await app.jobs.reschedule(id, delay=0)` makes a "
     "job due"
@@ -49,9 +52,11 @@ class LentSender:
         """Store all jobs or none."""
         return self._note(jobs.all(), await self._sender.send_many(jobs, connection or self._connection))
 
-    def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
-        """Store one job on the connection that is given, which is another one."""
-        return self._sender.send_sync(job, connection)
+    def send_many_sync(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
+        """Store jobs on the connection that is given, which is another one."""
+        if connection is None:
+            raise ConfigurationError(_NOT_SYNC)
+        return self._sender.send_many_sync(jobs, connection)
 
     async def store(self, part: Part, connection: object | None) -> list[Sent]:
         """Store a part of a bundle."""

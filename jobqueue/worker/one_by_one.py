@@ -17,6 +17,7 @@ from jobqueue.base.log import get_logger
 from jobqueue.base.outcome import Dead, Done, PutAside, Retried
 from jobqueue.base.settings import Settings
 from jobqueue.store.claims import Claim, Ready, claim, job_of, promote_due, ready_between
+from jobqueue.store.connection.callers.beginning import begun
 from jobqueue.store.connection.lent import LentDatabase
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.flows.limits import admit, declare
@@ -145,16 +146,22 @@ class _Behind:
         self.progress = report
 
     @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[tuple[Any, Callable[[Done], None]]]:
-        """The lent connection, in a savepoint."""
+    async def transaction(self, given: object | None) -> AsyncIterator[tuple[Any, Callable[[Done], None]]]:
+        """The lent connection, in a savepoint; or what the handler has given, wherever that leads."""
         before = [*self.said]
         try:
-            driver = await self.burst.database.driver()
-            async with driver.transaction():
-                yield driver, self.said.append
+            opened = self._begun() if given is None else begun(given, self.burst.database.schema)
+            async with opened as (connection, _):
+                yield connection, self.said.append
         except BaseException:
             self.said[:] = before
             raise
+
+    @contextlib.asynccontextmanager
+    async def _begun(self) -> AsyncIterator[tuple[Any, Any]]:
+        driver = await self.burst.database.driver()
+        async with driver.transaction():
+            yield driver, None
 
     def bundle(self) -> Any:
         """Of the app."""

@@ -73,7 +73,7 @@ select id, fence, seq, priority, queue, task, args::text as args, attempt, max_a
   origin, meta::text as meta, key, bundle_id, timestamptz_send(due_at) as due_at, timestamptz_send(created_at) as created_at,
   timestamptz_send(claimed_at) as claimed_at, timestamptz_send(deadline) as deadline, timestamptz_send(expires_at) as expires_at,
   timestamptz_send(lease_until) as lease_until, timestamptz_send(aside_since) as aside_since, progress::text as progress, errors::text as errors, started, follow,
-  gates[1:passed] as gates, date_part('epoch', token_until) - date_part('epoch', now()) as token_left
+  gates[1:passed] as gates, case when token_until is not null then date_part('epoch', token_until) - date_part('epoch', now()) end as token_left
 from claimed;
 
 -- name: claim_alone
@@ -106,7 +106,7 @@ select id, fence, seq, priority, queue, task, args::text as args, attempt, max_a
   origin, meta::text as meta, key, bundle_id, timestamptz_send(due_at) as due_at, timestamptz_send(created_at) as created_at,
   timestamptz_send(claimed_at) as claimed_at, timestamptz_send(deadline) as deadline, timestamptz_send(expires_at) as expires_at,
   timestamptz_send(lease_until) as lease_until, timestamptz_send(aside_since) as aside_since, progress::text as progress, errors::text as errors, started, follow,
-  gates[1:passed] as gates, date_part('epoch', token_until) - date_part('epoch', now()) as token_left
+  gates[1:passed] as gates, case when token_until is not null then date_part('epoch', token_until) - date_part('epoch', now()) end as token_left
 from claimed;
 
 -- name: waiting_alone

@@ -52,7 +52,7 @@ async def test_a_job_has_its_gates_whoever_stores_it(database: str, driver: str)
                 await engine.dispose()
             case _:
                 with psycopg.connect(database) as plain:
-                    app.sender.send_sync(send.job("acme"), plain)
+                    app.sender.send_many_sync([send.job("acme")], plain)
         jobs = await app.jobs.list()
         assert {(GATES, JobState.BLOCKED)} == {(job.gates, job.state) for job in jobs}
         count = 3 if driver == "bundle" else 1  # with its callback

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 import pytest_asyncio
+import structlog
 
 from jobqueue import App, JobState, Limit, Rate, Retry, Router
 from tests.support.jobs.working import all_ended, archived, asked, end_of, new_app
@@ -191,3 +192,17 @@ async def test_limits_wait_for_whoever_declares_them(database: str, seen: Seen) 
             new.task(limit=Limit(1))(work)
             async with new.worker():
                 await handle.result(timeout=PATIENCE)
+
+
+async def test_a_burst_looks_beside_the_part_that_always_does(app: App, database: str, seen: Seen) -> None:
+    """`run_until_idle` lets jobs in line go as fast as a worker does: nothing of it fails, and waits to try again."""
+
+    @app.task(limit=[Limit(3, key="tenant"), Limit(5, name="smtp")])
+    async def work(tenant: str) -> None:
+        await seen.run(tenant)
+
+    await work.defer_many("a" * 30)
+    with structlog.testing.capture_logs() as lines:
+        await app.run_until_idle()
+    assert 30 == await archived(database)
+    assert [] == [line for line in lines if line["event"] in ("loop.failed", "database.unreachable")]

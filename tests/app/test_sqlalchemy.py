@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -13,12 +13,12 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import NullPool
 from uuid_utils.compat import uuid7
 
 from jobqueue.app import App
-from jobqueue.base.errors import InvalidOption, InvalidPayload
+from jobqueue.base.errors import InvalidPayload
 from tests.support.jobs.stories import whole_story
 from tests.support.jobs.working import asked, counted
 from tests.support.patience import PATIENCE
@@ -198,28 +198,3 @@ SLOW_INSERTS = """
 create function slowly() returns trigger language plpgsql as $$ begin perform pg_sleep(2); return null; end $$;
 create trigger slowly after insert on jobqueue.job for each statement execute function slowly();
 """
-
-
-async def test_another_driver_is_refused(database: str) -> None:
-    """A session on another driver than asyncpg is refused by name, with the SQL function as the way out."""
-    app = App(database)
-    engine = create_async_engine(on("psycopg", database), poolclass=NullPool)
-    async with AsyncSession(engine) as session:
-        with pytest.raises(InvalidOption, match=r"connection: .*not on psycopg; call jobqueue\.defer in SQL"):
-            await app.task(note).options(connection=session).defer("a")
-    await engine.dispose()
-    assert 0 == await counted(database)
-    await app.close()
-
-
-async def test_synchronous_sessions_and_engines_are_refused(engine: AsyncEngine, database: str) -> None:
-    """What SQLAlchemy has besides its two asynchronous ones is refused by name, before anything is sent."""
-    app = App(database)
-    task = app.task(note)
-    synchronous = create_engine(on("psycopg", database), poolclass=NullPool)
-    with Session(synchronous) as session, synchronous.connect() as connection:
-        for given in (session, connection, synchronous, engine):
-            with pytest.raises(InvalidOption, match=rf"connection: .*not sqlalchemy\..*{type(given).__name__}"):
-                await task.options(connection=given).defer("a")
-    synchronous.dispose()
-    await app.close()

@@ -20,7 +20,8 @@ from jobqueue.base.job import WorkerId
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Rescued, Retried, Snoozed
 from jobqueue.base.steering import Action, Change
 from jobqueue.store import leases, steering, upkeep
-from jobqueue.store.connection.caller import OnAsyncpg, OnSqlalchemy
+from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
+from jobqueue.store.connection.callers.on_sqlalchemy import OnSqlalchemy
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.events import Settling, look_at_edge, read_events
@@ -258,7 +259,9 @@ async def test_a_completion_in_a_handlers_transaction_is_told_at_its_commit(data
         await insert(session, *new_jobs(2))
         mine, other = await claim(session, 2)
         async with connection.transaction():
-            assert await complete_on(connection, "jobqueue", WORKER, Ended(mine["id"], mine["fence"], Done("1")))
+            assert await complete_on(
+                OnAsyncpg(connection, "jobqueue"), WORKER, Ended(mine["id"], mine["fence"], Done("1"))
+            )
             await finish(session, other)
             assert [("job.completed", other["id"])] == await told(db)
 

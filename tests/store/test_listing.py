@@ -13,7 +13,7 @@ import pytest
 
 from jobqueue.base.job import JobState
 from jobqueue.store import upkeep
-from jobqueue.store.connection.caller import OnAsyncpg
+from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.dated import DAYS_AHEAD
 from jobqueue.store.looking.listing import ROOM, JobPage, Wanted, find_ids, list_jobs, place_of

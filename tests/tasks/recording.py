@@ -1,5 +1,6 @@
 """A sender that keeps what it is given: tasks are tested by the new jobs they make."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -37,15 +38,15 @@ class Recorder:
         return self
 
     async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
-        return self.send_sync(job, connection)
+        return self.send_many_sync([job], connection)[0]
 
     async def send_many(self, jobs: NewJobs, connection: object | None) -> list[Sent]:
-        return [self.send_sync(job, connection) for job in jobs.all()]
+        return self.send_many_sync(jobs.all(), connection)
 
-    def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
-        self.sent.append(job)
-        self.connections.append(connection)
-        return Sent(job.id) if self.holder is None else Sent(self.holder, duplicate=True)
+    def send_many_sync(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
+        self.sent += jobs
+        self.connections += [connection] * len(jobs)
+        return [Sent(job.id) if self.holder is None else Sent(self.holder, duplicate=True) for job in jobs]
 
     async def find(self, id: UUID) -> Job:
         if id not in self.ended:

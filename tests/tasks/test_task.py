@@ -185,16 +185,14 @@ def test_the_limit_of_the_settings_holds() -> None:
         task.job("a" * 10)
 
 
-def test_defer_sync_needs_a_connection_and_no_loop() -> None:
-    """It stores the job on the given connection, and says so where that is missing."""
+def test_defer_sync_hands_over_the_connection() -> None:
+    """It stores the job on the given connection, or leaves it to the app where it stores it."""
     app, connection = Recorder(), object()
     task = open_home(app).task(touch)
 
-    with pytest.raises(InvalidOption, match=r"connection: .*options\(connection="):
-        task.defer_sync("a")
-    handle = task.options(connection=connection).defer_sync("a")
+    handles = [task.options(connection=connection).defer_sync("a"), task.defer_sync("a")]
 
-    assert ([handle.id], [connection]) == ([job.id for job in app.sent], app.connections)
+    assert ([handle.id for handle in handles], [connection, None]) == ([job.id for job in app.sent], app.connections)
 
 
 async def test_defer_sync_is_refused_inside_a_running_loop() -> None:

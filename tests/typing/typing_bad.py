@@ -131,6 +131,9 @@ async def other_ways() -> None:
     send.job("a")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     resize.job("a", width="5")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     free.job([1])  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    app.defer_many_sync(["a"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    await app.defer_many_sync([])  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    App(require_connection="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     count.defer_sync([1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     await resize.run(5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     await free_plain.run(5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
@@ -242,6 +245,8 @@ async def reserve(connection: Any, mail: Mail) -> list[int]:
 
 
 async def phases(ctx: JobContext, mail: Mail) -> None:
+    ctx.transaction(session=5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    ctx.transaction(conn=5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     await ctx.phase("charge", charge, "a")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     await ctx.phase("charge", charge)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     await ctx.phase("charge", charge, mail, cents="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]

@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 from uuid import UUID
 
+from psycopg import AsyncConnection
 from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from jobqueue import (
     App,
@@ -174,6 +176,19 @@ async def defers_many() -> None:
     assert_type(await anything.defer_many([1, "a"]), list[JobHandle[int]])
 
 
+@app.task
+async def transactions(ctx: JobContext, sessions: str) -> None:
+    engine = create_async_engine("postgresql+psycopg://nowhere/none")
+    async with ctx.transaction() as plain:
+        assert_type(plain, Any)
+    async with ctx.transaction(session=async_sessionmaker(engine)) as made:
+        assert_type(made, AsyncSession)
+    async with ctx.transaction(session=AsyncSession(engine)) as session:
+        assert_type(session, AsyncSession)
+    async with ctx.transaction(connection=await AsyncConnection.connect("")) as connection:
+        assert_type(connection, AsyncConnection[tuple[Any, ...]])
+
+
 async def other_ways() -> None:
     assert_type(send.job(Mail(to="a")), NewJob[str])
     assert_type(resize.job("a", width=1), NewJob[Report])
@@ -185,6 +200,7 @@ async def other_ways() -> None:
     assert_type(await free_plain.run({}), Any)
     assert_type(resize.options(connection=object()).defer_sync("a"), JobHandle[Report])
     assert_type(count.defer_sync(["a"]), JobHandle[int])
+    assert_type(app.defer_many_sync([send.job(Mail(to="a")), count.job([])], connection=object()), list[JobHandle[Any]])
     assert_type(send.handle(UUID(int=1)), JobHandle[str])
     assert_type(store.handle("00000000-0000-0000-0000-000000000001"), JobHandle[None])
     assert_type(await (await resize.defer("a")).result(timeout=1), Report)

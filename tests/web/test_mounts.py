@@ -8,6 +8,7 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobqueue.web import events
+from tests.support.jobs.joining import configure_django
 from tests.support.jobs.told import cancelled
 from tests.support.jobs.working import new_app
 from tests.web.streams import asked, everybody, site, streaming
@@ -37,13 +38,9 @@ def in_litestar(streams: ASGIApp) -> ASGIApp:
 
 def in_django(streams: ASGIApp) -> ASGIApp:
     """As one writes it into asgi.py: Django has no mounts, so a path is taken off before it."""
-    from django.conf import settings
+    configure_django()
     from django.core.asgi import get_asgi_application
 
-    if not settings.configured:
-        settings.configure(
-            ALLOWED_HOSTS=["*"], ROOT_URLCONF="tests.web.django_urls", SECRET_KEY="s", LOGGING_CONFIG=None
-        )
     django: Any = get_asgi_application()
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:

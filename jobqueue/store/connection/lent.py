@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import asyncpg
 
 from jobqueue.base.errors import InvalidOption
-from jobqueue.store.connection.caller import executor_on
+from jobqueue.store.connection.callers.choosing import executor_on
+from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.schema.statements import statements
 
@@ -25,9 +26,13 @@ class LentDatabase(Database):
         """Raises InvalidOption for what is no connection whose transaction can be joined, or is in none."""
         super().__init__(_no_pool(), schema, owned=False, pooler="none")
         self.executor = executor_on(connection, schema)
+        if not isinstance(self.executor, OnAsyncpg) and getattr(self.executor, "driver", "psycopg") != "asyncpg":
+            raise InvalidOption(
+                "connection", "must be one of asyncpg, or of SQLAlchemy on asyncpg, to lend it to a test"
+            )
         self._connection: Any = connection
         self._turn = asyncio.Lock()
-        if hasattr(connection, "is_in_transaction") and not connection.is_in_transaction():
+        if isinstance(self.executor, OnAsyncpg) and not self.executor.connection.is_in_transaction():
             raise InvalidOption("connection", "must be in a transaction, which the test rolls back: begin one first")
 
     def session(self) -> Session:
@@ -43,8 +48,8 @@ class LentDatabase(Database):
     async def driver(self) -> Any:
         """The asyncpg connection beneath it."""
         given = self._connection
-        if hasattr(given, "is_in_transaction"):
-            return given
+        if isinstance(self.executor, OnAsyncpg):
+            return self.executor.connection
         if not hasattr(given, "get_raw_connection"):  # SQLAlchemy's session
             given = await given.connection()
         return (await given.get_raw_connection()).driver_connection

@@ -14,6 +14,7 @@ from jobqueue.store.dialing.strings import DSN_HINT, AnyUrl, fault_of_dsn, text_
 from jobqueue.store.embedded.share import join_embedded
 from jobqueue.store.schema.statements import names
 
+Leave: TypeAlias = Callable[[], Awaitable[None]]
 Dsn: TypeAlias = AnyUrl | Callable[[], AnyUrl | Awaitable[AnyUrl]]
 
 
@@ -40,38 +41,38 @@ class Location:
     @contextlib.asynccontextmanager
     async def resolved_dsn(self) -> AsyncIterator[str]:
         """The connection string to use now; the embedded server, if that is it, runs at least as long as the block."""
+        dsn, leave = await self.dsn_to_keep()
+        try:
+            yield dsn
+        finally:
+            if leave is not None:
+                await leave()
+
+    async def dsn_to_keep(self) -> tuple[str, Leave | None]:
+        """The connection string to use now, and what ends our share in the embedded server, if that is it."""
         if self._pool is not None:
             raise ConfigurationError("pool: this needs a connection string, and this App stands on a pool of yours")
         dsn = await self._configured_dsn()
         if dsn is not None:
-            yield dsn
-            return
+            return dsn, None
         server = await join_embedded(self.schema)
-        try:
-            yield server.dsn
-        finally:
-            await server.leave()
+        return server.dsn, server.leave
 
     async def open(self, *, name: str, connections: int, pooler: Pooler) -> Database:
         """A database of its own for a producer or a worker; `close` on it ends its share in an embedded server too.
 
         Raises DatabaseError, and ConfigurationError if the DSN cannot be read.
         """
-        dsn = None
+        dsn, leave = None, None
         if self._pool is not None:
             database = Database.around(self._pool, self.schema, pooler)
         else:
             # No `async with` around what lives as long as the loop: its generator would be ended by the loop as well,
             # in no order.
-            server = None
-            dsn = await self._configured_dsn()
-            if dsn is None:
-                server = await join_embedded(self.schema)
-                dsn = server.dsn
+            dsn, leave = await self.dsn_to_keep()
             database = await Database.open(
-                dsn, self.schema, name=name, max_size=connections, pooler=pooler,
-                leave=None if server is None else server.leave,
-            )  # fmt: skip
+                dsn, self.schema, name=name, max_size=connections, pooler=pooler, leave=leave
+            )
         with EDGE:
             try:
                 await database.reach()

@@ -25,7 +25,7 @@ _DONE_BY_US = {
     "client_encoding", "connect_timeout", "fallback_application_name", "keepalives", "keepalives_count",
     "keepalives_idle", "keepalives_interval", "tcp_user_timeout",
 }  # fmt: skip
-_SQLALCHEMY = {"async_fallback", "prepared_statement_cache_size", "prepared_statement_name_func"}
+SQLALCHEMY = {"async_fallback", "prepared_statement_cache_size", "prepared_statement_name_func"}
 _NOTHING_LOST = {
     "channel_binding": {"disable", "prefer"},
     "gssdelegation": {"0"},
@@ -127,7 +127,7 @@ def address_of(dsn: str) -> Address:
 
 def _kept(query: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     for name, value in query:
-        if name in _DONE_BY_US or name in _SQLALCHEMY or value in _NOTHING_LOST.get(name, ()):
+        if name in _DONE_BY_US or name in SQLALCHEMY or value in _NOTHING_LOST.get(name, ()):
             continue
         if name in _UNKNOWN_TO_THE_DRIVER:
             way_out = f"; {_WAYS_OUT[name]}" if name in _WAYS_OUT else ""

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from jobqueue.base.flows.bundle import BundleCounts
 from jobqueue.base.job import UNFINISHED, JobState
-from jobqueue.store.connection.caller import OnAsyncpg
+from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
 from jobqueue.store.connection.executor import Executor, Reader, named
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.looking.lookup import as_uuid

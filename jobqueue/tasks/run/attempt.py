@@ -174,11 +174,11 @@ class Attempt:
         return nested(self._around, partial(self._call_task, positional=positional, named=named))(context)
 
     @contextlib.asynccontextmanager
-    async def _own_transaction(self) -> AsyncIterator[tuple[Any, Callable[[Any], None]]]:
+    async def _own_transaction(self, given: object | None = None) -> AsyncIterator[tuple[Any, Callable[[Any], None]]]:
         """A connection in a transaction, and what notes the result that the job is completed with in it."""
         if self.state.handler_in_thread:
             raise ConfigurationError("ctx.transaction(): needs an async task; a `def` task runs in a thread")
-        async with self._backing.transaction() as (connection, complete):
+        async with self._backing.transaction(given) as (connection, complete):
             yield connection, lambda value: complete(self._encoded(value))
 
     def _encoded(self, value: Any) -> Done:

@@ -21,8 +21,8 @@ class Backing(Protocol):
         """Take over a report of progress, in whatever thread the handler runs."""
         ...
 
-    def transaction(self) -> AbstractAsyncContextManager[tuple[Any, Callable[[Done], None]]]:
-        """A connection in a transaction, and what has the job end so with its commit.
+    def transaction(self, given: object | None) -> AbstractAsyncContextManager[tuple[Any, Callable[[Done], None]]]:
+        """A connection in a transaction, of ours or as given, and what has the job end so with its commit.
 
         Raises ConfigurationError where there is no job to complete.
         """

@@ -62,7 +62,7 @@ class _Backing:
     def report(self, report: str) -> None:
         """Nobody reads it."""
 
-    def transaction(self) -> NoReturn:
+    def transaction(self, given: object | None) -> NoReturn:
         """There is no job on record."""
         raise ConfigurationError("a transaction: only a worker has a job to complete; task.run has none")
 

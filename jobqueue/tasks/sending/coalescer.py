@@ -15,6 +15,7 @@ from typing import Any
 from jobqueue.base.errors import AppClosed, DeferUnknown
 from jobqueue.base.job import NewJob, Sent
 from jobqueue.base.new_jobs import NewJobs
+from jobqueue.store.bulk import insert_as_made
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify, refused_row
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.tasks.sending.surely import CANCEL_LIMIT, AnswerLost, answer_of, insert_surely
@@ -107,7 +108,7 @@ class Coalescer:
     async def _insert(self, batch: list[_Caller]) -> None:
         """Insert, and answer each caller. A refused row is found by halving; the ids stay, so nothing goes in twice."""
         try:
-            answers = await insert_surely(self._session, NewJobs(caller.job for caller in batch))
+            answers = await insert_surely(self._session, NewJobs(caller.job for caller in batch), insert_as_made)
         except AnswerLost:
             _tell_unknown(batch)
         except DATABASE_ERRORS as error:

@@ -13,12 +13,15 @@ from jobqueue.base.job import Job, JobState, NewJob, Sent
 from jobqueue.base.new_jobs import NewJobs
 from jobqueue.base.steering import Change
 from jobqueue.store import steering
+from jobqueue.store.connection.callers.choosing import sync_executor_on
 from jobqueue.store.connection.edge import EDGE
+from jobqueue.store.connection.executor import Executor
 from jobqueue.store.looking.lookup import find_job
 from jobqueue.tasks.phases.signalling import signal
 from jobqueue.tasks.run.middleware import DeferMiddleware, nested, store_through
 from jobqueue.tasks.sending.opening import Opening
-from jobqueue.tasks.sending.producer import send_many_on, send_on, send_sync
+from jobqueue.tasks.sending.producer import insert_on
+from jobqueue.tasks.sending.sync_producer import store_sync
 
 _LAST_LOOK = 0.5
 
@@ -34,31 +37,36 @@ class DatabaseSender:
 
     async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
         """Store one job."""
-        self._opening.refuse_if_closed()
+        self._opening.check_defer(connection)
         # A caller's connection is all that it takes: nothing is opened, which on a small pool might need that very one.
         store = (
             (await self._opening.producer()).send
             if connection is None
-            else partial(send_on, connection, self._opening.schema)
+            else partial(_send_on, self._opening.executor_on(connection))
         )
         return await nested(self._around_defer, store)(job)
 
     async def send_many(self, jobs: NewJobs, connection: object | None) -> list[Sent]:
         """Store all jobs or none."""
-        self._opening.refuse_if_closed()
+        self._opening.check_defer(connection)
         store = (
             (await self._opening.producer()).send_many
             if connection is None
-            else partial(send_many_on, connection, self._opening.schema)
+            else partial(_send_many_on, self._opening.executor_on(connection))
         )
         if not self._around_defer:
             return await store(jobs)
         return await store_through(self._around_defer, jobs.all(), lambda through: store(NewJobs(through)))
 
-    def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
-        """Store one job on the caller's psycopg connection."""
-        self._opening.refuse_if_closed()
-        return send_sync(job, connection, self._opening.schema)
+    def send_many_sync(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
+        """Store all jobs or none, without an event loop."""
+        self._opening.check_defer(connection)
+        store = (
+            self._opening.sync_producer().send_many
+            if connection is None
+            else partial(insert_on, sync_executor_on(connection, self._opening.schema))
+        )
+        return store_sync(self._around_defer, jobs, store)
 
     async def find(self, id: UUID) -> Job:
         """The job as it stands now. Raises JobNotFound."""
@@ -91,6 +99,15 @@ class DatabaseSender:
         """Send a signal to a job."""
         async with self._opening.session() as session:
             return await signal(session, id, name, payload, self.settings.max_payload)
+
+
+async def _send_on(executor: Executor, job: NewJob[Any]) -> Sent:
+    return (await insert_on(executor, [job]))[0]
+
+
+async def _send_many_on(executor: Executor, jobs: NewJobs) -> list[Sent]:
+    """Once all are made: the caller's transaction may go on without them."""
+    return await insert_on(executor, jobs.all())
 
 
 def _standing(job: Job) -> str:

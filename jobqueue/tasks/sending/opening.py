@@ -3,15 +3,16 @@
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 
-from jobqueue.base.errors import AppClosed
+from jobqueue.base.errors import AppClosed, InvalidOption
 from jobqueue.base.settings import Settings
-from jobqueue.store.connection.caller import executor_on
+from jobqueue.store.connection.callers.choosing import executor_on
 from jobqueue.store.connection.edge import own_session
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.location import Location, Nowhere
 from jobqueue.store.connection.loops import PerLoop
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.tasks.sending.producer import Producer
+from jobqueue.tasks.sending.sync_producer import SyncProducer
 
 PRODUCER_CONNECTIONS = 10
 
@@ -19,8 +20,12 @@ PRODUCER_CONNECTIONS = 10
 class Opening:
     """One producer for each event loop, made when that loop first needs it."""
 
-    def __init__(self, location: Location, name: str, settings: Settings, when_opening: Callable[[], object]) -> None:
+    def __init__(
+        self, location: Location, name: str, settings: Settings, when_opening: Callable[[], object],
+        require_connection: bool = False,
+    ) -> None:  # fmt: skip
         """`name` shows in PostgreSQL. `when_opening` is called before a producer is made."""
+        self._require_connection = require_connection
         self.name = name
         self.settings = settings
         self.schema = location.schema
@@ -31,16 +36,17 @@ class Opening:
         """From now on the database is there, and not opened yet."""
         self._location, self._opened, self._closed = location, False, False
         self._producers = PerLoop(self._make, Producer.close, Producer.abandon)
+        self._sync = SyncProducer(location, self.name, self.settings.pooler)
 
     @contextlib.contextmanager
     def override(self, location: Location) -> Iterator[None]:
         """Another database inside the block, where it is opened anew, also if it was closed."""
-        kept = self._location, self._producers, self._opened, self._closed
+        kept = self._location, self._producers, self._sync, self._opened, self._closed
         self.lead_to(location)
         try:
             yield
         finally:
-            self._location, self._producers, self._opened, self._closed = kept
+            self._location, self._producers, self._sync, self._opened, self._closed = kept
 
     @property
     def is_open(self) -> bool:
@@ -65,12 +71,29 @@ class Opening:
     async def close(self) -> None:
         """Wait for what is being stored, then close. Bounded, idempotent."""
         self._closed = True
+        await self._sync.close()
         await self._producers.close()
 
     def refuse_if_closed(self) -> None:
         """Raise AppClosed after `close`."""
         if self._closed:
             raise AppClosed
+
+    def check_defer(self, connection: object | None) -> None:
+        """Raise AppClosed after `close`, and InvalidOption for a defer that forgot a connection which is required."""
+        self.refuse_if_closed()
+        if connection is None and self._require_connection:
+            raise InvalidOption(
+                "connection",
+                "is missing, and this app has require_connection=True; pass the connection or session whose "
+                "transaction the job belongs to",
+            )
+
+    def sync_producer(self) -> SyncProducer:
+        """This process's producer for callers without an event loop."""
+        self._when_opening()
+        self._sync.prepare()
+        return self._sync
 
     async def producer(self) -> Producer:
         """The running loop's producer, its schema checked. Raises NotMigrated, SchemaTooNew, AppClosed."""

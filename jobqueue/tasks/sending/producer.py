@@ -9,18 +9,17 @@ from uuid import UUID
 
 import anyio
 
-from jobqueue.base.errors import AppClosed, DeferUnknown, InvalidPayload, KeyLocked
+from jobqueue.base.errors import AppClosed, DeferUnknown
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.new_jobs import NewJobs
-from jobqueue.store.connection.caller import OnPsycopg, executor_on
+from jobqueue.store.bulk import insert_as_made
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.executor import Executor
-from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, LockTimeout, classify, refused_row
+from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.intake import insert_all
-from jobqueue.store.locks import who_locks
 from jobqueue.tasks.sending.coalescer import Coalescer
-from jobqueue.tasks.sending.surely import CANCEL_LIMIT, AnswerLost, answer_of, insert_surely
+from jobqueue.tasks.sending.surely import CANCEL_LIMIT, answer_of, insert_and_tell, refused
 from jobqueue.tasks.sending.waiting import Waiters
 
 
@@ -143,22 +142,14 @@ class _Write:
         try:
             async with self._room:
                 return await self._send()
-        except AnswerLost:
-            raise DeferUnknown(self._jobs.made[0].id) from None
         except asyncio.CancelledError:
             raise (DeferUnknown(self._jobs.made[0].id) if self._sending else AppClosed()) from None
-        except DATABASE_ERRORS as error:
-            fault: BaseException = error if classify(error) is not Fault.BAD_DATA else _refused(self._jobs.made, error)
-        raise fault
 
     async def _send(self) -> list[Sent]:
         try:
             await self._session.ready()
             self._sending = True
-            return await insert_surely(self._session, self._jobs)
-        except LockTimeout:
-            by = await who_locks(self._session, "job_key", "job")
-            raise KeyLocked(self._jobs.made[0].task, by) from None
+            return await insert_and_tell(self._session, self._jobs, insert_as_made)
         finally:
             await self._session.close()
 
@@ -169,38 +160,12 @@ def _read_once(write: "asyncio.Task[list[Sent]]") -> None:
         write.exception()
 
 
-async def send_on(connection: object, schema: str, job: NewJob[Any]) -> Sent:
-    """Store one job on the caller's connection, in the transaction that it is in. Needs nothing of an app."""
-    return (await _insert(executor_on(connection, schema), [job]))[0]
-
-
-async def send_many_on(connection: object, schema: str, jobs: NewJobs) -> list[Sent]:
-    """Store all jobs or none on the caller's connection, once all are made: its transaction may go on without them."""
-    new = jobs.all()
-    return await _insert(executor_on(connection, schema), new) if new else []
-
-
-def send_sync(job: NewJob[Any], connection: object, schema: str) -> Sent:
-    """Store one job on a synchronous psycopg connection: the same code, which there never has anything to await."""
-    inserting = _insert(OnPsycopg(connection, schema), [job])
+async def insert_on(executor: Executor, jobs: Sequence[NewJob[Any]]) -> list[Sent]:
+    """Store all jobs or none in a caller's transaction. Needs nothing of an app."""
     try:
-        inserting.send(None)
-    except StopIteration as done:
-        sent: list[Sent] = done.value
-        return sent[0]
-    inserting.close()
-    raise AssertionError("a synchronous insert had to wait")
-
-
-async def _insert(executor: Executor, jobs: Sequence[NewJob[Any]]) -> list[Sent]:
-    try:
-        return await insert_all(executor, jobs, always=True)
+        return await insert_all(executor, jobs, always=True) if jobs else []
     except DATABASE_ERRORS as error:
         if classify(error) is not Fault.BAD_DATA:
             raise
-        refused = _refused(jobs, error)
-    raise refused  # out here, so that the row which the driver's error quotes is not its context
-
-
-def _refused(jobs: Sequence[NewJob[Any]], error: BaseException) -> InvalidPayload:
-    return refused_row(jobs[0].task if len(jobs) == 1 else "in a batch, one", error)
+        fault = refused(jobs, error)
+    raise fault  # out here, so that the row which the driver's error quotes is not its context

@@ -1,5 +1,6 @@
 """What a task needs of the app that includes it: a narrow view, so that no task holds the App."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -46,6 +47,6 @@ class Sender(Protocol):
         """Send a signal to the job."""
         ...
 
-    def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
-        """Store one job on the caller's synchronous psycopg connection, inside the transaction it is in."""
+    def send_many_sync(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
+        """Store all jobs or none, without an event loop: on a connection of this process's, or on the caller's."""
         ...

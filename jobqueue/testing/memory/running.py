@@ -203,7 +203,7 @@ class _Behind:
         """Kept with the job."""
         self.kept.progress = report
 
-    def transaction(self) -> NoReturn:
+    def transaction(self, given: object | None) -> NoReturn:
         """There is no database."""
         raise ConfigurationError(f"ctx.transaction(): {NO_DATABASE}")
 

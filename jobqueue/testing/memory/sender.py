@@ -21,6 +21,7 @@ from jobqueue.tasks.phases.result import signal_text
 from jobqueue.tasks.run.middleware import DeferMiddleware, nested, store_through
 from jobqueue.tasks.run.state import Why
 from jobqueue.tasks.sending.opening import Opening
+from jobqueue.tasks.sending.sync_producer import store_sync
 from jobqueue.testing.memory.bundles import KeptBundles
 from jobqueue.testing.memory.clock import Clock
 from jobqueue.testing.memory.kept import Kept
@@ -52,7 +53,7 @@ class MemorySender:
 
     async def send(self, job: NewJob[Any], connection: object | None) -> Sent:
         """Keep one job."""
-        self._opening.refuse_if_closed()
+        self._opening.check_defer(connection)
 
         async def keep(job: NewJob[Any]) -> Sent:
             return (await self._keep([job]))[0]
@@ -61,22 +62,21 @@ class MemorySender:
 
     async def send_many(self, jobs: NewJobs, connection: object | None) -> list[Sent]:
         """Keep all or none."""
-        self._opening.refuse_if_closed()
+        self._opening.check_defer(connection)
         if not self._around_defer:
             return await self._keep(jobs.all())
         return await store_through(self._around_defer, jobs.all(), self._keep)
 
-    def send_sync(self, job: NewJob[Any], connection: object) -> Sent:
-        """Keep one job; inline it runs on an event loop of its own."""
-        self._opening.refuse_if_closed()
-        (sent,), kept = self._put([job])
-        if self._inline:
-            asyncio.run(self.run(kept))
-        return sent
+    def send_many_sync(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
+        """Keep all or none; inline they run on an event loop of their own."""
+        self._opening.check_defer(connection)
+        if not self._inline:
+            return store_sync(self._around_defer, jobs, self._keep)
+        return asyncio.run(self.send_many(NewJobs(jobs), connection))
 
     async def store(self, part: Part, connection: object | None) -> list[Sent]:
         """Keep a part of a bundle."""
-        self._opening.refuse_if_closed()
+        self._opening.check_defer(connection)
         if not self._around_defer:
             return await self._store(part)
         return await store_through(self._around_defer, part.jobs, lambda jobs: self._store(replace(part, jobs=jobs)))

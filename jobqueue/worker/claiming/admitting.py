@@ -4,6 +4,7 @@ Rung when jobs of ours have given places up, when somebody has come to a gate, a
 Whatever of this was missed is seen within a second, while there is any limit at all.
 """
 
+import asyncio
 import random
 import time
 from collections import Counter
@@ -47,6 +48,7 @@ class Admitter:
         """How many each limit has let through here."""
         self._database = database
         self._session = Session(database)
+        self._turn = asyncio.Lock()  # a burst looks as well, on the same connection
         self._poll = settings.poll
         self._ready = ready
         self._any_limit = True
@@ -63,9 +65,10 @@ class Admitter:
 
     async def settle(self) -> None:
         """Let go all that may go now."""
-        while (done := await self._look()).jobs or done.busy:
-            if done.busy:
-                await anyio.sleep(_BUSY)
+        async with self._turn:
+            while (done := await self._look()).jobs or done.busy:
+                if done.busy:
+                    await anyio.sleep(_BUSY)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Look until cancelled. Survives every database error."""
@@ -74,11 +77,12 @@ class Admitter:
             while True:
                 self.wakeup.clear()
                 try:
-                    pause = self._pause(await self._look())
-                    if time.monotonic() >= self._inspect_at:
-                        await self._inspect()
-                    self._outage.over()
-                    await self._session.rest()
+                    async with self._turn:
+                        pause = self._pause(await self._look())
+                        if time.monotonic() >= self._inspect_at:
+                            await self._inspect()
+                        self._outage.over()
+                        await self._session.rest()
                 except DATABASE_ERRORS as error:
                     await self._outage.wait(error)
                     continue

@@ -17,7 +17,10 @@ from jobqueue.base.errors import ClaimLost
 from jobqueue.base.job import WorkerId
 from jobqueue.base.outcome import Done, Snooze
 from jobqueue.base.service import Patience, outlast
-from jobqueue.store.connection.caller import executor_on
+from jobqueue.store.connection.callers.beginning import begun
+from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
+from jobqueue.store.connection.callers.telling import is_database_error
+from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.outcomes import Ended, News, complete_on, holds_still, was_completed
@@ -53,29 +56,32 @@ class Completions:
         self._lines = lines
 
     @contextlib.asynccontextmanager
-    async def transaction(self, hold: Hold) -> AsyncIterator[tuple[Any, Callable[[Done], None]]]:
-        """A connection in a transaction, and what completes the job with its commit, for `ctx.transaction()`."""
+    async def transaction(self, hold: Hold, given: object | None) -> AsyncIterator[tuple[Any, Callable[[Done], None]]]:
+        """A connection in a transaction, and what completes the job with its commit, for `ctx.transaction()`.
+
+        It is one of ours, or on what the handler has given.
+        """
         attempt = hold.attempt
         assert attempt is not None  # noqa: S101 - a run asks
-        database = await self._for_handlers()
         said, done, news = list[Done](), None, News()
         try:
-            async with self._connection(database) as connection, connection.transaction():
+            opened = self._on_ours() if given is None else begun(given, self._database.schema)
+            async with opened as (connection, executor):
                 yield connection, said.append
                 done = said[-1] if said else None
                 if done is None:
-                    if not await holds_still(connection, database.schema, self._worker, hold.id, hold.fence):
+                    if not await holds_still(executor, self._worker, hold.id, hold.fence):
                         raise ClaimLost(hold.id)
                 else:
                     attempt.state.commit()
-                    await self._words.write_with(executor_on(connection, database.schema), hold)
+                    await self._words.write_with(executor, hold)
                     ended = Ended(hold.id, hold.fence, done)
-                    news = await complete_on(connection, database.schema, self._worker, ended) or _lost(hold)
+                    news = await complete_on(executor, self._worker, ended) or _lost(hold)
         except BaseException as error:
             if done is None or isinstance(error, ClaimLost) or not await self._committed(hold):
                 raise
             self._note(hold, news)
-            if not isinstance(error, DATABASE_ERRORS):
+            if not is_database_error(error):
                 raise
         else:
             if done is not None:
@@ -90,10 +96,13 @@ class Completions:
             await self._own.close()
 
     @contextlib.asynccontextmanager
-    async def _connection(self, database: Database) -> AsyncIterator[Any]:
+    async def _on_ours(self) -> AsyncIterator[tuple[Any, Executor]]:
         """A connection, however long the others keep theirs, or the server has none. Raises Snooze in the end."""
+        database = await self._for_handlers()
         async with contextlib.AsyncExitStack() as stack:
-            yield await self._enter(stack, database)
+            connection = await self._enter(stack, database)
+            async with connection.transaction():
+                yield connection, OnAsyncpg(connection, database.schema)
 
     async def _enter(self, stack: contextlib.AsyncExitStack, database: Database) -> Any:
         give_up, patience = time.monotonic() + _WAIT_LIMIT, Patience()

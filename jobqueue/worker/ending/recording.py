@@ -17,6 +17,7 @@ from jobqueue.base.flows.phase import Found, Looked, Record, Wait, Waking
 from jobqueue.base.job import WorkerId
 from jobqueue.base.log import get_logger
 from jobqueue.base.service import Patience
+from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.outage import Outage
@@ -108,7 +109,7 @@ class Recorder:
 
     async def store_on(self, connection: Any, hold: Hold, record: Record) -> None:
         """Write this with the transaction that the connection is in. Raises ClaimLost, InvalidPayload."""
-        if not await holds_still(connection, self._schema, self._worker, hold.id, hold.fence):
+        if not await holds_still(OnAsyncpg(connection, self._schema), self._worker, hold.id, hold.fence):
             raise ClaimLost(hold.id)
         try:
             stored = await record_on(connection, self._schema, self._worker, (hold.id, hold.fence), record)

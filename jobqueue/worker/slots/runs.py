@@ -80,7 +80,9 @@ class Surroundings:
     """Called with a job's report of progress, in whatever thread its handler runs."""
     begins: Callable[[Hold], None]
     """Called when a job that somebody follows begins."""
-    transact: Callable[[Hold], contextlib.AbstractAsyncContextManager[tuple[Any, Callable[[Done], None]]]]
+    transact: Callable[
+        [Hold, object | None], contextlib.AbstractAsyncContextManager[tuple[Any, Callable[[Done], None]]]
+    ]
     """Gives a handler its transaction, and what completes its job in it."""
     bundle: Callable[[Claim], Any]
     """Gives a handler what it has of its bundle."""
@@ -104,9 +106,11 @@ class Behind:
         """To the worker's reporter."""
         self._around.report(self._hold, report)
 
-    def transaction(self) -> contextlib.AbstractAsyncContextManager[tuple[Any, Callable[[Done], None]]]:
+    def transaction(
+        self, given: object | None
+    ) -> contextlib.AbstractAsyncContextManager[tuple[Any, Callable[[Done], None]]]:
         """Of the worker's completions."""
-        return self._around.transact(self._hold)
+        return self._around.transact(self._hold, given)
 
     def bundle(self) -> Any:
         """Of the app that the worker serves."""

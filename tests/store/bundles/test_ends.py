@@ -9,7 +9,7 @@ import pytest
 
 from jobqueue.base.outcome import Cancelled, Dead, Outcome, Released, Retried
 from jobqueue.store import leases, steering
-from jobqueue.store.connection.caller import OnAsyncpg
+from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.outcomes import complete_on
 from tests.support.jobs.bundled import CALLBACKS, counts, fold, now, stored
@@ -37,7 +37,7 @@ class Member:
 async def in_its_own_transaction(member: Member) -> None:
     await member.claimed()
     async with connect(member.dsn) as connection, connection.transaction():
-        assert await complete_on(connection, "jobqueue", WORKER, ended(member.row))
+        assert await complete_on(OnAsyncpg(connection, "jobqueue"), WORKER, ended(member.row))
 
 
 async def rescued_dead(member: Member) -> None:

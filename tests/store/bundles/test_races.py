@@ -12,7 +12,7 @@ from jobqueue.base.outcome import Dead
 from jobqueue.bundles.storing import Part, store_part
 from jobqueue.store import steering
 from jobqueue.store.claims import Claim
-from jobqueue.store.connection.caller import OnAsyncpg
+from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.flows import bundles
 from jobqueue.store.intake import insert_all

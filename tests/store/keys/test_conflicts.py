@@ -14,7 +14,7 @@ from jobqueue.base.errors import DuplicateJob
 from jobqueue.base.job import Conflict, JobState, NewJob, Sent
 from jobqueue.base.outcome import Retried
 from jobqueue.store import intake
-from jobqueue.store.connection.caller import OnAsyncpg
+from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
 from jobqueue.store.connection.faults import Deadlock
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.intake import insert_all

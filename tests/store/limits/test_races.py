@@ -10,7 +10,7 @@ import pytest
 from jobqueue.base.outcome import Cancelled, LinedUp, Outcome, Released, Retried
 from jobqueue.base.steering import Action
 from jobqueue.store import claims, intake, steering
-from jobqueue.store.connection.caller import OnAsyncpg
+from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.flows.limits import admit, forget_gates, note_lines
 from jobqueue.store.outcomes import finish_waiting
@@ -141,6 +141,16 @@ async def test_who_comes_while_the_last_one_goes(database: str) -> None:
             await finish(two, await claim_one(two))
 
 
+async def test_who_comes_after_a_look_has_begun(database: str) -> None:
+    """A job whose own time lies after the moment of the look that finds it is ready at once: only rates put it off."""
+    async with open_session(database) as session, connect(database) as connection:
+        await declare_limit(session, "smtp", 1)
+        (id,) = await insert(session, limited("smtp"))
+        await connection.execute("update jobqueue.job set due_at = now() + interval '1 minute'")
+        assert 1 == (await look(session)).ready
+        assert [("ready", 1, None)] == await states(connection, [id])
+
+
 async def test_two_who_look_at_one_gate(database: str) -> None:
     """Of two that look at one gate at once only one does; the other finds it busy, and waits for nothing: 50 rounds."""
     async with open_sessions(database, 3) as hands, connect(database) as connection:
@@ -157,6 +167,7 @@ async def test_what_is_not_committed_is_counted(database: str) -> None:
     """Two have let go by somebody who has not committed yet: nobody else lets two more go at the same gate."""
     async with open_sessions(database, 2) as (holder, session), connect(database) as connection:
         await declare_limit(session, "smtp", 2)
+        await connection.execute("insert into jobqueue.gate (name, \"limit\") values ('smtp', 'smtp')")
         await insert(session, *(limited("smtp") for _ in range(5)))
         async with holder.transaction(), asyncio.timeout(PATIENCE):
             assert 2 == (await admit(holder, 1_000, 0.3)).ready

@@ -29,7 +29,7 @@ class Claimed:
     def report(self, report: str) -> None:
         pass
 
-    def transaction(self) -> NoReturn:
+    def transaction(self, given: object | None) -> NoReturn:
         raise AssertionError
 
     def bundle(self) -> None:

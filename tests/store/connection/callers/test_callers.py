@@ -11,7 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from jobqueue.base.errors import InvalidOption
-from jobqueue.store.connection.caller import OnAsyncpg, OnPsycopg, OnSqlalchemy, executor_on
+from jobqueue.store.connection.callers.choosing import executor_on, sync_executor_on
+from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
+from jobqueue.store.connection.callers.on_sqlalchemy import OnSqlalchemy
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import Fault, classify
 from jobqueue.store.schema.statements import statements
@@ -73,7 +75,7 @@ async def test_on_sqlalchemy(engine: AsyncEngine, database: str) -> None:
 async def test_on_psycopg(database: str) -> None:
     """Statements run on a psycopg connection without ever suspending, and are not committed."""
     with psycopg.connect(database) as connection:
-        steps = fetch_some(OnPsycopg(connection, "jobqueue"))
+        steps = fetch_some(sync_executor_on(connection, "jobqueue"))
         with pytest.raises(StopIteration):
             steps.send(None)
         assert 0 == await counted(database)
@@ -106,7 +108,7 @@ async def test_the_schema_of_the_app_is_used(engine: AsyncEngine, database: str)
             for executor in (executor_on(connection, "shop"), executor_on(through, "shop")):
                 assert [] == list(await executor.fetch("key_holders", ["k"]))
         with pytest.raises(StopIteration) as found:
-            OnPsycopg(plain, "shop").fetch("key_holders", ["k"]).send(None)
+            sync_executor_on(plain, "shop").fetch("key_holders", ["k"]).send(None)
 
     assert [] == found.value.value
 
@@ -136,7 +138,7 @@ async def test_a_refused_row_is_the_same_fault_on_each(engine: AsyncEngine, data
                 await executor.fetch("insert_jobs", *bad)
             errors.append(told.value)
     with psycopg.connect(database) as plain, pytest.raises(Exception, match=r".") as told:
-        await OnPsycopg(plain, "jobqueue").fetch("insert_jobs", *bad)
+        await sync_executor_on(plain, "jobqueue").fetch("insert_jobs", *bad)
     errors.append(told.value)
 
     assert [Fault.BAD_DATA] * 3 == [classify(error) for error in errors]
@@ -154,4 +156,4 @@ def test_nonsense_is_refused(given: object) -> None:
     with pytest.raises(InvalidOption, match=r"connection: must be an asyncpg connection"):
         executor_on(given, "jobqueue")
     with pytest.raises(InvalidOption, match=r"connection: must be a psycopg connection"):
-        OnPsycopg(given, "jobqueue")
+        sync_executor_on(given, "jobqueue")

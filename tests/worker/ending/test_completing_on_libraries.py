@@ -1,0 +1,252 @@
+"""`ctx.transaction(session=...)` or `(connection=...)`: the completion commits with what a handler's library writes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeAlias
+
+import asyncpg
+import psycopg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from jobqueue import JobContext, steps
+from jobqueue.base.errors import InvalidOption, JobFailed
+from jobqueue.base.job import JobState
+from tests.support.jobs.beating import QUIET
+from tests.support.jobs.deaths import take_away
+from tests.support.jobs.joining import ASYNC, for_sqlalchemy
+from tests.support.jobs.store import connect
+from tests.support.jobs.working import archived, asked, counted, end_of, new_app
+from tests.support.patience import PATIENCE
+from tests.support.postgres.proxy import proxied
+from tests.support.waiting import wait_until
+
+EFFECTS = "create table effect (job uuid, attempt integer)"
+Given: TypeAlias = Callable[[str], AbstractAsyncContextManager[dict[str, Any]]]
+
+
+def engine_on(driver: str, dsn: str, **more: Any) -> AsyncEngine:
+    return create_async_engine(for_sqlalchemy(driver, dsn), poolclass=NullPool, **more)
+
+
+def maker(driver: str, **more: Any) -> Given:
+    @asynccontextmanager
+    async def given(dsn: str) -> AsyncIterator[dict[str, Any]]:
+        engine = engine_on(driver, dsn, **more)
+        yield {"session": async_sessionmaker(engine)}
+        await engine.dispose()
+
+    return given
+
+
+@asynccontextmanager
+async def a_session(dsn: str) -> AsyncIterator[dict[str, Any]]:
+    async with AsyncSession(engine_on("psycopg", dsn)) as session:
+        yield {"session": session}
+
+
+@asynccontextmanager
+async def sqlalchemys(dsn: str) -> AsyncIterator[dict[str, Any]]:
+    async with engine_on("psycopg", dsn).connect() as connection:
+        yield {"connection": connection}
+
+
+def psycopgs(autocommit: bool) -> Given:
+    @asynccontextmanager
+    async def given(dsn: str) -> AsyncIterator[dict[str, Any]]:
+        connection = await psycopg.AsyncConnection.connect(dsn, autocommit=autocommit)
+        yield {"connection": connection}
+        await connection.close()
+
+    return given
+
+
+@asynccontextmanager
+async def asyncpgs(dsn: str) -> AsyncIterator[dict[str, Any]]:
+    connection = await asyncpg.connect(dsn)
+    yield {"connection": connection}
+    await connection.close()
+
+
+GIVEN: dict[str, Given] = {
+    "a maker on asyncpg": maker("asyncpg"),
+    "a maker on psycopg": maker("psycopg"),
+    "a maker in autocommit": maker("psycopg", isolation_level="AUTOCOMMIT"),
+    "a session": a_session,
+    "SQLAlchemy's connection": sqlalchemys,
+    "psycopg's connection": psycopgs(False),
+    "psycopg's in autocommit": psycopgs(True),
+    "asyncpg's connection": asyncpgs,
+}
+
+
+async def write_effect(given: Any, ctx: JobContext) -> None:
+    sql = f"insert into effect values ('{ctx.job.id}', {ctx.attempt})"
+    await given.execute(text(sql) if "sqlalchemy" in type(given).__module__ else sql)
+
+
+async def effects(dsn: str) -> int:
+    return int(await asked(dsn, "select count(*) from effect"))
+
+
+@pytest.fixture
+async def own_table(database: str) -> str:
+    """A database with a table of the user's."""
+    async with connect(database) as connection:
+        await connection.execute(EFFECTS)
+    return database
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+async def test_all_of_it_commits_together(kind: str, own_table: str) -> None:
+    """Rows, follow-up job and result are there at once, not before; an error undoes them, and the next try counts."""
+    app = new_app(own_table)
+    before: list[tuple[int, int]] = []
+
+    @app.task
+    async def follow(number: int) -> int:
+        return number
+
+    async with GIVEN[kind](own_table) as given:
+
+        @app.task(retry=steps(0))
+        async def work(ctx: JobContext) -> int:
+            async with ctx.transaction(**given) as own:
+                await write_effect(own, ctx)
+                await follow.options(connection=own).defer(7)
+                ctx.progress(0.5)
+                ctx.complete(42)
+                before.append((await effects(own_table), await counted(own_table, "task = 'follow'")))
+                if ctx.attempt == 1:
+                    raise OSError("once")
+            return 1
+
+        async with app, app.worker():
+            handle = await work.defer()
+            assert 42 == await handle.result(timeout=PATIENCE)
+            await wait_until(lambda: all_ended(own_table), "the follow-up has run")
+            job = await end_of(app, handle)
+
+    assert [(0, 0), (0, 0)] == before
+    assert (JobState.COMPLETED, 2, [2]) == (job.state, job.attempt, await asked(own_table, ATTEMPTS))
+    assert (2, 0) == (await archived(own_table), await counted(own_table))
+
+
+ATTEMPTS = "select array_agg(attempt) from effect"
+
+
+async def all_ended(dsn: str) -> bool:
+    return await archived(dsn) == 2
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+@pytest.mark.parametrize("completes", [True, False])
+async def test_a_lost_claim_commits_nothing(completes: bool, kind: str, own_table: str) -> None:
+    """S1-26: a claim that another has taken makes the block fail before its commit, whether it completes or not."""
+    app = new_app(own_table, **QUIET)
+    told: list[BaseException] = []
+
+    async with GIVEN[kind](own_table) as given:
+
+        @app.task(retry=steps(0))
+        async def work(ctx: JobContext) -> None:
+            try:
+                async with ctx.transaction(**given) as own:
+                    await write_effect(own, ctx)
+                    await take_away(own_table, ctx.job.id)
+                    if completes:
+                        ctx.complete()
+            except Exception as error:
+                told.append(error)
+                raise
+
+        async with app, app.worker() as worker:
+            await work.defer()
+            await wait_until(lambda: told, "the block has failed")
+            await wait_until(lambda: worker.snapshot().refused == 1, "the failure is refused as well")
+    assert ["ClaimLost"] == [type(error).__name__ for error in told]
+    assert (0, 0, 1) == (await effects(own_table), await archived(own_table), await counted(own_table))
+
+
+@pytest.mark.parametrize("kind", ["a maker on asyncpg", "a maker on psycopg", "psycopg's connection"])
+async def test_a_commit_whose_answer_is_lost_counts(kind: str, own_table: str) -> None:
+    """C13: when the connection breaks in the commit, the archive tells what happened: completed once, run once."""
+    went_on: list[int] = []
+    async with proxied(own_table) as proxy, GIVEN[kind](proxy.dsn) as given:
+        far = new_app(own_table)
+
+        @far.task(retry=steps(0))
+        async def work(ctx: JobContext) -> int:
+            async with ctx.transaction(**given) as own:
+                await write_effect(own, ctx)
+                ctx.complete(ctx.attempt)
+                proxy.lose_answer_to(b"COMMIT")
+            went_on.append(ctx.attempt)
+            return 0
+
+        async with far, far.worker():
+            handle = await work.defer()
+
+            async def committed() -> bool:
+                return await archived(own_table) == 1
+
+            await wait_until(committed, "it has committed")
+            proxy.cut()
+            proxy.let_pass()
+            assert 1 == await handle.result(timeout=PATIENCE)
+            await wait_until(lambda: went_on == [1], "the handler was told that it has committed")
+    assert 1 == await effects(own_table)
+
+
+async def test_what_cannot_be_its_transaction(own_table: str) -> None:
+    """What is in a transaction already, an engine, both ways at once: refused in a sentence, nothing is completed."""
+    app = new_app(own_table)
+    told: list[str] = []
+    given: dict[str, Any] = {}
+
+    @app.task(max_attempts=1)
+    async def work(ctx: JobContext) -> None:
+        try:
+            async with ctx.transaction(**given):
+                ctx.complete()
+        except InvalidOption as error:
+            told.append(str(error))
+            raise
+
+    async def refused() -> str:
+        with pytest.raises(JobFailed):
+            await (await work.defer()).result(timeout=PATIENCE)
+        return told.pop()
+
+    async with app, app.worker():
+        for library in ("asyncpg", "tortoise", "sqlalchemy session on psycopg", "psycopg"):
+            async with ASYNC[library](own_table) as joined:
+                await joined.execute("select 1")
+                given["connection"] = joined.connection
+                assert "connection: is in a transaction; ctx.transaction begins and commits" in await refused()
+        given["connection"] = engine_on("asyncpg", own_table)
+        assert "an engine has no transaction" in await refused()
+        given["session"] = async_sessionmaker(given["connection"])
+        assert "give either session= or connection=" in await refused()
+
+
+async def test_a_cancelled_block_leaves_nothing(own_table: str) -> None:
+    """Promise 4: a handler's own time limit inside the block undoes it, on psycopg as well; the next run completes."""
+    app = new_app(own_table)
+
+    async with GIVEN["a maker on psycopg"](own_table) as given:
+
+        @app.task(retry=steps(0))
+        async def work(ctx: JobContext) -> None:
+            async with asyncio.timeout(0.1 if ctx.attempt == 1 else PATIENCE), ctx.transaction(**given) as own:
+                await write_effect(own, ctx)
+                ctx.complete()
+                if ctx.attempt == 1:
+                    await asyncio.Event().wait()
+
+        async with app, app.worker():
+            job = await end_of(app, await work.defer())
+    assert (JobState.COMPLETED, [2]) == (job.state, await asked(own_table, ATTEMPTS))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, overload
 from uuid import UUID
 
 import anyio
@@ -41,13 +41,15 @@ from jobqueue.tasks.sending.opening import Opening
 from jobqueue.tasks.sending.sender import Sender
 from jobqueue.tasks.sending.sync_producer import refuse_running_loop
 from jobqueue.testing.ground import Ground, Site
-from jobqueue.testing.ignoring import Ignoring, WhichBundles, WhichJobs
-from jobqueue.testing.kit import Kit, Mode, stage_for
 from jobqueue.webhooks.hooks import Webhooks
 from jobqueue.webhooks.relay import Relay
 from jobqueue.webhooks.sending import delivery_task
 from jobqueue.worker.work import Work
 from jobqueue.worker.workplace import Workplace
+
+if TYPE_CHECKING:
+    from jobqueue.testing.ignoring import WhichBundles, WhichJobs
+    from jobqueue.testing.kit import Kit, Mode
 
 H = TypeVar("H", bound=ErrorHook)
 L = TypeVar("L", bound=Hear)
@@ -63,7 +65,8 @@ class App(TaskHome):
     blocks that stops the beat. `name` shows in PostgreSQL, in worker rows, and is the default origin of jobs.
     `tasks` are modules that define tasks, imported when a worker or the command line starts. `lifespan(app)` is
     entered around a worker; its value, or each one of a tuple, is what `ctx.get(Type)` finds. `middleware` goes
-    around runs and defers. `settings` replaces the defaults, `JOBQUEUE_<KNOB>` both. `require_connection`: no defer without.
+    around runs and defers. `settings` replaces the defaults, `JOBQUEUE_<KNOB>` both. `require_connection` refuses a
+    defer without one.
 
     The app opens itself on first use, once per event loop, and closes what it opened when that loop ends.
     """
@@ -110,6 +113,8 @@ class App(TaskHome):
         Handles have ids as ever, and say `ignored`; their `status` and `result` raise JobNotFound. What cannot be
         without a database, such as a worker or `jobs.list`, raises ConfigurationError.
         """
+        from jobqueue.testing.ignoring import Ignoring
+
         app = cls(**keywords)
         app._opening.lead_to(Nowhere(app.schema, "App.null() has no database; make an App(...) for what needs one"))
         ignoring = Ignoring(app._opening, app._middleware.around_defer, jobs=True, bundles=True)
@@ -117,9 +122,9 @@ class App(TaskHome):
         return app
 
     def testing(
-        self, mode: Mode = "record", *, jobs: WhichJobs | None = None, bundles: WhichBundles | None = None,
+        self, mode: "Mode" = "record", *, jobs: "WhichJobs | None" = None, bundles: "WhichBundles | None" = None,
         resources: object | None = None, connection: object | None = None,
-    ) -> Kit:  # fmt: skip
+    ) -> "Kit":  # fmt: skip
         """For tests: what is deferred inside the block goes to no database: `async with app.testing() as t:`
 
         "record" keeps it for `t.assert_deferred(...)` and `await t.drain()`, "inline" runs each job in the call that
@@ -128,6 +133,8 @@ class App(TaskHome):
         `resources` is what the lifespan would yield. With the `connection` of a test, whose transaction it rolls back,
         all goes there, and `t.drain()` runs it there. Blocks may nest; also as `with`. Raises InvalidOption.
         """
+        from jobqueue.testing.kit import Kit, stage_for  # here: no worker needs it
+
         site = Site(
             self._opening, self.registry, self._middleware, self.load_tasks, self._ground, self._stand_on,
             self._bundle_of,
@@ -215,37 +222,28 @@ class App(TaskHome):
         """The connection string to use now; the embedded server, if that is it, runs at least as long as the block."""
         return self._opening.resolved_dsn()
 
-    # producing
-
     async def defer_many(self, jobs: Iterable[NewJob[Any]], connection: object | None = None) -> list[JobHandle[Any]]:
         """Store jobs of any tasks, made by `task.job(...)`: all or none, in one transaction.
 
         With `connection` they join the transaction that it is in. Raises InvalidPayload if the database refuses one.
         """
-        new = list(jobs)
-        sent = await self._ground.sender.send_many(NewJobs(new), connection)
-        return [JobHandle.of(job, answer, self._ground.sender) for job, answer in zip(new, sent, strict=True)]
+        new, sender = list(jobs), self.sender
+        sent = await sender.send_many(NewJobs(new), connection)
+        return [JobHandle.of(job, answer, sender) for job, answer in zip(new, sent, strict=True)]
 
     def defer_many_sync(self, jobs: Iterable[NewJob[Any]], connection: object | None = None) -> list[JobHandle[Any]]:
         """As `defer_many`, without an event loop; see `task.defer_sync`."""
         refuse_running_loop("defer_many_sync", "app.defer_many(...)")
-        new, sender = list(jobs), self._ground.sender
-        sent = sender.send_many_sync(new, connection)
-        return [JobHandle.of(job, answer, sender) for job, answer in zip(new, sent, strict=True)]
+        new, sender = list(jobs), self.sender
+        sent = zip(new, sender.send_many_sync(new, connection), strict=True)
+        return [JobHandle.of(job, answer, sender) for job, answer in sent]
 
     def bundle(
-        self,
-        name: str,
-        *,
-        on_success: NewJob[Any] | None = None,
-        on_failure: NewJob[Any] | None = None,
-        on_finish: NewJob[Any] | None = None,
-        parent: BundleBuilder | Bundle | UUID | str | None = None,
-        id: UUID | str | None = None,
-        origin: str | None = None,
-        connection: object | None = None,
+        self, name: str, *, on_success: NewJob[Any] | None = None, on_failure: NewJob[Any] | None = None,
+        on_finish: NewJob[Any] | None = None, parent: BundleBuilder | Bundle | UUID | str | None = None,
+        id: UUID | str | None = None, origin: str | None = None, connection: object | None = None,
         empty: Empty = "raise",
-    ) -> BundleBuilder:
+    ) -> BundleBuilder:  # fmt: skip
         """Jobs that end together: `async with app.bundle("import", on_success=report.job()) as b: b.add(load.job(1))`
 
         At the end of the block all are stored in one transaction, or none if it raises; `await b.flush()` stores what

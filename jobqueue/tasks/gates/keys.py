@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, Protocol
 
 from pydantic import TypeAdapter
@@ -13,7 +14,6 @@ from jobqueue.base.flows.limit import Key, key_text
 from jobqueue.tasks.gates.shapes import MISSING, Field, Node, below, may_be_key, names, say, shapes
 from jobqueue.tasks.payload.signature import Signature
 
-_ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
 _NAMED = 8
 
 
@@ -132,9 +132,15 @@ def _as_json(value: Any) -> Any:
     if value is MISSING:
         return MISSING
     try:
-        return _ANYTHING.dump_python(value, mode="json", by_alias=True, round_trip=True)
+        return _anything().dump_python(value, mode="json", by_alias=True, round_trip=True)
     except Exception:  # what cannot be written is asked for
         return MISSING
+
+
+@cache
+def _anything() -> TypeAdapter[Any]:
+    """Made when first needed: it loads much of pydantic."""
+    return TypeAdapter(Any)
 
 
 def _unknown(path: str, name: str, gone: str, found: list[Node]) -> str:

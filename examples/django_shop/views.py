@@ -17,9 +17,8 @@ def place_order(request: HttpRequest) -> HttpResponse:
     """Store an order, and defer what follows from it: all or nothing."""
     new = json.loads(request.body)
     order = Order.objects.create(customer=new["customer"], cents=new["cents"])
-    joined = connection.connection  # Django's psycopg connection, in the transaction of this view
-    send_receipt.options(connection=joined).defer_sync(order.pk)
-    ask_how_it_was.options(connection=joined, delay=7 * 86_400).defer_sync(order.customer)
+    send_receipt.options(connection=connection).defer_sync(order.pk)  # joins the transaction of this view
+    ask_how_it_was.options(connection=connection, delay=7 * 86_400).defer_sync(order.customer)
     if order.cents <= 0:
         transaction.set_rollback(True)  # then there is no order, and no job
         return JsonResponse({"error": "an order costs something"}, status=422)

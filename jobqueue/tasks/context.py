@@ -259,7 +259,7 @@ class JobContext(Phasing):
         if found is None:
             raise ConfigurationError(
                 f"ctx.get(): there is no {kind.__name__}; the app's lifespan yields what is to be found, alone or in a "
-                "tuple; for task.run it is task.options(resources=...)"
+                "tuple; in tests it is app.testing(resources=...), for task.run task.options(resources=...)"
             )
         if isinstance(found, Several):
             raise ConfigurationError(

@@ -49,8 +49,10 @@ class JobHandle(Generic[R_co]):
     def of(job: NewJob[R], sent: Sent, sender: Sender) -> "JobHandle[R]":
         """The handle of a job that has just been sent."""
         decode = job.decode_result or cast(Callable[[str], R], loads)
-        said = {"duplicate": sent.duplicate, "ignored": sent.ignored}
-        return JobHandle(sent.id, job.task, sender, decode, conflict=sent.conflict, **said)
+        return JobHandle(
+            sent.id, job.task, sender, decode,
+            duplicate=sent.duplicate, conflict=sent.conflict, ignored=sent.ignored,
+        )  # fmt: skip
 
     async def status(self) -> JobState:
         """Where the job is now. Raises JobNotFound."""

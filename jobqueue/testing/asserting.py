@@ -15,6 +15,7 @@ _ANY = TypeAdapter[Any](Any)
 
 def expect(task: Task[..., Any], times: int | None, args: Mapping[str, Any], deferred: Sequence[Job]) -> list[Job]:
     """The jobs of this task with these arguments. Raises AssertionError, TypeError for what is no argument of it."""
+    __tracebackhide__ = True
     wanted = _as_stored(task, args)
     found = [job for job in deferred if job.task == task.name and _fits(job.args, wanted)]
     if (times is None and found) or len(found) == times:

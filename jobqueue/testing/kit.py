@@ -94,6 +94,7 @@ class Kit:
         Arguments that are not named may be anything. Raises AssertionError, which shows what was deferred instead, and
         TypeError for an argument that the task does not have.
         """
+        __tracebackhide__ = True  # pytest shows the line of the test
         return expect(task, times, args, self._stage.jobs)
 
     async def drain(self, queue: str | None = None) -> list[Job]:

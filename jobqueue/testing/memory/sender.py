@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
+from math import ceil
 from threading import RLock
 from typing import Any
 from uuid import UUID
@@ -85,7 +86,7 @@ class MemorySender:
         return self._kept(id).job(self._clock.now)
 
     async def wait_final(self, id: UUID, timeout: float | None) -> Job:
-        """The job, if it has ended. One that runs is waited for; a job that runs has one run that is due."""
+        """The job, if it has ended. One that runs is waited for; for a handler that asks, one that is due is run."""
         kept = self._kept(id)
         if kept.state is JobState.READY and CURRENT.get(None) is not None:
             await self.run([kept])
@@ -159,13 +160,15 @@ class MemorySender:
         return self._shelf.jobs[id]
 
     def _why_not(self, kept: Kept) -> str:
-        failed = f"; attempt {kept.attempt} failed with {kept.errors[-1].error_class}" if kept.errors else ""
+        failed = ""
+        if kept.errors:
+            failed = f"; attempt {kept.attempt} failed with {kept.errors[-1].error_class}: {kept.errors[-1].message}"
         match kept.state:
             case JobState.READY:
                 return f"it is ready, and nothing runs it before `await t.drain()`{failed}"
             case JobState.SCHEDULED:
-                seconds = (kept.due_at - self._clock.now).total_seconds()
-                return f"it is due in {seconds:g} s: t.clock.advance({seconds:g}), then `await t.drain()`{failed}"
+                seconds = ceil((kept.due_at - self._clock.now).total_seconds())  # retries are a bit early or late
+                return f"it is due within {seconds} s: t.clock.advance({seconds}), then `await t.drain()`{failed}"
             case JobState.RUNNING:
                 return "it runs"
         return f"it waits for other jobs{failed}"

@@ -7,6 +7,8 @@ from hashlib import sha256
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import asyncpg
+
 from jobqueue.store.dialing.dial import Connection, Dialer
 from jobqueue.store.embedded.share import join_embedded
 from jobqueue.store.schema.migrate import migrate, migrations
@@ -14,7 +16,6 @@ from jobqueue.store.schema.statements import names
 
 _LIMIT = 120.0
 """Seconds for one command: a clone is copied file by file."""
-_TURN = 0x6A71_7465
 _KEPT = r"^(migration|event_floor)$"
 """Tables that are not empty in a new database."""
 
@@ -62,19 +63,25 @@ def database_of(dsn: str, name: str) -> str:
 
 
 async def _template(dsn: str, schema: str) -> str:
-    """The name of the template for this version, made by whoever comes first."""
+    """The name of the template for this version, made by whoever comes first.
+
+    It gets its name once it is whole: locks would not do, those who ask may be connected to different databases.
+    """
     said = "\n".join([schema, *(each.name + each.sql for each in migrations())])
     name = f"jobqueue_template_{sha256(said.encode()).hexdigest()[:12]}"
-    async with _connected(dsn) as keeper, keeper.transaction():
-        await keeper.execute(f"select pg_advisory_xact_lock({_TURN})")
-        ready = "select exists (select from pg_database where datname = $1 and not datallowconn)"
-        if await keeper.fetchval(ready, name):
+    async with _connected(dsn) as connection:
+        if await connection.fetchval("select exists (select from pg_database where datname = $1)", name):
             return name
-        async with _connected(dsn) as connection:
-            await connection.execute(f'drop database if exists "{name}" with (force)')  # of one who did not finish
-            await connection.execute(f'create database "{name}"')
-            await migrate(database_of(dsn, name), schema)
-            await connection.execute(f'alter database "{name}" allow_connections false')
+        making = f"{name}_{uuid4().hex[:8]}"
+        await connection.execute(f'create database "{making}"')
+        try:
+            await migrate(database_of(dsn, making), schema)
+            await connection.execute(f'alter database "{making}" allow_connections false')
+            await connection.execute(f'alter database "{making}" rename to "{name}"')
+        except asyncpg.DuplicateDatabaseError:
+            pass  # another was quicker
+        finally:
+            await connection.execute(f'drop database if exists "{making}" with (force)')
     return name
 
 

@@ -117,7 +117,7 @@ async def test_trouble_is_told_and_overcome(database: str) -> None:
     rename = "alter function jobqueue.{}(text, bigint, integer, text, float8, float8, boolean) rename to {}"
     async with connect(database) as connection:
         await connection.execute(rename.format("prune_archive", "away"))
-        await connection.execute(f"drop table jobqueue.{leaf('other', -7)}")
+        await connection.execute(f"drop table jobqueue.{leaf('other', -DAYS_AHEAD)}")
         with capture_logs() as events:
             async with keeping(database):
                 await wait_until(lambda: any(event["log_level"] != "info" for event in events), "trouble is told")

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from jobqueue import App
 from jobqueue.base.job import JobState
 from jobqueue.base.settings import Settings
+from jobqueue.store.dated import DAYS_AHEAD
 from jobqueue.worker.upkeep import Upkeep
 from tests.support.history import finished, keep, kept, leaf, leaves
 from tests.support.jobs.store import connect, open_database

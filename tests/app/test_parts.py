@@ -229,7 +229,7 @@ async def test_a_resource_is_found_by_its_class(given: object, kind: Any) -> Non
         ((Client(), Client()), Client, "several of Client (Client, Client); give each a class of its own"),
         ((SpecialClient(), Special()), Client, "several of Client (SpecialClient, Special)"),
         (("read", "write"), str, "several of str"),
-        (None, Client, "no Client; the app's lifespan yields what is to be found, alone or in a tuple; for task.run"),
+        (None, Client, "no Client; the app's lifespan yields what is to be found, alone or in a tuple; in tests"),
         (Box[int](), Box[int], "takes a class"),
         (Client(), "Client", "takes a class; 'Client' is none"),
         (Client(), list[int], "takes a class"),

@@ -23,7 +23,7 @@ insert into jobqueue.job (queue, task, state, via, gates, gate)
   select 'q0', 'task', 'blocked', 'py', array[E'~fair:q0\nk'], E'~fair:q0\nk' from generate_series(1, 20000) n;
 insert into jobqueue.job (queue, task, state, via, gates, passed)
   select 'held', 'task', 'ready', 'py', array['k'], 1 from generate_series(1, 20000) n;
-delete from jobqueue.gate_note;
+truncate jobqueue.gate_note;
 insert into jobqueue.gate (name, "limit", held) select E'k\n' || n, 'k', 10 from generate_series(1, 5000) n;
 insert into jobqueue.gate_note (gate, freed, due_at)
   select E'k\n' || n, 1, now() + interval '1 h' from generate_series(1000, 3000) n;

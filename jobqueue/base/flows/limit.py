@@ -108,7 +108,7 @@ class Limit:
         if self.ordered and self.concurrency != 1:
             raise InvalidOption("ordered", "is for one job at a time: Limit(1, ordered=True), perhaps with a key")
         if self.ordered and self.rate is not None:
-            raise InvalidOption("ordered", "has no rate: a task has both as limit=[Limit(1, ordered=True), Limit(rate=...)]")
+            raise InvalidOption("ordered", "has no rate: give both, limit=[Limit(1, ordered=True), Limit(rate=...)]")
         if self.name is not None:
             check_limit_name("name", self.name)
         check_key("key", self.key)

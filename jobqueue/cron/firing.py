@@ -6,6 +6,7 @@ planned time, and is woken when somebody puts a nearer one.
 """
 
 import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,12 +22,13 @@ from jobqueue.base.service import Patience, Wakeup
 from jobqueue.cron.declaring import Declarer
 from jobqueue.cron.planning import Plan, plan
 from jobqueue.cron.template import planned_job
-from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify
+from jobqueue.store.connection.faults import CUT_SHORT, DATABASE_ERRORS, Fault, LockTimeout, brief, classify
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.flows import schedules
 from jobqueue.store.flows.schedules import Fired, LeftOut
 from jobqueue.store.intake import insert_all
+from jobqueue.store.locks import wait_briefly
 from jobqueue.tasks.registry import Declared
 
 _PAGE = 100
@@ -34,6 +36,8 @@ _POLL = 5.0
 """Seconds to the next look if nothing is due before."""
 _OTHERS = (0.01, 1.0)
 """Seconds to the next look while others have locked what is due: at first, and at most."""
+_PASSED_OVER = 20.0
+"""Seconds for which one is left whose job cannot be stored now: a try costs all others a tenth of a second."""
 _AT_ONCE = 1_000
 """Jobs that one transaction stores, unless a single schedule has more."""
 
@@ -68,6 +72,8 @@ class Firer:
         self._session = Session(database)
         self._declarer = Declarer(self._session, declared)
         self._one_by_one = 0
+        self._held_up: dict[str, float] = {}
+        """Those that are passed over, and until when."""
         self._others = Patience(*_OTHERS)
         self._outage = Outage("schedules", log)
 
@@ -107,26 +113,40 @@ class Firer:
     async def _page(self) -> bool:
         """Fire some of those that are due; False if there were none."""
         due: list[Schedule] = []
+        warned, now = bool(self._one_by_one or self._held_up), time.monotonic()
+        self._held_up = {name: until for name, until in self._held_up.items() if until > now}
         try:
             async with self._session.transaction():
-                due = await schedules.take_due(self._session, 1 if self._one_by_one else _PAGE)
+                if warned:
+                    await wait_briefly(self._session)
+                due = await schedules.take_due(self._session, 1 if self._one_by_one else _PAGE, self._held_up)
                 if due:
                     await self._fire(await anyio.to_thread.run_sync(_look_at, due))
         except Exception as error:
-            if isinstance(error, DATABASE_ERRORS) and classify(error) is not Fault.BAD_DATA:
+            held_up = isinstance(error, (LockTimeout, *CUT_SHORT))
+            if isinstance(error, DATABASE_ERRORS) and not held_up and classify(error) is not Fault.BAD_DATA:
                 raise
-            await self._refused(due, error)
+            await self._refused(due, error, held_up)
         else:
             self._one_by_one = max(0, self._one_by_one - 1)
         return bool(due)
 
-    async def _refused(self, due: Sequence[Schedule], error: Exception) -> None:
-        """A row that nobody can fire, whatever plain SQL has written there, keeps no other from being fired."""
+    async def _refused(self, due: Sequence[Schedule], error: Exception, held_up: bool) -> None:
+        """One that nobody can fire keeps no other from being fired.
+
+        Its row says what cannot be; or it is held up: an open transaction has the unique key of its job.
+        """
         if not due:
             raise error
-        if len(due) == 1:
+        if len(due) == 1 and held_up:
+            self._pass_over(due[0], brief(error))
+        elif len(due) == 1:
             await self._break(due[0], brief(error))
         self._one_by_one = len(due) if len(due) > 1 else max(0, self._one_by_one - 1)
+
+    def _pass_over(self, schedule: Schedule, why: str) -> None:
+        self._held_up[schedule.name] = time.monotonic() + _PASSED_OVER
+        log.warning("schedule.held_up", schedule=schedule.name, error=why, retry_in=_PASSED_OVER)
 
     async def _break(self, schedule: Schedule, why: str) -> None:
         await schedules.break_off(self._session, schedule.name, why)

@@ -4,6 +4,7 @@ import asyncio
 from datetime import datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from jobqueue import JobContext, JobState, Unique, steps
 from jobqueue.base.flows.schedule import Missed
@@ -219,6 +220,29 @@ async def test_a_unique_key_holds_for_planned_jobs_too(database: str) -> None:
         await fire(database)
         stored = await jobs_of(app)
     assert [JobState.READY] == [job.state for job in stored]
+
+
+async def test_one_that_is_held_up_holds_up_no_other(database: str) -> None:
+    """While an open transaction has the unique key of its job it is passed over; the others fire; then it is fired."""
+    async with app_on(database) as app, firer_on(database) as firer, connect(database) as other:
+        task = app.registry.find("note")
+        assert task is not None
+        keyed = task.options(unique=Unique("one"))
+        for name, job in (("a", task.job()), ("held", keyed.job()), ("z", task.job())):
+            await app.schedules.put(name, job, "@hourly", missed="once")
+            await move_back(database, timedelta(hours=2), name)
+        transaction = other.transaction()
+        await transaction.start()
+        await keyed.options(connection=other).defer()
+        with capture_logs() as events:
+            await firer.look()
+            assert [1, 0, 1] == [len(await jobs_of(app, name)) for name in ("a", "held", "z")]
+            assert await firer.look() > 0
+        assert ["held"] == [each["schedule"] for each in events if each["event"] == "schedule.held_up"]
+        await transaction.rollback()
+        assert "active" == (await app.schedules.get("held")).state
+        await fire(database)
+        assert 1 == len(await jobs_of(app, "held"))
 
 
 async def test_a_schedule_belongs_to_the_callers_transaction(database: str) -> None:

@@ -76,6 +76,8 @@ class Firer:
         """Those that are passed over, and until when."""
         self._others = Patience(*_OTHERS)
         self._outage = Outage("schedules", log)
+        self._thread = anyio.CapacityLimiter(1)
+        """Of its own: rows are locked, and the threads of all may be busy for long with the user's work."""
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Fire until cancelled; a transaction under way is then undone. Survives every database error."""
@@ -121,7 +123,7 @@ class Firer:
                     await wait_briefly(self._session)
                 due = await schedules.take_due(self._session, 1 if self._one_by_one else _PAGE, self._held_up)
                 if due:
-                    await self._fire(await anyio.to_thread.run_sync(_look_at, due))
+                    await self._fire(await anyio.to_thread.run_sync(_look_at, due, limiter=self._thread))
         except Exception as error:
             held_up = isinstance(error, (LockTimeout, *CUT_SHORT))
             if isinstance(error, DATABASE_ERRORS) and not held_up and classify(error) is not Fault.BAD_DATA:

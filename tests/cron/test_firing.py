@@ -3,6 +3,8 @@
 import asyncio
 from datetime import datetime, timedelta
 
+import anyio
+import anyio.to_thread
 import pytest
 from structlog.testing import capture_logs
 
@@ -12,6 +14,7 @@ from tests.support.jobs.gate import Gate
 from tests.support.jobs.planned import app_on, fire, firer_on, jobs_of, move_back, put
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import all_ended, asked, new_app
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 
 DAYS = 3
@@ -206,6 +209,24 @@ async def test_what_others_hold_is_waited_for(database: str) -> None:
             pauses = [await firer.look() for _ in range(6)]
         assert 0.005 < pauses[0] < 4 * pauses[0] < pauses[5]
         await firer.look()
+        assert 1 == len(await jobs_of(app))
+
+
+async def test_threads_that_are_busy_hold_up_nothing(database: str) -> None:
+    """While the user's own work has all threads that there are for all, schedules fire."""
+    threads = anyio.to_thread.current_default_thread_limiter()
+    async with app_on(database) as app:
+        await put(app, "note", "@hourly", missed="once")
+        await move_back(database, timedelta(hours=1))
+        busy = [object() for _ in range(int(threads.available_tokens))]
+        for each in busy:
+            threads.acquire_on_behalf_of_nowait(each)
+        try:
+            with anyio.fail_after(PATIENCE):
+                await fire(database)
+        finally:
+            for each in busy:
+                threads.release_on_behalf_of(each)
         assert 1 == len(await jobs_of(app))
 
 

@@ -162,15 +162,16 @@ class Firer:
         sound = [look for look in looks if look.broken is None]
         left_out = await self._leave_out(sound)
         jobs = [job for look in sound for job in look.jobs]
-        answers = iter(await insert_all(self._session, jobs, always=False) if jobs else [])
-        fired = []
+        sent = await insert_all(self._session, jobs, always=False) if jobs else []
+        ids_sent, fired = iter([each.id for each in sent]), []
         for look in sound:
-            ids = [next(answers).id for _ in look.jobs]
+            ids = [next(ids_sent) for _ in look.jobs]
             last = look.plan.fire[look.last] if ids else None
             fired.append(Fired(look.schedule.name, look.plan.next, last, ids[-1] if ids else None))
         await schedules.move(self._session, fired)
         if left_out:
             await schedules.log_left_out(self._session, left_out)
+        self.fired += sum(not each.duplicate for each in sent)
         self._tell(sound, left_out)
 
     async def _leave_out(self, looks: Sequence[_Look]) -> list[LeftOut]:
@@ -189,7 +190,6 @@ class Firer:
     def _tell(self, looks: Sequence[_Look], left_out: Sequence[LeftOut]) -> None:
         """Before the commit: what is told of one that fails is told again, with the next try."""
         for look in looks:
-            self.fired += len(look.jobs)
             for planned, job in zip(look.plan.fire, look.jobs, strict=False) if log.says("debug") else ():
                 facts = {"planned": planned.isoformat(), "job_id": str(job.id)}
                 log.debug("schedule.fired", schedule=look.schedule.name, **facts)

@@ -231,16 +231,16 @@ async def test_threads_that_are_busy_hold_up_nothing(database: str) -> None:
 
 
 async def test_a_unique_key_holds_for_planned_jobs_too(database: str) -> None:
-    """A job whose key another one holds is not stored; `raise` has nobody to raise to."""
+    """A job whose key another one holds is not stored, nor counted; `raise` has nobody to raise to."""
     async with app_on(database) as app:
         task = app.registry.find("note")
         assert task is not None
         job = task.options(unique=Unique("one", on_conflict="raise")).job()
         await app.schedules.put("note", job, "@hourly", missed="all")
         await move_back(database, timedelta(hours=2))
-        await fire(database)
+        firer = await fire(database)
         stored = await jobs_of(app)
-    assert [JobState.READY] == [job.state for job in stored]
+    assert ([JobState.READY], 1) == ([job.state for job in stored], firer.fired)
 
 
 async def test_one_that_is_held_up_holds_up_no_other(database: str) -> None:

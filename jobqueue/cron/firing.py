@@ -40,6 +40,12 @@ _PASSED_OVER = 20.0
 """Seconds for which one is left whose job cannot be stored now: a try costs all others a tenth of a second."""
 _AT_ONCE = 1_000
 """Jobs that one transaction stores, unless a single schedule has more."""
+_LONGEST_LOOK = 1.0
+"""Seconds after which what has not been looked at is left to the next transaction.
+
+One expression in a zone takes up to 50 ms after three days, and the server ends a transaction that stands still for ten
+seconds: a hundred of them would never be fired on a slow machine.
+"""
 
 log = get_logger(__name__)
 
@@ -202,9 +208,9 @@ class Firer:
 def _look_at(due: Iterable[Schedule]) -> list[_Look]:
     """In a thread: an expression takes 0.1 ms, and a hundred of them would hold up the loop."""
     looks: list[_Look] = []
-    stored = 0
+    stored, end = 0, time.monotonic() + _LONGEST_LOOK
     for schedule in due:
-        if stored >= _AT_ONCE:
+        if looks and (stored >= _AT_ONCE or time.monotonic() >= end):
             break  # the others are due still
         looks.append(look := _Look(schedule))
         try:

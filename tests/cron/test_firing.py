@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from jobqueue import JobContext, JobState, Unique, steps
 from jobqueue.base.flows.schedule import Missed
+from jobqueue.cron import firing
 from tests.support.jobs.gate import Gate
 from tests.support.jobs.planned import app_on, fire, firer_on, jobs_of, move_back, put
 from tests.support.jobs.store import connect
@@ -228,6 +229,19 @@ async def test_threads_that_are_busy_hold_up_nothing(database: str) -> None:
             for each in busy:
                 threads.release_on_behalf_of(each)
         assert 1 == len(await jobs_of(app))
+
+
+async def test_a_long_look_is_cut(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of expressions that take long a transaction deals with few, one at least; all are fired in the same look."""
+    monkeypatch.setattr(firing, "_LONGEST_LOOK", 0.0)
+    async with app_on(database) as app:
+        for name in ("a", "b", "c"):
+            await put(app, name, "@hourly", missed="once")
+            await move_back(database, timedelta(hours=1), name)
+        await fire(database)
+        changes = await asked(database, "select count(distinct xmin::text) from jobqueue.schedule")
+        assert [1, 1, 1] == [len(await jobs_of(app, name)) for name in ("a", "b", "c")]
+    assert 3 == changes
 
 
 async def test_a_unique_key_holds_for_planned_jobs_too(database: str) -> None:

@@ -12,9 +12,12 @@ NOON = NOW.replace(second=0)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
-def looked_at(missed: Missed, since: datetime, cron: str = "* * * * *", now: datetime = NOW) -> Plan:
+def looked_at(
+    missed: Missed, since: datetime, cron: str = "* * * * *", now: datetime = NOW, ends_at: datetime | None = None
+) -> Plan:
     """The plan of a schedule that has been due since then."""
-    return plan(Schedule("s", "stored", "task", "default", Timing(cron, missed=missed), since), now)
+    timing = Timing(cron, missed=missed, ends_at=ends_at)
+    return plan(Schedule("s", "stored", "task", "default", timing, since), now)
 
 
 @pytest.mark.parametrize("missed", ["skip", "once"])
@@ -43,3 +46,9 @@ def test_a_minute_late_is_in_time(late: timedelta, fired: bool) -> None:
     found = looked_at("skip", NOON, "@hourly", NOON + late)
 
     assert ([NOON] if fired else [], 0 if fired else 1) == (found.fire, found.count)
+
+
+def test_none_comes_after_the_end() -> None:
+    """The last planned time that is not after the end is fired, and none is next: not even one that is to come."""
+    assert Plan([NOON], None) == looked_at("skip", NOON, ends_at=NOON + MINUTE - datetime.resolution)
+    assert Plan([NOON], NOON + MINUTE) == looked_at("skip", NOON, ends_at=NOON + MINUTE)

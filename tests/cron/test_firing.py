@@ -101,6 +101,18 @@ async def test_one_that_overlaps_is_left_out(database: str) -> None:
         await wait_until(another, "the next planned time has its job")
 
 
+async def test_those_that_are_made_up_for_do_not_overlap_either(database: str) -> None:
+    """Of planned times that come to be fired together the first has its job; the others would overlap, as is told."""
+    async with app_on(database) as app:
+        await put(app, "note", "@hourly", missed="all", overlap="skip")
+        first = await move_back(database, timedelta(hours=3))
+        await fire(database)
+        told = await asked(
+            database, "select reason || ' ' || (data->>'count') from jobqueue.event where reason = 'overlap'"
+        )
+        assert ([first], "overlap 3") == ([job.planned_at for job in await jobs_of(app)], told)
+
+
 async def test_those_that_queue_come_one_after_the_other(database: str) -> None:
     """Each planned time has its job; one begins when that before has ended, its retries included, in their order."""
     app = new_app(database)

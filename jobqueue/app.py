@@ -23,7 +23,6 @@ from jobqueue.bundles.building import BundleBuilder, Empty, new_bundle
 from jobqueue.bundles.member import Member
 from jobqueue.events.home import EventHome
 from jobqueue.events.hub import Hub
-from jobqueue.store.claims import Claim
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.location import Dsn, Location, Nowhere
 from jobqueue.store.connection.pool import Pool
@@ -330,8 +329,8 @@ class App(TaskHome, EventHome):
         self._ground, self.jobs = ground, ground.jobs
         self.bundles, self.schedules = ground.bundles, ground.schedules
 
-    def _bundle_of(self, claim: Claim) -> Member:
-        return Member(claim["bundle_id"], claim["id"], claim["fence"], self._ground.storing, self.sender, self.bundles)
+    def _bundle_of(self, bundle: UUID, job: UUID, fence: int) -> Member:
+        return Member(bundle, job, fence, self._ground.storing, self.sender, self.bundles)
 
     def _rejoin(self) -> None:
         for router in self._routers:  # another app may have had them since we included them

@@ -94,14 +94,16 @@ class Ignoring:
         return [answers[job.id] for job in jobs]
 
     async def store(self, part: Part, connection: object | None) -> list[Sent]:
-        """Drop a bundle, or those of its jobs that are to be dropped: others do not wait for them."""
+        """Drop a bundle, or those of its jobs and callbacks that are to be dropped: others do not wait for them."""
         self._opening.check_defer(connection)
         if self._beneath is None or self._drops_bundle(part.bundle):
             await store_through(self._around_defer, part.jobs, self._drop_all)
             raise IgnoredBundle
         dropped = {job.id for job in part.jobs if self._drops(job)}
         kept = [_without(job, dropped | self.ignored.keys()) for job in part.jobs if job.id not in dropped]
-        stored = await self._beneath[1].store(replace(part, jobs=kept), connection)
+        callbacks = tuple(each for each in part.bundle.callbacks if not self._drops(each.job))
+        rest = replace(part, jobs=kept, bundle=replace(part.bundle, callbacks=callbacks))
+        stored = await self._beneath[1].store(rest, connection)
         answers = {job.id: sent for job, sent in zip(kept, stored, strict=True)}
         return [answers.get(job.id) or self._dropped(job) for job in part.jobs]
 

@@ -183,6 +183,23 @@ async def test_a_bundle_without_its_ignored_jobs(shop: Shop) -> None:
         assert {"good  1", "end  1"} == set(shop.told[1:])
 
 
+async def test_a_bundle_without_its_ignored_callbacks(shop: Shop) -> None:
+    """S4-111: a dropped task is not called back either, nor added by a member that runs; the rest is as ever."""
+
+    @shop.app.task
+    async def grow(ctx: JobContext) -> list[bool]:
+        assert ctx.bundle is not None
+        added = [await ctx.bundle.add(shop.merge.job()), *await ctx.bundle.add_many([shop.report.job("x")])]
+        return [one.ignored for one in added]
+
+    async with shop.app.testing() as t, shop.app.testing("ignore", jobs=shop.report) as ignoring:
+        async with shop.app.bundle("b", on_success=shop.report.job("good"), on_finish=shop.load.job("end")) as b:
+            grown = b.add(grow.job())
+        await t.drain()
+        assert [False, True] == await grown.result()
+        assert (["grow", "merge", "load"], ["report"]) == (tasks(t), tasks(ignoring))
+
+
 async def test_the_null_app_ignores_bundles() -> None:
     """S4-11: App.null() drops bundles as it drops jobs."""
     shop = Shop()

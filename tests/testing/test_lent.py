@@ -244,7 +244,8 @@ async def test_a_job_that_snoozes_or_is_unknown(database: str) -> None:
 async def test_a_paused_queue_holds_up_no_other(database: str) -> None:
     """What is paused stays where it is, however urgent, and the rest runs."""
     app = App("postgresql://postgres@127.0.0.1:1/none")
-    urgent, other = app.task(_add, name="urgent", queue="a", priority=9), app.task(_add, name="other", queue="b")
+    urgent = app.task(name="urgent", queue="a", priority=9)(_add)
+    other = app.task(name="other", queue="b")(_add)
 
     async with rolled_back(database) as conn, app.testing(connection=conn) as t:
         waiting, running = await urgent.defer(1, 1), await other.defer(1, 2)

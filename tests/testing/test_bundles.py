@@ -1,10 +1,11 @@
 """Bundles inside `app.testing()`."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from jobqueue import App, BundleEnded, BundleNotFound, ConfigurationError, JobContext, JobNotFound, JobState
+from jobqueue import App, BundleEnded, BundleNotFound, ConfigurationError, JobContext, JobNotFound, JobState, NewJob
 from jobqueue.testing import Kit
 
 
@@ -198,6 +199,26 @@ async def test_a_bundle_without_its_ignored_callbacks(shop: Shop) -> None:
         await t.drain()
         assert [False, True] == await grown.result()
         assert (["grow", "merge", "load"], ["report"]) == (tasks(t), tasks(ignoring))
+
+
+async def test_middleware_goes_around_what_is_ignored() -> None:
+    """S4-113: by every way of deferring, middleware sees a dropped job as one that is kept, and each just once."""
+    seen: list[str] = []
+
+    async def look(job: NewJob[Any], call_next: Any) -> Any:
+        seen.append(job.task)
+        return await call_next(job)
+
+    app = App(name="shop", middleware=[look])
+    kept, dropped = app.task(name="kept")(_note), app.task(name="dropped")(_note)
+    async with app.testing(), app.testing("ignore", jobs=dropped):
+        await dropped.defer()
+        await app.defer_many([dropped.job(), kept.job()])
+        await asyncio.to_thread(app.defer_many_sync, [kept.job(), dropped.job()])
+        async with app.bundle("b") as b:
+            handles = [b.add(dropped.job()), b.add(kept.job())]
+    assert (4, 3) == (seen.count("dropped"), seen.count("kept"))
+    assert [True, False] == [handle.ignored for handle in handles]
 
 
 async def test_the_null_app_ignores_bundles() -> None:

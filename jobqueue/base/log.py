@@ -63,6 +63,7 @@
 | schedule.declared | info | schedule: the code of this worker has put it, or changed it |
 | schedule.fired | debug | schedule, planned, job_id |
 | schedule.missed | warning | schedule, reason, count, first, last: planned times were left out (`missed`, `overlap`) |
+| schedule.held_up | warning | schedule, error, retry_in: an open transaction has the unique key of its job |
 | schedule.broken | error | schedule, error: what its row or its code says cannot be a job; `schedules resume` |
 | schedule.name_taken | error | schedule: one that was stored has the name that the code declares |
 | schedule.forgotten | info | schedule: no worker has declared it for a week |

@@ -23,6 +23,13 @@ def seconds(option: str, text: str | None) -> float | None:
     return length
 
 
+def pause_of(length: str | None, until: str | None) -> tuple[float | None, datetime | None]:
+    """How long, or until when: `--for` or `--until`, or neither. Raises Refusal."""
+    if length is not None and until is not None:
+        raise Refusal("give either --for or --until, not both", ExitCode.USAGE)
+    return seconds("--for", length), moment_of("--until", until)
+
+
 def moment_of(option: str, text: str | None) -> datetime | None:
     """The moment of an ISO 8601 text, which must have a zone. Raises Refusal."""
     if text is None:

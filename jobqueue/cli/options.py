@@ -48,5 +48,7 @@ NoBundle = Annotated[bool, typer.Option("--no-bundle", help="Only jobs that are 
 Key = Annotated[
     str | None, typer.Option(metavar="KEY", help="The job that holds this unique key of the --task, which it needs.")
 ]
+Length = Annotated[str | None, typer.Option("--for", metavar="TIME", help="So long: 90 (seconds), 10m, 2h, 1d.")]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Until then, with a zone: 2026-03-01T12:00+01:00.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

@@ -11,9 +11,12 @@ from jobqueue.base.errors import JobQueueError
 from jobqueue.base.log import get_logger
 from jobqueue.cron.putting import put
 from jobqueue.cron.template import new_schedule
+from jobqueue.store.connection.faults import DATABASE_ERRORS
+from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.flows import schedules
 from jobqueue.store.flows.schedules import NewSchedule
+from jobqueue.store.locks import wait_briefly
 from jobqueue.tasks.registry import Declared
 
 _EVERY = 60.0
@@ -33,9 +36,24 @@ class Declarer:
         self._names: set[str] = set()
         """Those of ours that are stored as ours."""
         self._said_at = float("-inf")
+        self._again_at = float("-inf")
+        self._outage = Outage("declare schedules", log)
 
     async def look(self) -> None:
-        """Store what is new in the code; once a minute say that all of it is still there."""
+        """Store what is new in the code; once a minute say that all of it is still there.
+
+        What goes wrong is tried again later: it keeps no other schedule from being fired.
+        """
+        if time.monotonic() < self._again_at:
+            return
+        try:
+            await self._look()
+        except DATABASE_ERRORS as error:
+            self._again_at = time.monotonic() + self._outage.met(error)
+        else:
+            self._outage.over()
+
+    async def _look(self) -> None:
         declared = self._declared()
         if declared != self._known:
             await self._put(declared)
@@ -53,6 +71,7 @@ class Declarer:
         new = [schedule for each in declared if (schedule := _written(each)) is not None]
         if new:
             async with self._session.transaction():
+                await wait_briefly(self._session)
                 stored = await put(self._session, "code", new)
             self._names = set(stored)
             for name in sorted({schedule.name for schedule in new} - self._names):

@@ -6,6 +6,7 @@ planned time, and is woken when somebody puts a nearer one.
 """
 
 import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,12 +22,13 @@ from jobqueue.base.service import Patience, Wakeup
 from jobqueue.cron.declaring import Declarer
 from jobqueue.cron.planning import Plan, plan
 from jobqueue.cron.template import planned_job
-from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify
+from jobqueue.store.connection.faults import CUT_SHORT, DATABASE_ERRORS, Fault, LockTimeout, brief, classify
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.flows import schedules
 from jobqueue.store.flows.schedules import Fired, LeftOut
 from jobqueue.store.intake import insert_all
+from jobqueue.store.locks import wait_briefly
 from jobqueue.tasks.registry import Declared
 
 _PAGE = 100
@@ -34,8 +36,16 @@ _POLL = 5.0
 """Seconds to the next look if nothing is due before."""
 _OTHERS = (0.01, 1.0)
 """Seconds to the next look while others have locked what is due: at first, and at most."""
+_PASSED_OVER = 20.0
+"""Seconds for which one is left whose job cannot be stored now: a try costs all others a tenth of a second."""
 _AT_ONCE = 1_000
 """Jobs that one transaction stores, unless a single schedule has more."""
+_LONGEST_LOOK = 1.0
+"""Seconds after which what has not been looked at is left to the next transaction.
+
+One expression in a zone takes up to 50 ms after three days, and the server ends a transaction that stands still for ten
+seconds: a hundred of them would never be fired on a slow machine.
+"""
 
 log = get_logger(__name__)
 
@@ -68,8 +78,12 @@ class Firer:
         self._session = Session(database)
         self._declarer = Declarer(self._session, declared)
         self._one_by_one = 0
+        self._held_up: dict[str, float] = {}
+        """Those that are passed over, and until when."""
         self._others = Patience(*_OTHERS)
         self._outage = Outage("schedules", log)
+        self._thread = anyio.CapacityLimiter(1)
+        """Of its own: rows are locked, and the threads of all may be busy for long with the user's work."""
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Fire until cancelled; a transaction under way is then undone. Survives every database error."""
@@ -107,26 +121,40 @@ class Firer:
     async def _page(self) -> bool:
         """Fire some of those that are due; False if there were none."""
         due: list[Schedule] = []
+        warned, now = bool(self._one_by_one or self._held_up), time.monotonic()
+        self._held_up = {name: until for name, until in self._held_up.items() if until > now}
         try:
             async with self._session.transaction():
-                due = await schedules.take_due(self._session, 1 if self._one_by_one else _PAGE)
+                if warned:
+                    await wait_briefly(self._session)
+                due = await schedules.take_due(self._session, 1 if self._one_by_one else _PAGE, self._held_up)
                 if due:
-                    await self._fire(await anyio.to_thread.run_sync(_look_at, due))
+                    await self._fire(await anyio.to_thread.run_sync(_look_at, due, limiter=self._thread))
         except Exception as error:
-            if isinstance(error, DATABASE_ERRORS) and classify(error) is not Fault.BAD_DATA:
+            held_up = isinstance(error, (LockTimeout, *CUT_SHORT))
+            if isinstance(error, DATABASE_ERRORS) and not held_up and classify(error) is not Fault.BAD_DATA:
                 raise
-            await self._refused(due, error)
+            await self._refused(due, error, held_up)
         else:
             self._one_by_one = max(0, self._one_by_one - 1)
         return bool(due)
 
-    async def _refused(self, due: Sequence[Schedule], error: Exception) -> None:
-        """A row that nobody can fire, whatever plain SQL has written there, keeps no other from being fired."""
+    async def _refused(self, due: Sequence[Schedule], error: Exception, held_up: bool) -> None:
+        """One that nobody can fire keeps no other from being fired.
+
+        Its row says what cannot be; or it is held up: an open transaction has the unique key of its job.
+        """
         if not due:
             raise error
-        if len(due) == 1:
+        if len(due) == 1 and held_up:
+            self._pass_over(due[0], brief(error))
+        elif len(due) == 1:
             await self._break(due[0], brief(error))
         self._one_by_one = len(due) if len(due) > 1 else max(0, self._one_by_one - 1)
+
+    def _pass_over(self, schedule: Schedule, why: str) -> None:
+        self._held_up[schedule.name] = time.monotonic() + _PASSED_OVER
+        log.warning("schedule.held_up", schedule=schedule.name, error=why, retry_in=_PASSED_OVER)
 
     async def _break(self, schedule: Schedule, why: str) -> None:
         await schedules.break_off(self._session, schedule.name, why)
@@ -140,15 +168,16 @@ class Firer:
         sound = [look for look in looks if look.broken is None]
         left_out = await self._leave_out(sound)
         jobs = [job for look in sound for job in look.jobs]
-        answers = iter(await insert_all(self._session, jobs, always=False) if jobs else [])
-        fired = []
+        sent = await insert_all(self._session, jobs, always=False) if jobs else []
+        ids_sent, fired = iter([each.id for each in sent]), []
         for look in sound:
-            ids = [next(answers).id for _ in look.jobs]
+            ids = [next(ids_sent) for _ in look.jobs]
             last = look.plan.fire[look.last] if ids else None
             fired.append(Fired(look.schedule.name, look.plan.next, last, ids[-1] if ids else None))
         await schedules.move(self._session, fired)
         if left_out:
             await schedules.log_left_out(self._session, left_out)
+        self.fired += sum(not each.duplicate for each in sent)
         self._tell(sound, left_out)
 
     async def _leave_out(self, looks: Sequence[_Look]) -> list[LeftOut]:
@@ -167,7 +196,6 @@ class Firer:
     def _tell(self, looks: Sequence[_Look], left_out: Sequence[LeftOut]) -> None:
         """Before the commit: what is told of one that fails is told again, with the next try."""
         for look in looks:
-            self.fired += len(look.jobs)
             for planned, job in zip(look.plan.fire, look.jobs, strict=False) if log.says("debug") else ():
                 facts = {"planned": planned.isoformat(), "job_id": str(job.id)}
                 log.debug("schedule.fired", schedule=look.schedule.name, **facts)
@@ -180,9 +208,9 @@ class Firer:
 def _look_at(due: Iterable[Schedule]) -> list[_Look]:
     """In a thread: an expression takes 0.1 ms, and a hundred of them would hold up the loop."""
     looks: list[_Look] = []
-    stored = 0
+    stored, end = 0, time.monotonic() + _LONGEST_LOOK
     for schedule in due:
-        if stored >= _AT_ONCE:
+        if looks and (stored >= _AT_ONCE or time.monotonic() >= end):
             break  # the others are due still
         looks.append(look := _Look(schedule))
         try:

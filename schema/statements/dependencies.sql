@@ -216,12 +216,6 @@ union all select distinct null, id, 'lost' from lost
 union all select (array_agg(queue order by queue desc, id desc))[1], (array_agg(id order by queue desc, id desc))[1], 'ends' from blocked
 having count(*) = $3;
 
--- name: wait_briefly
--- takes:
--- gives: limit text
--- For locks, for the rest of this transaction.
-select set_config('lock_timeout', '100ms', true) as limit;
-
 -- name: results_before
 -- takes: bundle_id uuid, job_id uuid, task text, after bigint, room bigint
 -- gives: place bigint, result text

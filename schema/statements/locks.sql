@@ -1,3 +1,9 @@
+-- name: wait_briefly
+-- takes:
+-- gives: limit text
+-- For locks, for the rest of this transaction.
+select set_config('lock_timeout', '100ms', true) as limit;
+
 -- name: who_locks
 -- takes: tables text[]
 -- gives: pid integer, name text, seconds double precision

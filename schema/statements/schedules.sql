@@ -1,12 +1,13 @@
 -- name: take_due_schedules
--- takes: room bigint, unseen double precision
+-- takes: room bigint, unseen double precision, without text[]
 -- gives: name text, source text, task text, queue text, args text, options text, cron text, tz text, missed text, overlap text, jitter double precision, starts_at timestamptz, ends_at timestamptz, next_at timestamptz, last_at timestamptz, last_job uuid, paused_at timestamptz, paused_until timestamptz, seen_at timestamptz, broken text, created_at timestamptz, now timestamptz
--- For this transaction, past those that another worker fires. One of the code only while some worker declares it: said by
+-- For this transaction, past those that another worker fires, and those that shall wait. One of the code only while some worker declares it: said by
 -- `case`, of which the planner believes nothing, it reads by `schedule_next` and stops, whatever it has learned of sources.
 select name, source, task, queue, args::text, options::text, cron, tz, missed, overlap, jitter, starts_at, ends_at, next_at,
   last_at, last_job, paused_at, paused_until, seen_at, broken, created_at, now()
 from :"schema".schedule
 where next_at <= now() and case source when 'stored' then true else seen_at > now() - make_interval(secs => $2) end
+  and name <> all($3::text[])
 order by next_at limit $1 for update skip locked;
 
 -- name: next_schedule

@@ -37,7 +37,7 @@ UNSEEN = 300.0
 CODE = [f"s{n}" for n in range(500, 100_000, 500)]
 
 CASES: dict[str, tuple[tuple[object, ...], int]] = {
-    "take_due_schedules": ((100, UNSEEN), 800),
+    "take_due_schedules": ((100, UNSEEN, ["s1", "s7"]), 800),
     "next_schedule": ((UNSEEN,), 50),
     "next_firings": ((5, UNSEEN), 50),
     "move_schedules": ((["s1", "s7"], ["2030-01-01T00:00Z"] * 2, [None] * 2, [None] * 2), 100),

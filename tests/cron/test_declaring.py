@@ -132,6 +132,21 @@ async def test_a_worker_says_again_and_again_that_its_code_has_it(database: str)
         assert ["digest"] == [each.name for each in await app.schedules.list()]
 
 
+async def test_what_cannot_be_declared_now_holds_up_no_other(database: str) -> None:
+    """While an open transaction has the row of one in the code, the others fire; afterwards it is declared."""
+    new = code("30 * * * *")
+    async with app_on(database) as app, connect(database) as other:
+        await fire(database, code("0 * * * *"))
+        await put(app, "note", "@hourly", missed="once")
+        await move_back(database, HOUR)
+        async with other.transaction():
+            await app.schedules.pause("digest", connection=other)
+            await fire(database, new)
+        assert (1, "0 * * * *") == (len(await jobs_of(app)), (await app.schedules.get("digest")).timing.cron)
+        await fire(database, new)
+        assert ("30 * * * *", "paused") == ((found := await app.schedules.get("digest")).timing.cron, found.state)
+
+
 async def test_a_name_has_one_owner(database: str) -> None:
     """What was stored is not changed by code of the same name, nor the other way round."""
     async with app_on(database) as app:

@@ -3,14 +3,19 @@
 import asyncio
 from datetime import datetime, timedelta
 
+import anyio
+import anyio.to_thread
 import pytest
+from structlog.testing import capture_logs
 
 from jobqueue import JobContext, JobState, Unique, steps
 from jobqueue.base.flows.schedule import Missed
+from jobqueue.cron import firing
 from tests.support.jobs.gate import Gate
 from tests.support.jobs.planned import app_on, fire, firer_on, jobs_of, move_back, put
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import all_ended, asked, new_app
+from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 
 DAYS = 3
@@ -94,6 +99,18 @@ async def test_one_that_overlaps_is_left_out(database: str) -> None:
             return len(await jobs_of(app, "long")) > 1
 
         await wait_until(another, "the next planned time has its job")
+
+
+async def test_those_that_are_made_up_for_do_not_overlap_either(database: str) -> None:
+    """Of planned times that come to be fired together the first has its job; the others would overlap, as is told."""
+    async with app_on(database) as app:
+        await put(app, "note", "@hourly", missed="all", overlap="skip")
+        first = await move_back(database, timedelta(hours=3))
+        await fire(database)
+        told = await asked(
+            database, "select reason || ' ' || (data->>'count') from jobqueue.event where reason = 'overlap'"
+        )
+        assert ([first], "overlap 3") == ([job.planned_at for job in await jobs_of(app)], told)
 
 
 async def test_those_that_queue_come_one_after_the_other(database: str) -> None:
@@ -208,17 +225,71 @@ async def test_what_others_hold_is_waited_for(database: str) -> None:
         assert 1 == len(await jobs_of(app))
 
 
+async def test_threads_that_are_busy_hold_up_nothing(database: str) -> None:
+    """While the user's own work has all threads that there are for all, schedules fire."""
+    threads = anyio.to_thread.current_default_thread_limiter()
+    async with app_on(database) as app:
+        await put(app, "note", "@hourly", missed="once")
+        await move_back(database, timedelta(hours=1))
+        busy = [object() for _ in range(int(threads.available_tokens))]
+        for each in busy:
+            threads.acquire_on_behalf_of_nowait(each)
+        try:
+            with anyio.fail_after(PATIENCE):
+                await fire(database)
+        finally:
+            for each in busy:
+                threads.release_on_behalf_of(each)
+        assert 1 == len(await jobs_of(app))
+
+
+async def test_a_long_look_is_cut(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of expressions that take long a transaction deals with few, one at least; all are fired in the same look."""
+    monkeypatch.setattr(firing, "_LONGEST_LOOK", 0.0)
+    async with app_on(database) as app:
+        for name in ("a", "b", "c"):
+            await put(app, name, "@hourly", missed="once")
+            await move_back(database, timedelta(hours=1), name)
+        await fire(database)
+        changes = await asked(database, "select count(distinct xmin::text) from jobqueue.schedule")
+        assert [1, 1, 1] == [len(await jobs_of(app, name)) for name in ("a", "b", "c")]
+    assert 3 == changes
+
+
 async def test_a_unique_key_holds_for_planned_jobs_too(database: str) -> None:
-    """A job whose key another one holds is not stored; `raise` has nobody to raise to."""
+    """A job whose key another one holds is not stored, nor counted; `raise` has nobody to raise to."""
     async with app_on(database) as app:
         task = app.registry.find("note")
         assert task is not None
         job = task.options(unique=Unique("one", on_conflict="raise")).job()
         await app.schedules.put("note", job, "@hourly", missed="all")
         await move_back(database, timedelta(hours=2))
-        await fire(database)
+        firer = await fire(database)
         stored = await jobs_of(app)
-    assert [JobState.READY] == [job.state for job in stored]
+    assert ([JobState.READY], 1) == ([job.state for job in stored], firer.fired)
+
+
+async def test_one_that_is_held_up_holds_up_no_other(database: str) -> None:
+    """While an open transaction has the unique key of its job it is passed over; the others fire; then it is fired."""
+    async with app_on(database) as app, firer_on(database) as firer, connect(database) as other:
+        task = app.registry.find("note")
+        assert task is not None
+        keyed = task.options(unique=Unique("one"))
+        for name, job in (("a", task.job()), ("held", keyed.job()), ("z", task.job())):
+            await app.schedules.put(name, job, "@hourly", missed="once")
+            await move_back(database, timedelta(hours=2), name)
+        transaction = other.transaction()
+        await transaction.start()
+        await keyed.options(connection=other).defer()
+        with capture_logs() as events:
+            await firer.look()
+            assert [1, 0, 1] == [len(await jobs_of(app, name)) for name in ("a", "held", "z")]
+            assert await firer.look() > 0
+        assert ["held"] == [each["schedule"] for each in events if each["event"] == "schedule.held_up"]
+        await transaction.rollback()
+        assert "active" == (await app.schedules.get("held")).state
+        await fire(database)
+        assert 1 == len(await jobs_of(app, "held"))
 
 
 async def test_a_schedule_belongs_to_the_callers_transaction(database: str) -> None:

@@ -35,8 +35,6 @@ def show_queues(place: Place, as_json: bool) -> ExitCode:
 def pause_queue(place: Place, name: str, length: float | None, until: datetime | None, as_json: bool) -> ExitCode:
     """Start none of its jobs until it is resumed, for so many seconds, or until then."""
     name = _checked(name)
-    if length is not None and until is not None:
-        raise Refusal("give either --for or --until, not both", ExitCode.USAGE)
     if until is not None and until <= datetime.now(UTC):
         raise Refusal("--until: this time is over", ExitCode.USAGE)
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from jobqueue.cli.moments import moment_of, seconds
-from jobqueue.cli.options import BesideName, Dsn, Json, Schema, Target, Yes, group
+from jobqueue.cli.moments import pause_of, seconds
+from jobqueue.cli.options import BesideName, Dsn, Json, Length, Schema, Target, Until, Yes, group
 from jobqueue.cli.parts import name_and_app
 from jobqueue.cli.terminal.failures import ExitCode, Refusal
 
@@ -30,12 +30,8 @@ def queues_list(app: Target = None, dsn: Dsn = None, schema: Schema = None, json
 def queues_pause(
     name: Name,
     app: BesideName = None,
-    length: Annotated[
-        str | None, typer.Option("--for", metavar="TIME", help="So long: 90 (seconds), 10m, 2h, 1d.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Until then, with a zone: 2026-03-01T12:00+01:00.")
-    ] = None,
+    length: Length = None,
+    until: Until = None,
     dsn: Dsn = None,
     schema: Schema = None,
     json: Json = False,
@@ -48,7 +44,7 @@ def queues_pause(
     from jobqueue.cli.queues.look import pause_queue
 
     queue, target = name_and_app(name, app)
-    pause = seconds("--for", length), moment_of("--until", until)
+    pause = pause_of(length, until)
     return pause_queue(Place.of(target, dsn, schema), queue, *pause, json)
 
 

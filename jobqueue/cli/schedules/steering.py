@@ -16,8 +16,6 @@ from jobqueue.cron.schedules import Backfilled, Schedules
 
 def pause_schedule(place: Place, name: str, length: float | None, until: datetime | None, as_json: bool) -> ExitCode:
     """Fire it no more until it is resumed, for so many seconds, or until then."""
-    if length is not None and until is not None:
-        raise Refusal("give either --for or --until, not both", ExitCode.USAGE)
 
     async def pause(schedules: Schedules) -> Schedule:
         now = _clock(await schedules.get(name))

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from jobqueue.cli.moments import moment_of, seconds
-from jobqueue.cli.options import BesideName, Dsn, Json, Schema, Target, Yes, group
+from jobqueue.cli.moments import moment_of, pause_of
+from jobqueue.cli.options import BesideName, Dsn, Json, Length, Schema, Target, Until, Yes, group
 from jobqueue.cli.parts import name_and_app
 from jobqueue.cli.terminal.failures import ExitCode, Refusal
 
@@ -78,12 +78,8 @@ def schedules_next(
 def schedules_pause(
     name: Name,
     app: BesideName = None,
-    length: Annotated[
-        str | None, typer.Option("--for", metavar="TIME", help="So long: 90 (seconds), 10m, 2h, 1d.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Until then, with a zone: 2026-03-01T12:00+01:00.")
-    ] = None,
+    length: Length = None,
+    until: Until = None,
     dsn: Dsn = None,
     schema: Schema = None,
     json: Json = False,
@@ -96,7 +92,7 @@ def schedules_pause(
     from jobqueue.cli.schedules.steering import pause_schedule
 
     schedule, target = name_and_app(name, app)
-    pause = seconds("--for", length), moment_of("--until", until)
+    pause = pause_of(length, until)
     return pause_schedule(Place.of(target, dsn, schema), schedule, *pause, json)
 
 

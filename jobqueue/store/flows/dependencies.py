@@ -14,6 +14,7 @@ from jobqueue.store.connection.executor import Executor, Reader
 from jobqueue.store.connection.joined import join
 from jobqueue.store.connection.pool import Session, chunks
 from jobqueue.store.dated import in_a_day
+from jobqueue.store.locks import wait_briefly
 from jobqueue.store.looking.lookup import EVER, as_uuid, earliest_finish
 from jobqueue.store.outcomes import finish_waiting
 from jobqueue.store.steering import revive
@@ -136,7 +137,7 @@ async def _revive(session: Session, ids: Sequence[UUID]) -> dict[UUID, bool]:
 
     async def come_back() -> dict[UUID, bool]:
         async with session.transaction():
-            await session.fetch("wait_briefly")
+            await wait_briefly(session)
             return await revive(session, ids)
 
     try:

@@ -61,9 +61,9 @@ class Firing:
     """From now; below 0 if it is late."""
 
 
-async def take_due(session: Session, room: int) -> list[Schedule]:
-    """Lock some that are due, past those that others fire."""
-    return _schedules("take_due_schedules", await session.fetch("take_due_schedules", room, UNSEEN))
+async def take_due(session: Session, room: int, without: Collection[str] = ()) -> list[Schedule]:
+    """Lock some that are due, past those that others fire, and those of these names."""
+    return _schedules("take_due_schedules", await session.fetch("take_due_schedules", room, UNSEEN, list(without)))
 
 
 async def next_in(reader: Reader) -> float | None:

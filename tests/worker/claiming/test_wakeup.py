@@ -39,14 +39,14 @@ async def test_a_ring_is_kept_until_it_is_heard() -> None:
 def test_notifications_ring_those_whom_they_concern() -> None:
     """A ready job rings the claimer if it serves the queue, a due one the stager, a gap both; a cancel rings nobody.
 
-    Nor does a reader of the log, what is to be added up, or a schedule.
+    Nor does a reader of the log, what is to be added up, or a schedule. Who stands at a gate rings the admitter only.
     """
-    claimer, stager, gaps, readers, facts, due = (Bell() for _ in range(6))
+    claimer, stager, admitter, gaps, readers, facts, due = (Bell() for _ in range(7))
     cancelled: list[int] = []
     hear = router(
         claimer,
         stager,
-        Wakeup(),
+        admitter,
         lambda queue: queue == "ours",
         gaps.ring,
         cancelled.extend,
@@ -71,8 +71,11 @@ def test_notifications_ring_those_whom_they_concern() -> None:
     assert [1, 1, 0, 1] == [claimer.rings, stager.rings, gaps.rings, facts.rings]
     hear("s:")
     assert [1, 1, 0, 1] == [claimer.rings, stager.rings, gaps.rings, due.rings]
+    assert 0 == admitter.rings
+    hear("d:")
+    assert [1, 1, 0, 1] == [claimer.rings, stager.rings, gaps.rings, admitter.rings]
     hear(None)
-    assert [2, 2, 1, 2] == [claimer.rings, stager.rings, gaps.rings, due.rings]
+    assert [2, 2, 1, 2, 2] == [claimer.rings, stager.rings, gaps.rings, due.rings, admitter.rings]
 
 
 class Bell(Wakeup):

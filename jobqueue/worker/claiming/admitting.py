@@ -14,7 +14,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
-from jobqueue.base.service import Seldom, Wakeup
+from jobqueue.base.service import Patience, Seldom, Wakeup
 from jobqueue.base.settings import Settings
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
@@ -27,8 +27,8 @@ _ROOM = 1_000
 _HORIZON = 0.3
 """Seconds ahead of which rates give their tokens out: each look does so for all that start until the next."""
 _POLL = 1.0
-_BUSY = 0.003
-"""Seconds until the next look at gates that another worker has locked: its look takes about as long."""
+_BUSY = (0.003, 0.2)
+"""Seconds until the next look at gates that another has locked: at first about as long as a look takes; at most."""
 _LAGS = 5.0
 """Seconds that a gate has wanted a look after which that is told."""
 _INSPECTION = 60.0
@@ -54,6 +54,7 @@ class Admitter:
         self._any_limit = True
         self._inspect_at = time.monotonic() + random.uniform(0.0, _INSPECTION)  # noqa: S311 - spreads load, guards nothing
         self._line = self._gate = ""
+        self._others = Patience(*_BUSY)
         self._seldom = Seldom(60.0)
         self._log = get_logger(__name__)
         self._outage = Outage("admit", self._log)
@@ -68,7 +69,7 @@ class Admitter:
         async with self._turn:
             while (done := await self._look()).jobs or done.busy:
                 if done.busy:
-                    await anyio.sleep(_BUSY)
+                    await anyio.sleep(self._others.next())
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Look until cancelled. Survives every database error."""
@@ -93,6 +94,8 @@ class Admitter:
     async def _look(self) -> Admitted:
         done = await admit(self._session, _ROOM, _HORIZON)
         self._any_limit = done.any_limit
+        if done.jobs or not done.busy:
+            self._others.reset()
         self.admitted.update(done.by_limit)
         if done.ready:
             self._ready()
@@ -103,7 +106,7 @@ class Admitter:
     def _pause(self, done: Admitted) -> float:
         spread = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
         if done.busy:
-            return _BUSY * spread
+            return self._others.next()
         rest = (min(_POLL, self._poll) if self._any_limit else self._poll) * spread
         return rest if done.next_in is None else max(0.0, min(rest, done.next_in))
 

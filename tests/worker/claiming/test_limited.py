@@ -4,10 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from jobqueue import JobState, Limit
-from tests.support.jobs.gates import wrong_with_gates
+from jobqueue import JobState, Limit, Settings
+from jobqueue.worker.claiming.admitting import Admitter
+from tests.support.jobs.gates import declare_limit, limited, wrong_with_gates
 from tests.support.jobs.limited_site import site_with
-from tests.support.jobs.store import connect
+from tests.support.jobs.store import connect, insert, open_database, open_session
 from tests.support.jobs.working import all_ended, archived, end_of, reached
 from tests.support.waiting import wait_until
 
@@ -115,3 +116,18 @@ async def test_a_drain_gives_back_what_has_a_place(database: str) -> None:
         async with site.app.worker():
             await all_ended(database)
         assert 2 == site.most["a"]
+
+
+async def test_a_gate_that_another_keeps_is_not_hurried_for(database: str) -> None:
+    """While somebody has a gate for long, as an open recount does, looks at it come further and further apart."""
+    async with open_database(database) as db, open_session(database) as session, connect(database) as holder:
+        await declare_limit(session, "smtp")
+        await insert(session, limited("smtp"))
+        await holder.execute("insert into jobqueue.gate (name, \"limit\") values ('smtp', 'smtp')")
+        admitter = Admitter(db, Settings(), lambda: None)
+        async with holder.transaction():
+            await holder.execute("select from jobqueue.gate for update")
+            pauses = [admitter._pause(await admitter._look()) for _ in range(8)]
+        assert pauses[0] < 0.01 < 8 * pauses[0] < pauses[7]
+        assert 1 == (await admitter._look()).ready
+        await admitter._session.close()

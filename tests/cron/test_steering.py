@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from jobqueue import InvalidOption, JobState, ScheduleNotFound
+from jobqueue.store.schema.statements import channel
 from tests.support.jobs.planned import app_on, fire, jobs_of, move_back, put
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked
+from tests.support.waiting import wait_until
 
 HOUR = timedelta(hours=1)
 
@@ -65,6 +67,22 @@ async def test_a_pause_until_a_moment(database: str) -> None:
         await fire(database)
         assert [hour] == [job.planned_at for job in await jobs_of(app)]
         assert "active" == (await app.schedules.get("note")).state
+
+
+async def test_only_what_is_near_wakes_the_workers(database: str) -> None:
+    """Put, paused or resumed with a planned time far off, a schedule wakes nobody: 100 000 would be as many looks."""
+    heard: list[str] = []
+    async with app_on(database) as app, connect(database) as ear:
+        await ear.add_listener(channel("jobqueue", "wake"), lambda *said: heard.append(str(said[-1])))
+        for change in (put(app, "note", "0 0 29 2 *"), app.schedules.pause("note"), app.schedules.resume("note")):
+            await change
+        assert [] == heard
+        await put(app, "note", "* * * * * *")
+        await app.schedules.pause("note")
+        await app.schedules.resume("note")
+        await ear.execute("select pg_notify($1, 'all')", channel("jobqueue", "wake"))
+        await wait_until(lambda: "all" in heard, "all have come, in their order")
+    assert ["s:", "s:", "all"] == heard, "one is put near, and one resumed"
 
 
 async def test_a_trigger_is_beside_what_is_planned(database: str) -> None:

@@ -69,6 +69,18 @@ async def test_a_pause_until_a_moment(database: str) -> None:
         assert "active" == (await app.schedules.get("note")).state
 
 
+async def test_other_times_do_not_end_a_pause(database: str) -> None:
+    """Put anew with other times it stays paused, and is due next after the pause by these; or not at all."""
+    async with app_on(database) as app:
+        hour = await this_hour(database)
+        for name, until in (("resting", hour + 3 * HOUR), ("off", None)):
+            await put(app, name, "@hourly")
+            await app.schedules.pause(name, until)
+        resting, off = [await put(app, name, "30 * * * *") for name in ("resting", "off")]
+        assert ("paused", hour + 3.5 * HOUR) == (resting.state, resting.next_at)
+        assert ("paused", None) == (off.state, off.next_at)
+
+
 async def test_only_what_is_near_wakes_the_workers(database: str) -> None:
     """Put, paused or resumed with a planned time far off, a schedule wakes nobody: 100 000 would be as many looks."""
     heard: list[str] = []

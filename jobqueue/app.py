@@ -5,15 +5,15 @@ import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 from uuid import UUID
 
 import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.flows.bundle import Bundle
-from jobqueue.base.flows.event import EventType, Place
 from jobqueue.base.flows.limit import Limit
 from jobqueue.base.job import NewJob
 from jobqueue.base.moments import Seconds
@@ -21,11 +21,8 @@ from jobqueue.base.new_jobs import NewJobs
 from jobqueue.base.settings import Settings
 from jobqueue.bundles.building import BundleBuilder, Empty, new_bundle
 from jobqueue.bundles.member import Member
-from jobqueue.cron.firing import Firer
-from jobqueue.events.hub import Hub, choice_of
-from jobqueue.events.listening import Hear, Listener
-from jobqueue.events.stream import EventStream
-from jobqueue.store.claims import Claim
+from jobqueue.events.home import EventHome
+from jobqueue.events.hub import Hub
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.location import Dsn, Location, Nowhere
 from jobqueue.store.connection.pool import Pool
@@ -45,18 +42,17 @@ from jobqueue.webhooks.hooks import Webhooks
 from jobqueue.webhooks.relay import Relay
 from jobqueue.webhooks.sending import delivery_task
 from jobqueue.worker.work import Work
-from jobqueue.worker.workplace import Workplace
 
 if TYPE_CHECKING:
     from jobqueue.testing.ignoring import WhichBundles, WhichJobs
     from jobqueue.testing.kit import Kit, Mode
+    from jobqueue.worker.workplace import Workplace
 
 H = TypeVar("H", bound=ErrorHook)
-L = TypeVar("L", bound=Hear)
 Lifespan: TypeAlias = Callable[["App"], contextlib.AbstractAsyncContextManager[Any]]
 
 
-class App(TaskHome):
+class App(TaskHome, EventHome):
     """A durable job queue on one PostgreSQL database.
 
     `dsn` is a connection string or a callable that returns one, read when the app opens, not at import; without
@@ -93,13 +89,8 @@ class App(TaskHome):
         knobs = Settings.from_environment(os.environ, settings)
         location = Location(dsn, pool, schema, embedded=knobs.embedded)
         self._opening = Opening(location, self.name, knobs, self._rejoin, require_connection)
-        around = None if lifespan is None else lambda: lifespan(self)
         self._hub = Hub(self._opening)
-        self._workplace = Workplace(
-            self._opening, self.registry, self._middleware, around, self.load_tasks, self._hub.listening,
-            (Relay, lambda database: Firer(database, lambda: self.registry.schedules)),
-            self._bundle_of,
-        )  # fmt: skip
+        self._lifespan = None if lifespan is None else lambda: lifespan(self)
         self._stand_on(Ground.of(self._opening, self._middleware.around_defer))
         self.limits = Limits(self._opening.database, self._opening.executor_on)
         self.queues = Queues(self._opening.database, self._opening.executor_on)
@@ -271,70 +262,6 @@ class App(TaskHome):
         self._middleware.on_error.append(check_hook(hook))
         return hook
 
-    # events
-
-    def events(
-        self,
-        after: str | None = None,
-        *,
-        types: Sequence[EventType] | EventType = (),
-        task: str | None = None,
-        queue: str | None = None,
-        origin: str | None = None,
-        job: UUID | str | None = None,
-        bundle: UUID | str | None = None,
-    ) -> EventStream:
-        """What becomes of jobs, as it happens: `async for event in app.events(types="job.dead"): ...`
-
-        All ends, retries, deletions and revivals of all jobs, in one order for all readers, each once; chosen by type,
-        task, queue, origin, job or bundle. `after` is the id of an event, to go on behind it, with nothing missed or
-        doubled, on any machine; "0" is the log's beginning; without it, from now on. The log keeps `keep_events`. All
-        streams of an event loop share one reader. Raises InvalidOption; iterating raises EventsLost, AppClosed.
-        """
-        choice = choice_of(types, task=task, queue=queue, origin=origin, job=job, bundle=bundle)
-        return self._hub.stream(choice, None if after is None else Place.read(after))
-
-    @overload
-    def on(
-        self, types: Sequence[EventType] | EventType, hear: None = None, *, task: str | None = None,
-        queue: str | None = None, origin: str | None = None, bundle: UUID | str | None = None,
-    ) -> Callable[[L], L]: ...  # fmt: skip
-    @overload
-    def on(
-        self, types: Sequence[EventType] | EventType, hear: Hear, *, task: str | None = None,
-        queue: str | None = None, origin: str | None = None, bundle: UUID | str | None = None,
-    ) -> Listener: ...  # fmt: skip
-    def on(
-        self,
-        types: Sequence[EventType] | EventType,
-        hear: Hear | None = None,
-        *,
-        task: str | None = None,
-        queue: str | None = None,
-        origin: str | None = None,
-        bundle: UUID | str | None = None,
-    ) -> Any:
-        """Call a function, `def` (in a thread) or `async def`, with each event of these types; also as a decorator.
-
-        It is told in every process that runs a worker, or is inside `async with app.listening()`, from that moment on:
-        for caches, pages and counters. It is called for one event after the other, in order; what it raises is logged,
-        and whether it hangs is its own affair. A reaction that must happen once, whatever dies, is a job or a webhook.
-        `.stop()` of what is given ends it. Raises InvalidOption, ConfigurationError.
-        """
-        choice = choice_of(types, task=task, queue=queue, origin=origin, bundle=bundle)
-        if hear is not None:
-            return self._hub.listeners.add(hear, choice)
-
-        def listen(hear: L) -> L:
-            self._hub.listeners.add(hear, choice)
-            return hear
-
-        return listen
-
-    def listening(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Tell the functions of `app.on` while the block runs, in a process without a worker."""
-        return self._hub.listening()
-
     # working
 
     def worker(
@@ -384,6 +311,17 @@ class App(TaskHome):
 
     # inside
 
+    @cached_property
+    def _workplace(self) -> "Workplace":
+        from jobqueue.cron.firing import Firer  # here: a process that only defers need not load a worker
+        from jobqueue.worker.workplace import Workplace
+
+        return Workplace(
+            self._opening, self.registry, self._middleware, self._lifespan, self.load_tasks, self._hub.listening,
+            (Relay, lambda database: Firer(database, lambda: self.registry.schedules)),
+            self._bundle_of,
+        )  # fmt: skip
+
     def _stand_on(self, ground: Ground) -> None:
         homes = [home for home in (self, *self._routers) if home is self or home.link.sender is self.link.sender]
         for home in homes:  # a router that another app has meanwhile is left to it
@@ -391,8 +329,8 @@ class App(TaskHome):
         self._ground, self.jobs = ground, ground.jobs
         self.bundles, self.schedules = ground.bundles, ground.schedules
 
-    def _bundle_of(self, claim: Claim) -> Member:
-        return Member(claim["bundle_id"], claim["id"], claim["fence"], self._ground.storing, self.sender, self.bundles)
+    def _bundle_of(self, bundle: UUID, job: UUID, fence: int) -> Member:
+        return Member(bundle, job, fence, self._ground.storing, self.sender, self.bundles)
 
     def _rejoin(self) -> None:
         for router in self._routers:  # another app may have had them since we included them

@@ -46,9 +46,18 @@ begin
         where j.state = 'ready' and j.passed > 0 and j.queue = p.queue and j.passed > j.keeps and j.keeps < cardinality(j.gates)
         limit 500 for update skip locked) as found));
   end if;
+  -- all gates of a limit that was changed: named now, since whoever comes while a change is not committed is told by the old one
+  with told as (
+    delete from "jobqueue".gate_note where ctid = any(array(
+      select n.ctid from "jobqueue".gate_note n where n.gate >= chr(10) and n.gate < chr(11) limit 100 for update skip locked))
+    returning gate
+  )
+  insert into "jobqueue".gate_note (gate)
+  select l.gate from (select distinct substr(gate, 2) as name from told) as t cross join lateral "jobqueue".gates_in_line(t.name) as l(gate);
   named := array(
     select distinct n.gate from (
-      select n.gate from "jobqueue".gate_note n where n.due_at <= moment order by n.due_at limit room) as n
+      select n.gate from "jobqueue".gate_note n
+      where n.due_at <= moment and n.gate not like E'\n%' order by n.due_at limit room) as n
     order by n.gate);
   if cardinality(named) > 0 then
     insert into "jobqueue".gate (name, "limit")
@@ -84,21 +93,24 @@ begin
       group by f.name
     ), known as materialized (
       select f.name, g.held - f.freed as held, greatest(date_part('epoch', g.tat - moment), 0) as ahead,
+        date_part('epoch', moment - g.used_at) as unused,
         case when f.name like '~%' then case when l.name is null and f.name not like '~fair:%' then 0 end
           when l.name is null then 0 else l.concurrency - (g.held - f.freed) end as places,
-        least(1, l.per / 10) as slack, (l.per + least(1, l.per / 10)) / (l.count - l.burst + 1) as every, l.burst, coalesce(l.ordered, false) as ordered
+        least(1, l.per / 10) as slack, "jobqueue".pace(l.count, l.per, l.burst) as every, l.burst, coalesce(l.ordered, false) as ordered
       from folded f
       cross join lateral (select * from "jobqueue".gate g where g.name = f.name offset 0) as g
       left join lateral (select * from "jobqueue"."limit" l where l.name = g."limit" offset 0) as l on true
     ), timed as materialized (
-      select k.*, k.every * (k.burst - 1) as grace,
-        case when k.every is not null
-          then greatest(0, least(500, floor((horizon + k.every * (k.burst - 1) - coalesce(k.ahead, 0)) / k.every) + 1))::integer end as tokens
-      from known k
+      select k.*, case when k.every is not null
+        then greatest(0, least(500, floor((horizon + k.grace - k.near) / k.every) + 1))::integer end as tokens
+      from (
+        -- no further ahead than this rate could have got it when it was last used: it may have been a slower one then
+        select k.*, k.every * (k.burst - 1) as grace,
+          greatest(0, least(k.ahead, horizon + k.every * k.burst - k.unused)) as near from known k) as k
     )
     select array_agg(t.name order by t.name), array_agg(t.held order by t.name),
       array_agg(greatest(0, least(500, t.places, t.tokens)) order by t.name), array_agg(t.places order by t.name),
-      array_agg(t.tokens order by t.name), array_agg(coalesce(t.ahead, 0) order by t.name), array_agg(t.every order by t.name),
+      array_agg(t.tokens order by t.name), array_agg(t.near order by t.name), array_agg(t.every order by t.name),
       array_agg(t.grace order by t.name), array_agg(t.slack order by t.name), array_agg(t.ordered order by t.name)
     into mine, had, fits, places, tokens, ahead, every, grace, slack, ordered
     from timed t;
@@ -109,9 +121,9 @@ begin
         as o(name, fit, ahead, every, grace, slack, ordered, place)
       cross join lateral (
         select j.id, j.queue, j.priority, j.seq from (
-          select j.id from "jobqueue".job j
+          select j.id, j.queue from "jobqueue".job j
           where j.state = 'blocked' and j.gate is not null and j.gate = o.name
-          order by j.priority desc, j.seq limit o.fit + 1000
+          order by j.priority desc, j.seq limit o.fit + 20000
         ) as w
         cross join lateral (
           select j.id, j.queue, j.priority, j.seq from "jobqueue".job j
@@ -120,6 +132,7 @@ begin
             and j.queue <> all(case when o.every is null then paused else behind end)
           for update skip locked
         ) as j
+        where w.queue <> all(case when o.every is null then paused else behind end)
         limit o.fit
       ) as j
       where o.fit > 0
@@ -332,7 +345,7 @@ begin
           case json_typeof(e.said) when 'array' then e.said ->> 1 end as key
         from json_array_elements(said) with ordinality as e(said, place)) as g
       join "jobqueue"."limit" l on l.name = g.name where char_length(coalesce(g.key, 'k')) between 1 and 200
-      order by l.declared ->> 'count' is not null, g.key is null, l.name limit 5);
+      order by l.declared ->> 'count' is not null, not l.ordered, g.key is null, l.name limit 5);
     if cardinality(gates) > 4 or cardinality(gates) <> json_array_length(said) then
       raise exception 'limits: must be a JSON array of at most 4 limits that a worker has declared, each as "name" or ["name", "key"]'
         using errcode = 'invalid_parameter_value';
@@ -802,6 +815,10 @@ begin
   end if;
   return null;
 end $$;
+
+CREATE FUNCTION jobqueue.pace(count integer, per double precision, burst integer) RETURNS double precision
+    LANGUAGE sql IMMUTABLE
+    AS $$ select (per + least(1, per / 10)) / (count - burst + 1) $$;
 
 CREATE FUNCTION jobqueue.timed(id uuid) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE

@@ -62,13 +62,18 @@ def database_of(dsn: str, name: str) -> str:
     return urlsplit(dsn)._replace(path=f"/{name}").geturl()
 
 
+def template_of(schema: str) -> str:
+    """The name of the template for this version."""
+    said = "\n".join([schema, *(each.name + each.sql for each in migrations())])
+    return f"jobqueue_template_{sha256(said.encode()).hexdigest()[:12]}"
+
+
 async def _template(dsn: str, schema: str) -> str:
-    """The name of the template for this version, made by whoever comes first.
+    """The template for this version, made by whoever comes first.
 
     It gets its name once it is whole: locks would not do, those who ask may be connected to different databases.
     """
-    said = "\n".join([schema, *(each.name + each.sql for each in migrations())])
-    name = f"jobqueue_template_{sha256(said.encode()).hexdigest()[:12]}"
+    name = template_of(schema)
     async with _connected(dsn) as connection:
         if await connection.fetchval("select exists (select from pg_database where datname = $1)", name):
             return name

@@ -1,7 +1,7 @@
 """`ctx.bundle`: what a running job has of the bundle that it belongs to."""
 
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeAlias, TypeVar, overload
 from uuid import UUID
 
 from jobqueue.base.flows.bundle import Bundle
@@ -57,3 +57,7 @@ class Membership(Protocol):
     async def results_before(self, task: Callable[..., Any]) -> list[Any]:
         """What `ctx.results` gives."""
         ...
+
+
+MemberOf: TypeAlias = Callable[[UUID, UUID, int], Membership | None]
+"""What a handler has of a bundle: by the bundle's id, the job's, and the fence that proves the run."""

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from jobqueue.bundles.bundles import Bundles
 from jobqueue.bundles.storing import Stores, Storing
 from jobqueue.cron.schedules import Schedules
-from jobqueue.store.claims import Claim
 from jobqueue.store.connection.location import Location
 from jobqueue.tasks.jobs import Jobs
+from jobqueue.tasks.membership import MemberOf
 from jobqueue.tasks.registry import Registry
 from jobqueue.tasks.run.middleware import DeferMiddleware, Middleware
 from jobqueue.tasks.sending.database_sender import DatabaseSender
@@ -52,5 +52,4 @@ class Site:
     """What it stands on now."""
     stand_on: Callable[[Ground], None]
     """Has it stand on another one."""
-    bundle: Callable[[Claim], Any]
-    """Gives a claimed job what it has of its bundle."""
+    bundle: MemberOf

@@ -70,40 +70,34 @@ class Ignoring:
         """Drop them, or hand them on together."""
         self._opening.check_defer(connection)
         meant = jobs.all()
-        dropped = [job for job in meant if self._beneath is None or self._drops(job)]
-        ids, answers = {job.id for job in dropped}, dict[UUID, Sent]()
-        kept = [job for job in meant if job.id not in ids]
-        if self._beneath is not None and kept:
-            stored = await self._beneath[0].send_many(NewJobs(kept), connection)
-            answers |= {job.id: sent for job, sent in zip(kept, stored, strict=True)}
+        dropped, kept = self._sorted(meant)
+        stored = await self._beneath[0].send_many(NewJobs(kept), connection) if self._beneath and kept else []
         sent = await store_through(self._around_defer, dropped, self._drop_all)
-        answers |= {job.id: one for job, one in zip(dropped, sent, strict=True)}
-        return [answers[job.id] for job in meant]
+        return _in_order(meant, [*kept, *dropped], [*stored, *sent])
 
     def send_many_sync(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
         """Drop them, or hand them on together."""
         self._opening.check_defer(connection)
-        dropped = [job for job in jobs if self._beneath is None or self._drops(job)]
-        ids, answers = {job.id for job in dropped}, dict[UUID, Sent]()
-        kept = [job for job in jobs if job.id not in ids]
-        if self._beneath is not None and kept:
-            stored = self._beneath[0].send_many_sync(kept, connection)
-            answers |= {job.id: sent for job, sent in zip(kept, stored, strict=True)}
+        dropped, kept = self._sorted(jobs)
+        stored = self._beneath[0].send_many_sync(kept, connection) if self._beneath and kept else []
         sent = store_sync(self._around_defer, dropped, self._drop_all)
-        answers |= {job.id: one for job, one in zip(dropped, sent, strict=True)}
-        return [answers[job.id] for job in jobs]
+        return _in_order(jobs, [*kept, *dropped], [*stored, *sent])
 
     async def store(self, part: Part, connection: object | None) -> list[Sent]:
-        """Drop a bundle, or those of its jobs that are to be dropped: others do not wait for them."""
+        """Drop a bundle, or those of its jobs and callbacks that are to be dropped: others do not wait for them."""
         self._opening.check_defer(connection)
         if self._beneath is None or self._drops_bundle(part.bundle):
             await store_through(self._around_defer, part.jobs, self._drop_all)
             raise IgnoredBundle
-        dropped = {job.id for job in part.jobs if self._drops(job)}
-        kept = [_without(job, dropped | self.ignored.keys()) for job in part.jobs if job.id not in dropped]
-        stored = await self._beneath[1].store(replace(part, jobs=kept), connection)
-        answers = {job.id: sent for job, sent in zip(kept, stored, strict=True)}
-        return [answers.get(job.id) or self._dropped(job) for job in part.jobs]
+        dropped, kept = self._sorted(part.jobs)
+        gone = {job.id for job in dropped} | self.ignored.keys()
+        callbacks = tuple(each for each in part.bundle.callbacks if not self._drops(each.job))
+        rest = replace(
+            part, jobs=[_without(job, gone) for job in kept], bundle=replace(part.bundle, callbacks=callbacks)
+        )
+        stored = await self._beneath[1].store(rest, connection)
+        sent = await store_through(self._around_defer, dropped, self._drop_all)
+        return _in_order(part.jobs, [*kept, *dropped], [*stored, *sent])
 
     async def find(self, id: UUID) -> Job:
         """What was dropped is cancelled, with the reason `ignored`."""
@@ -133,6 +127,12 @@ class Ignoring:
             signal_text(payload, self.settings.max_payload)
             return await self.cancel(id)
         return await self._beneath[0].signal(id, name, payload)
+
+    def _sorted(self, jobs: Sequence[NewJob[Any]]) -> tuple[list[NewJob[Any]], list[NewJob[Any]]]:
+        """Those to be dropped, and the others."""
+        dropped = [job for job in jobs if self._beneath is None or self._drops(job)]
+        ids = {job.id for job in dropped}
+        return dropped, [job for job in jobs if job.id not in ids]
 
     async def _drop(self, job: NewJob[Any]) -> Sent:
         return self._dropped(job)
@@ -164,6 +164,11 @@ def _of_jobs(which: WhichJobs) -> Callable[[NewJob[Any]], object]:
 
 def _of_bundles(which: WhichBundles) -> Callable[[NewBundle], object]:
     return (lambda bundle: which) if isinstance(which, bool) else which
+
+
+def _in_order(jobs: Sequence[NewJob[Any]], answered: Sequence[NewJob[Any]], answers: Sequence[Sent]) -> list[Sent]:
+    by_id = {job.id: sent for job, sent in zip(answered, answers, strict=True)}
+    return [by_id[job.id] for job in jobs]
 
 
 def _without(job: NewJob[Any], dropped: Iterable[UUID]) -> NewJob[Any]:

@@ -34,6 +34,11 @@ class Drain:
         self._finisher = finisher
         self._log = get_logger(__name__).bind(worker=str(worker))
 
+    @property
+    def final_writes(self) -> float:
+        """Seconds that the end takes at most, once the limit is over."""
+        return FINAL_WRITES
+
     def begin(self, limit: float) -> None:
         """Stop claiming, give running jobs `limit` seconds, then cancel them. Again with less: sooner."""
         self._by = min(self._by, asyncio.get_running_loop().time() + limit)

@@ -25,6 +25,7 @@ from jobqueue.store.flows.phases import Key, load_phases, phase_result, record_p
 from jobqueue.store.flows.signals import take_signals
 from jobqueue.store.outcomes import Ended, write
 from jobqueue.store.progress import write_progress
+from jobqueue.tasks.membership import MemberOf
 from jobqueue.tasks.registry import AnyTask, Registry
 from jobqueue.tasks.run.attempt import Attempt, run_apart
 from jobqueue.tasks.run.batch import Alone
@@ -53,8 +54,7 @@ class OneByOne:
     middleware: Middleware
     settings: Settings
     resources: Mapping[type, Any]
-    bundle: Callable[[Claim], Any]
-    """Gives a handler what it has of its bundle."""
+    bundle: MemberOf
     worker: WorkerId = field(default_factory=lambda: WorkerId(uuid4()))
 
     async def drain(self, queue: str | None) -> list[UUID]:
@@ -80,12 +80,12 @@ class OneByOne:
     async def _next(self, queue: str | None) -> Claim | None:
         session = self.database.session()
         ready, _ = await ready_between(session, _FIRST, _LAST)
-        queues = dict.fromkeys(each.queue for each in ready if queue in (None, each.queue))
-        best = max((each for each in ready if each.queue in queues), key=_rank, default=None)
-        if best is None:
-            return None
-        claims = await claim(session, self.worker, 1, _LEASE, {best.queue: 1}, 1, suspects=1)
-        return claims[0] if claims else None
+        best_first = sorted((each for each in ready if queue in (None, each.queue)), key=_rank, reverse=True)
+        for place in dict.fromkeys(each.queue for each in best_first):
+            claims = await claim(session, self.worker, 1, _LEASE, {place: 1}, 1, suspects=1)
+            if claims:  # a queue that is paused gives none
+                return claims[0]
+        return None
 
     async def _run(self, found: Claim) -> None:
         task, said = self.tasks.find(found["task"]), list[Done]()
@@ -165,7 +165,8 @@ class _Behind:
 
     def bundle(self) -> Any:
         """Of the app."""
-        return None if self.claim["bundle_id"] is None else self.burst.bundle(self.claim)
+        bundle = self.claim["bundle_id"]
+        return None if bundle is None else self.burst.bundle(bundle, self.claim["id"], self.claim["fence"])
 
     def journal(self) -> "_Behind":
         """This."""

@@ -9,11 +9,11 @@ from uuid_utils.compat import uuid7
 
 from jobqueue.base.job import WorkerId
 from jobqueue.base.settings import Settings
-from jobqueue.store.claims import Claim
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.leases import mark_started
 from jobqueue.store.workers import Registration
+from jobqueue.tasks.membership import MemberOf
 from jobqueue.tasks.run.middleware import Middleware
 from jobqueue.worker.claiming.admitting import Admitter
 from jobqueue.worker.claiming.claimer import Claimer
@@ -57,7 +57,7 @@ class Parts:
         middleware: Middleware,
         names: tuple[str, str],
         fatal: Callable[[BaseException], None],
-        bundle: Callable[[Claim], Any],
+        bundle: MemberOf,
     ) -> None:
         """`names` are the app's and its version; `fatal` ends the worker, whatever it does.
 

@@ -17,10 +17,10 @@ from jobqueue.base.log import get_logger
 from jobqueue.base.service import Planner, Service
 from jobqueue.base.settings import Settings
 from jobqueue.store import workers
-from jobqueue.store.claims import Claim
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.listener import Listener
 from jobqueue.store.connection.pool import CLOSE_LIMIT, Database, Session
+from jobqueue.tasks.membership import MemberOf
 from jobqueue.tasks.run.middleware import Middleware
 from jobqueue.worker.claiming.queues import Queues
 from jobqueue.worker.claiming.wakeup import router
@@ -47,7 +47,7 @@ class Supervisor:
         resources: Mapping[type, Any] | None = None,
         middleware: Middleware | None = None,
         services: Sequence[Callable[[Database], Service]] = (),
-        bundle: Callable[[Claim], Any] = lambda claim: None,
+        bundle: MemberOf = lambda bundle, job, fence: None,
     ) -> None:
         """`services` are made and run beside the worker's own parts; they end when the drain begins."""
         self.queues = Queues(queues)

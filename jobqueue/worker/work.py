@@ -9,7 +9,7 @@ import contextvars
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from anyio.abc import TaskStatus
@@ -19,9 +19,10 @@ from jobqueue.base.moments import Seconds, check_delay, plain_seconds
 from jobqueue.base.service import outlast
 from jobqueue.base.settings import Settings
 from jobqueue.store.connection.pool import CLOSE_LIMIT, Database
-from jobqueue.worker import draining
 from jobqueue.worker.snapshot import Snapshot
-from jobqueue.worker.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from jobqueue.worker.supervisor import Supervisor
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ T = TypeVar("T")
 class Work:
     """A running supervisor, seen from the caller's side."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: "Supervisor") -> None:
         self._supervisor = supervisor
         self._task: asyncio.Task[None] | None = None
 
@@ -54,7 +55,7 @@ class Work:
         return self._task is not None and self._task.done()
 
     @property
-    def supervisor(self) -> Supervisor:
+    def supervisor(self) -> "Supervisor":
         """The worker itself, for other rooms of this package."""
         return self._supervisor
 
@@ -93,9 +94,8 @@ class Work:
         self.stop(limit)
         await self.ended()
         if not self.clean:
-            raise TimeoutError(
-                f"jobs were still running after a drain of {limit:g} s and the final {draining.FINAL_WRITES:g} s"
-            )
+            last = self._supervisor.drain.final_writes
+            raise TimeoutError(f"jobs were still running after a drain of {limit:g} s and the final {last:g} s")
         if self.cut_off:
             raise TimeoutError(
                 f"{self.cut_off} job(s) still ran after a drain of {limit:g} s; they were cut off and given back"
@@ -131,7 +131,7 @@ class Work:
         """Cancel running jobs, write what can be written, and return within the hard limit whatever cancels us."""
         self._supervisor.stop(0)
         if self._task is not None:
-            await outlast(self._task, draining.FINAL_WRITES + 2 * CLOSE_LIMIT)
+            await outlast(self._task, self._supervisor.drain.final_writes + 2 * CLOSE_LIMIT)
 
 
 class _Started(TaskStatus[None]):

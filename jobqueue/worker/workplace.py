@@ -8,10 +8,10 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.moments import Seconds
 from jobqueue.base.service import Service
 from jobqueue.base.version import VERSION
-from jobqueue.store.claims import Claim
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.pool import Database
 from jobqueue.tasks.context import resources_of
+from jobqueue.tasks.membership import MemberOf
 from jobqueue.tasks.registry import Registry
 from jobqueue.tasks.run.middleware import Middleware
 from jobqueue.tasks.sending.opening import Opening
@@ -36,7 +36,7 @@ class Workplace:
         load_tasks: Callable[[], object],
         beside: Callable[[], contextlib.AbstractAsyncContextManager[None]],
         services: Sequence[Callable[[Database], Service]] = (),
-        bundle: Callable[[Claim], Any] = lambda claim: None,
+        bundle: MemberOf = lambda bundle, job, fence: None,
     ) -> None:
         """`beside` is entered around each worker, inside the lifespan: the listeners are told meanwhile.
 

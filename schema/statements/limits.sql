@@ -6,7 +6,8 @@ select * from :"schema".admit($1, $2);
 -- name: declare_limits
 -- takes: names text[], concurrencies integer[], counts integer[], pers double precision[], bursts integer[], ordereds boolean[], declared_by text, always boolean
 -- gives: name text
--- Writes, and says, only what is news: then all who wait there are looked at anew.
+-- Writes, and says, only what is news: then all who wait there are looked at anew. What was changed by hand counts on,
+-- unless it is a limit of another kind now.
 with declared as (
   insert into :"schema"."limit" as l (name, declared, declared_by)
   select r.name, jsonb_build_object('concurrency', r.concurrency, 'count', r.count, 'per', r.per, 'burst', r.burst, 'ordered', r.ordered), $7
@@ -14,11 +15,14 @@ with declared as (
     as r(name, concurrency, count, per, burst, ordered)
   order by r.name
   on conflict on constraint limit_pkey do update
-    set declared = excluded.declared, declared_by = excluded.declared_by, declared_at = now()
+    set declared = excluded.declared, declared_by = excluded.declared_by, declared_at = now(),
+      (changed, changed_at) = (select l.changed, l.changed_at
+        where (l.declared ->> 'ordered', l.declared ->> 'concurrency' is null, l.declared ->> 'count' is null)
+          = (excluded.declared ->> 'ordered', excluded.declared ->> 'concurrency' is null, excluded.declared ->> 'count' is null))
     where l.declared is distinct from excluded.declared
   returning name
 ), noted as (
-  insert into :"schema".gate_note (gate) select g.gate from declared d cross join lateral :"schema".gates_in_line(d.name) as g(gate)
+  insert into :"schema".gate_note (gate) select chr(10) || name from declared
 ), woken as materialized (
   select :"schema".wake('', clock_timestamp(), $8) from declared limit 1
 )
@@ -34,7 +38,7 @@ with changed as (
     changed_at = case when $2::text is not null then now() end
   where l.name = $1 returning l.name
 ), noted as (
-  insert into :"schema".gate_note (gate) select g.gate from changed c cross join lateral :"schema".gates_in_line(c.name) as g(gate)
+  insert into :"schema".gate_note (gate) select chr(10) || name from changed
 ), woken as materialized (
   select :"schema".wake('', clock_timestamp(), $3) from changed
 )
@@ -90,9 +94,11 @@ with gate as materialized (
   where g.name >= $1 and g.name < $1 || chr(11) and g.held > 0 or g.name >= '~' || $1 and g.name < '~' || $1 || chr(11)
 )
 select g.name as gate, coalesce(k.held - coalesce(n.freed, 0), 0)::integer as held, w.waiting, h.oldest,
-  date_part('epoch', k.tat - clock_timestamp()) as free_in
+  date_part('epoch', k.tat - clock_timestamp()) - r.grace as free_in
 from gate g
 left join lateral (select k.held, k.tat from :"schema".gate k where k.name = g.name offset 0) as k on true
+left join (
+  select :"schema".pace(count, per, burst) * (burst - 1) as grace from :"schema"."limit" where name = $1) as r on true
 left join lateral (select sum(n.freed) as freed from :"schema".gate_note n where n.gate = g.name) as n on true
 cross join lateral (
   select count(*) as waiting from :"schema".job j where j.state = 'blocked' and j.gate is not null and j.gate = g.name) as w
@@ -122,7 +128,7 @@ with found as materialized (
   select name, $1, sum(held)::integer from (
     select g.name, 0 as held from :"schema".gate g where g.name >= $1 and g.name < $1 || chr(11)
     union all select gate, held from found union all select gate, freed from freed) as each
-  group by name
+  group by name order by name
   on conflict on constraint gate_pkey do update set held = excluded.held where g.held <> excluded.held
   returning name
 ), noted as (

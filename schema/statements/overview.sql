@@ -233,11 +233,11 @@ select j.gate,
     where o.state = 'blocked' and o.gate is not null and o.gate = j.gate and o.priority = j.priority and o.seq < j.seq
     limit $2) as earlier) as before,
   l.name as declared, l.concurrency, (g.held - coalesce(n.freed, 0))::integer as held,
-  date_part('epoch', g.tat - clock_timestamp()) as next_in
+  date_part('epoch', g.tat - clock_timestamp()) - :"schema".pace(l.count, l.per, l.burst) * (l.burst - 1) as next_in
 from :"schema".job j
 left join lateral (select * from :"schema".gate g where g.name = j.gate offset 0) as g on true
 left join lateral (
-  select l.name, l.concurrency from :"schema"."limit" l
+  select l.* from :"schema"."limit" l
   where l.name = split_part(ltrim(j.gate, '~'), E'\n', 1) offset 0) as l on true
 left join lateral (select sum(n.freed) as freed from :"schema".gate_note n where n.gate = j.gate) as n on true
 where j.id = $1 and j.gate is not null;

@@ -69,14 +69,15 @@ async def test_plain_sql_lines_up_in_the_same_order(database: str) -> None:
     """However the gates are written there, a job passes them as those of the task do: none waits for another in a
     circle."""
     async with new_app(database) as app:
-        limits = [Limit(1, name="b"), Limit(1, name="a"), Limit(1, key="tenant", name="z"), API]
+        ordered = Limit(1, ordered=True, name="last")
+        limits = [Limit(1, name="b"), Limit(1, key="tenant", name="z"), ordered, API]
 
         @app.task(limit=limits)
         async def send(tenant: str) -> str:
             return tenant
 
         await app.run_until_idle()
-        written = '["b", "api", "a", ["z", "acme"]]'
+        written = '["b", "api", "last", ["z", "acme"]]'
         id = await asked(database, "select jobqueue.defer('send', '{\"tenant\": \"acme\"}', limits => $1)", written)
         assert send.job("acme").gates == (await app.jobs.get(id)).gates
         async with app.worker():

@@ -35,6 +35,7 @@ NOTES = {
         "insert into jobqueue.gate_note (gate, freed) select E'k\\n' || n, 1 from generate_series(1, 999) n"
     ),
     "one gate with many notes": "insert into jobqueue.gate_note (gate) select '~r' from generate_series(1, 5000) n",
+    "a changed limit": r"insert into jobqueue.gate_note (gate) values (E'\nk')",
     "fair": "insert into jobqueue.gate_note (gate) values (E'~fair:q0\\nk')",
     "paused": "insert into jobqueue.queue (name, paused_at) values ('held', now())",
     "nothing": "select",
@@ -43,6 +44,7 @@ PAGES = {
     "full gates": 45_000,
     "handing over": 95_000,
     "one gate with many notes": 55_000,
+    "a changed limit": 95_000,
     "fair": 25_000,
     "paused": 45_000,
     "nothing": 1_000,
@@ -51,8 +53,8 @@ PAGES = {
 ASKED: dict[str, tuple[tuple[object, ...], int]] = {
     "note_lines": (("", 1_000), 9_000),
     "forget_gates": (("", 1_000, 0.0), 9_000),
-    "change_limit": (("k", '{"concurrency": 11}', False), 60_000),
-    "declare_limits": ((["k"], [12], [None], [None], [1], [False], "x", False), 60_000),
+    "change_limit": (("k", '{"concurrency": 11}', False), 500),
+    "declare_limits": ((["k"], [12], [None], [None], [1], [False], "x", False), 500),
     "read_limits": ((None,), 270_000),
     "gate_lines": (("k", "7", 10), 10_000),
     "waiting_at_limits": ((10_000,), 15_000),

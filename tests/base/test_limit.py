@@ -47,6 +47,7 @@ async def no_key(tenant: str) -> str:
         ("rate", {"rate": 5}),
         ("ordered", {"concurrency": 2, "ordered": True}),
         ("ordered", {"rate": Rate(1, 1), "ordered": True}),
+        ("ordered", {"concurrency": 1, "rate": Rate(1, 1), "ordered": True}),
         ("ordered", {"concurrency": 1, "ordered": "yes"}),
         ("name", {"concurrency": 1, "name": "~smtp"}),
         ("name", {"concurrency": 1, "name": "fair:mail"}),
@@ -130,10 +131,12 @@ def test_a_gate_is_taken_apart_again(gate: str, parts: tuple[str, str | None], s
 
 
 def test_all_tasks_pass_gates_in_one_order() -> None:
-    """Narrow gates come before wide ones and a rate last, so that no two jobs hold what the other waits for."""
+    """Ordered gates come first, narrow ones before wide ones, a rate last: no two jobs wait for each other."""
     rate = Rate(1, 1)
-    limits = [Limit(1, rate=rate), Limit(rate=rate, key="a"), Limit(1), Limit(1, key="a")]
-    assert [Turn.RATED, Turn.RATED, Turn.SHARED, Turn.KEYED] == [each.turn for each in limits]
+    limits = [
+        Limit(1, rate=rate), Limit(rate=rate, key="a"), Limit(1), Limit(1, key="a"), Limit(1, ordered=True),
+    ]  # fmt: skip
+    assert [Turn.RATED, Turn.RATED, Turn.SHARED, Turn.KEYED, Turn.ORDERED] == [each.turn for each in limits]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.programs.processes import CommandLine, command_line
 
+SLOW = "import os, time\nos.write(2, b'importing\\n')\n"
+"""How a module begins whose import takes long. In one call: `print` makes two, and a signal may come between them."""
 SHOP = """
 import asyncio, logging, os, sys, time
 import structlog

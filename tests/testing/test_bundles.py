@@ -1,10 +1,11 @@
 """Bundles inside `app.testing()`."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from jobqueue import App, BundleEnded, BundleNotFound, ConfigurationError, JobContext, JobNotFound, JobState
+from jobqueue import App, BundleEnded, BundleNotFound, ConfigurationError, JobContext, JobNotFound, JobState, NewJob
 from jobqueue.testing import Kit
 
 
@@ -181,6 +182,43 @@ async def test_a_bundle_without_its_ignored_jobs(shop: Shop) -> None:
         await t.drain()
         assert ["merge"] == shop.told[:1]
         assert {"good  1", "end  1"} == set(shop.told[1:])
+
+
+async def test_a_bundle_without_its_ignored_callbacks(shop: Shop) -> None:
+    """S4-111: a dropped task is not called back either, nor added by a member that runs; the rest is as ever."""
+
+    @shop.app.task
+    async def grow(ctx: JobContext) -> list[bool]:
+        assert ctx.bundle is not None
+        added = [await ctx.bundle.add(shop.merge.job()), *await ctx.bundle.add_many([shop.report.job("x")])]
+        return [one.ignored for one in added]
+
+    async with shop.app.testing() as t, shop.app.testing("ignore", jobs=shop.report) as ignoring:
+        async with shop.app.bundle("b", on_success=shop.report.job("good"), on_finish=shop.load.job("end")) as b:
+            grown = b.add(grow.job())
+        await t.drain()
+        assert [False, True] == await grown.result()
+        assert (["grow", "merge", "load"], ["report"]) == (tasks(t), tasks(ignoring))
+
+
+async def test_middleware_goes_around_what_is_ignored() -> None:
+    """S4-113: by every way of deferring, middleware sees a dropped job as one that is kept, and each just once."""
+    seen: list[str] = []
+
+    async def look(job: NewJob[Any], call_next: Any) -> Any:
+        seen.append(job.task)
+        return await call_next(job)
+
+    app = App(name="shop", middleware=[look])
+    kept, dropped = app.task(name="kept")(_note), app.task(name="dropped")(_note)
+    async with app.testing(), app.testing("ignore", jobs=dropped):
+        await dropped.defer()
+        await app.defer_many([dropped.job(), kept.job()])
+        await asyncio.to_thread(app.defer_many_sync, [kept.job(), dropped.job()])
+        async with app.bundle("b") as b:
+            handles = [b.add(dropped.job()), b.add(kept.job())]
+    assert (4, 3) == (seen.count("dropped"), seen.count("kept"))
+    assert [True, False] == [handle.ignored for handle in handles]
 
 
 async def test_the_null_app_ignores_bundles() -> None:

@@ -239,3 +239,17 @@ async def test_a_job_that_snoozes_or_is_unknown(database: str) -> None:
         (unknown,) = await app.defer_many([elsewhere.job()])
         assert {handle.id, unknown.id} == {job.id for job in await t.drain()}
         assert [("scheduled", 0)] * 2 == [(job.state, job.attempt) for job in t.deferred()]
+
+
+async def test_a_paused_queue_holds_up_no_other(database: str) -> None:
+    """What is paused stays where it is, however urgent, and the rest runs."""
+    app = App("postgresql://postgres@127.0.0.1:1/none")
+    urgent = app.task(name="urgent", queue="a", priority=9)(_add)
+    other = app.task(name="other", queue="b")(_add)
+
+    async with rolled_back(database) as conn, app.testing(connection=conn) as t:
+        waiting, running = await urgent.defer(1, 1), await other.defer(1, 2)
+        await app.queues.pause("a")
+        assert [running.id] == [job.id for job in await t.drain()]
+        await app.queues.resume("a")
+        assert [waiting.id] == [job.id for job in await t.drain()]

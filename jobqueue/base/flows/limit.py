@@ -3,7 +3,8 @@
 A limit is a rule. A gate is a limit for one key, a job with limits passes its gates one after the other: `limit`, or
 `limit` and the key on the next line. `~` stands before a gate at which no place is held: of a limit that has a rate
 only, and of the fair order. All jobs pass gates in one order, so that none holds a place that another waits for in a
-circle: keyed ones, then those for all, a rate last, by name where that is all the same.
+circle: ordered ones, for what comes before them could change the order; then keyed ones, those for all, a rate last; by
+name where that is all the same.
 """
 
 import inspect
@@ -65,9 +66,10 @@ class Rate:
 class Turn(IntEnum):
     """When a job comes to a gate, among its others."""
 
-    KEYED = 0
-    SHARED = 1
-    RATED = 2
+    ORDERED = 0
+    KEYED = 1
+    SHARED = 2
+    RATED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ class Limit:
     With a `key` each key has as much for itself: a path in the arguments as JSON, such as "mail.tenant", or a function
     of the arguments; None means that the job is not limited. Tasks that name one limit (`name`) share it; without a
     name each task has its own. `ordered`: one after the other in the order of their defers, and what fails holds the
-    others up until its retries are over; needs a concurrency of 1. Raises InvalidOption.
+    others up until its retries are over; needs a concurrency of 1, and a rate beside it is a limit of its own.
+    Raises InvalidOption.
 
         smtp = Limit(50, rate=Rate(100, per=60), name="smtp")
 
@@ -104,6 +107,8 @@ class Limit:
             raise InvalidOption("ordered", "must be True or False")
         if self.ordered and self.concurrency != 1:
             raise InvalidOption("ordered", "is for one job at a time: Limit(1, ordered=True), perhaps with a key")
+        if self.ordered and self.rate is not None:
+            raise InvalidOption("ordered", "has no rate: give both, limit=[Limit(1, ordered=True), Limit(rate=...)]")
         if self.name is not None:
             check_limit_name("name", self.name)
         check_key("key", self.key)
@@ -111,6 +116,8 @@ class Limit:
     @property
     def turn(self) -> Turn:
         """When a job comes to its gate."""
+        if self.ordered:
+            return Turn.ORDERED
         if self.rate is not None:
             return Turn.RATED
         return Turn.SHARED if self.key is None else Turn.KEYED

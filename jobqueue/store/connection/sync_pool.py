@@ -77,8 +77,8 @@ class SyncPool:
         self._here().close()
 
     def close(self) -> None:
-        """Close those that nobody uses; the next call opens new ones."""
-        self._of_process.pop(os.getpid(), _Here()).close()
+        """Close those that nobody uses, and the others as they come back; the next call opens new ones."""
+        self._here().end()
 
     def _here(self) -> "_Here":
         return self._of_process.setdefault(os.getpid(), _Here())  # atomic: threads that come together share one
@@ -118,6 +118,7 @@ class _Here:
 
     def __init__(self) -> None:
         self.checked = False
+        self._ended = False
         self._address: dict[str, Any] | None = None
         self._finding = threading.Lock()
         self._changed = threading.Condition()
@@ -139,6 +140,7 @@ class _Here:
                 if not self._changed.wait(give_up - time.monotonic()):
                     raise TimeoutError
             self._room -= 1
+            self._ended = False
             while self._idle:
                 connection = self._idle.pop()
                 if not connection.closed:
@@ -146,11 +148,17 @@ class _Here:
         return None
 
     def give_back(self, connection: Any) -> None:
+        if self._ended and connection is not None:
+            connection.close()
         with self._changed:
             self._room += 1
             if connection is not None:
                 self._idle.append(connection)
             self._changed.notify()
+
+    def end(self) -> None:
+        self._ended, self.checked, self._address = True, False, None
+        self.close()
 
     def close(self) -> None:
         with self._changed:

@@ -118,9 +118,10 @@ class KeptBundles:
         """The results of completed members of a task, by their ids."""
         return {kept.id: decoded(task, kept) for kept in self.get(id).members if _gave(kept, task)}
 
-    def results_before(self, kept: Kept, task: Task[Any, Any]) -> list[Any]:
+    def results_before(self, job: UUID, task: Task[Any, Any]) -> list[Any]:
         """The same of those that this job came after, in the order in which it names them."""
-        after = kept.new.edges.after if kept.new.edges else ()
+        edges = self._shelf.jobs[job].new.edges
+        after = edges.after if edges else ()
         before = [self._shelf.jobs[id] for id in after if id in self._shelf.jobs]
         return [decoded(task, each) for each in before if _gave(each, task)]
 

@@ -1,62 +1,19 @@
-"""`ctx.bundle` and `app.bundles` of bundles in memory."""
+"""`app.bundles` of bundles in memory, on which `ctx.bundle` stands as well."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from uuid import UUID
 
-from jobqueue.base.flows.bundle import Bundle, NewBundle
-from jobqueue.base.job import NewJob
+from jobqueue.base.flows.bundle import Bundle
 from jobqueue.base.moments import Seconds
 from jobqueue.base.steering import Changes
 from jobqueue.bundles.bundles import Bundles, task_of
-from jobqueue.bundles.storing import Part
 from jobqueue.store.connection.pool import Database
-from jobqueue.tasks.after import After, AfterWhen, coming_after
-from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.options import check_id
-from jobqueue.testing.memory.kept import Kept
 from jobqueue.testing.memory.sender import MemorySender
 
 R = TypeVar("R")
-
-
-class KeptMember:
-    """A `Membership`, which documents its methods."""
-
-    def __init__(self, kept: Kept, sender: MemorySender) -> None:
-        assert kept.new.bundle is not None  # noqa: S101 - a member has one
-        self.id = kept.new.bundle
-        self._kept = kept
-        self._sender = sender
-
-    async def get(self) -> Bundle:
-        """The bundle as it stands now."""
-        return self._sender.bundles.get(self.id).snapshot()
-
-    async def add(
-        self, job: NewJob[R], *, after: After = (), when: AfterWhen = "completed", connection: object | None = None
-    ) -> JobHandle[R]:
-        """Store one more member."""
-        return (await self.add_many([job], after=after, when=when, connection=connection))[0]
-
-    async def add_many(
-        self, jobs: Iterable[NewJob[Any]], *, after: After = (), when: AfterWhen = "completed",
-        connection: object | None = None,
-    ) -> list[JobHandle[Any]]:  # fmt: skip
-        """Store several, all or none."""
-        new = [coming_after(job, after, when) for job in jobs]
-        part = Part(NewBundle(self.id, ""), new, first=False, last=False, by=(self._kept.id, 0))
-        sent = await self._sender.store(part, connection) if new else []
-        return [JobHandle.of(job, one, self._sender) for job, one in zip(new, sent, strict=True)]
-
-    async def results(self, task: Callable[..., Any]) -> dict[UUID, Any]:
-        """The results of completed members of a task."""
-        return self._sender.bundles.results(self.id, task_of(task))
-
-    async def results_before(self, task: Callable[..., Any]) -> list[Any]:
-        """The same of those that this job came after."""
-        return self._sender.bundles.results_before(self._kept, task_of(task))
 
 
 class MemoryBundles(Bundles):
@@ -73,6 +30,10 @@ class MemoryBundles(Bundles):
     async def results(self, id: UUID | str, task: Callable[..., Any]) -> dict[UUID, Any]:
         """The results of its completed members of one task."""
         return self._sender.bundles.results(check_id(id), task_of(task))
+
+    async def results_before(self, id: UUID, job: UUID, task: Callable[..., Any]) -> list[Any]:
+        """What `ctx.results(task)` gives this job of the bundle."""
+        return self._sender.bundles.results_before(job, task_of(task))
 
     async def wait(
         self, id: UUID | str, timeout: Seconds | None = None, *, looked: Callable[[Bundle], object] | None = None

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn, assert_never
@@ -24,6 +24,7 @@ from jobqueue.base.outcome import (
     Suspended,
 )
 from jobqueue.base.settings import Settings
+from jobqueue.tasks.membership import MemberOf
 from jobqueue.tasks.registry import AnyTask, Registry
 from jobqueue.tasks.run.attempt import Attempt, run_apart
 from jobqueue.tasks.run.batch import Alone
@@ -49,8 +50,7 @@ class Around:
     middleware: Middleware
     settings: Settings
     resources: Mapping[type, Any]
-    member: Callable[[Kept], Any]
-    """What a job has of its bundle."""
+    bundle: MemberOf
 
 
 class Running:
@@ -119,7 +119,7 @@ class Running:
         return Attempt(
             task if task.batch is None else Alone(task),
             kept.new.args,
-            _Behind(kept, self._clock, self._around.member),
+            _Behind(kept, self._clock, self._around.bundle),
             kept.attempt,
             timeout=kept.new.timeout,
             budget_left=left,
@@ -193,7 +193,7 @@ class _Behind:
 
     kept: Kept
     clock: Clock
-    member: Callable[[Kept], Any]
+    bundle_of: MemberOf
 
     def job(self) -> Job:
         """As a worker would have claimed it."""
@@ -208,8 +208,8 @@ class _Behind:
         raise ConfigurationError(f"ctx.transaction(): {NO_DATABASE}")
 
     def bundle(self) -> Any:
-        """In memory too."""
-        return None if self.kept.new.bundle is None else self.member(self.kept)
+        """As the app gives it; in memory no fence is needed."""
+        return None if self.kept.new.bundle is None else self.bundle_of(self.kept.new.bundle, self.kept.id, 0)
 
     def journal(self) -> KeptPhases:
         """Kept with the job."""

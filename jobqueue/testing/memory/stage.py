@@ -9,7 +9,7 @@ from jobqueue.testing.ground import Ground, Site
 from jobqueue.testing.memory.bundles import KeptBundles
 from jobqueue.testing.memory.clock import Clock
 from jobqueue.testing.memory.looking import MemoryJobs
-from jobqueue.testing.memory.members import KeptMember, MemoryBundles
+from jobqueue.testing.memory.members import MemoryBundles
 from jobqueue.testing.memory.phases import NO_DATABASE
 from jobqueue.testing.memory.running import Around, Running
 from jobqueue.testing.memory.schedules import MemorySchedules
@@ -31,7 +31,7 @@ class Memory:
         sender = MemorySender(
             opening, middleware.around_defer, self._shelf, bundles, self.clock, inline=inline
         )  # fmt: skip
-        around = Around(site.tasks, middleware, opening.settings, resources, lambda kept: KeptMember(kept, sender))
+        around = Around(site.tasks, middleware, opening.settings, resources, site.bundle)
         self._running = Running(around, self._shelf, bundles, self.clock)
         sender.run = self._running.at_once
         jobs = MemoryJobs(opening, sender)

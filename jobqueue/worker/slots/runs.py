@@ -20,6 +20,7 @@ from jobqueue.base.log import bind_log, get_logger, job_facts
 from jobqueue.base.outcome import Dead, Done, Outcome, PutAside, Released, Suspended
 from jobqueue.base.settings import Settings
 from jobqueue.store.claims import Claim, job_of
+from jobqueue.tasks.membership import MemberOf
 from jobqueue.tasks.phases.journal import Journal
 from jobqueue.tasks.run.attempt import Attempt
 from jobqueue.tasks.run.batch import Registered
@@ -84,7 +85,7 @@ class Surroundings:
         [Hold, object | None], contextlib.AbstractAsyncContextManager[tuple[Any, Callable[[Done], None]]]
     ]
     """Gives a handler its transaction, and what completes its job in it."""
-    bundle: Callable[[Claim], Any]
+    bundle: MemberOf
     """Gives a handler what it has of its bundle."""
     journal: Callable[[Hold], Journal]
     """Keeps the phases of a run."""
@@ -115,7 +116,8 @@ class Behind:
     def bundle(self) -> Any:
         """Of the app that the worker serves."""
         claim = self._hold.claim
-        return None if claim["bundle_id"] is None else self._around.bundle(claim)
+        bundle = claim["bundle_id"]
+        return None if bundle is None else self._around.bundle(bundle, claim["id"], claim["fence"])
 
     def journal(self) -> Journal:
         """Of the worker's recorder."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from tests.cli.conftest import Shop
+from tests.cli.conftest import SLOW, Shop
 from tests.support.patience import stretched
 from tests.support.programs.processes import CommandLine, Process
 from tests.support.waiting import wait_until
@@ -186,7 +186,7 @@ async def test_orphans_give_back_and_end(cli: CommandLine, shop: Shop) -> None:
 
 async def test_orphans_that_import_end_at_once(cli: CommandLine) -> None:
     """A19: also in the middle of an import."""
-    cli.module("slow", "import sys, time\nprint('importing', file=sys.stderr, flush=True)\ntime.sleep(600)\n")
+    cli.module("slow", SLOW + "time.sleep(600)\n")
     parent = cli.start("worker", "slow", *TWO)
     await parent.says("importing")
     (child,) = children_of(parent)
@@ -198,7 +198,7 @@ async def test_orphans_that_import_end_at_once(cli: CommandLine) -> None:
 
 async def test_a_signal_before_the_start_stops_too(cli: CommandLine) -> None:
     """A signal while the first child still imports the user's module ends both."""
-    cli.module("slow", "import sys, time\nprint('importing', file=sys.stderr, flush=True)\ntime.sleep(600)\n")
+    cli.module("slow", SLOW + "time.sleep(600)\n")
     parent = cli.start("worker", "slow", *TWO)
     await parent.says("importing")
 

@@ -6,12 +6,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.cli.conftest import Shop
+from tests.cli.conftest import SLOW, Shop
 from tests.support.programs.processes import CommandLine, Process
 from tests.support.programs.terminal import terminal
 from tests.support.waiting import wait_until
 
-SLOW = "import sys, time\nprint('importing', file=sys.stderr, flush=True)\n"
 STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.cli.conftest import Shop
+from tests.cli.conftest import SLOW, Shop
 from tests.support.patience import scaled
 from tests.support.programs.processes import CommandLine, Process
 from tests.support.programs.terminal import terminal
@@ -196,7 +196,7 @@ async def test_a_signal_before_the_start_stops_too(cli: CommandLine, shop: Shop)
 
 async def test_a_signal_during_the_import_stops_too(cli: CommandLine) -> None:
     """A signal is not lost while the user's module is imported, not even in a container's first process."""
-    cli.module("slow", "import sys, time\nprint('importing', file=sys.stderr, flush=True)\ntime.sleep(600)\n")
+    cli.module("slow", SLOW + "time.sleep(600)\n")
     worker = cli.start("worker", "slow")
     await worker.says("importing")
 

@@ -63,6 +63,25 @@ def test_one_left_in_a_transaction_is_not_kept(dsn: str) -> None:
     pool.close()
 
 
+def test_one_in_use_at_the_close_is_closed_as_it_comes_back(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing stays open then, and the pool is as large as before once it is used again."""
+    monkeypatch.setattr(sync_pool, "SIZE", 1)
+    pool = SyncPool(lambda: dsn, "jobqueue", "tests", "none")
+    connection = pool.take()
+    pool.close()
+    pool.give_back(connection)
+    assert connection.closed
+
+    again = pool.take()
+    monkeypatch.setattr(sync_pool, "CONNECT_LIMIT", 0.05)
+    with pytest.raises(TimeoutError):
+        pool.take()
+    pool.give_back(again)
+    assert again is pool.take()
+    pool.give_back(again)
+    pool.close()
+
+
 def test_a_transaction_that_fails_leaves_nothing(dsn: str) -> None:
     """Statements inside a failed `transaction` are undone, and the connection is as good as before."""
     pool = SyncPool(lambda: dsn, "jobqueue", "tests", "none")

@@ -107,3 +107,15 @@ async def test_a_limit_is_changed_live(database: str) -> None:
         assert 1 == (await look(session)).ready
         assert [] == await wrong_with_gates(connection)
         assert not await limits.change(session, "nobody's", {"concurrency": 3})
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_a_limit_of_another_kind_is_as_declared(database: str, ordered: bool) -> None:
+    """What was changed by hand ends with the kind of limit that it was changed for: a strict order is strict."""
+    async with open_session(database) as session:
+        await declare_limit(session, "smtp", 5)
+        assert await limits.change(session, "smtp", {"concurrency": 3})
+        await declare_limit(session, "smtp", 1, ordered=ordered)
+        (state,) = await limits.read_limits(session)
+        assert ({} if ordered else {"concurrency": 3}) == state.changed
+        assert ordered == (state.changed_at is None)

@@ -162,6 +162,20 @@ async def test_a_paused_queue_gives_its_places_to_others(database: str) -> None:
         assert [] == await wrong_with_gates(connection)
 
 
+async def test_a_crowd_of_a_paused_queue_is_passed_by(database: str) -> None:
+    """Very many jobs of a paused queue at the head of a line hold up nobody of another queue."""
+    async with open_session(database) as session, connect(database) as connection:
+        await declare_limit(session, "smtp", 1)
+        await steering.pause_queue(session, "paused", None, None)
+        await connection.execute(
+            "insert into jobqueue.job (queue, task, state, via, gates, gate)"
+            " select 'paused', 't', 'blocked', 'py', '{smtp}', 'smtp' from generate_series(1, 5000)"
+        )
+        ids = await insert(session, limited("smtp", queue="other"))
+        assert 1 == (await look(session)).ready
+        assert [("ready", 1, None)] == await states(connection, ids)
+
+
 async def test_plain_sql_names_its_limits(database: str) -> None:
     """`defer(limits => ...)` puts a job in line, in the order of the library; what it cannot be is refused."""
     async with open_session(database) as session, connect(database) as connection:

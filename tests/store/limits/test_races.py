@@ -12,6 +12,7 @@ from jobqueue.base.steering import Action
 from jobqueue.store import claims, intake, steering
 from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
 from jobqueue.store.connection.pool import Session
+from jobqueue.store.flows import limits
 from jobqueue.store.flows.limits import admit, forget_gates, note_lines
 from jobqueue.store.outcomes import finish_waiting
 from tests.support.jobs.gates import declare_limit, limited, look, states, wrong_with_gates
@@ -151,6 +152,24 @@ async def test_who_comes_after_a_look_has_begun(database: str) -> None:
         await connection.execute("update jobqueue.job set due_at = now() + interval '1 minute'")
         assert 1 == (await look(session)).ready
         assert [("ready", 1, None)] == await states(connection, [id])
+
+
+@pytest.mark.parametrize("how", ["declared", "changed"])
+async def test_who_comes_while_a_limit_is_changed(database: str, how: str) -> None:
+    """A job that was told by the old limit, since the new one was not committed yet, goes when it is."""
+    async with open_sessions(database, 2) as (other, session), connect(database) as connection:
+        if how == "changed":
+            await declare_limit(session, "smtp", 1)
+            await limits.change(session, "smtp", {"concurrency": 0})
+        async with other.transaction():
+            if how == "changed":
+                await limits.reset(other, "smtp")
+            else:
+                await declare_limit(other, "smtp", 1)
+            ids = await insert(session, limited("smtp\na"))
+            assert 0 == (await look(session)).ready
+        assert 1 == (await look(session)).ready
+        assert [("ready", 1, None)] == await states(connection, ids)
 
 
 async def test_two_who_look_at_one_gate(database: str) -> None:

@@ -8,6 +8,8 @@ import pytest
 from jobqueue.base.outcome import LinedUp, Retried
 from jobqueue.store import claims
 from jobqueue.store.connection.pool import Session
+from jobqueue.store.flows import limits
+from jobqueue.store.looking.overview import place_in_line
 from tests.support.jobs.gates import declare_limit, limited, look, states, wrong_with_gates
 from tests.support.jobs.store import Connection, claim, claim_one, connect, failure, finish, insert, open_session
 
@@ -57,6 +59,36 @@ async def test_tokens_are_given_a_little_ahead(database: str) -> None:
         await connection.execute("update jobqueue.gate_note set due_at = now()")
         await look(session)
         assert ["ready", "ready", "blocked"] == [state for state, _, _ in await states(connection, ids)]
+
+
+async def test_a_rate_that_was_slow_holds_up_nobody(database: str) -> None:
+    """Once a rate of one an hour is one of a hundred a second, the next one goes as that has it, and not in an hour."""
+    async with open_session(database) as session, connect(database) as connection:
+        await declare_limit(session, "api", None, count=1, per=3600.0)
+        ids = await insert(session, *(limited("~api") for _ in range(3)))
+        await look(session)
+        await limits.change(session, "api", {"count": 100, "per": 1.0, "burst": 1})
+        await connection.execute(
+            "update jobqueue.gate set used_at = used_at - interval '1 s', tat = tat - interval '1 s'"
+        )
+        await look(session)
+        assert 3 == [gate for _, _, gate in await states(connection, ids)].count(None)
+        first, second = (await starts(connection))[1:]
+        assert timedelta(seconds=0.011) == second - first
+
+
+@pytest.mark.parametrize("burst", [1, 5])
+async def test_the_next_start_is_told(database: str, burst: int) -> None:
+    """In how many seconds the next one may start is known of a line and of a job, also after a burst."""
+    async with open_session(database) as session:
+        await declare_limit(session, "api", None, count=10, per=10_000.0, burst=burst)
+        ids = await insert(session, *(limited("~api") for _ in range(burst + 1)))
+        await look(session)
+        (line,) = await limits.lines(session, "api", 1)
+        place = await place_in_line(session, ids[-1], 10)
+        assert place is not None and place.next_in is not None and line.free_in is not None
+        pace = 10_001.0 / (10 - burst + 1)
+        assert 0 < place.next_in <= line.free_in <= pace
 
 
 async def test_who_has_a_time_does_not_queue_up_again(database: str) -> None:

@@ -34,6 +34,13 @@ def test_gates_stand_in_one_order_however_they_are_written() -> None:
         assert ("a", "c", "0") == task.job(None).gates
 
 
+def test_a_strict_order_comes_before_all_else() -> None:
+    """A job waits for other places in its line, and not before it: those that do not wait would pass it there."""
+    limits = [Limit(3, key="tenant", name="a"), Limit(5, name="b"), Limit(1, ordered=True, name="line")]
+    for written in permutations(limits):
+        assert ("line", "a\nacme", "b") == open_home(Recorder()).task(limit=written)(send).job("acme").gates
+
+
 def test_a_limit_is_called_as_its_task_or_by_its_name() -> None:
     """Without a name each task has its own, by the name of the task; a named one is shared by all that use it."""
     home, own, shared = open_home(Recorder(), prefix="mail."), Limit(2), Limit(3, name="smtp")

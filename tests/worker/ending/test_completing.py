@@ -1,10 +1,9 @@
-"""`ctx.transaction()`: the handler's rows, the jobs it defers and its completion are one commit."""
+"""`ctx.transaction()`: what becomes of the handler around the commit, and the worker's connections for it."""
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import asyncpg
 import pytest
@@ -14,20 +13,12 @@ from jobqueue.base.errors import ConfigurationError, JobFailed
 from jobqueue.base.job import JobState
 from jobqueue.store.connection.pool import Database
 from jobqueue.worker.ending import completing
-from tests.support.jobs.beating import QUIET
-from tests.support.jobs.deaths import take_away
+from tests.support.jobs.effects import effects, write_effect
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import archived, asked, counted, end_of, new_app, reached
 from tests.support.patience import PATIENCE, stretched
 from tests.support.postgres.backends import WAITS_FOR_LOCK, becomes
-from tests.support.postgres.proxy import proxied
 from tests.support.waiting import wait_until
-
-EFFECTS = "create table effect (job uuid, attempt integer)"
-
-
-async def effects(dsn: str) -> int:
-    return int(await asked(dsn, "select count(*) from effect"))
 
 
 @asynccontextmanager
@@ -45,73 +36,25 @@ async def commits_held(dsn: str) -> AsyncIterator[None]:
         yield
 
 
-async def write_effect(connection: Any, ctx: JobContext) -> None:
-    await connection.execute("insert into effect values ($1, $2)", ctx.job.id, ctx.attempt)
-
-
-@pytest.fixture
-async def own_table(database: str) -> str:
-    """A database with a table of the user's."""
-    async with connect(database) as connection:
-        await connection.execute(EFFECTS)
-    return database
-
-
-async def test_all_of_it_commits_together(own_table: str) -> None:
-    """Rows, follow-up job and result are there at once; what the handler returns afterwards is not the result."""
+async def test_it_has_ended_while_its_handler_goes_on(own_table: str) -> None:
+    """The result is there with the commit; what the handler returns is not the result, and its slot is not free yet."""
     app = new_app(own_table)
     after = asyncio.Event()
 
     @app.task
-    async def follow(number: int) -> int:
-        return number
-
-    @app.task
     async def work(ctx: JobContext) -> int:
-        async with ctx.transaction() as conn:
-            await write_effect(conn, ctx)
-            await follow.options(connection=conn).defer(7)
+        async with ctx.transaction():
             ctx.complete(42)
-            assert 0 == await effects(own_table), "nobody sees it yet"
         await after.wait()
         return 1
 
     async with app, app.worker() as worker:
         handle = await work.defer()
         assert 42 == await handle.result(timeout=PATIENCE)
-        assert (1, 1) == (await effects(own_table), worker.snapshot().running)
+        assert (1, 1) == (await archived(own_table), worker.snapshot().running)
         after.set()
         await wait_until(lambda: worker.snapshot().running == 0, "the handler has ended")
-    assert (2, 0) == (await archived(own_table), await counted(own_table))
-    assert 0 == worker.snapshot().refused
-
-
-async def test_an_error_in_the_block_undoes_all_of_it(own_table: str) -> None:
-    """What raises after `complete` rolls back rows, follow-up and completion; the attempt failed, the next succeeds."""
-    app = new_app(own_table)
-
-    @app.task
-    async def follow() -> None: ...
-
-    @app.task(retry=steps(0))
-    async def work(ctx: JobContext) -> None:
-        async with ctx.transaction() as conn:
-            await write_effect(conn, ctx)
-            await follow.options(connection=conn).defer()
-            ctx.complete()
-            if ctx.attempt == 1:
-                raise OSError
-
-    async with app, app.worker():
-        handle = await work.defer()
-        job = await end_of(app, handle)
-        await wait_until(lambda: archived_are(own_table, 2), "the follow-up has run")
-    assert (JobState.COMPLETED, 2, 1) == (job.state, job.attempt, len(job.errors))
-    assert [2] == [await asked(own_table, "select attempt from effect")]
-
-
-async def archived_are(dsn: str, count: int) -> bool:
-    return await archived(dsn) == count
+        assert (42, 0) == (await handle.result(), worker.snapshot().refused)
 
 
 async def test_an_error_after_the_commit_is_only_logged(own_table: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -131,62 +74,6 @@ async def test_an_error_after_the_commit_is_only_logged(own_table: str, caplog: 
         await wait_until(lambda: "job.failed_after_completion" in caplog.text, "it is said")
         await wait_until(lambda: worker.snapshot().running == 0, "its slot is free")
     assert (JobState.COMPLETED, 1, 1) == (job.state, await effects(own_table), await archived(own_table))
-    assert "job.refused" not in caplog.text
-
-
-@pytest.mark.parametrize("completes", [True, False])
-async def test_a_lost_claim_commits_nothing(own_table: str, completes: bool) -> None:
-    """S1-26: a claim that another has taken makes the block fail before its commit, whether it completes or not."""
-    app = new_app(own_table, **QUIET)
-    told: list[BaseException] = []
-
-    @app.task(retry=steps(0))
-    async def work(ctx: JobContext) -> None:
-        try:
-            async with ctx.transaction() as conn:
-                await write_effect(conn, ctx)
-                await take_away(own_table, ctx.job.id)
-                if completes:
-                    ctx.complete()
-        except Exception as error:
-            told.append(error)
-            raise
-
-    async with app, app.worker() as worker:
-        await work.defer()
-        await wait_until(lambda: told, "the block has failed")
-        await wait_until(lambda: worker.snapshot().refused == 1, "the failure is refused as well")
-    assert ["ClaimLost"] == [type(error).__name__ for error in told]
-    assert (0, 0, 1) == (await effects(own_table), await archived(own_table), await counted(own_table))
-
-
-async def test_a_commit_whose_answer_is_lost_counts(own_table: str, caplog: pytest.LogCaptureFixture) -> None:
-    """C13: when the connection breaks in the commit, the archive tells what happened: completed once, run once."""
-    app_dsn, went_on = own_table, []
-    async with proxied(own_table) as proxy:
-        far = new_app(proxy.dsn)
-
-        @far.task(retry=steps(0))
-        async def work(ctx: JobContext) -> int:
-            async with ctx.transaction() as conn:
-                await write_effect(conn, ctx)
-                ctx.complete(ctx.attempt)
-                proxy.lose_answer_to(b"COMMIT;")
-            went_on.append(ctx.attempt)
-            return 0
-
-        async with far, far.worker():
-            handle = await work.defer()
-
-            async def committed() -> bool:
-                return await archived(app_dsn) == 1
-
-            await wait_until(committed, "it has committed")
-            proxy.cut()
-            proxy.let_pass()
-            assert 1 == await handle.result(timeout=PATIENCE)
-            await wait_until(lambda: went_on == [1], "the handler was told that it has committed")
-    assert 1 == await effects(own_table)
     assert "job.refused" not in caplog.text
 
 

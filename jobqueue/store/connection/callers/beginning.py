@@ -17,7 +17,9 @@ async def begun(given: Any, schema: str) -> AsyncIterator[tuple[Any, Executor]]:
     Raises InvalidOption for what is in a transaction already: that one is for somebody else to commit.
     """
     if callable(given) and not hasattr(given, "scalar"):  # a maker of sessions; a scoped session can be called, too
-        async with given() as session, begun(session, schema) as both:
+        made = given()
+        opened = made if hasattr(made, "__aenter__") else contextlib.nullcontext(made)  # which may have to be refused
+        async with opened as session, begun(session, schema) as both:
             yield both
         return
     executor = executor_on(given, schema)

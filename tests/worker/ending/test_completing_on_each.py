@@ -1,15 +1,16 @@
-"""`ctx.transaction(session=...)` or `(connection=...)`: the completion commits with what a handler's library writes."""
+"""`ctx.transaction()`, on a connection of the worker's or on what a handler gives: all that it does is one commit."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, TypeAlias
 
 import asyncpg
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import sessionmaker
 from sqlalchemy.pool import NullPool
 
 from jobqueue import JobContext, steps
@@ -17,14 +18,13 @@ from jobqueue.base.errors import InvalidOption, JobFailed
 from jobqueue.base.job import JobState
 from tests.support.jobs.beating import QUIET
 from tests.support.jobs.deaths import take_away
+from tests.support.jobs.effects import effects, write_effect
 from tests.support.jobs.joining import ASYNC, for_sqlalchemy
-from tests.support.jobs.store import connect
 from tests.support.jobs.working import archived, asked, counted, end_of, new_app
 from tests.support.patience import PATIENCE
 from tests.support.postgres.proxy import proxied
 from tests.support.waiting import wait_until
 
-EFFECTS = "create table effect (job uuid, attempt integer)"
 Given: TypeAlias = Callable[[str], AbstractAsyncContextManager[dict[str, Any]]]
 
 
@@ -72,6 +72,7 @@ async def asyncpgs(dsn: str) -> AsyncIterator[dict[str, Any]]:
 
 
 GIVEN: dict[str, Given] = {
+    "the worker's": lambda dsn: nullcontext({}),
     "a maker on asyncpg": maker("asyncpg"),
     "a maker on psycopg": maker("psycopg"),
     "a maker in autocommit": maker("psycopg", isolation_level="AUTOCOMMIT"),
@@ -81,23 +82,6 @@ GIVEN: dict[str, Given] = {
     "psycopg's in autocommit": psycopgs(True),
     "asyncpg's connection": asyncpgs,
 }
-
-
-async def write_effect(given: Any, ctx: JobContext) -> None:
-    sql = f"insert into effect values ('{ctx.job.id}', {ctx.attempt})"
-    await given.execute(text(sql) if "sqlalchemy" in type(given).__module__ else sql)
-
-
-async def effects(dsn: str) -> int:
-    return int(await asked(dsn, "select count(*) from effect"))
-
-
-@pytest.fixture
-async def own_table(database: str) -> str:
-    """A database with a table of the user's."""
-    async with connect(database) as connection:
-        await connection.execute(EFFECTS)
-    return database
 
 
 @pytest.mark.parametrize("kind", GIVEN)
@@ -171,12 +155,14 @@ async def test_a_lost_claim_commits_nothing(completes: bool, kind: str, own_tabl
     assert (0, 0, 1) == (await effects(own_table), await archived(own_table), await counted(own_table))
 
 
-@pytest.mark.parametrize("kind", ["a maker on asyncpg", "a maker on psycopg", "psycopg's connection"])
-async def test_a_commit_whose_answer_is_lost_counts(kind: str, own_table: str) -> None:
+@pytest.mark.parametrize("kind", ["the worker's", "a maker on asyncpg", "a maker on psycopg", "psycopg's connection"])
+async def test_a_commit_whose_answer_is_lost_counts(
+    kind: str, own_table: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """C13: when the connection breaks in the commit, the archive tells what happened: completed once, run once."""
     went_on: list[int] = []
     async with proxied(own_table) as proxy, GIVEN[kind](proxy.dsn) as given:
-        far = new_app(own_table)
+        far = new_app(proxy.dsn)
 
         @far.task(retry=steps(0))
         async def work(ctx: JobContext) -> int:
@@ -199,10 +185,11 @@ async def test_a_commit_whose_answer_is_lost_counts(kind: str, own_table: str) -
             assert 1 == await handle.result(timeout=PATIENCE)
             await wait_until(lambda: went_on == [1], "the handler was told that it has committed")
     assert 1 == await effects(own_table)
+    assert "job.refused" not in caplog.text
 
 
 async def test_what_cannot_be_its_transaction(own_table: str) -> None:
-    """What is in a transaction already, an engine, both ways at once: refused in a sentence, nothing is completed."""
+    """In a transaction already, an engine, what makes nothing of use, both ways at once: refused in a sentence."""
     app = new_app(own_table)
     told: list[str] = []
     given: dict[str, Any] = {}
@@ -229,7 +216,11 @@ async def test_what_cannot_be_its_transaction(own_table: str) -> None:
                 assert "connection: is in a transaction; ctx.transaction begins and commits" in await refused()
         given["connection"] = engine_on("asyncpg", own_table)
         assert "an engine has no transaction" in await refused()
-        given["session"] = async_sessionmaker(given["connection"])
+        given["connection"] = sessionmaker(create_engine(for_sqlalchemy("psycopg", own_table)))
+        assert "is synchronous (sqlalchemy.orm.session.Session)" in await refused()
+        given["connection"] = dict
+        assert "must be an asyncpg connection" in await refused()
+        given["session"] = async_sessionmaker(engine_on("asyncpg", own_table))
         assert "give either session= or connection=" in await refused()
 
 

@@ -69,6 +69,14 @@ async def test_a_pause_until_a_moment(database: str) -> None:
         assert "active" == (await app.schedules.get("note")).state
 
 
+async def test_a_resume_of_what_is_not_paused_changes_nothing(database: str) -> None:
+    """One that is due stays due: nothing is left out."""
+    async with app_on(database) as app:
+        await put(app, "note", "@hourly", missed="all")
+        due = await move_back(database, HOUR)
+        assert due == (await app.schedules.resume("note")).next_at
+
+
 async def test_other_times_do_not_end_a_pause(database: str) -> None:
     """Put anew with other times it stays paused, and is due next after the pause by these; or not at all."""
     async with app_on(database) as app:
@@ -120,6 +128,7 @@ async def test_a_backfill_stores_what_is_not_there(database: str) -> None:
         since = hour - 9 * HOUR
         done = await app.schedules.backfill("note", since, hour)
         assert (9, 0) == (done.stored, done.known)
+        await app.run_until_idle()  # those that have ended count as well
         again = await app.schedules.backfill("note", since - HOUR, hour)
         assert (1, 9) == (again.stored, again.known)
         planned = [job.planned_at for job in await jobs_of(app)]

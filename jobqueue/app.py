@@ -23,6 +23,7 @@ from jobqueue.bundles.building import BundleBuilder, Empty, new_bundle
 from jobqueue.bundles.member import Member
 from jobqueue.events.home import EventHome
 from jobqueue.events.hub import Hub
+from jobqueue.ground import Ground, Site
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.location import Dsn, Location, Nowhere
 from jobqueue.store.connection.pool import Pool
@@ -37,7 +38,6 @@ from jobqueue.tasks.run.middleware import DeferMiddleware, Middleware, RunMiddle
 from jobqueue.tasks.sending.opening import Opening
 from jobqueue.tasks.sending.sender import Sender
 from jobqueue.tasks.sending.sync_producer import refuse_running_loop
-from jobqueue.testing.ground import Ground, Site
 from jobqueue.webhooks.hooks import Webhooks
 from jobqueue.webhooks.relay import Relay
 from jobqueue.webhooks.sending import delivery_task

@@ -1,7 +1,7 @@
 """Tests of applications: `async with app.testing() as t:`; see docs/testing.md.
 
-`kit.py` is what the block gives, `asserting.py` its assertions. An app stands on a `ground.py`: its database, or else
-jobs in `memory/`, one connection of a test's own (`lent.py`), or nothing (`ignoring.py`, as `App.null()`).
+`kit.py` is what the block gives, `asserting.py` its assertions. An App stands on its database (`jobqueue/ground.py`),
+or here on jobs in `memory/`, one connection of a test's own (`lent.py`), or nothing (`ignoring.py`, as `App.null()`).
 `plugin.py` has the fixtures of pytest: the only file that loads it.
 
 Public is `Kit`, for annotations; all else may change.

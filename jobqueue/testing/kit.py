@@ -6,10 +6,10 @@ from typing import Any, Literal, Protocol, Self, TypeAlias
 
 from jobqueue.base.errors import ConfigurationError, InvalidOption
 from jobqueue.base.job import Job
+from jobqueue.ground import Ground, Site
 from jobqueue.tasks.context import resources_of
 from jobqueue.tasks.task import Task
 from jobqueue.testing.asserting import expect
-from jobqueue.testing.ground import Ground, Site
 from jobqueue.testing.ignoring import Ignoring, WhichBundles, WhichJobs
 from jobqueue.testing.lent import Lent
 from jobqueue.testing.memory.clock import Clock

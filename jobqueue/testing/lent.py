@@ -11,12 +11,12 @@ from jobqueue.base.job import Job, JobState, NewJob, Sent
 from jobqueue.base.new_jobs import NewJobs, job_from
 from jobqueue.base.steering import Change
 from jobqueue.bundles.storing import Part, Stores
+from jobqueue.ground import Ground, Site
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.lent import LentDatabase
 from jobqueue.store.connection.location import Nowhere
 from jobqueue.store.looking.lookup import find_job
 from jobqueue.tasks.sending.sender import Sender
-from jobqueue.testing.ground import Ground, Site
 from jobqueue.worker.one_by_one import OneByOne
 
 _ONE_CONNECTION = (

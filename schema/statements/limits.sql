@@ -162,7 +162,8 @@ select max(gate) as next from line having count(*) >= $2;
 -- name: forget_gates
 -- takes: after text, room bigint, idle double precision
 -- gives: next text
--- At which nobody holds a place, or waits. One that comes meanwhile has a note, and makes the gate anew.
+-- At which nobody holds a place. Whoever waits there, or comes meanwhile, has a note, and the look makes the gate anew. Under
+-- its lock: who goes through it just now would hold a place that nobody counts.
 with page as materialized (
   select g.name from :"schema".gate g where g.name > $1 order by g.name limit $2
 ), idle as materialized (
@@ -170,8 +171,6 @@ with page as materialized (
   cross join lateral (
     select g.name from :"schema".gate g
     where g.name = p.name and g.held = 0 and greatest(g.used_at, g.tat) < now() - make_interval(secs => $3)
-      and not exists (select from :"schema".gate_note n where n.gate = g.name)
-      and not exists (select from :"schema".job j where j.state = 'blocked' and j.gate is not null and j.gate = g.name)
     for update skip locked) as g
 ), gone as (
   delete from :"schema".gate where name = any(array(select name from idle))

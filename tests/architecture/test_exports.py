@@ -27,14 +27,14 @@ def in_fresh_interpreter(code: str) -> object:
 
 
 def test_the_import_is_light() -> None:
-    """An App that defers loads no command line, no web server, no event loop, no optional extra, and no worker."""
+    """An App that defers loads no command line, web server, event loop or optional extra, no worker and no test kit."""
     code = "import json, sys; from jobqueue import App; App(); print(json.dumps(list(sys.modules)))"
     loaded = in_fresh_interpreter(code)
 
     assert isinstance(loaded, list)
     assert "jobqueue.app" in loaded
     assert set() == {str(name).partition(".")[0] for name in loaded} & HEAVY
-    assert {"jobqueue.worker.supervisor", "jobqueue.cron.firing", "jobqueue.testing.kit"}.isdisjoint(loaded)
+    assert {"jobqueue.worker.supervisor", "jobqueue.cron.firing", "jobqueue.testing"}.isdisjoint(loaded)
 
 
 def test_every_public_name_resolves() -> None:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobqueue.base.job import Job
+from jobqueue.ground import Ground, Site
 from jobqueue.store.connection.location import Nowhere
-from jobqueue.testing.ground import Ground, Site
 from jobqueue.testing.memory.bundles import KeptBundles
 from jobqueue.testing.memory.clock import Clock
 from jobqueue.testing.memory.looking import MemoryJobs

@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from jobqueue import App, InvalidOption, InvalidSignature, JobContext, Router
+from jobqueue.cron import declaring
 from jobqueue.tasks.registry import Declared
-from tests.support.jobs.planned import app_on, fire, jobs_of, move_back, put
+from tests.support.jobs.planned import app_on, fire, firer_on, jobs_of, move_back, put
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked, new_app
 from tests.support.waiting import wait_until
@@ -116,19 +117,21 @@ async def test_what_left_the_code_is_not_fired(database: str) -> None:
         assert [] == list(await app.schedules.list())
 
 
-async def test_a_worker_says_again_and_again_that_its_code_has_it(database: str) -> None:
+async def test_a_worker_says_again_and_again_that_its_code_has_it(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So what it declares does not grow old; and comes back if somebody has deleted the row."""
-    declared = code()
-    async with app_on(database) as app:
-        await fire(database, declared)
+    monkeypatch.setattr(declaring, "_EVERY", 0.0)
+    async with app_on(database) as app, firer_on(database, code()) as firer:
+        await firer.look()
         await seen_ago(database, "4 minutes")
-        await fire(database, declared)
+        await firer.look()
         assert await asked(database, "select seen_at > now() - interval '1 minute' from jobqueue.schedule")
         with pytest.raises(InvalidOption, match="declared in the code"):
             await app.schedules.delete("digest")
         await seen_ago(database, "6 minutes")
         await app.schedules.delete("digest")
-        await fire(database, declared)
+        await firer.look()
         assert ["digest"] == [each.name for each in await app.schedules.list()]
 
 

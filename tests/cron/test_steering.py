@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from jobqueue import InvalidOption, JobState, ScheduleNotFound
+from jobqueue.store.schema.statements import channel
 from tests.support.jobs.planned import app_on, fire, jobs_of, move_back, put
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked
+from tests.support.waiting import wait_until
 
 HOUR = timedelta(hours=1)
 
@@ -67,6 +69,42 @@ async def test_a_pause_until_a_moment(database: str) -> None:
         assert "active" == (await app.schedules.get("note")).state
 
 
+async def test_a_resume_of_what_is_not_paused_changes_nothing(database: str) -> None:
+    """One that is due stays due: nothing is left out."""
+    async with app_on(database) as app:
+        await put(app, "note", "@hourly", missed="all")
+        due = await move_back(database, HOUR)
+        assert due == (await app.schedules.resume("note")).next_at
+
+
+async def test_other_times_do_not_end_a_pause(database: str) -> None:
+    """Put anew with other times it stays paused, and is due next after the pause by these; or not at all."""
+    async with app_on(database) as app:
+        hour = await this_hour(database)
+        for name, until in (("resting", hour + 3 * HOUR), ("off", None)):
+            await put(app, name, "@hourly")
+            await app.schedules.pause(name, until)
+        resting, off = [await put(app, name, "30 * * * *") for name in ("resting", "off")]
+        assert ("paused", hour + 3.5 * HOUR) == (resting.state, resting.next_at)
+        assert ("paused", None) == (off.state, off.next_at)
+
+
+async def test_only_what_is_near_wakes_the_workers(database: str) -> None:
+    """Put, paused or resumed with a planned time far off, a schedule wakes nobody: 100 000 would be as many looks."""
+    heard: list[str] = []
+    async with app_on(database) as app, connect(database) as ear:
+        await ear.add_listener(channel("jobqueue", "wake"), lambda *said: heard.append(str(said[-1])))
+        for change in (put(app, "note", "0 0 29 2 *"), app.schedules.pause("note"), app.schedules.resume("note")):
+            await change
+        assert [] == heard
+        await put(app, "note", "* * * * * *")
+        await app.schedules.pause("note")
+        await app.schedules.resume("note")
+        await ear.execute("select pg_notify($1, 'all')", channel("jobqueue", "wake"))
+        await wait_until(lambda: "all" in heard, "all have come, in their order")
+    assert ["s:", "s:", "all"] == heard, "one is put near, and one resumed"
+
+
 async def test_a_trigger_is_beside_what_is_planned(database: str) -> None:
     """A job now, paused or not; the next planned time stays, and what must not overlap knows of it."""
     async with app_on(database) as app:
@@ -90,6 +128,7 @@ async def test_a_backfill_stores_what_is_not_there(database: str) -> None:
         since = hour - 9 * HOUR
         done = await app.schedules.backfill("note", since, hour)
         assert (9, 0) == (done.stored, done.known)
+        await app.run_until_idle()  # those that have ended count as well
         again = await app.schedules.backfill("note", since - HOUR, hour)
         assert (1, 9) == (again.stored, again.known)
         planned = [job.planned_at for job in await jobs_of(app)]

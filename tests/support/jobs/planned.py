@@ -2,14 +2,19 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jobqueue import App, Job, Schedule
+from jobqueue.base.flows.cron import Cron
 from jobqueue.cron.firing import Firer
 from jobqueue.tasks.registry import Declared
 from tests.support.jobs.store import connect, open_database
 from tests.support.jobs.working import asked, new_app
+
+_MINUTE = (datetime.now(UTC).minute + 40) % 60
+HOURLY, HALF_AN_HOUR_LATER = (f"{minute % 60} * * * *" for minute in (_MINUTE, _MINUTE + 30))
+"""Once an hour, and not while these tests run: no planned time comes between two of their lines."""
 
 
 async def note(what: str = "nothing") -> str:
@@ -50,12 +55,17 @@ async def fire(dsn: str, declared: Callable[[], Sequence[Declared]] = list) -> F
         return firer
 
 
-async def move_back(dsn: str, ago: timedelta, name: str = "note", minute: int = 0) -> datetime:
-    """Make the next planned time one in the past, in this minute of an hour, as if no worker had been there since."""
-    moment = await asked(dsn, "select date_trunc('hour', now() - $1::interval)", ago) + timedelta(minutes=minute)
+async def last_hour(dsn: str) -> datetime:
+    """The last planned time of `HOURLY`, by the database's clock."""
+    now = await asked(dsn, "select now()")
+    return Cron(HOURLY).latest(now - timedelta(hours=2), now, 1)[0]
+
+
+async def move_back(dsn: str, ago: timedelta, name: str = "note") -> datetime:
+    """Make the next planned time one so long before the last of `HOURLY`, as if no worker had been there since."""
+    moment = await last_hour(dsn) - ago
     async with connect(dsn) as connection:
         await connection.execute("update jobqueue.schedule set next_at = $2 where name = $1", name, moment)
-    assert isinstance(moment, datetime)
     return moment
 
 

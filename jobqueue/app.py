@@ -26,7 +26,7 @@ from jobqueue.events.hub import Hub
 from jobqueue.ground import Ground, Site
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.location import Dsn, Location, Nowhere
-from jobqueue.store.connection.pool import Pool
+from jobqueue.store.connection.pool import Database, Pool
 from jobqueue.store.schema.migrate import migrate
 from jobqueue.tasks.gates.gates import limit_of_queue
 from jobqueue.tasks.handle import JobHandle
@@ -208,6 +208,10 @@ class App(TaskHome, EventHome):
         async with self.resolved_dsn() as dsn:
             with EDGE:
                 return await migrate(dsn, self.schema)
+
+    async def looks(self) -> Database:
+        """For the pages of `jobqueue.web`: a database to look at only. Raises what any call does."""
+        return await self._opening.looks()
 
     def resolved_dsn(self) -> contextlib.AbstractAsyncContextManager[str]:
         """The connection string to use now; the embedded server, if that is it, runs at least as long as the block."""

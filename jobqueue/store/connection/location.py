@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TypeAlias
 
 from jobqueue.base.errors import ConfigurationError
@@ -58,9 +58,12 @@ class Location:
         server = await join_embedded(self.schema)
         return server.dsn, server.leave
 
-    async def open(self, *, name: str, connections: int, pooler: Pooler) -> Database:
+    async def open(
+        self, *, name: str, connections: int, pooler: Pooler, more: Mapping[str, str] | None = None
+    ) -> Database:
         """A database of its own for a producer or a worker; `close` on it ends its share in an embedded server too.
 
+        `more`: settings of its sessions, where no pooler stands between.
         Raises DatabaseError, and ConfigurationError if the DSN cannot be read.
         """
         dsn, leave = None, None
@@ -71,8 +74,9 @@ class Location:
             # in no order.
             dsn, leave = await self.dsn_to_keep()
             database = await Database.open(
-                dsn, self.schema, name=name, max_size=connections, pooler=pooler, leave=leave
-            )
+                dsn, self.schema, name=name, max_size=connections, pooler=pooler, leave=leave,
+                more=more if pooler == "none" else None,
+            )  # fmt: skip
         with EDGE:
             try:
                 await database.reach()

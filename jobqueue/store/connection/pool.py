@@ -85,10 +85,11 @@ class Database:
         transaction. Both are wrong for what handlers do: there only a client that has vanished is ended.
         """
         direct = pooler == "none"
-        settings = {"application_name": name[:63], **(more or {})}
+        settings = {"application_name": name[:63]}
         if direct:  # a pooler refuses start-up parameters that it does not know
             settings |= {"default_transaction_isolation": "read committed", "jit": "off", **SILENCE}
             settings |= BRIEF if limited else {}
+        settings |= more or {}
         dialer: Any = Dialer()  # takes whatever the driver's own `connect` takes
         pool = await asyncpg.create_pool(
             dsn,

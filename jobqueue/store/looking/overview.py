@@ -260,18 +260,18 @@ async def count_archive(database: Database) -> list[tuple[str, JobState, int, bo
     return [(row["leaf"], JobState(row["state"]), row["jobs"], row["exact"]) for row in rows]
 
 
-async def read_flow(database: Database, first: Flow | None = None) -> Flow:
+async def read_flow(database: Reader, first: Flow | None = None) -> Flow:
     """The counters now, to be compared with those of `first`."""
     since = (None, None) if first is None else (first.finished, first.now)
     return Flow(**dict((await database.fetch("flow", *since, _RECENT_PAGES))[0]))
 
 
-async def workers_now(database: Database) -> list[WorkerNow]:
+async def workers_now(database: Reader) -> list[WorkerNow]:
     """The workers that have not ended in good order: the living first, then what crashed within a day."""
     return [WorkerNow(**dict(row)) for row in await database.fetch("working")]
 
 
-async def longest_running(database: Database, limit: int) -> list[RunningJob]:
+async def longest_running(database: Reader, limit: int) -> list[RunningJob]:
     """So many of the jobs that run now, the longest first."""
     return [RunningJob(**dict(row)) for row in await database.fetch("longest_running", limit)]
 

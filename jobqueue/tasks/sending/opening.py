@@ -15,6 +15,9 @@ from jobqueue.tasks.sending.producer import Producer
 from jobqueue.tasks.sending.sync_producer import SyncProducer
 
 PRODUCER_CONNECTIONS = 10
+_LOOKING = 4
+"""Connections for looks: pages that people open do not take any from those that defer."""
+_LOOKING_ONLY = {"default_transaction_read_only": "on", "statement_timeout": "5s"}
 
 
 class Opening:
@@ -37,16 +40,17 @@ class Opening:
         self._location, self._opened, self._closed = location, False, False
         self._producers = PerLoop(self._make, Producer.close, Producer.abandon)
         self._sync = SyncProducer(location, self.name, self.settings.pooler)
+        self._looks = PerLoop(self._make_looks, Database.close, Database.abandon)
 
     @contextlib.contextmanager
     def override(self, location: Location) -> Iterator[None]:
         """Another database inside the block, where it is opened anew, also if it was closed."""
-        kept = self._location, self._producers, self._sync, self._opened, self._closed
+        kept = self._location, self._producers, self._sync, self._looks, self._opened, self._closed
         self.lead_to(location)
         try:
             yield
         finally:
-            self._location, self._producers, self._sync, self._opened, self._closed = kept
+            self._location, self._producers, self._sync, self._looks, self._opened, self._closed = kept
 
     @property
     def is_open(self) -> bool:
@@ -72,6 +76,7 @@ class Opening:
         """Wait for what is being stored, then close. Bounded, idempotent."""
         self._closed = True
         await self._sync.close()
+        await self._looks.close()
         await self._producers.close()
 
     def refuse_if_closed(self) -> None:
@@ -113,6 +118,19 @@ class Opening:
         """A connection of the producer's. What the database does to it inside the block is a DatabaseError."""
         return own_session(self.database)
 
+    async def looks(self) -> Database:
+        """A database to look at only, for the pages of a dashboard: it can write nothing, and no look takes long.
+
+        On the user's own pool, and through a pooler, it is guarded by the limits of the callers alone.
+        """
+        self.refuse_if_closed()
+        if self._location.lent is not None:
+            return self._location.lent
+        database = await self._looks.get()
+        if not database.checked:
+            await database.check()
+        return database
+
     async def another_database(self, connections: int) -> Database:
         """A database of its own, for a worker, who closes it; the schema not yet checked."""
         return await self._location.open(name=self.name, connections=connections, pooler=self.settings.pooler)
@@ -128,6 +146,10 @@ class Opening:
         self.refuse_if_closed()
         async with self._location.resolved_dsn() as dsn:
             yield dsn
+
+    async def _make_looks(self) -> Database:
+        pooler = self.settings.pooler
+        return await self._location.open(name=self.name, connections=_LOOKING, pooler=pooler, more=_LOOKING_ONLY)
 
     async def _make(self) -> Producer:
         self._when_opening()

@@ -1,0 +1,1 @@
+"""What may be done: each verb changes something through the App, and says who did it."""

@@ -1,0 +1,1 @@
+"""The JSON face: what the pages show and do, for programs."""

@@ -1,0 +1,140 @@
+"""Looks at the whole once for all who watch. Nobody watches: nothing is asked.
+
+There is no task that could die or be forgotten: whoever needs a look that is too old makes a new one, the others wait
+for that one. A look costs at most a twentieth of the time: after a slow one the next waits for longer.
+"""
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from datetime import datetime
+
+import anyio
+
+from jobqueue.app import App
+from jobqueue.base.errors import DatabaseError
+from jobqueue.store.connection.edge import own_session
+from jobqueue.store.connection.pool import Session
+from jobqueue.store.looking.overview import (
+    Flow,
+    QueueStats,
+    RunningJob,
+    WorkerNow,
+    longest_running,
+    queue_stats,
+    read_flow,
+    workers_now,
+)
+
+INTERVAL = 1.0
+"""Seconds between two looks."""
+_LONGEST_INTERVAL = 10.0
+_SHARE = 20
+_LIMIT = 4.0
+_LONGEST = 20
+_WINDOW = 10
+"""Looks over which rates are taken."""
+_FRESH_ENOUGH = 30.0
+"""Seconds after which an earlier look is no beginning of a rate any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Jobs a second, over the last seconds in which somebody watched."""
+
+    deferred: float
+    started: float
+    finished: float
+    failed: float
+    """Dead and cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What one look has seen."""
+
+    number: int
+    flow: Flow
+    rates: Rates | None
+    """None at the first look."""
+    queues: tuple[QueueStats, ...]
+    workers: tuple[WorkerNow, ...]
+    longest: tuple[RunningJob, ...]
+
+    @property
+    def at(self) -> datetime:
+        """When, by the database's clock."""
+        return self.flow.now
+
+
+class Looker:
+    """Has the last look, and makes the next."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._looking = anyio.Lock()
+        self._last: Frame | None = None
+        self._looked_at = float("-inf")
+        self._cost = 0.0
+        self._flows: deque[tuple[float, Flow]] = deque(maxlen=_WINDOW)
+
+    @property
+    def last(self) -> Frame | None:
+        """The last look, however old."""
+        return self._last
+
+    @property
+    def age(self) -> float:
+        """Seconds since then."""
+        return time.monotonic() - self._looked_at
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two looks now."""
+        return min(max(INTERVAL, _SHARE * self._cost), _LONGEST_INTERVAL)
+
+    async def frame(self) -> Frame:
+        """A look that is not older than the interval. Raises DatabaseError, and what opening an App raises."""
+        async with self._looking:
+            if self._last is None or self.age >= self.interval:
+                self._last = await self._look()
+                self._looked_at = time.monotonic()
+            return self._last
+
+    async def _look(self) -> Frame:
+        try:
+            with anyio.fail_after(_LIMIT):
+                async with own_session(self._app.looks) as session:
+                    await session.ready()  # connecting is no part of what a look costs
+                    began = time.monotonic()
+                    frame = await self._read(session)
+                    self._cost = time.monotonic() - began
+        except TimeoutError:
+            self._cost = _LIMIT
+            raise DatabaseError("no answer in time") from None
+        return frame
+
+    async def _read(self, session: Session) -> Frame:
+        now = time.monotonic()
+        while self._flows and now - self._flows[0][0] > _FRESH_ENOUGH:
+            self._flows.popleft()
+        first = self._flows[0][1] if self._flows else None
+        flow = await read_flow(session, first)
+        self._flows.append((now, flow))
+        queues = tuple(await queue_stats(session))
+        workers = tuple(await workers_now(session))
+        longest = tuple(await longest_running(session, _LONGEST))
+        number = 0 if self._last is None else self._last.number + 1
+        return Frame(number, flow, _rates(first, flow), queues, workers, longest)
+
+
+def _rates(first: Flow | None, now: Flow) -> Rates | None:
+    seconds = 0.0 if first is None else (now.now - first.now).total_seconds()
+    if first is None or seconds <= 0:
+        return None
+    return Rates(
+        max(now.deferred - first.deferred, 0) / seconds,
+        max(now.started - first.started, 0) / seconds,
+        max(now.finished - first.finished, 0) / seconds,
+        max(now.dead + now.cancelled, 0) / seconds,
+    )

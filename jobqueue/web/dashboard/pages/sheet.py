@@ -1,0 +1,61 @@
+"""What is around every page: the menu, and who looks. Or a part of a page alone, if that is asked for."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from jobqueue.base.version import VERSION
+from jobqueue.web.dashboard.access.guard import access_of
+from jobqueue.web.dashboard.reading.view import View
+from jobqueue.web.dashboard.showing.rendering import render
+from jobqueue.web.dashboard.showing.static import static_path
+from jobqueue.web.dashboard.site import Site
+
+Page: TypeAlias = Callable[[Site, Request], Awaitable[Response]]
+
+MENU = (
+    ("overview", "Overview", "/"),
+    ("queues", "Queues", "/queues"),
+    ("jobs", "Jobs", "/jobs"),
+    ("errors", "Errors", "/errors"),
+    ("tasks", "Tasks", "/tasks"),
+    ("workers", "Workers", "/workers"),
+    ("schedules", "Schedules", "/schedules"),
+    ("bundles", "Bundles", "/bundles"),
+    ("limits", "Limits", "/limits"),
+    ("webhooks", "Webhooks", "/webhooks"),
+    ("audit", "Audit", "/audit"),
+)
+
+
+def view_of(site: Site, request: Request) -> View:
+    """Who looks."""
+    return View(site, access_of(request))
+
+
+def sheet(
+    site: Site, request: Request, template: str, *, active: str, title: str, status: int = 200, **values: object
+) -> Response:
+    """A page; or only the part of it that the query's `part` names, for a page that renews itself.
+
+    In the template there are `base` (the root of all links), `access`, `can` (operate) beside what is given.
+    """
+    access = access_of(request)
+    around: dict[str, object] = {
+        "base": request.scope.get("root_path", ""),
+        "site": site,
+        "version": VERSION,
+        "menu": MENU,
+        "active": active,
+        "title": title,
+        "access": access,
+        "can": access.operate,
+        "static": static_path,
+        "path": request.url.path,
+        "query": request.url.query,
+    }
+    part = request.query_params.get("part")
+    html = render(template, around | values, part if part and part.isidentifier() else None)
+    return HTMLResponse(html, status)

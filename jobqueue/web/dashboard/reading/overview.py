@@ -1,0 +1,144 @@
+"""The whole in one look: what needs attention, rates, queues, workers, what runs longest."""
+
+from datetime import datetime
+from uuid import UUID
+
+from jobqueue.store.looking.overview import QueueStats, RunningJob, WorkerNow
+from jobqueue.web.dashboard.live.looker import Frame
+from jobqueue.web.dashboard.reading.view import Model, View
+
+
+class QueueRow(Model):
+    """A queue in the overview."""
+
+    queue: str
+    ready: int
+    scheduled: int
+    running: int
+    blocked: int
+    suspects: int
+    oldest_due: float | None
+    """Seconds for which the longest waiting ready job has been due."""
+    paused: bool
+    paused_for: float | None
+    resumes_in: float | None
+    served: bool
+    """A worker lives that takes jobs from it."""
+    estimated: list[str]
+    """The states whose numbers are about right only."""
+
+
+class WorkerRow(Model):
+    """A worker in the overview."""
+
+    id: UUID
+    app: str
+    host: str
+    pid: int
+    concurrency: int
+    running: int
+    ahead: int
+    up: float
+    silent: float
+    alive: bool
+    leaving: bool
+
+
+class RunningRow(Model):
+    """A job that runs."""
+
+    id: UUID
+    task: str
+    queue: str
+    seconds: float
+    fraction: float | None
+    message: str | None
+    """What it says of its progress; None without `payloads`."""
+    cancelling: bool
+
+
+class RatesNow(Model):
+    """Jobs a second over the last seconds."""
+
+    deferred: float
+    started: float
+    finished: float
+    failed: float
+
+
+class Attention(Model):
+    """Something that an operator should know first."""
+
+    kind: str
+    """`lost`, `unserved`, `paused`, `suspects`, ..."""
+    subject: str
+    number: int
+    seconds: float | None = None
+    href: str
+    """Where to go, below the dashboard's root."""
+
+
+class Overview(Model):
+    """The first page."""
+
+    at: datetime
+    rates: RatesNow | None
+    attention: list[Attention]
+    queues: list[QueueRow]
+    workers: list[WorkerRow]
+    longest: list[RunningRow]
+
+
+async def read_overview(view: View) -> Overview:
+    """The whole as of the last look. Raises DatabaseError."""
+    return overview_of(view, await view.site.looker.frame())
+
+
+def overview_of(view: View, frame: Frame) -> Overview:
+    """A look, as this user may see it."""
+    queues = [each for each in frame.queues if view.access.sees(each.queue)]
+    return Overview(
+        at=frame.at,
+        rates=None if frame.rates is None else RatesNow.model_validate(frame.rates),
+        attention=[*_of_queues(queues), *_of_workers(frame.workers)],
+        queues=[_row(each) for each in queues],
+        workers=[WorkerRow.model_validate(each) for each in frame.workers],
+        longest=[_running(view, each) for each in frame.longest if view.access.sees(each.queue)],
+    )
+
+
+def _of_queues(queues: list[QueueStats]) -> list[Attention]:
+    found = []
+    for each in queues:
+        href = f"/queues/{each.queue}"
+        if each.ready and not each.served:
+            found.append(Attention(kind="unserved", subject=each.queue, number=each.ready, href=href))
+        if each.paused:
+            waiting = each.ready + each.scheduled
+            found.append(
+                Attention(kind="paused", subject=each.queue, number=waiting, seconds=each.resumes_in, href=href)
+            )
+        if each.suspects:
+            found.append(Attention(kind="suspects", subject=each.queue, number=each.suspects, href=href))
+    return found
+
+
+def _of_workers(workers: tuple[WorkerNow, ...]) -> list[Attention]:
+    lost = [each for each in workers if not each.alive and not each.leaving]
+    return [
+        Attention(kind="lost", subject=each.app, number=each.running, seconds=each.silent, href=f"/workers/{each.id}")
+        for each in lost
+    ]
+
+
+def _row(each: QueueStats) -> QueueRow:
+    return QueueRow(
+        **{name: getattr(each, name) for name in QueueRow.model_fields if name != "estimated"},
+        estimated=sorted(each.estimated),
+    )
+
+
+def _running(view: View, each: RunningJob) -> RunningRow:
+    names = [name for name in RunningRow.model_fields if name != "message"]
+    message = each.message if view.access.payloads else None
+    return RunningRow(**{name: getattr(each, name) for name in names}, message=message)

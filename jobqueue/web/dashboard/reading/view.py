@@ -1,0 +1,27 @@
+"""Who looks, and with what; and what all models have in common."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer
+
+from jobqueue.web.dashboard.access.access import Access
+from jobqueue.web.dashboard.site import Site
+
+
+class Model(BaseModel):
+    """Something to see. Frozen; its JSON has the names of its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
+
+
+Big = Annotated[int, PlainSerializer(str, return_type=str, when_used="json")]
+"""A number of 64 bits, which JavaScript would round: text in JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One look of somebody at a site."""
+
+    site: Site
+    access: Access

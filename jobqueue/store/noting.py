@@ -13,8 +13,8 @@ from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.looking.overview import queue_stats
 
-MINUTES_KEPT, HOURS_KEPT = 2 * 86_400.0, 60 * 86_400.0
-"""Seconds for which counts and depths stay by the minute, and counts by the hour."""
+MINUTES_KEPT, HOURS_KEPT = 2 * 86_400.0 + 3_600, 60 * 86_400.0
+"""Seconds for which counts and depths stay by the minute, an hour more than is read, and counts by the hour."""
 QUEUES = 200
 """Of so many queues the depth is noted, the largest ones."""
 _COUNTED = 2_000

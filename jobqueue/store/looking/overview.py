@@ -204,14 +204,14 @@ class Waits:
     first: tuple[Dependency, ...] = ()
 
 
-async def queue_stats(database: Reader) -> list[QueueStats]:
+async def queue_stats(database: Reader, room: int = COUNTED_JOBS) -> list[QueueStats]:
     """The queues that have unfinished jobs, or were ever paused or told what to keep, by name.
 
     Small numbers are exact, those of a large backlog estimated: some ten milliseconds, whether thousands wait or
     millions, and 30 more for every thousand queues. Of a long queue, a job that was moved or promoted late may have
-    waited for longer than `oldest_due` says.
+    waited for longer than `oldest_due` says. `room`: so many jobs of each state are counted in a large table.
     """
-    rows = await database.fetch("queue_stats", COUNTED_JOBS, COUNTED_PAGES)
+    rows = await database.fetch("queue_stats", room, COUNTED_PAGES)
     return [_stats_of(named("queue_stats", row)) for row in rows]
 
 

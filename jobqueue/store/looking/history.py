@@ -122,7 +122,10 @@ def _checked(
         raise InvalidOption("step", f"must be longer: at most {_MOST_STEPS} steps are given")
     long_ago = datetime.now(UTC) - since > minutes + _SLACK
     if long_ago and by_hour and step % _HOUR:
-        raise InvalidOption("step", f"must be in whole hours, in seconds, for what is older than {minutes.total_seconds() / _HOUR:g} hours")
+        raise InvalidOption(
+            "step",
+            f"must be in whole hours, in seconds, for what is older than {minutes.total_seconds() / _HOUR:g} hours",
+        )
     return _floor(since, step), "hour" if by_hour and step % _HOUR == 0 else "minute"
 
 

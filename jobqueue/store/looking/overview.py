@@ -276,6 +276,17 @@ async def longest_running(database: Reader, limit: int) -> list[RunningJob]:
     return [RunningJob(**dict(row)) for row in await database.fetch("longest_running", limit)]
 
 
+async def put_aside(database: Reader, most: int) -> dict[str, int]:
+    """Jobs put aside by task, the most first; at most so many are counted."""
+    return {row[0]: row[1] for row in await database.fetch("put_aside", most)}
+
+
+async def oldest_snapshot(database: Reader) -> float | None:
+    """For how many seconds somebody's transaction keeps old rows; None if nobody's does, or it is not ours to see."""
+    seconds: float | None = (await database.fetch("oldest_snapshot"))[0][0]
+    return seconds
+
+
 async def beside_job(database: Database, id: UUID) -> Beside | None:
     """What is to be known beside the job itself; None for one that has ended."""
     rows = await database.fetch("beside_job", id)

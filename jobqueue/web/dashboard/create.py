@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -48,7 +50,8 @@ def create_app(
             Route("/live", live.stream),
             Route("/live/now", live.now),
             *(Route(path, _on(site, page)) for path, page in _PAGES),
-        ]
+        ],
+        middleware=[Middleware(GZipMiddleware, minimum_size=1_000)],  # it leaves streams alone
     )
     return Guard(pages, authorize, read_only)
 

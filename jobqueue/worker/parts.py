@@ -37,6 +37,8 @@ from jobqueue.worker.keeping.rescue import Rescuer
 from jobqueue.worker.keeping.tally import Tally
 from jobqueue.worker.keeping.unserved import Unserved
 from jobqueue.worker.keeping.watchdog import Watchdog
+from jobqueue.worker.noting.counting import CountSender
+from jobqueue.worker.noting.looking import DepthLooker
 from jobqueue.worker.slots.runs import Surroundings, Tasks
 from jobqueue.worker.slots.slots import Slots
 from jobqueue.worker.slots.starving import StarvingFinder
@@ -108,6 +110,8 @@ class Parts:
         self.starving = StarvingFinder(self._database, self.id, self.slots)
         self.unserved = Unserved(self._database)
         self.upkeep = Upkeep(self._database, settings)
+        self.counting = CountSender(self._database, self.id, self.tally)
+        self.looking = DepthLooker(self._database)
 
     def _freed(self) -> None:
         self.admitter.wakeup.ring()

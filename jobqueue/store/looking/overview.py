@@ -204,14 +204,14 @@ class Waits:
     first: tuple[Dependency, ...] = ()
 
 
-async def queue_stats(database: Reader) -> list[QueueStats]:
+async def queue_stats(database: Reader, room: int = COUNTED_JOBS) -> list[QueueStats]:
     """The queues that have unfinished jobs, or were ever paused or told what to keep, by name.
 
     Small numbers are exact, those of a large backlog estimated: some ten milliseconds, whether thousands wait or
     millions, and 30 more for every thousand queues. Of a long queue, a job that was moved or promoted late may have
-    waited for longer than `oldest_due` says.
+    waited for longer than `oldest_due` says. `room`: so many jobs of each state are counted in a large table.
     """
-    rows = await database.fetch("queue_stats", COUNTED_JOBS, COUNTED_PAGES)
+    rows = await database.fetch("queue_stats", room, COUNTED_PAGES)
     return [_stats_of(named("queue_stats", row)) for row in rows]
 
 
@@ -274,6 +274,17 @@ async def workers_now(database: Reader) -> list[WorkerNow]:
 async def longest_running(database: Reader, limit: int) -> list[RunningJob]:
     """So many of the jobs that run now, the longest first."""
     return [RunningJob(**dict(row)) for row in await database.fetch("longest_running", limit)]
+
+
+async def put_aside(database: Reader, most: int) -> dict[str, int]:
+    """Jobs put aside by task, the most first; at most so many are counted."""
+    return {row[0]: row[1] for row in await database.fetch("put_aside", most)}
+
+
+async def oldest_snapshot(database: Reader) -> float | None:
+    """For how many seconds somebody's transaction keeps old rows; None if nobody's does, or it is not ours to see."""
+    seconds: float | None = (await database.fetch("oldest_snapshot"))[0][0]
+    return seconds
 
 
 async def beside_job(database: Database, id: UUID) -> Beside | None:

@@ -56,6 +56,11 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
+def epoch(moment: datetime) -> int:
+    """A moment as seconds since 1970, for charts."""
+    return int(moment.timestamp())
+
+
 def part(text: object) -> str:
     """A name as one part of a URL."""
     return quote(str(text), safe="")

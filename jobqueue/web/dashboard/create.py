@@ -15,14 +15,31 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.web.dashboard.access.access import Authorize
 from jobqueue.web.dashboard.access.guard import Guard
 from jobqueue.web.dashboard.live.looker import Looker
+from jobqueue.web.dashboard.pages.limits import limit, limits
 from jobqueue.web.dashboard.pages.live import Live
 from jobqueue.web.dashboard.pages.overview import overview
+from jobqueue.web.dashboard.pages.queues import queue, queues
+from jobqueue.web.dashboard.pages.schedules import schedule, schedules
 from jobqueue.web.dashboard.pages.sheet import Page
+from jobqueue.web.dashboard.pages.tasks import task, tasks
+from jobqueue.web.dashboard.pages.workers import worker, workers
 from jobqueue.web.dashboard.showing.redacting import Redact
 from jobqueue.web.dashboard.showing.static import static_file
 from jobqueue.web.dashboard.site import Site
 
-_PAGES: tuple[tuple[str, Page], ...] = (("/", overview),)
+_PAGES: tuple[tuple[str, Page], ...] = (
+    ("/", overview),
+    ("/queues", queues),
+    ("/queues/{name:path}", queue),
+    ("/tasks", tasks),
+    ("/tasks/{name:path}", task),
+    ("/workers", workers),
+    ("/workers/{id}", worker),
+    ("/schedules", schedules),
+    ("/schedules/{name:path}", schedule),
+    ("/limits", limits),
+    ("/limits/{name:path}", limit),
+)
 
 
 def create_app(

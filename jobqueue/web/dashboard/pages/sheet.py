@@ -59,3 +59,10 @@ def sheet(
     part = request.query_params.get("part")
     html = render(template, around | values, part if part and part.isidentifier() else None)
     return HTMLResponse(html, status)
+
+
+def missing(site: Site, request: Request, active: str, kind: str, name: str) -> Response:
+    """A page that says that there is no such thing, or none that may be seen: the two look the same."""
+    return sheet(
+        site, request, "missing.html", active=active, title=f"No such {kind}", status=404, kind=kind, name=name
+    )

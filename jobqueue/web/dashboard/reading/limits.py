@@ -3,14 +3,17 @@
 from datetime import datetime
 from uuid import UUID
 
+from jobqueue.base.errors import UnknownLimit
 from jobqueue.base.flows.limit import SCHEDULE, LimitLine, LimitStats, Rate
 from jobqueue.store.looking.holding import NextInLine, first_in_line, running_jobs
-from jobqueue.tasks.limits import Limits
+from jobqueue.tasks.limits import limits_now, lines_now
 from jobqueue.web.dashboard.reading.overview import RunningRow, running_row
 from jobqueue.web.dashboard.reading.view import Model, View
 
 _LINES = 100
 _JOBS = 50
+_KEPT = 3.0
+"""Seconds for which one count of all who wait serves all."""
 
 
 class RateSeen(Model):
@@ -78,23 +81,29 @@ class LimitSeen(Model):
 
 async def read_limits(view: View) -> list[LimitRow]:
     """All that may be seen, by name. Raises DatabaseError."""
-    found = await Limits(view.site.app.looks).list()
-    return [limit_row(view, each) for each in found if _may_see(view, each.name)]
+    found = await all_limits(view)
+    return [limit_row(each) for each in found if _may_see(view, each.name)]
+
+
+async def all_limits(view: View) -> list[LimitStats]:
+    """All there are, whoever asks. Raises DatabaseError."""
+    return await view.site.looker.kept("limits", _KEPT, limits_now)
 
 
 async def read_limit(view: View, name: str, key: str | None = None) -> LimitSeen | None:
     """One of them, with the line of a key in full; None if it may not be seen. Raises UnknownLimit, DatabaseError."""
     if not _may_see(view, name):
         return None
-    limits = Limits(view.site.app.looks)
-    stats = await limits.get(name)
-    lines = await limits.lines(name, _LINES)
     key = key if view.access.payloads else None
     async with view.site.session() as session:
+        stats = next(iter(await limits_now(session, name)), None)
+        if stats is None:
+            raise UnknownLimit(name)
+        lines = await lines_now(session, name, _LINES)
         holders = await running_jobs(session, _JOBS, queues=view.access.queues, limit=name)
         waiting = await first_in_line(session, name, key, _JOBS)
     return LimitSeen(
-        limit=limit_row(view, stats),
+        limit=limit_row(stats),
         users=_users(view, name),
         lines=[_line(view, each) for each in lines],
         more=len(lines) == _LINES,
@@ -104,7 +113,7 @@ async def read_limit(view: View, name: str, key: str | None = None) -> LimitSeen
     )
 
 
-def limit_row(view: View, each: LimitStats) -> LimitRow:
+def limit_row(each: LimitStats) -> LimitRow:
     """A limit without its keys."""
     return LimitRow(
         name=each.name, concurrency=each.concurrency, rate=_rate(each.rate), ordered=each.ordered,

@@ -1,21 +1,25 @@
 """Queues: all of them from the last look, and one with what serves it, limits it and runs in it."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
+from jobqueue.base.history import DepthPoint, Rates, Times
+from jobqueue.store.connection.pool import Session
+from jobqueue.store.looking.history import depths, percentiles, rates
 from jobqueue.store.looking.holding import running_jobs
 from jobqueue.store.looking.overview import Kept, QueueStats
 from jobqueue.store.workers import list_workers
-from jobqueue.tasks.limits import Limits
 from jobqueue.tasks.options import queue_named
-from jobqueue.web.dashboard.live.looker import Frame
-from jobqueue.web.dashboard.reading.limits import LimitRow, limit_row
+from jobqueue.web.dashboard.reading.limits import LimitRow, all_limits, limit_row
 from jobqueue.web.dashboard.reading.overview import QueueRow, RunningRow, queue_row, running_row
 from jobqueue.web.dashboard.reading.view import Model, View
 from jobqueue.web.dashboard.reading.workers import share_of
 
 _MOST = 500
 _RUNNING = 50
+_KEPT = 10.0
+_DAY, _HOUR = timedelta(days=1), timedelta(hours=1)
+_STEP, _MINUTE = 600, 60
 
 
 class QueuesSeen(Model):
@@ -52,6 +56,42 @@ class Serving(Model):
     """So many of this queue at once; None: as many as it has slots."""
 
 
+class TimesSeen(Model):
+    """How it went with the jobs of one task in one queue, or with all of a queue, in the last hour. Seconds."""
+
+    queue: str
+    task: str | None
+    runs: int
+    """Attempts that have ended."""
+    failed: int
+    wait_p50: float | None
+    wait_p95: float | None
+    run_p50: float | None
+    run_p95: float | None
+
+
+class DepthSeen(Model):
+    """How long a queue was at the highest of ten minutes; None if nobody could look."""
+
+    at: datetime
+    ready: int | None
+    running: int | None
+    scheduled: int | None
+
+
+class PastSeen(Model):
+    """What has happened with a queue."""
+
+    depths: list[DepthSeen]
+    """Of a day."""
+    completed: list[int]
+    """By the minute, of an hour; the last one is under way."""
+    failed: list[int]
+    """Attempts that failed, the same way."""
+    times: list[TimesSeen]
+    """Of an hour: first of all tasks together, then of each."""
+
+
 class QueueSeen(Model):
     """One queue."""
 
@@ -61,6 +101,8 @@ class QueueSeen(Model):
     """Whether anything is known of it: else it has no unfinished job, and never was paused."""
     paused_at: datetime | None
     resume_at: datetime | None
+    paused_by: str | None
+    """As the audit knows."""
     keep: KeepSeen
     workers: list[Serving]
     limits: list[LimitRow]
@@ -104,6 +146,7 @@ async def read_queue(view: View, name: str) -> QueueSeen | None:
         known=stats is not None,
         paused_at=known.paused_at,
         resume_at=known.resume_at,
+        paused_by=None,
         keep=_keep(view, known.keep),
         workers=serving,
         limits=await _limits(view, name),
@@ -112,10 +155,26 @@ async def read_queue(view: View, name: str) -> QueueSeen | None:
     )
 
 
-def seen_queues(view: View, frame: Frame) -> list[str]:
-    """The names of all queues that somebody may see, as far as they are known."""
-    own = {task.queue for task in view.site.app.registry}
-    return sorted(name for name in own | {each.queue for each in frame.queues} if view.access.sees(name))
+async def read_past(view: View, name: str) -> PastSeen:
+    """A day of a queue that may be seen. Raises DatabaseError."""
+    now = (await view.site.looker.frame()).at
+
+    async def read(session: Session) -> tuple[list[DepthPoint], list[Rates], list[Times]]:
+        return (
+            await depths(session, name, now - _DAY, step=_STEP),
+            await rates(session, now - _HOUR, step=_MINUTE, queue=name),
+            await percentiles(session, now - _HOUR, queue=name),
+        )
+
+    points, counted, times = await view.site.looker.kept(("queue", name), _KEPT, read)
+    return PastSeen(
+        depths=[
+            DepthSeen(at=each.at, ready=each.ready, running=each.running, scheduled=each.scheduled) for each in points
+        ],
+        completed=[each.completed for each in counted],
+        failed=[each.retried + each.dead for each in counted],
+        times=[TimesSeen.model_validate(each) for each in times],
+    )
 
 
 def _is_empty(each: QueueStats) -> bool:
@@ -138,6 +197,4 @@ async def _limits(view: View, name: str) -> list[LimitRow]:
     """The limits of the whole queue: by its own name, or as the code calls it."""
     of_queue = view.site.app.registry.of_queues.get(name)
     names = {f"queue/{name}"} | ({of_queue.name} if of_queue else set())
-    if not names & {each.name for each in await Limits(view.site.app.looks).list()}:
-        return []
-    return [limit_row(view, each) for each in await Limits(view.site.app.looks).list() if each.name in names]
+    return [limit_row(each) for each in await all_limits(view) if each.name in names]

@@ -3,19 +3,26 @@
 import inspect
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import anyio.to_thread
 
 from jobqueue.base.errors import InvalidSignature
-from jobqueue.store.looking.overview import RunningJob
+from jobqueue.base.history import Rates, Times
+from jobqueue.store.connection.pool import Session
+from jobqueue.store.looking.history import percentiles, rates
 from jobqueue.tasks.options import TaskOptions, Unique
 from jobqueue.tasks.registry import AnyTask
+from jobqueue.web.dashboard.reading.queues import TimesSeen
 from jobqueue.web.dashboard.reading.view import Model, View
 from jobqueue.web.dashboard.showing.code import python_call, signature_text, sql_call
 from jobqueue.web.dashboard.showing.words import span
 
 _PLAIN = TaskOptions()
+_KEPT = 10.0
+_DAY, _HOUR = timedelta(days=1), timedelta(hours=1)
+_STEP = 600
 _LENGTHS = ("timeout", "budget", "expires")
 
 
@@ -30,14 +37,27 @@ class TaskRow(Model):
     schedules: list[str]
     limits: list[str]
     aliases: list[str]
+    runs: int
+    """Attempts that ended in the last hour."""
+    failed: int
+    run_p95: float | None
+    """In the queue where it runs most."""
+
+
+class Elsewhere(Model):
+    """A task that the database knows, and this app's code does not."""
+
+    name: str
+    runs: int
+    failed: int
 
 
 class TasksSeen(Model):
     """The tasks by name."""
 
     tasks: list[TaskRow]
-    elsewhere: list[str]
-    """Names that the database knows and this app's code does not: another app's, or one that a deploy has renamed."""
+    elsewhere: list[Elsewhere]
+    """Another app's tasks, or such as a deploy has renamed."""
     broken: str | None
     """Why the modules of the app could not be imported: the class of the error."""
 
@@ -56,8 +76,13 @@ class TaskSeen(Model):
     python: str | None
     sql: str
     broken: str | None
-    running: int
-    """Of those that run longest."""
+    times: list[TimesSeen]
+    """Of an hour, by queue."""
+    completed: list[int]
+    """Every ten minutes of a day; empty for who sees some queues only: it is counted for all together."""
+    failed: list[int]
+    queues: list[str]
+    """Where a job of it may be put."""
 
 
 async def read_tasks(view: View, find: str = "") -> TasksSeen:
@@ -65,38 +90,39 @@ async def read_tasks(view: View, find: str = "") -> TasksSeen:
     broken = await _load(view)
     registry, word = view.site.app.registry, find.lower()
     mine = [task for task in registry if view.access.sees(task.queue) and word in task.name.lower()]
-    names = {name for name in await _stored(view) if word in name.lower()}
-    return TasksSeen(
-        tasks=[_row(view, task) for task in sorted(mine, key=lambda task: task.name)],
-        elsewhere=sorted(name for name in names if registry.find(name) is None),
-        broken=broken,
-    )
+    times = await _times(view)
+    elsewhere = [
+        Elsewhere(name=name, runs=sum(each.runs for each in theirs), failed=sum(each.failed for each in theirs))
+        for name, theirs in sorted(times.items())
+        if registry.find(name) is None and word in name.lower()
+    ]
+    rows = [_row(view, task, times.get(task.name, [])) for task in sorted(mine, key=lambda task: task.name)]
+    return TasksSeen(tasks=rows, elsewhere=elsewhere, broken=broken)
 
 
 async def read_task(view: View, name: str) -> TaskSeen | None:
     """One; None if nobody knows it, or it may not be seen. Raises DatabaseError."""
     broken = await _load(view)
     task = find_task(view, name)
-    if task is None:
-        if view.site.app.registry.find(name) is not None or name not in await _stored(view):
-            return None
-        sql = sql_call(view.site.app.schema, name, (), "default")
-        return TaskSeen(
-            task=None, name=name, about=None, module=None, needed=[], batch=None, python=None, sql=sql, broken=broken,
-            running=await _running(view, name),
-        )  # fmt: skip
-    needed = _needed(task)
+    times = (await _times(view)).get(name, [])
+    if task is None and (name in view.site.app.registry.names or not times):
+        return None
+    past = await _past(view, name)
+    needed = [] if task is None else _needed(task)
     return TaskSeen(
-        task=_row(view, task),
-        name=task.name,
-        about=_about(task),
-        module=task.function.__module__,
+        task=None if task is None else _row(view, task, times),
+        name=name,
+        about=None if task is None else _about(task),
+        module=None if task is None else task.function.__module__,
         needed=needed,
-        batch=None if task.batch is None else f"up to {task.batch.size} at once",
-        python=python_call(task.function, needed, _only_by_place(task)),
-        sql=sql_call(view.site.app.schema, task.name, needed, task.queue),
+        batch=None if task is None or task.batch is None else f"up to {task.batch.size} at once",
+        python=None if task is None else python_call(task.function, needed, _only_by_place(task)),
+        sql=sql_call(view.site.app.schema, name, needed, "default" if task is None else task.queue),
         broken=broken,
-        running=await _running(view, task.name),
+        times=[TimesSeen.model_validate(each) for each in times],
+        completed=[each.completed for each in past],
+        failed=[each.retried + each.dead for each in past],
+        queues=await _queues(view),
     )
 
 
@@ -118,19 +144,39 @@ async def _load(view: View) -> str | None:
     return None
 
 
-async def _stored(view: View) -> set[str]:
-    """Names of tasks that the database knows."""
+async def _times(view: View) -> dict[str, list[Times]]:
+    """How it went in the last hour, by task; the queue where it runs most first."""
+    now = (await view.site.looker.frame()).at
+
+    async def read(session: Session) -> list[Times]:
+        return await percentiles(session, now - _HOUR)
+
+    found: dict[str, list[Times]] = {}
+    for each in await view.site.looker.kept("times", _KEPT, read):
+        if each.task is not None and view.access.sees(each.queue):
+            found.setdefault(each.task, []).append(each)
+    return {task: sorted(theirs, key=lambda each: -each.runs) for task, theirs in found.items()}
+
+
+async def _past(view: View, name: str) -> list[Rates]:
+    """A day of a task; nothing for who sees some queues only."""
+    if view.access.queues is not None:
+        return []
+    now = (await view.site.looker.frame()).at
+
+    async def read(session: Session) -> list[Rates]:
+        return await rates(session, now - _DAY, step=_STEP, task=name)
+
+    return await view.site.looker.kept(("task", name), _KEPT, read)
+
+
+async def _queues(view: View) -> list[str]:
     frame = await view.site.looker.frame()
-    return {each.task for each in frame.longest if view.access.sees(each.queue)}
+    own = {task.queue for task in view.site.app.registry} | {each.queue for each in frame.queues}
+    return sorted(name for name in own if view.access.sees(name))
 
 
-async def _running(view: View, name: str) -> int:
-    frame = await view.site.looker.frame()
-    seen: list[RunningJob] = [each for each in frame.longest if view.access.sees(each.queue)]
-    return sum(each.task == name for each in seen)
-
-
-def _row(view: View, task: AnyTask) -> TaskRow:
+def _row(view: View, task: AnyTask, times: list[Times]) -> TaskRow:
     registry = view.site.app.registry
     return TaskRow(
         name=task.name,
@@ -140,6 +186,9 @@ def _row(view: View, task: AnyTask) -> TaskRow:
         schedules=sorted(each.name for each in registry.schedules if each.task.name == task.name),
         limits=[each.name for each in task.gates.limits] if task.gates else [],
         aliases=list(task.aliases),
+        runs=sum(each.runs for each in times),
+        failed=sum(each.failed for each in times),
+        run_p95=times[0].run_p95 if times else None,
     )
 
 

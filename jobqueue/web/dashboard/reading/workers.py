@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from jobqueue.store.looking.holding import Held, held_by_workers, running_jobs
-from jobqueue.store.looking.overview import WorkerNow
+from jobqueue.store.looking.overview import StuckJob, WorkerNow, stuck_now
 from jobqueue.store.workers import WorkerRow as Registered
 from jobqueue.store.workers import list_workers
 from jobqueue.web.dashboard.reading.overview import RunningRow, running_row
@@ -39,6 +39,8 @@ class WorkerSeen(Model):
     running: int
     ahead: int
     """Claimed ahead of a free slot."""
+    stuck: int
+    """Of those that run, handlers that do not come back."""
     whole: bool
     """The two numbers are of all its jobs, not only of those that may be seen."""
 
@@ -51,6 +53,17 @@ class WorkerSeen(Model):
     def state(self) -> str:
         """In a word."""
         return "leaving" if self.leaving else "alive" if self.alive else "lost"
+
+
+class StuckSeen(Model):
+    """A handler that blocks its worker's loop, or was asked to end and goes on."""
+
+    job_id: UUID | None
+    """None: it is none of its jobs that blocks the loop."""
+    task: str | None
+    seconds: float
+    how: str
+    stack: str
 
 
 class WorkersSeen(Model):
@@ -68,6 +81,7 @@ class WorkerPage(Model):
     at: datetime
     worker: WorkerSeen
     running: list[RunningRow]
+    stuck: list[StuckSeen]
 
 
 async def read_workers(view: View) -> WorkersSeen:
@@ -77,9 +91,10 @@ async def read_workers(view: View) -> WorkersSeen:
         registered = {each.id: each for each in await list_workers(session)}
         seen = view.access.queues
         held = None if seen is None else await held_by_workers(session, seen)
+        stuck = await stuck_now(session)
     pairs = [(each, registered[each.id]) for each in frame.workers if each.id in registered]
     workers = [
-        _worker(view, each, row, held) for each, row in pairs if seen is None or _visible(view, row.queues)
+        _worker(view, each, row, held, stuck) for each, row in pairs if seen is None or _visible(view, row.queues)
     ]  # fmt: skip
     versions = sorted({each.version for each in workers if each.alive and not each.leaving})
     return WorkersSeen(at=frame.at, workers=workers, versions=versions)
@@ -93,7 +108,13 @@ async def read_worker(view: View, id: UUID) -> WorkerPage | None:
         return None
     async with view.site.session() as session:
         running = await running_jobs(session, _RUNNING, queues=view.access.queues, worker=id)
-    return WorkerPage(at=found.at, worker=worker, running=[running_row(view, each) for each in running])
+        stuck = [each for each in await stuck_now(session) if each.worker_id == id]
+    return WorkerPage(
+        at=found.at,
+        worker=worker,
+        running=[running_row(view, each) for each in running],
+        stuck=[_stuck(each) for each in stuck if _shown(view, each, {each.id for each in running})],
+    )
 
 
 def share_of(told: Sequence[str], queue: str) -> int | None:
@@ -104,6 +125,15 @@ def share_of(told: Sequence[str], queue: str) -> int | None:
     return dict(reversed(shares)).get(queue, 0 if "*" in told else None)
 
 
+def _shown(view: View, each: StuckJob, mine: set[UUID]) -> bool:
+    """Whoever sees some queues only sees the stacks of the jobs in them."""
+    return view.access.queues is None or each.job_id in mine
+
+
+def _stuck(each: StuckJob) -> StuckSeen:
+    return StuckSeen(job_id=each.job_id, task=each.task, seconds=each.seconds, how=each.how, stack=each.stack)
+
+
 def _visible(view: View, told: Sequence[str]) -> list[str]:
     """Of what a worker was told, what names queues that may be seen."""
     seen = sorted(view.access.queues or ())
@@ -112,11 +142,14 @@ def _visible(view: View, told: Sequence[str]) -> list[str]:
     ]
 
 
-def _worker(view: View, each: WorkerNow, row: Registered, held: dict[UUID, Held] | None) -> WorkerSeen:
+def _worker(
+    view: View, each: WorkerNow, row: Registered, held: dict[UUID, Held] | None, stuck: Sequence[StuckJob]
+) -> WorkerSeen:
     counts = Held(each.running, each.ahead) if held is None else held.get(each.id, Held())
     return WorkerSeen(
         id=each.id, app=each.app, host=each.host, pid=each.pid, version=each.version,
         queues=list(row.queues) if held is None else _visible(view, row.queues),
         concurrency=each.concurrency, started_at=row.started_at, seen_at=row.seen_at, up=each.up, silent=each.silent,
-        alive=each.alive, leaving=each.leaving, running=counts.running, ahead=counts.ahead, whole=held is None,
+        alive=each.alive, leaving=each.leaving, running=counts.running, ahead=counts.ahead,
+        stuck=0 if held is not None else sum(one.worker_id == each.id for one in stuck), whole=held is None,
     )  # fmt: skip

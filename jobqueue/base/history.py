@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
-"""Upper bounds of the histograms' buckets in seconds; the last bucket has none. The database keeps such histograms: other
-bounds need a migration."""
+"""Upper bounds of the histograms' buckets in seconds; the last bucket has none.
+
+The database keeps such histograms: other bounds need a migration.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,6 +175,13 @@ left join (
 ) as j on j.worker_id = w.id
 order by alive desc, w.started_at, w.id;
 
+-- name: stuck_now
+-- takes: room bigint
+-- gives: worker_id uuid, stuck text, since double precision
+-- Of workers that live.
+select id as worker_id, stuck::text as stuck, extract(epoch from clock_timestamp() - stuck_at)::double precision as since
+from :"schema".worker where stuck is not null and alive_until > now() order by stuck_at desc, id limit $1;
+
 -- name: longest_running
 -- takes: room bigint
 -- gives: id uuid, task text, queue text, attempt integer, max_attempts integer, seconds double precision, ahead boolean, cancelling boolean, fraction double precision, message text, worker_id uuid

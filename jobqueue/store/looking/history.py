@@ -10,7 +10,7 @@ from typing import Any
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.history import Deferred, DepthPoint, Rates, Spark, Sparks, Times, added, quantile
-from jobqueue.base.moments import check_time
+from jobqueue.base.moments import check_time, plain_seconds
 from jobqueue.store.connection.executor import Reader, named
 
 _MINUTE, _HOUR = 60, 3600
@@ -66,7 +66,7 @@ async def depths(database: Reader, queue: str | None, since: datetime, *, step: 
 async def percentiles(
     database: Reader, since: datetime, *, queue: str | None = None, task: str | None = None
 ) -> list[Times]:
-    """How long jobs waited and ran, by queue and task, and of each queue in all: the largest first, at most 1 000 pairs.
+    """How long jobs waited and ran, by queue and task, and of each queue in all: the busiest 1 000 pairs at most.
 
     From further back than an hour whole hours count, so that it may begin a little before `since`. Raises InvalidOption
     if that is more than two days ago, and neither queue nor task is named.
@@ -114,18 +114,15 @@ def _checked(
     minutes: timedelta = _BY_MINUTE,
 ) -> tuple[datetime, str]:
     """The first step's begin, and which rows to read."""
-    since = check_time("since", since)
-    if isinstance(step, bool) or not isinstance(step, int) or step < _MINUTE or step % _MINUTE:
+    since, given = check_time("since", since), plain_seconds("step", step)
+    if not given >= _MINUTE or given % _MINUTE:
         raise InvalidOption("step", "must be a whole number of minutes, in seconds: 60, 120, ...")
     until = datetime.now(UTC) if until is None else check_time("until", until)
     if (until - since).total_seconds() > step * _MOST_STEPS:
         raise InvalidOption("step", f"must be longer: at most {_MOST_STEPS} steps are given")
-    long_ago = datetime.now(UTC) - since > minutes + _SLACK
-    if long_ago and by_hour and step % _HOUR:
-        raise InvalidOption(
-            "step",
-            f"must be in whole hours, in seconds, for what is older than {minutes.total_seconds() / _HOUR:g} hours",
-        )
+    if by_hour and step % _HOUR and datetime.now(UTC) - since > minutes + _SLACK:
+        hours = minutes.total_seconds() / _HOUR
+        raise InvalidOption("step", f"must be in whole hours, in seconds, for what is older than {hours:g} hours")
     return _floor(since, step), "hour" if by_hour and step % _HOUR == 0 else "minute"
 
 

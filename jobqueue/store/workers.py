@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from jobqueue.base.job import WorkerId
+from jobqueue.store.connection.executor import Reader
 from jobqueue.store.connection.pool import Database, Session
 
 _KEPT = 86_400.0
@@ -87,7 +88,7 @@ async def forget_dead(session: Session, dead: Collection[UUID]) -> None:
     await session.fetch("forget_dead_workers", list(dead), _KEPT)
 
 
-async def list_workers(database: Database) -> list[WorkerRow]:
+async def list_workers(database: Reader) -> list[WorkerRow]:
     """The workers that have not ended in good order, oldest first."""
     rows = await database.fetch("list_workers")
     return [WorkerRow(**{**dict(row), "queues": tuple(row["queues"])}) for row in rows]

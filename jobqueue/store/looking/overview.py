@@ -276,7 +276,7 @@ async def longest_running(database: Reader, limit: int) -> list[RunningJob]:
     return [RunningJob(**dict(row)) for row in await database.fetch("longest_running", limit)]
 
 
-async def beside_job(database: Database, id: UUID) -> Beside | None:
+async def beside_job(database: Reader, id: UUID) -> Beside | None:
     """What is to be known beside the job itself; None for one that has ended."""
     rows = await database.fetch("beside_job", id)
     return Beside(**dict(rows[0])) if rows else None

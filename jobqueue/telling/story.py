@@ -35,6 +35,8 @@ _CANCELLED = {
     "dependency": "a job that it came after did not complete",
 }
 
+REASONS = frozenset({*_DEAD, *_CANCELLED})
+"""Why jobs end, in our words; all others are a task's own, and may say anything."""
 _BOTH = ": a retry of that brings both back"
 
 
@@ -125,6 +127,11 @@ class Story:
         if name is None:
             return id
         return f"{name} ({id})" if whole else name
+
+
+def reason_told(job: Job) -> str | None:
+    """Why it ended, unless a task said that in its own words, which may hold anything."""
+    return job.reason if job.reason in REASONS else None
 
 
 def said_of_plan(job: Job) -> str | None:

@@ -184,6 +184,7 @@ def as_document(job: Job, payload: bool) -> dict[str, object]:
 def _error_document(error: AttemptError, payload: bool) -> dict[str, object]:
     document: dict[str, object] = {
         "attempt": error.attempt,
+        "began": error.began,
         "at": error.at,
         "class": error.error_class,
         "message": error.message,

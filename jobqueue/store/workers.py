@@ -10,6 +10,7 @@ from uuid import UUID
 import orjson
 
 from jobqueue.base.job import WorkerId
+from jobqueue.store.connection.executor import Reader
 from jobqueue.store.connection.pool import Database, Session
 
 _KEPT = 86_400.0
@@ -95,7 +96,7 @@ async def forget_dead(session: Session, dead: Collection[UUID]) -> None:
     await session.fetch("forget_dead_workers", list(dead), _KEPT)
 
 
-async def list_workers(database: Database) -> list[WorkerRow]:
+async def list_workers(database: Reader) -> list[WorkerRow]:
     """The workers that have not ended in good order, oldest first."""
     rows = await database.fetch("list_workers")
     return [WorkerRow(**{**dict(row), "queues": tuple(row["queues"])}) for row in rows]

@@ -10,11 +10,12 @@ from jobqueue.base.job import UNFINISHED, JobState
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.asking import agreed, somebody_to_ask
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, as_usage, tell
-from jobqueue.cli.terminal.output import duration, moment, number, write, write_json, write_table
+from jobqueue.cli.terminal.output import write, write_json, write_table
 from jobqueue.cli.terminal.user import this_user
 from jobqueue.store.looking.overview import NO_LIMITS, Kept, QueueStats
 from jobqueue.tasks.options import queue_named
 from jobqueue.tasks.queues import Queues, check_limits
+from jobqueue.telling.spans import duration, moment, number
 
 
 def show_queues(place: Place, as_json: bool) -> ExitCode:

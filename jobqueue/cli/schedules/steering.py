@@ -10,9 +10,10 @@ from jobqueue.cli.schedules.meant import ask_about
 from jobqueue.cli.schedules.words import document, next_of
 from jobqueue.cli.terminal.asking import agreed, somebody_to_ask
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, tell
-from jobqueue.cli.terminal.output import moment, write, write_json
+from jobqueue.cli.terminal.output import write, write_json
 from jobqueue.cli.terminal.user import this_user
 from jobqueue.cron.schedules import Backfilled, Schedules
+from jobqueue.telling.spans import moment
 
 
 def pause_schedule(place: Place, name: str, length: float | None, until: datetime | None, as_json: bool) -> ExitCode:

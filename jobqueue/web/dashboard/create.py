@@ -15,6 +15,7 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.web.dashboard.access.access import Authorize
 from jobqueue.web.dashboard.access.guard import Guard
 from jobqueue.web.dashboard.live.looker import Looker
+from jobqueue.web.dashboard.pages.jobs import jobs
 from jobqueue.web.dashboard.pages.live import Live
 from jobqueue.web.dashboard.pages.overview import overview
 from jobqueue.web.dashboard.pages.sheet import Page
@@ -22,7 +23,7 @@ from jobqueue.web.dashboard.showing.redacting import Redact
 from jobqueue.web.dashboard.showing.static import static_file
 from jobqueue.web.dashboard.site import Site
 
-_PAGES: tuple[tuple[str, Page], ...] = (("/", overview),)
+_PAGES: tuple[tuple[str, Page], ...] = (("/", overview), ("/jobs", jobs))
 
 
 def create_app(

@@ -65,7 +65,9 @@ class Guard:
                     "or Sec-Fetch-Site: same-origin",
                 )  # fmt: skip
             if not found.operate:
-                why = "this dashboard is for looking only" if self._read_only else "you may look, but not change anything"
+                why = (
+                    "this dashboard is for looking only" if self._read_only else "you may look, but not change anything"
+                )
                 return refusal(request, 403, why)
         request.scope[ACCESS] = found
         return None

@@ -15,10 +15,11 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.web.dashboard.access.access import Authorize
 from jobqueue.web.dashboard.access.guard import Guard
 from jobqueue.web.dashboard.live.looker import Looker
+from jobqueue.web.dashboard.pages.act import act, ask
 from jobqueue.web.dashboard.pages.jobs import jobs
 from jobqueue.web.dashboard.pages.live import Live
 from jobqueue.web.dashboard.pages.overview import overview
-from jobqueue.web.dashboard.pages.sheet import Page
+from jobqueue.web.dashboard.pages.sheet import Page, note_what_was_done
 from jobqueue.web.dashboard.showing.redacting import Redact
 from jobqueue.web.dashboard.showing.static import static_file
 from jobqueue.web.dashboard.site import Site
@@ -50,6 +51,8 @@ def create_app(
             Route("/static/{mark}/{name:path}", static_file),
             Route("/live", live.stream),
             Route("/live/now", live.now),
+            Route("/preview/{subject}/{verb}", _on(site, ask)),
+            Route("/act/{subject}/{verb}", _on(site, act), methods=["POST"]),
             *(Route(path, _on(site, page)) for path, page in _PAGES),
         ],
         middleware=[Middleware(GZipMiddleware, minimum_size=1_000)],  # it leaves streams alone
@@ -59,6 +62,7 @@ def create_app(
 
 def _on(site: Site, page: Page) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
+        await note_what_was_done(site, request)
         return await page(site, request)
 
     return answer

@@ -81,13 +81,18 @@ def _attempt_error(item: Any) -> AttemptError:
             traceback=str(item.get("traceback", "")),
             data=item.get("data"),
             attempt=int(item.get("attempt", 0)),
-            at=datetime.fromisoformat(item["at"]) if item.get("at") else None,
+            at=_moment(item.get("at")),
             worker=item.get("worker"),
             phase=item.get("phase"),
             place=item.get("place"),
+            began=_moment(item.get("began")),
         )
     except (ValueError, TypeError, AttributeError, OverflowError):
         return _UNREADABLE
+
+
+def _moment(text: Any) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def earliest_finish(id: UUID) -> datetime:

@@ -312,7 +312,7 @@ async def oldest_snapshot(database: Reader) -> float | None:
     return seconds
 
 
-async def beside_job(database: Database, id: UUID) -> Beside | None:
+async def beside_job(database: Reader, id: UUID) -> Beside | None:
     """What is to be known beside the job itself; None for one that has ended."""
     rows = await database.fetch("beside_job", id)
     return Beside(**dict(rows[0])) if rows else None

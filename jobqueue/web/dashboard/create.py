@@ -15,12 +15,14 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.web.dashboard.access.access import Authorize
 from jobqueue.web.dashboard.access.guard import Guard
 from jobqueue.web.dashboard.live.looker import Looker
+from jobqueue.web.dashboard.pages.act import act, ask
+from jobqueue.web.dashboard.pages.jobs import jobs
 from jobqueue.web.dashboard.pages.limits import limit, limits
 from jobqueue.web.dashboard.pages.live import Live
 from jobqueue.web.dashboard.pages.overview import overview
 from jobqueue.web.dashboard.pages.queues import queue, queues
 from jobqueue.web.dashboard.pages.schedules import schedule, schedules
-from jobqueue.web.dashboard.pages.sheet import Page
+from jobqueue.web.dashboard.pages.sheet import Page, note_what_was_done
 from jobqueue.web.dashboard.pages.tasks import task, tasks
 from jobqueue.web.dashboard.pages.workers import worker, workers
 from jobqueue.web.dashboard.showing.redacting import Redact
@@ -29,6 +31,7 @@ from jobqueue.web.dashboard.site import Site
 
 _PAGES: tuple[tuple[str, Page], ...] = (
     ("/", overview),
+    ("/jobs", jobs),
     ("/queues", queues),
     ("/queues/{name:path}", queue),
     ("/tasks", tasks),
@@ -66,6 +69,8 @@ def create_app(
             Route("/static/{mark}/{name:path}", static_file),
             Route("/live", live.stream),
             Route("/live/now", live.now),
+            Route("/preview/{subject}/{verb}", _on(site, ask)),
+            Route("/act/{subject}/{verb}", _on(site, act), methods=["POST"]),
             *(Route(path, _on(site, page)) for path, page in _PAGES),
         ],
         middleware=[Middleware(GZipMiddleware, minimum_size=1_000)],  # it leaves streams alone
@@ -75,6 +80,7 @@ def create_app(
 
 def _on(site: Site, page: Page) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
+        await note_what_was_done(site, request)
         return await page(site, request)
 
     return answer

@@ -13,6 +13,8 @@ from jobqueue.web.dashboard.showing.rendering import render
 from jobqueue.web.dashboard.showing.static import static_path
 from jobqueue.web.dashboard.site import Site
 
+_DID = "jobqueue.did"
+_DIGITS = 19
 Page: TypeAlias = Callable[[Site, Request], Awaitable[Response]]
 
 MENU = (
@@ -28,6 +30,14 @@ MENU = (
     ("webhooks", "Webhooks", "/webhooks"),
     ("audit", "Audit", "/audit"),
 )
+
+
+async def note_what_was_done(site: Site, request: Request) -> None:
+    """After an act the query's `did` names its row in the audit: the page shows it, to whoever did it."""
+    number = request.query_params.get("did", "")
+    if number.isdecimal() and len(number) < _DIGITS:
+        found = await site.app.audit.list(who=access_of(request).user, before=int(number) + 1, limit=1)
+        request.scope[_DID] = found[0] if found and found[0].id == int(number) else None
 
 
 def view_of(site: Site, request: Request) -> View:
@@ -55,6 +65,7 @@ def sheet(
         "static": static_path,
         "path": request.url.path,
         "query": request.url.query,
+        "did": request.scope.get(_DID),
     }
     part = request.query_params.get("part")
     html = render(template, around | values, part if part and part.isidentifier() else None)

@@ -50,6 +50,11 @@ class Recent(Model):
     slowest: str | None
     attention: list[Attention]
 
+    @property
+    def latest(self) -> Point | None:
+        """The last whole minute."""
+        return self.points[-2] if len(self.points) > 1 else None
+
 
 @dataclass(frozen=True, slots=True)
 class _Read:

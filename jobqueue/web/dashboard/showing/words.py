@@ -40,9 +40,9 @@ def span(seconds: float | None) -> str:
     raise AssertionError  # a minute or more is one of them
 
 
-def percent(part: float, whole: float) -> str:
-    """A share, such as 2.1 %."""
-    share = 100 * part / whole if whole else 0.0
+def percent(share: float) -> str:
+    """A share of one, such as 2.1 %."""
+    share *= 100
     return f"{share:.0f}{_THIN}%" if share >= 10 or share == 0 else f"{share:.1f}{_THIN}%"
 
 

@@ -4,6 +4,8 @@
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const charts = [];
 
+  const clock = (seconds) => new Date(seconds * 1000).toTimeString().slice(0, 5);
+
   const options = (place, kinds) => {
     const ink = colour("faint"), line = colour("line");
     const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
@@ -13,7 +15,7 @@
       legend: { show: false },
       cursor: { y: false, points: { size: 5 } },
       scales: { y: { range: (_, low, high) => [0, Math.max(high, 0.1) * 1.08] } },
-      axes: [{ ...axis, grid: { show: false } }, { ...axis, size: 52, splits: undefined, values: (_, all) => all.map((v) => v.toLocaleString()) }],
+      axes: [{ ...axis, grid: { show: false }, values: (_, all) => all.map(clock) }, { ...axis, size: 52, splits: undefined, values: (_, all) => all.map((v) => v.toLocaleString()) }],
       series: [{}, ...kinds.map((kind, number) => ({
         stroke: colour(kind), width: 1.5, points: { show: false }, fill: number === 0 ? colour(`${kind}-soft`) : undefined,
       }))],

@@ -3,7 +3,7 @@
 import inspect
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import anyio.to_thread
@@ -62,6 +62,15 @@ class TasksSeen(Model):
     """Why the modules of the app could not be imported: the class of the error."""
 
 
+class Ended(Model):
+    """What ended in ten minutes."""
+
+    at: datetime
+    completed: int
+    failed: int
+    """Attempts that failed."""
+
+
 class TaskSeen(Model):
     """One task."""
 
@@ -78,9 +87,8 @@ class TaskSeen(Model):
     broken: str | None
     times: list[TimesSeen]
     """Of an hour, by queue."""
-    completed: list[int]
-    """Every ten minutes of a day; empty for who sees some queues only: it is counted for all together."""
-    failed: list[int]
+    past: list[Ended]
+    """A day; empty for who sees some queues only: it is counted for all together."""
     queues: list[str]
     """Where a job of it may be put."""
 
@@ -120,8 +128,7 @@ async def read_task(view: View, name: str) -> TaskSeen | None:
         sql=sql_call(view.site.app.schema, name, needed, "default" if task is None else task.queue),
         broken=broken,
         times=[TimesSeen.model_validate(each) for each in times],
-        completed=[each.completed for each in past],
-        failed=[each.retried + each.dead for each in past],
+        past=[Ended(at=each.at, completed=each.completed, failed=each.retried + each.dead) for each in past],
         queues=await _queues(view),
     )
 

@@ -16,15 +16,26 @@ from jobqueue.web.dashboard.access.access import Authorize
 from jobqueue.web.dashboard.access.guard import Guard
 from jobqueue.web.dashboard.live.looker import Looker
 from jobqueue.web.dashboard.pages.act import act, ask
+from jobqueue.web.dashboard.pages.audit import audit
+from jobqueue.web.dashboard.pages.bundles import bundle, bundles
 from jobqueue.web.dashboard.pages.jobs import jobs
 from jobqueue.web.dashboard.pages.live import Live
 from jobqueue.web.dashboard.pages.overview import overview
 from jobqueue.web.dashboard.pages.sheet import Page, note_what_was_done
+from jobqueue.web.dashboard.pages.webhooks import webhook, webhooks
 from jobqueue.web.dashboard.showing.redacting import Redact
 from jobqueue.web.dashboard.showing.static import static_file
 from jobqueue.web.dashboard.site import Site
 
-_PAGES: tuple[tuple[str, Page], ...] = (("/", overview), ("/jobs", jobs))
+_PAGES: tuple[tuple[str, Page], ...] = (
+    ("/", overview),
+    ("/jobs", jobs),
+    ("/bundles", bundles),
+    ("/bundles/{id}", bundle),
+    ("/webhooks", webhooks),
+    ("/webhooks/{id}", webhook),
+    ("/audit", audit),
+)
 
 
 def create_app(

@@ -50,6 +50,7 @@ async def rates(
 async def deferred(database: Reader, since: datetime, *, step: int) -> list[Deferred]:
     """How many jobs were stored, per step, within the last two days. Raises InvalidOption."""
     since, _ = _checked(since, step, by_hour=False)
+    _refuse_long_ago(since, _BY_MINUTE, "depths are not kept for longer")
     return [Deferred(**named("deferred", row)) for row in await database.fetch("deferred", since, float(step))]
 
 
@@ -59,6 +60,7 @@ async def depths(database: Reader, queue: str | None, since: datetime, *, step: 
     Zero as well if more than 200 queues were longer. Raises InvalidOption.
     """
     since, _ = _checked(since, step, by_hour=False)
+    _refuse_long_ago(since, _BY_MINUTE, "depths are not kept for longer")
     rows = await database.fetch("depths", _ALL if queue is None else queue, since, float(step))
     return [DepthPoint(**named("depths", row)) for row in rows]
 
@@ -74,7 +76,7 @@ async def percentiles(
     since = check_time("since", since)
     back = datetime.now(UTC) - since
     if queue is None and task is None:
-        _refuse_long_ago(back, _TIMES_BACK)
+        _refuse_long_ago(since, _TIMES_BACK, "name a queue or a task for more")
     grain, length = ("minute", _MINUTE) if back <= _TIMES_BY_MINUTE + _SLACK else ("hour", _HOUR)
     rows = await database.fetch("times", _floor(since, length), queue, task, grain, _TIMES)
     pairs = [named("times", row) for row in rows]
@@ -94,7 +96,7 @@ async def sparks(database: Reader, since: datetime, *, step: int, room: int = 20
     At most seven days; of what is further back than three hours, `step` must be in whole hours.
     """
     since, grain = _checked(since, step, minutes=_SPARKS_BY_MINUTE)
-    _refuse_long_ago(datetime.now(UTC) - since, _SPARKS_BACK)
+    _refuse_long_ago(since, _SPARKS_BACK, "ask for the rates of one queue or task for more")
     rows = [named("sparks", row) for row in await database.fetch("sparks", since, float(step), grain, room)]
     last = next(row["last"] for row in rows if row["places"] is None)
     queues, tasks = dict[str, Spark](), dict[str, Spark]()
@@ -126,9 +128,9 @@ def _checked(
     return _floor(since, step), "hour" if by_hour and step % _HOUR == 0 else "minute"
 
 
-def _refuse_long_ago(back: timedelta, limit: timedelta) -> None:
-    if back > limit + timedelta(hours=2):
-        raise InvalidOption("since", f"must be within the last {limit.days} days, if it is about all queues")
+def _refuse_long_ago(since: datetime, limit: timedelta, why: str) -> None:
+    if datetime.now(UTC) - since > limit + timedelta(hours=2):
+        raise InvalidOption("since", f"must be within the last {limit.days} days: {why}")
 
 
 def _floor(moment: datetime, step: int) -> datetime:

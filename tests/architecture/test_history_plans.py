@@ -1,7 +1,6 @@
 """Plans of the history: two days of ten queues by the minute, whatever the planner knows of them."""
 
 import json
-from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import psycopg
@@ -27,33 +26,31 @@ insert into jobqueue.hour select m, '', '', {ROW} from {HOURS};
 insert into jobqueue.depth select m, case when q > 0 then 'queue' || q else '' end, 1, 2, 3, 4, 5, 6
   from {MINUTES}, generate_series(0, {QUEUES}) q order by 1, 2;
 """
-NOW = datetime.now(UTC)
-SPANS = {hours: NOW - timedelta(hours=hours) for hours in (1, 3, 24, 48, 1440)}
+HOUR = 3600.0
 STEPS = 2 * 24 * 60
 SLACK = 1.3
 ASKED: dict[str, list[tuple[tuple[object, ...], float]]] = {
     "rates": [
-        ((SPANS[48], None, 300.0, "", None, "minute"), STEPS),
-        ((SPANS[48], None, 300.0, "queue7", None, "minute"), STEPS * TASKS),
-        ((SPANS[48], None, 300.0, "queue7", "task15", "minute"), STEPS * TASKS),
-        ((SPANS[48], None, 300.0, None, "task15", "minute"), STEPS),
-        ((SPANS[1440], None, 3600.0, "", None, "hour"), 60 * 24),
-        ((SPANS[1440], None, 3600.0, None, "task15", "hour"), 60 * 24),
+        ((48 * HOUR, 0.0, 300.0, "", None, "minute"), STEPS),
+        ((48 * HOUR, 0.0, 300.0, "queue7", None, "minute"), STEPS * TASKS),
+        ((48 * HOUR, 0.0, 300.0, "queue7", "task15", "minute"), STEPS * TASKS),
+        ((48 * HOUR, 0.0, 300.0, None, "task15", "minute"), STEPS),
+        ((1440 * HOUR, 0.0, 3600.0, "", None, "hour"), 60 * 24),
+        ((1440 * HOUR, 0.0, 3600.0, None, "task15", "hour"), 60 * 24),
     ],
-    "deferred": [((SPANS[3], 60.0), 180)],
-    "depths": [(("queue7", SPANS[3], 60.0), 2 * 180), (("", SPANS[3], 60.0), 2 * 180)],
+    "deferred": [((3 * HOUR, 60.0), 180)],
+    "depths": [(("queue7", 3 * HOUR, 60.0), 2 * 180), (("", 3 * HOUR, 60.0), 2 * 180)],
     "times": [
-        ((SPANS[1], None, None, "minute", 1000), 61 * (QUEUES * TASKS + 1)),
-        ((SPANS[48], None, None, "hour", 1000), 49 * (QUEUES * TASKS + 1)),
-        ((SPANS[48], "queue7", None, "hour", 1000), 49 * TASKS),
-        ((SPANS[48], None, "task15", "hour", 1000), 49),
+        ((1 * HOUR, None, None, "minute", 1000), 61 * (QUEUES * TASKS + 1)),
+        ((48 * HOUR, None, None, "hour", 1000), 49 * (QUEUES * TASKS + 1)),
+        ((48 * HOUR, "queue7", None, "hour", 1000), 49 * TASKS),
+        ((48 * HOUR, None, "task15", "hour", 1000), 49),
     ],
     "sparks": [
-        ((SPANS[3], 300.0, "minute", 200), 181 * (QUEUES * TASKS + 1)),
-        ((SPANS[24], 3600.0, "hour", 200), 25 * (QUEUES * TASKS + 1)),
+        ((3 * HOUR, 300.0, "minute", 200), 181 * (QUEUES * TASKS + 1)),
+        ((24 * HOUR, 3600.0, "hour", 200), 25 * (QUEUES * TASKS + 1)),
     ],
     "forget_history": [((2_000, 3 * 86_400.0, 70 * 86_400.0), 10)],
-    "note_counts": [],
 }
 COUNTED = {
     **dict.fromkeys(
@@ -74,7 +71,8 @@ def test_a_look_back_reads_only_what_it_shows(databases: Databases, template: st
         rows = [{"queue": f"queue{n % 10}", "task": f"task{n}", **COUNTED} for n in range(50)]
         values = (UUID(int=1), 1, 0.0, json.dumps(rows))
         for mode in ("custom", "generic"):
-            for name, calls in {**ASKED, "note_counts": [(values, 100)]}.items():
+            asked: dict[str, list[tuple[tuple[object, ...], float]]] = {**ASKED, "note_counts": [(values, 100)]}
+            for name, calls in asked.items():
                 for given, most in calls:
                     plan = run_learned(connection, name, given, mode)
                     read = sum(plan.rows_read(table) for table in ("minute", "hour", "depth"))

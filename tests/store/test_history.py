@@ -18,9 +18,16 @@ from tests.worker.test_upkeep import keeping
 
 NOW = datetime.now(UTC)
 MINUTE = NOW.replace(second=0, microsecond=0)
-HOUR = MINUTE.replace(minute=0)
 COUNTS = "claimed, completed, cancelled, dead, retried"
 REST = "snoozed, suspended, released, put_aside, lined_up, refused, lost, seconds"
+
+
+HALF = timedelta(minutes=30)
+
+
+def back(at: datetime) -> float:
+    """How many minutes before the minute in which these tests began."""
+    return (MINUTE - at).total_seconds() / 60
 
 
 def ago(**length: float) -> datetime:
@@ -52,25 +59,31 @@ async def test_rates_have_a_point_for_each_step(database: str) -> None:
     await note(database, MINUTE - timedelta(minutes=10), "other", "send", 7, 7, 0, 0, 0)
     await note(database, MINUTE - timedelta(minutes=7), "mail", "sort", 2, 2, 0, 0, 0)
     async with open_database(database) as db:
-        points = await history.rates(db, ago(minutes=30), step=60)
-        assert [MINUTE - timedelta(minutes=n) for n in range(30, -1, -1)] == [point.at for point in points[:31]]
-        assert {20: 12, 23: 2} == {place: point.claimed for place, point in enumerate(points) if point.claimed}
-        for named, claimed in [
+        points = await history.rates(db, HALF, step=60)
+        assert [points[0].at + timedelta(minutes=n) for n in range(len(points))] == [point.at for point in points]
+        assert 30 <= len(points) <= 32
+        claimed = {back(point.at): point.claimed for point in points if point.claimed}
+        assert {10: 12, 7: 2} == claimed
+        for named, found in [
             ({"queue": "mail"}, [5, 2]),
             ({"task": "send"}, [12]),
             ({"queue": "mail", "task": "send"}, [5]),
             ({"queue": "nowhere"}, []),
             ({"task": ""}, [12, 2]),
         ]:
-            points = await history.rates(db, ago(minutes=30), step=60, **named)  # type: ignore[arg-type]
+            points = await history.rates(db, timedelta(minutes=30), step=60, **named)  # type: ignore[arg-type]
             assert claimed == [point.claimed for point in points if point.claimed], named
-        (one,) = [point for point in await history.rates(db, ago(minutes=30), step=60, queue="mail") if point.dead]
+        (one,) = [
+            point for point in await history.rates(db, timedelta(minutes=30), step=60, queue="mail") if point.dead
+        ]
         assert (5, 4, 3, 2, 1) == (one.claimed, one.completed, one.retried, one.dead, one.cancelled)
-        hours = await history.rates(db, ago(days=3), step=3600)
-        assert [HOUR - timedelta(hours=n) for n in range(72, -1, -1)] == [point.at for point in hours[:73]]
+        hours = await history.rates(db, timedelta(days=3), step=3600)
+        assert [hours[0].at + timedelta(hours=n) for n in range(len(hours))] == [point.at for point in hours]
+        assert 73 == len(hours)
         assert 14 == sum(point.claimed for point in hours)
-        early = await history.rates(db, ago(minutes=30), MINUTE - timedelta(minutes=9), step=60)
-        assert (12, 21) == (sum(point.claimed for point in early), len(early))
+        early = await history.rates(db, HALF, (datetime.now(UTC) - MINUTE).total_seconds() + 8.5 * 60, step=60)
+        assert 12 == sum(point.claimed for point in early)
+        assert 9 == back(early[-1].at)
 
 
 async def look(dsn: str, minutes: int, deferred: int | None, **queues: tuple[int, int] | None) -> None:
@@ -90,9 +103,12 @@ async def test_deferred_jobs_come_from_a_counter(database: str) -> None:
     for minutes, counter in ((11, 100), (10, 130), (9, 150), (7, 20), (6, 20), (5, None), (4, 25)):
         await look(database, minutes, counter)
     async with open_database(database) as db:
-        points = await history.deferred(db, ago(minutes=10), step=60)
-        assert [30, 20, 0, 20, 0, 0, 5] == [point.jobs for point in points[:7]]
-        longer = await history.deferred(db, ago(hours=2), step=600)
+        points = await history.deferred(db, HALF, step=60)
+        assert {10: 30, 9: 20, 7: 20, 4: 5} == {back(point.at): point.jobs for point in points if point.jobs}
+        some = await history.deferred(db, (datetime.now(UTC) - MINUTE).total_seconds() + 9 * 60, step=60)
+        assert 9 == back(some[0].at)
+        assert 45 == sum(point.jobs for point in some), "from the look before on"
+        longer = await history.deferred(db, timedelta(hours=2), step=600)
         assert 75 == sum(point.jobs for point in longer)
         assert all(point.jobs >= 0 for point in longer)
 
@@ -104,12 +120,13 @@ async def test_depths_tell_empty_from_unknown(database: str) -> None:
     await look(database, 6, 1, mail=None)
     await look(database, 5, 1, mail=(7, 0))
     async with open_database(database) as db:
-        points = await history.depths(db, "mail", ago(minutes=9), step=60)
-        assert [(5, 2), (0, 0), (None, None), (None, None), (7, 0)] == [(one.ready, one.running) for one in points[:5]]
-        assert [9, 9, None, None, 9] == [
-            one.ready for one in (await history.depths(db, None, ago(minutes=9), step=60))[:5]
-        ]
-        (highest,) = {one.ready for one in await history.depths(db, "mail", ago(hours=1), step=7200)} - {None}
+        points = {back(one.at): (one.ready, one.running) for one in await history.depths(db, "mail", HALF, step=60)}
+        seen = {minutes: points[minutes] for minutes in (9, 8, 7, 6, 5, 4)}
+        none = (None, None)
+        assert {9: (5, 2), 8: (0, 0), 7: none, 6: none, 5: (7, 0), 4: none} == seen
+        in_all = {back(one.at): one.ready for one in await history.depths(db, None, HALF, step=60)}
+        assert [9, 9, None, None, 9] == [in_all[minutes] for minutes in (9, 8, 7, 6, 5)]
+        (highest,) = {one.ready for one in await history.depths(db, "mail", timedelta(hours=1), step=7200)} - {None}
         assert 7 == highest
 
 
@@ -121,7 +138,7 @@ async def test_percentiles_by_queue_and_task(database: str) -> None:
     await note(database, minutes[0], "mail", "sort", 2, 2, 0, 0, 0, run=[0] * 16 + [2])
     await note(database, minutes[0], "other", "send", 1, 0, 1, 0, 0)
     async with open_database(database) as db:
-        found = await history.percentiles(db, ago(minutes=30))
+        found = await history.percentiles(db, timedelta(minutes=30))
         facts = [(one.queue, one.task, one.runs, one.failed) for one in found]
         assert [
             ("mail", None, 22, 4), ("mail", "send", 20, 4), ("mail", "sort", 2, 0), ("other", None, 1, 0),
@@ -132,11 +149,11 @@ async def test_percentiles_by_queue_and_task(database: str) -> None:
         assert pytest.approx((0.0025, 0.00475, 0.0175, 0.02425)) == found_times
         assert 3600.0 == found[0].run_p95
         assert (None, None) == (found[4].wait_p50, found[4].run_p95)
-        by_queue = await history.percentiles(db, ago(minutes=30), queue="other")
+        by_queue = await history.percentiles(db, timedelta(minutes=30), queue="other")
         assert [("other", None), ("other", "send")] == [(one.queue, one.task) for one in by_queue]
-        by_task = await history.percentiles(db, ago(minutes=30), task="sort")
+        by_task = await history.percentiles(db, timedelta(minutes=30), task="sort")
         assert [("mail", None), ("mail", "sort")] == [(one.queue, one.task) for one in by_task]
-        by_hour = await history.percentiles(db, ago(days=1))
+        by_hour = await history.percentiles(db, timedelta(days=1))
         assert {one.queue for one in found} == {one.queue for one in by_hour}
 
 
@@ -144,51 +161,61 @@ async def test_small_charts_of_all_queues_and_tasks(database: str) -> None:
     """A number for each step, zeros among them; those that have ended most, if there are too many."""
     step = 300
     first = datetime.fromtimestamp(ago(minutes=30).timestamp() // step * step, UTC)
+    length = 0
+
+    def line(*points: tuple[int, int, int]) -> Spark:
+        completed, failed = [0] * length, [0] * length
+        for place, done, bad in points:
+            completed[place], failed[place] = done, bad
+        return Spark(tuple(completed), tuple(failed))
+
     await note(database, first, "mail", "send", 5, 4, 0, 1, 2)
     await note(database, first + timedelta(minutes=10), "mail", "sort", 5, 6, 0, 0, 0)
     await note(database, first + timedelta(minutes=10), "other", "send", 1, 1, 0, 0, 0)
     async with open_database(database) as db:
-        found = await history.sparks(db, ago(minutes=30), step=step)
+        found = await history.sparks(db, timedelta(minutes=60), step=step)
         length = len(found.queues["mail"].completed)
-        assert first == found.since
-        assert 6 <= length <= 8
+        one = int((first - found.since).total_seconds()) // step
+        assert 12 <= length <= 14
         assert {"mail", "other"} == set(found.queues)
-        assert line(length, (0, 4, 3), (2, 6, 0)) == found.queues["mail"]
-        assert line(length, (0, 4, 3), (2, 1, 0)) == found.tasks["send"]
-        assert line(length, (2, 6, 0)) == found.tasks["sort"]
-        few = await history.sparks(db, ago(minutes=30), step=step, room=1)
+        assert line((one, 4, 3), (one + 2, 6, 0)) == found.queues["mail"]
+        assert line((one, 4, 3), (one + 2, 1, 0)) == found.tasks["send"]
+        assert line((one + 2, 6, 0)) == found.tasks["sort"]
+        few = await history.sparks(db, timedelta(minutes=30), step=step, room=1)
         assert (["mail"], ["send"]) == ([*few.queues], [*few.tasks])
-
-
-def line(length: int, *points: tuple[int, int, int]) -> Spark:
-    """A small chart with these places filled, completed and failed."""
-    completed, failed = [0] * length, [0] * length
-    for place, done, bad in points:
-        completed[place], failed[place] = done, bad
-    return Spark(tuple(completed), tuple(failed))
 
 
 async def test_an_empty_history_is_flat(database: str) -> None:
     """Just after the first migration."""
     async with open_database(database) as db:
-        assert {0} == {point.claimed for point in await history.rates(db, ago(hours=1), step=60)}
-        assert {0} == {point.jobs for point in await history.deferred(db, ago(hours=1), step=60)}
-        assert {None} == {point.ready for point in await history.depths(db, "mail", ago(hours=1), step=60)}
-        assert [] == await history.percentiles(db, ago(hours=1))
-        assert ({}, {}) == ((found := await history.sparks(db, ago(hours=1), step=60)).queues, found.tasks)
+        assert {0} == {point.claimed for point in await history.rates(db, timedelta(hours=1), step=60)}
+        assert {0} == {point.jobs for point in await history.deferred(db, timedelta(hours=1), step=60)}
+        assert {None} == {point.ready for point in await history.depths(db, "mail", timedelta(hours=1), step=60)}
+        assert [] == await history.percentiles(db, timedelta(hours=1))
+        assert ({}, {}) == ((found := await history.sparks(db, timedelta(hours=1), step=60)).queues, found.tasks)
 
 
 BAD: dict[str, tuple[Any, str]] = {
-    "a step of half a minute": (lambda db: history.rates(db, ago(hours=1), step=30), "step: must be a whole number"),
-    "an odd step": (lambda db: history.rates(db, ago(hours=1), step=90), "step: must be a whole number"),
-    "no step": (lambda db: history.rates(db, ago(hours=1), step=cast(int, math.nan)), "step: must be a whole number"),
-    "a naive moment": (lambda db: history.rates(db, datetime(2026, 1, 1), step=60), "since: must be timezone"),
-    "too many steps": (lambda db: history.rates(db, ago(days=50), step=60), "step: must be longer"),
-    "minutes that are gone": (lambda db: history.rates(db, ago(days=3), step=300), "step: must be in whole hours"),
-    "depths that are gone": (lambda db: history.depths(db, "a", ago(days=3), step=300), "since: must be within"),
-    "percentiles of long ago": (lambda db: history.percentiles(db, ago(days=4)), "since: must be within"),
-    "small charts by the minute": (lambda db: history.sparks(db, ago(hours=5), step=60), "step: must be in whole"),
-    "small charts of long ago": (lambda db: history.sparks(db, ago(days=9), step=3600), "since: must be within"),
+    "a step of half a minute": (
+        lambda db: history.rates(db, timedelta(hours=1), step=30),
+        "step: must be a whole number",
+    ),
+    "an odd step": (lambda db: history.rates(db, timedelta(hours=1), step=90), "step: must be a whole"),
+    "no step": (lambda db: history.rates(db, timedelta(hours=1), step=math.nan), "step: must be a whole"),
+    "a moment": (lambda db: history.rates(db, cast(Any, NOW), step=60), "since: must be a number of seconds"),
+    "the future": (lambda db: history.rates(db, -5, step=60), "since: must be between"),
+    "too many steps": (lambda db: history.rates(db, timedelta(days=50), step=60), "step: must be longer"),
+    "minutes that are gone": (
+        lambda db: history.rates(db, timedelta(days=3), step=300),
+        "step: must be in whole",
+    ),
+    "depths that are gone": (lambda db: history.depths(db, "a", timedelta(days=3), step=300), "since: must be at most"),
+    "percentiles of long ago": (lambda db: history.percentiles(db, timedelta(days=4)), "since: must be at most"),
+    "small charts by the minute": (
+        lambda db: history.sparks(db, timedelta(hours=5), step=60),
+        "step: must be in whole",
+    ),
+    "small charts of long ago": (lambda db: history.sparks(db, timedelta(days=9), step=3600), "since: must be at most"),
 }
 
 

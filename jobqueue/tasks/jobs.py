@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeAlias, TypedDict, Unpack
@@ -10,9 +10,10 @@ from uuid import UUID
 
 from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.flows.phase import Phase
-from jobqueue.base.job import Job, JobState
-from jobqueue.base.moments import Seconds
+from jobqueue.base.job import Job, JobState, JsonValue
+from jobqueue.base.moments import LONGEST, Seconds
 from jobqueue.base.names import check_name, check_whole
+from jobqueue.base.search import Inside
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import LEGAL, Action, Change, Changes
 from jobqueue.store import steering
@@ -22,7 +23,7 @@ from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.bundles import find_members, list_members
 from jobqueue.store.flows.phases import list_phases
 from jobqueue.store.flows.signals import unread_signals
-from jobqueue.store.looking.listing import JobPage, Wanted, find_by_part, find_ids, list_jobs, place_of
+from jobqueue.store.looking.listing import PATIENCE, JobPage, Wanted, find_by_part, find_ids, list_jobs, place_of
 from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.looking.overview import Counts, Waits, count_jobs, count_jobs_on, waits_for
 from jobqueue.store.standby import await_standby
@@ -48,6 +49,22 @@ class Filter(TypedDict, total=False):
     """False: of no bundle, so that members of any are spared; True: of some."""
     key: str | None
     """The job that holds this unique key of `task` now; no other filter beside the two."""
+    error: str | None
+    """The class of the last error, with or without its module: `CardDeclined` finds `shop.errors.CardDeclined`."""
+    fingerprint: str | None
+    """Of a group of failures, see `errors`."""
+    args: Mapping[str, JsonValue] | None
+    """Values in the arguments by their paths: `{"order.id": 88123, "items.0.sku": "abc"}`. Compared as they are
+    written: a number by its digits, a string without its quotes."""
+    text: str | None
+    """A part of the arguments as JSON, the last error's message, the message of its progress, or its unique key; no
+    matter which letters are capitals."""
+    reason: str | None
+    """Why it ended: `attempts`, `fatal`, `expired`, ..."""
+
+
+_INSIDE = ("error", "fingerprint", "args", "text", "reason")
+_NAMES = ("queue", "task", "origin", "key")
 
 
 class Jobs:
@@ -143,30 +160,41 @@ class Jobs:
         task: str | None = None,
         origin: str | None = None,
         bundle: UUID | str | None = None,
+        key: str | None = None,
+        error: str | None = None,
+        fingerprint: str | None = None,
+        args: Mapping[str, JsonValue] | None = None,
+        text: str | None = None,
+        reason: str | None = None,
         after: UUID | None = None,
         limit: int = 50,
         payload: bool = False,
+        patience: float = PATIENCE,
         connection: object | None = None,
     ) -> JobPage:
         """A page of jobs, the newest first, by when they came; `after=page.next` goes on until that is None.
 
-        A look costs what it reads, not what it finds: for jobs of which there are few it may read many. It ends after
-        5 s with what it has, perhaps with nothing, and `next` says where to go on. `after` may be the id of a job as
-        well. Those of a `bundle`, its callbacks included, are found by an index. Without `payload` the jobs have
-        neither arguments nor results. `connection` looks inside the caller's transaction. Raises InvalidOption.
+        The filters are those of `Filter`, but for `key`: all jobs that have or had this unique key. A look costs what
+        it reads, not what it finds: for jobs of which there are few it may read many. It ends after `patience` seconds
+        with what it has, perhaps with nothing: `next` says where to go on, `reached` back to when it has looked, and
+        `searched` at how many jobs. `after` may be the id of a job as well. Those of a `bundle`, its callbacks
+        included, are found by an index. Without `payload` the jobs have neither arguments nor results. `connection`
+        looks inside the caller's transaction. Raises InvalidOption.
         """
         _check_limit(limit)
+        _check_patience(patience)
         if not isinstance(after, UUID | None):
             raise InvalidOption("after", "must be the UUID of a job, as in job.id")
         check_filters(queue=queue, task=task, origin=origin)
-        wanted = Wanted(frozenset(JobState if state is None else _states(state)), queue, task, origin)
+        inside = Inside(error, fingerprint, args, text, key, reason)
+        wanted = Wanted(frozenset(JobState if state is None else _states(state)), queue, task, origin, inside=inside)
         async with self._executor(connection) as executor:
             place = None if after is None else await place_of(executor, after)
             if after is not None and place is None:
                 raise InvalidOption("after", "no job has this id any more, which tells no time; go on from page.next")
             if bundle is not None:
                 return await list_members(executor, check_id(bundle, "bundle"), wanted, place, limit, payload=payload)
-            return await list_jobs(executor, wanted, after=place, limit=limit, payload=payload)
+            return await list_jobs(executor, wanted, after=place, limit=limit, payload=payload, patience=patience)
 
     async def counts(self, *, connection: object | None = None) -> Counts:
         """How many jobs there are, by queue and state; with `connection` as the caller's transaction sees it."""
@@ -307,7 +335,7 @@ async def _pages(
         raise InvalidOption("ids", "give ids, or at least one filter, not both")
     if any(not isinstance(id, UUID) for id in ids):
         raise InvalidOption("ids", "must be UUIDs, as in handle.id")
-    check_filters(**{name: value for name, value in given.items() if name not in ("state", "bundle", "bundled")})
+    check_filters(**{name: value for name, value in given.items() if name in _NAMES})
     bundled = given.pop("bundled", None)
     if bundled is not None and (not isinstance(bundled, bool) or "bundle" in given):
         raise InvalidOption("bundled", "must be True or False, and stand without bundle=")
@@ -329,7 +357,8 @@ def _pages_by_filter(executor: Executor, action: Action, given: dict[str, Any]) 
     if action is Action.RETRY:
         legal = [JobState.DEAD]  # to run again what was completed, or cancelled, is seldom what is meant
     states = _states(given["state"]) if "state" in given else legal
-    wanted = Wanted(frozenset(states), given.get("queue"), given.get("task"), given.get("origin"))
+    inside = Inside(**{name: given[name] for name in _INSIDE if name in given})
+    wanted = Wanted(frozenset(states), given.get("queue"), given.get("task"), given.get("origin"), inside=inside)
     if "bundle" in given:
         return find_members(executor, check_id(given["bundle"], "bundle"), wanted, _STEER_PAGE)
     return find_ids(executor, wanted, _STEER_PAGE)
@@ -339,6 +368,12 @@ def _check_limit(limit: int) -> None:
     """Refuse what is no size of a page. Raises InvalidOption."""
     if check_whole("limit", limit, (1, _PAGE_LIMIT)) is None:
         raise InvalidOption("limit", f"must be a whole number from 1 to {_PAGE_LIMIT}")
+
+
+def _check_patience(patience: float) -> None:
+    given: object = patience
+    if not isinstance(given, int | float) or isinstance(given, bool) or not 0 < given <= LONGEST:
+        raise InvalidOption("patience", "must be a number of seconds above 0")
 
 
 def check_filters(**names: str | None) -> None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import anyio
@@ -13,6 +14,7 @@ import orjson
 from jobqueue.base.errors import JobNotFound
 from jobqueue.base.flows.event import event_document
 from jobqueue.base.job import AttemptError, Job, JobState
+from jobqueue.base.search import Inside
 from jobqueue.cli.jobs.lines import MOST, waits_at
 from jobqueue.cli.jobs.shortened import whole
 from jobqueue.cli.jobs.story import Story
@@ -20,7 +22,7 @@ from jobqueue.cli.jobs.timeline import phase_document
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, as_usage, tell
 from jobqueue.cli.terminal.outages import tell_of_outages
-from jobqueue.cli.terminal.output import ago, duration, number, write, write_json, write_table
+from jobqueue.cli.terminal.output import ago, duration, moment, number, write, write_json, write_table
 from jobqueue.store.flows.events import events_of_job
 from jobqueue.store.flows.phases import list_phases
 from jobqueue.store.flows.signals import unread_signals
@@ -53,6 +55,7 @@ def list_jobs(
     task: str | None,
     origin: str | None,
     bundle: UUID | None,
+    inside: Mapping[str, Any],
     after: UUID | None,
     limit: int,
     payload: bool,
@@ -61,6 +64,7 @@ def list_jobs(
     """A page of jobs, newest first."""
     with as_usage():
         check_filters(queue=queue, task=task, origin=origin)
+        Inside(**inside)
     page = asyncio.run(
         place.ask(
             Jobs,
@@ -70,6 +74,7 @@ def list_jobs(
                 task=task,
                 origin=origin,
                 bundle=bundle,
+                **inside,
                 after=after,
                 limit=limit,
                 payload=payload,
@@ -86,7 +91,8 @@ def list_jobs(
     elif page.next is None:
         tell("no such jobs")
     if page.next is not None and (len(page) < limit or sys.stdout.isatty()):
-        tell(f"{'more, perhaps' if len(page) == limit else 'looked for so long; go on with'}: --after {page.next}")
+        back = f"looked at {number(page.searched, about=False)} jobs, back to {moment(page.reached)}; go on with"
+        tell(f"{'more, perhaps' if len(page) == limit else back}: --after {page.next}")
     return ExitCode.OK
 
 

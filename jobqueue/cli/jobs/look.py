@@ -29,7 +29,8 @@ from jobqueue.store.flows.signals import unread_signals
 from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.looking.overview import Counts, beside_job, place_in_line, waits_for
 from jobqueue.store.workers import list_workers
-from jobqueue.tasks.jobs import Jobs, check_filters
+from jobqueue.tasks.acting.filters import check_filters
+from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.sending.waiting import Waiters
 
 _RENAMED = {

@@ -11,12 +11,17 @@ from typing import Any, TypeVar
 import asyncpg
 
 from jobqueue.base.errors import InvalidOption
-from jobqueue.store.connection.callers.choosing import executor_on
+from jobqueue.store.connection.callers.choosing import executor_on, is_synchronous
 from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.schema.statements import statements
 
 T = TypeVar("T")
+_TAKEN = "one of asyncpg, or of SQLAlchemy on asyncpg"
+_IS_SYNC = (
+    f"is synchronous, and app.testing(connection=...) takes {_TAKEN}; with none, `with app.testing() as t:` keeps what "
+    "defer_sync sends"
+)
 
 
 class LentDatabase(Database):
@@ -25,11 +30,11 @@ class LentDatabase(Database):
     def __init__(self, connection: object, schema: str) -> None:
         """Raises InvalidOption for what is no connection whose transaction can be joined, or is in none."""
         super().__init__(_no_pool(), schema, owned=False, pooler="none")
+        if is_synchronous(connection):
+            raise InvalidOption("connection", _IS_SYNC)
         self.executor = executor_on(connection, schema)
         if not isinstance(self.executor, OnAsyncpg) and getattr(self.executor, "driver", "psycopg") != "asyncpg":
-            raise InvalidOption(
-                "connection", "must be one of asyncpg, or of SQLAlchemy on asyncpg, to lend it to a test"
-            )
+            raise InvalidOption("connection", f"must be {_TAKEN}, to lend it to a test")
         self._connection: Any = connection
         self._turn = asyncio.Lock()
         if isinstance(self.executor, OnAsyncpg) and not self.executor.connection.is_in_transaction():

@@ -1,4 +1,4 @@
-"""Synchronous defers that are cut off: by a Ctrl-C, by a limit of the caller's, by a caller who does not wait for them."""
+"""Synchronous defers that are cut off: by a Ctrl-C, by a limit of the caller's, by whoever does not wait for them."""
 
 import asyncio
 import contextlib
@@ -89,7 +89,7 @@ def test_an_interrupted_defer_leaves_nothing_behind(library: str, dsn: str) -> N
 
 @pytest.mark.parametrize("library", SYNC)
 def test_a_limit_of_the_callers_own(library: str, dsn: str) -> None:
-    """A statement_timeout of the transaction ends a defer with the library's own error; its savepoint saves the rest."""
+    """A statement_timeout ends a defer with the library's own error; the caller's savepoint saves the rest."""
     task = App(dsn).task(note)
 
     def defer_too_late(joined: JoinedSync) -> None:

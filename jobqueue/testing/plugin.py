@@ -30,7 +30,7 @@ def jobqueue_database() -> Iterator[str]:
     """
     cloning, named = import_module("jobqueue.store.cloning"), os.environ.get("JOBQUEUE_TEST_DSN")
     with _beside() as beside, beside.wrap_async_context_manager(cloning.clone_of(named)) as dsn:
-        yield _for_all_drivers(dsn) if named is None else dsn
+        yield _for_all_drivers(dsn)
 
 
 @pytest.fixture
@@ -60,7 +60,10 @@ def jobqueue_app(jobqueue_target: Any, jobqueue_database: str) -> Iterator[Any]:
 
 def _for_all_drivers(dsn: str) -> str:
     """The embedded server's, without what SQLAlchemy would hand on to asyncpg, which knows it in a DSN alone."""
-    return dsn if "PGSSLMODE" in os.environ else dsn.removesuffix("&sslmode=disable")
+    on_socket = (
+        "host=/" in dsn
+    )  # where there is no TLS, whatever is said, unless PGSSLMODE says to asyncpg that it must be
+    return dsn.removesuffix("&sslmode=disable") if on_socket and "PGSSLMODE" not in os.environ else dsn
 
 
 @contextmanager

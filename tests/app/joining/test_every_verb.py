@@ -9,8 +9,9 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from jobqueue import App, InvalidOption, Limit
+from jobqueue import App, ConfigurationError, InvalidOption, Limit
 from tests.support.jobs.joining import ASYNC
+from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked
 
 OWNERS = ("jobs", "bundles", "schedules", "queues", "limits")
@@ -90,6 +91,30 @@ async def test_every_verb_on_every_library(library: str, database: str) -> None:
             for call in each.values():
                 await call()
             await joined.rollback()
+
+        assert before == await asked(database, EVERYTHING)
+
+
+async def test_every_verb_where_a_connection_is_lent(database: str) -> None:
+    """Inside `app.testing(connection=...)` they are on that connection without being given it, and what has none too."""
+    async with App(database) as app, connect(database) as conn:
+        task = app.task(limit=Limit(5))(note)
+        await app.run_until_idle()
+        before = await asked(database, EVERYTHING)
+        transaction = conn.transaction()
+        await transaction.start()
+        async with app.testing(connection=conn):
+            job = await task.options(delay=3600).defer("a")
+            async with app.bundle("import") as bundle:
+                bundle.add(task.job("b"))
+            for call in calls(app, job.id, bundle.id, None).values():
+                await call()
+            others = [app.bundles.counts(), app.bundles.list(), app.bundles.members(bundle.id), app.webhooks.list()]
+            for other in [*others, app.queues.pause("mail"), app.queues.resume("mail"), app.bundles.cancel(bundle.id)]:
+                await other
+            with pytest.raises(ConfigurationError, match=r"has that one connection.*take jobqueue_app"):
+                await anext(aiter(app.events()))
+        await transaction.rollback()
 
         assert before == await asked(database, EVERYTHING)
 

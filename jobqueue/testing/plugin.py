@@ -60,10 +60,9 @@ def jobqueue_app(jobqueue_target: Any, jobqueue_database: str) -> Iterator[Any]:
 
 def _for_all_drivers(dsn: str) -> str:
     """The embedded server's, without what SQLAlchemy would hand on to asyncpg, which knows it in a DSN alone."""
-    on_socket = (
-        "host=/" in dsn
-    )  # where there is no TLS, whatever is said, unless PGSSLMODE says to asyncpg that it must be
-    return dsn.removesuffix("&sslmode=disable") if on_socket and "PGSSLMODE" not in os.environ else dsn
+    if "host=/" not in dsn or "PGSSLMODE" in os.environ:  # which asyncpg would follow; else there is no TLS on a socket
+        return dsn
+    return dsn.removesuffix("&sslmode=disable")
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def verbs(app: App) -> set[str]:
 
 def calls(app: App, job: UUID, bundle: UUID, on: Any) -> dict[str, Call]:
     """Each of them, in an order in which they succeed."""
-    new, until = app.task(note, name="planned").job("planned"), datetime.now(UTC)
+    new, until = app.task(name="planned")(note).job("planned"), datetime.now(UTC)
     return {
         "jobs.get": lambda: app.jobs.get(job, connection=on),
         "jobs.list": lambda: app.jobs.list(connection=on),
@@ -96,7 +96,7 @@ async def test_every_verb_on_every_library(library: str, database: str) -> None:
 
 
 async def test_every_verb_where_a_connection_is_lent(database: str) -> None:
-    """Inside `app.testing(connection=...)` they are on that connection without being given it, and what has none too."""
+    """Inside `app.testing(connection=...)` all are on that connection without being given it."""
     async with App(database) as app, connect(database) as conn:
         task = app.task(limit=Limit(5))(note)
         await app.run_until_idle()

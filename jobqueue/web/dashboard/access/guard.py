@@ -25,7 +25,7 @@ _POLICY = (
 _HEADERS = {
     "content-security-policy": _POLICY,
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # `no-referrer` would make the Origin of our own forms `null`
     "x-frame-options": "DENY",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
@@ -65,7 +65,9 @@ class Guard:
                     "or Sec-Fetch-Site: same-origin",
                 )  # fmt: skip
             if not found.operate:
-                why = "this dashboard is for looking only" if self._read_only else "you may look, but not change anything"
+                why = (
+                    "this dashboard is for looking only" if self._read_only else "you may look, but not change anything"
+                )
                 return refusal(request, 403, why)
         request.scope[ACCESS] = found
         return None

@@ -76,6 +76,7 @@ class Looker:
         self._last: Frame | None = None
         self._looked_at = float("-inf")
         self._cost = 0.0
+        self._fault: tuple[float, DatabaseError] | None = None
         self._flows: deque[tuple[float, Flow]] = deque(maxlen=_WINDOW)
 
     @property
@@ -94,10 +95,20 @@ class Looker:
         return min(max(INTERVAL, _SHARE * self._cost), _LONGEST_INTERVAL)
 
     async def frame(self) -> Frame:
-        """A look that is not older than the interval. Raises DatabaseError, and what opening an App raises."""
+        """A look that is not older than the interval. Raises DatabaseError, and what opening an App raises.
+
+        After one that failed all are told so until the interval is over: else each would wait for a look of its own.
+        """
         async with self._looking:
+            if self._fault is not None and time.monotonic() - self._fault[0] < self.interval:
+                raise DatabaseError(self._fault[1].reason, self._fault[1].sqlstate)
             if self._last is None or self.age >= self.interval:
-                self._last = await self._look()
+                try:
+                    self._last = await self._look()
+                except DatabaseError as error:
+                    self._fault = time.monotonic(), error
+                    raise
+                self._fault = None
                 self._looked_at = time.monotonic()
             return self._last
 

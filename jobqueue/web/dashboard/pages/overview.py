@@ -3,12 +3,20 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from jobqueue.base.errors import DatabaseError
 from jobqueue.web.dashboard.pages.sheet import sheet, view_of
-from jobqueue.web.dashboard.reading.overview import read_overview
+from jobqueue.web.dashboard.reading.overview import overview_of, read_overview
 from jobqueue.web.dashboard.site import Site
 
 
 async def overview(site: Site, request: Request) -> Response:
-    """What needs attention, rates, queues, workers, what runs longest."""
-    seen = await read_overview(view_of(site, request))
-    return sheet(site, request, "overview.html", active="overview", title="Overview", seen=seen)
+    """What needs attention, rates, queues, workers, what runs longest. While the database is away: as it was last."""
+    view, age = view_of(site, request), None
+    try:
+        seen = await read_overview(view)
+    except DatabaseError:
+        if site.looker.last is None:
+            raise
+        seen, age = overview_of(view, site.looker.last), site.looker.age
+    status = 200 if age is None else 503
+    return sheet(site, request, "overview.html", active="overview", title="Overview", status=status, seen=seen, age=age)

@@ -1015,6 +1015,33 @@ CREATE SEQUENCE jobqueue.archive_seq
     NO MAXVALUE
     CACHE 1;
 
+CREATE TABLE jobqueue.audit (
+    id bigint NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    who text NOT NULL,
+    via text,
+    action text NOT NULL,
+    what json NOT NULL,
+    matched bigint DEFAULT 0 NOT NULL,
+    changed bigint DEFAULT 0 NOT NULL,
+    refused json,
+    jobs uuid[],
+    CONSTRAINT audit_action_length CHECK (((char_length(action) >= 1) AND (char_length(action) <= 100))),
+    CONSTRAINT audit_jobs_bound CHECK ((cardinality(jobs) <= 1000)),
+    CONSTRAINT audit_times_range CHECK (((at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (at <= '3000-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT audit_via_length CHECK (((char_length(via) >= 1) AND (char_length(via) <= 200))),
+    CONSTRAINT audit_who_length CHECK (((char_length(who) >= 1) AND (char_length(who) <= 200)))
+);
+
+ALTER TABLE jobqueue.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME jobqueue.audit_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE jobqueue.bundle (
     id uuid DEFAULT jobqueue.new_id() NOT NULL,
     name text NOT NULL,
@@ -1453,6 +1480,9 @@ ALTER TABLE ONLY jobqueue.job_archive ATTACH PARTITION jobqueue.job_archive_comp
 
 ALTER TABLE ONLY jobqueue.job_archive ATTACH PARTITION jobqueue.job_archive_other FOR VALUES IN ('cancelled', 'dead');
 
+ALTER TABLE ONLY jobqueue.audit
+    ADD CONSTRAINT audit_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY jobqueue.bundle
     ADD CONSTRAINT bundle_pkey PRIMARY KEY (id);
 
@@ -1518,6 +1548,14 @@ ALTER TABLE ONLY jobqueue.webhook
 
 ALTER TABLE ONLY jobqueue.worker
     ADD CONSTRAINT worker_pkey PRIMARY KEY (id);
+
+CREATE INDEX audit_action ON jobqueue.audit USING btree (action, id);
+
+CREATE INDEX audit_at ON jobqueue.audit USING btree (at);
+
+CREATE INDEX audit_jobs ON jobqueue.audit USING gin (jobs) WHERE (jobs IS NOT NULL);
+
+CREATE INDEX audit_who ON jobqueue.audit USING btree (who, id);
 
 CREATE INDEX bundle_finished ON jobqueue.bundle USING btree (finished_at) WHERE (finished_at IS NOT NULL);
 

@@ -21,7 +21,8 @@ from jobqueue.cli.terminal.failures import ExitCode, as_usage, tell
 from jobqueue.cli.terminal.outages import tell_of_outages
 from jobqueue.cli.terminal.output import write, write_json, write_table
 from jobqueue.store.looking.overview import Counts
-from jobqueue.tasks.jobs import Jobs, check_filters
+from jobqueue.tasks.acting.filters import check_filters
+from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.sending.waiting import Waiters
 from jobqueue.telling.lines import waits_at
 from jobqueue.telling.reading import read_story

@@ -14,7 +14,9 @@ from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.asking import agreed, somebody_to_ask
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, as_usage, tell
 from jobqueue.cli.terminal.output import write, write_json
-from jobqueue.tasks.jobs import Jobs, check_filters
+from jobqueue.cli.terminal.user import this_user
+from jobqueue.tasks.acting.filters import check_filters
+from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.options import queue_named
 
 _REFUSALS_SHOWN = 20
@@ -113,7 +115,7 @@ async def _steered(place: Place, order: Order, ids: Sequence[UUID], *, dry: bool
 
     async def call(jobs: Jobs) -> Changes:
         method = getattr(jobs, order.action)  # each action is named as its method
-        changes: Changes = await method(*ids, dry_run=dry, **which, **order.to)
+        changes: Changes = await method(*ids, by=this_user(), dry_run=dry, **which, **order.to)
         return changes
 
     return await place.ask(Jobs, call)

@@ -924,7 +924,9 @@ CREATE TABLE jobqueue.worker (
     stopped_at timestamp with time zone,
     alive_until timestamp with time zone DEFAULT (now() + '00:01:00'::interval) NOT NULL,
     machine text,
-    born text
+    born text,
+    stuck json,
+    stuck_at timestamp with time zone
 );
 
 CREATE FUNCTION jobqueue.served(queue text) RETURNS boolean
@@ -1069,6 +1071,17 @@ CREATE TABLE jobqueue.dependency (
     any_end boolean DEFAULT false NOT NULL
 );
 
+CREATE TABLE jobqueue.depth (
+    at timestamp with time zone NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    ready bigint,
+    scheduled bigint,
+    blocked bigint,
+    running bigint,
+    oldest_due double precision,
+    deferred bigint
+);
+
 CREATE TABLE jobqueue.event_floor (
     seq bigint NOT NULL
 );
@@ -1134,6 +1147,28 @@ CREATE TABLE jobqueue.gate_note (
 WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='20000', autovacuum_vacuum_cost_delay='0');
 
 ALTER TABLE ONLY jobqueue.gate_note REPLICA IDENTITY FULL;
+
+CREATE TABLE jobqueue.hour (
+    at timestamp with time zone NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    task text NOT NULL COLLATE pg_catalog."C",
+    claimed bigint NOT NULL,
+    completed bigint NOT NULL,
+    cancelled bigint NOT NULL,
+    dead bigint NOT NULL,
+    retried bigint NOT NULL,
+    snoozed bigint NOT NULL,
+    suspended bigint NOT NULL,
+    released bigint NOT NULL,
+    put_aside bigint NOT NULL,
+    lined_up bigint NOT NULL,
+    refused bigint NOT NULL,
+    lost bigint NOT NULL,
+    seconds double precision NOT NULL,
+    run bigint[] NOT NULL,
+    wait bigint[] NOT NULL
+)
+WITH (fillfactor='50');
 
 CREATE SEQUENCE jobqueue.job_seq
     START WITH 1
@@ -1347,6 +1382,28 @@ CREATE TABLE jobqueue.migration (
     applied_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE jobqueue.minute (
+    at timestamp with time zone NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    task text NOT NULL COLLATE pg_catalog."C",
+    claimed bigint NOT NULL,
+    completed bigint NOT NULL,
+    cancelled bigint NOT NULL,
+    dead bigint NOT NULL,
+    retried bigint NOT NULL,
+    snoozed bigint NOT NULL,
+    suspended bigint NOT NULL,
+    released bigint NOT NULL,
+    put_aside bigint NOT NULL,
+    lined_up bigint NOT NULL,
+    refused bigint NOT NULL,
+    lost bigint NOT NULL,
+    seconds double precision NOT NULL,
+    run bigint[] NOT NULL,
+    wait bigint[] NOT NULL
+)
+WITH (fillfactor='80');
+
 CREATE TABLE jobqueue.node (
     bundle_id uuid NOT NULL,
     job_id uuid NOT NULL,
@@ -1358,6 +1415,13 @@ CREATE TABLE jobqueue.node (
     CONSTRAINT node_outcome_known CHECK ((outcome = ANY (ARRAY['completed'::text, 'cancelled'::text, 'dead'::text])))
 )
 WITH (fillfactor='60');
+
+CREATE TABLE jobqueue.noted (
+    worker_id uuid NOT NULL,
+    number bigint NOT NULL,
+    at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
 
 CREATE TABLE jobqueue.phase (
     job_id uuid NOT NULL,
@@ -1489,11 +1553,17 @@ ALTER TABLE ONLY jobqueue.bundle
 ALTER TABLE ONLY jobqueue.dependency
     ADD CONSTRAINT dependency_pkey PRIMARY KEY (on_id, job_id);
 
+ALTER TABLE ONLY jobqueue.depth
+    ADD CONSTRAINT depth_pkey PRIMARY KEY (queue, at);
+
 ALTER TABLE ONLY jobqueue.event_late
     ADD CONSTRAINT event_late_pkey PRIMARY KEY (place);
 
 ALTER TABLE ONLY jobqueue.gate
     ADD CONSTRAINT gate_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY jobqueue.hour
+    ADD CONSTRAINT hour_pkey PRIMARY KEY (queue, at, task);
 
 ALTER TABLE jobqueue.job
     ADD CONSTRAINT job_attempt_in_range CHECK ((attempt <= 32768)) NOT VALID;
@@ -1522,8 +1592,14 @@ ALTER TABLE ONLY jobqueue."limit"
 ALTER TABLE ONLY jobqueue.migration
     ADD CONSTRAINT migration_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY jobqueue.minute
+    ADD CONSTRAINT minute_pkey PRIMARY KEY (queue, at, task);
+
 ALTER TABLE ONLY jobqueue.node
     ADD CONSTRAINT node_pkey PRIMARY KEY (bundle_id, job_id);
+
+ALTER TABLE ONLY jobqueue.noted
+    ADD CONSTRAINT noted_pkey PRIMARY KEY (worker_id);
 
 ALTER TABLE ONLY jobqueue.phase
     ADD CONSTRAINT phase_pkey PRIMARY KEY (job_id, name);
@@ -1565,6 +1641,8 @@ CREATE INDEX bundle_unfinished ON jobqueue.bundle USING btree (created_at) WHERE
 
 CREATE INDEX dependency_job ON jobqueue.dependency USING btree (job_id);
 
+CREATE INDEX depth_at ON jobqueue.depth USING btree (at);
+
 CREATE INDEX event_seq_index ON ONLY jobqueue.event USING btree (seq);
 
 CREATE INDEX fact_of_job ON jobqueue.fact USING btree (target) WHERE of_job;
@@ -1574,6 +1652,10 @@ CREATE INDEX fact_target ON jobqueue.fact USING btree (target);
 CREATE INDEX gate_note_due ON jobqueue.gate_note USING btree (due_at);
 
 CREATE INDEX gate_note_gate ON jobqueue.gate_note USING btree (gate);
+
+CREATE INDEX hour_at ON jobqueue.hour USING btree (at);
+
+CREATE INDEX hour_task ON jobqueue.hour USING btree (task, at);
 
 CREATE INDEX job_admitted ON jobqueue.job USING btree (queue, token_until) WHERE ((state = 'ready'::text) AND (passed > 0));
 
@@ -1618,6 +1700,10 @@ CREATE INDEX job_running ON jobqueue.job USING btree (seq) WHERE (state = 'runni
 CREATE INDEX job_suspect ON jobqueue.job USING btree (queue, priority DESC, seq) WHERE ((state = 'ready'::text) AND (crashes > 0));
 
 CREATE INDEX job_untimed ON jobqueue.job USING btree (jobqueue.place(id, created_at)) WHERE (NOT jobqueue.timed(id));
+
+CREATE INDEX minute_at ON jobqueue.minute USING btree (at);
+
+CREATE INDEX minute_task ON jobqueue.minute USING btree (task, at);
 
 CREATE INDEX node_job ON jobqueue.node USING btree (job_id);
 

@@ -2,10 +2,12 @@
 
 import os
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+
+import orjson
 
 from jobqueue.base.job import WorkerId
 from jobqueue.store.connection.executor import Reader
@@ -71,6 +73,12 @@ async def unregister(database: Database, id: WorkerId) -> None:
 async def leave(database: Database, id: WorkerId) -> None:
     """Note that a worker ends while some of its jobs still run; their claims run out."""
     await database.fetch("leave_worker", id)
+
+
+async def show_stuck(session: Session, id: WorkerId, stuck: Sequence[Mapping[str, object]]) -> bool:
+    """Put into a worker's row which of its handlers are stuck, as JSON, or that none is; False if there is no row."""
+    told = orjson.dumps(stuck).decode() if stuck else None
+    return bool(await session.fetch("show_stuck", id, told))
 
 
 async def on_machine(session: Session, machine: str) -> list[Neighbour]:

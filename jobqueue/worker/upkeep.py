@@ -12,6 +12,7 @@ from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.bundles import forget_bundles
+from jobqueue.store.noting import forget_history
 from jobqueue.store.upkeep import Ages, extend_archive, sweep, take_turn
 
 _INTERVAL = 3600.0
@@ -69,6 +70,7 @@ class Upkeep:
             return
         swept = await sweep(self._database, self._ages)
         await self._forget_bundles()
+        await forget_history(self._database)
         await forget_audit(self._database, self._keep_audit)
         self._our_turn = False
         if swept.days:

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -14,6 +16,7 @@ from jobqueue.web.dashboard.access.access import Authorize
 from jobqueue.web.dashboard.access.guard import Guard
 from jobqueue.web.dashboard.live.looker import Looker
 from jobqueue.web.dashboard.pages.jobs import jobs
+from jobqueue.web.dashboard.pages.live import Live
 from jobqueue.web.dashboard.pages.overview import overview
 from jobqueue.web.dashboard.pages.sheet import Page
 from jobqueue.web.dashboard.showing.redacting import Redact
@@ -41,11 +44,15 @@ def create_app(
     if authorize is not None and not callable(authorize):
         raise ConfigurationError("authorize: must be a function of a request that gives an Access, a Response or None")
     site = Site(app, title or app.name, read_only, redact, Looker(app))
+    live = Live(site)
     pages = Starlette(
         routes=[
             Route("/static/{mark}/{name:path}", static_file),
+            Route("/live", live.stream),
+            Route("/live/now", live.now),
             *(Route(path, _on(site, page)) for path, page in _PAGES),
-        ]
+        ],
+        middleware=[Middleware(GZipMiddleware, minimum_size=1_000)],  # it leaves streams alone
     )
     return Guard(pages, authorize, read_only)
 

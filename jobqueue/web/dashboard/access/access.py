@@ -4,10 +4,13 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from starlette.requests import Request
-from starlette.responses import Response
+from jobqueue.base.errors import ConfigurationError, InvalidOption
 
-from jobqueue.base.errors import InvalidOption
+try:
+    from starlette.requests import Request
+    from starlette.responses import Response
+except ModuleNotFoundError as missing:
+    raise ConfigurationError(f'web: {missing.name} is not installed; pip install "jobqueue[web]"') from None
 
 _NAME_LIMIT = 200
 

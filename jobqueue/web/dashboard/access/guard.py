@@ -1,14 +1,18 @@
 """Stands before everything: asks who sends a request, refuses what may not be, and puts the headers on each answer."""
 
-import inspect
+from dataclasses import replace
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobqueue.web.dashboard.access.access import Access, Authorize
+from jobqueue.web.dashboard.access.asking import ask
 from jobqueue.web.dashboard.access.loopback import why_not_local
+from jobqueue.web.dashboard.access.mounted import placed
+from jobqueue.web.dashboard.access.origin import from_our_page
+from jobqueue.web.dashboard.access.problem import refusal
 
 ACCESS = "jobqueue.access"
 """Where, in a request's scope, stands what its sender may do."""
@@ -29,7 +33,7 @@ _HEADERS = {
 
 
 class Guard:
-    """ASGI middleware around the dashboard."""
+    """ASGI middleware around the dashboard: its files and its JSON as well as its pages."""
 
     def __init__(self, app: ASGIApp, authorize: Authorize | None, read_only: bool) -> None:
         """Without `authorize` only somebody at this very machine is answered, and may do everything."""
@@ -43,33 +47,34 @@ class Guard:
         elif scope["type"] != "http":
             await self._app(scope, receive, send)
         else:
-            with_headers = _with_headers(send)
-            request = Request(scope)
-            refusal = await self._refusal(request)
-            await (refusal or self._app)(scope, receive, with_headers)
+            request = Request(placed(scope), receive)
+            refused = await self._refusal(request)
+            await (refused or self._app)(request.scope, receive, _with_headers(send))
 
     async def _refusal(self, request: Request) -> Response | None:
         found = await self._ask(request)
         if isinstance(found, Response):
             return found
-        if found is None:
-            return PlainTextResponse("not allowed\n", 403)
         if self._read_only and found.operate:
-            found = Access(found.user, False, found.payloads, found.queues)
+            found = replace(found, operate=False)
         if request.method not in _SAFE:
-            if not _from_our_page(request):
-                return PlainTextResponse("this request did not come from a page of this dashboard\n", 403)
+            if not from_our_page(request):
+                return refusal(
+                    request, 403,
+                    "this did not come from a page of this dashboard; programs send an Authorization header, "
+                    "or Sec-Fetch-Site: same-origin",
+                )  # fmt: skip
             if not found.operate:
-                return PlainTextResponse("you may look, but not change anything\n", 403)
+                why = "this dashboard is for looking only" if self._read_only else "you may look, but not change anything"
+                return refusal(request, 403, why)
         request.scope[ACCESS] = found
         return None
 
-    async def _ask(self, request: Request) -> Access | Response | None:
-        if self._authorize is None:
-            why_not = why_not_local(request)
-            return PlainTextResponse(f"{why_not}\n", 403) if why_not else Access("local", True, True)
-        found = self._authorize(request)
-        return await found if inspect.isawaitable(found) else found
+    async def _ask(self, request: Request) -> Access | Response:
+        if self._authorize is not None:
+            return await ask(self._authorize, request)
+        why_not = why_not_local(request)
+        return refusal(request, 403, why_not) if why_not else Access("local", operate=True, payloads=True)
 
 
 def access_of(request: Request) -> Access:
@@ -78,24 +83,14 @@ def access_of(request: Request) -> Access:
     return access
 
 
-def _from_our_page(request: Request) -> bool:
-    """Whether what changes something comes from a page of ours: browsers say so, other programs send a header."""
-    headers = request.headers
-    if (site := headers.get("sec-fetch-site")) is not None:
-        return site == "same-origin"
-    if (origin := headers.get("origin")) is not None:
-        return origin.partition("://")[2] == headers.get("host")
-    return "authorization" in headers
-
-
 def _with_headers(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = MutableHeaders(raw=message.setdefault("headers", []))
+            headers = MutableHeaders(raw=list(message.get("headers", [])))
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
             headers.setdefault("cache-control", "no-store")
-            message["headers"] = headers.raw
+            message = {**message, "headers": headers.raw}
         await send(message)
 
     return sending

@@ -1,6 +1,7 @@
 """The whole in one look: what needs attention, rates, queues, workers, what runs longest."""
 
 from datetime import datetime
+from urllib.parse import quote
 from uuid import UUID
 
 from jobqueue.store.looking.overview import QueueStats, RunningJob, WorkerNow
@@ -70,10 +71,11 @@ class Attention(Model):
     """Something that an operator should know first."""
 
     kind: str
-    """`lost`, `unserved`, `paused`, `suspects`, ..."""
+    """`failing`, `lost`, `unserved`, `paused`, `suspects`, `aside`, `snapshot`."""
     subject: str
     number: int
     seconds: float | None = None
+    share: float | None = None
     href: str
     """Where to go, below the dashboard's root."""
 
@@ -110,7 +112,7 @@ def overview_of(view: View, frame: Frame) -> Overview:
 def _of_queues(queues: list[QueueStats]) -> list[Attention]:
     found = []
     for each in queues:
-        href = f"/queues/{each.queue}"
+        href = f"/queues/{quote(each.queue, safe='')}"
         if each.ready and not each.served:
             found.append(Attention(kind="unserved", subject=each.queue, number=each.ready, href=href))
         if each.paused:

@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from jobqueue.base.job import short_id
 from jobqueue.web.dashboard.showing import words
+from jobqueue.web.dashboard.showing.sparks import spark
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
 
@@ -21,6 +22,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "number": words.number, "about": words.about, "span": words.span, "percent": words.percent,
         "clock": words.clock, "iso": words.iso, "part": words.part, "short": short_id,
+        "epoch": words.epoch, "spark": spark,
     }  # fmt: skip
     environment.globals["pieces"] = environment.get_template("pieces.html").module  # also where a block stands alone
     return environment

@@ -7,7 +7,7 @@ from jobqueue.base.acting.audit import AuditPage, By, Doer
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.names import check_name, check_whole
 from jobqueue.store.acting.audit import Noted, list_audit, meant
-from jobqueue.store.connection.edge import EDGE
+from jobqueue.store.connection.edge import EDGE, own_session
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database
 from jobqueue.tasks.options import check_id
@@ -59,5 +59,5 @@ class Audit:
         """Write a row about something that was looked at, such as the arguments of a job. Raises InvalidOption."""
         check_name("action", action)
         note = Noted(by if isinstance(by, By) else By(by), action, {**meant(jobs), **what})
-        with EDGE:
-            await note.add(await self._database(), len(jobs), 0, ids=jobs)
+        async with own_session(self._database) as session:
+            await note.add(session, len(jobs), 0, ids=jobs)

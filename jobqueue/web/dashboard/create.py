@@ -15,6 +15,7 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.web.dashboard.access.access import Authorize
 from jobqueue.web.dashboard.access.guard import Guard
 from jobqueue.web.dashboard.live.looker import Looker
+from jobqueue.web.dashboard.pages.job import job, payload
 from jobqueue.web.dashboard.pages.jobs import jobs
 from jobqueue.web.dashboard.pages.live import Live
 from jobqueue.web.dashboard.pages.overview import overview
@@ -23,7 +24,7 @@ from jobqueue.web.dashboard.showing.redacting import Redact
 from jobqueue.web.dashboard.showing.static import static_file
 from jobqueue.web.dashboard.site import Site
 
-_PAGES: tuple[tuple[str, Page], ...] = (("/", overview), ("/jobs", jobs))
+_PAGES: tuple[tuple[str, Page], ...] = (("/", overview), ("/jobs", jobs), ("/jobs/{id}", job))
 
 
 def create_app(
@@ -51,6 +52,7 @@ def create_app(
             Route("/live", live.stream),
             Route("/live/now", live.now),
             *(Route(path, _on(site, page)) for path, page in _PAGES),
+            Route("/jobs/{id}/payload", _on(site, payload), methods=["GET", "POST"]),
         ],
         middleware=[Middleware(GZipMiddleware, minimum_size=1_000)],  # it leaves streams alone
     )

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from jobqueue.base.flows.phase import PhaseState
 from jobqueue.base.job import JobState
 from jobqueue.tasks.options import check_id
+from jobqueue.web.dashboard.acting.form import read_form
 from jobqueue.web.dashboard.pages.sheet import sheet, view_of
 from jobqueue.web.dashboard.reading.job import PARTS, AttemptRow, JobSeen, read_job, read_payload
 from jobqueue.web.dashboard.showing.shown import ROOM, shown
@@ -57,9 +58,8 @@ async def payload(site: Site, request: Request) -> Response:
     id = check_id(request.path_params["id"])
     if request.method != "POST":  # somebody has opened the address of an earlier answer
         return RedirectResponse(f"{request.scope.get('root_path', '')}/jobs/{id}", 303)
-    form = await request.form(max_fields=20, max_files=0)
-    names = list(dict.fromkeys(str(name) for name in form.getlist("show")))
-    view, whole = view_of(site, request), str(form.get("whole", ""))
+    form = await read_form(request)
+    view, whole, names = view_of(site, request), form.get("whole"), list(dict.fromkeys(form.getlist("show")))
     seen = await read_job(view, id)
     texts = (await read_payload(view, id, names)).parts
     parts = [await _part(name, size, texts.get(name), whole == name) for name, size in _sizes(seen)]

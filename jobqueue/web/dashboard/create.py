@@ -25,6 +25,7 @@ from jobqueue.web.dashboard.live.looker import Looker
 from jobqueue.web.dashboard.pages.act import act, ask
 from jobqueue.web.dashboard.pages.audit import audit
 from jobqueue.web.dashboard.pages.bundles import bundle, bundles
+from jobqueue.web.dashboard.pages.job import job, payload
 from jobqueue.web.dashboard.pages.jobs import jobs
 from jobqueue.web.dashboard.pages.live import Live
 from jobqueue.web.dashboard.pages.overview import overview
@@ -37,6 +38,7 @@ from jobqueue.web.dashboard.site import Site
 _PAGES: tuple[tuple[str, Page], ...] = (
     ("/", overview),
     ("/jobs", jobs),
+    ("/jobs/{id}", job),
     ("/bundles", bundles),
     ("/bundles/{id}", bundle),
     ("/webhooks", webhooks),
@@ -73,6 +75,7 @@ def create_app(
             Route("/act/{subject}/{verb}", _on(site, act), methods=["POST"]),
             *api_routes(site),
             *(Route(path, _on(site, page)) for path, page in _PAGES),
+            Route("/jobs/{id}/payload", _on(site, payload), methods=["GET", "POST"]),
         ],
         middleware=[
             Middleware(GZipMiddleware, minimum_size=1_000),

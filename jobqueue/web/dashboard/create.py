@@ -27,10 +27,15 @@ from jobqueue.web.dashboard.pages.audit import audit
 from jobqueue.web.dashboard.pages.bundles import bundle, bundles
 from jobqueue.web.dashboard.pages.job import job, payload
 from jobqueue.web.dashboard.pages.jobs import jobs
+from jobqueue.web.dashboard.pages.limits import limit, limits
 from jobqueue.web.dashboard.pages.live import Live
 from jobqueue.web.dashboard.pages.overview import overview
+from jobqueue.web.dashboard.pages.queues import queue, queues
+from jobqueue.web.dashboard.pages.schedules import schedule, schedules
 from jobqueue.web.dashboard.pages.sheet import Page, note_what_was_done
+from jobqueue.web.dashboard.pages.tasks import task, tasks
 from jobqueue.web.dashboard.pages.webhooks import webhook, webhooks
+from jobqueue.web.dashboard.pages.workers import worker, workers
 from jobqueue.web.dashboard.showing.redacting import Redact
 from jobqueue.web.dashboard.showing.static import static_file
 from jobqueue.web.dashboard.site import Site
@@ -44,6 +49,16 @@ _PAGES: tuple[tuple[str, Page], ...] = (
     ("/webhooks", webhooks),
     ("/webhooks/{id}", webhook),
     ("/audit", audit),
+    ("/queues", queues),
+    ("/queues/{name:path}", queue),
+    ("/tasks", tasks),
+    ("/tasks/{name:path}", task),
+    ("/workers", workers),
+    ("/workers/{id}", worker),
+    ("/schedules", schedules),
+    ("/schedules/{name:path}", schedule),
+    ("/limits", limits),
+    ("/limits/{name:path}", limit),
 )
 
 

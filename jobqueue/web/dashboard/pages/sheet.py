@@ -77,3 +77,10 @@ def sheet(
         return HTMLResponse(render(template, around | values, part or None), status)
     except UnknownBlock:
         raise InvalidOption("part", "this page has no such part") from None
+
+
+def missing(site: Site, request: Request, active: str, kind: str, name: str) -> Response:
+    """A page that says that there is no such thing, or none that may be seen: the two look the same."""
+    return sheet(
+        site, request, "missing.html", active=active, title=f"No such {kind}", status=404, kind=kind, name=name
+    )

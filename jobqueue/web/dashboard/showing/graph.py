@@ -30,7 +30,7 @@ def graph(groups: Sequence[Group], base: str, label: str) -> Markup:
 
 
 def _placed(groups: Sequence[Group]) -> list[tuple[int, int]]:
-    """Left and top of each node. What has no place in the graph stands in the first column, callbacks in one of theirs."""
+    """Left and top of each node. What has no place in the graph stands first, callbacks in a column of theirs."""
     last = max((group.first for group in groups), default=0)
     columns = [last + 1 if group.callback else max(group.first, 1) for group in groups]
     used = {column: number for number, column in enumerate(sorted(set(columns)))}

@@ -32,7 +32,8 @@ def _environment() -> Environment:
         "clock": words.clock, "iso": words.iso, "part": words.part, "short": short_id,
         "epoch": words.epoch, "spark": spark,
     }  # fmt: skip
-    environment.globals["pieces"] = environment.get_template("pieces.html").module  # also where a block stands alone
+    for pieces in ("pieces", "holding"):  # also where a block stands alone
+        environment.globals[pieces] = environment.get_template(f"{pieces}.html").module
     return environment
 
 

@@ -69,6 +69,9 @@
 | schedule.name_taken | error | schedule: one that was stored has the name that the code declares |
 | schedule.forgotten | info | schedule: no worker has declared it for a week |
 | http.listening | info | url: of the pages of `worker --http` |
+| dashboard.authorize_failed | error | error: what `authorize` raised; TypeError if it gave something else |
+| dashboard.database_away | warning | error: the database could not be asked for a page; once in 10 s |
+| dashboard.failed | error | error, place: file and line; a page could not be made |
 
 Parts that know their worker say it in each line. `outcome` is one of the words of the metric `tasks_processed_total`.
 `seconds` is how long the handler ran. `error` is the class of an exception; its message, and its traceback, which ends

@@ -1,15 +1,17 @@
 """`app.jobs`: look at stored jobs, and steer them."""
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from jobqueue.base.acting.audit import By, Doer
 from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.flows.phase import Phase
-from jobqueue.base.job import Job, JobState
+from jobqueue.base.job import Job, JobState, JsonValue
+from jobqueue.base.moments import LONGEST
 from jobqueue.base.names import check_whole
+from jobqueue.base.search import Inside
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change
 from jobqueue.store.acting.audit import meant as named
@@ -20,7 +22,7 @@ from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.bundles import list_members
 from jobqueue.store.flows.phases import list_phases
 from jobqueue.store.flows.signals import unread_signals
-from jobqueue.store.looking.listing import JobPage, Wanted, find_by_part, list_jobs, place_of
+from jobqueue.store.looking.listing import PATIENCE, JobPage, Wanted, find_by_part, list_jobs, place_of
 from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.looking.overview import Counts, Waits, count_jobs, count_jobs_on, waits_for
 from jobqueue.tasks.acting.filters import check_filters, states_of
@@ -136,30 +138,42 @@ class Jobs(Steering):
         task: str | None = None,
         origin: str | None = None,
         bundle: UUID | str | None = None,
+        key: str | None = None,
+        error: str | None = None,
+        fingerprint: str | None = None,
+        args: Mapping[str, JsonValue] | None = None,
+        text: str | None = None,
+        reason: str | None = None,
         after: UUID | None = None,
         limit: int = 50,
         payload: bool = False,
+        patience: float = PATIENCE,
         connection: object | None = None,
     ) -> JobPage:
         """A page of jobs, the newest first, by when they came; `after=page.next` goes on until that is None.
 
-        A look costs what it reads, not what it finds: for jobs of which there are few it may read many. It ends after
-        5 s with what it has, perhaps with nothing, and `next` says where to go on. `after` may be the id of a job as
-        well. Those of a `bundle`, its callbacks included, are found by an index. Without `payload` the jobs have
-        neither arguments nor results. `connection` looks inside the caller's transaction. Raises InvalidOption.
+        The filters are those of `Filter`, but for `key`: all jobs that have or had this unique key. A look costs what
+        it reads, not what it finds: for jobs of which there are few it may read many. It ends after `patience` seconds
+        with what it has, perhaps with nothing: `next` says where to go on, `reached` back to when it has looked, and
+        `searched` at how many jobs. `after` may be the id of a job as well. Those of a `bundle`, its callbacks
+        included, are found by an index. Without `payload` the jobs have neither arguments nor results. `connection`
+        looks inside the caller's transaction. Raises InvalidOption.
         """
         _check_limit(limit)
+        _check_patience(patience)
         if not isinstance(after, UUID | None):
             raise InvalidOption("after", "must be the UUID of a job, as in job.id")
         check_filters(queue=queue, task=task, origin=origin)
-        wanted = Wanted(frozenset(JobState if state is None else states_of(state)), queue, task, origin)
+        inside = Inside(error, fingerprint, args, text, key, reason)
+        states = frozenset(JobState if state is None else states_of(state))
+        wanted = Wanted(states, queue, task, origin, inside=inside)
         async with self._executor(connection) as executor:
             place = None if after is None else await place_of(executor, after)
             if after is not None and place is None:
                 raise InvalidOption("after", "no job has this id any more, which tells no time; go on from page.next")
             if bundle is not None:
                 return await list_members(executor, check_id(bundle, "bundle"), wanted, place, limit, payload=payload)
-            return await list_jobs(executor, wanted, after=place, limit=limit, payload=payload)
+            return await list_jobs(executor, wanted, after=place, limit=limit, payload=payload, patience=patience)
 
     async def counts(self, *, connection: object | None = None) -> Counts:
         """How many jobs there are, by queue and state; with `connection` as the caller's transaction sees it."""
@@ -174,3 +188,9 @@ def _check_limit(limit: int) -> None:
     """Refuse what is no size of a page. Raises InvalidOption."""
     if check_whole("limit", limit, (1, _PAGE_LIMIT)) is None:
         raise InvalidOption("limit", f"must be a whole number from 1 to {_PAGE_LIMIT}")
+
+
+def _check_patience(patience: float) -> None:
+    given: object = patience
+    if not isinstance(given, int | float) or isinstance(given, bool) or not 0 < given <= LONGEST:
+        raise InvalidOption("patience", "must be a number of seconds above 0")

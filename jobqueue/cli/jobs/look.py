@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import anyio
@@ -13,6 +14,7 @@ import orjson
 from jobqueue.base.errors import JobNotFound
 from jobqueue.base.flows.event import event_document
 from jobqueue.base.job import AttemptError, Job, JobState
+from jobqueue.base.search import Inside
 from jobqueue.cli.jobs.shortened import whole
 from jobqueue.cli.jobs.story import write_story
 from jobqueue.cli.jobs.timeline import phase_document
@@ -26,7 +28,7 @@ from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.sending.waiting import Waiters
 from jobqueue.telling.lines import waits_at
 from jobqueue.telling.reading import read_story
-from jobqueue.telling.spans import ago, duration, number
+from jobqueue.telling.spans import ago, duration, moment, number
 from jobqueue.telling.story import Story
 
 _RENAMED = {
@@ -50,6 +52,7 @@ def list_jobs(
     task: str | None,
     origin: str | None,
     bundle: UUID | None,
+    inside: Mapping[str, Any],
     after: UUID | None,
     limit: int,
     payload: bool,
@@ -58,6 +61,7 @@ def list_jobs(
     """A page of jobs, newest first."""
     with as_usage():
         check_filters(queue=queue, task=task, origin=origin)
+        Inside(**inside)
     page = asyncio.run(
         place.ask(
             Jobs,
@@ -67,6 +71,7 @@ def list_jobs(
                 task=task,
                 origin=origin,
                 bundle=bundle,
+                **inside,
                 after=after,
                 limit=limit,
                 payload=payload,
@@ -83,7 +88,8 @@ def list_jobs(
     elif page.next is None:
         tell("no such jobs")
     if page.next is not None and (len(page) < limit or sys.stdout.isatty()):
-        tell(f"{'more, perhaps' if len(page) == limit else 'looked for so long; go on with'}: --after {page.next}")
+        back = f"looked at {number(page.searched, about=False)} jobs, back to {moment(page.reached)}; go on with"
+        tell(f"{'more, perhaps' if len(page) == limit else back}: --after {page.next}")
     return ExitCode.OK
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
+from jobqueue.base.search import Inside
 from jobqueue.base.steering import Action, Change, Changes, Holder
 from jobqueue.cli.jobs.meant import Meant
 from jobqueue.cli.jobs.shortened import whole
@@ -59,6 +60,7 @@ class Order:
         """Raise Refusal for what no database is needed to refuse."""
         with as_usage():
             check_filters(queue=self.meant.queue, task=self.meant.task, origin=self.meant.origin, key=self.meant.key)
+            Inside(**self.meant.inside)
             if self.action is Action.MOVE:
                 queue_named("to", self.to["to"])
         if self.action is Action.RESCHEDULE and (self.to["delay"] is None) == (self.to["at"] is None):
@@ -127,7 +129,7 @@ def _filter(order: Order) -> dict[str, Any]:
         return {"key": meant.key, "task": meant.task}
     states = list(meant.state) or None
     of = {"bundle": meant.bundle, "bundled": False if meant.no_bundle else None}
-    return {"state": states, "queue": meant.queue, "task": meant.task, "origin": meant.origin, **of}
+    return {"state": states, "queue": meant.queue, "task": meant.task, "origin": meant.origin, **of, **meant.inside}
 
 
 def _unasked(why: str) -> Refusal:

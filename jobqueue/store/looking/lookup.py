@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -92,7 +92,8 @@ def _attempt_error(item: Any) -> AttemptError:
 
 
 def _moment(text: Any) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+    moment = datetime.fromisoformat(text) if text else None
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def earliest_finish(id: UUID) -> datetime:

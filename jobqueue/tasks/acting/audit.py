@@ -1,13 +1,13 @@
 """`app.audit`: who did what."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 from jobqueue.base.acting.audit import AuditPage, By, Doer
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.names import check_name, check_whole
-from jobqueue.store.acting.audit import list_audit
-from jobqueue.store.connection.edge import EDGE
+from jobqueue.store.acting.audit import Noted, list_audit, meant
+from jobqueue.store.connection.edge import EDGE, own_session
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database
 from jobqueue.tasks.options import check_id
@@ -50,7 +50,14 @@ class Audit:
             check_name("action", action)
         by = By.of(who)
         named, via = (None, None) if by is None else (by.who, by.via)
-        meant = None if job is None else check_id(job, "job")
+        about = None if job is None else check_id(job, "job")
         with EDGE:
             reader = await self._database() if connection is None or self._on is None else self._on(connection)
-            return await list_audit(reader, job=meant, who=named, via=via, action=action, before=before, limit=limit)
+            return await list_audit(reader, job=about, who=named, via=via, action=action, before=before, limit=limit)
+
+    async def note(self, by: Doer, action: str, *, jobs: Sequence[UUID] = (), **what: str) -> None:
+        """Write a row about something that was looked at, such as the arguments of a job. Raises InvalidOption."""
+        check_name("action", action)
+        note = Noted(by if isinstance(by, By) else By(by), action, {**meant(jobs), **what})
+        async with own_session(self._database) as session:
+            await note.add(session, len(jobs), 0, ids=jobs)

@@ -5,8 +5,9 @@ from typing import Any, TypedDict
 from uuid import UUID
 
 from jobqueue.base.errors import InvalidOption
-from jobqueue.base.job import JobState
+from jobqueue.base.job import JobState, JsonValue
 from jobqueue.base.names import check_name
+from jobqueue.base.search import Inside
 from jobqueue.base.steering import LEGAL, Action
 from jobqueue.store import steering
 from jobqueue.store.connection.executor import Executor
@@ -16,7 +17,7 @@ from jobqueue.tasks.options import Unique, check_id, stored_key
 
 PAGE = 500
 """Jobs that are changed by one statement."""
-_SHOWN = frozenset({"state", "queue", "task", "origin", "bundle", "bundled", "key"})
+_SHOWN = frozenset({"state", "queue", "task", "origin", "bundle", "bundled", "key", "error", "fingerprint", "reason"})
 """What the audit shows of a filter. Of another it says only that there was one: its value may be part of a payload."""
 
 
@@ -33,6 +34,22 @@ class Filter(TypedDict, total=False):
     """False: of no bundle, so that members of any are spared; True: of some."""
     key: str | None
     """The job that holds this unique key of `task` now; no other filter beside the two."""
+    error: str | None
+    """The class of the last error, with or without its module: `CardDeclined` finds `shop.errors.CardDeclined`."""
+    fingerprint: str | None
+    """Of a group of failures, see `errors`."""
+    args: Mapping[str, JsonValue] | None
+    """Values in the arguments by their paths: `{"order.id": 88123, "items.0.sku": "abc"}`. Compared as they are
+    written: a number by its digits, a string without its quotes."""
+    text: str | None
+    """A part of the arguments as JSON, the last error's message, the message of its progress, or its unique key; no
+    matter which letters are capitals."""
+    reason: str | None
+    """Why it ended: `attempts`, `fatal`, `expired`, ..."""
+
+
+_NAMES = ("queue", "task", "origin", "key")
+_INSIDE = ("error", "fingerprint", "args", "text", "reason")
 
 
 async def pages(
@@ -60,7 +77,8 @@ def check_meant(ids: Sequence[UUID], which: Mapping[str, object]) -> dict[str, A
         raise InvalidOption("ids", "give ids, or at least one filter, not both")
     if any(not isinstance(id, UUID) for id in ids):
         raise InvalidOption("ids", "must be UUIDs, as in handle.id")
-    check_filters(**{name: value for name, value in given.items() if name not in ("state", "bundle", "bundled")})
+    check_filters(**{name: value for name, value in given.items() if name in _NAMES})
+    inside_of(given)
     bundled = given.get("bundled")
     if bundled is not None and (not isinstance(bundled, bool) or "bundle" in given):
         raise InvalidOption("bundled", "must be True or False, and stand without bundle=")
@@ -76,7 +94,8 @@ def wanted_by(action: Action, given: Mapping[str, Any]) -> Wanted:
     if action is Action.RETRY:
         legal = [JobState.DEAD]  # to run again what was completed, or cancelled, is seldom what is meant
     states = states_of(given["state"]) if "state" in given else legal
-    return Wanted(frozenset(states), given.get("queue"), given.get("task"), given.get("origin"))
+    inside = inside_of(given)
+    return Wanted(frozenset(states), given.get("queue"), given.get("task"), given.get("origin"), inside=inside)
 
 
 def _pages_by_filter(executor: Executor, action: Action, given: dict[str, Any]) -> AsyncIterator[Sequence[UUID]]:
@@ -84,6 +103,11 @@ def _pages_by_filter(executor: Executor, action: Action, given: dict[str, Any]) 
     if "bundle" in given:
         return find_members(executor, check_id(given["bundle"], "bundle"), wanted, PAGE)
     return find_ids(executor, wanted, PAGE)
+
+
+def inside_of(given: Mapping[str, Any]) -> Inside:
+    """What is to be in the jobs of a filter. Raises InvalidOption."""
+    return Inside(**{name: given[name] for name in _INSIDE if name in given})
 
 
 def check_filters(**names: str | None) -> None:

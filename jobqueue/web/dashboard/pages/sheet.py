@@ -6,15 +6,19 @@ from typing import TypeAlias
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from jobqueue.base.errors import InvalidOption
 from jobqueue.base.version import VERSION
 from jobqueue.web.dashboard.access.guard import access_of
+from jobqueue.web.dashboard.access.mounted import base
 from jobqueue.web.dashboard.reading.view import View
-from jobqueue.web.dashboard.showing.rendering import render
+from jobqueue.web.dashboard.showing.rendering import UnknownBlock, render
 from jobqueue.web.dashboard.showing.static import static_path
 from jobqueue.web.dashboard.site import Site
 
 _DID = "jobqueue.did"
 _DIGITS = 19
+LEAVES = "jobqueue.leaves"
+"""In a request's scope: whoever sent it has logged in here, and may log out."""
 Page: TypeAlias = Callable[[Site, Request], Awaitable[Response]]
 
 MENU = (
@@ -54,7 +58,7 @@ def sheet(
     """
     access = access_of(request)
     around: dict[str, object] = {
-        "base": request.scope.get("root_path", ""),
+        "base": base(request.scope),
         "site": site,
         "version": VERSION,
         "menu": MENU,
@@ -62,14 +66,17 @@ def sheet(
         "title": title,
         "access": access,
         "can": access.operate,
+        "leaves": request.scope.get(LEAVES, False),
         "static": static_path,
         "path": request.url.path,
         "query": request.url.query,
         "did": request.scope.get(_DID),
     }
     part = request.query_params.get("part")
-    html = render(template, around | values, part if part and part.isidentifier() else None)
-    return HTMLResponse(html, status)
+    try:
+        return HTMLResponse(render(template, around | values, part or None), status)
+    except UnknownBlock:
+        raise InvalidOption("part", "this page has no such part") from None
 
 
 def missing(site: Site, request: Request, active: str, kind: str, name: str) -> Response:

@@ -23,6 +23,17 @@ def redacted(job: Job, redact: Redact | None, path: str, text: str) -> str:
         return quoted(_HIDDEN)
 
 
+def redacted_text(job: Job, redact: Redact | None, path: str, text: str) -> str:
+    """A text as it may be shown."""
+    if redact is None:
+        return text
+    try:
+        new = redact(job, path, text)
+        return new if isinstance(new, str) else json.dumps(new)
+    except Exception:  # as below
+        return _HIDDEN
+
+
 def _changed(job: Job, redact: Redact, path: str, value: Any, depth: int) -> Any:
     """From the outside to the inside: what was replaced is not looked into."""
     plain = _plain(value)

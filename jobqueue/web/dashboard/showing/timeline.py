@@ -17,7 +17,7 @@ _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A phase inside an attempt."""
+    """A phase: a durable step, a sleep, a wait for a signal."""
 
     name: str
     began: datetime
@@ -36,7 +36,6 @@ class Run:
     ended: datetime | None
     how: str
     """`failed`, `completed`, `runs`, `waits`, ..."""
-    steps: Sequence[Step] = ()
 
     @property
     def failed(self) -> bool:
@@ -64,6 +63,7 @@ class Row:
     """How long it ran."""
     words: str
     """The same for who cannot see it."""
+    phase: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +84,14 @@ class Timeline:
     length: str
 
 
-def timeline(runs: Sequence[Run], since: datetime, until: datetime) -> Timeline:
-    """These attempts between two moments; what lies outside is cut off."""
+def timeline(runs: Sequence[Run], steps: Sequence[Step], since: datetime, until: datetime) -> Timeline:
+    """Attempts, and below them phases, between two moments; what lies outside is cut off."""
     scale = _Scale(since, max(until, since + timedelta(milliseconds=1)))
-    return Timeline(tuple(_row(run, scale) for run in runs), scale.ticks(), words.span(scale.seconds))
+    return Timeline(
+        (*(_row(run, scale) for run in runs), *(_step(step, scale) for step in steps)),
+        scale.ticks(),
+        words.span(scale.seconds),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +142,14 @@ def _row(run: Run, scale: _Scale) -> Row:
         ran = (ended - run.began).total_seconds()
         said.append(f"ran {words.span(ran)}")
         bars.append(scale.bar("runs", run.began, ended, said[-1]))
-        bars += [_step(step, run.began, ended, scale) for step in run.steps]
     if run.failed:
         bars.append(scale.bar("fails", ended - timedelta(seconds=scale.seconds * _LEAST / 100), ended, run.how))
     length = "—" if run.began is None else words.span((ended - run.began).total_seconds())
     return Row(run.name, tuple(bars), length, f"{run.name}: {', '.join([*said, run.how])}")
 
 
-def _step(step: Step, began: datetime, ended: datetime, scale: _Scale) -> Bar:
-    since = max(step.began, began)
-    until = max(since, min(step.ended or ended, ended))
-    took = words.span((until - since).total_seconds())
-    return scale.bar("parked" if step.parked else "phase", since, until, f"phase {step.name}: {took}")
+def _step(step: Step, scale: _Scale) -> Row:
+    until = max(step.began, step.ended or scale.until)
+    took = words.span((until - step.began).total_seconds())
+    bar = scale.bar("parked" if step.parked else "phase", step.began, until, took)
+    return Row(step.name, (bar,), took, f"phase {step.name}: {took}", phase=True)

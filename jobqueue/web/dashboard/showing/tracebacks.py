@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 LineKind: TypeAlias = Literal["head", "own", "code", "library", "raised"]
-"""`own`: the place of a frame of the user's; `code`: its source; `library`: both, of others; `raised`: class, message."""
+"""`own`: where a frame of the user's is; `code`: its source; `library`: both, of others; `raised`: class, message."""
 
 _FRAME = re.compile(r'(?P<margin>[ |+-]*)File "(?P<file>.*)", line (?P<line>\d+)(?:, in (?P<name>.*))?')
 _HEAD = re.compile(

@@ -153,10 +153,9 @@ async def _load(view: View) -> str | None:
 
 async def _times(view: View) -> dict[str, list[Times]]:
     """How it went in the last hour, by task; the queue where it runs most first."""
-    now = (await view.site.looker.frame()).at
 
     async def read(session: Session) -> list[Times]:
-        return await percentiles(session, now - _HOUR)
+        return await percentiles(session, _HOUR)
 
     found: dict[str, list[Times]] = {}
     for each in await view.site.looker.kept("times", _KEPT, read):
@@ -169,10 +168,9 @@ async def _past(view: View, name: str) -> list[Rates]:
     """A day of a task; nothing for who sees some queues only."""
     if view.access.queues is not None:
         return []
-    now = (await view.site.looker.frame()).at
 
     async def read(session: Session) -> list[Rates]:
-        return await rates(session, now - _DAY, step=_STEP, task=name)
+        return await rates(session, _DAY, step=_STEP, task=name)
 
     return await view.site.looker.kept(("task", name), _KEPT, read)
 

@@ -77,7 +77,7 @@ class DepthSeen(Model):
     at: datetime
     ready: int | None
     running: int | None
-    scheduled: int | None
+    blocked: int | None
 
 
 class PastSeen(Model):
@@ -168,9 +168,7 @@ async def read_past(view: View, name: str) -> PastSeen:
 
     points, counted, times = await view.site.looker.kept(("queue", name), _KEPT, read)
     return PastSeen(
-        depths=[
-            DepthSeen(at=each.at, ready=each.ready, running=each.running, scheduled=each.scheduled) for each in points
-        ],
+        depths=[DepthSeen(at=each.at, ready=each.ready, running=each.running, blocked=each.blocked) for each in points],
         completed=[each.completed for each in counted],
         failed=[each.retried + each.dead for each in counted],
         times=[TimesSeen.model_validate(each) for each in times],

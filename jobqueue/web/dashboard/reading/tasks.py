@@ -23,6 +23,8 @@ _PLAIN = TaskOptions()
 _KEPT = 10.0
 _DAY, _HOUR = timedelta(days=1), timedelta(hours=1)
 _STEP = 600
+_EXACT = 60
+"""A length of whole minutes is told in words that leave nothing out."""
 _LENGTHS = ("timeout", "budget", "expires")
 
 
@@ -234,7 +236,7 @@ def _options(task: AnyTask) -> Iterator[tuple[str, str]]:
 
 def _words(name: str, value: Any) -> str:
     if name in _LENGTHS:
-        return span(value)
+        return span(value) if value % _EXACT == 0 else f"{value:g} s"
     if isinstance(value, Unique):
         return f"{value.key or 'by arguments'}, {value.scope}, {value.on_conflict}"
     if callable(value):

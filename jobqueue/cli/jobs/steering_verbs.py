@@ -15,6 +15,7 @@ from jobqueue.cli.options import (
     DryRun,
     Dsn,
     IdsAndApp,
+    InBackground,
     JobId,
     Json,
     Key,
@@ -51,6 +52,7 @@ def _shared(
     dsn: Dsn = None,
     schema: Schema = None,
     dry_run: DryRun = False,
+    in_background: InBackground = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
@@ -84,6 +86,7 @@ def _steer(
     dsn: str | None,
     schema: str | None,
     dry_run: bool,
+    in_background: bool,
     yes: bool,
     json: bool,
     **filters: Any,
@@ -93,6 +96,10 @@ def _steer(
 
     meant = Meant.of(words, **filters)
     order = Order(action, meant, to, dry_run=dry_run, yes=yes, as_json=json)
+    if in_background:
+        from jobqueue.cli.jobs.background import begin
+
+        return begin(Place.of(meant.app, dsn, schema), order)
     order.check()
     return steer(Place.of(meant.app, dsn, schema), order)
 

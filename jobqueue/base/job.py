@@ -138,6 +138,8 @@ class AttemptError:
     """The phase in which it failed, or that was under way when its worker died; None outside of phases."""
     place: int | None = None
     """The place of that phase in its run, 1 for the first."""
+    code_place: str | None = None
+    """Where it failed, the last frame of the user's own code: `shop/billing.py:88 charge`; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)

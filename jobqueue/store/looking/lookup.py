@@ -85,6 +85,7 @@ def _attempt_error(item: Any) -> AttemptError:
             worker=item.get("worker"),
             phase=item.get("phase"),
             place=item.get("place"),
+            code_place=None if (code := item.get("code_place")) is None else str(code),
         )
     except (ValueError, TypeError, AttributeError, OverflowError):
         return _UNREADABLE

@@ -21,7 +21,7 @@ def failed(error_class: object, place: str | None = None, **own: Any) -> dict[st
 
 
 async def test_what_failed_alike_is_one_group(database: str) -> None:
-    """Alike: task, class and function, on whatever line; each group says how often, where, since when and for example."""
+    """Alike: task, class and function, on any line; each group says how often, where, since when, for example."""
     jobs = {f"here {n}": failed("E", f"shop/billing.py:{n} charge", queue=f"q{n % 2}") for n in range(10)}
     jobs |= {f"there {n}": failed("E", "shop/billing.py:5 refund") for n in range(3)}
     jobs |= {"other": failed("E", "shop/billing.py:5 charge", task="refund"), "old": failed("shop.Old")}

@@ -2,8 +2,10 @@
 
 from jobqueue.app import App
 from jobqueue.base.acting.audit import AuditEntry, AuditPage, By
+from jobqueue.base.acting.bulk import Bulk, BulkState
 from jobqueue.base.errors import (
     AppClosed,
+    BulkNotFound,
     BundleEnded,
     BundleNotFound,
     ClaimLost,
@@ -71,6 +73,9 @@ __all__ = [
     "AuditEntry",
     "AuditPage",
     "Backfilled",
+    "Bulk",
+    "BulkNotFound",
+    "BulkState",
     "Bundle",
     "BundleBuilder",
     "BundleCounts",

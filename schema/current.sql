@@ -1332,6 +1332,30 @@ ALTER TABLE jobqueue.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE jobqueue.bulk (
+    id uuid NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    who text,
+    via text,
+    action text NOT NULL,
+    filter json NOT NULL,
+    target json DEFAULT '{}'::json NOT NULL,
+    state text DEFAULT 'waiting'::text NOT NULL,
+    matched bigint DEFAULT 0 NOT NULL,
+    changed bigint DEFAULT 0 NOT NULL,
+    refused json,
+    place json DEFAULT '{}'::json NOT NULL,
+    locked uuid[],
+    round smallint DEFAULT 0 NOT NULL,
+    due_at timestamp with time zone DEFAULT now() NOT NULL,
+    audit_id bigint,
+    finished_at timestamp with time zone,
+    error text,
+    CONSTRAINT bulk_finish_agrees CHECK (((finished_at IS NOT NULL) = (state = ANY (ARRAY['finished'::text, 'cancelled'::text, 'failed'::text])))),
+    CONSTRAINT bulk_state_known CHECK ((state = ANY (ARRAY['waiting'::text, 'running'::text, 'finished'::text, 'cancelled'::text, 'failed'::text]))),
+    CONSTRAINT bulk_times_range CHECK (((LEAST(at, due_at, finished_at) >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(at, due_at, finished_at) <= '3000-01-01 00:00:00+00'::timestamp with time zone)))
+);
+
 CREATE TABLE jobqueue.bundle (
     id uuid DEFAULT jobqueue.new_id() NOT NULL,
     name text NOT NULL,
@@ -1773,6 +1797,9 @@ ALTER TABLE ONLY jobqueue.job_archive ATTACH PARTITION jobqueue.job_archive_othe
 ALTER TABLE ONLY jobqueue.audit
     ADD CONSTRAINT audit_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY jobqueue.bulk
+    ADD CONSTRAINT bulk_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY jobqueue.bundle
     ADD CONSTRAINT bundle_pkey PRIMARY KEY (id);
 
@@ -1846,6 +1873,10 @@ CREATE INDEX audit_at ON jobqueue.audit USING btree (at);
 CREATE INDEX audit_jobs ON jobqueue.audit USING gin (jobs) WHERE (jobs IS NOT NULL);
 
 CREATE INDEX audit_who ON jobqueue.audit USING btree (who, id);
+
+CREATE INDEX bulk_finished ON jobqueue.bulk USING btree (finished_at) WHERE (finished_at IS NOT NULL);
+
+CREATE INDEX bulk_unfinished ON jobqueue.bulk USING btree (at) WHERE (finished_at IS NULL);
 
 CREATE INDEX bundle_finished ON jobqueue.bundle USING btree (finished_at) WHERE (finished_at IS NOT NULL);
 

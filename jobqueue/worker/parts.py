@@ -15,6 +15,7 @@ from jobqueue.store.leases import mark_started
 from jobqueue.store.workers import Registration
 from jobqueue.tasks.membership import MemberOf
 from jobqueue.tasks.run.middleware import Middleware
+from jobqueue.worker.bulks import BulkRunner
 from jobqueue.worker.claiming.admitting import Admitter
 from jobqueue.worker.claiming.claimer import Claimer
 from jobqueue.worker.claiming.lone import LoneFinder
@@ -108,6 +109,7 @@ class Parts:
         self.starving = StarvingFinder(self._database, self.id, self.slots)
         self.unserved = Unserved(self._database)
         self.upkeep = Upkeep(self._database, settings)
+        self.bulks = BulkRunner(self._database, settings)
 
     def _freed(self) -> None:
         self.admitter.wakeup.ring()

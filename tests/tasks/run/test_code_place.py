@@ -41,7 +41,7 @@ def caught(function: Callable[..., object], *args: object) -> BaseException:
 @pytest.mark.parametrize("function", [in_a_library, in_our_code])
 def test_the_last_own_frame_is_the_place(function: Callable[..., object]) -> None:
     """Frames of the standard library below it do not count; it is file, line and function."""
-    line = function.__code__.co_firstlineno + 1  # type: ignore[attr-defined]
+    line = function.__code__.co_firstlineno + 1
     assert f"run/test_code_place.py:{line} {function.__name__}" == describe(caught(function), 1).code_place
 
 

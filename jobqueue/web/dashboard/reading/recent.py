@@ -74,6 +74,7 @@ NOTHING = Recent(points=[], completed={}, failed={}, runs=0, failures=0, wait_p9
 
 async def read_recent(view: View) -> Recent:
     """The last hour, as this user may see it. Raises DatabaseError."""
+
     async def read(session: Session) -> _Read:
         return _Read(
             await rates(session, _HOUR, step=_MINUTE),

@@ -135,4 +135,6 @@ def plain(value: Any) -> Any:
     """As JSON has it."""
     if isinstance(value, bool):
         return value
+    if isinstance(value, Mapping):
+        return dict(value)
     return str(value) if isinstance(value, str | UUID) else [str(each) for each in value]

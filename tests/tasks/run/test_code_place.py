@@ -72,7 +72,7 @@ def test_a_place_is_short_and_is_kept(tmp_path: Path) -> None:
     """At most 200 characters; it is stored with the error and read again."""
     space: dict[str, Callable[..., object]] = {}
     name = "é" * 300
-    exec(compile(f"def {name}():\n    raise OSError\n", str(tmp_path / ("x" * 99 + ".py")), "exec"), space)  # noqa: S102
+    exec(compile(f"def {name}():\n    raise OSError\n", str(tmp_path / ("x" * 99 + ".py")), "exec"), space)  # noqa: S102 - a module without an import
     error = describe(caught(space[name]), 1)
 
     assert error.code_place is not None

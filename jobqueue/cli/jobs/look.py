@@ -199,6 +199,7 @@ def _error_document(error: AttemptError, payload: bool) -> dict[str, object]:
         "worker": error.worker,
         "phase": error.phase,
         "place": error.place,
+        "code_place": error.code_place,
     }
     return document | ({"data": error.data} if payload else {})
 

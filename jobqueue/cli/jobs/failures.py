@@ -6,10 +6,10 @@ from dataclasses import asdict
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, as_usage, tell
 from jobqueue.cli.terminal.output import write_json, write_table
-from jobqueue.telling.spans import ago, moment
 from jobqueue.store.looking.errors import ErrorGroup, ErrorGroups
 from jobqueue.tasks.acting.filters import check_filters
 from jobqueue.tasks.jobs import Jobs
+from jobqueue.telling.spans import ago, moment
 
 _COLUMNS = ["jobs", "fingerprint", "last", "error"]
 

@@ -9,9 +9,9 @@ from jobqueue.base.acting.audit import By, Doer
 from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.flows.phase import Phase
 from jobqueue.base.job import Job, JobState, JsonValue
+from jobqueue.base.looking.search import Inside
 from jobqueue.base.moments import LONGEST
 from jobqueue.base.names import check_whole
-from jobqueue.base.search import Inside
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change
 from jobqueue.store.acting.audit import meant as named

@@ -2,7 +2,7 @@
 
 -- Which failures are alike: those of a task by the same class of error in the same function, in 16 hex digits. The line is left
 -- out of `place`, as in `shop/billing.py:88 charge`: every deploy moves lines, and a group must outlive it, for it is what people
--- file a ticket about. As `fingerprint_of` in `base/search.py`. No md5: some servers forbid it. Only what is
+-- file a ticket about. As `fingerprint_of` in `base/looking/search.py`. No md5: some servers forbid it. Only what is
 -- immutable, or the planner would call it instead of taking it in, which took three times as long; nor a regular expression.
 create function :"schema".fingerprint(task text, class text, place text) returns text language sql immutable parallel safe
 return left(encode(sha256(decode(replace(task || E'\n' || coalesce(class, '') || E'\n' || coalesce(split_part(place, ':', 1) || ' ' ||

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from jobqueue.base.search import fingerprint_of
+from jobqueue.base.looking.search import fingerprint_of
 from jobqueue.store.looking import errors
 from jobqueue.store.looking.errors import error_groups
 from tests.support.history import finished

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
-from jobqueue.base.search import Inside, fingerprint_of
+from jobqueue.base.looking.search import Inside, fingerprint_of
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.looking import listing
 from jobqueue.store.looking.listing import JobPage, Wanted, find_ids, list_jobs

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from jobqueue.base.history import DepthPoint, Rates, Times
+from jobqueue.base.looking.history import DepthPoint, Rates, Times
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.looking.history import depths, percentiles, rates
 from jobqueue.store.looking.holding import running_jobs

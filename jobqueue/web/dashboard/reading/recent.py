@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
-from jobqueue.base.history import Deferred, Rates, Sparks, Times
+from jobqueue.base.looking.history import Deferred, Rates, Sparks, Times
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.looking.history import deferred, percentiles, rates, sparks
 from jobqueue.store.looking.overview import oldest_snapshot, put_aside

@@ -9,7 +9,7 @@ from typing import Any
 import anyio.to_thread
 
 from jobqueue.base.errors import InvalidSignature
-from jobqueue.base.history import Rates, Times
+from jobqueue.base.looking.history import Rates, Times
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.looking.history import percentiles, rates
 from jobqueue.tasks.options import TaskOptions, Unique

@@ -35,6 +35,8 @@ _TITLES = {
     400: "That cannot be read", 404: "Not here", 405: "Not in this way", 409: "Not now",
     500: "A fault of the dashboard", 503: "Out of service",
 }  # fmt: skip
+_DETAILS = {404: "There is nothing under this address.", 405: "This address does not take that method."}
+_PHRASES = frozenset(each.phrase for each in HTTPStatus)
 
 
 class Faults:
@@ -66,7 +68,8 @@ class Faults:
         """What is sent in place of what could not be made."""
         if isinstance(error, HTTPException):
             headers = None if error.headers is None else dict(error.headers)
-            return _say(self._site, request, error.status_code, error.detail, headers=headers)
+            detail = _DETAILS.get(error.status_code) if error.detail in _PHRASES else None
+            return _say(self._site, request, error.status_code, detail or error.detail, headers=headers)
         name = type(error).__name__
         for kinds, status in _STATUS:
             if isinstance(error, kinds):

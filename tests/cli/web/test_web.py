@@ -3,18 +3,23 @@
 import re
 import signal
 import socket
+import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from jobqueue.cli.terminal.failures import Refusal
+from jobqueue.cli.web.run import Wish, run_web
 from tests.cli.conftest import Shop
 from tests.support.patience import PATIENCE
 from tests.support.programs.processes import CommandLine, Process
 from tests.support.waiting import wait_until
 
 HERE = "127.0.0.1:0"
+ANYWHERE = "0.0.0.0"  # noqa: S104 - what is served there asks for a token, or is refused
 TOKEN = "a token of 32 characters or more".replace(" ", "-")
 HOOKS = """
 import asyncio, os, time
@@ -99,8 +104,8 @@ async def test_a_second_signal_waits_for_no_answer(cli: CommandLine, shop: Shop)
 async def test_a_token_lets_in(cli: CommandLine, shop: Shop) -> None:
     """At any address: programs send it, people log in with it; nobody else sees anything."""
     (cli.folder / "token").write_text(f"{TOKEN}\n")
-    process = cli.start("web", "shop:app", "--http", "[::]:0", "--token-file", "token", "--read-only")
-    url = (await url_of(process)).replace("[::]", "[::1]")
+    process = cli.start("web", "shop:app", "--http", f"{ANYWHERE}:0", "--token-file", "token", "--read-only")
+    url = (await url_of(process)).replace(ANYWHERE, "127.0.0.1")
     with client(url) as program:
         assert 401 == program.get("/api/v1/overview").status_code
         right = {"Authorization": f"Bearer {TOKEN}"}
@@ -142,35 +147,52 @@ async def test_it_serves_while_the_database_is_away(cli: CommandLine, shop: Shop
     assert "The database does not answer" in page.text
 
 
+async def test_what_would_be_open_to_all_is_refused(cli: CommandLine) -> None:
+    """Exit code 2, one line, before the user's own code is loaded: it says what helps."""
+    answer = await cli.run("web", "nothing:app", "--http", f"{ANYWHERE}:0")
+    assert (2, 1) == (answer.code, len(answer.err.splitlines()))
+    assert "give --token-file or --authorize, or serve it at 127.0.0.1" in answer.err
+
+
 @pytest.mark.parametrize(
-    ("words", "code", "sentence"),
+    ("wishes", "code", "sentence"),
     [
-        (["shop:app", "--http", "0.0.0.0:0"], 2, "give --token-file or --authorize"),
-        (["shop:app", "--http", "[::]:0"], 2, "give --token-file or --authorize"),
-        (["shop:app", "--http", "8080"], 2, "--http: '8080' is no address"),
-        (["shop:app", "--token-file", "token", "--authorize", "hooks:who"], 2, "give one of them"),
-        (["shop:app", "--token-file", "nothing"], 1, "cannot read nothing: No such file"),
-        (["shop:app", "--token-file", "short"], 1, "openssl rand -hex 32"),
-        (["shop:app", "--token-file", "two"], 1, "openssl rand -hex 32"),
-        (["shop:app", "--token-file", "umlaut"], 1, "ASCII"),
-        (["shop:app", "--authorize", "hooks"], 2, "write module:function"),
-        (["shop:app", "--authorize", "hooks:nothing"], 1, "hooks has no 'nothing'"),
-        (["shop:app", "--authorize", "hooks:nobody"], 1, "hooks:nobody is an int, not a function"),
-        (["shop:app", "--schema", "other"], 2, "--schema: that of the App is jobqueue"),
-        ([], 2, "which database?"),
+        ({"http": "[::]:0"}, 2, "give --token-file or --authorize"),
+        ({"http": "8080"}, 2, "--http: '8080' is no address"),
+        ({"token_file": "token", "authorize": "web_hooks:who"}, 2, "give one of them"),
+        ({"token_file": "nothing"}, 1, "cannot read nothing: No such file"),
+        ({"token_file": "short"}, 1, "openssl rand -hex 32"),
+        ({"token_file": "two"}, 1, "openssl rand -hex 32"),
+        ({"token_file": "umlaut"}, 1, "ASCII"),
+        ({"authorize": "web_hooks"}, 2, "write module:function"),
+        ({"authorize": "web_hooks:nothing"}, 1, "web_hooks has no 'nothing'"),
+        ({"authorize": "web_hooks:nobody"}, 1, "web_hooks:nobody is an int, not a function"),
+        ({"schema": "other"}, 2, "--schema: that of the App is jobqueue"),
+        ({"target": None}, 2, "which database?"),
     ],
 )
-async def test_what_cannot_be_is_one_line(cli: CommandLine, words: list[str], code: int, sentence: str) -> None:
-    """Before anything is served."""
-    cli.module("shop", "from jobqueue import App\napp = App()\n")
-    cli.module("hooks", HOOKS)
-    (cli.folder / "token").write_text(TOKEN)
-    (cli.folder / "short").write_text("only 15 signs..")
-    (cli.folder / "two").write_text(f"{TOKEN}\n{TOKEN}\n")
-    (cli.folder / "umlaut").write_text(f"{TOKEN}ü", encoding="utf-8")
-    answer = await cli.run("web", *words)
-    assert (code, 1) == (answer.code, len(answer.err.splitlines())), answer.err
-    assert sentence in answer.err
+def test_what_cannot_be_is_refused(
+    wishes: dict[str, Any], code: int, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line, before anything is served."""
+    (tmp_path / "web_shop.py").write_text("from jobqueue import App\napp = App()\n")
+    (tmp_path / "web_hooks.py").write_text(HOOKS)
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "short").write_text("only 15 signs..")
+    (tmp_path / "two").write_text(f"{TOKEN}\n{TOKEN}\n")
+    (tmp_path / "umlaut").write_text(f"{TOKEN}ü", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delenv("JOBQUEUE_DSN", raising=False)
+    nothing: dict[str, Any] = dict.fromkeys(("dsn", "schema", "token_file", "authorize"))
+    wish = Wish(**{"target": "web_shop:app", "http": HERE, "read_only": False} | nothing | wishes)
+    try:
+        with pytest.raises(Refusal, match=re.escape(sentence)) as refused:
+            run_web(wish)
+    finally:
+        sys.modules.pop("web_shop", None)
+        sys.modules.pop("web_hooks", None)
+    assert code == refused.value.code
 
 
 async def test_a_port_that_is_taken_is_one_line(cli: CommandLine) -> None:

@@ -66,6 +66,8 @@ class Faults:
 
     def answer(self, request: Request, error: Exception) -> Response:
         """What is sent in place of what could not be made."""
+        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
         if isinstance(error, HTTPException):
             headers = None if error.headers is None else dict(error.headers)
             detail = _DETAILS.get(error.status_code) if error.detail in _PHRASES else None

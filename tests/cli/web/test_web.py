@@ -185,7 +185,8 @@ def test_what_cannot_be_is_refused(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delenv("JOBQUEUE_DSN", raising=False)
     nothing: dict[str, Any] = dict.fromkeys(("dsn", "schema", "token_file", "authorize"))
-    wish = Wish(**{"target": "web_shop:app", "http": HERE, "read_only": False} | nothing | wishes)
+    said: dict[str, Any] = {"target": "web_shop:app", "http": HERE, "read_only": False, **nothing, **wishes}
+    wish = Wish(**said)
     try:
         with pytest.raises(Refusal, match=re.escape(sentence)) as refused:
             run_web(wish)

@@ -15,6 +15,7 @@ from jobqueue.base import errors
 from jobqueue.base.errors import DatabaseError, JobQueueError
 from jobqueue.web.dashboard import create
 from jobqueue.web.dashboard.api import table
+from jobqueue.web.dashboard.reading.view import Model
 from jobqueue.web.dashboard.site import Site
 from tests.support.jobs.working import asked, new_app
 from tests.support.postgres.proxy import proxied
@@ -34,7 +35,7 @@ class Failing:
     async def page(self, site: Site, request: Request) -> Response:
         raise self.error
 
-    async def read(self, view: Any) -> table.Model:
+    async def read(self, view: Any) -> Model:
         """Fails."""
         raise self.error
 

@@ -2,17 +2,18 @@
 
 import importlib.util
 import re
-from typing import cast
+from typing import Any, cast
 
 import httpx
 import pytest
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobqueue.web import create_app
 from jobqueue.web.dashboard.access.mounted import base, below, own_path, placed
+from jobqueue.web.dashboard.entrance.login import TokenGate
 from tests.support.jobs.joining import configure_django
 from tests.support.jobs.working import asked, new_app
-from tests.web.dashboard.visiting import OPERATOR, SAME_SITE
+from tests.web.dashboard.visiting import SAME_SITE
 from tests.web.streams import site
 
 
@@ -39,40 +40,55 @@ def in_litestar(dashboard: ASGIApp) -> ASGIApp:
 
 
 def in_django(dashboard: ASGIApp) -> ASGIApp:
+    """As one writes it into asgi.py: Django has no mounts."""
     configure_django()
     from django.core.asgi import get_asgi_application
-    from starlette.applications import Starlette
-    from starlette.routing import Mount
 
-    return Starlette(routes=[Mount("/ops/jobs", dashboard), Mount("/", get_asgi_application())])
+    django: Any = get_asgi_application()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and f"{scope['path']}/".startswith("/ops/jobs/"):
+            await dashboard({**scope, "root_path": "/ops/jobs"}, receive, send)
+        else:
+            await django(scope, receive, send)
+
+    return application
 
 
+SECRET = "correct-horse-battery-staple"
+LINK = re.compile(r'(?:href|src|action)="([^"]*)"')
 MOUNTS = {"starlette": in_starlette, "fastapi": in_fastapi, "litestar": in_litestar, "django": in_django}
 
 
 @pytest.mark.parametrize("framework", MOUNTS)
 async def test_it_works_below_a_prefix(database: str, framework: str) -> None:
-    """Over a real server: links and files are below the prefix, JSON and forms arrive, other paths are the site's."""
+    """Over a real server: links and files are below the prefix, forms and JSON arrive, other paths are the site's."""
     if importlib.util.find_spec(framework) is None:
         pytest.skip(f"{framework} is not installed")
     await asked(database, "select jobqueue.defer('note', '{}', 'a/b ?c')")
-    app = new_app(database)
-    async with app, site(MOUNTS[framework](create_app(app, authorize=lambda request: OPERATOR))) as url:
-        async with httpx.AsyncClient(base_url=url, trust_env=False, follow_redirects=True, headers=SAME_SITE) as client:
-            page = await client.get("/ops/jobs/")
-            assert 200 == page.status_code, page.text
-            links = set(re.findall(r'(?:href|src|action)="([^"]*)"', page.text))
-            assert set() == {link for link in links if not link.startswith("/ops/jobs/")}
-            assert "/ops/jobs/queues/a%2Fb%20%3Fc" in links
-            for link in [link for link in links if "/static/" in link]:
-                assert 200 == (await client.get(link)).status_code, link
-            assert page.text.count("<h2>") == (await client.get("/ops/jobs")).text.count("<h2>")
-            assert "mail" not in (await client.get("/ops/jobs/api/v1/overview")).json()
-            assert 405 == (await client.post("/ops/jobs/", data={"x": "1"})).status_code  # past the guard, at the page
-            assert 404 == (await client.get("/ops/jobs/nowhere")).status_code
-            assert "Not here" in (await client.get("/ops/jobs/ops/jobs")).text
-            elsewhere = await client.get("/elsewhere")
-            assert (404, False) == (elsewhere.status_code, "jobqueue" in elsewhere.text)
+    app, browser = new_app(database), {"accept": "text/html", **SAME_SITE}
+    dashboard = create_app(app, authorize=TokenGate(SECRET, "shop"))
+    async with (
+        app,
+        site(MOUNTS[framework](dashboard)) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False, follow_redirects=True, headers=browser) as client,
+    ):
+        form = await client.get("/ops/jobs/?part=queues")
+        assert "/ops/jobs/login" == form.url.path
+        page = await client.post("/ops/jobs/login", data={"token": SECRET, "next": "/ops/jobs/"})
+        assert (200, "/ops/jobs/") == (page.status_code, page.url.path), page.text
+        links = {link for link in LINK.findall(page.text) if link[0] != "#"}
+        assert set() == {link for link in links if not link.startswith("/ops/jobs/")}
+        assert "/ops/jobs/queues/a%2Fb%20%3Fc" in links
+        for link in [link for link in [*links, *LINK.findall(form.text)] if "/static/" in link]:
+            assert 200 == (await client.get(link)).status_code, link
+        assert page.text.count("<h2>") == (await client.get("/ops/jobs")).text.count("<h2>")
+        assert ["a/b ?c"] == [
+            each["queue"] for each in (await client.get("/ops/jobs/api/v1/overview")).json()["queues"]
+        ]
+        assert "Not here" in (await client.get("/ops/jobs/ops/jobs")).text
+        elsewhere = await client.get("/elsewhere")
+        assert (404, False) == (elsewhere.status_code, "jobqueue" in elsewhere.text)
 
 
 def scope(path: str, root: str = "", raw: str | None = None, outer: str | None = None) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """The whole in one look: what needs attention, rates, queues, workers, what runs longest."""
 
 from datetime import datetime
+from urllib.parse import quote
 from uuid import UUID
 
 from jobqueue.store.looking.overview import QueueStats, RunningJob, WorkerNow
@@ -110,7 +111,7 @@ def overview_of(view: View, frame: Frame) -> Overview:
 def _of_queues(queues: list[QueueStats]) -> list[Attention]:
     found = []
     for each in queues:
-        href = f"/queues/{each.queue}"
+        href = f"/queues/{quote(each.queue, safe='')}"
         if each.ready and not each.served:
             found.append(Attention(kind="unserved", subject=each.queue, number=each.ready, href=href))
         if each.paused:

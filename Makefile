@@ -13,7 +13,7 @@ BIN   := $(VENV)/bin
 PY    := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-busy test-fast race chaos matrix matrix-postgres upgrade bench bench-smoke speed fmt demo schema-snapshot requirements package clean ci browser
+.PHONY: help setup check test test-busy test-fast race chaos matrix matrix-postgres upgrade bench bench-smoke speed fmt demo schema-snapshot requirements package vendor clean ci browser
 
 help: ## Show this list
 	@echo "jobqueue: make TARGET"
@@ -102,6 +102,9 @@ demo: ## Watch the queue at work (downloads about 40 MB the first time)
 
 schema-snapshot: setup ## Write schema/current.sql from the migrations
 	@$(PY) -m tests.support.postgres.snapshot
+
+vendor: setup ## Fetch the scripts that the dashboard carries, by pinned version (needs npm)
+	@$(PY) -m tests.support.programs.vendor
 
 requirements: setup ## List the requirements that tests name
 	@$(PY) -m tests.support.programs.requirements

@@ -1,6 +1,7 @@
 """All that is public in the package root, which loads it at the first name that is asked for."""
 
 from jobqueue.app import App
+from jobqueue.base.acting.audit import AuditEntry, AuditPage, By
 from jobqueue.base.errors import (
     AppClosed,
     BundleEnded,
@@ -66,6 +67,8 @@ __all__ = [
     "App",
     "AppClosed",
     "AttemptError",
+    "AuditEntry",
+    "AuditPage",
     "Backfilled",
     "Bundle",
     "BundleBuilder",
@@ -73,6 +76,7 @@ __all__ = [
     "BundleEnded",
     "BundleGraph",
     "BundleNotFound",
+    "By",
     "Cancel",
     "Change",
     "Changes",

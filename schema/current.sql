@@ -594,6 +594,15 @@ CREATE FUNCTION jobqueue.find_unfinished(after uuid, room integer, page integer,
   from (select) as always left join found f on true order by f.id
 $$;
 
+CREATE FUNCTION jobqueue.fingerprint(task text, class text, place text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN "left"(encode(sha256(convert_to(concat_ws('
+'::text, task, COALESCE(class, ''::text), regexp_replace(COALESCE(place, ''::text), ':[0-9]+ '::text, ' '::text)), 'UTF8'::name)), 'hex'::text), 16);
+
+CREATE FUNCTION jobqueue.fits(id uuid, state text, queue text, task text, origin text, states text[], in_queue text, of_task text, of_origin text, pattern text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((state = ANY (states)) AND ((in_queue IS NULL) OR (queue = in_queue)) AND ((of_task IS NULL) OR (task = of_task)) AND ((of_origin IS NULL) OR (origin = of_origin)) AND ((pattern IS NULL) OR ((id)::text ~~ pattern)));
+
 CREATE FUNCTION jobqueue.gates_in_line("limit" text) RETURNS SETOF text
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -614,6 +623,40 @@ CREATE FUNCTION jobqueue.gates_in_line("limit" text) RETURNS SETOF text
   )
   select gate from line where gate is not null
 $$;
+
+CREATE FUNCTION jobqueue.job_meant(wanted jsonb, task text, reason text, key text, errors jsonb, args json, progress json) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+declare
+  last constant jsonb := errors -> -1;
+  class constant text := last ->> 'class';
+  pair jsonb;
+  part text;
+begin
+  if wanted ? 'reason' and reason is distinct from wanted ->> 'reason'
+    or wanted ? 'key' and substr(key, strpos(key, E'\n') + 1) is distinct from wanted ->> 'key'
+    or wanted ? 'error' and right(concat('.', class), char_length(wanted ->> 'error') + 1) is distinct from '.' || (wanted ->> 'error')
+    or wanted ? 'fingerprint'
+      and "jobqueue".fingerprint(task, class, last ->> 'code_place') is distinct from wanted ->> 'fingerprint' then
+    return false;
+  end if;
+  for number in 0 .. coalesce(jsonb_array_length(wanted -> 'args'), 0) - 1 loop
+    pair := wanted -> 'args' -> number;
+    if "jobqueue".text_at(args, (pair ->> 0)::text[]) is distinct from pair ->> 1 then
+      return false;
+    end if;
+  end loop;
+  if wanted ? 'text' then
+    part := '***=' || (wanted ->> 'text');
+    return args::text ~* part or coalesce(last ->> 'message' ~* part, false)
+      or coalesce(substr(key, strpos(key, E'\n') + 1) ~* part, false)
+      or progress is not null and coalesce("jobqueue".text_at(progress, '{message}') ~* part, false)
+      or wanted ? 'escaped' and args::text ~* ('***=' || (wanted ->> 'escaped'));
+  end if;
+  return true;
+exception when others then
+  return false;  -- such as JSON that is deeper than this session can follow
+end $$;
 
 CREATE FUNCTION jobqueue.keep_results(leaf text, bundle uuid, job uuid, room integer) RETURNS TABLE(bundle_id uuid, job_id uuid)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -911,6 +954,196 @@ begin
   return next;
 end $$;
 
+CREATE FUNCTION jobqueue.search_finished(kind text, since timestamp with time zone, until timestamp with time zone, top uuid, before uuid, floor uuid, room integer, page integer, states text[], in_queue text, of_task text, of_origin text, pattern text, payload boolean, wanted jsonb, seconds double precision) RETURNS TABLE(edge uuid, seen bigint, more boolean, place uuid, id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamp with time zone, created_at timestamp with time zone, claimed_at timestamp with time zone, finished_at timestamp with time zone, timeout double precision, deadline timestamp with time zone, expires_at timestamp with time zone, origin text, worker_id uuid, lease_until timestamp with time zone, cancel_asked timestamp with time zone, key text, bundle_id uuid, reason text, errors text, args text, result text, meta text, progress text, read_at timestamp with time zone)
+    LANGUAGE plpgsql STABLE
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_sort TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_seqscan TO 'off'
+    SET max_parallel_workers_per_gather TO '0'
+    AS $$
+#variable_conflict use_column
+declare
+  half constant text[] := case kind when 'completed' then array['completed'] else array['cancelled', 'dead'] end;
+begin
+  return query
+  with jobs as materialized (
+    select arm.place, arm.id, arm.meant from (
+      (select a.id as place, a.id, case
+          when not "jobqueue".fits(a.id, a.state, a.queue, a.task, a.origin, states, in_queue, of_task, of_origin, pattern) then false
+          when clock_timestamp() < (select clock_timestamp() + make_interval(secs => seconds))
+            then "jobqueue".job_meant(wanted, a.task, a.reason, a.key, a.errors, a.args, a.progress) end as meant
+      from "jobqueue".job_archive a
+      where a.state = any(half) and a.finished_at >= search_finished.since and a.finished_at < search_finished.until
+        and a.id < least(search_finished.before, search_finished.top) and a.id >= search_finished.floor
+      order by a.id desc limit search_finished.room)
+      union all
+      (select behind.place, ahead.id, case
+          when not "jobqueue".fits(ahead.id, ahead.state, ahead.queue, ahead.task, ahead.origin, states, in_queue, of_task, of_origin, pattern) then false
+          when clock_timestamp() < (select clock_timestamp() + make_interval(secs => seconds))
+            then "jobqueue".job_meant(wanted, ahead.task, ahead.reason, ahead.key, ahead.errors, ahead.args, ahead.progress) end as meant
+      from (
+        select overlay(uuid_send(a.id) placing substring(uuid_send(search_finished.top) from 1 for 6) from 1 for 6) as bytes,
+          a.*
+        from "jobqueue".job_archive a
+        where a.state = any(half) and a.finished_at >= search_finished.since and a.finished_at < search_finished.until
+          and a.id >= search_finished.top and a.id < '04000000-0000-0000-0000-000000000000' and "jobqueue".timed(a.id)
+        order by a.id desc limit 20000
+      ) as ahead cross join lateral (
+        select encode(ahead.bytes, 'hex')::uuid as place
+      ) as behind where behind.place < search_finished.before and behind.place >= search_finished.floor)
+      union all
+      (select "jobqueue".place(a.id, a.created_at), a.id, case
+          when not "jobqueue".fits(a.id, a.state, a.queue, a.task, a.origin, states, in_queue, of_task, of_origin, pattern) then false
+          when clock_timestamp() < (select clock_timestamp() + make_interval(secs => seconds))
+            then "jobqueue".job_meant(wanted, a.task, a.reason, a.key, a.errors, a.args, a.progress) end as meant
+      from "jobqueue".job_archive a
+      where a.state = any(half) and a.finished_at >= search_finished.since and a.finished_at < search_finished.until
+        and not "jobqueue".timed(a.id) and "jobqueue".place(a.id, a.created_at) < search_finished.before
+        and "jobqueue".place(a.id, a.created_at) >= search_finished.floor
+      order by 1 desc limit search_finished.room)
+    ) as arm order by arm.place desc limit search_finished.room
+  ), cut as materialized (
+    select s.place from jobs s where s.meant is null order by s.place desc limit 1
+  ), reached as materialized (
+    select greatest(
+      (select s.place from jobs s order by s.place desc offset search_finished.room - 1 limit 1),
+      (select coalesce((select s.place from jobs s where s.place > c.place order by s.place limit 1), search_finished.before)
+        from cut c)) as place
+  ), found as materialized (
+    select s.place, s.id from jobs s cross join reached r
+    where s.meant and ("jobqueue".timed(s.id) or s.id <> s.place) and (r.place is null or s.place >= r.place)
+    order by s.place desc limit search_finished.page
+  ), counted as materialized (
+    select count(*) as seen from jobs s cross join reached r
+    where ("jobqueue".timed(s.id) or s.id <> s.place) and (r.place is null or s.place >= r.place)
+  )
+  select r.place, n.seen, exists (
+      select from "jobqueue".job_archive a
+      where a.state = any(half) and a.finished_at >= search_finished.since and a.finished_at < search_finished.until
+        and a.id < least(coalesce(r.place, search_finished.floor), search_finished.top))
+    or search_finished.top < coalesce(r.place, search_finished.floor) and exists (
+      select from "jobqueue".job_archive a
+      where a.state = any(half) and a.finished_at >= search_finished.since and a.finished_at < search_finished.until
+        and a.id >= search_finished.top and a.id < '04000000-0000-0000-0000-000000000000' and "jobqueue".timed(a.id))
+    or exists (
+      select from "jobqueue".job_archive a
+      where a.state = any(half) and a.finished_at >= search_finished.since and a.finished_at < search_finished.until
+        and not "jobqueue".timed(a.id) and "jobqueue".place(a.id, a.created_at) < coalesce(r.place, search_finished.floor)),
+    f.place, j.id, j.task, j.queue, j.state, j.priority, j.attempt, j.max_attempts, j.crashes, j.lost, j.due_at, j.created_at,
+    j.claimed_at, j.finished_at, j.timeout, j.deadline, j.expires_at, j.origin, j.worker_id, null::timestamptz,
+    null::timestamptz, j.key, j.bundle_id, j.reason, j.errors::text, case when payload then j.args::text end,
+    case when payload then j.result::text end, j.meta::text, j.progress::text, now()
+  from reached r cross join counted n left join found f on true
+  left join lateral (
+    select a.* from "jobqueue".job_archive a
+    where a.id = f.id and a.state = any(half) and a.finished_at >= search_finished.since
+      and a.finished_at < search_finished.until limit 1
+  ) as j on true
+  order by f.place desc;
+end $$;
+
+CREATE FUNCTION jobqueue.search_unfinished(before uuid, room integer, page integer, states text[], in_queue text, of_task text, of_origin text, pattern text, wanted jsonb, seconds double precision) RETURNS TABLE(edge uuid, seen bigint, place uuid, id uuid)
+    LANGUAGE sql STABLE
+    SET enable_sort TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_seqscan TO 'off'
+    SET max_parallel_workers_per_gather TO '0'
+    AS $$
+  with timed as materialized (
+    select j.id as place, j.id, case
+        when not "jobqueue".fits(j.id, j.state, j.queue, j.task, j.origin, states, in_queue, of_task, of_origin, pattern) then false
+        when clock_timestamp() < (select clock_timestamp() + make_interval(secs => seconds))
+          then "jobqueue".job_meant(wanted, j.task, null, j.key, j.errors, j.args, j.progress) end as meant
+    from "jobqueue".job j
+    where j.id < least(before, '04000000-0000-0000-0000-000000000000') order by j.id desc limit room
+  ), untimed as materialized (
+    select "jobqueue".place(j.id, j.created_at) as place, j.id, case
+        when not "jobqueue".fits(j.id, j.state, j.queue, j.task, j.origin, states, in_queue, of_task, of_origin, pattern) then false
+        when clock_timestamp() < (select clock_timestamp() + make_interval(secs => seconds))
+          then "jobqueue".job_meant(wanted, j.task, null, j.key, j.errors, j.args, j.progress) end as meant
+    from "jobqueue".job j
+    where not "jobqueue".timed(j.id) and "jobqueue".place(j.id, j.created_at) < before order by 1 desc limit room
+  ), jobs as materialized (
+    select * from timed t where "jobqueue".timed(t.id) union all select * from untimed
+  ), cut as materialized (
+    select b.place from jobs b where b.meant is null order by b.place desc limit 1
+  ), reached as materialized (
+    select greatest(
+      (select t.place from timed t order by t.place desc offset room - 1 limit 1),
+      (select u.place from untimed u order by u.place desc offset room - 1 limit 1),
+      (select coalesce((select b.place from jobs b where b.place > c.place order by b.place limit 1), before) from cut c)) as edge
+  ), found as materialized (
+    select b.place, b.id from jobs b cross join reached r
+    where b.meant and (r.edge is null or b.place >= r.edge) order by b.place desc limit page
+  ), counted as materialized (
+    select count(*) as seen from jobs b cross join reached r where r.edge is null or b.place >= r.edge
+  )
+  select r.edge, n.seen, f.place, f.id from reached r cross join counted n left join found f on true order by f.place desc
+$$;
+
+CREATE FUNCTION jobqueue.seek_finished(kind text, since timestamp with time zone, until timestamp with time zone, after uuid, room integer, page integer, states text[], in_queue text, of_task text, of_origin text, wanted jsonb, seconds double precision) RETURNS TABLE(edge uuid, id uuid)
+    LANGUAGE plpgsql STABLE
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_sort TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_seqscan TO 'off'
+    SET max_parallel_workers_per_gather TO '0'
+    AS $$
+#variable_conflict use_column
+declare
+  half constant text[] := case kind when 'completed' then array['completed'] else array['cancelled', 'dead'] end;
+begin
+  return query
+  with jobs as materialized (
+    select a.id, case
+        when not "jobqueue".fits(a.id, a.state, a.queue, a.task, a.origin, states, in_queue, of_task, of_origin, null) then false
+        when clock_timestamp() < (select clock_timestamp() + make_interval(secs => seconds))
+          then "jobqueue".job_meant(wanted, a.task, a.reason, a.key, a.errors, a.args, a.progress) end as meant
+    from "jobqueue".job_archive a
+    where a.state = any(half) and a.finished_at >= seek_finished.since and a.finished_at < seek_finished.until
+      and a.id > seek_finished.after
+    order by a.id limit seek_finished.room
+  ), cut as materialized (
+    select b.id from jobs b where b.meant is null order by b.id limit 1
+  ), reached as materialized (
+    select least(
+      (select b.id from jobs b order by b.id offset seek_finished.room - 1 limit 1),
+      (select coalesce((select b.id from jobs b where b.id < c.id order by b.id desc limit 1), seek_finished.after)
+        from cut c)) as edge
+  ), found as materialized (
+    select b.id from jobs b cross join reached r
+    where b.meant and (r.edge is null or b.id <= r.edge) order by b.id limit seek_finished.page
+  )
+  select r.edge, f.id from reached r left join found f on true order by f.id;
+end $$;
+
+CREATE FUNCTION jobqueue.seek_unfinished(after uuid, room integer, page integer, states text[], in_queue text, of_task text, of_origin text, wanted jsonb, seconds double precision) RETURNS TABLE(edge uuid, id uuid)
+    LANGUAGE sql STABLE
+    SET enable_sort TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_seqscan TO 'off'
+    SET max_parallel_workers_per_gather TO '0'
+    AS $$
+  with jobs as materialized (
+    select j.id, case
+        when not "jobqueue".fits(j.id, j.state, j.queue, j.task, j.origin, states, in_queue, of_task, of_origin, null) then false
+        when clock_timestamp() < (select clock_timestamp() + make_interval(secs => seconds))
+          then "jobqueue".job_meant(wanted, j.task, null, j.key, j.errors, j.args, j.progress) end as meant
+    from "jobqueue".job j where j.id > after order by j.id limit room
+  ), cut as materialized (
+    select b.id from jobs b where b.meant is null order by b.id limit 1
+  ), reached as materialized (
+    select least(
+      (select b.id from jobs b order by b.id offset room - 1 limit 1),
+      (select coalesce((select b.id from jobs b where b.id < c.id order by b.id desc limit 1), after) from cut c)) as edge
+  ), found as materialized (
+    select b.id from jobs b cross join reached r
+    where b.meant and (r.edge is null or b.id <= r.edge) order by b.id limit page
+  )
+  select r.edge, f.id from reached r left join found f on true order by f.id
+$$;
+
 CREATE TABLE jobqueue.worker (
     id uuid NOT NULL,
     app text NOT NULL,
@@ -924,7 +1157,9 @@ CREATE TABLE jobqueue.worker (
     stopped_at timestamp with time zone,
     alive_until timestamp with time zone DEFAULT (now() + '00:01:00'::interval) NOT NULL,
     machine text,
-    born text
+    born text,
+    stuck json,
+    stuck_at timestamp with time zone
 );
 
 CREATE FUNCTION jobqueue.served(queue text) RETURNS boolean
@@ -981,6 +1216,16 @@ begin
   return 'done';
 end $$;
 
+CREATE FUNCTION jobqueue.text_at(document json, path text[]) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+begin
+  return coalesce(document #>> path, (document #> path)::text);
+exception when others then
+  return coalesce(readable #>> path, (readable #> path)::text)
+  from (select regexp_replace(document::text, '(?<!\\)((?:\\\\)*)\\u(0000|[dD][89a-fA-F][0-9a-fA-F]{2})', '\1\\ufffd', 'g')::json as readable) as mended;
+end $$;
+
 CREATE FUNCTION jobqueue.wake(queue text, due timestamp with time zone, always boolean) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -1015,6 +1260,33 @@ CREATE SEQUENCE jobqueue.archive_seq
     NO MAXVALUE
     CACHE 1;
 
+CREATE TABLE jobqueue.audit (
+    id bigint NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    who text NOT NULL,
+    via text,
+    action text NOT NULL,
+    what json NOT NULL,
+    matched bigint DEFAULT 0 NOT NULL,
+    changed bigint DEFAULT 0 NOT NULL,
+    refused json,
+    jobs uuid[],
+    CONSTRAINT audit_action_length CHECK (((char_length(action) >= 1) AND (char_length(action) <= 100))),
+    CONSTRAINT audit_jobs_bound CHECK ((cardinality(jobs) <= 1000)),
+    CONSTRAINT audit_times_range CHECK (((at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (at <= '3000-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT audit_via_length CHECK (((char_length(via) >= 1) AND (char_length(via) <= 200))),
+    CONSTRAINT audit_who_length CHECK (((char_length(who) >= 1) AND (char_length(who) <= 200)))
+);
+
+ALTER TABLE jobqueue.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME jobqueue.audit_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE jobqueue.bundle (
     id uuid DEFAULT jobqueue.new_id() NOT NULL,
     name text NOT NULL,
@@ -1040,6 +1312,17 @@ CREATE TABLE jobqueue.dependency (
     on_id uuid NOT NULL,
     job_id uuid NOT NULL,
     any_end boolean DEFAULT false NOT NULL
+);
+
+CREATE TABLE jobqueue.depth (
+    at timestamp with time zone NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    ready bigint,
+    scheduled bigint,
+    blocked bigint,
+    running bigint,
+    oldest_due double precision,
+    deferred bigint
 );
 
 CREATE TABLE jobqueue.event_floor (
@@ -1107,6 +1390,28 @@ CREATE TABLE jobqueue.gate_note (
 WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='20000', autovacuum_vacuum_cost_delay='0');
 
 ALTER TABLE ONLY jobqueue.gate_note REPLICA IDENTITY FULL;
+
+CREATE TABLE jobqueue.hour (
+    at timestamp with time zone NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    task text NOT NULL COLLATE pg_catalog."C",
+    claimed bigint NOT NULL,
+    completed bigint NOT NULL,
+    cancelled bigint NOT NULL,
+    dead bigint NOT NULL,
+    retried bigint NOT NULL,
+    snoozed bigint NOT NULL,
+    suspended bigint NOT NULL,
+    released bigint NOT NULL,
+    put_aside bigint NOT NULL,
+    lined_up bigint NOT NULL,
+    refused bigint NOT NULL,
+    lost bigint NOT NULL,
+    seconds double precision NOT NULL,
+    run bigint[] NOT NULL,
+    wait bigint[] NOT NULL
+)
+WITH (fillfactor='50');
 
 CREATE SEQUENCE jobqueue.job_seq
     START WITH 1
@@ -1320,6 +1625,28 @@ CREATE TABLE jobqueue.migration (
     applied_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE jobqueue.minute (
+    at timestamp with time zone NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    task text NOT NULL COLLATE pg_catalog."C",
+    claimed bigint NOT NULL,
+    completed bigint NOT NULL,
+    cancelled bigint NOT NULL,
+    dead bigint NOT NULL,
+    retried bigint NOT NULL,
+    snoozed bigint NOT NULL,
+    suspended bigint NOT NULL,
+    released bigint NOT NULL,
+    put_aside bigint NOT NULL,
+    lined_up bigint NOT NULL,
+    refused bigint NOT NULL,
+    lost bigint NOT NULL,
+    seconds double precision NOT NULL,
+    run bigint[] NOT NULL,
+    wait bigint[] NOT NULL
+)
+WITH (fillfactor='80');
+
 CREATE TABLE jobqueue.node (
     bundle_id uuid NOT NULL,
     job_id uuid NOT NULL,
@@ -1331,6 +1658,13 @@ CREATE TABLE jobqueue.node (
     CONSTRAINT node_outcome_known CHECK ((outcome = ANY (ARRAY['completed'::text, 'cancelled'::text, 'dead'::text])))
 )
 WITH (fillfactor='60');
+
+CREATE TABLE jobqueue.noted (
+    worker_id uuid NOT NULL,
+    number bigint NOT NULL,
+    at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
 
 CREATE TABLE jobqueue.phase (
     job_id uuid NOT NULL,
@@ -1453,17 +1787,26 @@ ALTER TABLE ONLY jobqueue.job_archive ATTACH PARTITION jobqueue.job_archive_comp
 
 ALTER TABLE ONLY jobqueue.job_archive ATTACH PARTITION jobqueue.job_archive_other FOR VALUES IN ('cancelled', 'dead');
 
+ALTER TABLE ONLY jobqueue.audit
+    ADD CONSTRAINT audit_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY jobqueue.bundle
     ADD CONSTRAINT bundle_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY jobqueue.dependency
     ADD CONSTRAINT dependency_pkey PRIMARY KEY (on_id, job_id);
 
+ALTER TABLE ONLY jobqueue.depth
+    ADD CONSTRAINT depth_pkey PRIMARY KEY (queue, at);
+
 ALTER TABLE ONLY jobqueue.event_late
     ADD CONSTRAINT event_late_pkey PRIMARY KEY (place);
 
 ALTER TABLE ONLY jobqueue.gate
     ADD CONSTRAINT gate_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY jobqueue.hour
+    ADD CONSTRAINT hour_pkey PRIMARY KEY (queue, at, task);
 
 ALTER TABLE jobqueue.job
     ADD CONSTRAINT job_attempt_in_range CHECK ((attempt <= 32768)) NOT VALID;
@@ -1492,8 +1835,14 @@ ALTER TABLE ONLY jobqueue."limit"
 ALTER TABLE ONLY jobqueue.migration
     ADD CONSTRAINT migration_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY jobqueue.minute
+    ADD CONSTRAINT minute_pkey PRIMARY KEY (queue, at, task);
+
 ALTER TABLE ONLY jobqueue.node
     ADD CONSTRAINT node_pkey PRIMARY KEY (bundle_id, job_id);
+
+ALTER TABLE ONLY jobqueue.noted
+    ADD CONSTRAINT noted_pkey PRIMARY KEY (worker_id);
 
 ALTER TABLE ONLY jobqueue.phase
     ADD CONSTRAINT phase_pkey PRIMARY KEY (job_id, name);
@@ -1519,6 +1868,14 @@ ALTER TABLE ONLY jobqueue.webhook
 ALTER TABLE ONLY jobqueue.worker
     ADD CONSTRAINT worker_pkey PRIMARY KEY (id);
 
+CREATE INDEX audit_action ON jobqueue.audit USING btree (action, id);
+
+CREATE INDEX audit_at ON jobqueue.audit USING btree (at);
+
+CREATE INDEX audit_jobs ON jobqueue.audit USING gin (jobs) WHERE (jobs IS NOT NULL);
+
+CREATE INDEX audit_who ON jobqueue.audit USING btree (who, id);
+
 CREATE INDEX bundle_finished ON jobqueue.bundle USING btree (finished_at) WHERE (finished_at IS NOT NULL);
 
 CREATE INDEX bundle_parent ON jobqueue.bundle USING btree (parent_id) WHERE (parent_id IS NOT NULL);
@@ -1526,6 +1883,8 @@ CREATE INDEX bundle_parent ON jobqueue.bundle USING btree (parent_id) WHERE (par
 CREATE INDEX bundle_unfinished ON jobqueue.bundle USING btree (created_at) WHERE (finished_at IS NULL);
 
 CREATE INDEX dependency_job ON jobqueue.dependency USING btree (job_id);
+
+CREATE INDEX depth_at ON jobqueue.depth USING btree (at);
 
 CREATE INDEX event_seq_index ON ONLY jobqueue.event USING btree (seq);
 
@@ -1536,6 +1895,10 @@ CREATE INDEX fact_target ON jobqueue.fact USING btree (target);
 CREATE INDEX gate_note_due ON jobqueue.gate_note USING btree (due_at);
 
 CREATE INDEX gate_note_gate ON jobqueue.gate_note USING btree (gate);
+
+CREATE INDEX hour_at ON jobqueue.hour USING btree (at);
+
+CREATE INDEX hour_task ON jobqueue.hour USING btree (task, at);
 
 CREATE INDEX job_admitted ON jobqueue.job USING btree (queue, token_until) WHERE ((state = 'ready'::text) AND (passed > 0));
 
@@ -1580,6 +1943,10 @@ CREATE INDEX job_running ON jobqueue.job USING btree (seq) WHERE (state = 'runni
 CREATE INDEX job_suspect ON jobqueue.job USING btree (queue, priority DESC, seq) WHERE ((state = 'ready'::text) AND (crashes > 0));
 
 CREATE INDEX job_untimed ON jobqueue.job USING btree (jobqueue.place(id, created_at)) WHERE (NOT jobqueue.timed(id));
+
+CREATE INDEX minute_at ON jobqueue.minute USING btree (at);
+
+CREATE INDEX minute_task ON jobqueue.minute USING btree (task, at);
 
 CREATE INDEX node_job ON jobqueue.node USING btree (job_id);
 

@@ -138,6 +138,8 @@ class AttemptError:
     """The phase in which it failed, or that was under way when its worker died; None outside of phases."""
     place: int | None = None
     """The place of that phase in its run, 1 for the first."""
+    began: datetime | None = None
+    """When the attempt was claimed; None of one that failed before this was kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@
 | loop.failed | error | doing, error, retry_in: the database works, but refuses what this part of the worker wants |
 | database.back | info | doing |
 | loop.blocked | warning | seconds, job_id, task, stack: a task keeps the event loop from turning (at 1, 2, 4, ... s) |
+| web.action | info | action, who: somebody changed something in the dashboard; the audit has the rest |
 | sse.refused | warning | error: the database could not be reached for a stream of events |
 | listener.failed | error | listener, event_type, job_id, error: a function of `app.on` raised |
 | listener.lost_events | error | listener: it was told of nothing for longer than the log keeps events; it goes on |

@@ -16,7 +16,7 @@ from jobqueue.base.moments import Seconds, check_delay, check_seconds
 _WHOLE = {"concurrency": 1, "max_attempts": 1, "max_crashes": 1, "max_payload": 1, "max_result": 1, "prefetch": 0}
 _SECONDS = (
     "lease", "beat", "rescue_interval", "poll", "drain_timeout", "aside_max_age", "keep_completed", "keep_other",
-    "keep_events",
+    "keep_events", "keep_audit",
 )  # fmt: skip
 
 Pooler = Literal["none", "session", "transaction"]
@@ -71,6 +71,8 @@ class Settings:
     """The same for cancelled and dead jobs."""
     keep_events: float = 3 * 86_400.0
     """How long the log says what became of jobs, for `app.events(after=...)`. By days, as above."""
+    keep_audit: float = 90 * 86_400.0
+    """How long the audit says who did what, for `app.audit.list()`."""
     max_payload: int = 1 << 20
     """Bytes of one job's arguments as JSON."""
     max_result: int = 1 << 20
@@ -109,6 +111,7 @@ class Settings:
             keep_completed: Seconds = ...,
             keep_other: Seconds = ...,
             keep_events: Seconds = ...,
+            keep_audit: Seconds = ...,
             max_payload: int = ...,
             max_result: int = ...,
             pooler: Pooler = ...,

@@ -7,14 +7,16 @@ from uuid import UUID
 
 import anyio
 
+from jobqueue.base.acting.audit import By, Doer
 from jobqueue.base.errors import BundleNotFound, InvalidOption, InvalidPayload
 from jobqueue.base.flows.bundle import Bundle, BundleCounts
 from jobqueue.base.job import JobState
 from jobqueue.base.moments import Seconds, check_delay
 from jobqueue.base.names import check_name, check_whole
 from jobqueue.base.service import Patience
-from jobqueue.base.steering import Changes
+from jobqueue.base.steering import Action, Changes
 from jobqueue.bundles.graph import BundleGraph
+from jobqueue.store.acting.audit import Noted, beginning, noting
 from jobqueue.store.connection.edge import own_session
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
@@ -36,7 +38,7 @@ _POLL_FIRST, _POLL_CAP = 0.01, 0.5
 
 
 class Bundles:
-    """Reads and steers bundles; finished ones for as long as `keep_other`."""
+    """Reads and steers bundles; finished ones for as long as `keep_other`. `by` is who does it, for the audit."""
 
     def __init__(
         self, database: Callable[[], Awaitable[Database]], on: Callable[[object], Executor] | None, jobs: Jobs
@@ -148,56 +150,72 @@ class Bundles:
                 if bundle.pending or bundle.open or not await self._added_up(bundle.id):
                     await anyio.sleep(patience.next())
 
-    async def close(self, id: UUID | str) -> Bundle:
+    async def close(self, id: UUID | str, *, by: Doer | None = None) -> Bundle:
         """Let it end though whoever made it did not come to the end of the block. Raises BundleNotFound."""
+        doer = By.of(by)
         bundle = await self.get(id)
         async with self._session() as executor:
-            await bundles.add_to_bundle(executor, bundle.id, 0, close=True)
+            async with noting(executor, doer, "bundle.close", bundle=str(bundle.id), name=bundle.name):
+                await bundles.add_to_bundle(executor, bundle.id, 0, close=True)
             await bundles.touch_bundle(executor, bundle.id)
         return await self.get(bundle.id)
 
-    async def cancel(self, id: UUID | str) -> Changes:
+    async def cancel(self, id: UUID | str, *, by: Doer | None = None) -> Changes:
         """End it: nothing is added from outside any more, and its unfinished members are cancelled, bundles in it too.
 
         Its callbacks are not: `on_failure` runs. Says what became of each member. Raises BundleNotFound.
         """
+        doer = By.of(by)
         bundle = await self.get(id)
+        return await self._cancel(bundle.id, _note(Action.CANCEL, bundle, doer))
+
+    async def _cancel(self, id: UUID, note: Noted | None) -> Changes:
         done = Changes()
         async with self._session() as executor:
-            await bundles.ask_to_end(executor, bundle.id)
-            await bundles.touch_bundle(executor, bundle.id)
-            children = await bundles.children_of(executor, bundle.id)
-        _join(done, await self._jobs.cancel(bundle=bundle.id))
+            async with beginning(executor, note):
+                await bundles.ask_to_end(executor, id)
+            await bundles.touch_bundle(executor, id)
+            children = await bundles.children_of(executor, id)
+        _join(done, await self._jobs.steer(Action.CANCEL, (), {"bundle": id}, by=note))
         for child in children:
-            _join(done, await self.cancel(child))
+            _join(done, await self._cancel(child, note))
         return done
 
-    async def retry(self, id: UUID | str) -> Changes:
+    async def retry(self, id: UUID | str, *, by: Doer | None = None) -> Changes:
         """Run its dead members again, those of bundles in it too; it ends once more. Raises BundleNotFound."""
+        doer = By.of(by)
         bundle = await self.get(id)
+        return await self._retry(bundle.id, _note(Action.RETRY, bundle, doer))
+
+    async def _retry(self, id: UUID, note: Noted | None) -> Changes:
         done = Changes()
-        _join(done, await self._jobs.retry(bundle=bundle.id))
+        _join(done, await self._jobs.steer(Action.RETRY, (), {"bundle": id}, by=note))
         async with self._session() as executor:
-            children = await bundles.children_of(executor, bundle.id)
+            children = await bundles.children_of(executor, id)
         for child in children:
-            _join(done, await self.retry(child))
+            _join(done, await self._retry(child, note))
         return done
 
-    async def delete(self, id: UUID | str) -> Changes:
+    async def delete(self, id: UUID | str, *, by: Doer | None = None) -> Changes:
         """Remove it with its members and the bundles in it. What runs is left, and the bundle then too: cancel first.
 
         Its callbacks are not called any more, also if it is left. Raises BundleNotFound.
         """
+        doer = By.of(by)
         bundle = await self.get(id)
+        return await self._delete(bundle.id, _note(Action.DELETE, bundle, doer))
+
+    async def _delete(self, id: UUID, note: Noted | None) -> Changes:
         done = Changes()
         async with self._session() as executor:
-            await bundles.mute(executor, bundle.id)
-            children = await bundles.children_of(executor, bundle.id)
+            async with beginning(executor, note):
+                await bundles.mute(executor, id)
+            children = await bundles.children_of(executor, id)
         for child in children:
-            _join(done, await self.delete(child))
-        _join(done, await self._jobs.delete(bundle=bundle.id))
+            _join(done, await self._delete(child, note))
+        _join(done, await self._jobs.steer(Action.DELETE, (), {"bundle": id}, by=note))
         async with self._session() as executor:
-            await bundles.delete_bundle(executor, bundle.id)
+            await bundles.delete_bundle(executor, id)
         return done
 
     async def _added_up(self, id: UUID) -> bool:
@@ -212,6 +230,10 @@ class Bundles:
 
     def _session(self) -> contextlib.AbstractAsyncContextManager[Session]:
         return own_session(self._database)
+
+
+def _note(action: Action, bundle: Bundle, by: By | None) -> Noted | None:
+    return None if by is None else Noted(by, f"bundle.{action}", {"bundle": str(bundle.id), "name": bundle.name})
 
 
 def _join(done: Changes, more: Changes) -> None:

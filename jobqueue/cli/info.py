@@ -13,12 +13,13 @@ from jobqueue.cli.jobs.look import counts_document, write_counts
 from jobqueue.cli.place import Place
 from jobqueue.cli.schedules.words import FIRING_HEADERS, FIRINGS, firing_row
 from jobqueue.cli.terminal.failures import ExitCode
-from jobqueue.cli.terminal.output import ago, write, write_facts, write_heading, write_json, write_table
+from jobqueue.cli.terminal.output import write, write_facts, write_heading, write_json, write_table
 from jobqueue.cli.terminal.safe_text import shown_dsn
 from jobqueue.store.flows.schedules import Firing, next_firings
 from jobqueue.store.looking.overview import Counts, count_bundles, count_jobs
 from jobqueue.store.schema.migrate import applied_migrations, migrations
 from jobqueue.store.workers import WorkerRow, list_workers
+from jobqueue.telling.spans import ago
 from jobqueue.worker.claiming.queues import Queues
 
 

@@ -275,6 +275,34 @@ def events(
 
 
 @surface.command()
+def audit(
+    app: Target = None,
+    dsn: Dsn = None,
+    schema: Schema = None,
+    job: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only what was done to this job, by its id or a part.")
+    ] = None,
+    who: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only what this one did: ada, or cli:ada@host as it is shown.")
+    ] = None,
+    action: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only this, such as job.cancel or queue.pause.")
+    ] = None,
+    before: Annotated[int | None, typer.Option(min=1, metavar="NUMBER", help="Only older rows than this one.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="At most so many.")] = 50,
+    json: Json = False,
+) -> int:
+    """Show who did what, the newest first.
+
+    What is changed by this command line is in it, and what programs change that say by whom.
+    """
+    from jobqueue.cli.audit import Wish, show_audit
+    from jobqueue.cli.place import Place
+
+    return show_audit(Place.of(app, dsn, schema), Wish(job, who, action, before, limit, json))
+
+
+@surface.command()
 def bench(
     dsn: Annotated[
         str | None, typer.Option(metavar="DSN", help="Not the server of JOBQUEUE_DSN, or else the embedded one.")

@@ -43,6 +43,20 @@ States = Annotated[list[JobState] | None, typer.Option("--state", help="Only thi
 Queue = Annotated[str | None, typer.Option(metavar="NAME", help="Only this queue.")]
 TaskName = Annotated[str | None, typer.Option("--task", metavar="NAME", help="Only this task.")]
 Origin = Annotated[str | None, typer.Option(metavar="NAME", help="Only jobs deferred by this origin.")]
+ErrorClass = Annotated[
+    str | None, typer.Option("--error", metavar="CLASS", help="Only those whose last error is of this class.")
+]
+Args = Annotated[
+    list[str] | None,
+    typer.Option("--arg", metavar="PATH=VALUE", help="Only with this value in args: order.id=7; may be repeated."),
+]
+Text = Annotated[
+    str | None,
+    typer.Option("--text", metavar="TEXT", help="Only with this text in args, error, progress message or key."),
+]
+Fingerprint = Annotated[
+    str | None, typer.Option(metavar="HEX", help="Only of this group of errors, see `jobs errors`.")
+]
 Bundle = Annotated[UUID | None, typer.Option(metavar="ID", help="Only of this bundle.")]
 NoBundle = Annotated[bool, typer.Option("--no-bundle", help="Only jobs that are in no bundle.")]
 Key = Annotated[

@@ -149,6 +149,12 @@ def moment_of(sent: bytes) -> datetime:
         return datetime.max.replace(tzinfo=UTC) if sent[0] < 0x80 else _EVER
 
 
+def waited(claim: Claim) -> float:
+    """For how many seconds a job had been due when it was claimed; 0 if it was not due, as with a broken clock."""
+    due = int.from_bytes(claim["due_at"], "big", signed=True)
+    return max(0.0, (int.from_bytes(claim["claimed_at"], "big", signed=True) - due) * 1e-6)
+
+
 def job_of(claim: Claim) -> Job:
     """The claimed row as the job that handlers see."""
     return Job(

@@ -4,18 +4,22 @@ Each function does what it can by one statement and then asks where the rest is,
 one that changes its state meanwhile. Rows are read by place: SQLAlchemy gives plain tuples.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import anyio
 import asyncpg
 
+from jobqueue.base.acting.audit import By
 from jobqueue.base.errors import QueueLocked
 from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancelled
 from jobqueue.base.steering import LEGAL, Action, Change, Holder
+from jobqueue.store.acting.audit import Noted, note_refused, noted, noting
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.dated import fetch_dated
@@ -29,9 +33,10 @@ REQUESTED = "requested"
 
 
 class Tries:
-    """What all pages of one call have together for jobs that others have locked: half a second."""
+    """What all pages of one call share: half a second for jobs that others have locked, and the row of the audit."""
 
-    def __init__(self) -> None:
+    def __init__(self, note: Noted | None = None) -> None:
+        self.note = note
         self._pauses = list(_PAUSES)
 
     async def once_more(self) -> bool:
@@ -150,18 +155,24 @@ async def row_holders(executor: Executor, ids: Sequence[UUID]) -> dict[UUID, Hol
     return {as_uuid(id): Holder(name, pid, seconds) for id, pid, name, seconds in rows}
 
 
-async def pause_queue(session: Session, name: str, until: datetime | None, seconds: float | None) -> datetime | None:
+async def pause_queue(
+    session: Session, name: str, until: datetime | None, seconds: float | None, by: By | None = None
+) -> datetime | None:
     """Claim nothing from a queue until it is resumed, or until this time, or for so long; when it ends by itself.
 
     Raises QueueLocked, as the next two do.
     """
-    end: datetime | None = (await _on_queue(session, "pause_queue", name, until, seconds))[0][0]
+    async with _on_queue(session, name), noting(session, by, "queue.pause", queue=name) as row:
+        end: datetime | None = (await session.fetch("pause_queue", name, until, seconds))[0][0]
+        row.what["until"] = end
     return end
 
 
-async def resume_queue(session: Session, name: str) -> bool:
+async def resume_queue(session: Session, name: str, by: By | None = None) -> bool:
     """Claim from a queue again. False if it was not paused."""
-    was_paused = bool((await _on_queue(session, "resume_queue", name))[0][0])
+    async with _on_queue(session, name), noting(session, by, "queue.resume", queue=name) as row:
+        was_paused = bool((await session.fetch("resume_queue", name))[0][0])
+        row.changed = int(was_paused)
     if not was_paused:
         await await_standby(session)
     return was_paused
@@ -174,14 +185,19 @@ async def keep_finished(
     other: float | None,
     most_completed: int | None,
     most_other: int | None,
+    by: By | None = None,
 ) -> None:
     """From the next sweep on this queue's finished jobs stay no longer, and are no more, than this."""
-    await _on_queue(session, "keep_finished", queue, completed, other, most_completed, most_other)
+    limits = {"completed": completed, "other": other, "most_completed": most_completed, "most_other": most_other}
+    async with _on_queue(session, queue), noting(session, by, "queue.keep", queue=queue, **limits):
+        await session.fetch("keep_finished", queue, *limits.values())
 
 
-async def _on_queue(session: Session, statement: str, queue: str, *values: object) -> Sequence[Any]:
+@contextlib.asynccontextmanager
+async def _on_queue(session: Session, queue: str) -> AsyncIterator[None]:
     try:
-        return await session.fetch(statement, queue, *values)
+        yield
+        return
     except asyncpg.LockNotAvailableError:
         rows = await session.fetch("queue_holder", queue)
     raise QueueLocked(queue, ", ".join(str(Holder(name, pid, seconds)) for pid, name, seconds in rows) or "somebody")
@@ -200,20 +216,23 @@ async def _until_each_is_told(
     Of the archive each try but the first is told to look at every day: see `earliest_finish`.
     """
     told: dict[UUID, Change] = {}
+    refused: dict[UUID, Change] = {}
     left = sorted(set(ids))  # every writer locks in id order
     tries, since = tries or Tries(), _since(left)
     while True:
-        told |= await attempt(left, since) if left else {}
+        told |= await noted(executor, tries.note, partial(attempt, left, since)) if left else {}
         since = EVER
         left = [id for id in left if id not in told]
         states = await _states(executor, left)
         for id in left:
             answer = LEGAL[action][states[id]] if id in states else Change.NOT_FOUND
             if not answer.happened:
-                told[id] = answer
-        left = [id for id in left if id not in told]
+                refused[id] = answer
+        left = [id for id in left if id not in refused]
         if not left or not await tries.once_more():
-            return {id: told.get(id, Change.BUSY) for id in ids}
+            refused |= dict.fromkeys(left, Change.BUSY)
+            await note_refused(executor, tries.note, refused)
+            return {id: told[id] if id in told else refused[id] for id in ids}
 
 
 async def _states(executor: Executor, ids: Sequence[UUID]) -> dict[UUID, JobState]:

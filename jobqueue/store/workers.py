@@ -2,12 +2,15 @@
 
 import os
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import orjson
+
 from jobqueue.base.job import WorkerId
+from jobqueue.store.connection.executor import Reader
 from jobqueue.store.connection.pool import Database, Session
 
 _KEPT = 86_400.0
@@ -72,6 +75,12 @@ async def leave(database: Database, id: WorkerId) -> None:
     await database.fetch("leave_worker", id)
 
 
+async def show_stuck(session: Session, id: WorkerId, stuck: Sequence[Mapping[str, object]]) -> bool:
+    """Put into a worker's row which of its handlers are stuck, as JSON, or that none is; False if there is no row."""
+    told = orjson.dumps(stuck).decode() if stuck else None
+    return bool(await session.fetch("show_stuck", id, told))
+
+
 async def on_machine(session: Session, machine: str) -> list[Neighbour]:
     """The workers that have registered from this machine."""
     return [Neighbour(**row) for row in await session.fetch("workers_of_machine", machine)]
@@ -87,7 +96,7 @@ async def forget_dead(session: Session, dead: Collection[UUID]) -> None:
     await session.fetch("forget_dead_workers", list(dead), _KEPT)
 
 
-async def list_workers(database: Database) -> list[WorkerRow]:
+async def list_workers(database: Reader) -> list[WorkerRow]:
     """The workers that have not ended in good order, oldest first."""
     rows = await database.fetch("list_workers")
     return [WorkerRow(**{**dict(row), "queues": tuple(row["queues"])}) for row in rows]

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import replace
 from typing import Any
 
+from jobqueue.base.acting.audit import By, Doer
 from jobqueue.base.errors import InvalidOption, UnknownLimit
 from jobqueue.base.flows.limit import MOST, Key, LimitLine, LimitStats, Rate, Rule, key_text
 from jobqueue.base.log import get_logger
 from jobqueue.base.names import check_name, check_whole
+from jobqueue.store.acting.audit import noting
 from jobqueue.store.connection.edge import own_session
 from jobqueue.store.connection.executor import Executor, Reader
 from jobqueue.store.connection.pool import Database
@@ -51,27 +53,33 @@ class Limits:
         *,
         concurrency: int | None = None,
         rate: Rate | None = None,
+        by: Doer | None = None,
         connection: object | None = None,
     ) -> LimitStats:
         """Change a limit for all workers, at once, until `reset`, whatever code declares meanwhile.
 
         What is not given stays as it is. What runs goes on; with a `concurrency` of 0 nothing more begins. Only what
         was declared can be changed: the gates of jobs that wait are made for that. `connection` joins the caller's
-        transaction. Raises UnknownLimit, InvalidOption.
+        transaction; `by` is who does it, for the audit. Raises UnknownLimit, InvalidOption.
         """
-        wanted = _checked(concurrency, rate)
+        wanted, doer = _checked(concurrency, rate), By.of(by)
+        always = connection is not None or doer is not None
         async with self._executor(connection) as executor:
             _refuse_other_kind((await _known(executor, name)).declared, concurrency, rate)
-            if not await limits.change(executor, name, wanted, always=connection is not None):
-                raise UnknownLimit(name)
+            async with noting(executor, doer, "limit.set", limit=name, **wanted):
+                if not await limits.change(executor, name, wanted, always=always):
+                    raise UnknownLimit(name)
             return await _changed(executor, name)
 
-    async def reset(self, name: str, *, connection: object | None = None) -> LimitStats:
+    async def reset(self, name: str, *, by: Doer | None = None, connection: object | None = None) -> LimitStats:
         """What code declares counts again. `connection` joins the caller's transaction. Raises UnknownLimit."""
         check_name("name", name)
+        doer = By.of(by)
+        always = connection is not None or doer is not None
         async with self._executor(connection) as executor:
-            if not await limits.reset(executor, name, always=connection is not None):
-                raise UnknownLimit(name)
+            async with noting(executor, doer, "limit.reset", limit=name):
+                if not await limits.reset(executor, name, always=always):
+                    raise UnknownLimit(name)
             return await _changed(executor, name)
 
     async def lines(
@@ -88,14 +96,18 @@ class Limits:
             await _known(executor, name)
             return [_line(gate) for gate in await limits.lines(executor, name, limit, text)]
 
-    async def recount(self, name: str, *, connection: object | None = None) -> int:
+    async def recount(self, name: str, *, by: Doer | None = None, connection: object | None = None) -> int:
         """Count the places of a limit anew, from its jobs; at how many keys the number was wrong, which none should be.
 
         Looks at all unfinished jobs; nothing is admitted there meanwhile. Raises UnknownLimit.
         """
+        doer = By.of(by)
         async with self._executor(connection) as executor:
             await _known(executor, name)
-            return await limits.recount(executor, name)
+            async with noting(executor, doer, "limit.recount", limit=name) as row:
+                corrected = await limits.recount(executor, name)
+                row.what["corrected"] = corrected
+            return corrected
 
     @contextlib.asynccontextmanager
     async def _executor(self, connection: object | None) -> AsyncIterator[Executor]:
@@ -114,6 +126,16 @@ async def busiest_limits(reader: Reader, most: int) -> list[LimitStats]:
     return [
         await _with_busiest(reader, each) for name in names[:most] for each in await limits.read_limits(reader, name)
     ]
+
+
+async def limits_now(reader: Reader, name: str | None = None) -> list[LimitStats]:
+    """All limits, or one if it was ever declared, by name; without the keys that are busiest."""
+    return [_stats(state) for state in await limits.read_limits(reader, name)]
+
+
+async def lines_now(reader: Reader, name: str, room: int) -> list[LimitLine]:
+    """The longest lines of a limit, at most so many."""
+    return [_line(gate) for gate in await limits.lines(reader, name, room)]
 
 
 async def _known(executor: Reader, name: str) -> LimitState:

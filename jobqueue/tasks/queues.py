@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TypeVar
 
+from jobqueue.base.acting.audit import By, Doer
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.moments import Seconds, check_seconds, check_time
 from jobqueue.base.names import check_whole
@@ -54,23 +55,23 @@ class Queues:
             return await queue_stats(await self._database())
 
     async def pause(
-        self, name: str, until: datetime | None = None, *, seconds: Seconds | None = None
+        self, name: str, until: datetime | None = None, *, seconds: Seconds | None = None, by: Doer | None = None
     ) -> datetime | None:
         """Start no more jobs of a queue, in any worker, until it is resumed.
 
         Or until `until` (timezone-aware) has come, or for so many `seconds`: then it says when that will be. The clock
         is the database's: an `until` that is over there pauses nothing, and ends a pause. What runs goes on. Jobs are
-        deferred as ever. Raises InvalidOption, QueueLocked.
+        deferred as ever. `by` is who does it, for the audit. Raises InvalidOption, QueueLocked.
         """
         moment = None if until is None else check_time("until", until)
         if until is not None and seconds is not None:
             raise InvalidOption("seconds", "give either until= or seconds=")
         length = check_seconds("seconds", seconds)
-        return await self._run(steering.pause_queue, queue_named("name", name), moment, length)
+        return await self._run(steering.pause_queue, queue_named("name", name), moment, length, By.of(by))
 
-    async def resume(self, name: str) -> bool:
+    async def resume(self, name: str, *, by: Doer | None = None) -> bool:
         """Start jobs of a queue again, at once. False if it was not paused. Raises InvalidOption, QueueLocked."""
-        return await self._run(steering.resume_queue, queue_named("name", name))
+        return await self._run(steering.resume_queue, queue_named("name", name), By.of(by))
 
     async def keep(
         self,
@@ -80,6 +81,7 @@ class Queues:
         other: Seconds | None = None,
         most_completed: int | None = None,
         most_other: int | None = None,
+        by: Doer | None = None,
     ) -> None:
         """How long this queue's finished jobs stay, and how many of the newest; what is not given, as the settings say.
 
@@ -88,7 +90,7 @@ class Queues:
         row, so the limits are passed for a while. Raises InvalidOption, QueueLocked.
         """
         limits = check_limits(completed, other, most_completed, most_other)
-        await self._run(steering.keep_finished, queue_named("name", name), *limits)
+        await self._run(steering.keep_finished, queue_named("name", name), *limits, By.of(by))
 
     async def _run(self, call: Callable[..., Awaitable[T]], *values: object) -> T:
         with EDGE:

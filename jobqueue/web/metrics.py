@@ -14,10 +14,11 @@ except ModuleNotFoundError as missing:
     raise ConfigurationError(f'web: {missing.name} is not installed; pip install "jobqueue[web]"') from None
 
 from jobqueue.base.flows.limit import FAIR
+from jobqueue.base.history import BOUNDS
 from jobqueue.base.job import UNFINISHED
 from jobqueue.base.version import VERSION
 from jobqueue.web.depths import Depth, Flows
-from jobqueue.worker.keeping.tally import BOUNDS, OUTCOMES, Counts
+from jobqueue.worker.keeping.tally import OUTCOMES, Counts
 from jobqueue.worker.snapshot import Snapshot
 
 _LES = [*(str(bound) for bound in BOUNDS), "+Inf"]

@@ -1,21 +1,16 @@
 """Server-sent events: what becomes of jobs, streamed to browsers and other programs.
 
 Each stream takes what lies behind its own place from the one reader of its event loop (`events/feed.py`): a slow client
-falls back to the log, and costs nobody else anything. No stream is endless: it ends after some seconds, or at once when
-the server is told to stop, and the browser goes on by itself where it was.
+falls back to the log, and costs nobody else anything. A stream ends after some seconds, or at once when the server is
+told to stop, and the browser goes on by itself where it was.
 """
 
-import asyncio
-import contextlib
 import inspect
-import random
-import signal
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeAlias, cast
 
 import anyio
-import anyio.lowlevel
 import orjson
 
 from jobqueue.app import App
@@ -24,37 +19,24 @@ from jobqueue.base.flows.event import Choice, Entry, Event, Place, event_documen
 from jobqueue.base.log import get_logger
 from jobqueue.events.stream import EventStream
 from jobqueue.store.connection.faults import DATABASE_ERRORS
+from jobqueue.web.sse import HEADERS, LOOK, RETRY, is_stopping, life, message, serve
 
 try:
     from starlette.requests import Request
     from starlette.responses import PlainTextResponse, Response
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 except ModuleNotFoundError as missing:
     raise ConfigurationError(f'web: {missing.name} is not installed; pip install "jobqueue[web]"') from None
 
 Authorize: TypeAlias = Callable[[Scope, Choice], Awaitable[bool] | bool]
 
 _FILTERS = ("types", "task", "queue", "origin", "job", "bundle")
-_LIFE = 15.0
-"""Seconds after which a stream ends, ± 20 %; whoever may read is asked anew then."""
 _HEARTBEAT = 5.0
 """Seconds of silence after which the client is told where it stands, which also finds out whether it is there."""
-_SEND_LIMIT = 30.0
 _BEGIN_LIMIT = 5.0
 """Seconds after which a new client is sent away while the log cannot be read."""
-_LOOK = 0.5
-"""Seconds between two looks whether the server is to stop."""
 _PIECE = 64 << 10
-_RETRY = 500
-"""Milliseconds after which a browser comes back."""
 _MOST = 1_000
-
-_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),
-    (b"x-content-type-options", b"nosniff"),
-]
 
 log = get_logger(__name__)
 
@@ -118,7 +100,7 @@ class _Streams:
             except (JobQueueError, *DATABASE_ERRORS) as error:
                 log.warning("sse.refused", error=type(error).__name__)
                 return _later("the queue is not reachable")
-            await _serve(stream, receive, send)
+            await serve(_pieces(stream), receive, send)
             return None
         finally:
             self._open -= 1
@@ -141,65 +123,16 @@ def _wanted(app: App, request: Request) -> EventStream:
     )
 
 
-async def _serve(stream: EventStream, receive: Receive, send: Send) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-    async with anyio.create_task_group() as group:
-        group.start_soon(_until_gone, receive, group.cancel_scope)
-        try:
-            async with contextlib.aclosing(_pieces(stream)) as pieces:
-                async for piece in pieces:
-                    with _send_limit():
-                        await send(_body(piece, more=True))
-                    await anyio.lowlevel.checkpoint()  # one who reads days of the log is not alone on this loop
-            with _send_limit():
-                await send(_body(b"", more=False))
-        except (TimeoutError, OSError):
-            _cut(receive)  # it takes nothing any more; what it had, it knows
-        group.cancel_scope.cancel()
-
-
-@contextlib.contextmanager
-def _send_limit() -> Iterator[None]:
-    """What is sent inside is taken in time, else a TimeoutError; at once if the server is to stop meanwhile."""
-    loop = asyncio.get_running_loop()
-    ends = loop.time() + _SEND_LIMIT
-    scope = anyio.CancelScope()
-    next_look = loop.call_later(_LOOK, lambda: look())
-
-    def look() -> None:
-        nonlocal next_look
-        if loop.time() >= ends or _is_stopping():
-            scope.cancel()
-        else:
-            next_look = loop.call_later(_LOOK, look)
-
-    try:
-        with scope:
-            yield
-    finally:
-        next_look.cancel()
-    if scope.cancelled_caught:
-        raise TimeoutError
-
-
-def _cut(receive: Receive) -> None:
-    """End the connection, where that can be had: uvicorn would wait for its client to take the rest, for ever."""
-    transport = getattr(getattr(receive, "__self__", None), "transport", None)
-    if abort := getattr(transport, "abort", None):  # uvloop's is no asyncio.Transport
-        abort()
-
-
 async def _pieces(stream: EventStream) -> AsyncGenerator[bytes, None]:
     """The text of one stream, until its time is over or the server stops."""
-    yield f"retry: {_RETRY}\nid: {stream.place}\n\n".encode()
-    now = time.monotonic()
-    ends, told = now + _LIFE * random.uniform(0.8, 1.2), now  # noqa: S311 - spreads load, guards nothing
-    while (now := time.monotonic()) < ends and not _is_stopping():
+    yield f"retry: {RETRY}\nid: {stream.place}\n\n".encode()
+    ends, told = life(), time.monotonic()
+    while (now := time.monotonic()) < ends and not is_stopping():
         try:
-            rows = await stream.rows(min(_LOOK, ends - now))
+            rows = await stream.rows(min(LOOK, ends - now))
         except EventsLost as lost:
             stream.jump(Place.read(lost.oldest))
-            yield _message(lost.oldest, "reset", orjson.dumps({"oldest": lost.oldest}))
+            yield message(lost.oldest, "reset", orjson.dumps({"oldest": lost.oldest}))
             continue
         except (AppClosed, *DATABASE_ERRORS):
             return
@@ -226,31 +159,11 @@ def _texts(rows: Sequence[tuple[Entry, Sequence[int]]]) -> Iterator[bytes]:
 
 
 def _text(event: Event) -> bytes:
-    return _message(event.id, event.type, orjson.dumps(event_document(event)))
-
-
-def _message(id: str, kind: str, data: bytes) -> bytes:
-    return b"id: %s\nevent: %s\ndata: %s\n\n" % (id.encode(), kind.encode(), data)
-
-
-def _body(piece: bytes, *, more: bool) -> Message:
-    return {"type": "http.response.body", "body": piece, "more_body": more}
+    return message(event.id, event.type, orjson.dumps(event_document(event)))
 
 
 def _plain_headers() -> list[tuple[str, str]]:
-    return [(name.decode(), value.decode()) for name, value in _HEADERS]
-
-
-async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
-
-
-def _is_stopping() -> bool:
-    """Whether uvicorn was told to stop: it waits for every answer under way, and says nothing to them."""
-    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    return getattr(server, "should_exit", False) is True
+    return [(name.decode(), value.decode()) for name, value in HEADERS]
 
 
 async def _live(receive: Receive, send: Send) -> None:

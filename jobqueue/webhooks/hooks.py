@@ -12,18 +12,21 @@ from uuid import UUID
 import orjson
 from uuid_utils.compat import uuid7
 
+from jobqueue.base.acting.audit import By, Doer
 from jobqueue.base.errors import ConfigurationError, InvalidOption, WebhookNotFound
 from jobqueue.base.flows.event import DELIVERY, Choice, Event, EventType
 from jobqueue.base.flows.webhook import QUEUE, Delivery, DeliveryPage, Webhook, origin_of
 from jobqueue.base.job import Job, JobState
 from jobqueue.base.moments import check_time
 from jobqueue.base.settings import Networks
-from jobqueue.base.steering import Changes
+from jobqueue.base.steering import Action, Changes
 from jobqueue.events.hub import choice_of
+from jobqueue.store.acting.audit import Noted, beginning, noting
 from jobqueue.store.connection.edge import own_session
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.flows import webhooks
 from jobqueue.store.intake import insert_all
+from jobqueue.tasks.acting.filters import states_of
 from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.options import check_id
 from jobqueue.webhooks.relay import body_of, delivery
@@ -35,7 +38,10 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Webhooks:
-    """Makes webhooks, changes them, and looks at what became of their deliveries."""
+    """Makes webhooks, changes them, and looks at what became of their deliveries.
+
+    `by` is who does it, for the audit, which is written in the transactions that make the changes.
+    """
 
     def __init__(self, database: Callable[[], Awaitable[Database]], networks: Callable[[], Networks]) -> None:
         self._database = database
@@ -53,6 +59,7 @@ class Webhooks:
         bundle: UUID | str | None = None,
         job: UUID | str | None = None,
         secret_env: str | None = None,
+        by: Doer | None = None,
     ) -> Webhook:
         """Post each event of these types to a URL, from now on; without types all, but those of webhooks themselves.
 
@@ -66,10 +73,11 @@ class Webhooks:
         choice = webhook_choice(events, queue=queue, task=task, origin=origin, bundle=bundle, job=job)
         check_url(url, self._networks())
         check_variable(secret_env)
-        id = uuid7()
+        id, doer = uuid7(), By.of(by)
         if secret_env is None:
             secret_of(id, 1)
-        async with self._session() as session:
+        chosen = {"events": sorted(choice.types), "queue": queue, "task": task, "origin": origin}
+        async with self._session() as session, noting(session, doer, "webhook.create", webhook=str(id), **chosen):
             await webhooks.create(session, id, url, choice, secret_env)
             return (await webhooks.read(session, id))[0]
 
@@ -92,36 +100,37 @@ class Webhooks:
         hook = await self.get(id)
         return written(secret_of(hook.id, hook.version) if hook.secret_env is None else secret_in(hook.secret_env))
 
-    async def rotate(self, id: UUID | str) -> str:
+    async def rotate(self, id: UUID | str, *, by: Doer | None = None) -> str:
         """Give it a new secret, which is returned; for a day every post is signed with the old one too.
 
         Raises WebhookNotFound, and ConfigurationError for one whose secret is in a variable.
         """
+        doer = By.of(by)
         hook = await self.get(id)
         if hook.secret_env is not None:
             raise ConfigurationError(f"rotate: the secret of this webhook is in {hook.secret_env}; change it there")
         secret_of(hook.id, hook.version)  # before anything is changed: the key is there
-        await self._change(webhooks.rotate, hook.id)
+        await self._change(webhooks.rotate, hook.id, "rotate", doer)
         return await self.secret(hook.id)
 
-    async def pause(self, id: UUID | str) -> None:
+    async def pause(self, id: UUID | str, *, by: Doer | None = None) -> None:
         """Post nothing until it is resumed: events wait in the log, for as long as that keeps them.
 
         Raises WebhookNotFound.
         """
-        await self._change(webhooks.pause, check_id(id))
+        await self._change(webhooks.pause, check_id(id), "pause", by)
 
-    async def resume(self, id: UUID | str) -> None:
+    async def resume(self, id: UUID | str, *, by: Doer | None = None) -> None:
         """Go on where it was paused or disabled; deliveries that wait are tried now. Raises WebhookNotFound."""
         meant = check_id(id)
-        await self._change(webhooks.resume, meant)
-        await self._jobs.reschedule(delay=0, **_of(meant))
+        note = await self._change(webhooks.resume, meant, "resume", by)
+        await self._jobs.steer(Action.RESCHEDULE, (), _of(meant), {"delay": 0.0}, by=note)
 
-    async def delete(self, id: UUID | str) -> None:
+    async def delete(self, id: UUID | str, *, by: Doer | None = None) -> None:
         """Remove it; deliveries that wait are cancelled. Raises WebhookNotFound."""
         meant = check_id(id)
-        await self._change(webhooks.delete, meant)
-        await self._jobs.cancel(**_of(meant))
+        note = await self._change(webhooks.delete, meant, "delete", by)
+        await self._jobs.steer(Action.CANCEL, (), _of(meant), by=note)
 
     async def deliveries(
         self,
@@ -148,6 +157,7 @@ class Webhooks:
         *,
         since: datetime | None = None,
         state: JobState | str | Sequence[JobState | str] = JobState.DEAD,
+        by: Doer | None = None,
     ) -> Changes:
         """Try deliveries again that have ended, by default those that are dead; only those that ended `since` then.
 
@@ -155,33 +165,49 @@ class Webhooks:
         of it. Raises WebhookNotFound, InvalidOption.
         """
         moment = None if since is None else check_time("since", since)
+        doer = By.of(by)
         hook = await self.get(id)
+        what = {"webhook": str(hook.id), "state": [str(each) for each in states_of(state)], "since": moment}
+        said = {name: value for name, value in what.items() if value is not None}
+        note = None if doer is None else Noted(doer, "webhook.redeliver", said)
         if moment is None:
-            return await self._jobs.retry(state=state, **_of(hook.id))
+            return await self._jobs.steer(Action.RETRY, (), {"state": state, **_of(hook.id)}, by=note)
         changes, after = Changes(), None
         while True:
             page = await self._jobs.list(state=state, **_of(hook.id), after=after, limit=_PAGE)
             ids = [job.id for job in page if job.finished_at is not None and job.finished_at >= moment]
             if ids:
-                some = await self._jobs.retry(*ids)
+                some = await self._jobs.steer(Action.RETRY, ids, {}, by=note)
                 changes.each.update(some.each)
                 changes.locked.update(some.locked)
             after = page.next
             if after is None:
                 return changes
 
-    async def test(self, id: UUID | str) -> UUID:
+    async def test(self, id: UUID | str, *, by: Doer | None = None) -> UUID:
         """Post an event of the type `webhook.test`; gives the id of its delivery. Raises WebhookNotFound."""
+        doer = By.of(by)
         hook, id_of_job = await self.get(id), uuid7()
         event = Event("0.0", "webhook.test", datetime.now(UTC), id_of_job, "test", QUEUE, None, 1, None, None, None)
-        async with self._session() as session:
+        async with (
+            self._session() as session,
+            noting(session, doer, "webhook.test", webhook=str(hook.id), ids=[str(id_of_job)]) as row,
+        ):
+            row.jobs = [id_of_job]
             await insert_all(session, [delivery(hook.id, id_of_job, body_of("webhook.test", event))], always=False)
         return id_of_job
 
-    async def _change(self, change: Callable[[Session, UUID], Awaitable[bool]], id: UUID) -> None:
-        async with self._session() as session:
+    async def _change(
+        self, change: Callable[[Session, UUID], Awaitable[bool]], id: UUID, verb: str, by: Doer | None
+    ) -> Noted | None:
+        """Change it; the row of the audit, to which what is done to its deliveries may be added."""
+        doer = By.of(by)
+        note = None if doer is None else Noted(doer, f"webhook.{verb}", {"webhook": str(id)})
+        alone = int(change not in (webhooks.resume, webhooks.delete))  # else its deliveries are counted
+        async with self._session() as session, beginning(session, note, alone):
             if not await change(session, id):
                 raise WebhookNotFound(id)
+        return note
 
     def _session(self) -> contextlib.AbstractAsyncContextManager[Session]:
         return own_session(self._database)

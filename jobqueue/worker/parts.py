@@ -30,6 +30,7 @@ from jobqueue.worker.ending.lines import Lines
 from jobqueue.worker.ending.progress import Reporter
 from jobqueue.worker.ending.recording import Recorder
 from jobqueue.worker.ending.telling import LogTeller
+from jobqueue.worker.keeping.board import Board
 from jobqueue.worker.keeping.heartbeat import Heart
 from jobqueue.worker.keeping.holds import Held, Hold
 from jobqueue.worker.keeping.machine import born, this_machine
@@ -37,6 +38,8 @@ from jobqueue.worker.keeping.rescue import Rescuer
 from jobqueue.worker.keeping.tally import Tally
 from jobqueue.worker.keeping.unserved import Unserved
 from jobqueue.worker.keeping.watchdog import Watchdog
+from jobqueue.worker.noting.counting import CountSender
+from jobqueue.worker.noting.looking import DepthLooker
 from jobqueue.worker.slots.runs import Surroundings, Tasks
 from jobqueue.worker.slots.slots import Slots
 from jobqueue.worker.slots.starving import StarvingFinder
@@ -92,10 +95,12 @@ class Parts:
         )  # fmt: skip
         self.admitter = Admitter(database, settings, self.claimer.look_everywhere)
         self.stager = Stager(database, worker, settings, self._promoted)
-        self.watchdog = Watchdog(holds)
+        self._board = Board()
+        self.watchdog = Watchdog(holds, self._board)
         self.heart = Heart(
-            database, worker, settings, holds, self.watchdog, self.slots.lose, self.slots.cancel, self.registration
-        )
+            database, worker, settings, holds, self.watchdog, self.slots.lose, self.slots.cancel, self.registration,
+            self._board,
+        )  # fmt: skip
         self.heart.when_answered = self.slots.freed.set
         self.rescuer = Rescuer(database, worker, settings, holds, lambda: self.claimer.answered)
         self.drain = Drain(database, worker, self.slots, self.finisher)
@@ -104,10 +109,12 @@ class Parts:
     def _add_the_seldom(self, queues: Queues, settings: Settings) -> None:
         """What looks now and then for what goes wrong, or grows old."""
         self.lone = LoneFinder(self._database, queues, settings.rescue_interval, self.claimer.make_way)
-        self.stuck = StuckFinder(self.slots)
+        self.stuck = StuckFinder(self.slots, self._board)
         self.starving = StarvingFinder(self._database, self.id, self.slots)
         self.unserved = Unserved(self._database)
         self.upkeep = Upkeep(self._database, settings)
+        self.counting = CountSender(self._database, self.id, self.tally)
+        self.looking = DepthLooker(self._database)
 
     def _freed(self) -> None:
         self.admitter.wakeup.ring()

@@ -143,6 +143,7 @@ class Supervisor:
         parts = self.parts
         for part in (
             parts.watchdog, parts.heart, parts.reporter, parts.recorder, parts.teller, parts.folder, parts.stuck,
+            parts.counting,
         ):  # fmt: skip
             vital.start_soon(self._part, part.run)
         vital.start_soon(self._take_work)
@@ -162,6 +163,7 @@ class Supervisor:
                     parts.lone.run,
                     parts.starving.run,
                     parts.unserved.run,
+                    parts.looking.run,
                     self._claim,
                     *(service.run for service in self._services),
                 ):

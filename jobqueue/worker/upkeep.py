@@ -7,10 +7,12 @@ from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
 from jobqueue.base.settings import Settings
+from jobqueue.store.acting.audit import forget_audit
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.bundles import forget_bundles
+from jobqueue.store.noting import forget_history
 from jobqueue.store.upkeep import Ages, extend_archive, sweep, take_turn
 
 _INTERVAL = 3600.0
@@ -29,6 +31,7 @@ class Upkeep:
         """`first`: seconds within which the first removal begins, at random, so that the start has passed."""
         self._database = database
         self._ages = Ages(settings.keep_completed, settings.keep_other, settings.keep_events)
+        self._keep_audit = settings.keep_audit
         self._interval = interval
         self._first = first
         self._our_turn = False
@@ -67,6 +70,8 @@ class Upkeep:
             return
         swept = await sweep(self._database, self._ages)
         await self._forget_bundles()
+        await forget_history(self._database)
+        await forget_audit(self._database, self._keep_audit)
         self._our_turn = False
         if swept.days:
             log.info("archive.dropped", partitions=swept.days)

@@ -166,7 +166,7 @@ from (
 order by b.id desc;
 
 -- name: bundle_members
--- takes: bundle_id uuid, states text[], before uuid, room bigint, payload boolean, queue text, task text, origin text
+-- takes: bundle_id uuid, states text[], before uuid, room bigint, payload boolean, queue text, task text, origin text, wanted text
 -- gives: id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, finished_at timestamptz, timeout double precision, deadline timestamptz, expires_at timestamptz, origin text, worker_id uuid, lease_until timestamptz, cancel_asked timestamptz, key text, bundle_id uuid, gates text[], waits_for text, reason text, errors text, args text, result text, meta text, progress text, read_at timestamptz
 -- The newest first, callbacks too. A range in the order of job_bundle, so that no other index fits: with `bundle_id = $1`
 -- each page read and sorted all members, or went through all jobs by their ids. `(select $1)` hides the values from the
@@ -177,14 +177,16 @@ select page.* from (
   gates, gate as waits_for, null::text as reason, errors::text as errors, case when $5 then args::text end as args, null::text as result, meta::text as meta,
   progress::text as progress, now() as read_at
 from :"schema".job where bundle_id >= (select $1::uuid) and (bundle_id, id) < ((select $1::uuid), (select $3::uuid)) and case when state = any($2::text[])
-  and ($6::text is null or queue = $6) and ($7::text is null or task = $7) and ($8::text is null or origin = $8) then true end
+  and ($6::text is null or queue = $6) and ($7::text is null or task = $7) and ($8::text is null or origin = $8)
+  and ($9::text is null or :"schema".job_meant($9::text::jsonb, task, null, key, errors, args, progress)) then true end
 order by bundle_id desc, id desc limit $4)
 union all
 (select id, task, queue, state, priority, attempt, max_attempts, crashes, lost, due_at, created_at, claimed_at,
   finished_at, timeout, deadline, expires_at, origin, worker_id, null, null, key, bundle_id,
   gates, null, reason, errors::text, case when $5 then args::text end, case when $5 then result::text end, meta::text, progress::text, now()
 from :"schema".job_archive where bundle_id >= (select $1::uuid) and (bundle_id, id) < ((select $1::uuid), (select $3::uuid)) and case when state = any($2::text[])
-  and ($6::text is null or queue = $6) and ($7::text is null or task = $7) and ($8::text is null or origin = $8) then true end
+  and ($6::text is null or queue = $6) and ($7::text is null or task = $7) and ($8::text is null or origin = $8)
+  and ($9::text is null or :"schema".job_meant($9::text::jsonb, task, reason, key, errors, args, progress)) then true end
 order by bundle_id desc, id desc limit $4)
 ) as page order by id desc limit $4;
 

@@ -65,6 +65,20 @@ select edge, more, place, id, task, queue, state, priority, attempt, max_attempt
   null::text[] as gates, null::text as waits_for, reason, errors, args, result, meta, progress, read_at
 from :"schema".look_finished($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
 
+-- name: search_unfinished
+-- takes: before uuid, room integer, page integer, states text[], queue text, task text, origin text, pattern text, wanted text, seconds double precision
+-- gives: edge uuid, place uuid, id uuid, seen bigint
+select edge, place, id, seen
+from :"schema".search_unfinished($1, $2, $3, $4, $5, $6, $7, $8, $9::text::jsonb, $10);
+
+-- name: search_finished
+-- takes: kind text, since timestamptz, until timestamptz, top uuid, before uuid, floor uuid, room integer, page integer, states text[], queue text, task text, origin text, pattern text, payload boolean, wanted text, seconds double precision
+-- gives: edge uuid, more boolean, seen bigint, place uuid, id uuid, task text, queue text, state text, priority smallint, attempt integer, max_attempts integer, crashes smallint, lost smallint, due_at timestamptz, created_at timestamptz, claimed_at timestamptz, finished_at timestamptz, timeout double precision, deadline timestamptz, expires_at timestamptz, origin text, worker_id uuid, lease_until timestamptz, cancel_asked timestamptz, key text, bundle_id uuid, gates text[], waits_for text, reason text, errors text, args text, result text, meta text, progress text, read_at timestamptz
+select edge, more, seen, place, id, task, queue, state, priority, attempt, max_attempts, crashes, lost, due_at, created_at,
+  claimed_at, finished_at, timeout, deadline, expires_at, origin, worker_id, lease_until, cancel_asked, key, bundle_id,
+  null::text[] as gates, null::text as waits_for, reason, errors, args, result, meta, progress, read_at
+from :"schema".search_finished($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::text::jsonb, $16);
+
 -- name: find_unfinished
 -- takes: after uuid, room integer, page integer, states text[], queue text, task text, origin text
 -- gives: edge uuid, id uuid
@@ -74,6 +88,16 @@ select * from :"schema".find_unfinished($1, $2, $3, $4, $5, $6, $7);
 -- takes: kind text, since timestamptz, until timestamptz, after uuid, room integer, page integer, states text[], queue text, task text, origin text
 -- gives: edge uuid, id uuid
 select * from :"schema".find_finished($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+
+-- name: seek_unfinished
+-- takes: after uuid, room integer, page integer, states text[], queue text, task text, origin text, wanted text, seconds double precision
+-- gives: edge uuid, id uuid
+select * from :"schema".seek_unfinished($1, $2, $3, $4, $5, $6, $7, $8::text::jsonb, $9);
+
+-- name: seek_finished
+-- takes: kind text, since timestamptz, until timestamptz, after uuid, room integer, page integer, states text[], queue text, task text, origin text, wanted text, seconds double precision
+-- gives: edge uuid, id uuid
+select * from :"schema".seek_finished($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::jsonb, $12);
 
 -- name: place_of
 -- takes: id uuid

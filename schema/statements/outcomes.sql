@@ -31,8 +31,8 @@ with mine as materialized (
     claimed_at, now(), result::json, reason, progress, gates, case
       when error is null then errors
       when jsonb_array_length(errors) >= 25
-        then (errors - 5) || (error::jsonb || jsonb_build_object('at', now(), 'worker', worker_id))
-      else coalesce(errors, '[]') || (error::jsonb || jsonb_build_object('at', now(), 'worker', worker_id)) end
+        then (errors - 5) || (error::jsonb || jsonb_build_object('at', now(), 'worker', worker_id, 'began', claimed_at))
+      else coalesce(errors, '[]') || (error::jsonb || jsonb_build_object('at', now(), 'worker', worker_id, 'began', claimed_at)) end
   from mine
 ), noted as (
   insert into :"schema".fact (target, of_job, completed, cancelled, dead)
@@ -86,7 +86,7 @@ with given as materialized (
   select g.*, j.task, j.queue as from_queue, j.origin, j.bundle_id, j.attempt, j.follow, j.errors,
     j.gates as old_gates, j.passed, j.keeps, j.cancel_asked is not null as cancelled, case
       when g.seen is null then g.moment when j.signals > g.seen then clock_timestamp() else least(g.moment, j.deadline) end as due,
-    jsonb_build_object('at', now(), 'worker', j.worker_id) as witness
+    jsonb_build_object('at', now(), 'worker', j.worker_id, 'began', j.claimed_at) as witness
   from given g
   cross join lateral (
     select * from :"schema".job j

@@ -175,6 +175,13 @@ left join (
 ) as j on j.worker_id = w.id
 order by alive desc, w.started_at, w.id;
 
+-- name: stuck_now
+-- takes: room bigint
+-- gives: worker_id uuid, stuck text, since double precision
+-- Of workers that live.
+select id as worker_id, stuck::text as stuck, extract(epoch from clock_timestamp() - stuck_at)::double precision as since
+from :"schema".worker where stuck is not null and alive_until > now() order by stuck_at desc, id limit $1;
+
 -- name: longest_running
 -- takes: room bigint
 -- gives: id uuid, task text, queue text, attempt integer, max_attempts integer, seconds double precision, ahead boolean, cancelling boolean, fraction double precision, message text, worker_id uuid
@@ -241,3 +248,19 @@ left join lateral (
   where l.name = split_part(ltrim(j.gate, '~'), E'\n', 1) offset 0) as l on true
 left join lateral (select sum(n.freed) as freed from :"schema".gate_note n where n.gate = j.gate) as n on true
 where j.id = $1 and j.gate is not null;
+
+-- name: put_aside
+-- takes: room integer
+-- gives: task text, jobs bigint
+-- The tasks that no worker knows, or whose arguments do not fit, and how many jobs wait for one that does; the first `room` of
+-- these jobs are counted.
+select task, count(*) as jobs from (
+  select j.task from :"schema".job j where j.state = 'scheduled' and j.aside_since is not null order by j.task limit $1) as j
+group by task order by jobs desc, task limit 20;
+
+-- name: oldest_snapshot
+-- takes:
+-- gives: seconds double precision
+-- For how long a transaction has been open that keeps old rows from being removed; a role that may not see others' gets null.
+select extract(epoch from clock_timestamp() - min(xact_start))::double precision as seconds
+from pg_stat_activity where backend_xmin is not null and datname = current_database() and pid <> pg_backend_pid();

@@ -19,6 +19,12 @@ delete from :"schema".worker where id = $1;
 with awake as (delete from :"schema".sleeper where worker_id = $1)
 update :"schema".worker set stopped_at = now() where id = $1;
 
+-- name: show_stuck
+-- takes: id uuid, stuck text
+-- gives: id uuid
+update :"schema".worker set stuck = $2::text::json, stuck_at = case when $2::text is not null then clock_timestamp() end
+where id = $1 returning id;
+
 -- name: workers_of_machine
 -- takes: machine text
 -- gives: id uuid, pid integer, born text

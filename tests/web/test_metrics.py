@@ -61,7 +61,7 @@ async def test_a_scrape_adds_up(database: str, fresh: None) -> None:
             processed = sum(page.values("tasks_processed_total").values())
             held = sum(page.values("tasks_in_flight").values())
             assert sum(page.values("tasks_claimed_total").values()) == processed + held
-        await wait_until(lambda: worker.supervisor.tally.of("work").processed == 399, "all but one are counted")
+        await wait_until(lambda: worker.supervisor.tally.tasks()["work"].processed == 399, "all but one are counted")
         page = await scrape(pages)
         let_go.set()
         await all_ended(database)

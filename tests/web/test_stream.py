@@ -18,7 +18,7 @@ from jobqueue.app import App
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.flows.event import Choice
 from jobqueue.store.upkeep import Ages, sweep
-from jobqueue.web import events, stream
+from jobqueue.web import events, sse, stream
 from tests.examples.programs import running
 from tests.support.jobs.store import connect, open_database
 from tests.support.jobs.told import cancelled, make_old
@@ -31,11 +31,11 @@ from tests.web.streams import Message, asked, everybody, site, streaming
 
 SITE = """
 from jobqueue import App
-from jobqueue.web import events, stream
+from jobqueue.web import events, sse
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-stream._LIFE = stream._SEND_LIMIT = 1e6  # no stream ends by its age, or because it is slow
+sse.LIFE = sse._SEND_LIMIT = 1e6  # no stream ends by its age, or because it is slow
 app = App()
 site = Starlette(routes=[Mount("/events", events(app, authorize=lambda scope, choice: True))])
 """
@@ -79,8 +79,8 @@ async def test_events_come_as_they_happen(app: App, url: str) -> None:
 
 async def test_a_browser_goes_on_where_it_was(app: App, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """S2-35: streams end all the time, and clients leave in the middle; by Last-Event-ID none is missed or doubled."""
-    life = stream._LIFE
-    monkeypatch.setattr(stream, "_LIFE", 0.05)
+    life = sse.LIFE
+    monkeypatch.setattr(sse, "LIFE", 0.05)
     made = [id for count in (7, 1, 30, 2) for id in await cancelled(app, count)]
     heard: list[Message] = []
     place, takes = "0", [3, 1, 50, 2, 9, 50]
@@ -96,7 +96,7 @@ async def test_a_browser_goes_on_where_it_was(app: App, url: str, monkeypatch: p
     places = [tuple(map(int, message.id.split("."))) for message in heard]
     assert sorted(places) == places
 
-    monkeypatch.setattr(stream, "_LIFE", life)
+    monkeypatch.setattr(sse, "LIFE", life)
     async with streaming(url, after=heard[4].id) as client, streaming(url, f"after={heard[4].id}") as other:
         assert [jobs(heard[5:8])] * 2 == [jobs(await client.take(3)), jobs(await other.take(3))]
 
@@ -221,7 +221,7 @@ async def test_nothing_of_a_payload_is_sent(database: str) -> None:
 
 async def test_one_that_takes_nothing_harms_nobody(app: App, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """S2-42: a client that reads nothing is ended after the limit of a send; others have all events meanwhile."""
-    monkeypatch.setattr(stream, "_SEND_LIMIT", 0.3)
+    monkeypatch.setattr(sse, "_SEND_LIMIT", 0.3)
     await much_happened(database)
     streams = events(app, authorize=everybody)
     async with site(streams) as url:
@@ -287,7 +287,7 @@ async def test_there_is_a_limit(app: App) -> None:
 async def test_while_the_database_is_away(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who streams keeps the connection and misses nothing; who comes anew without a place is told to come later."""
     monkeypatch.setattr(stream, "_BEGIN_LIMIT", 0.3)
-    monkeypatch.setattr(stream, "_LIFE", 1e6)
+    monkeypatch.setattr(sse, "LIFE", 1e6)
     beside = new_app(database)
     async with beside, proxied(database) as line:
         app = new_app(line.dsn)

@@ -56,7 +56,8 @@ async def test_no_answer_is_a_failure_like_any_other(
     database: str, monkeypatch: pytest.MonkeyPatch, answer: Answer, told: str
 ) -> None:
     """S2-13: what is no answer is tried again; another receiver's delivery goes out meanwhile."""
-    monkeypatch.setattr(sending, "LIMIT", QUICK)
+    if told == "no answer within":  # the others end by themselves, and a busy machine may need longer for that
+        monkeypatch.setattr(sending, "LIMIT", QUICK)
     app = hooked_app(database)
     async with app, receiving(answer) as bad, receiving() as good, app.worker():
         first = await app.webhooks.create(bad.url, "job.completed")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Self
 
 from jobqueue.bench.figures import Cost, Row, Series
 from jobqueue.cli.bench.documents import Findings, durability, figure, number, ratio
-from jobqueue.cli.terminal.output import duration, write, write_facts, write_heading
+from jobqueue.cli.terminal.output import write, write_facts, write_heading
+from jobqueue.telling.spans import duration
 
 if TYPE_CHECKING:
     from rich.live import Live

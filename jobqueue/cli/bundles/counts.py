@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from jobqueue.base.flows.bundle import BundleCounts
-from jobqueue.cli.terminal.output import number
+from jobqueue.telling.spans import number
 
 
 def told(counts: BundleCounts) -> str:

@@ -14,7 +14,8 @@ from jobqueue.cli.bundles.waiting import Bar
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, tell
 from jobqueue.cli.terminal.outages import tell_of_outages
-from jobqueue.cli.terminal.output import ago, moment, write, write_facts, write_heading, write_json, write_table
+from jobqueue.cli.terminal.output import write, write_facts, write_heading, write_json, write_table
+from jobqueue.telling.spans import ago, moment
 
 _NOT_WELL = [JobState.DEAD, JobState.CANCELLED]
 _SHOWN = 10

@@ -14,6 +14,7 @@ from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.asking import agreed, somebody_to_ask
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, tell
 from jobqueue.cli.terminal.output import write, write_json
+from jobqueue.cli.terminal.user import this_user
 
 _WORDS = {"cancel": "cancelled", "retry": "retried", "delete": "deleted"}
 
@@ -29,7 +30,7 @@ def steer_bundle(place: Place, verb: str, part: str, yes: bool, as_json: bool) -
             return ExitCode.ERROR
 
     async def do(bundles: Bundles, id: UUID) -> tuple[Changes, Bundle | None]:
-        changes: Changes = await getattr(bundles, verb)(id)  # each verb is named as its method
+        changes: Changes = await getattr(bundles, verb)(id, by=this_user())  # each verb is named as its method
         try:
             return changes, await bundles.get(id)
         except BundleNotFound:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import anyio
@@ -13,22 +14,22 @@ import orjson
 from jobqueue.base.errors import JobNotFound
 from jobqueue.base.flows.event import event_document
 from jobqueue.base.job import AttemptError, Job, JobState
-from jobqueue.cli.jobs.lines import MOST, waits_at
+from jobqueue.base.search import Inside
 from jobqueue.cli.jobs.shortened import whole
-from jobqueue.cli.jobs.story import Story
+from jobqueue.cli.jobs.story import write_story
 from jobqueue.cli.jobs.timeline import phase_document
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, as_usage, tell
 from jobqueue.cli.terminal.outages import tell_of_outages
-from jobqueue.cli.terminal.output import ago, duration, number, write, write_json, write_table
-from jobqueue.store.flows.events import events_of_job
-from jobqueue.store.flows.phases import list_phases
-from jobqueue.store.flows.signals import unread_signals
-from jobqueue.store.looking.lookup import find_job
-from jobqueue.store.looking.overview import Counts, beside_job, place_in_line, waits_for
-from jobqueue.store.workers import list_workers
-from jobqueue.tasks.jobs import Jobs, check_filters
+from jobqueue.cli.terminal.output import write, write_json, write_table
+from jobqueue.store.looking.overview import Counts
+from jobqueue.tasks.acting.filters import check_filters
+from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.sending.waiting import Waiters
+from jobqueue.telling.lines import waits_at
+from jobqueue.telling.reading import read_story
+from jobqueue.telling.spans import ago, duration, moment, number
+from jobqueue.telling.story import Story
 
 _RENAMED = {
     "args_json": "args", "result_json": "result", "meta_json": "meta", "progress_json": "progress",
@@ -36,8 +37,6 @@ _RENAMED = {
 }  # fmt: skip
 _COLUMNS = ["id", "state", "task", "queue", "try", "when", "why"]
 _FAILURE_LENGTH = 60
-_NAMED = 5
-"""Of the jobs that one waits for, so many are named."""
 _PAYLOAD = {"args", "result"}
 
 
@@ -53,6 +52,7 @@ def list_jobs(
     task: str | None,
     origin: str | None,
     bundle: UUID | None,
+    inside: Mapping[str, Any],
     after: UUID | None,
     limit: int,
     payload: bool,
@@ -61,6 +61,7 @@ def list_jobs(
     """A page of jobs, newest first."""
     with as_usage():
         check_filters(queue=queue, task=task, origin=origin)
+        Inside(**inside)
     page = asyncio.run(
         place.ask(
             Jobs,
@@ -70,6 +71,7 @@ def list_jobs(
                 task=task,
                 origin=origin,
                 bundle=bundle,
+                **inside,
                 after=after,
                 limit=limit,
                 payload=payload,
@@ -86,7 +88,8 @@ def list_jobs(
     elif page.next is None:
         tell("no such jobs")
     if page.next is not None and (len(page) < limit or sys.stdout.isatty()):
-        tell(f"{'more, perhaps' if len(page) == limit else 'looked for so long; go on with'}: --after {page.next}")
+        back = f"looked at {number(page.searched, about=False)} jobs, back to {moment(page.reached)}; go on with"
+        tell(f"{'more, perhaps' if len(page) == limit else back}: --after {page.next}")
     return ExitCode.OK
 
 
@@ -100,7 +103,7 @@ def show_job(place: Place, part: str, *, payload: bool, as_json: bool) -> ExitCo
         waits = {"waits_for": asdict(story.waits), "line": None if story.line is None else asdict(story.line)}
         write_json(as_document(story.job, payload) | waits | phases | {"events": events})
     else:
-        story.write(payload)
+        write_story(story, payload)
     return ExitCode.OK
 
 
@@ -188,6 +191,7 @@ def as_document(job: Job, payload: bool) -> dict[str, object]:
 def _error_document(error: AttemptError, payload: bool) -> dict[str, object]:
     document: dict[str, object] = {
         "attempt": error.attempt,
+        "began": error.began,
         "at": error.at,
         "class": error.error_class,
         "message": error.message,
@@ -202,16 +206,10 @@ def _error_document(error: AttemptError, payload: bool) -> dict[str, object]:
 async def _told(place: Place, id: UUID, payload: bool) -> Story:
     async with place.database() as (_, database):
         await database.check()
-        job = await find_job(database, id)
-        if job is None:
-            raise JobNotFound(id)
-        events = await events_of_job(database, id, job.created_at)
-        waits = await waits_for(database, id, _NAMED)
-        phases = await list_phases(database, id, payload=payload)
-        signals = await unread_signals(database, id)
-        beside, workers = await beside_job(database, id), await list_workers(database)
-        line = await place_in_line(database, id, MOST)
-        return Story(job, beside, workers, events, waits, phases, signals, line)
+        story = await read_story(database, id, payload=payload)
+    if story is None:
+        raise JobNotFound(id)
+    return story
 
 
 async def _ended(place: Place, id: UUID, limit: float | None) -> Job:

@@ -4,8 +4,9 @@ An id may be shortened to its beginning or its end, as `top` shows it; `shortene
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from jobqueue.base.job import JobState
@@ -25,6 +26,8 @@ class Meant:
     bundle: UUID | None = None
     no_bundle: bool = False
     key: str | None = None
+    inside: Mapping[str, Any] = field(default_factory=dict)
+    """What is to be in them, as `Inside` takes it."""
 
     @classmethod
     def of(
@@ -37,17 +40,22 @@ class Meant:
         bundle: UUID | None,
         no_bundle: bool,
         key: str | None,
+        *,
+        arg: Sequence[str] | None,
+        **inside: str | None,
     ) -> "Meant":
         """From the words on the command line. Raises Refusal."""
         ids, app = ids_and_app(words or ())
-        meant = cls(ids, app, tuple(state or ()), queue, task, origin, bundle, no_bundle, key)
-        others = bool(meant.state) or no_bundle or any(value is not None for value in (queue, origin, bundle))
+        said = {name: value for name, value in {**inside, "args": values_of(arg)}.items() if value is not None}
+        meant = cls(ids, app, tuple(state or ()), queue, task, origin, bundle, no_bundle, key, said)
+        others = any((meant.state, no_bundle, said)) or any(value is not None for value in (queue, origin, bundle))
         filtered = others or task is not None or key is not None
         if ids and filtered:
             raise Refusal("give ids, or filters such as --queue, not both", ExitCode.USAGE)
         if not ids and not filtered:
             raise Refusal(
-                "which jobs? Give ids, or a filter: --state, --queue, --task, --origin, --bundle, --no-bundle, --key",
+                "which jobs? Give ids, or a filter: --state, --queue, --task, --origin, --error, --arg, --text, "
+                "--fingerprint, --bundle, --no-bundle, --key",
                 ExitCode.USAGE,
             )
         if bundle is not None and no_bundle:
@@ -55,6 +63,19 @@ class Meant:
         if key is not None and (task is None or others):
             raise Refusal("--key: names one job of a task: give --task with it, and no other filter", ExitCode.USAGE)
         return meant
+
+
+def values_of(arg: Sequence[str] | None) -> dict[str, str] | None:
+    """From `order.id=88123`. Raises Refusal."""
+    if not arg:
+        return None
+    found = [_VALUE.fullmatch(each) for each in arg]
+    if not all(found):
+        raise Refusal("--arg: give a path and a value, such as --arg order.id=88123", ExitCode.USAGE)
+    values = {each[1]: each[2] for each in found if each is not None}
+    if len(values) < len(found):
+        raise Refusal("--arg: a path may be given once", ExitCode.USAGE)
+    return values
 
 
 def ids_and_app(words: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
@@ -74,6 +95,7 @@ def id_and_app(words: Sequence[str]) -> tuple[str, str | None]:
     return ids[0], app
 
 
+_VALUE = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^="])+)=(.*)', re.DOTALL)
 _PART = re.compile(r"(?=.*[0-9])[0-9A-Fa-f-]{8,36}")
 """Of an id; with a digit, or it may be the name of a module."""
 

@@ -18,6 +18,7 @@ from jobqueue.cli.jobs.steering import REASONS
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, as_usage, tell
 from jobqueue.cli.terminal.output import write, write_json
+from jobqueue.cli.terminal.user import this_user
 from jobqueue.tasks.jobs import Jobs
 
 _LEAST, _MOST = 2, 3
@@ -63,7 +64,7 @@ def send(place: Place, sending: Sending, as_json: bool) -> ExitCode:
     payload = sending.payload
     (id,) = whole(place, [sending.id])
     view = partial(Jobs, limit=lambda: place.settings.max_payload)
-    change = asyncio.run(place.ask(view, lambda jobs: jobs.signal(id, sending.name, payload)))
+    change = asyncio.run(place.ask(view, lambda jobs: jobs.signal(id, sending.name, payload, by=this_user())))
     if as_json:
         write_json({"id": id, "signal": sending.name, "change": change})
     elif change.happened:

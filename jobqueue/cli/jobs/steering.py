@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
+from jobqueue.base.search import Inside
 from jobqueue.base.steering import Action, Change, Changes, Holder
 from jobqueue.cli.jobs.meant import Meant
 from jobqueue.cli.jobs.shortened import whole
@@ -14,7 +15,9 @@ from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.asking import agreed, somebody_to_ask
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, as_usage, tell
 from jobqueue.cli.terminal.output import write, write_json
-from jobqueue.tasks.jobs import Jobs, check_filters
+from jobqueue.cli.terminal.user import this_user
+from jobqueue.tasks.acting.filters import check_filters
+from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.options import queue_named
 
 _REFUSALS_SHOWN = 20
@@ -57,6 +60,7 @@ class Order:
         """Raise Refusal for what no database is needed to refuse."""
         with as_usage():
             check_filters(queue=self.meant.queue, task=self.meant.task, origin=self.meant.origin, key=self.meant.key)
+            Inside(**self.meant.inside)
             if self.action is Action.MOVE:
                 queue_named("to", self.to["to"])
         if self.action is Action.RESCHEDULE and (self.to["delay"] is None) == (self.to["at"] is None):
@@ -113,7 +117,7 @@ async def _steered(place: Place, order: Order, ids: Sequence[UUID], *, dry: bool
 
     async def call(jobs: Jobs) -> Changes:
         method = getattr(jobs, order.action)  # each action is named as its method
-        changes: Changes = await method(*ids, dry_run=dry, **which, **order.to)
+        changes: Changes = await method(*ids, by=this_user(), dry_run=dry, **which, **order.to)
         return changes
 
     return await place.ask(Jobs, call)
@@ -125,7 +129,7 @@ def _filter(order: Order) -> dict[str, Any]:
         return {"key": meant.key, "task": meant.task}
     states = list(meant.state) or None
     of = {"bundle": meant.bundle, "bundled": False if meant.no_bundle else None}
-    return {"state": states, "queue": meant.queue, "task": meant.task, "origin": meant.origin, **of}
+    return {"state": states, "queue": meant.queue, "task": meant.task, "origin": meant.origin, **of, **meant.inside}
 
 
 def _unasked(why: str) -> Refusal:

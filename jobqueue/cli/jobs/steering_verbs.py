@@ -11,9 +11,12 @@ from jobqueue.cli.jobs.meant import Meant
 from jobqueue.cli.jobs.verbs import jobs
 from jobqueue.cli.moments import moment_of, seconds
 from jobqueue.cli.options import (
+    Args,
     Bundle,
     DryRun,
     Dsn,
+    ErrorClass,
+    Fingerprint,
     IdsAndApp,
     JobId,
     Json,
@@ -24,6 +27,7 @@ from jobqueue.cli.options import (
     Schema,
     States,
     TaskName,
+    Text,
     Yes,
 )
 
@@ -48,6 +52,10 @@ def _shared(
     bundle: Bundle = None,
     no_bundle: NoBundle = False,
     key: Key = None,
+    error: ErrorClass = None,
+    arg: Args = None,
+    text: Text = None,
+    fingerprint: Fingerprint = None,
     dsn: Dsn = None,
     schema: Schema = None,
     dry_run: DryRun = False,

@@ -5,11 +5,14 @@ from uuid import UUID
 
 import typer
 
-from jobqueue.cli.jobs.meant import id_and_app
+from jobqueue.cli.jobs.meant import id_and_app, values_of
 from jobqueue.cli.moments import seconds
 from jobqueue.cli.options import (
+    Args,
     Bundle,
     Dsn,
+    ErrorClass,
+    Fingerprint,
     JobId,
     Json,
     Origin,
@@ -20,6 +23,7 @@ from jobqueue.cli.options import (
     States,
     Target,
     TaskName,
+    Text,
     group,
 )
 
@@ -36,6 +40,10 @@ def jobs_list(
     task: TaskName = None,
     origin: Origin = None,
     bundle: Bundle = None,
+    error: ErrorClass = None,
+    arg: Args = None,
+    text: Text = None,
+    fingerprint: Fingerprint = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
     after: Annotated[
         UUID | None, typer.Option(metavar="ID", help="Go on after this job, the last of the page before.")
@@ -54,6 +62,7 @@ def jobs_list(
         task=task,
         origin=origin,
         bundle=bundle,
+        inside={"error": error, "args": values_of(arg), "text": text, "fingerprint": fingerprint},
         after=after,
         limit=limit,
         payload=payload,

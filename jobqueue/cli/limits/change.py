@@ -9,6 +9,7 @@ from jobqueue.cli.moments import seconds
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, as_usage
 from jobqueue.cli.terminal.output import write, write_json
+from jobqueue.cli.terminal.user import this_user
 
 
 def rate_of(text: str | None, burst: int | None) -> Rate | None:
@@ -31,19 +32,19 @@ def change_limit(place: Place, name: str, concurrency: int | None, rate: Rate | 
     """From now on it is this, for all workers."""
     if concurrency is None and rate is None:
         raise Refusal("limits set: say what is to be changed, with --concurrency, --rate, or both", ExitCode.USAGE)
-    limit = asked(place, lambda limits: limits.set(name, concurrency=concurrency, rate=rate))
+    limit = asked(place, lambda limits: limits.set(name, concurrency=concurrency, rate=rate, by=this_user()))
     return _tell(limit, "until `limits reset`; what runs goes on", as_json)
 
 
 def reset_limit(place: Place, name: str, as_json: bool) -> ExitCode:
     """It is as declared again."""
-    limit = asked(place, lambda limits: limits.reset(name))
+    limit = asked(place, lambda limits: limits.reset(name, by=this_user()))
     return _tell(limit, "as its code says", as_json)
 
 
 def recount_limit(place: Place, name: str, as_json: bool) -> ExitCode:
     """Its places are as many as its jobs hold."""
-    wrong = asked(place, lambda limits: limits.recount(name))
+    wrong = asked(place, lambda limits: limits.recount(name, by=this_user()))
     if as_json:
         write_json({"limit": name, "corrected": wrong})
     elif wrong:

@@ -8,8 +8,9 @@ from typing import TypeVar
 from jobqueue.base.flows.limit import LimitLine, LimitStats, Rate
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, as_usage, tell
-from jobqueue.cli.terminal.output import duration, moment, write, write_facts, write_json, write_table
+from jobqueue.cli.terminal.output import write, write_facts, write_json, write_table
 from jobqueue.tasks.limits import Limits
+from jobqueue.telling.spans import duration, moment
 
 T = TypeVar("T")
 

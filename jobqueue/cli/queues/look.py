@@ -10,10 +10,12 @@ from jobqueue.base.job import UNFINISHED, JobState
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.asking import agreed, somebody_to_ask
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, as_usage, tell
-from jobqueue.cli.terminal.output import duration, moment, number, write, write_json, write_table
+from jobqueue.cli.terminal.output import write, write_json, write_table
+from jobqueue.cli.terminal.user import this_user
 from jobqueue.store.looking.overview import NO_LIMITS, Kept, QueueStats
 from jobqueue.tasks.options import queue_named
 from jobqueue.tasks.queues import Queues, check_limits
+from jobqueue.telling.spans import duration, moment, number
 
 
 def show_queues(place: Place, as_json: bool) -> ExitCode:
@@ -39,7 +41,7 @@ def pause_queue(place: Place, name: str, length: float | None, until: datetime |
         raise Refusal("--until: this time is over", ExitCode.USAGE)
 
     async def pause(queues: Queues) -> tuple[list[QueueStats], datetime | None]:
-        return await queues.stats(), await queues.pause(name, until, seconds=length)
+        return await queues.stats(), await queues.pause(name, until, seconds=length, by=this_user())
 
     found, end = asyncio.run(place.ask(Queues, pause))
     others = {queue.queue for queue in found} | ({task.queue for task in place.app.registry} if place.app else set())
@@ -57,7 +59,7 @@ def pause_queue(place: Place, name: str, length: float | None, until: datetime |
 def resume_queue(place: Place, name: str, as_json: bool) -> ExitCode:
     """Start its jobs again."""
     name = _checked(name)
-    was_paused = asyncio.run(place.ask(Queues, lambda queues: queues.resume(name)))
+    was_paused = asyncio.run(place.ask(Queues, lambda queues: queues.resume(name, by=this_user())))
     if as_json:
         write_json({"queue": name, "paused": False, "was_paused": was_paused})
     else:
@@ -89,7 +91,7 @@ def keep_finished(place: Place, name: str, keep: Kept, *, yes: bool, as_json: bo
         if not agreed(f"queue {name} will keep {_limits(keep)}: have workers remove other finished jobs for good?"):
             tell("nothing was changed")
             return ExitCode.ERROR
-    asyncio.run(place.ask(Queues, lambda queues: queues.keep(name, **limits)))
+    asyncio.run(place.ask(Queues, lambda queues: queues.keep(name, **limits, by=this_user())))
     _tell_kept(name, keep, as_json)
     return ExitCode.OK
 

@@ -10,8 +10,10 @@ from jobqueue.cli.schedules.meant import ask_about
 from jobqueue.cli.schedules.words import document, next_of
 from jobqueue.cli.terminal.asking import agreed, somebody_to_ask
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, tell
-from jobqueue.cli.terminal.output import moment, write, write_json
+from jobqueue.cli.terminal.output import write, write_json
+from jobqueue.cli.terminal.user import this_user
 from jobqueue.cron.schedules import Backfilled, Schedules
+from jobqueue.telling.spans import moment
 
 
 def pause_schedule(place: Place, name: str, length: float | None, until: datetime | None, as_json: bool) -> ExitCode:
@@ -22,7 +24,7 @@ def pause_schedule(place: Place, name: str, length: float | None, until: datetim
         end = until if length is None else now + timedelta(seconds=length)
         if end is not None and end <= now:
             raise Refusal("--until: this time is over", ExitCode.USAGE)
-        return await schedules.pause(name, end)
+        return await schedules.pause(name, end, by=this_user())
 
     schedule = asyncio.run(ask_about(place, name, pause))
     end = moment(schedule.paused_until, schedule.read_at) or "it is resumed"
@@ -34,7 +36,7 @@ def resume_schedule(place: Place, name: str, as_json: bool) -> ExitCode:
     """Fire it again, also one that was broken."""
 
     async def resume(schedules: Schedules) -> tuple[Schedule, Schedule]:
-        return await schedules.get(name), await schedules.resume(name)
+        return await schedules.get(name), await schedules.resume(name, by=this_user())
 
     before, after = asyncio.run(ask_about(place, name, resume))
     rested = before.paused or before.broken is not None
@@ -44,7 +46,7 @@ def resume_schedule(place: Place, name: str, as_json: bool) -> ExitCode:
 
 def trigger_schedule(place: Place, name: str, as_json: bool) -> ExitCode:
     """Store a job of it now."""
-    job = asyncio.run(ask_about(place, name, lambda schedules: schedules.trigger(name)))
+    job = asyncio.run(ask_about(place, name, lambda schedules: schedules.trigger(name, by=this_user())))
     if as_json:
         write_json({"schedule": name, "job": job})
     else:
@@ -59,7 +61,7 @@ def backfill_schedule(place: Place, name: str, since: datetime, until: datetime 
         end = until or _clock(await schedules.get(name))
         if end <= since:
             raise Refusal("--since: must be before --until, which is now unless it is given", ExitCode.USAGE)
-        return await schedules.backfill(name, since, end)
+        return await schedules.backfill(name, since, end, by=this_user())
 
     done = asyncio.run(ask_about(place, name, backfill))
     if as_json:
@@ -83,7 +85,7 @@ def delete_schedule(place: Place, name: str, yes: bool, as_json: bool) -> ExitCo
         if not agreed(f"delete schedule {name!r} ({schedule.timing.cron}, task {schedule.task})? Its jobs stay"):
             tell("nothing was deleted")
             return ExitCode.ERROR
-    asyncio.run(ask_about(place, name, lambda schedules: schedules.delete(name)))
+    asyncio.run(ask_about(place, name, lambda schedules: schedules.delete(name, by=this_user())))
     if as_json:
         write_json({"schedule": name, "deleted": True})
     else:

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from jobqueue.base.flows.schedule import Schedule
-from jobqueue.cli.terminal.output import ago, duration, moment
 from jobqueue.store.flows.schedules import Firing
+from jobqueue.telling.spans import ago, duration, moment
 
 _OPTIONS = ("priority", "max_attempts", "timeout", "budget", "expires", "key", "meta")
 FIRINGS = 5

@@ -14,10 +14,10 @@ from jobqueue.base.version import VERSION
 from jobqueue.cli.limits.look import HEADERS, NUMBERS, limit_row
 from jobqueue.cli.queues.look import queue_row, states_shown
 from jobqueue.cli.schedules.words import FIRING_HEADERS, firing_row
-from jobqueue.cli.terminal.output import duration
 from jobqueue.cli.terminal.safe_text import escaped
 from jobqueue.store.flows.schedules import Firing
 from jobqueue.store.looking.overview import Flow, QueueStats, RunningJob, WorkerNow
+from jobqueue.telling.spans import duration
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from jobqueue.cli.terminal.asking import agreed, somebody_to_ask
 from jobqueue.cli.terminal.event_words import types_of
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, as_usage, tell
 from jobqueue.cli.terminal.output import write, write_json
+from jobqueue.cli.terminal.user import this_user
 from jobqueue.cli.webhooks.look import document
 from jobqueue.cli.webhooks.meant import ask, ask_one
 from jobqueue.webhooks.hooks import Webhooks, check_url, check_variable, webhook_choice
@@ -32,7 +34,7 @@ def add_webhook(place: Place, url: str, events: Sequence[str], said: dict[str, A
 
     async def add(hooks: Webhooks) -> tuple[Webhook, str | None]:
         made: Any = types  # words, which are checked there
-        hook = await hooks.create(url, made, **said)
+        hook = await hooks.create(url, made, **said, by=this_user())
         return hook, None if hook.secret_env else await hooks.secret(hook.id)
 
     with as_usage(url="URL", events="--type"):
@@ -50,7 +52,7 @@ def add_webhook(place: Place, url: str, events: Sequence[str], said: dict[str, A
 
 def show_secret(place: Place, part: str, rotate: bool, as_json: bool) -> ExitCode:
     """Say its secret, or a new one."""
-    secret = asyncio.run(ask_one(place, part, Webhooks.rotate if rotate else Webhooks.secret))
+    secret = asyncio.run(ask_one(place, part, partial(Webhooks.rotate, by=this_user()) if rotate else Webhooks.secret))
     if as_json:
         write_json({"secret": secret})
     else:
@@ -62,12 +64,14 @@ def show_secret(place: Place, part: str, rotate: bool, as_json: bool) -> ExitCod
 
 def pause_webhook(place: Place, part: str, as_json: bool) -> ExitCode:
     """Post nothing until it is resumed."""
-    return _changed(place, part, Webhooks.pause, "is paused; its events wait in the log", as_json)
+    return _changed(
+        place, part, partial(Webhooks.pause, by=this_user()), "is paused; its events wait in the log", as_json
+    )
 
 
 def resume_webhook(place: Place, part: str, as_json: bool) -> ExitCode:
     """Go on with it."""
-    return _changed(place, part, Webhooks.resume, "goes on", as_json)
+    return _changed(place, part, partial(Webhooks.resume, by=this_user()), "goes on", as_json)
 
 
 def remove_webhook(place: Place, part: str, yes: bool, as_json: bool) -> ExitCode:
@@ -78,12 +82,12 @@ def remove_webhook(place: Place, part: str, yes: bool, as_json: bool) -> ExitCod
         if not agreed(f"remove webhook {part}, and cancel what it has not delivered?"):
             tell("nothing was changed")
             return ExitCode.ERROR
-    return _changed(place, part, Webhooks.delete, "is removed", as_json)
+    return _changed(place, part, partial(Webhooks.delete, by=this_user()), "is removed", as_json)
 
 
 def test_webhook(place: Place, part: str, as_json: bool) -> ExitCode:
     """Post an event that means nothing."""
-    id = asyncio.run(ask_one(place, part, Webhooks.test))
+    id = asyncio.run(ask_one(place, part, partial(Webhooks.test, by=this_user())))
     if as_json:
         write_json({"id": id})
     else:
@@ -97,7 +101,7 @@ def redeliver(
     """Try again what has ended."""
 
     async def again(hooks: Webhooks, id: UUID) -> Changes:
-        return await hooks.redeliver(id, since=since, state=states or JobState.DEAD)
+        return await hooks.redeliver(id, since=since, state=states or JobState.DEAD, by=this_user())
 
     changes = asyncio.run(ask_one(place, part, again))
     counts = Counter(str(change) for change in changes.each.values())

@@ -10,8 +10,9 @@ from jobqueue.base.flows.webhook import Delivery, DeliveryPage, Webhook
 from jobqueue.base.job import JobState
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, tell
-from jobqueue.cli.terminal.output import ago, moment, write, write_facts, write_json, write_table
+from jobqueue.cli.terminal.output import write, write_facts, write_json, write_table
 from jobqueue.cli.webhooks.meant import ask, ask_one
+from jobqueue.telling.spans import ago, moment
 from jobqueue.webhooks.hooks import Webhooks
 
 

@@ -91,11 +91,11 @@ async def list_members(
     reader: Reader, id: UUID, wanted: Wanted, after: UUID | None, limit: int, *, payload: bool
 ) -> JobPage:
     """Members and callbacks that are wanted, as `list_jobs` gives a page of all jobs."""
-    values = (id, sorted(wanted.states), after or _HIGHEST, limit, payload, *wanted.names)
+    values = (id, sorted(wanted.states), after or _HIGHEST, limit, payload, *wanted.names, wanted.document)
     rows = await reader.fetch("bundle_members", *values)
     page = JobPage(job_of(named("bundle_members", row)) for row in rows)
-    page.next = page[-1].id if len(page) == limit else None
-    return page
+    page.searched = len(page)
+    return page.ends(page[-1].id) if len(page) == limit else page
 
 
 async def find_members(reader: Reader, id: UUID, wanted: Wanted, room: int) -> AsyncIterator[list[UUID]]:

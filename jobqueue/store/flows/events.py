@@ -87,7 +87,7 @@ async def last_events(database: Database, before: int) -> list[Entry]:
     return [_entry(row) for row in await database.fetch("last_events", before, PAGE)]
 
 
-async def events_of_job(database: Database, id: UUID, since: datetime) -> list[Event]:
+async def events_of_job(database: Reader, id: UUID, since: datetime) -> list[Event]:
     """What the log's newest rows say of a job that was stored at `since`, in order; perhaps not all there is."""
     rows = await database.fetch("events_of_job", id, since, _ROWS_OF_JOB)
     entries = [(_entry(row), Choice(job=id)) for row in rows]

@@ -4,6 +4,9 @@ There is no index for each filter, nor should there be. A look reads a window of
 is when they came, keeps those that are meant, and says how far it got: its cost is bounded, whatever is asked for. The
 archive is read a piece at a time, so that no look opens, or locks, all of it. Rows are read by place: SQLAlchemy gives
 plain tuples.
+
+What is in a job may be large: a window that looks into them ends after a time as well, and the walk goes on from there.
+Lists that only look at names pay nothing for that.
 """
 
 import time
@@ -14,6 +17,8 @@ from typing import Any
 from uuid import UUID
 
 from jobqueue.base.job import FINAL, Job, JobState
+from jobqueue.base.moments import LATEST
+from jobqueue.base.search import Inside
 from jobqueue.store.connection.executor import Executor, named
 from jobqueue.store.looking.lookup import as_uuid, job_of
 
@@ -22,6 +27,9 @@ ROOM = 20_000
 PATIENCE = 5.0
 """Seconds after which a page ends with what it has."""
 _FIRST_ROOM = 100
+_STEP = 2.0
+"""Seconds after which a window ends that looks into jobs; it always looks into one, and for _SHORTEST into more."""
+_SHORTEST = 0.1
 _SKEW = timedelta(days=1)
 """By so much the clock in an id may be ahead without a penalty."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,6 +47,8 @@ class Wanted:
     origin: str | None = None
     pattern: str | None = None
     """What their ids are like, in SQL's words."""
+    inside: Inside | None = None
+    """What is in them."""
 
     @property
     def unfinished(self) -> list[str]:
@@ -50,11 +60,26 @@ class Wanted:
         """Queue, task, origin."""
         return self.queue, self.task, self.origin
 
+    @property
+    def document(self) -> str | None:
+        """What is to be in them, as the schema takes it."""
+        return None if self.inside is None else self.inside.document()
+
 
 class JobPage(list[Job]):
     """Some jobs, the newest first. `next` goes on: `list(after=page.next)`; None once there are no more."""
 
     next: UUID | None = None
+    reached: datetime | None = None
+    """When the oldest came that it was looked at for this page; None if all were. `list(after=page.next)` goes on."""
+    searched: int = 0
+    """How many jobs were read for it, those included that are not meant; at least so many."""
+
+    def ends(self, place: UUID) -> "JobPage":
+        """Say that it got down to this place."""
+        self.next = place
+        self.reached = _EPOCH + min(timedelta(milliseconds=place.int >> 80), LATEST - _EPOCH)
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +104,18 @@ class _Walk:
     wanted: Wanted
     payload: bool
     pieces: list[_Piece]
+    give_up: float
+    """When patience ends, by time.monotonic()."""
+    inside: str | None
     few: bool = True
     """Whether the indexes of the states may give all unfinished jobs that are meant."""
     seen: dict[UUID, tuple[UUID, Job]] = field(default_factory=dict)
+    searched: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """How long one window may look into jobs."""
+        return max(_SHORTEST, min(_STEP, self.give_up - time.monotonic()))
 
     async def window(self, before: UUID, room: int, page: int) -> UUID:
         """Find what stands below `before`; down to where, and nothing above that is missing."""
@@ -97,18 +131,27 @@ class _Walk:
     async def _unfinished(self, before: UUID, room: int, page: int) -> UUID:
         wanted = self.wanted
         values = (before, room, page, wanted.unfinished, *wanted.names, wanted.pattern)
-        rows: Sequence[Any] = ()
-        if room == ROOM and self.few:
-            rows = await self.executor.fetch("look_in_states", *values)
-            self.few = bool(rows[0][0])
-        by_state = bool(rows) and self.few
-        if not by_state:
-            rows = await self.executor.fetch("look_unfinished", *values)
-        edge = None if by_state else rows[0][0]
+        if self.inside is not None:
+            rows = await self.executor.fetch("search_unfinished", *values, self.inside, self.seconds)
+            edge = rows[0][0]
+            self.searched += rows[0][3]
+        else:
+            rows, edge = await self._named(values, room)
+            self.searched += _read(edge, room, sum(row[2] is not None for row in rows))
         places = {as_uuid(row[2]): as_uuid(row[1]) for row in rows if row[2] is not None}
         for job in await self._jobs(list(places)):
             self._take(places[job.id], job)
         return _lowest(edge, list(places.values()), page)
+
+    async def _named(self, values: Sequence[Any], room: int) -> tuple[Sequence[Any], object]:
+        """Those that are meant by names alone, and where the window ends, if it does."""
+        if room == ROOM and self.few:
+            rows = await self.executor.fetch("look_in_states", *values)
+            self.few = bool(rows[0][0])
+            if self.few:
+                return rows, None
+        rows = await self.executor.fetch("look_unfinished", *values)
+        return rows, rows[0][0]
 
     async def _jobs(self, ids: list[UUID]) -> list[Job]:
         if not ids:
@@ -119,9 +162,13 @@ class _Walk:
     async def _finished(self, piece: _Piece, before: UUID, floor: UUID, room: int, page: int) -> UUID:
         wanted = self.wanted
         values = (piece.kind, piece.since, piece.until, UUID(int=piece.top), before, floor, room, page)
-        filters = (sorted(wanted.states & _HALVES[piece.kind]), *wanted.names, wanted.pattern)
-        rows = await self.executor.fetch("look_finished", *values, *filters, self.payload)
-        found = [named("look_finished", row) for row in rows]
+        filters: tuple[object, ...] = (sorted(wanted.states & _HALVES[piece.kind]), *wanted.names, wanted.pattern)
+        name = "look_finished" if self.inside is None else "search_finished"
+        inside = () if self.inside is None else (self.inside, self.seconds)
+        rows = await self.executor.fetch(name, *values, *filters, self.payload, *inside)
+        found = [named(name, row) for row in rows]
+        read = _read(found[0]["edge"], room, sum(row["id"] is not None for row in found))
+        self.searched += found[0].get("seen", read)
         places = [as_uuid(row["place"]) for row in found if row["id"] is not None]
         for place, row in zip(places, found, strict=False):
             self._take(place, job_of(row))
@@ -145,22 +192,21 @@ async def list_jobs(
 ) -> JobPage:
     """A page of jobs, the newest first; shorter than `limit` at the end, or once `patience` seconds are over."""
     page, give_up = JobPage(), time.monotonic() + patience
-    walk = _Walk(executor, wanted, payload, await _pieces(executor, wanted))
+    walk = _Walk(executor, wanted, payload, await _pieces(executor, wanted), give_up, wanted.document)
     before, room = after or _HIGHEST, max(limit, _FIRST_ROOM)
     while True:
         floor = await walk.window(before, room, limit)
+        page.searched = walk.searched
         for place, job in sorted(walk.seen.values(), key=lambda one: one[0], reverse=True):
             if place < floor:
                 break
             page.append(job)
             if len(page) == limit:
-                page.next = place
-                return page
+                return page.ends(place)
         if floor == _LOWEST:
             return page
         if time.monotonic() > give_up:
-            page.next = floor
-            return page
+            return page.ends(floor)
         walk.seen.clear()
         before, room = floor, min(ROOM, room * 8)
 
@@ -181,7 +227,7 @@ async def find_ids(executor: Executor, wanted: Wanted, page: int) -> AsyncIterat
     told: set[UUID] = set()  # a job may end between the looks, and be found twice
     pieces = await _pieces(executor, wanted)
     if wanted.unfinished:
-        few = await _few(executor, wanted)
+        few = None if wanted.document is not None else await _few(executor, wanted)
         places = _slices(few, page) if few is not None else _pages(executor, wanted, page, None)
         async for ids in places:
             told.update(ids)
@@ -215,14 +261,16 @@ async def _slices(ids: list[UUID], page: int) -> AsyncIterator[list[UUID]]:
 async def _pages(executor: Executor, wanted: Wanted, page: int, piece: _Piece | None) -> AsyncIterator[list[UUID]]:
     """Of unfinished jobs, or of one piece of the archive."""
     after: UUID | None = _LOWEST
+    inside = () if wanted.document is None else (wanted.document, _STEP)
     while after is not None:
         if piece is None:
             values = (after, ROOM, page, wanted.unfinished, *wanted.names)
-            rows = await executor.fetch("find_unfinished", *values)
+            rows = await executor.fetch("seek_unfinished" if inside else "find_unfinished", *values, *inside)
         else:
             bounds = (piece.kind, piece.since, piece.until, after, ROOM, page)
             states = sorted(wanted.states & _HALVES[piece.kind])
-            rows = await executor.fetch("find_finished", *bounds, states, *wanted.names)
+            name = "seek_finished" if inside else "find_finished"
+            rows = await executor.fetch(name, *bounds, states, *wanted.names, *inside)
         ids = [as_uuid(row[1]) for row in rows if row[1] is not None]
         edge = rows[0][0]
         after = ids[-1] if len(ids) == page else None if edge is None else as_uuid(edge)
@@ -242,3 +290,8 @@ def _lowest(edge: object, places: Sequence[UUID], page: int) -> UUID:
     """How far a look got: to the end of its window, or to the last one that its page had room for."""
     lowest = _LOWEST if edge is None else as_uuid(edge)
     return max(lowest, min(places)) if len(places) == page else lowest
+
+
+def _read(edge: object, room: int, found: int) -> int:
+    """How many jobs a look at names has read, at least: a window without an end may have been nearly empty."""
+    return found if edge is None else room

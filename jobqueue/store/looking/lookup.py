@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -81,13 +81,19 @@ def _attempt_error(item: Any) -> AttemptError:
             traceback=str(item.get("traceback", "")),
             data=item.get("data"),
             attempt=int(item.get("attempt", 0)),
-            at=datetime.fromisoformat(item["at"]) if item.get("at") else None,
+            at=_moment(item.get("at")),
             worker=item.get("worker"),
             phase=item.get("phase"),
             place=item.get("place"),
+            began=_moment(item.get("began")),
         )
     except (ValueError, TypeError, AttributeError, OverflowError):
         return _UNREADABLE
+
+
+def _moment(text: Any) -> datetime | None:
+    moment = datetime.fromisoformat(text) if text else None
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def earliest_finish(id: UUID) -> datetime:

@@ -1,11 +1,14 @@
 """Looks at the whole at little cost, however much there is: queues, flow, workers and what they run."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
+
+import orjson
 
 from jobqueue.base.flows.bundle import BundleCounts
 from jobqueue.base.job import UNFINISHED, JobState
@@ -132,6 +135,22 @@ class WorkerNow:
 
 
 @dataclass(frozen=True, slots=True)
+class StuckJob:
+    """A handler that is stuck, as its worker has told with one of its last beats."""
+
+    worker_id: UUID
+    job_id: UUID | None
+    """None, as the task: it is none of its jobs that blocks the loop."""
+    task: str | None
+    seconds: float
+    """For how long the loop has been blocked, or since it was asked to end."""
+    how: str
+    """`blocks the loop` or `asked to end`."""
+    stack: str
+    """Where it is, from the task's own code inwards: files, lines and functions, never a value."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunningJob:
     """A job that runs now, for so many seconds; and what it says of its progress."""
 
@@ -204,19 +223,21 @@ class Waits:
     first: tuple[Dependency, ...] = ()
 
 
-async def queue_stats(database: Reader) -> list[QueueStats]:
+async def queue_stats(database: Reader, room: int = COUNTED_JOBS) -> list[QueueStats]:
     """The queues that have unfinished jobs, or were ever paused or told what to keep, by name.
 
     Small numbers are exact, those of a large backlog estimated: some ten milliseconds, whether thousands wait or
     millions, and 30 more for every thousand queues. Of a long queue, a job that was moved or promoted late may have
-    waited for longer than `oldest_due` says.
+    waited for longer than `oldest_due` says. `room`: so many jobs of each state are counted in a large table.
     """
-    rows = await database.fetch("queue_stats", COUNTED_JOBS, COUNTED_PAGES)
+    rows = await database.fetch("queue_stats", room, COUNTED_PAGES)
     return [_stats_of(named("queue_stats", row)) for row in rows]
 
 
 async def count_jobs(database: Database) -> Counts:
     """Jobs by queue and state, finished ones as long as the archive keeps them: both as of one moment."""
+    if database.is_lent:
+        return await count_jobs_on(database.session())
     async with database.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         return await count_jobs_on(OnAsyncpg(connection, database.schema))
 
@@ -271,12 +292,29 @@ async def workers_now(database: Reader) -> list[WorkerNow]:
     return [WorkerNow(**dict(row)) for row in await database.fetch("working")]
 
 
+async def stuck_now(database: Reader, limit: int = 100) -> list[StuckJob]:
+    """Handlers that block the loop of their worker, or were asked to end and go on; of so many workers at most."""
+    rows = [named("stuck_now", row) for row in await database.fetch("stuck_now", limit)]
+    return [stuck for row in rows for stuck in _stuck_of(row)]
+
+
 async def longest_running(database: Reader, limit: int) -> list[RunningJob]:
     """So many of the jobs that run now, the longest first."""
     return [RunningJob(**dict(row)) for row in await database.fetch("longest_running", limit)]
 
 
-async def beside_job(database: Database, id: UUID) -> Beside | None:
+async def put_aside(database: Reader, most: int) -> dict[str, int]:
+    """Jobs put aside by task, the most first; at most so many are counted."""
+    return {row[0]: row[1] for row in await database.fetch("put_aside", most)}
+
+
+async def oldest_snapshot(database: Reader) -> float | None:
+    """For how many seconds somebody's transaction keeps old rows; None if nobody's does, or it is not ours to see."""
+    seconds: float | None = (await database.fetch("oldest_snapshot"))[0][0]
+    return seconds
+
+
+async def beside_job(database: Reader, id: UUID) -> Beside | None:
     """What is to be known beside the job itself; None for one that has ended."""
     rows = await database.fetch("beside_job", id)
     return Beside(**dict(rows[0])) if rows else None
@@ -296,6 +334,16 @@ async def waits_for(database: Reader, id: UUID, limit: int) -> Waits:
 
 def _dependency_of(row: Mapping[str, Any]) -> Dependency:
     return Dependency(as_uuid(row["id"]), row["task"], row["state"] and JobState(row["state"]), row["any_end"])
+
+
+def _stuck_of(row: Mapping[str, Any]) -> Iterator[StuckJob]:
+    """What a worker has stored; whatever else may stand there is left out."""
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        for said in orjson.loads(row["stuck"]):
+            job_id = None if said["job_id"] is None else UUID(str(said["job_id"]))
+            task = None if said["task"] is None else str(said["task"])
+            seconds = float(said["seconds_since"]) + max(0.0, row["since"] or 0.0)
+            yield StuckJob(as_uuid(row["worker_id"]), job_id, task, seconds, str(said["how"]), str(said["stack"]))
 
 
 def _stats_of(row: Mapping[str, Any]) -> QueueStats:

@@ -3,9 +3,11 @@
 from typing import Any, Unpack
 from uuid import UUID
 
+from jobqueue.base.acting.audit import By, Doer
 from jobqueue.base.job import Job
 from jobqueue.base.steering import Change, Changes
-from jobqueue.tasks.jobs import Filter, Jobs
+from jobqueue.tasks.acting.filters import Filter
+from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.options import check_id
 from jobqueue.tasks.sending.opening import Opening
 from jobqueue.tasks.sending.sender import Sender
@@ -23,15 +25,28 @@ class MemoryJobs(Jobs):
         return await self._sender.find(check_id(id))
 
     async def signal(
-        self, id: UUID | str, name: str, payload: Any = None, *, connection: object | None = None
+        self,
+        id: UUID | str,
+        name: str,
+        payload: Any = None,
+        *,
+        by: Doer | None = None,
+        connection: object | None = None,
     ) -> Change:
         """Send a signal to a job."""
+        By.of(by)
         return await self._sender.signal(check_id(id), name, payload)
 
     async def cancel(
-        self, *ids: UUID, connection: object | None = None, dry_run: bool = False, **which: Unpack[Filter]
+        self,
+        *ids: UUID,
+        by: Doer | None = None,
+        connection: object | None = None,
+        dry_run: bool = False,
+        **which: Unpack[Filter],
     ) -> Changes:
-        """End jobs, given by their ids."""
+        """End jobs, given by their ids; nothing of that is kept."""
+        By.of(by)
         if which or dry_run or not ids:
             return await super().cancel(*ids, dry_run=dry_run, **which)
         return Changes({id: await self._sender.cancel(id) for id in ids})

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from uuid import UUID
 
+from jobqueue.base.acting.audit import By, Doer
 from jobqueue.base.flows.bundle import Bundle
 from jobqueue.base.moments import Seconds
 from jobqueue.base.steering import Changes
@@ -46,8 +47,9 @@ class MemoryBundles(Bundles):
             raise TimeoutError(f"bundle {bundle.id} has not ended: {bundle.pending} jobs left; `await t.drain()` first")
         return bundle
 
-    async def cancel(self, id: UUID | str) -> Changes:
+    async def cancel(self, id: UUID | str, *, by: Doer | None = None) -> Changes:
         """End what has not ended of it."""
+        By.of(by)
         bundle, done = self._sender.bundles.get(check_id(id)), Changes()
         self._sender.bundles.cancel(bundle, lambda kept: done.each.update({kept.id: self._sender.end(kept)}))
         return done

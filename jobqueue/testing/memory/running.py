@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, NoReturn, assert_never
 
@@ -148,7 +148,7 @@ class Running:
     def _end(
         self, kept: Kept, state: JobState, reason: str | None, result: str | None, error: AttemptError | None = None
     ) -> None:
-        kept.errors += () if error is None else (error,)
+        kept.errors += () if error is None else (replace(error, began=kept.claimed_at),)
         self._shelf.end(kept, state, reason, result)
         self._bundles.ended(kept)
 
@@ -160,7 +160,7 @@ class Running:
         kept.attempt -= not isinstance(outcome, Retried)
         match outcome:
             case Retried(error, delay, at, queue, priority):
-                kept.errors += (error,)
+                kept.errors += (replace(error, began=kept.claimed_at),)
                 kept.queue = queue or kept.queue
                 kept.priority = kept.priority if priority is None else priority
                 self._shelf.put_back(kept, due(delay, at))

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from jobqueue.base.acting.audit import By, Doer
 from jobqueue.base.errors import InvalidOption, ScheduleNotFound
 from jobqueue.base.flows.schedule import Missed, Overlap, Schedule, Timing
 from jobqueue.base.job import Edges, NewJob
@@ -46,9 +47,11 @@ class MemorySchedules(Schedules):
         jitter: Seconds = 0,
         starts_at: datetime | None = None,
         ends_at: datetime | None = None,
+        by: Doer | None = None,
         connection: object | None = None,
     ) -> Schedule:
         """Keep a schedule."""
+        By.of(by)
         self.declare()
         new = new_schedule(
             check_name("name", name), job, Timing.of(cron, tz, missed, overlap, jitter, starts_at, ends_at)
@@ -63,13 +66,15 @@ class MemorySchedules(Schedules):
         """One, as it stands now. Raises ScheduleNotFound."""
         return self._found(name)
 
-    async def trigger(self, name: str, *, connection: object | None = None) -> UUID:
+    async def trigger(self, name: str, *, by: Doer | None = None, connection: object | None = None) -> UUID:
         """Keep a job of it now; the job's id. Raises ScheduleNotFound."""
+        By.of(by)
         job = triggered_job(self._found(name), uuid7())
         return self._shelf.put(job).id
 
-    async def delete(self, name: str, *, connection: object | None = None) -> None:
+    async def delete(self, name: str, *, by: Doer | None = None, connection: object | None = None) -> None:
         """Remove it. Raises ScheduleNotFound, InvalidOption."""
+        By.of(by)
         if self._found(name).source == "code":
             raise InvalidOption("name", "is declared in the code of a worker: remove it there, or pause it")
         del self._kept[name]

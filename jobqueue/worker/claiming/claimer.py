@@ -300,6 +300,7 @@ class Claimer:
                 self._marks.skip()
                 raise
             self._unsettled = 0
+            self._holds.came(rows)
             return rows
         return ()
 

@@ -29,6 +29,7 @@ from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.leases import Kept, Renewal, pardon, renew
 from jobqueue.store.workers import Registration
 from jobqueue.worker.keeping.beside import run_beside
+from jobqueue.worker.keeping.board import Board, Stuck
 from jobqueue.worker.keeping.holds import Held, Hold
 from jobqueue.worker.keeping.tally import LOST
 from jobqueue.worker.keeping.watchdog import Watchdog
@@ -55,10 +56,12 @@ class Heart:
         lose: Callable[[Sequence[Hold]], None],
         cancel: Callable[[Collection[int]], None],
         registration: Registration,
+        board: Board,
     ) -> None:
         """`lose` is called on the worker's loop with holds whose claims are over, or will be in a beat.
 
-        `cancel` is called there with the fences of claims whose jobs were asked to end.
+        `cancel` is called there with the fences of claims whose jobs were asked to end. What is on the board is
+        shown in the worker's row.
         """
         self.when_hung: Callable[[], None] | None = None
         """Called in this thread when the loop was blocked until the claims were let go and their leases over."""
@@ -84,6 +87,8 @@ class Heart:
         self._longest_pause = 0.0
         """For how long it did not move, at the most, since the last answer."""
         self._registration = registration
+        self._board = board
+        self._shown: tuple[Stuck, ...] = ()
         self._log = get_logger(__name__).bind(worker=str(worker))
 
     @property
@@ -159,6 +164,7 @@ class Heart:
                     hold.lease_ends = now + self._lease
             if not answer.known:
                 await workers.register(session, self._worker, self._registration)
+                self._shown = ()
             if answer.cancelled:
                 self._cancel(answer.cancelled)
             gone = [hold for hold in due if answer.renewals[hold.fence] is Renewal.GONE]
@@ -170,8 +176,15 @@ class Heart:
                     theirs = [hold.id for hold in gone if hold.unheard is not counts]
                     if theirs:
                         await pardon(session, self._worker, theirs, counts=counts)
+            await self._show(session)
         again = Renewal.BUSY in answer.renewals.values()
         return min(_ASK_AGAIN, self._beat / 2) if again else self._beat * random.uniform(0.9, 1.0)  # noqa: S311 - spreads load
+
+    async def _show(self, session: Session) -> None:
+        """Write what is stuck, if that is news."""
+        board = self._board.now()
+        if board != self._shown and await workers.show_stuck(session, self._worker, [one.told() for one in board]):
+            self._shown = board
 
     def _answered(self) -> None:
         heard, self.answered_at, self._longest_pause = self.is_heard, time.monotonic(), 0.0

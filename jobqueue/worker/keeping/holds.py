@@ -6,6 +6,7 @@ lock is needed and a blocked loop holds nobody up. What is added and dropped is 
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -91,9 +92,14 @@ class Held:
 
     def add(self, hold: Hold) -> None:
         """Hold a claim from now on."""
-        hold.counts = counts = self._tally.of(hold.claim["task"])
+        claim = hold.claim
+        hold.counts = counts = self._tally.of(claim["task"], claim["queue"])
         counts.claimed += 1
-        self._by_fence[hold.claim["fence"]] = hold
+        self._by_fence[claim["fence"]] = hold
+
+    def came(self, rows: Sequence[Claim]) -> None:
+        """A claim has brought these, which are added at once."""
+        self._tally.sample_waits(rows)
 
     def drop(self, hold: Hold, outcome: str) -> None:
         """Its outcome, one of the tally's words, is written, or refused, or there is none. A second time is nothing."""

@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
+from jobqueue.worker.keeping.board import BLOCKS, Board, Stuck
 from jobqueue.worker.keeping.holds import Held
 from jobqueue.worker.keeping.stacks import stack_of_thread
 
@@ -25,10 +26,12 @@ _BLOCKED = 1.0
 class Watchdog:
     """Asks the loop for a sign of life, four times a second."""
 
-    def __init__(self, holds: Held) -> None:
+    def __init__(self, holds: Held, board: Board) -> None:
+        """`board` shows who blocks the loop."""
         self.lag = 0.0
         """Seconds by which the loop was last late to answer."""
         self._holds = holds
+        self._board = board
         self._asked: float | None = None
         self._answered = threading.Event()
         self._over = threading.Event()
@@ -61,22 +64,20 @@ class Watchdog:
             say_after = _BLOCKED
             while not self._answered.wait(asked + say_after - time.monotonic()) and not self._over.is_set():
                 with contextlib.suppress(Exception):  # a log handler that is broken: the watch goes on
-                    self._say(loop, ident, say_after)
+                    self._say(loop, ident, say_after, asked)
                 say_after *= 2
             self._asked, self.lag = None, time.monotonic() - asked
+            self._board.blocks(None)
 
     def _answer(self) -> None:
         self._answered.set()
 
-    def _say(self, loop: asyncio.AbstractEventLoop, ident: int, seconds: float) -> None:
+    def _say(self, loop: asyncio.AbstractEventLoop, ident: int, seconds: float, since: float) -> None:
         task = None
         with contextlib.suppress(RuntimeError):
             task = asyncio.current_task(loop)
         hold = next((hold for hold in self._holds.snapshot() if task is not None and hold.task is task), None)
-        self._log.warning(
-            "loop.blocked",
-            seconds=seconds,
-            job_id=hold and str(hold.id),
-            task=hold and hold.claim["task"],
-            stack=stack_of_thread(ident),
-        )
+        job_id, name = (None, None) if hold is None else (str(hold.id), hold.claim["task"])
+        stack = stack_of_thread(ident)
+        self._board.blocks(Stuck(job_id, name, BLOCKS, stack, since))
+        self._log.warning("loop.blocked", seconds=seconds, job_id=job_id, task=name, stack=stack)

@@ -11,6 +11,7 @@ from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger, job_facts
 from jobqueue.tasks.run.attempt import Attempt
+from jobqueue.worker.keeping.board import ASKED, Board, Stuck
 from jobqueue.worker.keeping.holds import Hold
 from jobqueue.worker.keeping.stacks import stack_of_task, stack_of_thread
 from jobqueue.worker.slots.batch import Member, batch_of
@@ -24,9 +25,11 @@ _PATIENCE = 5.0
 class StuckFinder:
     """Looks once a second."""
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: Slots, board: Board) -> None:
+        """`board` shows who is stuck."""
         self._slots = slots
-        self._known: set[Hold] = set()
+        self._board = board
+        self._known: dict[Hold, Stuck | None] = {}
         self._log = get_logger(__name__)
 
     @property
@@ -40,24 +43,23 @@ class StuckFinder:
         while True:
             await anyio.sleep(_LOOK)
             stuck = {hold for hold in self._slots.running if _is_stuck(hold)}
-            for hold in stuck - self._known:
-                self._say(hold)
-            self._known = stuck
+            known = {hold: shown for hold, shown in self._known.items() if hold in stuck}
+            for hold in stuck - known.keys():
+                known[hold] = self._say(hold)
+            self._known = known
+            self._board.asked([shown for shown in known.values() if shown is not None])
             self._slots.open_spare(len(stuck))
 
-    def _say(self, hold: Hold) -> None:
+    def _say(self, hold: Hold) -> Stuck | None:
         attempt = hold.attempt
         if attempt is None or attempt.state.why is None:
-            return
+            return None
         batch = batch_of(attempt)
         runner = hold.task if batch is None else batch.runner
         thread = (attempt.state.thread if attempt.state.in_thread else None) if batch is None else batch.thread
-        self._log.warning(
-            "job.stuck",
-            why=attempt.state.why.name.lower(),
-            stack=stack_of_thread(thread) if thread is not None else runner and stack_of_task(runner),
-            **job_facts(hold.claim),
-        )
+        stack = stack_of_thread(thread) if thread is not None else runner and stack_of_task(runner)
+        self._log.warning("job.stuck", why=attempt.state.why.name.lower(), stack=stack, **job_facts(hold.claim))
+        return Stuck(str(hold.id), hold.claim["task"], ASKED, stack or "", _asked_at(attempt) or time.monotonic())
 
 
 def _is_stuck(hold: Hold) -> bool:

@@ -9,9 +9,10 @@ import pytest
 
 from jobqueue.base.flows.schedule import planned_id
 from jobqueue.base.job import AttemptError, Job, JobState
-from jobqueue.cli.jobs.story import Story
+from jobqueue.cli.jobs.story import write_story
 from jobqueue.store.looking.overview import Beside, Dependency, Waits
 from jobqueue.store.workers import WorkerRow
+from jobqueue.telling.story import Story
 from tests.cli.conftest import Shop
 from tests.support.jobs.blocked import block
 from tests.support.jobs.store import connect
@@ -33,7 +34,7 @@ def told(
     waits: Waits = NOTHING,
 ) -> tuple[list[str], str]:
     """The sentences below the first line, and all of it."""
-    Story(job, beside, workers or (WORKER,), waits=waits).write(False, NOW)
+    write_story(Story(job, beside, workers or (WORKER,), waits=waits), False, NOW)
     text = capsys.readouterr().out
     lines = text.splitlines()
     end = next(number for number, line in enumerate(lines) if line.startswith("  task "))
@@ -222,7 +223,7 @@ def test_data_of_an_error_is_shown_on_demand(capsys: pytest.CaptureFixture[str])
     """S4-98, S3-20: only with --payload, on one line; an error without data has no such line."""
     job = replace(JOB, errors=(replace(FAILED, data={"card": "4711", "why": "nö\x1b"}), replace(FAILED, message="b")))
     _, plain = told(capsys, job)
-    Story(job, FREE, (WORKER,)).write(True, NOW)
+    write_story(Story(job, FREE, (WORKER,)), True, NOW)
     whole = capsys.readouterr().out
 
     assert "card" not in plain

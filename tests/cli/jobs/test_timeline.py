@@ -10,9 +10,10 @@ import pytest
 
 from jobqueue.base.flows.phase import Phase, PhaseState
 from jobqueue.base.job import AttemptError, Job, JobState
-from jobqueue.cli.jobs.story import Story
-from jobqueue.cli.terminal import output
+from jobqueue.cli.jobs.story import write_story
 from jobqueue.store.workers import WorkerRow
+from jobqueue.telling import spans
+from jobqueue.telling.story import Story
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 WORKER = WorkerRow(UUID(int=1), "shop", "host", 4711, "0.1.0", ("*",), 50, NOW, NOW, True)
@@ -27,13 +28,13 @@ UNTIL = f"until {JOB.due_at:%Y-%m-%d %H:%M:%S} UTC (in 3 h)"
 @pytest.fixture(autouse=True)
 def _stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times are told as of NOW."""
-    ago = output.ago
-    monkeypatch.setattr(output, "ago", lambda moment, now=None: ago(moment, now or NOW))
+    ago = spans.ago
+    monkeypatch.setattr(spans, "ago", lambda moment, now=None: ago(moment, now or NOW))
 
 
 def told(capsys: pytest.CaptureFixture[str], job: Job, phases: Sequence[Phase]) -> tuple[list[str], list[str]]:
     """The sentences below the first line, and the timeline below its headers."""
-    Story(job, None, (WORKER,), phases=phases).write(False, NOW)
+    write_story(Story(job, None, (WORKER,), phases=phases), False, NOW)
     lines = capsys.readouterr().out.splitlines()
     end = next(number for number, line in enumerate(lines) if line.startswith("  task "))
     start = lines.index("phases") if "phases" in lines else len(lines)
@@ -118,7 +119,7 @@ def test_of_very_many_phases_the_last_are_shown(capsys: pytest.CaptureFixture[st
     _, lines = told(capsys, JOB, [replace(STEP, name=f"page {n}") for n in range(1234)])
 
     assert (51, "page 1184", "page 1233") == (len(lines), lines[1][:9], lines[-1][:9])
-    Story(JOB, None, (WORKER,), phases=[replace(STEP, name=f"{n}") for n in range(1234)]).write(False, NOW)
+    write_story(Story(JOB, None, (WORKER,), phases=[replace(STEP, name=f"{n}") for n in range(1234)]), False, NOW)
     assert "  the last 50 of 1234; --json has all" in capsys.readouterr().out.splitlines()
 
 
@@ -129,7 +130,7 @@ def test_errors_name_their_phase(capsys: pytest.CaptureFixture[str]) -> None:
         error, replace(error, attempt=2), replace(error, attempt=3, phase="ship", place=3),
         replace(error, attempt=4, phase=None, place=None),
     )  # fmt: skip
-    Story(replace(JOB, errors=errors), None, (WORKER,)).write(False, NOW)
+    write_story(Story(replace(JOB, errors=errors), None, (WORKER,)), False, NOW)
 
     text = capsys.readouterr().out
     assert ["in phase 'charge', place 2", "in phase 'ship', place 3"] == [
@@ -143,6 +144,6 @@ def test_names_of_phases_steer_no_terminal(capsys: pytest.CaptureFixture[str]) -
     bad = replace(
         STEP, name="a\x1b[2J\nb", error_json='{"class": "E", "message": "\\u001b[2J"}', state=PhaseState.FAILED
     )
-    Story(JOB, None, (WORKER,), phases=[bad], signals={"\x1b[2J": 2}).write(False, NOW)
+    write_story(Story(JOB, None, (WORKER,), phases=[bad], signals={"\x1b[2J": 2}), False, NOW)
 
     assert "\x1b" not in capsys.readouterr().out

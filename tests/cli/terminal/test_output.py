@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jobqueue.cli.terminal.output import ago, duration
+from jobqueue.telling.spans import ago, duration
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 

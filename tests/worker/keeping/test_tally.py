@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from jobqueue import App, Cancel, Fatal, JobContext, Router, Snooze, Task, Work, steps
-from jobqueue.worker.keeping.tally import BOUNDS, OUTCOMES, UNKNOWN, Counts
+from jobqueue.base.history import BOUNDS
+from jobqueue.worker.keeping.tally import OUTCOMES, UNKNOWN, Counts
 from tests.support.events import table
 from tests.support.jobs.beating import QUICK, QUIET
 from tests.support.jobs.deaths import take_away

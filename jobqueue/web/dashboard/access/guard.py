@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from jobqueue.web.dashboard.access.access import Access, Authorize
 from jobqueue.web.dashboard.access.asking import ask
 from jobqueue.web.dashboard.access.loopback import why_not_local
-from jobqueue.web.dashboard.access.mounted import placed
+from jobqueue.web.dashboard.access.mounted import is_look, placed
 from jobqueue.web.dashboard.access.origin import from_our_page
 from jobqueue.web.dashboard.access.problem import refusal
 
@@ -64,10 +64,9 @@ class Guard:
                     "this did not come from a page of this dashboard; programs send an Authorization header, "
                     "or Sec-Fetch-Site: same-origin",
                 )  # fmt: skip
-            if not found.operate:
-                why = (
-                    "this dashboard is for looking only" if self._read_only else "you may look, but not change anything"
-                )
+            if not found.operate and not is_look(request.scope):
+                why = "you may look, but not change anything"
+                why = "this dashboard is for looking only" if self._read_only else why
                 return refusal(request, 403, why)
         request.scope[ACCESS] = found
         return None

@@ -5,6 +5,8 @@ from urllib.parse import quote, unquote
 
 from starlette.types import Scope
 
+_LOOK = re.compile("/jobs/[^/]+/payload")
+
 
 def placed(scope: Scope) -> Scope:
     """The same request with `root_path` and `path` as ASGI wants them: `path` begins with all of `root_path`.
@@ -55,6 +57,11 @@ def own_path(scope: Scope, wanted: str | None) -> str:
 def is_api(scope: Scope) -> bool:
     """Whether a program asks."""
     return below(scope).startswith("/api/")
+
+
+def is_look(scope: Scope) -> bool:
+    """Whether this is a POST that only shows something: a payload, whose every look is in the audit."""
+    return _LOOK.fullmatch(below(scope)) is not None
 
 
 def _behind(path: str, root: str) -> str | None:

@@ -6,8 +6,11 @@ for that one. A look costs at most a twentieth of the time: after a slow one the
 
 import time
 from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar, cast
 
 import anyio
 
@@ -26,9 +29,12 @@ from jobqueue.store.looking.overview import (
     workers_now,
 )
 
+T = TypeVar("T")
+
 INTERVAL = 1.0
 """Seconds between two looks."""
 _LONGEST_INTERVAL = 10.0
+_LONGEST_KEPT = 300.0
 _SHARE = 20
 _LIMIT = 4.0
 _LONGEST = 20
@@ -76,6 +82,8 @@ class Looker:
         self._last: Frame | None = None
         self._looked_at = float("-inf")
         self._cost = 0.0
+        self._kept: dict[object, tuple[float, object]] = {}
+        self._reading = anyio.Lock()
         self._fault: tuple[float, DatabaseError] | None = None
         self._flows: deque[tuple[float, Flow]] = deque(maxlen=_WINDOW)
 
@@ -112,18 +120,34 @@ class Looker:
                 self._looked_at = time.monotonic()
             return self._last
 
-    async def _look(self) -> Frame:
+    async def kept(self, key: object, seconds: float, read: Callable[[Session], Awaitable[T]]) -> T:
+        """What `read` finds, kept for so many seconds for all who ask for the same. Raises as `frame` does."""
+        async with self._reading:
+            now = time.monotonic()
+            found = self._kept.get(key)
+            if found is None or now - found[0] >= seconds:
+                self._kept = {key: each for key, each in self._kept.items() if now - each[0] < _LONGEST_KEPT}
+                async with self._limited() as session:
+                    found = self._kept[key] = now, await read(session)
+            return cast(T, found[1])
+
+    @asynccontextmanager
+    async def _limited(self) -> AsyncIterator[Session]:
         try:
             with anyio.fail_after(_LIMIT):
                 async with own_session(self._app.looks) as session:
                     await session.ready()  # connecting is no part of what a look costs
-                    began = time.monotonic()
-                    frame = await self._read(session)
-                    self._cost = time.monotonic() - began
+                    yield session
         except TimeoutError:
-            self._cost = _LIMIT
             raise DatabaseError("no answer in time") from None
-        return frame
+
+    async def _look(self) -> Frame:
+        async with self._limited() as session:
+            began = time.monotonic()
+            try:
+                return await self._read(session)
+            finally:
+                self._cost = time.monotonic() - began
 
     async def _read(self, session: Session) -> Frame:
         now = time.monotonic()

@@ -6,6 +6,7 @@ from starlette.responses import Response
 from jobqueue.base.errors import DatabaseError
 from jobqueue.web.dashboard.pages.sheet import sheet, view_of
 from jobqueue.web.dashboard.reading.overview import overview_of, read_overview
+from jobqueue.web.dashboard.reading.recent import NOTHING, read_recent
 from jobqueue.web.dashboard.site import Site
 
 
@@ -18,5 +19,11 @@ async def overview(site: Site, request: Request) -> Response:
         if site.looker.last is None:
             raise
         seen, age = overview_of(view, site.looker.last), site.looker.age
-    status = 200 if age is None else 503
-    return sheet(site, request, "overview.html", active="overview", title="Overview", status=status, seen=seen, age=age)
+    try:
+        recent = await read_recent(view)
+    except DatabaseError:  # what is under way is worth more than charts
+        recent = NOTHING
+    return sheet(
+        site, request, "overview.html", active="overview", title="Overview", status=200 if age is None else 503,
+        seen=seen, recent=recent, age=age,
+    )  # fmt: skip

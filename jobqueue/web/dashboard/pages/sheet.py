@@ -15,6 +15,8 @@ from jobqueue.web.dashboard.showing.rendering import UnknownBlock, render
 from jobqueue.web.dashboard.showing.static import static_path
 from jobqueue.web.dashboard.site import Site
 
+_DID = "jobqueue.did"
+_DIGITS = 19
 LEAVES = "jobqueue.leaves"
 """In a request's scope: whoever sent it has logged in here, and may log out."""
 Page: TypeAlias = Callable[[Site, Request], Awaitable[Response]]
@@ -32,6 +34,14 @@ MENU = (
     ("webhooks", "Webhooks", "/webhooks"),
     ("audit", "Audit", "/audit"),
 )
+
+
+async def note_what_was_done(site: Site, request: Request) -> None:
+    """After an act the query's `did` names its row in the audit: the page shows it, to whoever did it."""
+    number = request.query_params.get("did", "")
+    if number.isdecimal() and len(number) < _DIGITS:
+        found = await site.app.audit.list(who=access_of(request).user, before=int(number) + 1, limit=1)
+        request.scope[_DID] = found[0] if found and found[0].id == int(number) else None
 
 
 def view_of(site: Site, request: Request) -> View:
@@ -60,9 +70,17 @@ def sheet(
         "static": static_path,
         "path": request.url.path,
         "query": request.url.query,
+        "did": request.scope.get(_DID),
     }
     part = request.query_params.get("part")
     try:
         return HTMLResponse(render(template, around | values, part or None), status)
     except UnknownBlock:
         raise InvalidOption("part", "this page has no such part") from None
+
+
+def missing(site: Site, request: Request, active: str, kind: str, name: str) -> Response:
+    """A page that says that there is no such thing, or none that may be seen: the two look the same."""
+    return sheet(
+        site, request, "missing.html", active=active, title=f"No such {kind}", status=404, kind=kind, name=name
+    )

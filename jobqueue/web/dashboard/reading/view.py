@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
+from jobqueue.tasks.jobs import Jobs
 from jobqueue.web.dashboard.access.access import Access
 from jobqueue.web.dashboard.site import Site
 
@@ -25,3 +26,8 @@ class View:
 
     site: Site
     access: Access
+
+    @property
+    def jobs(self) -> Jobs:
+        """Looks at jobs, within the limits of looks."""
+        return Jobs(self.site.app.looks)

@@ -7,6 +7,7 @@ from pathlib import Path
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.job import short_id
 from jobqueue.web.dashboard.showing import words
+from jobqueue.web.dashboard.showing.sparks import spark
 
 try:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
@@ -29,8 +30,10 @@ def _environment() -> Environment:
     environment.filters |= {
         "number": words.number, "about": words.about, "span": words.span, "percent": words.percent,
         "clock": words.clock, "iso": words.iso, "part": words.part, "short": short_id,
+        "epoch": words.epoch, "spark": spark,
     }  # fmt: skip
-    environment.globals["pieces"] = environment.get_template("pieces.html").module  # also where a block stands alone
+    for pieces in ("pieces", "holding"):  # also where a block stands alone
+        environment.globals[pieces] = environment.get_template(f"{pieces}.html").module
     return environment
 
 

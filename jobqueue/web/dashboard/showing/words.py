@@ -40,9 +40,9 @@ def span(seconds: float | None) -> str:
     raise AssertionError  # a minute or more is one of them
 
 
-def percent(part: float, whole: float) -> str:
-    """A share, such as 2.1 %."""
-    share = 100 * part / whole if whole else 0.0
+def percent(share: float) -> str:
+    """A share of one, such as 2.1 %."""
+    share *= 100
     return f"{share:.0f}{_THIN}%" if share >= 10 or share == 0 else f"{share:.1f}{_THIN}%"
 
 
@@ -54,6 +54,11 @@ def clock(moment: datetime | None) -> str:
 def iso(moment: datetime) -> str:
     """A moment for machines."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def epoch(moment: datetime) -> int:
+    """A moment as seconds since 1970, for charts."""
+    return int(moment.timestamp())
 
 
 def part(text: object) -> str:

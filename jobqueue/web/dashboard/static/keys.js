@@ -1,0 +1,57 @@
+// The keyboard: "/" finds, "g" and a letter goes, "j" and "k" move in a list, "x" selects, "?" tells all of this.
+(() => {
+  "use strict";
+  const base = document.body.dataset.base;
+  const GO = { o: "/", q: "/queues", j: "/jobs", e: "/errors", t: "/tasks", w: "/workers", s: "/schedules", b: "/bundles", l: "/limits", a: "/audit" };
+  let waiting = false;
+
+  const rows = () => [...document.querySelectorAll("tr[data-row]")];
+  const here = () => document.activeElement && document.activeElement.closest("tr[data-row]");
+  const move = (step) => {
+    const all = rows(), place = all.indexOf(here());
+    const next = all[Math.min(Math.max(place + step, 0), all.length - 1)];
+    const link = next && next.querySelector("a");
+    if (link) link.focus();
+  };
+  const help = () => {
+    const box = document.getElementById("keys-help");
+    if (box) (box.open ? box.close() : box.showModal());
+  };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("input:not([type=checkbox]), select, textarea")) {
+      if (event.key === "Escape") event.target.blur();
+      return;
+    }
+    if (waiting) {
+      waiting = false;
+      if (event.key in GO) location.href = base + GO[event.key];
+      return;
+    }
+    const does = {
+      "/": () => document.getElementById("find").focus(),
+      "g": () => { waiting = true; setTimeout(() => { waiting = false; }, 1500); },
+      "j": () => move(1),
+      "k": () => move(-1),
+      "x": () => { const box = here() && here().querySelector("input[type=checkbox]"); if (box) box.click(); },
+      "?": help,
+    }[event.key];
+    if (does) { event.preventDefault(); does(); }
+  });
+
+  // "select all" of a list, ids and snippets to the clipboard
+  document.addEventListener("change", (event) => {
+    if (!event.target.matches("input[data-all]")) return;
+    for (const box of event.target.form.querySelectorAll("input[name=id]")) box.checked = event.target.checked;
+  });
+  for (const each of document.querySelectorAll("[data-copy]")) {
+    each.hidden = false;
+    each.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(each.dataset.copy);
+      const before = each.textContent;
+      each.textContent = "Copied";
+      setTimeout(() => { each.textContent = before; }, 1200);
+    });
+  }
+})();

@@ -1,0 +1,110 @@
+// Keeps an open page up to date: one stream while the page is seen, words put in place, parts fetched anew.
+// Everything is there without it; this only spares pressing "reload".
+(() => {
+  "use strict";
+  const base = document.body.dataset.base;
+  const sign = document.getElementById("live");
+  const words = document.getElementById("live-words");
+  const RENEW = 3000, POLL = 5000, FAILURES = 3;
+  let stream = null, failures = 0, polling = null, shapes = null, renewed = 0, paused = false;
+
+  const say = (state, text) => { if (sign) { sign.dataset.state = state; words.textContent = text; } };
+
+  // moments in the reader's own time
+  const zone = document.getElementById("zone");
+  const two = (value) => String(value).padStart(2, "0");
+  const day = (at, utc) => utc
+    ? `${at.getUTCFullYear()}-${two(at.getUTCMonth() + 1)}-${two(at.getUTCDate())}`
+    : `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  const clock = (at, utc) => utc
+    ? `${two(at.getUTCHours())}:${two(at.getUTCMinutes())}:${two(at.getUTCSeconds())}`
+    : `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+  const isUtc = () => { try { return localStorage.getItem("jobqueue.zone") === "utc"; } catch { return false; } };
+  const showMoments = (root) => {
+    const utc = isUtc(), today = day(new Date(), utc);
+    for (const each of root.querySelectorAll("time[datetime]")) {
+      const at = new Date(each.dateTime);
+      if (isNaN(at)) continue;
+      each.textContent = day(at, utc) === today ? clock(at, utc) : `${day(at, utc)} ${clock(at, utc)}`;
+      each.title = at.toISOString();
+    }
+    if (zone) zone.textContent = utc ? "UTC" : "Local time";
+  };
+  if (zone) {
+    zone.hidden = false;
+    zone.addEventListener("click", () => {
+      try { localStorage.setItem("jobqueue.zone", isUtc() ? "local" : "utc"); } catch { /* private window */ }
+      showMoments(document);
+    });
+  }
+
+  const busy = () => paused || document.querySelector("input:checked[name=id], dialog[open]") !== null
+    || (document.activeElement && document.activeElement.closest("[data-part] form:not(.act)"));
+
+  const renew = async (part) => {
+    const url = new URL(location.href);
+    url.searchParams.set("part", part.dataset.part);
+    try {
+      const answer = await fetch(url, { headers: { accept: "text/html" }, redirect: "error" });
+      if (!answer.ok || busy()) return;
+      await htmx.swap({ sourceElement: part, target: part, swap: "innerMorph", text: await answer.text() });
+      showMoments(part);
+      document.dispatchEvent(new CustomEvent("jobqueue:renewed", { detail: part }));
+    } catch { /* the next look tries again */ }
+  };
+
+  const take = (look) => {
+    for (const each of document.querySelectorAll("[data-live]")) {
+      const text = look.texts[each.dataset.live];
+      if (text !== undefined && each.textContent !== text) each.textContent = text;
+    }
+    document.dispatchEvent(new CustomEvent("jobqueue:look", { detail: look }));
+    const due = Date.now() - renewed >= RENEW && !busy();
+    if (due) {
+      for (const part of document.querySelectorAll("[data-part]")) {
+        const shape = look.shapes[part.dataset.part];
+        const changed = shape === undefined ? part.dataset.renew === "always" : shapes && shapes[part.dataset.part] !== shape;
+        if (changed) renew(part);
+      }
+      renewed = Date.now();
+    }
+    if (due || shapes === null) shapes = look.shapes;
+    failures = 0;
+    say("on", "live");
+  };
+
+  const poll = async () => {
+    try {
+      const answer = await fetch(`${base}/live/now`, { redirect: "error" });
+      if (!answer.ok) throw new Error("away");
+      take(await answer.json());
+    } catch { say("late", "not reachable"); }
+  };
+
+  const open = () => {
+    if (stream || polling || document.hidden) return;
+    stream = new EventSource(`${base}/live`);
+    stream.addEventListener("look", (event) => take(JSON.parse(event.data)));
+    stream.addEventListener("away", (event) => say("late", `database away, seen ${JSON.parse(event.data).seconds} s ago`));
+    stream.onerror = () => {
+      failures += 1;
+      if (failures > FAILURES || stream.readyState === EventSource.CLOSED) {
+        close();
+        poll();
+        polling = setInterval(poll, POLL);
+      }
+    };
+  };
+  const close = () => {
+    if (stream) stream.close();
+    if (polling) clearInterval(polling);
+    stream = polling = null;
+  };
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", open);
+
+  document.addEventListener("jobqueue:pause", (event) => { paused = event.detail; });
+  showMoments(document);
+  open();
+})();

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from jobqueue.base.flows.limit import FAIR, SCHEDULE, parts_of, say_gate
 from jobqueue.base.job import Job
-from jobqueue.cli.terminal.output import duration, number
 from jobqueue.store.looking.overview import InLine
+from jobqueue.telling.spans import duration, number
 
 MOST = 10_000
 """Of those before a job so many are counted."""

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from jobqueue.cli.jobs.lines import said_of_line, waits_at
 from jobqueue.store.looking.overview import InLine
+from jobqueue.telling.lines import said_of_line, waits_at
 from tests.cli.jobs.test_story import JOB
 
 LINE = InLine("smtp\nacme", 12, "smtp", 3, 3, None)

@@ -1,0 +1,118 @@
+"""Lists of jobs: a page, newest first, and how far it has searched."""
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from jobqueue.base.job import Job, JobState
+from jobqueue.store.looking.listing import JobPage
+from jobqueue.telling.lines import waits_at
+from jobqueue.telling.story import reason_told
+from jobqueue.web.dashboard.reading.filters import check_may_search, queues_of
+from jobqueue.web.dashboard.reading.view import Model, View
+
+SIZE = 50
+_MOST = 100
+_QUICK, _PATIENT = 0.1, 3.0
+"""Seconds after which a page ends with what it has: a first one, so that each opens at once, and one that goes on."""
+
+
+class JobRow(Model):
+    """A job in a list."""
+
+    id: UUID
+    task: str
+    queue: str
+    state: JobState
+    priority: int
+    attempt: int
+    max_attempts: int
+    created_at: datetime
+    due_at: datetime
+    claimed_at: datetime | None
+    finished_at: datetime | None
+    cancel_asked: datetime | None
+    origin: str | None
+    key: str | None
+    bundle_id: UUID | None
+    reason: str | None
+    """Why it ended. A task's own words are None without `payloads`."""
+    error: str | None
+    """The class of the last error."""
+    waits: str
+    """At which limit it waits, in words; empty if it waits at none."""
+
+
+class JobList(Model):
+    """A page of jobs, the newest first."""
+
+    jobs: list[JobRow]
+    next: UUID | None
+    """`before=` this goes on; None once everything was searched."""
+    reached: datetime | None
+    """How far back it has searched; None if that is everything."""
+    searched: int
+    """At least so many jobs were looked at."""
+    at: datetime | None
+    """When they were read, by the database's clock; None without any."""
+
+
+async def read_jobs(view: View, which: Mapping[str, Any], *, before: UUID | None = None, limit: int = SIZE) -> JobList:
+    """A page of the jobs for which all of `which` holds, see `Filters.which`.
+
+    It soon ends with what it has; one that goes on `before` a job searches for longer. Raises MayNotSearch,
+    InvalidOption, DatabaseError.
+    """
+    check_may_search(view.access, which)
+    patience = _QUICK if before is None else _PATIENT
+    limit = max(1, min(limit, _MOST))
+    queues = queues_of(view.access, which)
+    if queues is None or len(queues) == 1:
+        meant = dict(which) if queues is None else {**which, "queue": queues[0]}
+        page = await view.jobs.list(**meant, after=before, limit=limit, patience=patience)
+    elif queues:
+        page = await _of_some_queues(view, which, before, limit, patience)
+    else:
+        page = JobPage()
+    return JobList(
+        jobs=[row_of(view, job) for job in page],
+        next=page.next,
+        reached=page.reached,
+        searched=page.searched,
+        at=max((job.read_at for job in page if job.read_at is not None), default=None),
+    )
+
+
+async def _of_some_queues(
+    view: View, which: Mapping[str, Any], before: UUID | None, limit: int, patience: float
+) -> JobPage:
+    """The store can look for one queue: all are read, and those of others left out, for as long as patience lasts."""
+    kept, give_up = JobPage(), time.monotonic() + patience
+    while (left := give_up - time.monotonic()) > 0:
+        page = await view.jobs.list(**which, after=before, limit=10 * _MOST, patience=left)
+        kept.searched += page.searched
+        for job in page:
+            if view.access.sees(job.queue):
+                kept.append(job)
+            if len(kept) == limit:
+                kept.next, kept.reached = job.id, job.created_at
+                return kept
+        kept.next, kept.reached = page.next, page.reached
+        if page.next is None:
+            break
+        before = page.next
+    return kept
+
+
+def row_of(view: View, job: Job) -> JobRow:
+    """A job in a list, as this user may see it."""
+    names = [name for name in JobRow.model_fields if name not in ("reason", "error", "waits", "key")]
+    return JobRow(
+        **{name: getattr(job, name) for name in names},
+        key=None if job.key is None else job.key.removeprefix(f"{job.task}\n"),
+        reason=reason_told(job) if not view.access.payloads else job.reason,
+        error=None if job.error is None else job.error.error_class,
+        waits=waits_at(job),
+    )

@@ -90,7 +90,7 @@ async def change(view: View, name: str, wanted: Wanted) -> Found:
     return Found(said=f"{name} {wanted.ids} {wanted.dry_run}")
 
 
-OWN_ROWS = (
+OWN_ROWS = (  # in place of the real ones
     Row("GET", "/things/{name:path}", read_one),
     Row("POST", "/things/{name}:change", change),
     Row("GET", "/secrets/{name}", read_one, payloads=True),

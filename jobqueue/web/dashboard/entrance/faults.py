@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobqueue.base import errors
 from jobqueue.base.log import get_logger
+from jobqueue.web.dashboard.access.access import NotAllowed
 from jobqueue.web.dashboard.access.mounted import is_api
 from jobqueue.web.dashboard.access.problem import problem
 from jobqueue.web.dashboard.pages.sheet import sheet
@@ -29,10 +30,11 @@ _STATUS: tuple[tuple[tuple[type[Exception], ...], int], ...] = (
     ((errors.DuplicateJob, errors.BundleEnded, errors.TooManySignals, errors.LimitConflict, errors.KeyLocked,
       errors.QueueLocked, errors.ClaimLost), 409),
     ((errors.EventsLost,), 410),
+    ((NotAllowed,), 403),
     ((errors.NotMigrated, errors.SchemaTooNew, errors.AppClosed, errors.ConfigurationError), 503),
 )  # fmt: skip
 _TITLES = {
-    400: "That cannot be read", 404: "Not here", 405: "Not in this way", 409: "Not now",
+    400: "That cannot be read", 403: "Not for you", 404: "Not here", 405: "Not in this way", 409: "Not now",
     500: "A fault of the dashboard", 503: "Out of service",
 }  # fmt: skip
 _DETAILS = {404: "There is nothing under this address.", 405: "This address does not take that method."}

@@ -21,7 +21,7 @@ ADA = SimpleNamespace(name="ada", is_admin=True)
 
 def block(word: str) -> str:
     """The block that has this word."""
-    (found,) = [each for each in BLOCKS if word in each]
+    (found,) = [str(each) for each in BLOCKS if word in each]
     return found
 
 
@@ -32,7 +32,11 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     async def user_of(cookie: str | None) -> object:
         return ADA if cookie == "ada's" else None
 
-    modules = {"shop": {}, "shop.tasks": {"app": App("postgresql://127.0.0.1:1/x")}, "shop.users": {"user_of": user_of}}
+    modules: dict[str, dict[str, object]] = {
+        "shop": {},
+        "shop.tasks": {"app": App("postgresql://127.0.0.1:1/x")},
+        "shop.users": {"user_of": user_of},
+    }
     for name, values in modules.items():
         module = ModuleType(name)
         vars(module).update(values)

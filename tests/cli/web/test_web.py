@@ -88,6 +88,22 @@ async def until_there(file: Path) -> None:
     await wait_until(file.exists, f"{file.name} is there")
 
 
+async def test_a_stream_that_is_open_does_not_keep_it(cli: CommandLine, shop: Shop) -> None:
+    """A page that is looked at lives on a stream: that ends when the process is to."""
+    process = cli.start("web", "shop:app", "--http", HERE)
+    url = httpx.URL(await url_of(process))
+    with closing(socket.create_connection(("127.0.0.1", url.port or 0), PATIENCE)) as stream:
+        stream.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        seen = b""
+        while b"data: " not in seen:
+            seen += stream.recv(1 << 16)
+        process.signal(signal.SIGTERM)
+        assert 0 == await process.ends()
+        while stream.recv(1 << 16):  # it ends in good order, not by a reset
+            pass
+    assert "Traceback" not in process.err
+
+
 async def test_a_second_signal_waits_for_no_answer(cli: CommandLine, shop: Shop) -> None:
     """Whoever presses Ctrl-C twice means it."""
     cli.module("hooks", HOOKS)

@@ -111,6 +111,7 @@ def test_sql_text_is_filled_in_at_one_place_only() -> None:
         "jobqueue/store/schema/migrate.py": "marks a migration as applied, by the name of our own file",
         "jobqueue/store/cloning.py": "makes and empties databases for tests, by names of its own",
         "jobqueue/store/embedded/server.py": "makes its one database, whose name is a constant",
+        "jobqueue/web/dashboard/showing/code.py": "shows people what they may write; it is never run",
     }
     found = {
         place(path)

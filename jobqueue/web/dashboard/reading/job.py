@@ -14,7 +14,7 @@ from jobqueue.base.flows.phase import PhaseState
 from jobqueue.base.job import AttemptError, Job, JobState
 from jobqueue.store.acting.audit import list_audit
 from jobqueue.store.connection.executor import Reader
-from jobqueue.store.looking.overview import Waits
+from jobqueue.store.looking.overview import Waits, stuck_now
 from jobqueue.telling.reading import read_story
 from jobqueue.telling.story import Story, said_of_plan
 from jobqueue.web.dashboard.access.access import NotAllowed
@@ -119,6 +119,8 @@ class JobSeen(Model):
     lost: int
     worker_id: UUID | None
     worker: str | None
+    stuck: bool
+    """Its handler blocks its worker, or was asked to end and goes on: the worker's page has the stack."""
     lease_until: datetime | None
     timeout: float | None
     deadline: datetime | None
@@ -144,6 +146,7 @@ async def read_job(view: View, id: UUID) -> JobSeen:
     async with view.site.session() as session:
         story = await _story(view, session, id)
         did = await list_audit(session, job=id, limit=_DID)
+        stuck = await stuck_now(session) if story.job.running else []
     job = story.job
     report = _report(job)
     return JobSeen(
@@ -159,6 +162,7 @@ async def read_job(view: View, id: UUID) -> JobSeen:
         limits=[say_gate(gate) for gate in job.gates],
         planned=said_of_plan(job),
         worker=None if job.worker_id is None else story.worker(str(job.worker_id)),
+        stuck=any(each.job_id == id for each in stuck),
         fraction=_fraction(report),
         fingerprint=None,
         message=_message(view, job, report),

@@ -12,6 +12,7 @@ from jobqueue.base.errors import InvalidOption, JobNotFound, JobQueueError
 from jobqueue.base.flows.limit import say_gate
 from jobqueue.base.flows.phase import PhaseState
 from jobqueue.base.job import AttemptError, Job, JobState
+from jobqueue.base.search import fingerprint_of
 from jobqueue.store.acting.audit import list_audit
 from jobqueue.store.connection.executor import Reader
 from jobqueue.store.looking.overview import Waits
@@ -159,7 +160,7 @@ async def read_job(view: View, id: UUID) -> JobSeen:
         planned=said_of_plan(job),
         worker=None if job.worker_id is None else story.worker(str(job.worker_id)),
         fraction=_fraction(report),
-        fingerprint=None,
+        fingerprint=_fingerprint(job),
         message=_message(view, job, report),
         sizes={name: len(text) for name, text in _parts(job).items()},
         **{name: getattr(job, name) for name in _PLAIN},
@@ -193,6 +194,12 @@ async def _story(view: View, reader: Reader, id: UUID) -> Story:
     if view.access.queues is not None:  # the jobs that it waits for may be in other queues
         story = replace(story, waits=Waits(story.waits.unmet, story.waits.total))
     return story
+
+
+def _fingerprint(job: Job) -> str | None:
+    if job.error is None or job.state is JobState.COMPLETED:
+        return None
+    return fingerprint_of(job.task, job.error.error_class, getattr(job.error, "code_place", None))
 
 
 def _parts(job: Job) -> dict[str, str]:

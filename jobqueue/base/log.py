@@ -37,6 +37,7 @@
 | loop.failed | error | doing, error, retry_in: the database works, but refuses what this part of the worker wants |
 | database.back | info | doing |
 | loop.blocked | warning | seconds, job_id, task, stack: a task keeps the event loop from turning (at 1, 2, 4, ... s) |
+| web.action | info | action, who: somebody changed something in the dashboard; the audit has the rest |
 | sse.refused | warning | error: the database could not be reached for a stream of events |
 | listener.failed | error | listener, event_type, job_id, error: a function of `app.on` raised |
 | listener.lost_events | error | listener: it was told of nothing for longer than the log keeps events; it goes on |
@@ -68,6 +69,9 @@
 | schedule.name_taken | error | schedule: one that was stored has the name that the code declares |
 | schedule.forgotten | info | schedule: no worker has declared it for a week |
 | http.listening | info | url: of the pages of `worker --http` |
+| dashboard.authorize_failed | error | error: what `authorize` raised; TypeError if it gave something else |
+| dashboard.database_away | warning | error: the database could not be asked for a page; once in 10 s |
+| dashboard.failed | error | error, place: file and line; a page could not be made |
 
 Parts that know their worker say it in each line. `outcome` is one of the words of the metric `tasks_processed_total`.
 `seconds` is how long the handler ran. `error` is the class of an exception; its message, and its traceback, which ends

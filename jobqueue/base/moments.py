@@ -4,6 +4,7 @@ What lies outside cannot be read by Python, or not be computed by PostgreSQL: a 
 not a number. It is refused where it is said. `schema/` holds the tables to the same range.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TypeAlias
@@ -16,6 +17,7 @@ Seconds: TypeAlias = float | timedelta
 
 LONGEST = 10 * 366 * 86_400.0
 """Ten years, in seconds."""
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 
 
@@ -56,6 +58,27 @@ def check_time(option: str, value: datetime) -> datetime:
     if not EARLIEST <= value <= LATEST:
         raise InvalidOption(option, f"must be between the years {EARLIEST.year} and {LATEST.year}")
     return value
+
+
+def read_length(option: str, text: str) -> float:
+    """The seconds of `90`, `45s`, `10m`, `2h` or `1d`: above 0, at most ten years. Raises InvalidOption."""
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([smhd]?)", text, re.ASCII)
+    length = float(found[1]) * _UNITS[found[2]] if found else 0.0
+    if not 0 < length <= LONGEST:
+        raise InvalidOption(option, f"must be a length of time such as 90, 45s, 10m, 2h or 1d, not {text!r}")
+    return length
+
+
+def read_moment(option: str, text: str) -> datetime:
+    """The moment of an ISO 8601 text, which must have a zone. Raises InvalidOption."""
+    try:
+        time = datetime.fromisoformat(text)
+        at = time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidOption(option, f"must be a time such as 2026-03-01T12:00+01:00, not {text!r}") from None
+    if time.tzinfo is None:
+        raise InvalidOption(option, "needs a zone, as in 2026-03-01T12:00Z or 2026-03-01T12:00+01:00")
+    return check_time(option, at)
 
 
 def id_at(moment: datetime, mark: bytes) -> UUID:

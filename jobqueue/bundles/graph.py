@@ -8,7 +8,7 @@ from uuid import UUID
 from jobqueue.base.flows.bundle import Bundle
 from jobqueue.base.flows.graph import GraphJob, Unlinked
 from jobqueue.base.job import JobState, short_id
-from jobqueue.bundles.grouping import GONE, followers, groups_of, note_of, steps_of, unlinked_groups
+from jobqueue.bundles.grouping import GONE, Group, followers, groups_of, note_of, steps_of, unlinked_groups
 from jobqueue.bundles.mermaid import flowchart
 from jobqueue.bundles.table import Paint, table
 from jobqueue.bundles.wording import counted, named, told
@@ -43,8 +43,13 @@ class BundleGraph:
     @cached_property
     def mermaid(self) -> str:
         """A Mermaid flowchart: a node a job up to 50; of more, one for those alike: a task after the same tasks."""
+        return flowchart(self.groups)
+
+    @cached_property
+    def groups(self) -> Sequence[Group]:
+        """What a chart has as its nodes: single jobs, or those alike where there are more than 50."""
         groups = groups_of(self.jobs, self._steps, _SINGLE_NODES, _LINKS)
-        return flowchart([*groups, *unlinked_groups(self.unlinked)])
+        return [*groups, *unlinked_groups(self.unlinked)]
 
     def draw(self, width: int = 80, paint: Paint = lambda state, text: text) -> str:
         """The text for another width, and in colours: `paint("dead", "3 dead")` gives that text back in its colour."""

@@ -128,6 +128,16 @@ async def busiest_limits(reader: Reader, most: int) -> list[LimitStats]:
     ]
 
 
+async def limits_now(reader: Reader, name: str | None = None) -> list[LimitStats]:
+    """All limits, or one if it was ever declared, by name; without the keys that are busiest."""
+    return [_stats(state) for state in await limits.read_limits(reader, name)]
+
+
+async def lines_now(reader: Reader, name: str, room: int) -> list[LimitLine]:
+    """The longest lines of a limit, at most so many."""
+    return [_line(gate) for gate in await limits.lines(reader, name, room)]
+
+
 async def _known(executor: Reader, name: str) -> LimitState:
     check_name("name", name)
     for state in await limits.read_limits(executor, name):

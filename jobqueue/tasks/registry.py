@@ -4,13 +4,16 @@ Tasks may be added, replaced and removed while workers run: each job looks its t
 nothing remembers the answer. A job that comes before its task is put aside and found again later.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
-from jobqueue.base.errors import DuplicateTask, InvalidOption, LimitConflict
+from jobqueue.base.codec import loads
+from jobqueue.base.errors import DuplicateTask, InvalidOption, InvalidPayload, LimitConflict
 from jobqueue.base.flows.schedule import Timing
 from jobqueue.tasks.gates.gates import NamedLimit, gates_of, refuse_two_rates
+from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.payload.parameters import full_name
 from jobqueue.tasks.task import Task
 
@@ -155,6 +158,17 @@ class Registry:
         for name in (task.name, *task.aliases):
             if self._by_name.get(name) is task:
                 del self._by_name[name]
+
+
+def call_of(task: AnyTask, text: str) -> Callable[[], Awaitable[JobHandle[Any]]]:
+    """The defer of a task with arguments that are JSON text: what a person writes, or another program.
+
+    They are read by the signature, and written again by the defer as any others are. Raises InvalidPayload.
+    """
+    if not isinstance(loads(text, "JSON"), dict):
+        raise InvalidPayload("JSON", "", "object", 'must be an object, keyed by parameter name: \'{"name": "value"}\'')
+    args, kwargs = task.signature.decode_args(text)
+    return partial(task.defer, *args, **kwargs)
 
 
 def _limits_of(task: AnyTask) -> tuple[NamedLimit, ...]:

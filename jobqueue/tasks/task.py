@@ -231,7 +231,8 @@ class Task(Generic[P, X]):
 
         On a few connections of this process's own (extra `psycopg`), or, with `options(connection=...)`, in the
         transaction of a synchronous connection. Raises what `defer` does, and ConfigurationError inside a running event
-        loop, which it would block.
+        loop, which it would block. Interrupted by a Ctrl-C, it is stored, or never will be; a thread whose awaiter is
+        cancelled goes on, and stores it.
         """
         sender = self._sender()
         refuse_running_loop("defer_sync", "task.defer(...)")

@@ -1,7 +1,8 @@
 """What a test expects to have been deferred; and what it is told if something else was."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from pydantic import TypeAdapter
 
@@ -10,17 +11,29 @@ from jobqueue.tasks.task import Task
 
 MOST_SHOWN = 20
 _LONGEST = 200
+_KEPT = (
+    "Without a database nobody knows whether the transaction of a `connection=` was rolled back: the job is here all "
+    "the same. On a database, app.testing(connection=...) or jobqueue_app knows it."
+)
 _ANY = TypeAdapter[Any](Any)
 
 
-def expect(task: Task[..., Any], times: int | None, args: Mapping[str, Any], deferred: Sequence[Job]) -> list[Job]:
-    """The jobs of this task with these arguments. Raises AssertionError, TypeError for what is no argument of it."""
+def expect(
+    task: Task[..., Any], times: int | None, args: Mapping[str, Any], deferred: Sequence[Job], kept: Collection[UUID]
+) -> list[Job]:
+    """The jobs of this task with these arguments. Raises AssertionError, TypeError for what is no argument of it.
+
+    `kept` are those whose transaction may have been rolled back, which nobody here would know.
+    """
     __tracebackhide__ = True
     wanted = _as_stored(task, args)
     found = [job for job in deferred if job.task == task.name and _fits(job.args, wanted)]
     if (times is None and found) or len(found) == times:
         return found
-    raise AssertionError(_told(_call(task.name, wanted), times, found, deferred, task.name))
+    told = _told(_call(task.name, wanted), times, found, deferred, task.name)
+    if times is not None and len(found) > times and any(job.id in kept for job in found):
+        told = f"{told}\n{_KEPT}"
+    raise AssertionError(told)
 
 
 def _as_stored(task: Task[..., Any], args: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """`app.testing()`: what the block of a test gives."""
 
+from collections.abc import Collection
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeAlias
+from uuid import UUID
 
 from jobqueue.base.errors import ConfigurationError, InvalidOption
 from jobqueue.base.job import Job
@@ -34,6 +36,11 @@ class Stage(Protocol):
     @property
     def jobs(self) -> list[Job]:
         """All that were deferred."""
+        ...
+
+    @property
+    def unsure(self) -> Collection[UUID]:
+        """Those that came with a connection, if what becomes of its transaction is not known here."""
         ...
 
     def begin(self) -> None:
@@ -95,7 +102,7 @@ class Kit:
         TypeError for an argument that the task does not have.
         """
         __tracebackhide__ = True  # pytest shows the line of the test
-        return expect(task, times, args, self._stage.jobs)
+        return expect(task, times, args, self._stage.jobs, self._stage.unsure)
 
     async def drain(self, queue: str | None = None) -> list[Job]:
         """Run what is due, in all queues or one, and what comes of it, until nothing is; gives those that ran.
@@ -130,6 +137,11 @@ class Ignored:
     def jobs(self) -> list[Job]:
         """All that were dropped."""
         return [*self._ignoring.ignored.values()]
+
+    @property
+    def unsure(self) -> Collection[UUID]:
+        """They are dropped, whatever becomes of a transaction."""
+        return ()
 
     async def drain(self, queue: str | None) -> list[Job]:
         """Nothing runs here."""

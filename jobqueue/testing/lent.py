@@ -1,6 +1,6 @@
 """`app.testing(connection=...)`: all inside one transaction, which the test rolls back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
@@ -132,6 +132,11 @@ class Lent:
     def jobs(self) -> list[Job]:
         """What was deferred."""
         return [*self._sender.sent.values()]
+
+    @property
+    def unsure(self) -> Collection[UUID]:
+        """None: a drain looks at what is still there."""
+        return ()
 
     async def drain(self, queue: str | None) -> list[Job]:
         """Run what is ready, and what comes of that."""

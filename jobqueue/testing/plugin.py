@@ -28,12 +28,9 @@ def jobqueue_database() -> Iterator[str]:
 
     On the server of `JOBQUEUE_TEST_DSN`, whose role may create databases, or on the embedded one.
     """
-    cloning = import_module("jobqueue.store.cloning")
-    with (
-        _beside() as beside,
-        beside.wrap_async_context_manager(cloning.clone_of(os.environ.get("JOBQUEUE_TEST_DSN"))) as dsn,
-    ):
-        yield dsn
+    cloning, named = import_module("jobqueue.store.cloning"), os.environ.get("JOBQUEUE_TEST_DSN")
+    with _beside() as beside, beside.wrap_async_context_manager(cloning.clone_of(named)) as dsn:
+        yield _for_all_drivers(dsn)
 
 
 @pytest.fixture
@@ -59,6 +56,13 @@ def jobqueue_app(jobqueue_target: Any, jobqueue_database: str) -> Iterator[Any]:
         with jobqueue_target.override(dsn=jobqueue_database):
             yield jobqueue_target
         beside.call(cloning.empty, jobqueue_database, schema)
+
+
+def _for_all_drivers(dsn: str) -> str:
+    """The embedded server's, without what SQLAlchemy would hand on to asyncpg, which knows it in a DSN alone."""
+    if "host=/" not in dsn or "PGSSLMODE" in os.environ:  # which asyncpg would follow; else there is no TLS on a socket
+        return dsn
+    return dsn.removesuffix("&sslmode=disable")
 
 
 @contextmanager

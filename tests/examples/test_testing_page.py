@@ -21,4 +21,4 @@ async def test_the_page_runs(database: str, tmp_path: Path) -> None:
     (ini,) = blocks("ini")
     (tmp_path / "pytest.ini").write_text(ini)
     answer = await pytest_in(tmp_path, "shop.py", dsn=database)
-    assert (0, tests.count("async def test_")) == (answer.code, answer.passed), answer.out
+    assert (0, tests.count("def test_")) == (answer.code, answer.passed), answer.out

@@ -65,6 +65,21 @@ async def test_a_failure_stays_readable() -> None:
     assert 250 > max(map(len, lines))
 
 
+async def test_a_rollback_that_nobody_sees() -> None:
+    """Without a database a job of a transaction that was rolled back is there: whoever counts on that is told so."""
+    async with app.testing() as t:
+        await report.defer()
+        await send.options(connection=object()).defer(Mail("ada"))
+        with pytest.raises(
+            AssertionError, match=r"not 0 times(.|\n)*whether the transaction of a `connection=` was roll"
+        ):
+            t.assert_deferred(send, times=0)
+        for task, times in ((report, 0), (send, 2)):
+            with pytest.raises(AssertionError) as failed:
+                t.assert_deferred(task, times=times)
+            assert "transaction" not in str(failed.value)
+
+
 async def test_an_argument_that_the_task_does_not_have() -> None:
     """It is a mistake of the test, and says which there are."""
     async with app.testing() as t:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
@@ -215,6 +216,14 @@ async def test_what_one_connection_cannot_do(database: str) -> None:
             app.testing("inline", connection=conn)
         with pytest.raises(InvalidOption, match="connection"):
             app.testing(connection=object())
+        with (
+            psycopg.connect(database) as sync,
+            pytest.raises(InvalidOption, match=r"is synchronous.*`with app\.testing"),
+        ):
+            app.testing(connection=sync)
+        async with await psycopg.AsyncConnection.connect(database) as other:
+            with pytest.raises(InvalidOption, match=r"must be one of asyncpg, or of SQLAlchemy on asyncpg"):
+                app.testing(connection=other)
         async with conn.transaction(), app.testing(connection=conn) as t:
             with pytest.raises(ConfigurationError, match="one connection"):
                 await app.run_until_idle()

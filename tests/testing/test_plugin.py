@@ -6,6 +6,12 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+from sqlalchemy import NullPool, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from jobqueue.testing import plugin
 from tests.examples.kit import pytest_in
 from tests.support.jobs.store import connect
 
@@ -82,6 +88,22 @@ async def test_another_schema_and_the_default_name(database: str, tmp_path: Path
     project(tmp_path, "jobqueue_app = shop\n", schema="shop")
     answer = await pytest_in(tmp_path, "-k", "loop", dsn=database, TOLD=str(tmp_path / "told"))
     assert (0, 1) == (answer.code, answer.passed), answer.out
+
+
+async def test_a_dsn_on_a_socket_is_for_sqlalchemy_too(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its scheme is all that has to be changed. Who has told the driver to want TLS must not have it on a socket."""
+    if "host=/" not in database:
+        pytest.skip("the server of these tests is on no socket")
+    monkeypatch.setenv("PGSSLMODE", "require")
+    assert database == plugin._for_all_drivers(database)
+    monkeypatch.delenv("PGSSLMODE")
+    elsewhere = "postgresql://db.internal/shop?target=any&sslmode=disable"
+    assert elsewhere == plugin._for_all_drivers(elsewhere)
+    url = make_url(plugin._for_all_drivers(database)).set(drivername="postgresql+asyncpg")
+    engine = create_async_engine(url, poolclass=NullPool)
+    async with engine.connect() as connection:
+        assert 1 == (await connection.execute(text("select 1"))).scalar()
+    await engine.dispose()
 
 
 async def test_whoever_names_no_app_is_told_how(database: str, tmp_path: Path) -> None:

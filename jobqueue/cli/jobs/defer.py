@@ -2,17 +2,19 @@
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from jobqueue.app import App
 from jobqueue.base.codec import loads
+from jobqueue.base.errors import InvalidPayload
 from jobqueue.base.job import Conflict
 from jobqueue.cli.loading import load_tasks
 from jobqueue.cli.place import Place, reaching
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, as_usage, tell
 from jobqueue.cli.terminal.output import write, write_json
 from jobqueue.tasks.handle import JobHandle
-from jobqueue.tasks.registry import AnyTask
+from jobqueue.tasks.registry import AnyTask, call_of
 
 _WAY_OUT = (
     "defer checks the arguments by the task itself, so it needs the App: defer shop:app TASK JSON; "
@@ -33,8 +35,7 @@ def defer(
     assert app is not None  # noqa: S101 - it was named
     load_tasks(app, target)
     task = _found(app, target, name)
-    args, kwargs = task.signature.decode_args(_arguments(text))
-    handle = asyncio.run(_deferred(place, app, _with_options(task, said), args, kwargs))
+    handle = asyncio.run(_deferred(place, app, _call(task, said, sys.stdin.read() if text == "-" else text)))
     if handle.duplicate:
         done = "nothing was stored" if handle.conflict in (None, Conflict.SKIPPED) else f"it was {handle.conflict}"
         tell(f"job {handle.id} was there already: {done}")
@@ -45,12 +46,11 @@ def defer(
     return ExitCode.OK
 
 
-async def _deferred(place: Place, app: App, task: AnyTask, args: list[Any], kwargs: dict[str, Any]) -> JobHandle[Any]:
+async def _deferred(place: Place, app: App, defer: Callable[[], Awaitable[JobHandle[Any]]]) -> JobHandle[Any]:
     async with place.resolved_dsn() as dsn:
         with reaching(dsn), app.override(dsn=dsn):
             try:
-                handle: JobHandle[Any] = await task.defer(*args, **kwargs)
-                return handle
+                return await defer()
             finally:
                 await app.close()
 
@@ -64,13 +64,16 @@ def _found(app: App, target: str, name: str) -> AnyTask:
     return task
 
 
-def _arguments(text: str) -> str:
-    """The JSON text, which must be an object."""
-    if text == "-":
-        text = sys.stdin.read()
-    if not isinstance(loads(text, "JSON"), dict):
-        raise Refusal('JSON: must be an object, keyed by parameter name: \'{"name": "value"}\'', ExitCode.USAGE)
-    return text
+def _call(task: AnyTask, said: dict[str, Any], text: str) -> Callable[[], Awaitable[JobHandle[Any]]]:
+    try:
+        call_of(task, text)
+    except InvalidPayload as error:
+        if error.kind != "object":
+            raise
+        fault = str(error)
+    else:
+        return call_of(_with_options(task, said), text)
+    raise Refusal(fault, ExitCode.USAGE)
 
 
 def _with_options(task: AnyTask, said: dict[str, Any]) -> AnyTask:

@@ -140,15 +140,15 @@ async def list_audit(
     limit: int,
 ) -> AuditPage:
     """A page of rows, the newest first."""
-    values = (_NEWEST if before is None else before, limit, who, via, action)
+    place = (_NEWEST if before is None else before, limit)
     if job is not None:
-        rows = await reader.fetch("audit_of_job", *values, job)
+        rows = await reader.fetch("audit_of_job", *place, who, via, action, job)
     elif who is not None:
-        rows = await reader.fetch("audit_of_who", *values)
+        rows = await reader.fetch("audit_of_who", *place, who, via, action)
     elif action is not None:
-        rows = await reader.fetch("audit_of_action", *values)
+        rows = await reader.fetch("audit_of_action", *place, action)
     else:
-        rows = await reader.fetch("list_audit", *values)
+        rows = await reader.fetch("list_audit", *place)
     page = AuditPage(_entry(named("list_audit", row)) for row in rows)
     page.next = page[-1].id if len(page) == limit else None
     return page

@@ -6,34 +6,46 @@ It is never closed, given back or set up here, and whatever runs on it is part o
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import asyncpg
 
-from jobqueue.base.errors import InvalidOption
-from jobqueue.store.connection.callers.choosing import executor_on
+from jobqueue.base.errors import ConfigurationError, InvalidOption
+from jobqueue.store.connection.callers.choosing import executor_on, is_synchronous
 from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.schema.statements import statements
 
 T = TypeVar("T")
+_NO_OTHER = "app.testing(connection=...) has that one connection, and this needs one of its own; take jobqueue_app"
+_TAKEN = "one of asyncpg, or of SQLAlchemy on asyncpg"
+_IS_SYNC = (
+    f"is synchronous, and app.testing(connection=...) takes {_TAKEN}; with none, `with app.testing() as t:` keeps what "
+    "defer_sync sends"
+)
 
 
 class LentDatabase(Database):
     """Runs statements on what was lent; what needs a connection to itself cannot be had of it."""
 
+    is_lent = True
+
     def __init__(self, connection: object, schema: str) -> None:
         """Raises InvalidOption for what is no connection whose transaction can be joined, or is in none."""
         super().__init__(_no_pool(), schema, owned=False, pooler="none")
+        if is_synchronous(connection):
+            raise InvalidOption("connection", _IS_SYNC)
         self.executor = executor_on(connection, schema)
         if not isinstance(self.executor, OnAsyncpg) and getattr(self.executor, "driver", "psycopg") != "asyncpg":
-            raise InvalidOption(
-                "connection", "must be one of asyncpg, or of SQLAlchemy on asyncpg, to lend it to a test"
-            )
+            raise InvalidOption("connection", f"must be {_TAKEN}, to lend it to a test")
         self._connection: Any = connection
         self._turn = asyncio.Lock()
         if isinstance(self.executor, OnAsyncpg) and not self.executor.connection.is_in_transaction():
             raise InvalidOption("connection", "must be in a transaction, which the test rolls back: begin one first")
+
+    def connection(self, limit: float | None = None) -> NoReturn:
+        """There is only the one. Raises ConfigurationError."""
+        raise ConfigurationError(_NO_OTHER)
 
     def session(self) -> Session:
         """A session on what was lent."""

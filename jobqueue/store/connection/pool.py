@@ -42,6 +42,9 @@ _A_POOLER = (
 class Database:
     """A pool, the schema in it, and how statements must be run there."""
 
+    is_lent = False
+    """Whether it is one connection of a caller's, in a transaction of theirs: see `lent.py`."""
+
     def __init__(
         self,
         pool: Pool,

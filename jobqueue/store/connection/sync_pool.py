@@ -53,24 +53,25 @@ class SyncPool:
         """Find out where the database is, in a thread without an event loop. Raises ConfigurationError."""
         self._here().known(self._address)
 
-    def take(self) -> Any:
-        """A connection. Raises OSError, TimeoutError, ConfigurationError, NotMigrated, SchemaTooNew."""
+    def take(self) -> OnPsycopg:
+        """Statements on a connection. Raises OSError, TimeoutError, ConfigurationError, NotMigrated, SchemaTooNew."""
         here = self._here()
-        connection = here.take()
-        if connection is not None:
-            return connection
+        on = here.take()
+        if on is not None:
+            return on
         try:
             return self._open(here)
         except BaseException:
             here.give_back(None)
             raise
 
-    def give_back(self, connection: Any) -> None:
+    def give_back(self, on: OnPsycopg) -> None:
         """Keep it for the next one, unless it broke or was left in mid-statement."""
-        if connection.closed or int(connection.info.transaction_status) != _IDLE:
+        connection = on.connection
+        good = connection.pgconn.transaction_status == _IDLE  # not of one that is closed
+        if not good:
             connection.close()
-            connection = None
-        self._here().give_back(connection)
+        self._here().give_back(on if good else None)
 
     def expire(self) -> None:
         """Close those that nobody uses: they lead to a server that does not accept writes any more."""
@@ -81,7 +82,11 @@ class SyncPool:
         self._here().end()
 
     def _here(self) -> "_Here":
-        return self._of_process.setdefault(os.getpid(), _Here())  # atomic: threads that come together share one
+        process = os.getpid()
+        here = self._of_process.get(process)
+        if here is None:
+            here = self._of_process.setdefault(process, _Here())  # atomic: threads that come together share one
+        return here
 
     def _address(self) -> dict[str, Any]:
         if find_spec("psycopg") is None:
@@ -89,7 +94,7 @@ class SyncPool:
         settings = {"default_transaction_isolation": "read committed", "jit": "off", **SILENCE, **BRIEF}
         return libpq_of(self._find(), self._name, settings if self._direct else {})
 
-    def _open(self, here: "_Here") -> Any:
+    def _open(self, here: "_Here") -> OnPsycopg:
         import psycopg
 
         try:
@@ -102,7 +107,7 @@ class SyncPool:
             return self._checked(here, connection)
         raise ConnectionRefusedError(reason)
 
-    def _checked(self, here: "_Here", connection: Any) -> Any:
+    def _checked(self, here: "_Here", connection: Any) -> OnPsycopg:
         if not here.checked:
             try:
                 at_once(_check(connection, self.schema))
@@ -110,7 +115,7 @@ class SyncPool:
                 connection.close()
                 raise
             here.checked = True
-        return connection
+        return OnPsycopg(connection, self.schema, late=False)
 
 
 class _Here:
@@ -122,7 +127,7 @@ class _Here:
         self._address: dict[str, Any] | None = None
         self._finding = threading.Lock()
         self._changed = threading.Condition()
-        self._idle: list[Any] = []
+        self._idle: list[OnPsycopg] = []
         self._room = SIZE
 
     def known(self, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -132,7 +137,7 @@ class _Here:
                 self._address = find()
             return self._address
 
-    def take(self) -> Any:
+    def take(self) -> OnPsycopg | None:
         """One that is idle, the one used last; None if there is room for another. Waits for either."""
         give_up = time.monotonic() + CONNECT_LIMIT
         with self._changed:
@@ -142,18 +147,18 @@ class _Here:
             self._room -= 1
             self._ended = False
             while self._idle:
-                connection = self._idle.pop()
-                if not connection.closed:
-                    return connection
+                on = self._idle.pop()
+                if not on.connection.closed:
+                    return on
         return None
 
-    def give_back(self, connection: Any) -> None:
-        if self._ended and connection is not None:
-            connection.close()
+    def give_back(self, on: OnPsycopg | None) -> None:
+        if self._ended and on is not None:
+            on.connection.close()
         with self._changed:
             self._room += 1
-            if connection is not None:
-                self._idle.append(connection)
+            if on is not None:
+                self._idle.append(on)
             self._changed.notify()
 
     def end(self) -> None:
@@ -163,8 +168,8 @@ class _Here:
     def close(self) -> None:
         with self._changed:
             idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        for on in idle:
+            on.connection.close()
 
 
 class SyncSession:
@@ -172,7 +177,6 @@ class SyncSession:
 
     def __init__(self, pool: SyncPool) -> None:
         self._pool = pool
-        self._connection: Any = None
         self._on: OnPsycopg | None = None
         self._inside = False
 
@@ -182,7 +186,7 @@ class SyncSession:
         try:
             return await on.fetch(name, *values)
         except Exception as error:
-            same = self._as_told(error)
+            same = self._as_told(on, error)
         raise same
 
     @contextlib.asynccontextmanager
@@ -196,7 +200,7 @@ class SyncSession:
         try:
             yield
         except BaseException:
-            if not self._connection.closed:
+            if self._on is not None and not self._on.connection.closed:
                 with contextlib.suppress(*DATABASE_ERRORS):
                     await self._say("rollback")
             raise
@@ -210,36 +214,35 @@ class SyncSession:
 
     def close(self) -> None:
         """Give the connection back."""
-        connection, self._connection, self._on = self._connection, None, None
-        if connection is not None:
-            self._pool.give_back(connection)
+        on, self._on = self._on, None
+        if on is not None:
+            self._pool.give_back(on)
 
     async def _say(self, sql: str) -> None:
         on = self._ready()
         try:
             await on.run(sql)
         except Exception as error:
-            same = self._as_told(error)
+            same = self._as_told(on, error)
         else:
             return
         raise same
 
     def _ready(self) -> OnPsycopg:
-        if self._connection is not None and self._connection.closed and not self._inside:
+        if self._on is not None and self._on.connection.closed and not self._inside:
             self.close()
         if self._on is None:
-            self._connection = self._pool.take()
-            self._on = OnPsycopg(self._connection, self._pool.schema, late=False)
+            self._on = self._pool.take()
         return self._on
 
-    def _as_told(self, error: BaseException) -> BaseException:
+    def _as_told(self, on: OnPsycopg, error: BaseException) -> BaseException:
         """psycopg's error as one of asyncpg's, for `faults`; the connection is no longer used if it is good no more."""
         same = as_asyncpg(error)
         if same is None:
-            self._connection.close()
+            on.connection.close()
             return asyncpg.ConnectionDoesNotExistError("the connection was lost")
         if classify(same) is Fault.READ_ONLY:  # a standby, or a primary no more: so is every other connection
-            self._connection.close()
+            on.connection.close()
             self._pool.expire()
         return same
 

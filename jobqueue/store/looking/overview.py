@@ -236,6 +236,8 @@ async def queue_stats(database: Reader, room: int = COUNTED_JOBS) -> list[QueueS
 
 async def count_jobs(database: Database) -> Counts:
     """Jobs by queue and state, finished ones as long as the archive keeps them: both as of one moment."""
+    if database.is_lent:
+        return await count_jobs_on(database.session())
     async with database.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         return await count_jobs_on(OnAsyncpg(connection, database.schema))
 

@@ -103,6 +103,13 @@ class Signature:
         assert arguments is not None  # noqa: S101 - resolved means that it is there
         return arguments.schema, arguments.definitions
 
+    @property
+    def json_schema(self) -> dict[str, Any]:
+        """The arguments as one object, as JSON Schema. Raises InvalidSignature."""
+        arguments = self._resolved()._arguments
+        assert arguments is not None  # noqa: S101 - resolved means that it is there
+        return arguments.json_schema
+
     def resolve(self) -> None:
         """Make sure that all annotations are known. Raises InvalidSignature, which names the parameter."""
         if self._arguments is not None:

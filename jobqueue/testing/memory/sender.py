@@ -43,6 +43,7 @@ class MemorySender:
         self.bundles = bundles
         self.run: Run
         """Runs jobs, and what comes of them, as far as they are due."""
+        self.came_with_connection = set[UUID]()
         self._opening = opening
         self._around_defer = around_defer
         self._shelf = shelf
@@ -58,28 +59,29 @@ class MemorySender:
         async def keep(job: NewJob[Any]) -> Sent:
             return (await self._keep([job]))[0]
 
-        return await nested(self._around_defer, keep)(job)
+        return self._noted(connection, [await nested(self._around_defer, keep)(job)])[0]
 
     async def send_many(self, jobs: NewJobs, connection: object | None) -> list[Sent]:
         """Keep all or none."""
         self._opening.check_defer(connection)
         if not self._around_defer:
-            return await self._keep(jobs.all())
-        return await store_through(self._around_defer, jobs.all(), self._keep)
+            return self._noted(connection, await self._keep(jobs.all()))
+        return self._noted(connection, await store_through(self._around_defer, jobs.all(), self._keep))
 
     def send_many_sync(self, jobs: Sequence[NewJob[Any]], connection: object | None) -> list[Sent]:
         """Keep all or none; inline they run on an event loop of their own."""
         self._opening.check_defer(connection)
         if not self._inline:
-            return store_sync(self._around_defer, jobs, self._keep)
+            return self._noted(connection, store_sync(self._around_defer, jobs, self._keep))
         return asyncio.run(self.send_many(NewJobs(jobs), connection))
 
     async def store(self, part: Part, connection: object | None) -> list[Sent]:
         """Keep a part of a bundle."""
         self._opening.check_defer(connection)
         if not self._around_defer:
-            return await self._store(part)
-        return await store_through(self._around_defer, part.jobs, lambda jobs: self._store(replace(part, jobs=jobs)))
+            return self._noted(connection, await self._store(part))
+        stored = store_through(self._around_defer, part.jobs, lambda jobs: self._store(replace(part, jobs=jobs)))
+        return self._noted(connection, await stored)
 
     async def find(self, id: UUID) -> Job:
         """The job as it stands now."""
@@ -132,6 +134,11 @@ class MemorySender:
             if kept.run is not None:
                 kept.run.state.ask(Why.CANCEL)
         return change
+
+    def _noted(self, connection: object | None, sent: list[Sent]) -> list[Sent]:
+        if connection is not None:
+            self.came_with_connection |= {one.id for one in sent if not one.duplicate}
+        return sent
 
     def _put(self, jobs: Sequence[NewJob[Any]]) -> tuple[list[Sent], list[Kept]]:
         with self._turn, self._shelf.all_or_none():

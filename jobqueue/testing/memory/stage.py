@@ -1,7 +1,8 @@
 """Puts the parts of a memory together."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
+from uuid import UUID
 
 from jobqueue.base.job import Job
 from jobqueue.ground import Ground, Site
@@ -32,6 +33,7 @@ class Memory:
             opening, middleware.around_defer, self._shelf, bundles, self.clock, inline=inline
         )  # fmt: skip
         around = Around(site.tasks, middleware, opening.settings, resources, site.bundle)
+        self._sender = sender
         self._running = Running(around, self._shelf, bundles, self.clock)
         sender.run = self._running.at_once
         jobs = MemoryJobs(opening, sender)
@@ -48,6 +50,11 @@ class Memory:
     def jobs(self) -> list[Job]:
         """All that were deferred, in their order."""
         return [kept.job(self.clock.now) for kept in self._shelf.jobs.values()]
+
+    @property
+    def unsure(self) -> Collection[UUID]:
+        """Those that came with a connection, which is left alone."""
+        return self._sender.came_with_connection
 
     async def drain(self, queue: str | None) -> list[Job]:
         """Run what is due, and what comes of that."""

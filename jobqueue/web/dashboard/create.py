@@ -2,29 +2,64 @@
 
 from collections.abc import Awaitable, Callable
 
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import ASGIApp
-
 from jobqueue.app import App
 from jobqueue.base.errors import ConfigurationError
+
+try:
+    from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+    from starlette.middleware import Middleware
+    from starlette.middleware.gzip import GZipMiddleware
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+    from starlette.types import ASGIApp
+except ModuleNotFoundError as missing:
+    raise ConfigurationError(f'web: {missing.name} is not installed; pip install "jobqueue[web]"') from None
+
 from jobqueue.web.dashboard.access.access import Authorize
 from jobqueue.web.dashboard.access.guard import Guard
+from jobqueue.web.dashboard.api.routes import api_routes
+from jobqueue.web.dashboard.entrance.faults import Faults
 from jobqueue.web.dashboard.live.looker import Looker
+from jobqueue.web.dashboard.pages.act import act, ask
+from jobqueue.web.dashboard.pages.audit import audit
+from jobqueue.web.dashboard.pages.bundles import bundle, bundles
 from jobqueue.web.dashboard.pages.job import job, payload
 from jobqueue.web.dashboard.pages.jobs import jobs
+from jobqueue.web.dashboard.pages.limits import limit, limits
 from jobqueue.web.dashboard.pages.live import Live
 from jobqueue.web.dashboard.pages.overview import overview
-from jobqueue.web.dashboard.pages.sheet import Page
+from jobqueue.web.dashboard.pages.queues import queue, queues
+from jobqueue.web.dashboard.pages.schedules import schedule, schedules
+from jobqueue.web.dashboard.pages.sheet import Page, note_what_was_done
+from jobqueue.web.dashboard.pages.tasks import task, tasks
+from jobqueue.web.dashboard.pages.webhooks import webhook, webhooks
+from jobqueue.web.dashboard.pages.workers import worker, workers
 from jobqueue.web.dashboard.showing.redacting import Redact
 from jobqueue.web.dashboard.showing.static import static_file
 from jobqueue.web.dashboard.site import Site
 
-_PAGES: tuple[tuple[str, Page], ...] = (("/", overview), ("/jobs", jobs), ("/jobs/{id}", job))
+_PAGES: tuple[tuple[str, Page], ...] = (
+    ("/", overview),
+    ("/jobs", jobs),
+    ("/jobs/{id}", job),
+    ("/bundles", bundles),
+    ("/bundles/{id}", bundle),
+    ("/webhooks", webhooks),
+    ("/webhooks/{id}", webhook),
+    ("/audit", audit),
+    ("/queues", queues),
+    ("/queues/{name:path}", queue),
+    ("/tasks", tasks),
+    ("/tasks/{name:path}", task),
+    ("/workers", workers),
+    ("/workers/{id}", worker),
+    ("/schedules", schedules),
+    ("/schedules/{name:path}", schedule),
+    ("/limits", limits),
+    ("/limits/{name:path}", limit),
+)
 
 
 def create_app(
@@ -51,16 +86,30 @@ def create_app(
             Route("/static/{mark}/{name:path}", static_file),
             Route("/live", live.stream),
             Route("/live/now", live.now),
+            Route("/preview/{subject}/{verb}", _on(site, ask)),
+            Route("/act/{subject}/{verb}", _on(site, act), methods=["POST"]),
+            *api_routes(site),
             *(Route(path, _on(site, page)) for path, page in _PAGES),
             Route("/jobs/{id}/payload", _on(site, payload), methods=["GET", "POST"]),
         ],
-        middleware=[Middleware(GZipMiddleware, minimum_size=1_000)],  # it leaves streams alone
+        middleware=[
+            Middleware(GZipMiddleware, minimum_size=1_000),
+            Middleware(Faults, site),
+        ],  # it leaves streams alone
+        exception_handlers={HTTPException: _leave_it},
     )
+    pages.router.redirect_slashes = False  # it would lead to what Host says
     return Guard(pages, authorize, read_only)
+
+
+def _leave_it(request: Request, error: Exception) -> Response:
+    """`Faults` answers, with a page."""
+    raise error
 
 
 def _on(site: Site, page: Page) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
+        await note_what_was_done(site, request)
         return await page(site, request)
 
     return answer

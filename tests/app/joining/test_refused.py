@@ -119,7 +119,7 @@ async def test_closed_connections_are_refused(database: str) -> None:
     assert 0 == await counted(database)
 
 
-@pytest.mark.parametrize("library", ["tortoise", "piccolo"])
+@pytest.mark.parametrize("library", ["tortoise", "tortoise on psycopg", "piccolo"])
 @pytest.mark.parametrize("commits", [True, False], ids=["committed", "rolled back"])
 async def test_a_transaction_that_has_ended(commits: bool, library: str, database: str) -> None:
     """Inside its block, but ended by hand: a job would not be in any transaction, so it is refused."""

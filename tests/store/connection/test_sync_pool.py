@@ -45,21 +45,21 @@ def test_a_failed_connect_leaves_its_room(dsn: str, monkeypatch: pytest.MonkeyPa
 def test_sessions_have_their_limits(dsn: str) -> None:
     """What a session asks for holds whatever the database's defaults are; settings of the string go to the server."""
     pool = SyncPool(lambda: f"{dsn}&work_mem=7MB", "jobqueue", "tests", "none")
-    connection = pool.take()
-    assert ("read committed", "9s") == connection.execute(ISOLATION).fetchone()
-    assert ("7MB",) == connection.execute("show work_mem").fetchone()
-    pool.give_back(connection)
+    on = pool.take()
+    assert ("read committed", "9s") == on.connection.execute(ISOLATION).fetchone()
+    assert ("7MB",) == on.connection.execute("show work_mem").fetchone()
+    pool.give_back(on)
     pool.close()
 
 
 def test_one_left_in_a_transaction_is_not_kept(dsn: str) -> None:
     """A connection that comes back in mid-transaction is closed: the next one must not inherit that."""
     pool = SyncPool(lambda: dsn, "jobqueue", "tests", "none")
-    connection = pool.take()
-    connection.execute("begin")
-    pool.give_back(connection)
+    on = pool.take()
+    on.connection.execute("begin")
+    pool.give_back(on)
 
-    assert connection.closed
+    assert on.connection.closed
     pool.close()
 
 
@@ -67,10 +67,10 @@ def test_one_in_use_at_the_close_is_closed_as_it_comes_back(dsn: str, monkeypatc
     """Nothing stays open then, and the pool is as large as before once it is used again."""
     monkeypatch.setattr(sync_pool, "SIZE", 1)
     pool = SyncPool(lambda: dsn, "jobqueue", "tests", "none")
-    connection = pool.take()
+    on = pool.take()
     pool.close()
-    pool.give_back(connection)
-    assert connection.closed
+    pool.give_back(on)
+    assert on.connection.closed
 
     again = pool.take()
     monkeypatch.setattr(sync_pool, "CONNECT_LIMIT", 0.05)

@@ -110,22 +110,25 @@ def on_sqlmodel(driver: str) -> Opens:
     return on_session(driver, Model)
 
 
-def tortoise_config(dsn: str) -> dict[str, Any]:
+def tortoise_config(dsn: str, driver: str = "asyncpg") -> dict[str, Any]:
     parts = parts_of(dsn)
     credentials = {name: parts[name] for name in ("host", "port", "user")} | {"database": parts["dbname"]}
-    engine = {"engine": "tortoise.backends.asyncpg", "credentials": credentials | {"minsize": 0, "ssl": False}}
+    engine = {"engine": f"tortoise.backends.{driver}", "credentials": credentials | {"minsize": 0, "ssl": False}}
     return {"connections": {"default": engine}, "apps": {"shop": {"models": [MODELS]}}}
 
 
-@asynccontextmanager
-async def on_tortoise(dsn: str) -> AsyncIterator[Joined]:
-    from tortoise import Tortoise
-    from tortoise.transactions import in_transaction
+def on_tortoise(driver: str) -> Opens:
+    @asynccontextmanager
+    async def opens(dsn: str) -> AsyncIterator[Joined]:
+        from tortoise import Tortoise
+        from tortoise.transactions import in_transaction
 
-    await Tortoise.init(tortoise_config(dsn))
-    async with in_transaction() as tx:
-        yield Joined(tx, tx.execute_script, tx.commit, tx.rollback, in_transaction)
-    await Tortoise.close_connections()
+        await Tortoise.init(tortoise_config(dsn, driver))
+        async with in_transaction() as tx:
+            yield Joined(tx, tx.execute_script, tx.commit, tx.rollback, in_transaction)
+        await Tortoise.close_connections()
+
+    return opens
 
 
 @asynccontextmanager
@@ -158,7 +161,8 @@ ASYNC: dict[str, Opens] = {
     "sqlalchemy connection on psycopg": on_connection("psycopg"),
     "sqlmodel on asyncpg": on_sqlmodel("asyncpg"),
     "sqlmodel on psycopg": on_sqlmodel("psycopg"),
-    "tortoise": on_tortoise,
+    "tortoise": on_tortoise("asyncpg"),
+    "tortoise on psycopg": on_tortoise("psycopg"),
     "piccolo": on_piccolo,
 }
 

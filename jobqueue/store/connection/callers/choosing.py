@@ -20,8 +20,8 @@ _ASYNC = (
 )
 _SYNC = "must be a psycopg connection, SQLAlchemy's Session or Connection, or Django's connection inside atomic()"
 _IS_SYNC = (
-    "is synchronous ({}) and would block the event loop; use task.defer_sync or app.defer_many_sync, or pass an "
-    "asynchronous one"
+    "is synchronous ({}) and would block the event loop; to defer on it use task.defer_sync or app.defer_many_sync, "
+    "all else takes an asynchronous one, or none"
 )
 _IS_ASYNC = (
     "is asynchronous ({}); use `await task.defer(...)` or `await app.defer_many(...)`, or pass a synchronous one"
@@ -58,6 +58,12 @@ def sync_executor_on(connection: object, schema: str) -> Executor:
     if family.is_async:
         raise InvalidOption("connection", _IS_ASYNC.format(kind_of(connection)))
     return family.make(connection, schema)
+
+
+def is_synchronous(connection: object) -> bool:
+    """Whether it is a connection that can be joined, by `defer_sync` alone."""
+    family = _family_of(connection)
+    return family is not None and not family.is_async
 
 
 def _family_of(given: object) -> _Family | None:

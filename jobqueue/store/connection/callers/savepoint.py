@@ -17,8 +17,8 @@ async def savepoint(
 ) -> AsyncIterator[None]:
     """In SQL, not by the libraries' own means: those know nothing of a transaction that was begun by SQL.
 
-    What is inside is undone if it is cancelled at any time before the release is sent. One that is cut off while the
-    server does it may have been done: then what is inside stays, as with a commit that was cut off.
+    What is inside is undone if it is cancelled, or interrupted, at any time before the release is sent. One that is cut
+    off while the server does it may have been done: then what is inside stays, as with a commit that was cut off.
     """
     await execute("savepoint jobqueue_defer")
     try:
@@ -33,6 +33,13 @@ async def savepoint(
             undoing = asyncio.ensure_future(_undo(execute))
             if await outlast(undoing, _UNDO_LIMIT):
                 undoing.result()
+        raise
+    except BaseException as error:
+        # A Ctrl-C, or what else ends a program, may come between two statements as well. An error of the database's is
+        # the caller's to deal with, as any other that they have in their transaction.
+        if not can_be_cancelled and not isinstance(error, Exception):
+            with contextlib.suppress(Exception):
+                await _undo(execute)
         raise
     await execute("release savepoint jobqueue_defer")
 

@@ -43,4 +43,6 @@ async def ask(authorize: Authorize, request: Request) -> Access | Response:
 def _is_async(authorize: object) -> bool:
     while isinstance(authorize, functools.partial):
         authorize = authorize.func
-    return inspect.iscoroutinefunction(authorize) or inspect.iscoroutinefunction(getattr(authorize, "__call__", None))
+    if inspect.isfunction(authorize) or inspect.ismethod(authorize):
+        return inspect.iscoroutinefunction(authorize)
+    return inspect.iscoroutinefunction(type(authorize).__call__)

@@ -1,1 +1,4 @@
-"""What may be done: each verb changes something through the App, and says who did it."""
+"""What may be done. `jobs.py` changes jobs, those selected or all that match, after a preview; `others.py` the rest.
+
+Each verb goes through the App, with the user's name, so that what was done and the audit of it commit together.
+"""

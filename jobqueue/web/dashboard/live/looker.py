@@ -84,6 +84,7 @@ class Looker:
         self._cost = 0.0
         self._kept: dict[object, tuple[float, object]] = {}
         self._reading = anyio.Lock()
+        self._fault: tuple[float, DatabaseError] | None = None
         self._flows: deque[tuple[float, Flow]] = deque(maxlen=_WINDOW)
 
     @property
@@ -102,10 +103,20 @@ class Looker:
         return min(max(INTERVAL, _SHARE * self._cost), _LONGEST_INTERVAL)
 
     async def frame(self) -> Frame:
-        """A look that is not older than the interval. Raises DatabaseError, and what opening an App raises."""
+        """A look that is not older than the interval. Raises DatabaseError, and what opening an App raises.
+
+        After one that failed all are told so until the interval is over: else each would wait for a look of its own.
+        """
         async with self._looking:
+            if self._fault is not None and time.monotonic() - self._fault[0] < self.interval:
+                raise DatabaseError(self._fault[1].reason, self._fault[1].sqlstate)
             if self._last is None or self.age >= self.interval:
-                self._last = await self._look()
+                try:
+                    self._last = await self._look()
+                except DatabaseError as error:
+                    self._fault = time.monotonic(), error
+                    raise
+                self._fault = None
                 self._looked_at = time.monotonic()
             return self._last
 

@@ -6,13 +6,19 @@ from typing import TypeAlias
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from jobqueue.base.errors import InvalidOption
 from jobqueue.base.version import VERSION
 from jobqueue.web.dashboard.access.guard import access_of
+from jobqueue.web.dashboard.access.mounted import base
 from jobqueue.web.dashboard.reading.view import View
-from jobqueue.web.dashboard.showing.rendering import render
+from jobqueue.web.dashboard.showing.rendering import UnknownBlock, render
 from jobqueue.web.dashboard.showing.static import static_path
 from jobqueue.web.dashboard.site import Site
 
+_DID = "jobqueue.did"
+_DIGITS = 19
+LEAVES = "jobqueue.leaves"
+"""In a request's scope: whoever sent it has logged in here, and may log out."""
 Page: TypeAlias = Callable[[Site, Request], Awaitable[Response]]
 
 MENU = (
@@ -30,6 +36,14 @@ MENU = (
 )
 
 
+async def note_what_was_done(site: Site, request: Request) -> None:
+    """After an act the query's `did` names its row in the audit: the page shows it, to whoever did it."""
+    number = request.query_params.get("did", "")
+    if number.isdecimal() and len(number) < _DIGITS:
+        found = await site.app.audit.list(who=access_of(request).user, before=int(number) + 1, limit=1)
+        request.scope[_DID] = found[0] if found and found[0].id == int(number) else None
+
+
 def view_of(site: Site, request: Request) -> View:
     """Who looks."""
     return View(site, access_of(request))
@@ -44,7 +58,7 @@ def sheet(
     """
     access = access_of(request)
     around: dict[str, object] = {
-        "base": request.scope.get("root_path", ""),
+        "base": base(request.scope),
         "site": site,
         "version": VERSION,
         "menu": MENU,
@@ -52,10 +66,21 @@ def sheet(
         "title": title,
         "access": access,
         "can": access.operate,
+        "leaves": request.scope.get(LEAVES, False),
         "static": static_path,
         "path": request.url.path,
         "query": request.url.query,
+        "did": request.scope.get(_DID),
     }
     part = request.query_params.get("part")
-    html = render(template, around | values, part if part and part.isidentifier() else None)
-    return HTMLResponse(html, status)
+    try:
+        return HTMLResponse(render(template, around | values, part or None), status)
+    except UnknownBlock:
+        raise InvalidOption("part", "this page has no such part") from None
+
+
+def missing(site: Site, request: Request, active: str, kind: str, name: str) -> Response:
+    """A page that says that there is no such thing, or none that may be seen: the two look the same."""
+    return sheet(
+        site, request, "missing.html", active=active, title=f"No such {kind}", status=404, kind=kind, name=name
+    )

@@ -103,9 +103,9 @@ def overview_of(view: View, frame: Frame) -> Overview:
         at=frame.at,
         rates=None if frame.rates is None else RatesNow.model_validate(frame.rates),
         attention=[*_of_queues(queues), *_of_workers(frame.workers)],
-        queues=[_row(each) for each in queues],
+        queues=[queue_row(each) for each in queues],
         workers=[WorkerRow.model_validate(each) for each in frame.workers],
-        longest=[_running(view, each) for each in frame.longest if view.access.sees(each.queue)],
+        longest=[running_row(view, each) for each in frame.longest if view.access.sees(each.queue)],
     )
 
 
@@ -133,14 +133,16 @@ def _of_workers(workers: tuple[WorkerNow, ...]) -> list[Attention]:
     ]
 
 
-def _row(each: QueueStats) -> QueueRow:
+def queue_row(each: QueueStats) -> QueueRow:
+    """A queue as it is shown."""
     return QueueRow(
         **{name: getattr(each, name) for name in QueueRow.model_fields if name != "estimated"},
         estimated=sorted(each.estimated),
     )
 
 
-def _running(view: View, each: RunningJob) -> RunningRow:
+def running_row(view: View, each: RunningJob) -> RunningRow:
+    """A job that runs, as this user may see it."""
     names = [name for name in RunningRow.model_fields if name != "message"]
     message = each.message if view.access.payloads else None
     return RunningRow(**{name: getattr(each, name) for name in names}, message=message)

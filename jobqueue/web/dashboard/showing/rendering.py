@@ -4,13 +4,21 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-
+from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.job import short_id
 from jobqueue.web.dashboard.showing import words
 from jobqueue.web.dashboard.showing.sparks import spark
 
+try:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+except ModuleNotFoundError as missing:
+    raise ConfigurationError(f'web: {missing.name} is not installed; pip install "jobqueue[web]"') from None
+
 _TEMPLATES = Path(__file__).parents[1] / "templates"
+
+
+class UnknownBlock(LookupError):
+    """Raised for a block that the template does not have."""
 
 
 @cache
@@ -24,13 +32,16 @@ def _environment() -> Environment:
         "clock": words.clock, "iso": words.iso, "part": words.part, "short": short_id,
         "epoch": words.epoch, "spark": spark,
     }  # fmt: skip
-    environment.globals["pieces"] = environment.get_template("pieces.html").module  # also where a block stands alone
+    for pieces in ("pieces", "holding"):  # also where a block stands alone
+        environment.globals[pieces] = environment.get_template(f"{pieces}.html").module
     return environment
 
 
 def render(name: str, values: Mapping[str, object], block: str | None = None) -> str:
-    """A page; or one block of it, for a page that renews a part of itself. Raises LookupError for a block unknown."""
+    """A page; or one block of it, for a page that renews a part of itself. Raises UnknownBlock."""
     template: Template = _environment().get_template(name)
     if block is None:
         return template.render(values)
+    if block not in template.blocks:
+        raise UnknownBlock(block)
     return "".join(template.blocks[block](template.new_context(dict(values))))

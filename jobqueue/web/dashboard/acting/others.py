@@ -1,0 +1,161 @@
+"""What is done to queues, schedules, limits, bundles and webhooks: one table, a line for each verb."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from starlette.datastructures import QueryParams
+
+from jobqueue.base.acting.audit import By
+from jobqueue.base.errors import InvalidOption, JobQueueError
+from jobqueue.base.flows.limit import Rate
+from jobqueue.web.dashboard.acting.form import number_of, text_of, whole_of
+from jobqueue.web.dashboard.acting.jobs import moment_of
+from jobqueue.web.dashboard.reading.view import View
+
+_MINUTE = 60.0
+
+
+class NotYours(JobQueueError):
+    """Raised when somebody who sees some queues only is to change what belongs to others too."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"{subject} may belong to queues that you do not see; ask somebody who sees them all")
+
+
+Doing = Callable[[View, QueryParams, By], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """Something that can be done."""
+
+    do: Doing
+    asks: str | None = None
+    """What is asked first; None: it is done at once, and can be undone as easily."""
+
+
+async def _pause(view: View, form: QueryParams, by: By) -> None:
+    minutes = number_of(form, "minutes")
+    seconds = None if minutes is None else minutes * _MINUTE
+    await view.site.app.queues.pause(_queue(view, form), moment_of(form, "until"), seconds=seconds, by=by)
+
+
+async def _resume(view: View, form: QueryParams, by: By) -> None:
+    await view.site.app.queues.resume(_queue(view, form), by=by)
+
+
+async def _keep(view: View, form: QueryParams, by: By) -> None:
+    await view.site.app.queues.keep(
+        _queue(view, form), completed=number_of(form, "completed"), other=number_of(form, "other"),
+        most_completed=whole_of(form, "most_completed"), most_other=whole_of(form, "most_other"), by=by,
+    )  # fmt: skip
+
+
+async def _pause_schedule(view: View, form: QueryParams, by: By) -> None:
+    await view.site.app.schedules.pause(await _schedule(view, form), moment_of(form, "until"), by=by)
+
+
+async def _resume_schedule(view: View, form: QueryParams, by: By) -> None:
+    await view.site.app.schedules.resume(await _schedule(view, form), by=by)
+
+
+async def _trigger(view: View, form: QueryParams, by: By) -> None:
+    await view.site.app.schedules.trigger(await _schedule(view, form), by=by)
+
+
+async def _backfill(view: View, form: QueryParams, by: By) -> None:
+    since, until = moment_of(form, "since"), moment_of(form, "until")
+    if since is None or until is None:
+        raise InvalidOption("since" if since is None else "until", "must not be empty")
+    await view.site.app.schedules.backfill(await _schedule(view, form), since, until, by=by)
+
+
+async def _delete_schedule(view: View, form: QueryParams, by: By) -> None:
+    await view.site.app.schedules.delete(await _schedule(view, form), by=by)
+
+
+async def _set_limit(view: View, form: QueryParams, by: By) -> None:
+    _whole(view, "a limit")
+    count, per = whole_of(form, "count"), number_of(form, "per")
+    rate = None if count is None or per is None else Rate(count, per, whole_of(form, "burst") or 1)
+    concurrency = whole_of(form, "concurrency")
+    await view.site.app.limits.set(text_of(form, "name"), concurrency=concurrency, rate=rate, by=by)
+
+
+async def _reset_limit(view: View, form: QueryParams, by: By) -> None:
+    _whole(view, "a limit")
+    await view.site.app.limits.reset(text_of(form, "name"), by=by)
+
+
+async def _recount(view: View, form: QueryParams, by: By) -> None:
+    _whole(view, "a limit")
+    await view.site.app.limits.recount(text_of(form, "name"), by=by)
+
+
+def _of_bundle(verb: str) -> Doing:
+    async def do(view: View, form: QueryParams, by: By) -> None:
+        _whole(view, "a bundle")
+        await getattr(view.site.app.bundles, verb)(_id(form), by=by)
+
+    return do
+
+
+def _of_webhook(verb: str) -> Doing:
+    async def do(view: View, form: QueryParams, by: By) -> None:
+        _whole(view, "a webhook")
+        await getattr(view.site.app.webhooks, verb)(_id(form), by=by)
+
+    return do
+
+
+VERBS: Mapping[str, Verb] = {
+    "queues/pause": Verb(_pause),
+    "queues/resume": Verb(_resume),
+    "queues/keep": Verb(_keep),
+    "schedules/pause": Verb(_pause_schedule),
+    "schedules/resume": Verb(_resume_schedule),
+    "schedules/trigger": Verb(_trigger),
+    "schedules/backfill": Verb(_backfill, "Store a job for each planned time that has none?"),
+    "schedules/delete": Verb(_delete_schedule, "Delete this schedule? Jobs that it has made stay."),
+    "limits/set": Verb(_set_limit),
+    "limits/reset": Verb(_reset_limit),
+    "limits/recount": Verb(_recount),
+    "bundles/cancel": Verb(_of_bundle("cancel"), "Cancel this bundle, and all its jobs that have not ended?"),
+    "bundles/retry": Verb(_of_bundle("retry"), "Run the dead and cancelled jobs of this bundle again?"),
+    "bundles/close": Verb(_of_bundle("close"), "Close this bundle? No job can be added to it any more."),
+    "bundles/delete": Verb(_of_bundle("delete"), "Delete this bundle, and its jobs with their results?"),
+    "webhooks/pause": Verb(_of_webhook("pause")),
+    "webhooks/resume": Verb(_of_webhook("resume")),
+    "webhooks/test": Verb(_of_webhook("test")),
+    "webhooks/redeliver": Verb(_of_webhook("redeliver"), "Send all deliveries again that are dead?"),
+    "webhooks/delete": Verb(_of_webhook("delete"), "Delete this webhook, and what waits to be delivered to it?"),
+}
+"""By subject and verb, as they stand in URLs."""
+
+
+def _queue(view: View, form: QueryParams) -> str:
+    queue = text_of(form, "queue")
+    if not view.access.sees(queue):
+        raise InvalidOption("queue", "is none of yours")
+    return queue
+
+
+async def _schedule(view: View, form: QueryParams) -> str:
+    name = text_of(form, "name")
+    if view.access.queues is not None and not view.access.sees((await view.site.app.schedules.get(name)).queue):
+        raise NotYours("this schedule")
+    return name
+
+
+def _whole(view: View, subject: str) -> None:
+    """What spans queues is only for those who see all of them. Raises NotYours."""
+    if view.access.queues is not None:
+        raise NotYours(subject)
+
+
+def _id(form: QueryParams) -> UUID:
+    try:
+        return UUID(form.get("id", ""))
+    except ValueError:
+        raise InvalidOption("id", "must be an id") from None

@@ -1,0 +1,98 @@
+"""Where forms lead: a preview that asks, then the act itself, and back to where one was, with what was done."""
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from jobqueue.base.acting.audit import By
+from jobqueue.base.errors import InvalidOption, JobNotFound, JobQueueError
+from jobqueue.base.log import get_logger
+from jobqueue.base.steering import Action
+from jobqueue.web.dashboard.acting import jobs, others
+from jobqueue.web.dashboard.acting.form import back_of, read_form
+from jobqueue.web.dashboard.pages.sheet import sheet, view_of
+from jobqueue.web.dashboard.reading.view import View
+from jobqueue.web.dashboard.site import Site
+
+_TYPED = 1_000
+"""Above so many jobs their number has to be typed."""
+_ABOUT = ("id", "state", "q", "queue", "task", "origin", "error", "fingerprint", "bundle", "key", "reason", "args")
+
+log = get_logger(__name__)
+
+
+async def ask(site: Site, request: Request) -> Response:
+    """What would be done, and how much of it: nothing is changed."""
+    view, params = view_of(site, request), request.query_params
+    name = _name(request)
+    if name.startswith("jobs/"):
+        return await _ask_about_jobs(site, request, view, params)
+    verb = _verb(name)
+    return sheet(
+        site, request, "confirm.html", active=name.partition("/")[0], title=name.partition("/")[2].capitalize(),
+        name=name, asks=verb.asks or "Do this?", back=back_of(params), fields=_fields(params),
+    )  # fmt: skip
+
+
+async def act(site: Site, request: Request) -> Response:
+    """Do it, and go back."""
+    view, form = view_of(site, request), await read_form(request)
+    name = _name(request)
+    try:
+        if name.startswith("jobs/"):
+            await _act_on_jobs(view, name.partition("/")[2], form)
+        else:
+            await _verb(name).do(view, form, By(view.access.user, "web"))
+    except (JobQueueError, JobNotFound) as error:
+        if isinstance(error, InvalidOption | JobNotFound | others.NotYours):
+            return sheet(
+                site, request, "refused.html", active="", title="Not done", status=400, why=str(error),
+                back=back_of(form),
+            )  # fmt: skip
+        raise
+    log.info("web.action", action=name, who=view.access.user)
+    return await _back(site, request, view, back_of(form))
+
+
+async def _ask_about_jobs(site: Site, request: Request, view: View, params: QueryParams) -> Response:
+    verb = _name(request).partition("/")[2]
+    action, meant = jobs.action_of(verb), jobs.meant_of(view, params)
+    would = await jobs.preview(view, action, meant)
+    return sheet(
+        site, request, "preview.html", active="jobs", title=f"{verb.capitalize()} jobs", verb=verb, action=action,
+        would=would, back=back_of(params), fields=_fields(params, _ABOUT), by_filter=not meant.ids,
+        typed=would.changed > _TYPED, at_once=jobs.AT_ONCE, needs_target=_needs_target(action),
+    )  # fmt: skip
+
+
+async def _act_on_jobs(view: View, verb: str, form: QueryParams) -> None:
+    action, meant = jobs.action_of(verb), jobs.meant_of(view, form)
+    to = jobs.target_of(action, form)
+    if "typed" in form and form["typed"].strip() != form.get("count"):
+        raise InvalidOption("typed", f"must be the number of jobs: {form.get('count', '')[:20]}")
+    await jobs.act(view, action, meant, to)
+
+
+def _needs_target(action: Action) -> bool:
+    return action in (Action.MOVE, Action.RESCHEDULE, Action.SET_PRIORITY)
+
+
+async def _back(site: Site, request: Request, view: View, back: str) -> Response:
+    done = await site.app.audit.list(who=By(view.access.user, "web"), limit=1)
+    mark = f"{'&' if '?' in back else '?'}did={done[0].id}" if done else ""
+    return RedirectResponse(f"{request.scope.get('root_path', '')}{back}{mark}", 303)
+
+
+def _name(request: Request) -> str:
+    return f"{request.path_params['subject']}/{request.path_params['verb']}"
+
+
+def _verb(name: str) -> others.Verb:
+    if name not in others.VERBS:
+        raise InvalidOption("action", "there is no such action")
+    return others.VERBS[name]
+
+
+def _fields(params: QueryParams, only: tuple[str, ...] | None = None) -> list[tuple[str, str]]:
+    """What a form carries on."""
+    return [(name, value) for name, value in params.multi_items() if name != "back" and (only is None or name in only)]

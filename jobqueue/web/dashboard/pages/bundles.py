@@ -1,0 +1,42 @@
+"""The bundles, and one with its graph."""
+
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from jobqueue.base.errors import InvalidOption
+from jobqueue.web.dashboard.pages.sheet import sheet, view_of
+from jobqueue.web.dashboard.reading.bundles import read_bundle, read_bundles, row_of
+from jobqueue.web.dashboard.showing.graph import graph
+from jobqueue.web.dashboard.site import Site
+
+
+async def bundles(site: Site, request: Request) -> Response:
+    """The newest first; those under way alone, or by name."""
+    params = request.query_params
+    unfinished, name = "unfinished" in params, params.get("name", "").strip() or None
+    after = _id(params["after"]) if params.get("after") else None
+    seen = await read_bundles(view_of(site, request), unfinished=unfinished, name=name, after=after)
+    return sheet(
+        site, request, "bundles.html", active="bundles", title="Bundles", seen=seen, unfinished=unfinished, name=name,
+        first=after is None,
+    )  # fmt: skip
+
+
+async def bundle(site: Site, request: Request) -> Response:
+    """One, with its graph."""
+    found = await read_bundle(view_of(site, request), _id(request.path_params["id"]))
+    row = row_of(found.bundle)
+    drawn = graph(found.groups, request.scope.get("root_path", ""), f"the graph of {row.name}")
+    return sheet(
+        site, request, "bundle.html", active="bundles", title=row.name, seen=row, drawn=drawn, text=found.text,
+        mermaid=found.mermaid,
+    )  # fmt: skip
+
+
+def _id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise InvalidOption("id", "must be the id of a bundle") from None

@@ -1,0 +1,47 @@
+"""All schedules, and one of them."""
+
+from datetime import datetime
+from typing import cast
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from jobqueue.base.errors import InvalidOption
+from jobqueue.base.flows.schedule import Source
+from jobqueue.base.moments import read_moment
+from jobqueue.web.dashboard.pages.sheet import missing, sheet, view_of
+from jobqueue.web.dashboard.reading.schedules import read_schedule, read_schedules
+from jobqueue.web.dashboard.site import Site
+
+
+async def schedules(site: Site, request: Request) -> Response:
+    """A page of schedules by name: `after` a name, of one `source` only."""
+    after, source = request.query_params.get("after", ""), request.query_params.get("source") or None
+    seen = await read_schedules(view_of(site, request), after, cast(Source | None, source))
+    return sheet(
+        site, request, "schedules.html", active="schedules", title="Schedules", seen=seen, after=after, source=source
+    )
+
+
+async def schedule(site: Site, request: Request) -> Response:
+    """One schedule; with `since` and `until` what a backfill of that time would be about."""
+    name = request.path_params["name"]
+    view, given = view_of(site, request), request.query_params
+    wrong: str | None = None
+    try:
+        seen = await read_schedule(
+            view, name, _moment("since", given.get("since")), _moment("until", given.get("until"))
+        )
+    except InvalidOption as error:
+        wrong = str(error)
+        seen = await read_schedule(view, name)
+    if seen is None:
+        return missing(site, request, "schedules", "schedule", name)
+    return sheet(
+        site, request, "schedule.html", active="schedules", title=name, seen=seen, wrong=wrong,
+        since=given.get("since", ""), until=given.get("until", ""),
+    )  # fmt: skip
+
+
+def _moment(option: str, text: str | None) -> datetime | None:
+    return read_moment(option, text.strip()) if text and text.strip() else None

@@ -1,0 +1,78 @@
+"""Webhooks, and what became of their deliveries."""
+
+from datetime import datetime
+from uuid import UUID
+
+from jobqueue.base.errors import WebhookNotFound
+from jobqueue.base.flows.webhook import Webhook
+from jobqueue.base.job import JobState
+from jobqueue.web.dashboard.reading.view import Model, View
+
+_PAGE = 50
+
+
+class WebhookRow(Model):
+    """A receiver that is told of events. Its URL may hold a secret: only its host is shown."""
+
+    id: UUID
+    host: str
+    events: list[str]
+    task: str | None
+    queue: str | None
+    origin: str | None
+    state: str
+    failures: int
+    failing_since: datetime | None
+    disabled_reason: str | None
+    rotated_at: datetime | None
+    created_at: datetime
+
+
+class DeliveryRow(Model):
+    """One event for one receiver."""
+
+    id: UUID
+    event: str
+    state: JobState
+    tries: int
+    status: int | None
+    error: str | None
+    """None without `payloads`."""
+    next_try: datetime | None
+    ended_at: datetime | None
+
+
+class WebhookPage(Model):
+    """A webhook and a page of its deliveries, the newest first."""
+
+    webhook: WebhookRow
+    deliveries: list[DeliveryRow]
+    next: UUID | None
+
+
+async def read_webhooks(view: View) -> list[WebhookRow]:
+    """All, the oldest first; none for who sees some queues only."""
+    if view.access.queues is not None:
+        return []
+    return [_row(each) for each in await view.site.app.webhooks.list()]
+
+
+async def read_webhook(
+    view: View, id: UUID, *, state: JobState | None = None, after: UUID | None = None
+) -> WebhookPage:
+    """One, with its deliveries. Raises WebhookNotFound, InvalidOption."""
+    if view.access.queues is not None:
+        raise WebhookNotFound(id)
+    webhook = await view.site.app.webhooks.get(id)
+    page = await view.site.app.webhooks.deliveries(id, state=state, after=after, limit=_PAGE)
+    names = [name for name in DeliveryRow.model_fields if name != "error"]
+    rows = [
+        DeliveryRow(**{name: getattr(each, name) for name in names}, error=each.error if view.access.payloads else None)
+        for each in page
+    ]
+    return WebhookPage(webhook=_row(webhook), deliveries=rows, next=page.next)
+
+
+def _row(webhook: Webhook) -> WebhookRow:
+    names = [name for name in WebhookRow.model_fields if name != "events"]
+    return WebhookRow(**{name: getattr(webhook, name) for name in names}, events=list(webhook.events))

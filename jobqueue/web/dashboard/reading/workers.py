@@ -1,0 +1,155 @@
+"""Workers: who lives, what they run, and who was lost."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from jobqueue.store.looking.holding import Held, held_by_workers, running_jobs
+from jobqueue.store.looking.overview import StuckJob, WorkerNow, stuck_now
+from jobqueue.store.workers import WorkerRow as Registered
+from jobqueue.store.workers import list_workers
+from jobqueue.web.dashboard.reading.overview import RunningRow, running_row
+from jobqueue.web.dashboard.reading.view import Model, View
+
+_RUNNING = 200
+_SHARE = re.compile(r"(.*?)(?::([0-9]+))?", re.DOTALL)
+
+
+class WorkerSeen(Model):
+    """A worker, and how much it does. Times in seconds."""
+
+    id: UUID
+    app: str
+    host: str
+    pid: int
+    version: str
+    """Of jobqueue, in this process."""
+    queues: list[str]
+    """What it takes jobs from, as it was told: `mail`, `mail:5` (at most five at once), `*`, `-slow` (all but this)."""
+    concurrency: int
+    started_at: datetime
+    seen_at: datetime
+    up: float
+    silent: float
+    """Since its last beat."""
+    alive: bool
+    leaving: bool
+    """It has ended, but not all of its jobs have."""
+    running: int
+    ahead: int
+    """Claimed ahead of a free slot."""
+    stuck: int
+    """Of those that run, handlers that do not come back."""
+    whole: bool
+    """The two numbers are of all its jobs, not only of those that may be seen."""
+
+    @property
+    def free(self) -> int:
+        """Slots without a job."""
+        return max(0, self.concurrency - self.running)
+
+    @property
+    def state(self) -> str:
+        """In a word."""
+        return "leaving" if self.leaving else "alive" if self.alive else "lost"
+
+
+class StuckSeen(Model):
+    """A handler that blocks its worker's loop, or was asked to end and goes on."""
+
+    job_id: UUID | None
+    """None: it is none of its jobs that blocks the loop."""
+    task: str | None
+    seconds: float
+    how: str
+    stack: str
+
+
+class WorkersSeen(Model):
+    """The workers, the living first."""
+
+    at: datetime
+    workers: list[WorkerSeen]
+    versions: list[str]
+    """Of those that live: more than one while a deploy is under way."""
+
+
+class WorkerPage(Model):
+    """One worker and its jobs."""
+
+    at: datetime
+    worker: WorkerSeen
+    running: list[RunningRow]
+    stuck: list[StuckSeen]
+
+
+async def read_workers(view: View) -> WorkersSeen:
+    """Those that have not ended in good order: the living first, then what was lost within a day."""
+    frame = await view.site.looker.frame()
+    async with view.site.session() as session:
+        registered = {each.id: each for each in await list_workers(session)}
+        seen = view.access.queues
+        held = None if seen is None else await held_by_workers(session, seen)
+        stuck = await stuck_now(session)
+    pairs = [(each, registered[each.id]) for each in frame.workers if each.id in registered]
+    workers = [
+        _worker(view, each, row, held, stuck) for each, row in pairs if seen is None or _visible(view, row.queues)
+    ]  # fmt: skip
+    versions = sorted({each.version for each in workers if each.alive and not each.leaving})
+    return WorkersSeen(at=frame.at, workers=workers, versions=versions)
+
+
+async def read_worker(view: View, id: UUID) -> WorkerPage | None:
+    """One of them; None if it has ended in good order, or takes nothing that may be seen. Raises DatabaseError."""
+    found = await read_workers(view)
+    worker = next((each for each in found.workers if each.id == id), None)
+    if worker is None:
+        return None
+    async with view.site.session() as session:
+        running = await running_jobs(session, _RUNNING, queues=view.access.queues, worker=id)
+        stuck = [each for each in await stuck_now(session) if each.worker_id == id]
+    return WorkerPage(
+        at=found.at,
+        worker=worker,
+        running=[running_row(view, each) for each in running],
+        stuck=[_stuck(each) for each in stuck if _shown(view, each, {each.id for each in running})],
+    )
+
+
+def share_of(told: Sequence[str], queue: str) -> int | None:
+    """How many jobs of a queue a worker takes at once: 0 for as many as it has slots, None if none."""
+    if f"-{queue}" in told:
+        return None
+    shares = [(found[1], int(found[2] or 0)) for each in told if (found := _SHARE.fullmatch(each))]
+    return dict(reversed(shares)).get(queue, 0 if "*" in told else None)
+
+
+def _shown(view: View, each: StuckJob, mine: set[UUID]) -> bool:
+    """Whoever sees some queues only sees the stacks of the jobs in them."""
+    return view.access.queues is None or each.job_id in mine
+
+
+def _stuck(each: StuckJob) -> StuckSeen:
+    return StuckSeen(job_id=each.job_id, task=each.task, seconds=each.seconds, how=each.how, stack=each.stack)
+
+
+def _visible(view: View, told: Sequence[str]) -> list[str]:
+    """Of what a worker was told, what names queues that may be seen."""
+    seen = sorted(view.access.queues or ())
+    return [
+        queue if not share else f"{queue}:{share}" for queue in seen if (share := share_of(told, queue)) is not None
+    ]
+
+
+def _worker(
+    view: View, each: WorkerNow, row: Registered, held: dict[UUID, Held] | None, stuck: Sequence[StuckJob]
+) -> WorkerSeen:
+    counts = Held(each.running, each.ahead) if held is None else held.get(each.id, Held())
+    return WorkerSeen(
+        id=each.id, app=each.app, host=each.host, pid=each.pid, version=each.version,
+        queues=list(row.queues) if held is None else _visible(view, row.queues),
+        concurrency=each.concurrency, started_at=row.started_at, seen_at=row.seen_at, up=each.up, silent=each.silent,
+        alive=each.alive, leaving=each.leaving, running=counts.running, ahead=counts.ahead,
+        stuck=0 if held is not None else sum(one.worker_id == each.id for one in stuck), whole=held is None,
+    )  # fmt: skip

@@ -7,6 +7,7 @@ from starlette.responses import RedirectResponse, Response
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.job import JobState
+from jobqueue.web.dashboard.access.mounted import base
 from jobqueue.web.dashboard.pages.sheet import sheet, view_of
 from jobqueue.web.dashboard.reading.filters import Filters, MayNotSearch, filters_of
 from jobqueue.web.dashboard.reading.jobs import read_jobs
@@ -27,21 +28,23 @@ _WHOLE = 32
 async def jobs(site: Site, request: Request) -> Response:
     """50 jobs a page, newest first, by the filters in the URL; an id in the search box leads to its job."""
     view, filters = view_of(site, request), filters_of(request.query_params)
-    seen, refused = None, None
+    seen, refused, status = None, None, 200
     try:
         if (part := filters.search().id) is not None:
             id = await _resolved(view, part)
-            return RedirectResponse(f"{request.scope.get('root_path', '')}/jobs/{id}", 303)
+            return RedirectResponse(f"{base(request.scope)}/jobs/{id}", 303)
         seen = await read_jobs(view, filters.which(), before=_before(request))
-    except (MayNotSearch, InvalidOption) as error:
-        refused = str(error)
+    except MayNotSearch as error:
+        refused, status = error.detail, error.status_code
+    except InvalidOption as error:
+        refused, status = str(error), 400
     return sheet(
         site,
         request,
         "jobs.html",
         active="jobs",
         title="Jobs",
-        status=200 if refused is None else 400,
+        status=status,
         seen=seen,
         refused=refused,
         filters=filters,

@@ -6,8 +6,9 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
 
-from jobqueue.base.errors import InvalidOption, JobQueueError
+from jobqueue.base.errors import InvalidOption
 from jobqueue.base.job import JobState
 from jobqueue.base.search import Search, read_search
 from jobqueue.telling.story import REASONS
@@ -19,11 +20,13 @@ _LENGTH = 1_000
 """Characters of one filter; each has a limit of its own beside."""
 
 
-class MayNotSearch(JobQueueError):
+class MayNotSearch(HTTPException):
     """Raised for a search in payloads by somebody who may not see them: its answers would tell what is in them."""
 
     def __init__(self) -> None:
-        super().__init__("you may not search in arguments and messages, which you may not see; search by names instead")
+        super().__init__(
+            403, "you may not search in arguments and messages, which you may not see; search by names"
+        )
 
 
 class Filters(Model):

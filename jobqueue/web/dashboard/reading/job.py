@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from starlette.exceptions import HTTPException
+
 from jobqueue.base.acting.audit import By
-from jobqueue.base.errors import InvalidOption, JobNotFound, JobQueueError
+from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.flows.limit import say_gate
 from jobqueue.base.flows.phase import PhaseState
 from jobqueue.base.job import AttemptError, Job, JobState
@@ -28,11 +30,13 @@ _PHASES = 200
 _DID = 20
 
 
-class MayNotSee(JobQueueError):
+class MayNotSee(HTTPException):
     """Raised for a look at what is in a job by somebody who may not see that."""
 
     def __init__(self) -> None:
-        super().__init__("you may not see arguments, results and messages: that needs an Access with payloads=True")
+        super().__init__(
+            403, "you may not see arguments, results and messages: that needs payloads=True"
+        )
 
 
 class AttemptRow(Model):

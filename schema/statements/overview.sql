@@ -250,7 +250,7 @@ left join lateral (select sum(n.freed) as freed from :"schema".gate_note n where
 where j.id = $1 and j.gate is not null;
 
 -- name: put_aside
--- takes: room integer
+-- takes: room bigint
 -- gives: task text, jobs bigint
 -- The tasks that no worker knows, or whose arguments do not fit, and how many jobs wait for one that does; the first `room` of
 -- these jobs are counted.

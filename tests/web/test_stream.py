@@ -166,7 +166,7 @@ async def test_nobody_gets_in_unasked(app: App, database: str, kind: str) -> Non
 async def test_a_silent_stream_says_where_it_stands(app: App, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A heartbeat has an id and no event: who waits for a rare one goes on from there, not from long ago."""
     monkeypatch.setattr(stream, "_HEARTBEAT", 0.0)
-    monkeypatch.setattr(stream, "_LOOK", 0.01)
+    monkeypatch.setattr(stream, "LOOK", 0.01)
     async with streaming(url, "task=rare", after="0") as client:
         await cancelled(app, 3)
         async with asyncio.timeout(PATIENCE):

@@ -74,14 +74,12 @@ NOTHING = Recent(points=[], completed={}, failed={}, runs=0, failures=0, wait_p9
 
 async def read_recent(view: View) -> Recent:
     """The last hour, as this user may see it. Raises DatabaseError."""
-    now = (await view.site.looker.frame()).at
-
     async def read(session: Session) -> _Read:
         return _Read(
-            await rates(session, now - _HOUR, step=_MINUTE),
-            await deferred(session, now - _HOUR, step=_MINUTE),
-            await sparks(session, now - _QUARTER, step=_MINUTE),
-            await percentiles(session, now - _LATELY),
+            await rates(session, _HOUR, step=_MINUTE),
+            await deferred(session, _HOUR, step=_MINUTE),
+            await sparks(session, _QUARTER, step=_MINUTE),
+            await percentiles(session, _LATELY),
             await put_aside(session, _COUNTED),
             await oldest_snapshot(session),
         )

@@ -29,6 +29,7 @@ from jobqueue.store.connection.location import Dsn, Location, Nowhere
 from jobqueue.store.connection.pool import Database, Pool
 from jobqueue.store.schema.migrate import migrate
 from jobqueue.tasks.acting.audit import Audit
+from jobqueue.tasks.acting.bulks import Bulks
 from jobqueue.tasks.gates.gates import limit_of_queue
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.limits import Limits
@@ -96,6 +97,7 @@ class App(TaskHome, EventHome):
         self.limits = Limits(self._opening.database, self._opening.executor_on)
         self.queues = Queues(self._opening.database, self._opening.executor_on)
         self.audit = Audit(self._opening.database, self._opening.executor_on)
+        self.bulks = Bulks(self._opening.database, self._opening.executor_on)
         self.webhooks = Webhooks(self._opening.database, lambda: self.settings.webhook_networks)
         self.registry.build_in(delivery_task(self._opening.database, lambda: self.settings.webhook_networks))
 

@@ -22,6 +22,7 @@ JobQueueError
 ├── DuplicatePhase                    two phases of one run with one name
 ├── TooManySignals                    the job has as many unread signals as it may have
 ├── EventsLost                        the log begins later than where the reader wants to go on
+├── BulkNotFound                      no such bulk action, or it ended too long ago
 ├── WebhookNotFound                   no such webhook, or it was deleted
 ├── ScheduleNotFound                  no such schedule, or it was deleted
 ├── JobNotFound                       no such job, or retention has removed it
@@ -273,6 +274,16 @@ class EventsLost(JobQueueError):
             f" what is left comes after={oldest!r}"
         )
         self.oldest = oldest
+
+
+class BulkNotFound(JobQueueError):
+    """Raised when no bulk action has this id: it never existed, or it ended longer ago than `keep_audit`."""
+
+    def __init__(self, id: UUID) -> None:
+        super().__init__(
+            f"no bulk action {id}: it never existed, or ended too long ago; app.bulks.list() has the others"
+        )
+        self.id = id
 
 
 class WebhookNotFound(JobQueueError):

@@ -61,6 +61,8 @@
 | webhook.disabled | warning | webhook, host, reason: it is told of nothing any more; `webhooks resume` |
 | webhook.lost_events | error | webhook: retention was quicker than its receiver, or its pause too long; it goes on |
 | webhook.stuck | error | webhook, error: its row, or what the log has for it, cannot be read; tried again |
+| bulk.failed | error | bulk, error: a page of it fails again and again, or what its row says cannot be done |
+| bulk.finished | info | bulk, action, matched, changed |
 | schedule.declared | info | schedule: the code of this worker has put it, or changed it |
 | schedule.fired | debug | schedule, planned, job_id |
 | schedule.missed | warning | schedule, reason, count, first, last: planned times were left out (`missed`, `overlap`) |

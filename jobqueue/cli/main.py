@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from jobqueue.base.version import VERSION
+from jobqueue.cli.bulk.verbs import bulk
 from jobqueue.cli.bundles.verbs import bundles
 from jobqueue.cli.jobs.steering_verbs import jobs
 from jobqueue.cli.limits.verbs import limits
@@ -33,6 +34,7 @@ surface = group("A durable job queue for Python asyncio on PostgreSQL.", _EPILOG
 migrate = group("Bring the database's schema up to date.")
 surface.add_typer(migrate, name="migrate")
 surface.add_typer(jobs, name="jobs")
+surface.add_typer(bulk, name="bulk")
 surface.add_typer(queues, name="queues")
 surface.add_typer(limits, name="limits")
 surface.add_typer(bundles, name="bundles")

@@ -65,4 +65,7 @@ Key = Annotated[
 Length = Annotated[str | None, typer.Option("--for", metavar="TIME", help="So long: 90 (seconds), 10m, 2h, 1d.")]
 Until = Annotated[str | None, typer.Option(metavar="TIME", help="Until then, with a zone: 2026-03-01T12:00+01:00.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+InBackground = Annotated[
+    bool, typer.Option("--in-background", help="By filter: workers do it, page by page; see `bulk show`.")
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

@@ -34,3 +34,12 @@ def single(kind: str, part: str, found: Sequence[UUID]) -> UUID:
         return found[0]
     which = f"more than one is: {', '.join(map(str, found))}" if found else f"`{kind}s list` has those there are"
     raise Refusal(f"no single {kind} is {part}; {which}")
+
+
+def is_whole(word: str) -> bool:
+    """True for an id that is not shortened."""
+    try:
+        UUID(word)
+    except ValueError:
+        return False
+    return True

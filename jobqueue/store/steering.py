@@ -35,9 +35,11 @@ REQUESTED = "requested"
 class Tries:
     """What all pages of one call share: half a second for jobs that others have locked, and the row of the audit."""
 
-    def __init__(self, note: Noted | None = None) -> None:
+    def __init__(self, note: Noted | None = None, pauses: Sequence[float] = _PAUSES) -> None:
         self.note = note
-        self._pauses = list(_PAUSES)
+        self.locked: list[UUID] = []
+        """Those that others had locked to the end."""
+        self._pauses = list(pauses)
 
     async def once_more(self) -> bool:
         """Wait a little; False if that was done often enough."""
@@ -231,6 +233,7 @@ async def _until_each_is_told(
         left = [id for id in left if id not in refused]
         if not left or not await tries.once_more():
             refused |= dict.fromkeys(left, Change.BUSY)
+            tries.locked += left
             await note_refused(executor, tries.note, refused)
             return {id: told[id] if id in told else refused[id] for id in ids}
 

@@ -15,6 +15,7 @@ from jobqueue.store.leases import mark_started
 from jobqueue.store.workers import Registration
 from jobqueue.tasks.membership import MemberOf
 from jobqueue.tasks.run.middleware import Middleware
+from jobqueue.worker.bulks import BulkRunner
 from jobqueue.worker.claiming.admitting import Admitter
 from jobqueue.worker.claiming.claimer import Claimer
 from jobqueue.worker.claiming.lone import LoneFinder
@@ -30,7 +31,6 @@ from jobqueue.worker.ending.lines import Lines
 from jobqueue.worker.ending.progress import Reporter
 from jobqueue.worker.ending.recording import Recorder
 from jobqueue.worker.ending.telling import LogTeller
-from jobqueue.worker.keeping.board import Board
 from jobqueue.worker.keeping.heartbeat import Heart
 from jobqueue.worker.keeping.holds import Held, Hold
 from jobqueue.worker.keeping.machine import born, this_machine
@@ -95,12 +95,10 @@ class Parts:
         )  # fmt: skip
         self.admitter = Admitter(database, settings, self.claimer.look_everywhere)
         self.stager = Stager(database, worker, settings, self._promoted)
-        self._board = Board()
-        self.watchdog = Watchdog(holds, self._board)
+        self.watchdog = Watchdog(holds)
         self.heart = Heart(
-            database, worker, settings, holds, self.watchdog, self.slots.lose, self.slots.cancel, self.registration,
-            self._board,
-        )  # fmt: skip
+            database, worker, settings, holds, self.watchdog, self.slots.lose, self.slots.cancel, self.registration
+        )
         self.heart.when_answered = self.slots.freed.set
         self.rescuer = Rescuer(database, worker, settings, holds, lambda: self.claimer.answered)
         self.drain = Drain(database, worker, self.slots, self.finisher)
@@ -109,12 +107,13 @@ class Parts:
     def _add_the_seldom(self, queues: Queues, settings: Settings) -> None:
         """What looks now and then for what goes wrong, or grows old."""
         self.lone = LoneFinder(self._database, queues, settings.rescue_interval, self.claimer.make_way)
-        self.stuck = StuckFinder(self.slots, self._board)
+        self.stuck = StuckFinder(self.slots, self.watchdog.board)
         self.starving = StarvingFinder(self._database, self.id, self.slots)
         self.unserved = Unserved(self._database)
         self.upkeep = Upkeep(self._database, settings)
         self.counting = CountSender(self._database, self.id, self.tally)
         self.looking = DepthLooker(self._database)
+        self.bulks = BulkRunner(self._database, settings)
 
     def _freed(self) -> None:
         self.admitter.wakeup.ring()

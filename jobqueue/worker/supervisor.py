@@ -157,6 +157,7 @@ class Supervisor:
             async with anyio.create_task_group() as inner:
                 for run in (
                     parts.upkeep.run,
+                    parts.bulks.run,
                     parts.rescuer.run,
                     parts.stager.run,
                     parts.admitter.run,
@@ -198,7 +199,7 @@ class Supervisor:
         claimer, stager, admitter = self.parts.claimer, self.parts.stager, self.parts.admitter
         hear = router(claimer.wakeup, stager.wakeup, admitter.wakeup, self.queues.serves, claimer.gap,
                      self.parts.slots.cancel, self.parts.teller.somebody_reads, self.parts.folder.look,
-                     self._wake_planners)  # fmt: skip
+                     self._wake_planners, self.parts.bulks.wakeup.ring)  # fmt: skip
         await vital.start(Listener(self.database, "wake", hear, (claimer.listening, stager.listening)).run)
 
     def _wake_planners(self) -> None:

@@ -8,6 +8,7 @@ from anyio.abc import TaskStatus
 from jobqueue.base.log import get_logger
 from jobqueue.base.settings import Settings
 from jobqueue.store.acting.audit import forget_audit
+from jobqueue.store.acting.bulks import forget_bulks
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database
@@ -72,6 +73,7 @@ class Upkeep:
         await self._forget_bundles()
         await forget_history(self._database)
         await forget_audit(self._database, self._keep_audit)
+        await forget_bulks(self._database, self._keep_audit)
         self._our_turn = False
         if swept.days:
             log.info("archive.dropped", partitions=swept.days)

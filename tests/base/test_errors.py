@@ -11,6 +11,7 @@ import pytest
 from jobqueue.base import errors
 from jobqueue.base.errors import (
     AppClosed,
+    BulkNotFound,
     BundleEnded,
     BundleNotFound,
     ClaimLost,
@@ -90,6 +91,7 @@ TEXTS: list[tuple[JobQueueError, list[str]]] = [
     (BundleEnded(ID), [str(ID), "ctx.bundle"]),
     (EventsLost("48213"), ["retention", "after='48213'"]),
     (JobNotFound(ID), [str(ID), "retention", "still open"]),
+    (BulkNotFound(ID), [str(ID), "app.bulks.list()"]),
     (WebhookNotFound(ID), [str(ID), "app.webhooks.list()"]),
     (ScheduleNotFound("digest"), ["'digest'", "deleted", "for a week", "app.schedules.list()"]),
     (JobFailed(ID, "attempts", "ValueError", "boom"), [str(ID), "attempts", "ValueError: boom"]),

@@ -11,7 +11,7 @@ from tests.support.programs.processes import CommandLine
 async def test_what_the_command_line_changes_is_told(cli: CommandLine, shop: Shop) -> None:
     """What a verb changes says that it was this user; `audit` shows the newest first, `--job` finds what met one."""
     cli.environment["LOGNAME"] = "ada"
-    one, other = shop.defer("note", "[1]", "mail"), shop.defer("note", "[2]", "mail")
+    one, other = shop.defer("note", '{"n": 1}', "mail"), shop.defer("note", '{"n": 2}', "mail")
     me = f"cli:ada@{socket.gethostname()}"
 
     assert 0 == (await cli.run("jobs", "cancel", one, "shop")).code

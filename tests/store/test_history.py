@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from jobqueue.base.errors import InvalidOption
-from jobqueue.base.history import Spark
+from jobqueue.base.looking.history import Spark
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.looking import history
 from jobqueue.store.noting import forget_history
@@ -72,7 +72,7 @@ async def test_rates_have_a_point_for_each_step(database: str) -> None:
             ({"task": ""}, [12, 2]),
         ]:
             points = await history.rates(db, timedelta(minutes=30), step=60, **named)  # type: ignore[arg-type]
-            assert claimed == [point.claimed for point in points if point.claimed], named
+            assert found == [point.claimed for point in points if point.claimed], named
         (one,) = [
             point for point in await history.rates(db, timedelta(minutes=30), step=60, queue="mail") if point.dead
         ]

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from jobqueue.base.job import JobState
+from jobqueue.cli.parts import is_whole
 from jobqueue.cli.terminal.failures import ExitCode, Refusal
 
 
@@ -108,12 +109,3 @@ def is_id(word: str) -> bool:
 def bare(word: str) -> str:
     """Without the dots that stand for the rest."""
     return word.removeprefix("…").removeprefix("...").removesuffix("…").removesuffix("...")
-
-
-def is_whole(word: str) -> bool:
-    """True for an id that is not shortened."""
-    try:
-        UUID(word)
-    except ValueError:
-        return False
-    return True

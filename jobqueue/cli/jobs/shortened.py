@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from jobqueue.base.errors import InvalidOption
-from jobqueue.cli.jobs.meant import is_whole
+from jobqueue.cli.parts import is_whole
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import Refusal
 from jobqueue.tasks.jobs import Jobs

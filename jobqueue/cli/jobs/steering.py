@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
-from jobqueue.base.search import Inside
+from jobqueue.base.looking.search import Inside
 from jobqueue.base.steering import Action, Change, Changes, Holder
 from jobqueue.cli.jobs.meant import Meant
 from jobqueue.cli.jobs.shortened import whole
@@ -113,7 +113,7 @@ def steer(place: Place, order: Order) -> ExitCode:
 
 
 async def _steered(place: Place, order: Order, ids: Sequence[UUID], *, dry: bool = False) -> Changes:
-    which = {} if ids else _filter(order)
+    which = {} if ids else filter_of(order)
 
     async def call(jobs: Jobs) -> Changes:
         method = getattr(jobs, order.action)  # each action is named as its method
@@ -123,7 +123,8 @@ async def _steered(place: Place, order: Order, ids: Sequence[UUID], *, dry: bool
     return await place.ask(Jobs, call)
 
 
-def _filter(order: Order) -> dict[str, Any]:
+def filter_of(order: Order) -> dict[str, Any]:
+    """The filters that are given, as the methods take them."""
     meant = order.meant
     if meant.key is not None:
         return {"key": meant.key, "task": meant.task}

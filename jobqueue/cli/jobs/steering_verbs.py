@@ -18,6 +18,7 @@ from jobqueue.cli.options import (
     ErrorClass,
     Fingerprint,
     IdsAndApp,
+    InBackground,
     JobId,
     Json,
     Key,
@@ -59,6 +60,7 @@ def _shared(
     dsn: Dsn = None,
     schema: Schema = None,
     dry_run: DryRun = False,
+    in_background: InBackground = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
@@ -92,6 +94,7 @@ def _steer(
     dsn: str | None,
     schema: str | None,
     dry_run: bool,
+    in_background: bool,
     yes: bool,
     json: bool,
     **filters: Any,
@@ -101,6 +104,10 @@ def _steer(
 
     meant = Meant.of(words, **filters)
     order = Order(action, meant, to, dry_run=dry_run, yes=yes, as_json=json)
+    if in_background:
+        from jobqueue.cli.jobs.background import begin
+
+        return begin(Place.of(meant.app, dsn, schema), order)
     order.check()
     return steer(Place.of(meant.app, dsn, schema), order)
 

@@ -25,6 +25,9 @@ _NEWEST = 2**63 - 1
 _FORGOTTEN = 500
 
 
+_SOMEBODY = By("somebody")
+
+
 class Noted:
     """The row of one call, its numbers added up; the first change that it tells of inserts it."""
 
@@ -37,6 +40,19 @@ class Noted:
         self._id: int | None = None
         self._room = _FOUND
         self._kept: tuple[int | None, int, int, Counter[str], int] = (None, 0, 0, self.refused, self._room)
+
+    @classmethod
+    def of(cls, id: int, matched: int, changed: int, refused: Mapping[str, int]) -> "Noted":
+        """The row of a call that goes on in another transaction, perhaps of another process."""
+        note = cls(_SOMEBODY, "", {})
+        note._id, note.matched, note.changed, note.refused = id, matched, changed, Counter(refused)
+        note._room = max(0, _FOUND - changed)  # where some of them are known already, the row takes less
+        return note
+
+    @property
+    def id(self) -> int | None:
+        """Of the row, once it is written."""
+        return self._id
 
     async def jobs(self, executor: Executor, told: Mapping[UUID, Change], *, ids: Sequence[UUID] = ()) -> None:
         """What became of some jobs, in the transaction that is open; `ids`: by which the row is found."""
@@ -177,7 +193,10 @@ def _found(note: Noted, told: Mapping[UUID, Change]) -> list[UUID]:
 
 def _entry(row: dict[str, Any]) -> AuditEntry:
     for name in ("what", "refused"):
-        said = orjson.loads(row[name] or "{}")
+        try:
+            said = orjson.loads(row[name] or "{}")
+        except ValueError:  # half of a surrogate pair is JSON to PostgreSQL
+            said = None
         row[name] = said if isinstance(said, dict) else {}  # plain SQL may have written anything
     return AuditEntry(**row)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobqueue.base.errors import InvalidOption
-from jobqueue.base.history import Deferred, DepthPoint, Rates, Spark, Sparks, Times, added, quantile
+from jobqueue.base.looking.history import Deferred, DepthPoint, Rates, Spark, Sparks, Times, added, quantile
 from jobqueue.base.moments import Seconds, check_delay, plain_seconds
 from jobqueue.store.connection.executor import Reader, named
 
@@ -19,7 +19,7 @@ _BY_MINUTE = 2 * _DAY
 """So far back the minutes of one queue or task can be asked for."""
 _TIMES_BY_MINUTE, _SPARKS_BY_MINUTE = _HOUR, 3 * _HOUR
 """So far back those of all queues are read; beyond, hours."""
-_TIMES_BACK, _SPARKS_BACK = 2 * _DAY, 7 * _DAY
+_ALL_BACK = 2 * _DAY
 """So far back all queues can be asked for: more would take longer than a page may."""
 _ALL = ""
 """In place of a queue: the rows that are of all together."""
@@ -75,7 +75,7 @@ async def percentiles(
     """
     back = check_delay("since", since)
     if queue is None and task is None:
-        _refuse_beyond(_TIMES_BACK, back, "name a queue or a task for more")
+        _refuse_beyond(_ALL_BACK, back, "name a queue or a task for more")
     grain = "minute" if back <= _TIMES_BY_MINUTE else "hour"
     pairs = [named("times", row) for row in await database.fetch("times", back, queue, task, grain, _TIMES)]
     by_queue: dict[str, list[dict[str, Any]]] = {}
@@ -91,11 +91,11 @@ async def percentiles(
 async def sparks(database: Reader, since: Seconds, *, step: Seconds, room: int = 200) -> Sparks:
     """Small charts of the queues and of the tasks that have ended most, at most `room` of each. Raises InvalidOption.
 
-    At most seven days; of what is further back than three hours, `step` must be in whole hours.
+    At most two days back; of what is further back than three hours, `step` must be in whole hours.
     """
     back, length = _checked(since, step)
     grain = _grain(back, length, _SPARKS_BY_MINUTE)
-    _refuse_beyond(_SPARKS_BACK, back, "ask for the rates of one queue or task for more")
+    _refuse_beyond(_ALL_BACK, back, "ask for the rates of one queue or task for more")
     rows = [named("sparks", row) for row in await database.fetch("sparks", back, length, grain, room)]
     (first,) = [row for row in rows if row["places"] is None]
     queues, tasks = dict[str, Spark](), dict[str, Spark]()

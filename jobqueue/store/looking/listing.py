@@ -11,14 +11,14 @@ Lists that only look at names pay nothing for that.
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from jobqueue.base.job import FINAL, Job, JobState
+from jobqueue.base.looking.search import Inside
 from jobqueue.base.moments import LATEST
-from jobqueue.base.search import Inside
 from jobqueue.store.connection.executor import Executor, named
 from jobqueue.store.looking.lookup import as_uuid, job_of
 
@@ -238,6 +238,40 @@ async def find_ids(executor: Executor, wanted: Wanted, page: int) -> AsyncIterat
                 yield left
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far a walk through all jobs has come that may be gone on with later, perhaps by another process."""
+
+    after: UUID = _LOWEST
+    piece: tuple[datetime, str] | None = None
+    """In this piece of the archive, by its end and kind; None: among those that have not ended."""
+
+
+async def find_ids_from(
+    executor: Executor, wanted: Wanted, place: Place, page: int, before: datetime
+) -> tuple[list[UUID], Place | None]:
+    """The next of all jobs that are meant, and where to go on: None at the end. One window a call, perhaps with none.
+
+    In the order of `find_ids`; of those that have ended only what did so `before` this moment. A piece that was dropped
+    meanwhile is passed over.
+    """
+    if place.piece is None:
+        ids, after = await _ids_behind(executor, wanted, place.after, page, None) if wanted.unfinished else ([], None)
+        return ids, Place(after) if after is not None else Place(piece=(_EPOCH, ""))
+    left = [
+        one for one in await _pieces(executor, wanted) if (one.until, one.kind) >= place.piece and one.since < before
+    ]
+    if not left:
+        return [], None
+    first = min(left, key=lambda one: (one.until, one.kind))
+    after = place.after if (first.until, first.kind) == place.piece else _LOWEST
+    bounded = replace(first, until=min(first.until, before))
+    ids, after_that = await _ids_behind(executor, wanted, after, page, bounded)
+    if after_that is not None:
+        return ids, Place(after_that, (first.until, first.kind))
+    return ids, Place(piece=(first.until, first.kind + "~")) if len(left) > 1 else None
+
+
 async def place_of(executor: Executor, id: UUID) -> UUID | None:
     """Where this job stands in a list; None if it is gone and its id does not say."""
     if (id.int >> 76) & 15 == 7 and id.int >> 122 == 0:  # as timed() in the schema
@@ -261,21 +295,28 @@ async def _slices(ids: list[UUID], page: int) -> AsyncIterator[list[UUID]]:
 async def _pages(executor: Executor, wanted: Wanted, page: int, piece: _Piece | None) -> AsyncIterator[list[UUID]]:
     """Of unfinished jobs, or of one piece of the archive."""
     after: UUID | None = _LOWEST
-    inside = () if wanted.document is None else (wanted.document, _STEP)
     while after is not None:
-        if piece is None:
-            values = (after, ROOM, page, wanted.unfinished, *wanted.names)
-            rows = await executor.fetch("seek_unfinished" if inside else "find_unfinished", *values, *inside)
-        else:
-            bounds = (piece.kind, piece.since, piece.until, after, ROOM, page)
-            states = sorted(wanted.states & _HALVES[piece.kind])
-            name = "seek_finished" if inside else "find_finished"
-            rows = await executor.fetch(name, *bounds, states, *wanted.names, *inside)
-        ids = [as_uuid(row[1]) for row in rows if row[1] is not None]
-        edge = rows[0][0]
-        after = ids[-1] if len(ids) == page else None if edge is None else as_uuid(edge)
+        ids, after = await _ids_behind(executor, wanted, after, page, piece)
         if ids:
             yield ids
+
+
+async def _ids_behind(
+    executor: Executor, wanted: Wanted, after: UUID, page: int, piece: _Piece | None
+) -> tuple[list[UUID], UUID | None]:
+    """What one window has of unfinished jobs, or of one piece of the archive; and where the next one begins, if any."""
+    inside = () if wanted.document is None else (wanted.document, _STEP)
+    if piece is None:
+        values = (after, ROOM, page, wanted.unfinished, *wanted.names)
+        rows = await executor.fetch("seek_unfinished" if inside else "find_unfinished", *values, *inside)
+    else:
+        bounds = (piece.kind, piece.since, piece.until, after, ROOM, page)
+        states = sorted(wanted.states & _HALVES[piece.kind])
+        name = "seek_finished" if inside else "find_finished"
+        rows = await executor.fetch(name, *bounds, states, *wanted.names, *inside)
+    ids = [as_uuid(row[1]) for row in rows if row[1] is not None]
+    edge = rows[0][0]
+    return ids, ids[-1] if len(ids) == page else None if edge is None else as_uuid(edge)
 
 
 async def _pieces(executor: Executor, wanted: Wanted) -> list[_Piece]:

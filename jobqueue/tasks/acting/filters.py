@@ -6,8 +6,8 @@ from uuid import UUID
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.job import JobState, JsonValue
+from jobqueue.base.looking.search import Inside
 from jobqueue.base.names import check_name
-from jobqueue.base.search import Inside
 from jobqueue.base.steering import LEGAL, Action
 from jobqueue.store import steering
 from jobqueue.store.connection.executor import Executor
@@ -128,11 +128,13 @@ def states_of(given: JobState | str | Sequence[JobState | str]) -> Sequence[JobS
 def shown(which: Mapping[str, Any]) -> dict[str, Any]:
     """A filter as the audit tells of it."""
     given = {name: value for name, value in which.items() if value is not None}
-    return {name: _plain(value) if name in _SHOWN else True for name, value in given.items()}
+    return {name: plain(value) if name in _SHOWN else True for name, value in given.items()}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """As JSON has it."""
     if isinstance(value, bool):
         return value
+    if isinstance(value, Mapping):
+        return dict(value)
     return str(value) if isinstance(value, str | UUID) else [str(each) for each in value]

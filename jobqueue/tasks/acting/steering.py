@@ -7,19 +7,23 @@ from functools import partial
 from typing import Any, TypeAlias, Unpack
 from uuid import UUID
 
+from uuid_utils.compat import uuid7
+
 from jobqueue.base.acting.audit import By, Doer
+from jobqueue.base.acting.bulk import Bulk
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.moments import Seconds
 from jobqueue.base.names import check_whole
 from jobqueue.base.steering import Action, Change, Changes
 from jobqueue.store import steering
+from jobqueue.store.acting import bulks
 from jobqueue.store.acting.audit import Noted, meant
 from jobqueue.store.connection.edge import own_session
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.standby import await_standby
-from jobqueue.tasks.acting.filters import PAGE, Filter, check_meant, pages, shown
-from jobqueue.tasks.options import PRIORITIES, DeferOptions, queue_named
+from jobqueue.tasks.acting.filters import PAGE, Filter, check_meant, pages, plain, shown, wanted_by
+from jobqueue.tasks.options import PRIORITIES, DeferOptions, check_id, queue_named
 
 Steer: TypeAlias = Callable[..., Awaitable[dict[UUID, Change]]]
 """Of an executor, some ids, whether to notify in any case, and what all pages of a call share."""
@@ -125,6 +129,48 @@ class Steering:
         """Remove jobs and their results for good, finished or waiting; never one that runs. Otherwise as `cancel`."""
         return await self.steer(Action.DELETE, ids, which, by=by, connection=connection, dry_run=dry_run)
 
+    async def bulk(
+        self,
+        action: Action | str,
+        *,
+        to: str | None = None,
+        priority: int | None = None,
+        delay: Seconds | None = None,
+        at: datetime | None = None,
+        from_start: bool = False,
+        by: Doer | None = None,
+        connection: object | None = None,
+        **which: Unpack[Filter],
+    ) -> Bulk:
+        """Have workers do it to all jobs of a filter, however many: `bulk("retry", queue="mail")`, by pages of 500.
+
+        Any worker does, page by page, whatever becomes of this process; `app.bulks` watches, waits and cancels. Each
+        page commits with its numbers and its part of the audit. Only jobs that are there now are meant, in the state
+        that they have when their turn comes; of those that have ended, only what had done so by now. Jobs that others
+        have locked are tried again at the end, twice, and are then `busy`. `to`, `priority`, `delay`, `at` and
+        `from_start` are as in the verb of that name; a `delay` counts from now. Raises InvalidOption.
+        """
+        what, doer = _action(action), By.of(by)
+        target = check_target(what, **_said(what, to=to, priority=priority, delay=delay, at=at, from_start=from_start))
+        if which.get("key") is not None:
+            raise InvalidOption("key", "means one job: no bulk is needed for that")
+        given = check_meant((), which)
+        wanted_by(what, given)
+        if "bundle" in given:
+            given["bundle"] = check_id(given["bundle"], "bundle")
+        id = uuid7()
+        note = _note(what, (), which, target | {"bulk": str(id)}, doer)
+        async with self._executor(connection) as executor, executor.transaction():
+            if note is not None:
+                await note.add(executor, 0, 0)
+                note.keep()
+            number = None if note is None else note.id
+            filter = {name: plain(value) for name, value in given.items()}
+            await bulks.create(executor, id, doer, what, bulks.text(filter), bulks.text(target), number)
+            stored = await bulks.find(executor, id)
+        assert stored is not None  # noqa: S101 - it was stored in this transaction
+        return stored
+
     async def steer(
         self,
         action: Action,
@@ -165,6 +211,27 @@ class Steering:
             return
         async with own_session(self._database) as session:
             yield session
+
+
+def _action(given: Action | str) -> Action:
+    try:
+        return Action(given)
+    except ValueError:
+        raise InvalidOption("action", f"must be one of {', '.join(Action)}") from None
+
+
+_TAKES = {
+    Action.RETRY: {"from_start"}, Action.MOVE: {"to"}, Action.SET_PRIORITY: {"priority"},
+    Action.RESCHEDULE: {"delay", "at"},
+}  # fmt: skip
+
+
+def _said(action: Action, **said: Any) -> dict[str, Any]:
+    """What an action takes of all that an action may take. Raises InvalidOption for what is another's."""
+    takes = _TAKES.get(action, set())
+    if wrong := [name for name, value in said.items() if name not in takes and value not in (None, False)]:
+        raise InvalidOption(wrong[0], f"is not for {action}")
+    return {name: said[name] or None if name == "from_start" else said[name] for name in takes}
 
 
 def check_target(action: Action, **said: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 
 from jobqueue.base.service import Wakeup
 
-READY, DUE, CANCEL, READING, FACTS, SCHEDULES = "r:", "d:", "c:", "l:", "f:", "s:"
+READY, DUE, CANCEL, READING, FACTS, SCHEDULES, BULKS = "r:", "d:", "c:", "l:", "f:", "s:", "b:"
 
 
 def router(
@@ -21,8 +21,11 @@ def router(
     somebody_reads: Callable[[], None],
     facts: Callable[[], None],
     schedules: Callable[[], None],
+    bulks: Callable[[], None] = lambda: None,
 ) -> Callable[[str | None], None]:
     """What a listener calls with each payload of `wake()`; None means that some may have been missed: a gap."""
+
+    told = {READING: somebody_reads, FACTS: facts, SCHEDULES: schedules, BULKS: bulks}
 
     def hear(payload: str | None) -> None:
         if payload is None:
@@ -32,6 +35,7 @@ def router(
             admitter.ring()
             facts()
             schedules()
+            bulks()
         elif payload == DUE:  # of no queue: somebody stands at a gate
             admitter.ring()
         elif payload.startswith(DUE):
@@ -39,12 +43,8 @@ def router(
         elif payload.startswith(CANCEL):
             with contextlib.suppress(ValueError):  # hints may be wrong
                 cancel({int(payload.removeprefix(CANCEL))})
-        elif payload == READING:
-            somebody_reads()
-        elif payload == FACTS:
-            facts()
-        elif payload == SCHEDULES:
-            schedules()
+        elif payload in told:
+            told[payload]()
         elif serves(payload.removeprefix(READY)):
             claimer.ring()
 

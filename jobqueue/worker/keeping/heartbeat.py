@@ -29,7 +29,7 @@ from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.leases import Kept, Renewal, pardon, renew
 from jobqueue.store.workers import Registration
 from jobqueue.worker.keeping.beside import run_beside
-from jobqueue.worker.keeping.board import Board, Stuck
+from jobqueue.worker.keeping.board import Stuck
 from jobqueue.worker.keeping.holds import Held, Hold
 from jobqueue.worker.keeping.tally import LOST
 from jobqueue.worker.keeping.watchdog import Watchdog
@@ -56,12 +56,11 @@ class Heart:
         lose: Callable[[Sequence[Hold]], None],
         cancel: Callable[[Collection[int]], None],
         registration: Registration,
-        board: Board,
     ) -> None:
         """`lose` is called on the worker's loop with holds whose claims are over, or will be in a beat.
 
-        `cancel` is called there with the fences of claims whose jobs were asked to end. What is on the board is
-        shown in the worker's row.
+        `cancel` is called there with the fences of claims whose jobs were asked to end. What is on the
+        watchdog's board is shown in the worker's row.
         """
         self.when_hung: Callable[[], None] | None = None
         """Called in this thread when the loop was blocked until the claims were let go and their leases over."""
@@ -87,7 +86,6 @@ class Heart:
         self._longest_pause = 0.0
         """For how long it did not move, at the most, since the last answer."""
         self._registration = registration
-        self._board = board
         self._shown: tuple[Stuck, ...] = ()
         self._log = get_logger(__name__).bind(worker=str(worker))
 
@@ -182,7 +180,7 @@ class Heart:
 
     async def _show(self, session: Session) -> None:
         """Write what is stuck, if that is news."""
-        board = self._board.now()
+        board = self._watchdog.board.now()
         if board != self._shown and await workers.show_stuck(session, self._worker, [one.told() for one in board]):
             self._shown = board
 

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
-from jobqueue.base.history import BOUNDS
+from jobqueue.base.looking.history import BOUNDS
 from jobqueue.base.outcome import (
     Cancelled,
     Dead,
@@ -46,7 +46,7 @@ WORDS: dict[type[Outcome], str] = {
 OUTCOMES = (*WORDS.values(), REFUSED, LOST)
 MOST = 1_000
 """Pairs of a queue and a task that are counted apart; the queue of any further one is UNKNOWN."""
-SAMPLES = 8
+SAMPLES = 4
 """Of each claim so many jobs at most stand for all: how long they have waited."""
 
 Pair: TypeAlias = tuple[str, str]

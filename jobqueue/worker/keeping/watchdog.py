@@ -26,12 +26,12 @@ _BLOCKED = 1.0
 class Watchdog:
     """Asks the loop for a sign of life, four times a second."""
 
-    def __init__(self, holds: Held, board: Board) -> None:
-        """`board` shows who blocks the loop."""
+    def __init__(self, holds: Held) -> None:
         self.lag = 0.0
         """Seconds by which the loop was last late to answer."""
         self._holds = holds
-        self._board = board
+        self.board = Board()
+        """Shows who blocks the loop, and whoever else is stuck."""
         self._asked: float | None = None
         self._answered = threading.Event()
         self._over = threading.Event()
@@ -67,7 +67,7 @@ class Watchdog:
                     self._say(loop, ident, say_after, asked)
                 say_after *= 2
             self._asked, self.lag = None, time.monotonic() - asked
-            self._board.blocks(None)
+            self.board.blocks(None)
 
     def _answer(self) -> None:
         self._answered.set()
@@ -79,5 +79,5 @@ class Watchdog:
         hold = next((hold for hold in self._holds.snapshot() if task is not None and hold.task is task), None)
         job_id, name = (None, None) if hold is None else (str(hold.id), hold.claim["task"])
         stack = stack_of_thread(ident)
-        self._board.blocks(Stuck(job_id, name, BLOCKS, stack, since))
+        self.board.blocks(Stuck(job_id, name, BLOCKS, stack, since))
         self._log.warning("loop.blocked", seconds=seconds, job_id=job_id, task=name, stack=stack)

@@ -12,8 +12,8 @@ import anyio
 import pytest
 
 from jobqueue import Fatal
-from jobqueue.base.history import BOUNDS
 from jobqueue.base.job import WorkerId
+from jobqueue.base.looking.history import BOUNDS
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.noting import Counted, note_counts, text_of
 from jobqueue.worker.keeping.tally import MOST, UNKNOWN, Tally
@@ -236,7 +236,7 @@ def test_only_so_many_pairs_are_told_apart() -> None:
     assert 2 * MOST + 103 == sum(tally.tasks()["work"].buckets)
 
 
-@pytest.mark.parametrize("jobs", [0, 1, 7, 8, 9, 100, 499, 500])
+@pytest.mark.parametrize("jobs", [0, 1, 3, 4, 5, 100, 499, 500])
 def test_waits_are_sampled_so_that_they_add_up(jobs: int) -> None:
     """A few jobs of a claim stand for all; a job that was not due, by a broken clock, has not waited."""
     tally = new_tally()

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.job import JobState
-from jobqueue.base.search import Search, read_search
+from jobqueue.base.looking.search import Search, read_search
 from jobqueue.telling.story import REASONS
 from jobqueue.web.dashboard.access.access import Access
 from jobqueue.web.dashboard.reading.view import Model

@@ -14,7 +14,7 @@ from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.flows.limit import say_gate
 from jobqueue.base.flows.phase import PhaseState
 from jobqueue.base.job import AttemptError, Job, JobState
-from jobqueue.base.search import fingerprint_of
+from jobqueue.base.looking.search import fingerprint_of
 from jobqueue.store.acting.audit import list_audit
 from jobqueue.store.connection.executor import Reader
 from jobqueue.store.looking.overview import Waits
@@ -34,9 +34,7 @@ class MayNotSee(HTTPException):
     """Raised for a look at what is in a job by somebody who may not see that."""
 
     def __init__(self) -> None:
-        super().__init__(
-            403, "you may not see arguments, results and messages: that needs payloads=True"
-        )
+        super().__init__(403, "you may not see arguments, results and messages: that needs payloads=True")
 
 
 class AttemptRow(Model):
@@ -50,7 +48,7 @@ class AttemptRow(Model):
     traceback: str | None
     """None without `payloads`: its last lines are the message."""
     place: str | None
-    """The function in which it failed, `shop/billing.py:88 in charge`; None if that is not known."""
+    """Where in the user's code it failed, `shop/billing.py:88 charge`; None if that is not known."""
     began: datetime | None
     at: datetime | None
     worker: str | None
@@ -203,7 +201,7 @@ async def _story(view: View, reader: Reader, id: UUID) -> Story:
 def _fingerprint(job: Job) -> str | None:
     if job.error is None or job.state is JobState.COMPLETED:
         return None
-    return fingerprint_of(job.task, job.error.error_class, getattr(job.error, "code_place", None))
+    return fingerprint_of(job.task, job.error.error_class, job.error.code_place)
 
 
 def _parts(job: Job) -> dict[str, str]:
@@ -228,7 +226,7 @@ def _attempt(view: View, story: Story, error: AttemptError) -> AttemptRow:
         error=error.error_class,
         message=message,
         traceback=trace or None,
-        place=getattr(error, "code_place", None),
+        place=error.code_place,
         began=error.began or _began(story.job, error),
         at=error.at,
         worker=None if error.worker is None else story.worker(str(error.worker)),

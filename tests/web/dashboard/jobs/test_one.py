@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from jobqueue.base.looking.search import fingerprint_of
 from jobqueue.web import Access
 from tests.support.jobs.searched import store
 from tests.support.jobs.working import asked, new_app
@@ -16,6 +17,7 @@ from tests.web.dashboard.visiting import OPERATOR, READER, visiting
 NAME = """<script>"'&</script>"""
 MARKER = "hunter2-secret"
 TRACE = f'Traceback (most recent call last):\n  File "/srv/{MARKER}.py", line 88, in charge\nE: {MARKER}'
+PLACE = "shop/billing.py:88 charge"
 
 
 def failed(number: int = 1, **own: Any) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def failed(number: int = 1, **own: Any) -> dict[str, Any]:
 
 HOLDS = {
     "args": json.dumps({"to": MARKER, "odd": NAME}),
-    "errors": json.dumps([failed(1), failed(2, data={"card": MARKER}, phase=NAME, place=1)]),
+    "errors": json.dumps([failed(1), failed(2, data={"card": MARKER}, phase=NAME, place=1, code_place=PLACE)]),
     "progress": json.dumps({"fraction": 0.42, "message": MARKER, "data": MARKER}),
     "key": f"task\n{NAME}",
     "queue": NAME,
@@ -77,6 +79,8 @@ async def test_who_may_not_see_payloads_sees_none(database: str) -> None:
         look = await client.post(f"/jobs/{id}/payload", data={"show": "args"})
     assert [200, 200, 200, 403, 403, 403] == [page.status_code for page in (*pages, look)]
     assert "you may not see what is in jobs" in pages[0].text
+    assert PLACE in pages[0].text
+    assert f'href="/errors/{fingerprint_of(NAME, f"shop.{NAME}", PLACE)}"' in pages[0].text
     assert not [page.url for page in pages[:3] if MARKER in page.text]
     assert MARKER not in look.text
     assert 0 == await asked(database, "select count(*) from jobqueue.audit")

@@ -29,7 +29,7 @@ def stated() -> dict[str, list[Statement]]:
 def uses(path: Path) -> set[str]:
     """Return the names of statements that stand in a module as text of their own."""
     text = path.read_text(encoding="utf-8")
-    return {name for name in statements() if re.search(rf'(?<![\w"])"{name}"(?![\w"])', text)}
+    return statements().keys() & set(re.findall(r'(?<![\w"])"(\w+)"(?![\w"])', text))
 
 
 def sql_type(name: str) -> str:

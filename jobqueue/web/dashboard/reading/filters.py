@@ -6,13 +6,12 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from starlette.datastructures import QueryParams
-from starlette.exceptions import HTTPException
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.job import JobState
 from jobqueue.base.looking.search import Search, read_search
 from jobqueue.telling.story import REASONS
-from jobqueue.web.dashboard.access.access import Access
+from jobqueue.web.dashboard.access.access import Access, NotAllowed
 from jobqueue.web.dashboard.reading.view import Model
 
 _TEXTS = ("q", "queue", "task", "origin", "error", "fingerprint", "bundle", "key", "reason")
@@ -20,11 +19,11 @@ _LENGTH = 1_000
 """Characters of one filter; each has a limit of its own beside."""
 
 
-class MayNotSearch(HTTPException):
+class MayNotSearch(NotAllowed):
     """Raised for a search in payloads by somebody who may not see them: its answers would tell what is in them."""
 
     def __init__(self) -> None:
-        super().__init__(403, "you may not search in arguments and messages, which you may not see; search by names")
+        super().__init__("you may not search in arguments and messages, which you may not see; search by names")
 
 
 class Filters(Model):

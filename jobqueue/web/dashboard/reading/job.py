@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from starlette.exceptions import HTTPException
-
 from jobqueue.base.acting.audit import By
 from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.flows.limit import say_gate
@@ -17,9 +15,10 @@ from jobqueue.base.job import AttemptError, Job, JobState
 from jobqueue.base.looking.search import fingerprint_of
 from jobqueue.store.acting.audit import list_audit
 from jobqueue.store.connection.executor import Reader
-from jobqueue.store.looking.overview import Waits
+from jobqueue.store.looking.overview import Waits, stuck_now
 from jobqueue.telling.reading import read_story
 from jobqueue.telling.story import Story, said_of_plan
+from jobqueue.web.dashboard.access.access import NotAllowed
 from jobqueue.web.dashboard.reading.jobs import JobRow, row_of
 from jobqueue.web.dashboard.reading.view import Model, View
 from jobqueue.web.dashboard.showing.redacting import redacted, redacted_text
@@ -30,11 +29,11 @@ _PHASES = 200
 _DID = 20
 
 
-class MayNotSee(HTTPException):
+class MayNotSee(NotAllowed):
     """Raised for a look at what is in a job by somebody who may not see that."""
 
     def __init__(self) -> None:
-        super().__init__(403, "you may not see arguments, results and messages: that needs payloads=True")
+        super().__init__("you may not see arguments, results and messages: that needs payloads=True")
 
 
 class AttemptRow(Model):
@@ -121,6 +120,8 @@ class JobSeen(Model):
     lost: int
     worker_id: UUID | None
     worker: str | None
+    stuck: bool
+    """Its handler blocks its worker, or was asked to end and goes on: the worker's page has the stack."""
     lease_until: datetime | None
     timeout: float | None
     deadline: datetime | None
@@ -146,6 +147,7 @@ async def read_job(view: View, id: UUID) -> JobSeen:
     async with view.site.session() as session:
         story = await _story(view, session, id)
         did = await list_audit(session, job=id, limit=_DID)
+        stuck = await stuck_now(session) if story.job.running else []
     job = story.job
     report = _report(job)
     return JobSeen(
@@ -161,6 +163,7 @@ async def read_job(view: View, id: UUID) -> JobSeen:
         limits=[say_gate(gate) for gate in job.gates],
         planned=said_of_plan(job),
         worker=None if job.worker_id is None else story.worker(str(job.worker_id)),
+        stuck=any(each.job_id == id for each in stuck),
         fraction=_fraction(report),
         fingerprint=_fingerprint(job),
         message=_message(view, job, report),

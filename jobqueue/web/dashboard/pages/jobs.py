@@ -35,7 +35,7 @@ async def jobs(site: Site, request: Request) -> Response:
             return RedirectResponse(f"{base(request.scope)}/jobs/{id}", 303)
         seen = await read_jobs(view, filters.which(), before=_before(request))
     except MayNotSearch as error:
-        refused, status = error.detail, error.status_code
+        refused, status = str(error), 403
     except InvalidOption as error:
         refused, status = str(error), 400
     return sheet(

@@ -38,6 +38,8 @@ _LONGEST_KEPT = 300.0
 _SHARE = 20
 _LIMIT = 4.0
 _LONGEST = 20
+_COUNTED = 2_000
+"""Waiting jobs that are counted each second; what goes beyond is estimated. Of 200 000: 17 ms, and 50 for 10 000."""
 _WINDOW = 10
 """Looks over which rates are taken."""
 _FRESH_ENOUGH = 30.0
@@ -161,7 +163,7 @@ class Looker:
         first = self._flows[0][1] if self._flows else None
         flow = await read_flow(session, first)
         self._flows.append((now, flow))
-        queues = tuple(await queue_stats(session))
+        queues = tuple(await queue_stats(session, _COUNTED))
         workers = tuple(await workers_now(session))
         longest = tuple(await longest_running(session, _LONGEST))
         number = 0 if self._last is None else self._last.number + 1

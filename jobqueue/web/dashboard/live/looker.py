@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar, cast
+from weakref import WeakValueDictionary
 
 import anyio
 
@@ -34,7 +35,7 @@ T = TypeVar("T")
 INTERVAL = 1.0
 """Seconds between two looks."""
 _LONGEST_INTERVAL = 10.0
-_LONGEST_KEPT = 300.0
+_LONGEST_KEPT = 60.0
 _SHARE = 20
 _LIMIT = 4.0
 _LONGEST = 20
@@ -75,6 +76,16 @@ class Frame:
         return self.flow.now
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What was read once for all."""
+
+    at: float
+    cost: float
+    """Seconds that it took."""
+    value: object
+
+
 class Looker:
     """Has the last look, and makes the next."""
 
@@ -84,7 +95,8 @@ class Looker:
         self._last: Frame | None = None
         self._looked_at = float("-inf")
         self._cost = 0.0
-        self._kept: dict[object, tuple[float, object]] = {}
+        self._kept: dict[object, _Kept] = {}
+        self._renewing: WeakValueDictionary[object, anyio.Lock] = WeakValueDictionary()
         self._reading = anyio.Lock()
         self._fault: tuple[float, DatabaseError] | None = None
         self._flows: deque[tuple[float, Flow]] = deque(maxlen=_WINDOW)
@@ -129,14 +141,33 @@ class Looker:
 
     async def kept(self, key: object, seconds: float, read: Callable[[Session], Awaitable[T]]) -> T:
         """What `read` finds, kept for so many seconds for all who ask for the same. Raises as `frame` does."""
+
+        async def on_session() -> T:
+            async with self._limited() as session:
+                return await read(session)
+
         async with self._reading:
-            now = time.monotonic()
+            return await self._fresh(key, seconds, on_session)
+
+    async def renewed(self, key: object, seconds: float, read: Callable[[], Awaitable[T]]) -> T:
+        """The same for a part of a page that renews itself: what took long is kept for twenty times as long.
+
+        `read` takes a connection by itself, and nobody who asks for something else waits for it.
+        """
+        lock = self._renewing.setdefault(key, anyio.Lock())
+        async with lock:
             found = self._kept.get(key)
-            if found is None or now - found[0] >= seconds:
-                self._kept = {key: each for key, each in self._kept.items() if now - each[0] < _LONGEST_KEPT}
-                async with self._limited() as session:
-                    found = self._kept[key] = now, await read(session)
-            return cast(T, found[1])
+            cost = 0.0 if found is None else found.cost
+            return await self._fresh(key, max(seconds, min(_SHARE * cost, _LONGEST_INTERVAL)), read)
+
+    async def _fresh(self, key: object, seconds: float, read: Callable[[], Awaitable[T]]) -> T:
+        now = time.monotonic()
+        found = self._kept.get(key)
+        if found is None or now - found.at >= seconds:
+            self._kept = {key: each for key, each in self._kept.items() if now - each.at < _LONGEST_KEPT}
+            value = await read()
+            found = self._kept[key] = _Kept(now, time.monotonic() - now, value)
+        return cast(T, found.value)
 
     @asynccontextmanager
     async def _limited(self) -> AsyncIterator[Session]:

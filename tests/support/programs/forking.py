@@ -26,7 +26,11 @@ from typing import NamedTuple, Protocol
 
 ROOT = Path(__file__).resolve().parents[3]
 READ_AT_START = ("PYTHON", "LC_", "LANG")
-EXTRAS = ("jobqueue.web", "jobqueue.cli.worker.http")  # a command must find out itself whether their packages are there
+EXTRAS = (
+    "jobqueue.web",
+    "jobqueue.cli.web",
+    "jobqueue.cli.worker.http",
+)  # a command must find out itself whether their packages are there
 
 
 class Command(Protocol):

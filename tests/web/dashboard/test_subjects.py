@@ -106,7 +106,7 @@ async def test_arguments_of_a_schedule_are_shown_on_demand(database: str) -> Non
 
 
 async def test_foreign_queues_are_left_out_everywhere(database: str) -> None:
-    """Whoever sees one queue sees nothing of another, its tasks, schedules, limits and workers; nor that it is there."""
+    """Whoever sees one queue sees nothing of another, its tasks, schedules, limits, workers; nor that it is there."""
     async with odd_shop(database, "bank") as app, visiting(app, Access("eve", True, True, ["mail"])) as client:
         for path in LISTS:
             page = await client.get(path)
@@ -155,7 +155,9 @@ async def test_a_worker_of_many_queues_shows_what_may_be_seen(database: str) -> 
 async def test_an_empty_installation_says_what_to_do(database: str, path: str) -> None:
     """A first visit tells how there comes to be one."""
     hints = {
-        "/queues": "defer(...)", "/tasks": "App(tasks=", "/workers": "python -m jobqueue worker", "/schedules": "@app.cron",
+        "/queues": "defer(...)",
+        "/tasks": "App(tasks=", "/workers": "python -m jobqueue worker",
+        "/schedules": "@app.cron",
         "/limits": "Limit(3",
     }  # fmt: skip
     async with new_app(database) as app, visiting(app) as client:

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from starlette.datastructures import QueryParams
 
-from jobqueue.base.errors import InvalidOption, JobQueueError
+from jobqueue.base.errors import InvalidOption
 from jobqueue.base.job import JobState
 from jobqueue.telling.story import REASONS
-from jobqueue.web.dashboard.access.access import Access
+from jobqueue.web.dashboard.access.access import Access, NotAllowed
 from jobqueue.web.dashboard.reading.view import Model
 
 _TEXTS = ("q", "queue", "task", "origin", "error", "fingerprint", "bundle", "key", "reason")
@@ -18,7 +18,7 @@ _LENGTH = 1_000
 """Characters of one filter; each has a limit of its own beside."""
 
 
-class MayNotSearch(JobQueueError):
+class MayNotSearch(NotAllowed):
     """Raised for a search in payloads by somebody who may not see them: its answers would tell what is in them."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from jobqueue.base.acting.audit import By
-from jobqueue.base.errors import InvalidOption, JobNotFound, JobQueueError
+from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.flows.limit import say_gate
 from jobqueue.base.flows.phase import PhaseState
 from jobqueue.base.job import AttemptError, Job, JobState
@@ -17,6 +17,7 @@ from jobqueue.store.connection.executor import Reader
 from jobqueue.store.looking.overview import Waits
 from jobqueue.telling.reading import read_story
 from jobqueue.telling.story import Story, said_of_plan
+from jobqueue.web.dashboard.access.access import NotAllowed
 from jobqueue.web.dashboard.reading.jobs import JobRow, row_of
 from jobqueue.web.dashboard.reading.view import Model, View
 from jobqueue.web.dashboard.showing.redacting import redacted, redacted_text
@@ -27,7 +28,7 @@ _PHASES = 200
 _DID = 20
 
 
-class MayNotSee(JobQueueError):
+class MayNotSee(NotAllowed):
     """Raised for a look at what is in a job by somebody who may not see that."""
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from jobqueue.web.dashboard.api.jobs import change_jobs, list_jobs
-from jobqueue.web.dashboard.reading.audit import read_audit
+from jobqueue.web.dashboard.reading.acting.audit import read_audit
 from jobqueue.web.dashboard.reading.bundles import read_bundles
 from jobqueue.web.dashboard.reading.job import read_job, read_payload
 from jobqueue.web.dashboard.reading.limits import read_limit, read_limits

@@ -12,6 +12,7 @@ from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.flows.limit import say_gate
 from jobqueue.base.flows.phase import PhaseState
 from jobqueue.base.job import AttemptError, Job, JobState
+from jobqueue.base.looking.search import fingerprint_of
 from jobqueue.store.acting.audit import list_audit
 from jobqueue.store.connection.executor import Reader
 from jobqueue.store.looking.overview import Waits
@@ -128,7 +129,7 @@ class JobSeen(Model):
     message: str | None
     """What it says of that; None without `payloads`."""
     fingerprint: str | None
-    """Of failures like its last one."""
+    """Of failures like its last one; None if it is not dead."""
     sizes: dict[str, int]
     """Of what is in it: the characters of each part that there is."""
 
@@ -160,7 +161,7 @@ async def read_job(view: View, id: UUID) -> JobSeen:
         planned=said_of_plan(job),
         worker=None if job.worker_id is None else story.worker(str(job.worker_id)),
         fraction=_fraction(report),
-        fingerprint=None,
+        fingerprint=_fingerprint(job),
         message=_message(view, job, report),
         sizes={name: len(text) for name, text in _parts(job).items()},
         **{name: getattr(job, name) for name in _PLAIN},
@@ -218,7 +219,7 @@ def _attempt(view: View, story: Story, error: AttemptError) -> AttemptRow:
         error=error.error_class,
         message=message,
         traceback=trace or None,
-        place=getattr(error, "code_place", None),
+        place=error.code_place,
         began=error.began or _began(story.job, error),
         at=error.at,
         worker=None if error.worker is None else story.worker(str(error.worker)),
@@ -232,6 +233,13 @@ def _began(job: Job, error: AttemptError) -> datetime | None:
     if not waits_or_ended or job.claimed_at is None or error.at is None or job.claimed_at > error.at:
         return None
     return job.claimed_at
+
+
+def _fingerprint(job: Job) -> str | None:
+    if job.state is not JobState.DEAD:
+        return None
+    error = job.error
+    return fingerprint_of(job.task, *(("", None) if error is None else (error.error_class, error.code_place)))
 
 
 def _report(job: Job) -> Mapping[str, Any]:

@@ -24,6 +24,7 @@ from jobqueue.web.dashboard.entrance.faults import Faults
 from jobqueue.web.dashboard.live.looker import Looker
 from jobqueue.web.dashboard.pages.acting.act import act, ask
 from jobqueue.web.dashboard.pages.acting.audit import audit
+from jobqueue.web.dashboard.pages.acting.bulks import bulk, bulks
 from jobqueue.web.dashboard.pages.bundles import bundle, bundles
 from jobqueue.web.dashboard.pages.errors import error, errors
 from jobqueue.web.dashboard.pages.job import job, payload
@@ -52,6 +53,8 @@ _PAGES: tuple[tuple[str, Page], ...] = (
     ("/webhooks", webhooks),
     ("/webhooks/{id}", webhook),
     ("/audit", audit),
+    ("/bulk", bulks),
+    ("/bulk/{id}", bulk),
     ("/queues", queues),
     ("/queues/{name:path}", queue),
     ("/tasks", tasks),

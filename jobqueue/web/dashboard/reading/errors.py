@@ -1,6 +1,6 @@
 """The latest dead jobs in groups of those that failed alike; and one group with a job of it."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -114,14 +114,14 @@ async def _read(view: View, queue: str | None = None) -> ErrorGroups:
     return await view.site.looker.kept(("errors", queue), _KEPT, read, within=_WITHIN)
 
 
-def _meant(view: View, queue: str | None) -> Set[str] | None:
+def _meant(view: View, queue: str | None) -> frozenset[str] | None:
     """The queues that are meant, of those that may be seen; None for all there are."""
     if view.access.queues is None:
-        return None if queue is None else {queue}
-    return {each for each in view.access.queues if queue in (None, each)}
+        return None if queue is None else frozenset({queue})
+    return frozenset(each for each in view.access.queues if queue in (None, each))
 
 
-async def _within(view: View, whole: ErrorGroups, meant: Set[str]) -> list[ErrorGroup]:
+async def _within(view: View, whole: ErrorGroups, meant: frozenset[str]) -> list[ErrorGroup]:
     """The groups of these queues. Where a group has jobs of others too, each of these is asked, so that none of the
     others is counted."""
     full = len(whole) == _READ

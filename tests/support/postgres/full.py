@@ -1,6 +1,6 @@
 """What fills a database for tests of plans: many jobs, many finished ones, and many that have come and gone."""
 
-GONE, LEFT = 200_000, 500
+GONE, LEFT = 100_000, 500
 FILL = """
 alter table jobqueue.job set (autovacuum_enabled = false);
 alter table jobqueue.job_key set (autovacuum_enabled = false);

@@ -129,7 +129,7 @@ async def test_an_answer_under_way_is_cut_off(failing: Failing, caplog: pytest.L
 async def test_a_page_that_is_not_there() -> None:
     """404 in the house's look; what was asked for is shown nowhere."""
     async with visiting(App("postgresql://nowhere.invalid/none"), READER) as client:
-        for path in ("/nowhere", "/<script>alert(1)</script>", "/queues/", "/api/v1/nowhere", "/api/v1"):
+        for path in ("/nowhere", "/<script>alert(1)</script>", "/overview/", "/api/v1/nowhere", "/api/v1"):
             answer = await client.get(path)
             assert 404 == answer.status_code
             assert "alert(1)" not in answer.text

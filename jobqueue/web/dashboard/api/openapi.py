@@ -72,7 +72,7 @@ def openapi() -> bytes:
 def _operation(row: Row, takes: Parameters, names: Any) -> dict[str, object]:
     found: dict[str, object] = {
         "operationId": row.answer.__name__,
-        "summary": (inspect.getdoc(row.answer) or "").partition("\n")[0].partition(" Raises ")[0],
+        "summary": _summary(row),
         "parameters": _described(takes),
         "responses": {
             "200": {"description": "Done.", "content": _json(names[row.answer.__name__, "serialization"])},
@@ -83,6 +83,12 @@ def _operation(row: Row, takes: Parameters, names: Any) -> dict[str, object]:
     if takes.body is not None:
         found["requestBody"] = {"required": True, "content": _json(names[row.answer.__name__, "validation"])}
     return found
+
+
+def _summary(row: Row) -> str:
+    """The first paragraph of the docstring, without what belongs to Python."""
+    paragraph = (inspect.getdoc(row.answer) or "").partition("\n\n")[0]
+    return " ".join(paragraph.split()).partition(" Raises ")[0]
 
 
 def _described(takes: Parameters) -> list[dict[str, object]]:

@@ -5,7 +5,9 @@ from uuid import UUID
 
 from jobqueue.base.errors import UnknownLimit
 from jobqueue.base.flows.limit import SCHEDULE, LimitLine, LimitStats, Rate
+from jobqueue.store.connection.pool import Session
 from jobqueue.store.looking.holding import NextInLine, first_in_line, running_jobs
+from jobqueue.store.looking.overview import RunningJob
 from jobqueue.tasks.limits import limits_now, lines_now
 from jobqueue.web.dashboard.reading.overview import RunningRow, running_row
 from jobqueue.web.dashboard.reading.view import Model, View
@@ -82,7 +84,7 @@ class LimitSeen(Model):
 async def read_limits(view: View) -> list[LimitRow]:
     """All that may be seen, by name. Raises DatabaseError."""
     found = await all_limits(view)
-    return [limit_row(each) for each in found if _may_see(view, each.name)]
+    return [limit_row(each) for each in found if may_see(view, each.name)]
 
 
 async def all_limits(view: View) -> list[LimitStats]:
@@ -92,16 +94,20 @@ async def all_limits(view: View) -> list[LimitStats]:
 
 async def read_limit(view: View, name: str, key: str | None = None) -> LimitSeen | None:
     """One of them, with the line of a key in full; None if it may not be seen. Raises UnknownLimit, DatabaseError."""
-    if not _may_see(view, name):
+    if not may_see(view, name):
         return None
     key = key if view.access.payloads else None
-    async with view.site.session() as session:
+    queues = None if view.access.queues is None else frozenset(view.access.queues)
+
+    async def now(session: Session) -> tuple[LimitStats, list[LimitLine], list[RunningJob], list[NextInLine]]:
         stats = next(iter(await limits_now(session, name)), None)
         if stats is None:
             raise UnknownLimit(name)
-        lines = await lines_now(session, name, _LINES)
-        holders = await running_jobs(session, _JOBS, queues=view.access.queues, limit=name)
+        holders = await running_jobs(session, _JOBS, queues=queues, limit=name)
         waiting = await first_in_line(session, name, key, _NEXT)
+        return stats, await lines_now(session, name, _LINES), holders, waiting
+
+    stats, lines, holders, waiting = await view.site.looker.kept(("limit", name, key, queues), _KEPT, now)
     return LimitSeen(
         limit=limit_row(stats),
         users=_users(view, name),
@@ -123,7 +129,7 @@ def limit_row(each: LimitStats) -> LimitRow:
     )  # fmt: skip
 
 
-def _may_see(view: View, name: str) -> bool:
+def may_see(view: View, name: str) -> bool:
     """Whoever sees some queues only sees the limits that nothing else has: by their name, or by this app's code."""
     if view.access.queues is None:
         return not name.startswith(SCHEDULE)

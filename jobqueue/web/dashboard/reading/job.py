@@ -245,13 +245,6 @@ def _began(job: Job, error: AttemptError) -> datetime | None:
     return job.claimed_at
 
 
-def _fingerprint(job: Job) -> str | None:
-    if job.state is not JobState.DEAD:
-        return None
-    error = job.error
-    return fingerprint_of(job.task, *(("", None) if error is None else (error.error_class, error.code_place)))
-
-
 def _report(job: Job) -> Mapping[str, Any]:
     """The last progress report; plain SQL may have written anything."""
     try:

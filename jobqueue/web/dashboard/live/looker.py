@@ -125,21 +125,32 @@ class Looker:
         self._looked_at = float("-inf")
         self._kept.clear()
 
-    async def kept(self, key: object, seconds: float, read: Callable[[Session], Awaitable[T]]) -> T:
-        """What `read` finds, kept for so many seconds for all who ask for the same. Raises as `frame` does."""
+    async def kept(
+        self, key: object, seconds: float, read: Callable[[Session], Awaitable[T]], *, within: float = _LIMIT
+    ) -> T:
+        """What `read` finds, kept for so many seconds for all who ask for the same. Raises as `frame` does.
+
+        That it was not found `within` so many seconds is kept as well: else each who asks would wait for as long.
+        """
         async with self._reading:
             now = time.monotonic()
             found = self._kept.get(key)
             if found is None or now - found[0] >= seconds:
                 self._kept = {key: each for key, each in self._kept.items() if now - each[0] < _LONGEST_KEPT}
-                async with self._limited() as session:
-                    found = self._kept[key] = now, await read(session)
+                try:
+                    async with self._limited(within) as session:
+                        found = self._kept[key] = now, await read(session)
+                except DatabaseError as error:
+                    self._kept[key] = time.monotonic(), error
+                    raise
+            if isinstance(found[1], DatabaseError):
+                raise DatabaseError(found[1].reason, found[1].sqlstate)
             return cast(T, found[1])
 
     @asynccontextmanager
-    async def _limited(self) -> AsyncIterator[Session]:
+    async def _limited(self, within: float = _LIMIT) -> AsyncIterator[Session]:
         try:
-            with anyio.fail_after(_LIMIT):
+            with anyio.fail_after(within):
                 async with own_session(self._app.looks) as session:
                     await session.ready()  # connecting is no part of what a look costs
                     yield session

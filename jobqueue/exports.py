@@ -53,6 +53,7 @@ from jobqueue.bundles.graph import BundleGraph
 from jobqueue.cron.schedules import Backfilled
 from jobqueue.events.listening import Listener
 from jobqueue.events.stream import EventStream
+from jobqueue.store.looking.errors import ErrorGroup, ErrorGroups
 from jobqueue.store.looking.listing import JobPage
 from jobqueue.store.looking.overview import Counts, Dependency, Kept, QueueStats, Waits
 from jobqueue.tasks.bounded import bounded_map
@@ -97,6 +98,8 @@ __all__ = [
     "DuplicateJob",
     "DuplicatePhase",
     "DuplicateTask",
+    "ErrorGroup",
+    "ErrorGroups",
     "Event",
     "EventStream",
     "EventsLost",

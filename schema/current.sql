@@ -596,8 +596,9 @@ $$;
 
 CREATE FUNCTION jobqueue.fingerprint(task text, class text, place text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN "left"(encode(sha256(convert_to(concat_ws('
-'::text, task, COALESCE(class, ''::text), regexp_replace(COALESCE(place, ''::text), ':[0-9]+ '::text, ' '::text)), 'UTF8'::name)), 'hex'::text), 16);
+    RETURN "left"(encode(sha256(decode(replace(((((task || '
+'::text) || COALESCE(class, ''::text)) || '
+'::text) || COALESCE(((split_part(place, ':'::text, 1) || ' '::text) || substr(substr(place, (strpos(place, ':'::text) + 1)), (strpos(substr(place, (strpos(place, ':'::text) + 1)), ' '::text) + 1))), ' '::text)), '\'::text, '\\'::text), 'escape'::text)), 'hex'::text), 16);
 
 CREATE FUNCTION jobqueue.fits(id uuid, state text, queue text, task text, origin text, states text[], in_queue text, of_task text, of_origin text, pattern text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -926,6 +927,52 @@ begin
   return query execute old || ' select old.state::text, count(*) from old group by old.state'
     using format('(%s,0)', first)::tid, format('(%s,0)', first + pages)::tid, queues, moments;
 end $_$;
+
+CREATE FUNCTION jobqueue.recent_dead(room bigint, pages bigint, seconds double precision) RETURNS TABLE(id uuid, queue text, task text, reason text, class text, place text, finished_at timestamp with time zone)
+    LANGUAGE plpgsql STABLE
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET max_parallel_workers_per_gather TO '0'
+    AS $$
+#variable_conflict use_column
+declare
+  late constant timestamptz := clock_timestamp() + make_interval(secs => seconds);
+  one record;
+  low bigint;
+  high bigint;
+  found_now bigint;
+begin
+  for one in
+    select p.since, p.until, pg_relation_size(p.piece) / current_setting('block_size')::bigint as size
+    from "jobqueue".archive_pieces() p
+    where p.kind = 'other' and p.since <= now() and pg_relation_size(p.piece) > 0
+    order by p.until desc
+  loop
+    high := one.size;
+    while high > 0 loop
+      if room <= 0 or pages <= 0 or clock_timestamp() >= late then
+        return;
+      end if;
+      low := greatest(high - 64, 0);
+      return query
+      select d.id, d.queue, d.task, d.reason, l.last ->> 'class', l.last ->> 'code_place', d.finished_at
+      from (
+        select a.id, a.queue, a.task, a.reason, a.errors, a.finished_at from "jobqueue".job_archive_other a
+        where a.finished_at >= one.since and a.finished_at < one.until and a.state = 'dead'
+          and a.ctid >= format('(%s,0)', low)::tid and a.ctid < format('(%s,0)', high)::tid
+        order by a.ctid desc limit room
+      ) as d cross join lateral (
+        select case when clock_timestamp() < late then coalesce(d.errors -> -1, 'null') end as last offset 0
+      ) as l where l.last is not null;
+      get diagnostics found_now = row_count;
+      room := room - found_now;
+      pages := pages - (high - low);
+      high := low;
+    end loop;
+  end loop;
+  if room > 0 and clock_timestamp() < late then
+    return next;
+  end if;
+end $$;
 
 CREATE FUNCTION jobqueue.recent_ends(after bigint, since timestamp with time zone, pages bigint) RETURNS TABLE(dead bigint, cancelled bigint)
     LANGUAGE plpgsql STABLE

@@ -140,6 +140,8 @@ class AttemptError:
     """The place of that phase in its run, 1 for the first."""
     began: datetime | None = None
     """When the attempt was claimed; None of one that failed before this was kept."""
+    code_place: str | None = None
+    """Where it failed, the last frame of the user's own code: `shop/billing.py:88 charge`; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -260,6 +260,8 @@ def error_json(error: AttemptError | None) -> str | None:
         "data": error.data,
         "attempt": error.attempt,
     }
+    if error.code_place is not None:
+        told["code_place"] = error.code_place
     if error.phase is not None:
         told |= {"phase": error.phase, "place": error.place}
     return orjson.dumps(told).decode()

@@ -9,9 +9,9 @@ from jobqueue.base.acting.audit import By, Doer
 from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.flows.phase import Phase
 from jobqueue.base.job import Job, JobState, JsonValue
+from jobqueue.base.looking.search import Inside
 from jobqueue.base.moments import LONGEST
 from jobqueue.base.names import check_whole
-from jobqueue.base.search import Inside
 from jobqueue.base.settings import Settings
 from jobqueue.base.steering import Change
 from jobqueue.store.acting.audit import meant as named
@@ -22,6 +22,7 @@ from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.bundles import list_members
 from jobqueue.store.flows.phases import list_phases
 from jobqueue.store.flows.signals import unread_signals
+from jobqueue.store.looking.errors import GROUPS, ROOM, ErrorGroups, error_groups
 from jobqueue.store.looking.listing import PATIENCE, JobPage, Wanted, find_by_part, list_jobs, place_of
 from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.looking.overview import Counts, Waits, count_jobs, count_jobs_on, waits_for
@@ -32,6 +33,7 @@ from jobqueue.tasks.phases.signalling import signal
 
 _PART = re.compile(r"[0-9A-Fa-f-]{8,36}")
 _PAGE_LIMIT = 1_000
+_MOST_ERRORS = 100_000
 _MAX_PAYLOAD = Settings().max_payload
 
 
@@ -174,6 +176,24 @@ class Jobs(Steering):
             if bundle is not None:
                 return await list_members(executor, check_id(bundle, "bundle"), wanted, place, limit, payload=payload)
             return await list_jobs(executor, wanted, after=place, limit=limit, payload=payload, patience=patience)
+
+    async def errors(
+        self, *, queue: str | None = None, room: int = ROOM, limit: int = GROUPS, connection: object | None = None
+    ) -> ErrorGroups:
+        """The failures of the latest dead jobs, in groups of those that failed alike; the largest first.
+
+        Alike are jobs of one task whose last errors have the same class and came from the same function, whatever the
+        line. It looks at the latest `room` dead jobs, at most 100,000, for 2 s at most: `groups.looked` says at how
+        many, `groups.since` back to when, and `groups.whole` whether these were all. The fingerprint of a group is a
+        filter: `list(fingerprint=...)`, `retry(fingerprint=...)`. With `queue` only jobs of that are in the groups.
+        `connection` looks inside the caller's transaction. Raises InvalidOption.
+        """
+        check_filters(queue=queue)
+        _check_limit(limit)
+        if check_whole("room", room, (1, _MOST_ERRORS)) is None:
+            raise InvalidOption("room", f"must be a whole number from 1 to {_MOST_ERRORS}")
+        async with self._executor(connection) as executor:
+            return await error_groups(executor, room=room, queue=queue, limit=limit)
 
     async def counts(self, *, connection: object | None = None) -> Counts:
         """How many jobs there are, by queue and state; with `connection` as the caller's transaction sees it."""

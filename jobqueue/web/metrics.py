@@ -14,8 +14,8 @@ except ModuleNotFoundError as missing:
     raise ConfigurationError(f'web: {missing.name} is not installed; pip install "jobqueue[web]"') from None
 
 from jobqueue.base.flows.limit import FAIR
-from jobqueue.base.history import BOUNDS
 from jobqueue.base.job import UNFINISHED
+from jobqueue.base.looking.history import BOUNDS
 from jobqueue.base.version import VERSION
 from jobqueue.web.depths import Depth, Flows
 from jobqueue.worker.keeping.tally import OUTCOMES, Counts

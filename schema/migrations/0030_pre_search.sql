@@ -2,10 +2,12 @@
 
 -- Which failures are alike: those of a task by the same class of error in the same function, in 16 hex digits. The line is left
 -- out of `place`, as in `shop/billing.py:88 charge`: every deploy moves lines, and a group must outlive it, for it is what people
--- file a ticket about. As `fingerprint_of` in `base/search.py`. No md5: some servers forbid it.
+-- file a ticket about. As `fingerprint_of` in `base/looking/search.py`. No md5: some servers forbid it. Only what is
+-- immutable, or the planner would call it instead of taking it in, which took three times as long; nor a regular expression.
 create function :"schema".fingerprint(task text, class text, place text) returns text language sql immutable parallel safe
-return left(encode(sha256(convert_to(concat_ws(E'\n', task, coalesce(class, ''), regexp_replace(coalesce(place, ''), ':[0-9]+ ', ' ')),
-  'UTF8')), 'hex'), 16);
+return left(encode(sha256(decode(replace(task || E'\n' || coalesce(class, '') || E'\n' || coalesce(split_part(place, ':', 1) || ' ' ||
+  substr(substr(place, strpos(place, ':') + 1), strpos(substr(place, strpos(place, ':') + 1), ' ') + 1), ' '),
+  '\', '\\'), 'escape')), 'hex'), 16);
 
 -- The text of the value at a path, a string without its quotes; null if there is none. JSON that has half a character, or NUL, in
 -- whichever of its strings, cannot be looked into: those are taken for characters that nobody can read.
@@ -256,4 +258,52 @@ begin
     where b.meant and (r.edge is null or b.id <= r.edge) order by b.id limit seek_finished.page
   )
   select r.edge, f.id from reached r left join found f on true order by f.id;
+end $$;
+
+-- The latest `room` dead jobs, or fewer if `pages` are read or `seconds` are over, with the class and the place of their last error;
+-- and one row without an id if there are no more. Dead jobs stand in their piece about in the order in which they ended, so it is
+-- read from its end: by ids, one that was deferred long before it died would never be among them. A range of ctid needs its bounds
+-- as values, see recent_ends in 0009. The clock is looked at once more for each job: errors may be large.
+create function :"schema".recent_dead(room bigint, pages bigint, seconds double precision)
+returns table (id uuid, queue text, task text, reason text, class text, place text, finished_at timestamptz)
+language plpgsql stable set plan_cache_mode = 'force_custom_plan' set max_parallel_workers_per_gather = 0 as $$
+#variable_conflict use_column
+declare
+  late constant timestamptz := clock_timestamp() + make_interval(secs => seconds);
+  one record;
+  low bigint;
+  high bigint;
+  found_now bigint;
+begin
+  for one in
+    select p.since, p.until, pg_relation_size(p.piece) / current_setting('block_size')::bigint as size
+    from :"schema".archive_pieces() p
+    where p.kind = 'other' and p.since <= now() and pg_relation_size(p.piece) > 0
+    order by p.until desc
+  loop
+    high := one.size;
+    while high > 0 loop
+      if room <= 0 or pages <= 0 or clock_timestamp() >= late then
+        return;
+      end if;
+      low := greatest(high - 64, 0);
+      return query
+      select d.id, d.queue, d.task, d.reason, l.last ->> 'class', l.last ->> 'code_place', d.finished_at
+      from (
+        select a.id, a.queue, a.task, a.reason, a.errors, a.finished_at from :"schema".job_archive_other a
+        where a.finished_at >= one.since and a.finished_at < one.until and a.state = 'dead'
+          and a.ctid >= format('(%s,0)', low)::tid and a.ctid < format('(%s,0)', high)::tid
+        order by a.ctid desc limit room
+      ) as d cross join lateral (
+        select case when clock_timestamp() < late then coalesce(d.errors -> -1, 'null') end as last offset 0
+      ) as l where l.last is not null;
+      get diagnostics found_now = row_count;
+      room := room - found_now;
+      pages := pages - (high - low);
+      high := low;
+    end loop;
+  end loop;
+  if room > 0 and clock_timestamp() < late then
+    return next;
+  end if;
 end $$;

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobqueue.base.history import BOUNDS, added, quantile, trimmed
+from jobqueue.base.looking.history import BOUNDS, added, quantile, trimmed
 
 BUCKETS = st.lists(st.integers(0, 10**9), max_size=len(BOUNDS) + 1)
 SHARES = st.floats(0, 1)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.job import JobState
-from jobqueue.base.search import Inside, Search, path_of, read_search
+from jobqueue.base.looking.search import Inside, Search, path_of, read_search
 
 BUNDLE = UUID("01a20466-0396-7560-92ef-adfe1f5cacd8")
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from jobqueue.base.errors import InvalidOption
-from jobqueue.base.history import Spark
+from jobqueue.base.looking.history import Spark
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.looking import history
 from jobqueue.store.noting import forget_history

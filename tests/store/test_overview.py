@@ -200,6 +200,10 @@ def analysed(databases: Databases, unknown: str) -> Iterator[str]:
         ("working", (), 200),
         ("longest_running", (20,), 200),
         ("beside_job", (UUID(int=1),), 50),
+        ("running_jobs", (None, None, None, 50), 200),
+        ("running_jobs", (["q1", "q2"], UUID(int=1), "limit", 50), 200),
+        ("held_by_workers", (["q1", "q2"],), 200),
+        ("first_in_line", ("limit\nkey", 20), 50),
     ],
 )
 def test_no_look_reads_the_table(

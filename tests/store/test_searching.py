@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
-from jobqueue.base.search import Inside, fingerprint_of
+from jobqueue.base.looking.search import Inside, fingerprint_of
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.looking import listing
 from jobqueue.store.looking.listing import JobPage, Wanted, find_ids, list_jobs
@@ -215,7 +215,8 @@ TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 @given(st.lists(st.tuples(TEXTS, TEXTS, TEXTS), min_size=20, max_size=20))
 def test_fingerprints_are_the_same_in_sql(database: str, facts: list[tuple[str, str, str]]) -> None:
     """What Python says of task, class and place the database says too, lines left out."""
-    facts = [*facts, ("t", "C", PLACE), ("t", "C", "a:1 b:2 c"), ("t", "C", ""), ("é", "€", "ü.py:١ f")]
+    facts = [*facts, *(("t", "C", place) for place in (PLACE, "a:1 b:2 c", "", ":", "a b:1"))]
+    facts += [("é", "€", "ü.py:١ f"), ("t\\n", "\\\\x41", "C:\\x.py:1 f")]
     expected = [fingerprint_of(*each) for each in facts]
     with psycopg.connect(database) as connection:
         rows = connection.execute(

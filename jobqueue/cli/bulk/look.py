@@ -10,9 +10,10 @@ from jobqueue.base.acting.bulk import Bulk, BulkState
 from jobqueue.cli.parts import is_whole
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, tell
-from jobqueue.cli.terminal.output import moment, write, write_facts, write_json, write_table
+from jobqueue.cli.terminal.output import write, write_facts, write_json, write_table
 from jobqueue.cli.terminal.user import this_user
 from jobqueue.tasks.acting.bulks import Bulks
+from jobqueue.telling.spans import moment
 
 
 def id_and_app(id: str, app: str | None) -> tuple[UUID, str | None]:

@@ -14,7 +14,7 @@ import orjson
 from jobqueue.base.errors import JobNotFound
 from jobqueue.base.flows.event import event_document
 from jobqueue.base.job import AttemptError, Job, JobState
-from jobqueue.base.search import Inside
+from jobqueue.base.looking.search import Inside
 from jobqueue.cli.jobs.shortened import whole
 from jobqueue.cli.jobs.story import write_story
 from jobqueue.cli.jobs.timeline import phase_document
@@ -199,6 +199,7 @@ def _error_document(error: AttemptError, payload: bool) -> dict[str, object]:
         "worker": error.worker,
         "phase": error.phase,
         "place": error.place,
+        "code_place": error.code_place,
     }
     return document | ({"data": error.data} if payload else {})
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
-from jobqueue.base.search import Inside
+from jobqueue.base.looking.search import Inside
 from jobqueue.base.steering import Action, Change, Changes, Holder
 from jobqueue.cli.jobs.meant import Meant
 from jobqueue.cli.jobs.shortened import whole

@@ -115,6 +115,25 @@ def jobs_wait(
     return wait_for_job(Place.of(target, dsn, schema), job, limit, payload=payload, as_json=json)
 
 
+@jobs.command("errors")
+def jobs_errors(
+    app: Target = None,
+    dsn: Dsn = None,
+    schema: Schema = None,
+    queue: Queue = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many groups.")] = 20,
+    json: Json = False,
+) -> int:
+    """Group the latest dead jobs by their errors.
+
+    By task, class and place of the last error. `jobs list` and `jobs retry --fingerprint HEX` take one group.
+    """
+    from jobqueue.cli.jobs.failures import show_errors
+    from jobqueue.cli.place import Place
+
+    return show_errors(Place.of(app, dsn, schema), queue=queue, limit=limit, as_json=json)
+
+
 @jobs.command("counts")
 def jobs_counts(app: Target = None, dsn: Dsn = None, schema: Schema = None, json: Json = False) -> int:
     """Count jobs by queue and state."""

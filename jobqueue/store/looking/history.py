@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobqueue.base.errors import InvalidOption
-from jobqueue.base.history import Deferred, DepthPoint, Rates, Spark, Sparks, Times, added, quantile
+from jobqueue.base.looking.history import Deferred, DepthPoint, Rates, Spark, Sparks, Times, added, quantile
 from jobqueue.base.moments import Seconds, check_delay, plain_seconds
 from jobqueue.store.connection.executor import Reader, named
 

@@ -17,8 +17,8 @@ from typing import Any
 from uuid import UUID
 
 from jobqueue.base.job import FINAL, Job, JobState
+from jobqueue.base.looking.search import Inside
 from jobqueue.base.moments import LATEST
-from jobqueue.base.search import Inside
 from jobqueue.store.connection.executor import Executor, named
 from jobqueue.store.looking.lookup import as_uuid, job_of
 

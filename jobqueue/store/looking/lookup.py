@@ -86,6 +86,7 @@ def _attempt_error(item: Any) -> AttemptError:
             phase=item.get("phase"),
             place=item.get("place"),
             began=_moment(item.get("began")),
+            code_place=None if (code := item.get("code_place")) is None else str(code),
         )
     except (ValueError, TypeError, AttributeError, OverflowError):
         return _UNREADABLE

@@ -1,12 +1,14 @@
 """`app.audit`: who did what."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from uuid import UUID
 
 from jobqueue.base.acting.audit import AuditPage, By, Doer
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.names import check_name, check_whole
-from jobqueue.store.acting.audit import Noted, list_audit, meant
+from jobqueue.store.acting.audit import Noted, Row, list_audit, meant, noting
+from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
 from jobqueue.store.connection.edge import EDGE, own_session
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database
@@ -61,3 +63,20 @@ class Audit:
         note = Noted(by if isinstance(by, By) else By(by), action, {**meant(jobs), **what})
         async with own_session(self._database) as session:
             await note.add(session, len(jobs), 0, ids=jobs)
+
+    @contextlib.asynccontextmanager
+    async def beside(self, by: Doer, action: str, **what: str) -> AsyncIterator[tuple[object, Row]]:
+        """A connection in a transaction, and the row that commits with it: for what takes `connection=`, as a defer.
+
+        The row may still be told what has changed. Raises InvalidOption, DatabaseError.
+        """
+        check_name("action", action)
+        doer = by if isinstance(by, By) else By(by)
+        with EDGE:
+            database = await self._database()
+            async with (
+                database.connection() as connection,
+                connection.transaction(),
+                noting(OnAsyncpg(connection, database.schema), doer, action, **what) as row,
+            ):
+                yield connection, row

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.job import JobState, JsonValue
+from jobqueue.base.looking.search import Inside
 from jobqueue.base.names import check_name
-from jobqueue.base.search import Inside
 from jobqueue.base.steering import LEGAL, Action
 from jobqueue.store import steering
 from jobqueue.store.connection.executor import Executor
@@ -135,4 +135,6 @@ def plain(value: Any) -> Any:
     """As JSON has it."""
     if isinstance(value, bool):
         return value
+    if isinstance(value, Mapping):
+        return dict(value)
     return str(value) if isinstance(value, str | UUID) else [str(each) for each in value]

@@ -1,11 +1,12 @@
 """How a failed attempt is kept: an exception as plain facts that PostgreSQL can store, whatever the exception is."""
 
 import os
+import re
 import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from types import TracebackType
+from pathlib import Path, PurePath
+from types import CodeType, TracebackType
 
 import anyio
 
@@ -20,6 +21,8 @@ _LEAVES_TOLD = 10
 _BETWEEN = (f"{Path(__file__).parents[1]}{os.sep}", f"{Path(anyio.__file__).parent}{os.sep}")
 _WAY_IN = ("jobqueue", "anyio")
 """Packages whose frames stand above the user's own."""
+_INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]")
+_STDLIB = tuple({f"{Path(os.__file__).parent}{os.sep}", f"{Path(os.__file__).resolve().parent}{os.sep}"})
 
 
 def describe(error: BaseException, attempt: int) -> AttemptError:
@@ -35,6 +38,7 @@ def describe(error: BaseException, attempt: int) -> AttemptError:
         data=_data(meant),
         attempt=attempt,
         at=datetime.now(UTC),
+        code_place=code_place_of(meant),
     )
 
 
@@ -89,6 +93,42 @@ def _users_part(error: BaseException) -> TracebackType | None:
     while trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _WAY_IN:
         trace = trace.tb_next
     return trace or error.__traceback__
+
+
+def code_place_of(error: BaseException) -> str | None:
+    """The last frame of the user's own code: `shop/billing.py:88 charge`. None if there is none, nor in its causes.
+
+    Where all of it is installed, what belongs to the package of the first frame is the user's own.
+    """
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if found := _own_frame(cause.__traceback__):
+            code, line = found
+            name = "/".join(PurePath(code.co_filename).parts[-2:])
+            return storable(f"{name}:{line} {code.co_name}", _NAME_LIMIT)
+        cause = cause.__cause__
+    return None
+
+
+def _own_frame(trace: TracebackType | None) -> tuple[CodeType, int] | None:
+    own: tuple[CodeType, int] | None = None
+    installed: tuple[CodeType, int] | None = None
+    package: str | None = None
+    while trace is not None:
+        code, root = trace.tb_frame.f_code, str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        name = code.co_filename
+        if root in _WAY_IN or name.startswith((*_BETWEEN, "<frozen")):
+            pass
+        elif _INSTALLED.search(name):
+            package = package or root
+            if root == package:
+                installed = code, trace.tb_lineno or 0
+        elif not name.startswith(_STDLIB):
+            own = code, trace.tb_lineno or 0
+        trace = trace.tb_next
+    return own or installed
 
 
 def cut_off(text: str, at: BaseException) -> TimeoutError:

@@ -33,7 +33,7 @@ from jobqueue.web.dashboard.pages.overview import overview
 from jobqueue.web.dashboard.pages.queues import queue, queues
 from jobqueue.web.dashboard.pages.schedules import schedule, schedules
 from jobqueue.web.dashboard.pages.sheet import Page, note_what_was_done
-from jobqueue.web.dashboard.pages.tasks import task, tasks
+from jobqueue.web.dashboard.pages.tasks import defer, task, tasks
 from jobqueue.web.dashboard.pages.webhooks import webhook, webhooks
 from jobqueue.web.dashboard.pages.workers import worker, workers
 from jobqueue.web.dashboard.showing.redacting import Redact
@@ -87,6 +87,7 @@ def create_app(
             Route("/live", live.stream),
             Route("/live/now", live.now),
             Route("/preview/{subject}/{verb}", _on(site, ask)),
+            Route("/act/tasks/defer", _on(site, defer), methods=["POST"]),
             Route("/act/{subject}/{verb}", _on(site, act), methods=["POST"]),
             *api_routes(site),
             *(Route(path, _on(site, page)) for path, page in _PAGES),

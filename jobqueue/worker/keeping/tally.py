@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
-from jobqueue.base.history import BOUNDS
+from jobqueue.base.looking.history import BOUNDS
 from jobqueue.base.outcome import (
     Cancelled,
     Dead,

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import anyio
 from anyio.abc import TaskStatus
 
-from jobqueue.base.history import trimmed
 from jobqueue.base.job import WorkerId
 from jobqueue.base.log import get_logger
+from jobqueue.base.looking.history import trimmed
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database

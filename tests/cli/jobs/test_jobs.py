@@ -183,3 +183,48 @@ async def test_the_end_of_an_id_is_enough(cli: CommandLine, shop: Shop) -> None:
     wrong = await cli.run("jobs", "cancel", UNKNOWN[-8:], "shop")
     assert 1 == wrong.code
     assert "none was found" in wrong.err
+
+
+async def test_jobs_are_found_by_what_is_in_them(cli: CommandLine, shop: Shop) -> None:
+    """By values in the arguments, error and text, alone or together, in a list and to steer; wrong words are usage."""
+    ids = await run_some(cli, shop)
+    cases = [
+        (["--arg", "n=471147114711"], ["completed"]),
+        (["--arg", "n=2", "--state", "scheduled"], ["scheduled"]),
+        (["--error", "Fatal"], ["dead"]),
+        (["--text", "NO\\NWAY", "--error", "Fatal"], ["dead"]),
+        (["--arg", "n=2", "--arg", "m=3"], []),
+    ]
+    for words, states in cases:
+        found = json.loads((await cli.run("jobs", "list", "shop", "--json", *words)).out)
+        assert [ids[state] for state in states] == [job["id"] for job in found], words
+
+    assert "would cancel 1 job\n" == (await cli.run("jobs", "cancel", "shop", "--arg", "n=2", "--dry-run")).out
+    for words, told in [
+        (["--arg", "n"], "--arg: give a path"),
+        (["--arg", "a..b=1"], "is no path"),
+        (["--text", ""], "empty"),
+    ]:
+        answer = await cli.run("jobs", "list", "shop", *words)
+        assert 2 == answer.code
+        assert told in answer.err
+
+
+async def test_failures_are_grouped(cli: CommandLine, shop: Shop) -> None:
+    """A line a group with its size, and the window; the fingerprint takes the group, for a list and to steer."""
+    ids = await run_some(cli, shop)
+
+    answer = await cli.run("jobs", "errors", "shop")
+    document = json.loads((await cli.run("jobs", "errors", "shop", "--json")).out)
+
+    (group,) = document["groups"]
+    row = re.split("  +", answer.out.splitlines()[1].strip())
+    assert ["1", group["fingerprint"]] == row[:2]
+    assert re.fullmatch(r"fail Fatal at .+/shop\.py:\d+ fail", row[3])
+    assert "among all 1 dead jobs, since" in answer.err
+    assert (1, ids["dead"], True) == (group["count"], group["sample"], document["whole"])
+    found = json.loads((await cli.run("jobs", "list", "shop", "--json", "--fingerprint", group["fingerprint"])).out)
+    assert [ids["dead"]] == [job["id"] for job in found]
+    retried = await cli.run("jobs", "retry", "shop", "--fingerprint", group["fingerprint"])
+    assert "retried 1 job\n" == retried.out
+    assert "no dead jobs" in (await cli.run("jobs", "errors", "shop", "--queue", "nobody")).err

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobqueue import App, Cancel, Fatal, JobContext, Router, Snooze, Task, Work, steps
-from jobqueue.base.history import BOUNDS
+from jobqueue.base.looking.history import BOUNDS
 from jobqueue.worker.keeping.tally import OUTCOMES, UNKNOWN, Counts
 from tests.support.events import table
 from tests.support.jobs.beating import QUICK, QUIET

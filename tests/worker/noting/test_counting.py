@@ -12,8 +12,8 @@ import anyio
 import pytest
 
 from jobqueue import Fatal
-from jobqueue.base.history import BOUNDS
 from jobqueue.base.job import WorkerId
+from jobqueue.base.looking.history import BOUNDS
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.noting import Counted, note_counts, text_of
 from jobqueue.worker.keeping.tally import MOST, UNKNOWN, Tally

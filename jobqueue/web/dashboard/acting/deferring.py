@@ -10,7 +10,9 @@ from typing import Any
 
 import orjson
 
-from jobqueue.base.errors import InvalidOption, InvalidPayload
+from jobqueue.app import App
+from jobqueue.base.acting.audit import By
+from jobqueue.base.errors import InvalidOption, InvalidPayload, JobQueueError
 from jobqueue.base.moments import read_length, read_moment
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.registry import AnyTask, call_of
@@ -45,8 +47,10 @@ class Entry:
         """Whether nothing is wrong with it, as far as is known before it is stored."""
         return self.args is not None and not self.errors and not any(each.error for each in self.fields)
 
-    def refused(self, error: InvalidPayload | InvalidOption) -> "Entry":
+    def refused(self, error: JobQueueError) -> "Entry":
         """The same with what an error says beside the field that it is about."""
+        if not isinstance(error, InvalidPayload | InvalidOption):
+            return replace(self, errors={**self.errors, WHOLE: str(error)})
         if isinstance(error, InvalidOption):
             place = error.option if error.option in OPTIONS else WHOLE
             return replace(self, errors={**self.errors, place: str(error).partition(": ")[2]})
@@ -80,13 +84,17 @@ def read_entry(task: AnyTask, data: Mapping[str, str], access: Access) -> Entry:
     return entry
 
 
-async def send(entry: Entry, connection: object | None = None) -> JobHandle[Any]:
-    """Store the job, with `connection` in the transaction that it is in.
+async def send(app: App, entry: Entry, by: By) -> JobHandle[Any]:
+    """Store the job, and in the same transaction who did it.
 
-    Raises what a defer does: InvalidPayload and InvalidOption are for `entry.refused`.
+    Raises what a defer does: InvalidPayload, InvalidOption, DuplicateJob and KeyLocked are for `entry.refused`.
     """
     assert entry.args is not None  # noqa: S101 - whoever sends has asked whether it is ready
-    return await call_of(entry.task.options(**entry.said, connection=connection), entry.args)()
+    async with app.audit.beside(by, "task.defer", task=entry.task.name) as (connection, row):
+        handle = await call_of(entry.task.options(**entry.said, connection=connection), entry.args)()
+        row.jobs, row.changed = [handle.id], 0 if handle.duplicate else 1
+        row.what["job"] = str(handle.id)
+        return handle
 
 
 def _whole(entry: Entry, text: str) -> Entry:

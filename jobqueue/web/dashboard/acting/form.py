@@ -6,6 +6,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from jobqueue.base.errors import InvalidOption
+from jobqueue.base.moments import read_length
 
 _BYTES = 2 << 20
 _FIELDS = 2_000
@@ -40,6 +41,12 @@ def number_of(form: QueryParams, name: str) -> float | None:
         return float(text) if text else None
     except ValueError:
         raise InvalidOption(name, "must be a number") from None
+
+
+def length_of(form: QueryParams, name: str) -> float | None:
+    """A length of time in seconds, such as 90, 12h or 7d; None for an empty field. Raises InvalidOption."""
+    text = form.get(name, "").strip()
+    return read_length(name, text) if text else None
 
 
 def whole_of(form: QueryParams, name: str) -> int | None:

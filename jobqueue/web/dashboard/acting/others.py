@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from starlette.datastructures import QueryParams
@@ -9,7 +10,8 @@ from starlette.datastructures import QueryParams
 from jobqueue.base.acting.audit import By
 from jobqueue.base.errors import InvalidOption, JobQueueError
 from jobqueue.base.flows.limit import Rate
-from jobqueue.web.dashboard.acting.form import number_of, text_of, whole_of
+from jobqueue.base.moments import LONGEST
+from jobqueue.web.dashboard.acting.form import length_of, number_of, text_of, whole_of
 from jobqueue.web.dashboard.acting.jobs import moment_of
 from jobqueue.web.dashboard.reading.view import View
 
@@ -47,13 +49,19 @@ async def _resume(view: View, form: QueryParams, by: By) -> None:
 
 async def _keep(view: View, form: QueryParams, by: By) -> None:
     await view.site.app.queues.keep(
-        _queue(view, form), completed=number_of(form, "completed"), other=number_of(form, "other"),
+        _queue(view, form), completed=length_of(form, "completed"), other=length_of(form, "other"),
         most_completed=whole_of(form, "most_completed"), most_other=whole_of(form, "most_other"), by=by,
     )  # fmt: skip
 
 
 async def _pause_schedule(view: View, form: QueryParams, by: By) -> None:
-    await view.site.app.schedules.pause(await _schedule(view, form), moment_of(form, "until"), by=by)
+    name, minutes, until = await _schedule(view, form), number_of(form, "minutes"), moment_of(form, "until")
+    if minutes is not None:
+        if until is not None:
+            raise InvalidOption("minutes", "give either minutes or a time")
+        now = (await view.site.app.schedules.get(name)).read_at or datetime.now(UTC)
+        until = now + timedelta(minutes=_positive("minutes", minutes))
+    await view.site.app.schedules.pause(name, until, by=by)
 
 
 async def _resume_schedule(view: View, form: QueryParams, by: By) -> None:
@@ -132,6 +140,12 @@ VERBS: Mapping[str, Verb] = {
     "webhooks/delete": Verb(_of_webhook("delete"), "Delete this webhook, and what waits to be delivered to it?"),
 }
 """By subject and verb, as they stand in URLs."""
+
+
+def _positive(name: str, minutes: float) -> float:
+    if not 0 < minutes * _MINUTE <= LONGEST:
+        raise InvalidOption(name, "must be above 0, and at most ten years")
+    return minutes
 
 
 def _queue(view: View, form: QueryParams) -> str:

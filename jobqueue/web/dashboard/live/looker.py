@@ -120,6 +120,11 @@ class Looker:
                 self._looked_at = time.monotonic()
             return self._last
 
+    def look_anew(self) -> None:
+        """Somebody has changed something: who looks next sees it."""
+        self._looked_at = float("-inf")
+        self._kept.clear()
+
     async def kept(self, key: object, seconds: float, read: Callable[[Session], Awaitable[T]]) -> T:
         """What `read` finds, kept for so many seconds for all who ask for the same. Raises as `frame` does."""
         async with self._reading:

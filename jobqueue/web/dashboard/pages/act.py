@@ -51,6 +51,7 @@ async def act(site: Site, request: Request) -> Response:
             )  # fmt: skip
         raise
     log.info("web.action", action=name, who=view.access.user)
+    site.looker.look_anew()
     return await _back(site, request, view, back_of(form))
 
 

@@ -28,10 +28,10 @@ async def schedule(site: Site, request: Request) -> Response:
     name = request.path_params["name"]
     view, given = view_of(site, request), request.query_params
     wrong: str | None = None
+    show = given.get("show") == "args"
     try:
-        seen = await read_schedule(
-            view, name, _moment("since", given.get("since")), _moment("until", given.get("until"))
-        )
+        since, until = _moment("since", given.get("since")), _moment("until", given.get("until"))
+        seen = await read_schedule(view, name, since, until, show=show)
     except InvalidOption as error:
         wrong = str(error)
         seen = await read_schedule(view, name)

@@ -5,16 +5,25 @@ from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
-from jobqueue.base.errors import InvalidOption, InvalidSignature
-from jobqueue.tasks.jobs import Jobs
-from jobqueue.web.dashboard.acting.deferring import Entry, empty_entry
+from jobqueue.base.acting.audit import By
+from jobqueue.base.codec import loads
+from jobqueue.base.errors import DuplicateJob, InvalidOption, InvalidPayload, InvalidSignature, KeyLocked
+from jobqueue.base.log import get_logger
+from jobqueue.tasks.options import check_id
+from jobqueue.web.dashboard.acting.deferring import Entry, empty_entry, read_entry, send
+from jobqueue.web.dashboard.acting.form import read_form, text_of
 from jobqueue.web.dashboard.pages.sheet import missing, sheet, view_of
+from jobqueue.web.dashboard.reading.job import read_payload
 from jobqueue.web.dashboard.reading.tasks import find_task, read_task, read_tasks
 from jobqueue.web.dashboard.reading.view import View
 from jobqueue.web.dashboard.showing.forms import filled, json_of
 from jobqueue.web.dashboard.site import Site
+
+_HIDDEN = "is hidden there: put it in anew"
+
+log = get_logger(__name__)
 
 
 async def tasks(site: Site, request: Request) -> Response:
@@ -35,11 +44,10 @@ async def task_page(site: Site, request: Request, name: str, entry: Entry | None
     seen = await read_task(view, name)
     if seen is None:
         return missing(site, request, "tasks", "task", name)
-    again: str | None = None
+    again, status = None, 200 if entry is None else 422
     if entry is None:
         again = request.query_params.get("from")
         entry = await _entry(view, name, again, request.query_params.get("as") == "json")
-    status = 200 if entry is None or entry.ready or not entry.options else 422
     return sheet(
         site, request, "task.html", active="tasks", title=seen.name, status=status, seen=seen, entry=entry, again=again
     )
@@ -54,17 +62,45 @@ async def _entry(view: View, name: str, again: str | None, whole: bool) -> Entry
         entry = empty_entry(found)
     except InvalidSignature:
         return None
-    args = await _args(view, again, name) if again else {}
-    if whole:
-        return replace(entry, whole=json_of(args) if args else "{}")
-    return replace(entry, fields=filled(entry.fields, args))
+    entry, args = await _again(view, entry, again) if again else (entry, {})
+    return replace(entry, whole=json_of(args) if args else "{}") if whole else entry
 
 
-async def _args(view: View, again: str, name: str) -> Mapping[str, Any]:
-    """The arguments of a job of this task, for whoever may see them. Raises JobNotFound, InvalidOption."""
-    job = await Jobs(view.site.app.looks).get(again)
-    if not view.access.payloads or not view.access.sees(job.queue):
-        return {}
-    if job.task != name:
+async def _again(view: View, entry: Entry, again: str) -> tuple[Entry, Mapping[str, Any]]:
+    """With the arguments of a job of this task, for whoever may see them; the look is in the audit.
+
+    What is redacted has to be put in anew: what is shown in its place is not what the job had. Raises JobNotFound,
+    InvalidOption.
+    """
+    if not view.access.payloads:
+        return entry, {}
+    id = check_id(again, "from")
+    job = await view.jobs.get(id)
+    if find_task(view, job.task) is not entry.task:
         raise InvalidOption("from", "is a job of another task")
-    return job.args if view.site.redact is None else {}
+    shown = loads((await read_payload(view, id, ["args"])).parts.get("args", "{}"))
+    same = {name: value for name, value in job.args.items() if name in shown and value == shown[name]}
+    hidden = job.args.keys() - same.keys()
+    fields = filled(entry.fields, same)
+    return replace(
+        entry, fields=tuple(replace(each, error=_HIDDEN) if each.name in hidden else each for each in fields)
+    ), same
+
+
+async def defer(site: Site, request: Request) -> Response:
+    """What the form of a task sends: a job is stored, with its row in the audit, or the form comes back with errors."""
+    view, form = view_of(site, request), await read_form(request)
+    name = text_of(form, "task")
+    found = find_task(view, name)
+    if found is None:
+        return missing(site, request, "tasks", "task", name)
+    entry = read_entry(found, form, view.access)
+    if entry.ready:
+        try:
+            job = await send(site.app, entry, By(view.access.user, "web"))
+        except (InvalidPayload, InvalidOption, DuplicateJob, KeyLocked) as error:
+            entry = entry.refused(error)
+        else:
+            log.info("web.action", action="tasks/defer", who=view.access.user)
+            return RedirectResponse(f"{request.scope.get('root_path', '')}/jobs/{job.id}", 303)
+    return await task_page(site, request, found.name, entry)

@@ -11,7 +11,7 @@ from jobqueue.web.dashboard.reading.overview import RunningRow, running_row
 from jobqueue.web.dashboard.reading.view import Model, View
 
 _LINES = 100
-_JOBS = 50
+_JOBS, _NEXT = 50, 20
 _KEPT = 3.0
 """Seconds for which one count of all who wait serves all."""
 
@@ -101,7 +101,7 @@ async def read_limit(view: View, name: str, key: str | None = None) -> LimitSeen
             raise UnknownLimit(name)
         lines = await lines_now(session, name, _LINES)
         holders = await running_jobs(session, _JOBS, queues=view.access.queues, limit=name)
-        waiting = await first_in_line(session, name, key, _JOBS)
+        waiting = await first_in_line(session, name, key, _NEXT)
     return LimitSeen(
         limit=limit_row(stats),
         users=_users(view, name),

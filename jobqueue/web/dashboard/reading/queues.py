@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from jobqueue.base.history import DepthPoint, Rates, Times
+from jobqueue.base.looking.history import DepthPoint, Rates, Times
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.looking.history import depths, percentiles, rates
 from jobqueue.store.looking.holding import running_jobs
@@ -17,6 +17,7 @@ from jobqueue.web.dashboard.reading.workers import share_of
 
 _MOST = 500
 _RUNNING = 50
+_PAUSES = 100
 _KEPT = 10.0
 _DAY, _HOUR = timedelta(days=1), timedelta(hours=1)
 _STEP, _MINUTE = 600, 60
@@ -76,7 +77,7 @@ class DepthSeen(Model):
     at: datetime
     ready: int | None
     running: int | None
-    scheduled: int | None
+    blocked: int | None
 
 
 class PastSeen(Model):
@@ -146,7 +147,7 @@ async def read_queue(view: View, name: str) -> QueueSeen | None:
         known=stats is not None,
         paused_at=known.paused_at,
         resume_at=known.resume_at,
-        paused_by=None,
+        paused_by=await _paused_by(view, name) if known.paused else None,
         keep=_keep(view, known.keep),
         workers=serving,
         limits=await _limits(view, name),
@@ -157,20 +158,17 @@ async def read_queue(view: View, name: str) -> QueueSeen | None:
 
 async def read_past(view: View, name: str) -> PastSeen:
     """A day of a queue that may be seen. Raises DatabaseError."""
-    now = (await view.site.looker.frame()).at
 
     async def read(session: Session) -> tuple[list[DepthPoint], list[Rates], list[Times]]:
         return (
-            await depths(session, name, now - _DAY, step=_STEP),
-            await rates(session, now - _HOUR, step=_MINUTE, queue=name),
-            await percentiles(session, now - _HOUR, queue=name),
+            await depths(session, name, _DAY, step=_STEP),
+            await rates(session, _HOUR, step=_MINUTE, queue=name),
+            await percentiles(session, _HOUR, queue=name),
         )
 
     points, counted, times = await view.site.looker.kept(("queue", name), _KEPT, read)
     return PastSeen(
-        depths=[
-            DepthSeen(at=each.at, ready=each.ready, running=each.running, scheduled=each.scheduled) for each in points
-        ],
+        depths=[DepthSeen(at=each.at, ready=each.ready, running=each.running, blocked=each.blocked) for each in points],
         completed=[each.completed for each in counted],
         failed=[each.retried + each.dead for each in counted],
         times=[TimesSeen.model_validate(each) for each in times],
@@ -179,6 +177,12 @@ async def read_past(view: View, name: str) -> PastSeen:
 
 def _is_empty(each: QueueStats) -> bool:
     return not (each.ready or each.scheduled or each.running or each.blocked or each.paused)
+
+
+async def _paused_by(view: View, name: str) -> str | None:
+    """Who paused it last, if that was told and is among the latest pauses."""
+    latest = await view.site.app.audit.list(action="queue.pause", limit=_PAUSES)
+    return next((each.who for each in latest if each.what.get("queue") == name), None)
 
 
 def _keep(view: View, keep: Kept) -> KeepSeen:

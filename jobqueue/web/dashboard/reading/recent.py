@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
-from jobqueue.base.history import Deferred, Rates, Sparks, Times
+from jobqueue.base.looking.history import Deferred, Rates, Sparks, Times
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.looking.history import deferred, percentiles, rates, sparks
 from jobqueue.store.looking.overview import oldest_snapshot, put_aside
@@ -74,6 +74,7 @@ NOTHING = Recent(points=[], completed={}, failed={}, runs=0, failures=0, wait_p9
 
 async def read_recent(view: View) -> Recent:
     """The last hour, as this user may see it. Raises DatabaseError."""
+
     async def read(session: Session) -> _Read:
         return _Read(
             await rates(session, _HOUR, step=_MINUTE),

@@ -4,12 +4,12 @@ from datetime import datetime
 from itertools import islice, takewhile
 from uuid import UUID
 
+from jobqueue.base.acting.audit import By
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.flows.cron import Cron
 from jobqueue.base.flows.schedule import Schedule, Source, origin_of
 from jobqueue.base.job import JobState
 from jobqueue.cron.schedules import MOST_BACKFILLED, Schedules, upcoming
-from jobqueue.tasks.jobs import Jobs
 from jobqueue.web.dashboard.reading.view import Model, View
 
 PAGE = 100
@@ -95,7 +95,9 @@ class ScheduleSeen(Model):
     """Why its planned times cannot be told."""
     jobs: list[Fired]
     args: str | None
-    """JSON text of its jobs' arguments; None without `payloads`, or where payloads are redacted, which needs a job."""
+    """JSON text of its jobs' arguments, if they were asked for."""
+    may_show: bool
+    """They may be asked for: not without `payloads`, nor where payloads are redacted, which needs a job."""
     backfill: Backfill | None
 
 
@@ -116,18 +118,21 @@ async def read_schedules(view: View, after: str = "", source: Source | None = No
 
 
 async def read_schedule(
-    view: View, name: str, since: datetime | None = None, until: datetime | None = None
+    view: View, name: str, since: datetime | None = None, until: datetime | None = None, *, show: bool = False
 ) -> ScheduleSeen | None:
-    """One; None if it may not be seen. `since`, `until`: what a backfill of that time would be about.
+    """One; None if it may not be seen. `since`, `until`: what a backfill of that time would be about. `show`: with the
+    arguments of its jobs, which is then in the audit.
 
     Raises ScheduleNotFound, InvalidOption, DatabaseError.
     """
     schedule = await Schedules(view.site.app.looks, None).get(name)
     if not view.access.sees(schedule.queue):
         return None
-    jobs = await Jobs(view.site.app.looks).list(origin=origin_of(name), limit=_LAST)
+    jobs = await view.jobs.list(origin=origin_of(name), limit=_LAST)
     planned, wrong = _planned(schedule)
-    shown = view.access.payloads and view.site.redact is None
+    may_show = view.access.payloads and view.site.redact is None
+    if show and may_show:
+        await view.site.app.audit.note(By(view.access.user, "web"), "schedule.look", schedule=name)
     return ScheduleSeen(
         at=schedule.read_at,
         schedule=_row(schedule),
@@ -144,7 +149,8 @@ async def read_schedule(
             for each in jobs
             if view.access.sees(each.queue)
         ],
-        args=schedule.args_json if shown else None,
+        args=schedule.args_json if show and may_show else None,
+        may_show=may_show,
         backfill=None if since is None else _backfill(schedule, since, until),
     )
 

@@ -3,13 +3,13 @@
 import inspect
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import anyio.to_thread
 
 from jobqueue.base.errors import InvalidSignature
-from jobqueue.base.history import Rates, Times
+from jobqueue.base.looking.history import Rates, Times
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.looking.history import percentiles, rates
 from jobqueue.tasks.options import TaskOptions, Unique
@@ -23,6 +23,8 @@ _PLAIN = TaskOptions()
 _KEPT = 10.0
 _DAY, _HOUR = timedelta(days=1), timedelta(hours=1)
 _STEP = 600
+_EXACT = 60
+"""A length of whole minutes is told in words that leave nothing out."""
 _LENGTHS = ("timeout", "budget", "expires")
 
 
@@ -62,6 +64,15 @@ class TasksSeen(Model):
     """Why the modules of the app could not be imported: the class of the error."""
 
 
+class Ended(Model):
+    """What ended in ten minutes."""
+
+    at: datetime
+    completed: int
+    failed: int
+    """Attempts that failed."""
+
+
 class TaskSeen(Model):
     """One task."""
 
@@ -78,9 +89,8 @@ class TaskSeen(Model):
     broken: str | None
     times: list[TimesSeen]
     """Of an hour, by queue."""
-    completed: list[int]
-    """Every ten minutes of a day; empty for who sees some queues only: it is counted for all together."""
-    failed: list[int]
+    past: list[Ended]
+    """A day; empty for who sees some queues only: it is counted for all together."""
     queues: list[str]
     """Where a job of it may be put."""
 
@@ -120,8 +130,7 @@ async def read_task(view: View, name: str) -> TaskSeen | None:
         sql=sql_call(view.site.app.schema, name, needed, "default" if task is None else task.queue),
         broken=broken,
         times=[TimesSeen.model_validate(each) for each in times],
-        completed=[each.completed for each in past],
-        failed=[each.retried + each.dead for each in past],
+        past=[Ended(at=each.at, completed=each.completed, failed=each.retried + each.dead) for each in past],
         queues=await _queues(view),
     )
 
@@ -146,10 +155,9 @@ async def _load(view: View) -> str | None:
 
 async def _times(view: View) -> dict[str, list[Times]]:
     """How it went in the last hour, by task; the queue where it runs most first."""
-    now = (await view.site.looker.frame()).at
 
     async def read(session: Session) -> list[Times]:
-        return await percentiles(session, now - _HOUR)
+        return await percentiles(session, _HOUR)
 
     found: dict[str, list[Times]] = {}
     for each in await view.site.looker.kept("times", _KEPT, read):
@@ -162,10 +170,9 @@ async def _past(view: View, name: str) -> list[Rates]:
     """A day of a task; nothing for who sees some queues only."""
     if view.access.queues is not None:
         return []
-    now = (await view.site.looker.frame()).at
 
     async def read(session: Session) -> list[Rates]:
-        return await rates(session, now - _DAY, step=_STEP, task=name)
+        return await rates(session, _DAY, step=_STEP, task=name)
 
     return await view.site.looker.kept(("task", name), _KEPT, read)
 
@@ -229,7 +236,7 @@ def _options(task: AnyTask) -> Iterator[tuple[str, str]]:
 
 def _words(name: str, value: Any) -> str:
     if name in _LENGTHS:
-        return span(value)
+        return span(value) if value % _EXACT == 0 else f"{value:g} s"
     if isinstance(value, Unique):
         return f"{value.key or 'by arguments'}, {value.scope}, {value.on_conflict}"
     if callable(value):

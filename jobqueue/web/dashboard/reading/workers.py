@@ -45,9 +45,9 @@ class WorkerSeen(Model):
     """The two numbers are of all its jobs, not only of those that may be seen."""
 
     @property
-    def free(self) -> int:
-        """Slots without a job."""
-        return max(0, self.concurrency - self.running)
+    def serves(self) -> list[str]:
+        """What it takes jobs from, in words."""
+        return [_words(told) for told in self.queues]
 
     @property
     def state(self) -> str:
@@ -123,6 +123,15 @@ def share_of(told: Sequence[str], queue: str) -> int | None:
         return None
     shares = [(found[1], int(found[2] or 0)) for each in told if (found := _SHARE.fullmatch(each))]
     return dict(reversed(shares)).get(queue, 0 if "*" in told else None)
+
+
+def _words(told: str) -> str:
+    if told == "*":
+        return "all queues"
+    if told.startswith("-"):
+        return f"not {told[1:]}"
+    found = _SHARE.fullmatch(told)
+    return f"{found[1]}, at most {found[2]}" if found and found[2] else told
 
 
 def _shown(view: View, each: StuckJob, mine: set[UUID]) -> bool:

@@ -8,6 +8,7 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.job import short_id
 from jobqueue.web.dashboard.showing import words
 from jobqueue.web.dashboard.showing.sparks import spark
+from jobqueue.web.dashboard.showing.tracebacks import frames_of
 
 try:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
@@ -30,7 +31,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "number": words.number, "about": words.about, "span": words.span, "percent": words.percent,
         "clock": words.clock, "iso": words.iso, "part": words.part, "short": short_id,
-        "epoch": words.epoch, "spark": spark,
+        "epoch": words.epoch, "spark": spark, "frames": frames_of,
     }  # fmt: skip
     for pieces in ("pieces", "holding"):  # also where a block stands alone
         environment.globals[pieces] = environment.get_template(f"{pieces}.html").module

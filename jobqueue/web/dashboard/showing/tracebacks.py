@@ -17,6 +17,7 @@ _HEAD = re.compile(
     r"[ |+-]*(?:(?:Exception Group )?Traceback \(most recent call last\):|During handling of the above exception, .*"
     r"|The above exception was the direct cause .*)"
 )
+_PLACE = re.compile(r"(?P<file>.*):(?P<line>\d+) (?P<name>.*)")
 _LIBRARY = re.compile(r"[/\\](?:site|dist)-packages[/\\]|[/\\]lib(?:64)?[/\\]python\d|^<frozen |[/\\]Lib[/\\]")
 _OURS = f"{Path(__file__).parents[3]}/"
 _OURS_INSTALLED = re.compile(r"[/\\](?:site|dist)-packages[/\\]jobqueue[/\\]")
@@ -38,6 +39,18 @@ def lines_of(traceback: str) -> list[Line]:
         half = _LINES // 2
         texts = [*texts[:half], f"... {len(texts) - _LINES} lines ...", *texts[-half:]]
     return list(_told(texts))
+
+
+def frames_of(stack: str) -> list[Line]:
+    """A stack as workers tell it, `file:line name > file:line name`, a line each; without ours, if there are others."""
+    frames = [(_PLACE.fullmatch(text), text) for text in stack.split(" > ") if text]
+    whose = [_whose(found["file"]) if found else "own" for found, _ in frames]
+    told: list[Line] = []
+    for (found, text), owner in zip(frames, whose, strict=True):
+        shown = f"{found['file']}:{found['line']} in {found['name']}" if found else text
+        if owner != "ours" or set(whose) == {"ours"}:
+            told.append(Line("own" if owner == "own" else "library", shown))
+    return told
 
 
 def place_of(lines: list[Line]) -> str | None:

@@ -21,7 +21,6 @@ _PATHS = 10
 _PATH_LENGTH = 500
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 _PART = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."][^.]*)')
-_LINE = re.compile(":[0-9]+ ")
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _WORD = re.compile(rf'(?:{_QUOTED}|[^\s"])+')
 _FILTER = re.compile(
@@ -38,7 +37,9 @@ def fingerprint_of(task: str, error_class: str, code_place: str | None) -> str:
 
     The line is left out: every deploy moves lines, and a group must outlive it. As `fingerprint` in the schema.
     """
-    facts = "\n".join((task, error_class, _LINE.sub(" ", code_place or "", count=1)))
+    place = code_place or ""
+    file, rest = place.partition(":")[0], place[place.find(":") + 1 :]
+    facts = f"{task}\n{error_class}\n{file} {rest[rest.find(' ') + 1 :]}"
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 

@@ -25,7 +25,7 @@ insert into jobqueue.minute (at, queue, task, claimed, completed, cancelled, dea
 select date_trunc('minute', now()) - make_interval(mins => back), queue, task, 90, 60 + 29 * (back %% 3), 0,
   case queue when 'billing' then 9 else 0 end, case queue when 'billing' then 40 else back %% 4 end,
   0, 0, 0, 0, 0, 0, 0, 90, '{0,0,30,40,20}', '{10,30,40,10}'
-from generate_series(0, 59) back, (values ('mail', 'send_mail'), ('billing', 'charge'), (%(odd)s, %(odd)s)) t (queue, task)
+from generate_series(0, 59) back, (values ('mail', 'send_mail'), ('billing', 'charge'), (%(odd)s, %(odd)s), ('', '')) t (queue, task)
 on conflict do nothing;
 insert into jobqueue.hour select * from jobqueue.minute on conflict do nothing;
 insert into jobqueue.depth (at, queue, ready, scheduled, blocked, running, oldest_due, deferred)

@@ -13,7 +13,7 @@ BIN   := $(VENV)/bin
 PY    := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-busy test-fast race chaos matrix matrix-postgres upgrade bench bench-smoke speed fmt demo schema-snapshot requirements package vendor clean ci browser
+.PHONY: help setup check test test-busy test-fast race chaos matrix matrix-postgres upgrade bench bench-smoke speed fmt demo schema-snapshot openapi requirements package vendor clean ci browser
 
 help: ## Show this list
 	@echo "jobqueue: make TARGET"
@@ -105,6 +105,9 @@ schema-snapshot: setup ## Write schema/current.sql from the migrations
 
 vendor: setup ## Fetch the scripts that the dashboard carries, by pinned version (needs npm)
 	@$(PY) -m tests.support.programs.vendor
+
+openapi: setup ## Write the description of the dashboard's JSON API, which a test compares
+	@$(PY) -m tests.web.dashboard.openapi
 
 requirements: setup ## List the requirements that tests name
 	@$(PY) -m tests.support.programs.requirements

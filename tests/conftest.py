@@ -96,6 +96,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Get the server now, if any test wants it: its start must not count against the time of the first test."""
     gc.enable()
+    gc.set_threshold(10_000, 20, 50)  # as in a worker process: seldom enough to cost little
     if session.config.option.collectonly:
         return
     gc.collect()

@@ -70,7 +70,7 @@
 | schedule.broken | error | schedule, error: what its row or its code says cannot be a job; `schedules resume` |
 | schedule.name_taken | error | schedule: one that was stored has the name that the code declares |
 | schedule.forgotten | info | schedule: no worker has declared it for a week |
-| http.listening | info | url: of the pages of `worker --http` |
+| http.listening | info | url: of the pages of `worker --http`, or of `web` |
 | dashboard.authorize_failed | error | error: what `authorize` raised; TypeError if it gave something else |
 | dashboard.database_away | warning | error: the database could not be asked for a page; once in 10 s |
 | dashboard.failed | error | error, place: file and line; a page could not be made |

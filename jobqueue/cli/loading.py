@@ -24,19 +24,39 @@ def load_app(target: str) -> App:
         raise Refusal("that is a connection string, not an App; give it as --dsn", ExitCode.USAGE)
     module_name, _, path = target.partition(":")
     path = path or "app"
+    _check_names(target, module_name, path)
+    with no_exit("while the App was loaded"):
+        found = _walk(_imported(module_name), module_name, path)
+        return _app_from(found, f"{module_name}:{path}")
+
+
+def load_function(option: str, target: str) -> Callable[..., object]:
+    """Import the module and return the function it names, for this option. Raises Refusal, and as `load_app`."""
+    module_name, _, path = target.partition(":")
+    if not path:
+        raise Refusal(
+            f"{option}: {target!r} does not name a function; write module:function, as in shop:who", ExitCode.USAGE
+        )
+    _check_names(target, module_name, path)
+    with no_exit(f"while {option} was loaded"):
+        found = _walk(_imported(module_name), module_name, path)
+    if not callable(found):
+        raise Refusal(f"{option}: {target} is {_article(type(found).__name__)} {type(found).__name__}, not a function")
+    return found
+
+
+def _check_names(target: str, module_name: str, path: str) -> None:
+    """Raises Refusal. From now on the current directory is on the path."""
     if module_name.endswith(".py") or os.sep in module_name:
         raise Refusal(f"{target!r} is a file, not a module; {_SHAPE}", ExitCode.USAGE)
     if not all(part.isidentifier() for part in [*module_name.split("."), *path.split(".")]):
         raise Refusal(f"{target!r} does not name an App; {_SHAPE}", ExitCode.USAGE)
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.insert(0, os.getcwd())
-    with no_exit("while the App was loaded"):
-        found = _walk(_imported(module_name), module_name, path)
-        return _app_from(found, f"{module_name}:{path}")
 
 
-def load_tasks(app: App, target: str) -> None:
-    """Import the modules that the App names in `tasks=`. Raises Refusal if one is missing, or has no tasks."""
+def load_tasks(app: App, target: str, *, needed: bool = True) -> None:
+    """Import the modules that the App names in `tasks=`. Raises Refusal if one is missing, or `needed` tasks are."""
     try:
         with no_exit("while the modules of tasks= were imported"):
             app.load_tasks()
@@ -44,7 +64,7 @@ def load_tasks(app: App, target: str) -> None:
         if users_part(error.__traceback__) is None:
             raise Refusal(f"{error.msg}: it is named in tasks= of {target} ({_here()})") from None
         raise
-    if not len(app.registry):
+    if needed and not len(app.registry):
         raise Refusal(
             f"{target} has no tasks; name the modules that define them: App(tasks=['shop.mail', ...]), "
             f"or import them in the module of the App. {_looked_into(app)}",

@@ -222,6 +222,29 @@ def top(
 
 
 @surface.command()
+def web(
+    app: Target = None,
+    dsn: Dsn = None,
+    schema: Schema = None,
+    http: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where it is served.")] = "127.0.0.1:8080",
+    read_only: Annotated[bool, typer.Option("--read-only", help="Nobody may change anything.")] = False,
+    token_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Ask for the token that is in this file: 16 characters or more.")
+    ] = None,
+    authorize: Annotated[
+        str | None, typer.Option(metavar="FUNCTION", help="Ask this function who may do what: shop:who.")
+    ] = None,
+) -> int:
+    """Serve the dashboard until SIGTERM or Ctrl-C.
+
+    Without --token-file or --authorize it answers only browsers on this machine, which may do everything.
+    """
+    from jobqueue.cli.web.run import Wish, run_web
+
+    return run_web(Wish(app, dsn, schema, http, read_only, token_file, authorize))
+
+
+@surface.command()
 def events(
     app: Target = None,
     dsn: Dsn = None,

@@ -1,5 +1,7 @@
 """Plans of limits: a thousand gates with very many who wait, beside a backlog, whatever the planner knows of them."""
 
+from collections.abc import Iterator
+
 import psycopg
 import pytest
 
@@ -60,16 +62,33 @@ ASKED: dict[str, tuple[tuple[object, ...], int]] = {
     "waiting_at_limits": ((10_000,), 15_000),
     "note_age": ((), 500),
 }
-LEARNED = {"unknown": [LIMITED], "before": ["analyze", LIMITED], "analysed": [LIMITED, "analyze"]}
-"""What the planner knows: nothing, what there was before somebody stored it, all."""
+LEARNED: dict[str, tuple[str, list[str]]] = {
+    "unknown": ("stocked", []),
+    "before": ("template", ["analyze", LIMITED]),
+    "analysed": ("stocked", ["analyze"]),
+}
+"""A database, and what is done in it. So the planner knows nothing, what was before somebody stored it, all."""
+
+
+@pytest.fixture(scope="module")
+def stocked(databases: Databases, template: str) -> Iterator[str]:
+    """The name of a database with a thousand gates; the planner knows nothing of them."""
+    with databases.stocked(template, LIMITED) as name:
+        yield name
 
 
 @pytest.mark.parametrize("learned", LEARNED)
-def test_a_look_at_gates_costs_what_is_let_go(databases: Databases, template: str, learned: str) -> None:
+def test_a_look_at_gates_costs_what_is_let_go(
+    request: pytest.FixtureRequest, databases: Databases, learned: str
+) -> None:
     """No step of a look at gates, nor what is asked about them, reads a line or a table again and again."""
     wrong = []
-    with databases.temporary(template) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
-        for statement in LEARNED[learned]:
+    template, statements = LEARNED[learned]
+    with (
+        databases.temporary(request.getfixturevalue(template)) as dsn,
+        psycopg.connect(dsn, autocommit=True) as connection,
+    ):
+        for statement in statements:
             connection.execute(statement.encode())
         for mode in ("custom", "generic"):
             for what, notes in NOTES.items():

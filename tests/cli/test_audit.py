@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import socket
 
 from tests.cli.conftest import Shop
@@ -25,11 +26,11 @@ async def test_what_the_command_line_changes_is_told(cli: CommandLine, shop: Sho
     assert ["at (UTC)", "who", "action", "changed", "what"] == head
     assert [
         [me, "queue.pause", "1", "queue mail"],
-        [me, "job.move", "1", f"{other}, to bulk"],
+        [me, "job.move", "1", "queue mail, to bulk"],
         [me, "job.cancel", "1", one],
     ] == [row[1:] for row in rows]
     (entry,) = json.loads(found.out)["entries"]
-    assert ("job.move", {"ids": [other], "to": "bulk"}) == (entry["action"], entry["what"])
+    assert ("job.move", {"filter": {"queue": "mail"}, "to": "bulk"}) == (entry["action"], entry["what"])
     assert [{"queue": "mail"}] == [entry["what"] for entry in json.loads(by_me.out)["entries"]]
 
 
@@ -38,3 +39,24 @@ async def test_an_empty_audit_says_so(cli: CommandLine, shop: Shop) -> None:
     assert "the audit has no such row" in (await cli.run("audit", "shop")).err
     wrong = await cli.run("audit", "shop", "--who", "")
     assert (2, True) == (wrong.code, "--who" in wrong.err)
+
+
+async def test_workers_do_it_in_the_background(cli: CommandLine, shop: Shop) -> None:
+    """`--in-background` says an id, `bulk` lists, shows, waits and cancels; ids and a missing terminal are refused."""
+    ids = [shop.defer("note", '{"n": 1}', "mail") for _ in range(3)]
+    assert "no bulk action is known" in (await cli.run("bulk", "list", "shop")).err
+    words = ("jobs", "move", "--queue", "mail", "--to", "bulk", "--in-background", "shop")
+    assert 2 == (await cli.run(*words)).code
+    assert 2 == (await cli.run("jobs", "cancel", ids[0], "--in-background", "--yes", "shop")).code
+    begun = await cli.run(*words, "--yes")
+    assert 0 == begun.code
+    id = begun.out.split()[1]
+
+    worker = cli.start("worker", "shop", "--queues", "none")
+    shown = await cli.run("bulk", "show", id, "shop", "--wait", "--json")
+    document = json.loads(shown.out)
+    assert (0, "finished", 3) == (shown.code, document["state"], document["changed"])
+    assert re.search(rf"{id} +move +finished +3 +queue mail", (await cli.run("bulk", "list", "shop")).out)
+    assert "it had ended: finished" in (await cli.run("bulk", "cancel", "shop", id)).out
+    worker.signal(signal.SIGTERM)
+    assert 0 == await worker.ends()

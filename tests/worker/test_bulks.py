@@ -210,7 +210,7 @@ async def test_a_killed_worker_costs_nothing(app: App, database: str) -> None:
 
 async def test_it_is_cancelled_in_the_middle(app: App, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was done stands, nothing further is."""
-    monkeypatch.setattr("jobqueue.worker.bulks._SHARE", 1_000.0)  # after one page it rests for long
+    monkeypatch.setattr("jobqueue.worker.bulks._REST", 1_000.0)  # after one page it rests for long
     await defer(app, MANY)
     bulk = await app.jobs.bulk("move", queue="default", to="bulk", by="ada")
     async with app.worker(["none"]):
@@ -229,7 +229,7 @@ async def test_it_is_cancelled_in_the_middle(app: App, database: str, monkeypatc
 
 
 async def test_a_database_error_in_the_middle(app: App, database: str) -> None:
-    """A page that fails again and again ends it: it says the class of the error, and what was done stands."""
+    """Failing again and again ends it: it says the class of the error; what was done stands."""
     await defer(app, MANY)
     async with connect(database) as connection:
         await connection.execute(

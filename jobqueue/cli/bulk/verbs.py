@@ -6,7 +6,7 @@ import typer
 
 from jobqueue.cli.options import Dsn, Json, Schema, SecondTarget, Target, group
 
-bulk = group("Watch and cancel what `jobs ... --in-background` has begun.")
+bulk = group("Watch and cancel what is done in the background.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Its id.")]
 

@@ -26,7 +26,15 @@ from typing import NamedTuple, Protocol
 
 ROOT = Path(__file__).resolve().parents[3]
 READ_AT_START = ("PYTHON", "LC_", "LANG")
-EXTRAS = ("jobqueue.web", "jobqueue.cli.worker.http")  # a command must find out itself whether their packages are there
+EXTRAS = (
+    "jobqueue.web",
+    "jobqueue.cli.web",
+    "jobqueue.cli.worker.http",
+)  # a command must find out itself whether their packages are there
+ROOMS = ("jobqueue.cli", "jobqueue.cron", "jobqueue.worker")
+AT_FIRST_USE = (
+    "anyio._backends._asyncio", "jobqueue.exports", "jobqueue.tasks.bounded", "queue", "rich._emoji_codes", "uvloop",
+)  # fmt: skip
 
 
 class Command(Protocol):
@@ -207,12 +215,25 @@ def become(request: Request, files: list[int]) -> None:
 
 
 def import_command_line() -> None:
-    """Have in memory what the verbs import when they are called."""
-    import jobqueue.cli
+    """Have in memory what the verbs import when they are called, and the command line itself, built once for all."""
+    for room in ROOMS:
+        for module in pkgutil.walk_packages(importlib.import_module(room).__path__, f"{room}."):
+            if module.name not in EXTRAS:
+                importlib.import_module(module.name)
+    for name in AT_FIRST_USE:
+        with suppress(ImportError):  # not each is on every platform
+            importlib.import_module(name)
+    keep_built()
 
-    for module in pkgutil.walk_packages(jobqueue.cli.__path__, "jobqueue.cli."):
-        if module.name not in EXTRAS:
-            importlib.import_module(module.name)
+
+def keep_built() -> None:
+    """Build typer's tree of all verbs now: it is the same in every command, and a third of what a short one costs."""
+    import typer.main
+
+    from jobqueue.cli.main import surface
+
+    typer.main.get_command = cache(typer.main.get_command)
+    typer.main.get_command(surface)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Who is let in by the dashboard, who may change something, and what each answer says to browsers."""
 
 import asyncio
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +31,11 @@ def letting(access: Any) -> Callable[[Request], Any]:
         return access
 
     return authorize
+
+
+async def knowing(request: Request) -> Access:
+    """Knows everybody."""
+    return READER
 
 
 # the rule without `authorize`
@@ -80,8 +86,8 @@ async def test_nobody_else_is(path: str, headers: Any, scope: Any, sentence: str
 
 @pytest.mark.parametrize(
     "authorize",
-    [letting(READER), lambda request: asyncio.sleep(0, READER)],
-    ids=["def", "lambda that gives a coroutine"],
+    [letting(READER), lambda request: knowing(request), functools.partial(knowing), knowing],
+    ids=["def", "lambda that gives a coroutine", "partial", "async def"],
 )
 async def test_the_hook_is_asked_instead(authorize: Any) -> None:
     """With it the rule of loopback does not hold: a peer from elsewhere, through a proxy, is let in."""

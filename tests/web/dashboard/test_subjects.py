@@ -9,14 +9,15 @@ from uuid import UUID
 import pytest
 
 from jobqueue import App, Limit, Rate
+from jobqueue.base.job import WorkerId
 from jobqueue.base.settings import Settings
 from jobqueue.store.schema.statements import statements
-from jobqueue.store.workers import list_workers
+from jobqueue.store.workers import Registration, list_workers, register, show_stuck
 from jobqueue.web import Access
 from jobqueue.web.dashboard.reading.workers import share_of
 from tests.support.jobs.counting import counted_pool
 from tests.support.jobs.gate import Gate
-from tests.support.jobs.store import connect
+from tests.support.jobs.store import connect, open_session
 from tests.support.jobs.working import CALM, new_app
 from tests.support.waiting import wait_until
 from tests.web.dashboard.visiting import READER, visiting
@@ -24,6 +25,8 @@ from tests.web.dashboard.visiting import READER, visiting
 ODD = """<script>alert(1)</script>'"/?#&%é"""
 SHOWN = "&lt;script&gt;"
 MARKER = "s3cr3t-4711"
+COUNTS = "claimed, completed, cancelled, dead, retried"
+REST = "snoozed, suspended, released, put_aside, lined_up, refused, lost, seconds"
 LISTS = ("/queues", "/tasks", "/workers", "/schedules", "/limits")
 
 
@@ -32,11 +35,11 @@ async def odd_shop(database: str, queue: str = "mail") -> AsyncIterator[App]:
     """An App in which everything has an odd name, and every payload has the marker."""
     app = new_app(database, name="shop")
 
-    @app.cron("0 3 1 1 *", name=ODD)
     @app.task(name=ODD, queue=queue, limit=[Limit(1, name=ODD, key="to"), Limit(rate=Rate(9, per=1), name="paced")])
     async def odd(to: str = "nobody") -> None:
         """Says <script>alert(2)</script>."""
 
+    app.cron("0 3 1 1 *", name=ODD)(odd)
     async with app:
         await app.schedules.put(f"stored {ODD}", odd.job(MARKER), "0 4 1 1 *")
         async with app.worker([queue]):
@@ -106,7 +109,7 @@ async def test_arguments_of_a_schedule_are_shown_on_demand(database: str) -> Non
 
 
 async def test_foreign_queues_are_left_out_everywhere(database: str) -> None:
-    """Whoever sees one queue sees nothing of another, its tasks, schedules, limits and workers; nor that it is there."""
+    """Whoever sees one queue sees nothing of another, its tasks, schedules, limits, workers; nor that it is there."""
     async with odd_shop(database, "bank") as app, visiting(app, Access("eve", True, True, ["mail"])) as client:
         for path in LISTS:
             page = await client.get(path)
@@ -155,8 +158,8 @@ async def test_a_worker_of_many_queues_shows_what_may_be_seen(database: str) -> 
 async def test_an_empty_installation_says_what_to_do(database: str, path: str) -> None:
     """A first visit tells how there comes to be one."""
     hints = {
-        "/queues": "defer(...)", "/tasks": "App(tasks=", "/workers": "python -m jobqueue worker", "/schedules": "@app.cron",
-        "/limits": "Limit(3",
+        "/queues": "defer(...)", "/tasks": "App(tasks=", "/workers": "python -m jobqueue worker",
+        "/schedules": "@app.cron", "/limits": "Limit(3",
     }  # fmt: skip
     async with new_app(database) as app, visiting(app) as client:
         page = await client.get(path)
@@ -320,6 +323,72 @@ async def test_a_task_shows_what_is_said_of_it(database: str) -> None:
         assert "Max attempts" in page and "90 s" in page
         listed = (await client.get("/tasks")).text
         assert "limit &lt;script&gt;" in listed and "schedule &lt;script&gt;" in listed
+
+
+async def test_a_task_that_only_the_database_knows_is_told(database: str) -> None:
+    """A deploy has renamed it, perhaps: it is listed apart, and its page says what to do. Foreign ones are not."""
+    async with connect(database) as connection:
+        for queue in ("mail", "bank"):
+            for table in ("minute", "hour"):
+                await connection.execute(
+                    f"insert into jobqueue.{table} (at, queue, task, {COUNTS}, {REST}, run, wait)"
+                    f" values (date_trunc('{table}', now()), $1, $2, 4, 3, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 9,"
+                    f" '{{1}}', '{{1}}')",
+                    queue, f"old {queue}",
+                )  # fmt: skip
+    async with new_app(database) as app, visiting(app, Access("eve", True, True, ["mail"])) as client:
+        listed = (await client.get("/tasks")).text
+        page = await client.get("/tasks/old%20mail")
+        assert 404 == (await client.get("/tasks/old%20bank")).status_code
+    assert (True, False) == ("old mail" in listed, "old bank" in listed)
+    assert (200, True) == (page.status_code, "not registered here" in page.text)
+    assert ("aliases=[" in page.text, 'id="defer"' in page.text) == (True, False)
+
+
+async def test_who_is_stuck_is_shown_with_its_stack(database: str) -> None:
+    """In the list, on its worker's page with the user's own frames apart, on the job's page with a link there."""
+    app, gate = new_app(database), Gate()
+
+    @app.task(queue="mail")
+    async def cling() -> None:
+        await gate.step()
+
+    async with app, app.worker(["mail"]):
+        job = await cling.defer()
+        await gate.begun.wait()
+        (id,) = await app_workers(app)
+        stack = "/srv/shop.py:7 cling > /usr/lib/python3.11/asyncio/locks.py:9 wait"
+        said = {"job_id": str(job.id), "task": "cling", "seconds_since": 3, "how": "asked to end", "stack": stack}
+        async with open_session(database) as session:
+            await show_stuck(session, WorkerId(id), [said])
+        async with visiting(app) as client:
+            assert "1 stuck" in (await client.get("/workers")).text
+            page = (await client.get(f"/workers/{id}")).text
+            assert '<span class="t-own">/srv/shop.py:7 in cling' in page
+            assert '<span class="t-library">/usr/lib/python3.11/asyncio/locks.py:9 in wait' in page
+            assert f"/workers/{id}#stuck-{job.id}" in (await client.get(f"/jobs/{job.id}")).text
+            assert f'id="stuck-{job.id}"' in page
+        async with visiting(app, Access("eve", queues=["bank", "mail"])) as client:
+            assert "/srv/shop.py" in (await client.get(f"/workers/{id}")).text
+        gate.open.set()
+
+
+async def test_two_versions_at_once_are_worth_a_note(database: str) -> None:
+    """And a worker that was lost says when, and what becomes of its jobs."""
+    lost = UUID(int=7)
+    async with new_app(database) as app, app.worker(["mail"]), visiting(app) as client:
+        assert "versions of jobqueue" not in (await client.get("/workers")).text
+        async with open_session(database) as session:
+            for id, alive in ((UUID(int=6), 60.0), (lost, -9.0)):
+                told = Registration("shop", "0.0.1", ["mail"], 5, alive, None, None)
+                await register(session, WorkerId(id), told)
+
+        async def three() -> bool:
+            return "versions of jobqueue" in (await client.get("/workers")).text
+
+        await wait_until(three, "the last look is over")
+        assert "Lost or leaving" in (await client.get("/workers")).text
+        assert "Its beats stopped" in (await client.get(f"/workers/{lost}")).text
 
 
 @pytest.mark.parametrize(

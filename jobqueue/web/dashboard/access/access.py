@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from jobqueue.base.errors import ConfigurationError, InvalidOption
+from jobqueue.base.errors import ConfigurationError, InvalidOption, JobQueueError
 
 try:
     from starlette.requests import Request
@@ -13,6 +13,10 @@ except ModuleNotFoundError as missing:
     raise ConfigurationError(f'web: {missing.name} is not installed; pip install "jobqueue[web]"') from None
 
 _NAME_LIMIT = 200
+
+
+class NotAllowed(JobQueueError):
+    """Raised when somebody may not see or do this; the text says what would be needed."""
 
 
 @dataclass(frozen=True, slots=True)

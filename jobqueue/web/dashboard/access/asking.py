@@ -26,7 +26,7 @@ async def ask(authorize: Authorize, request: Request) -> Access | Response:
         if _is_async(authorize):
             found = authorize(request)
         else:
-            found = await anyio.to_thread.run_sync(authorize, request)
+            found = await anyio.to_thread.run_sync(authorize, request, abandon_on_cancel=True)  # a server that stops
         if inspect.isawaitable(found):
             found = await found
         if found is not None and not isinstance(found, Access | Response):

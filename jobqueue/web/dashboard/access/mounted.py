@@ -5,7 +5,7 @@ from urllib.parse import quote, unquote
 
 from starlette.types import Scope
 
-_LOOK = re.compile("/jobs/[^/]+/payload")
+_LOOK = re.compile("(?:/api/v1)?/jobs/[^/]+/payload")
 
 
 def placed(scope: Scope) -> Scope:

@@ -8,9 +8,10 @@ from uuid import UUID
 from starlette.datastructures import QueryParams
 
 from jobqueue.base.acting.audit import By
-from jobqueue.base.errors import InvalidOption, JobQueueError
+from jobqueue.base.errors import InvalidOption
 from jobqueue.base.flows.limit import Rate
 from jobqueue.base.moments import LONGEST
+from jobqueue.web.dashboard.access.access import NotAllowed
 from jobqueue.web.dashboard.acting.form import length_of, number_of, text_of, whole_of
 from jobqueue.web.dashboard.acting.jobs import moment_of
 from jobqueue.web.dashboard.reading.view import View
@@ -18,7 +19,7 @@ from jobqueue.web.dashboard.reading.view import View
 _MINUTE = 60.0
 
 
-class NotYours(JobQueueError):
+class NotYours(NotAllowed):
     """Raised when somebody who sees some queues only is to change what belongs to others too."""
 
     def __init__(self, subject: str) -> None:

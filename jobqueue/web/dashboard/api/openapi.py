@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 import orjson
-from pydantic.json_schema import models_json_schema
+from pydantic import TypeAdapter
 
 from jobqueue.web.dashboard.access.problem import KIND
 from jobqueue.web.dashboard.api.parameters import Parameters, parameters
@@ -35,10 +35,12 @@ class Problem(Model):
 def openapi() -> bytes:
     """The document, in a stable order."""
     taken = [(row, parameters(row)) for row in ROWS]
-    models: list[tuple[type[Model], Any]] = [(Problem, "serialization")]
-    models += [(takes.gives, "serialization") for _, takes in taken]
-    models += [(takes.body[1], "validation") for _, takes in taken if takes.body is not None]
-    names, schemas = models_json_schema(list(dict.fromkeys(models)), ref_template=_REFERENCE)
+    adapters: list[tuple[str, Any, TypeAdapter[Any]]] = [("problem", "serialization", TypeAdapter(Problem))]
+    for row, takes in taken:
+        adapters.append((row.answer.__name__, "serialization", takes.gives))
+        if takes.body is not None:
+            adapters.append((row.answer.__name__, "validation", TypeAdapter(takes.body[1])))
+    names, schemas = TypeAdapter.json_schemas(adapters, ref_template=_REFERENCE)
     paths: dict[str, dict[str, object]] = {}
     for row, takes in taken:
         paths.setdefault(_written(row), {})[row.method.lower()] = _operation(row, takes, names)
@@ -58,7 +60,7 @@ def openapi() -> bytes:
             "responses": {
                 "Problem": {
                     "description": "Why there is no answer.",
-                    "content": {KIND: {"schema": names[Problem, "serialization"]}},
+                    "content": {KIND: {"schema": names["problem", "serialization"]}},
                 }
             },
         },
@@ -70,17 +72,23 @@ def openapi() -> bytes:
 def _operation(row: Row, takes: Parameters, names: Any) -> dict[str, object]:
     found: dict[str, object] = {
         "operationId": row.answer.__name__,
-        "summary": (inspect.getdoc(row.answer) or "").partition("\n")[0].partition(" Raises ")[0],
+        "summary": _summary(row),
         "parameters": _described(takes),
         "responses": {
-            "200": {"description": "Done.", "content": _json(names[takes.gives, "serialization"])},
+            "200": {"description": "Done.", "content": _json(names[row.answer.__name__, "serialization"])},
             "default": {"$ref": "#/components/responses/Problem"},
         },
         "x-needs": [*(["operate"] if row.method != "GET" else []), *(["payloads"] if row.payloads else [])],
     }
     if takes.body is not None:
-        found["requestBody"] = {"required": True, "content": _json(names[takes.body[1], "validation"])}
+        found["requestBody"] = {"required": True, "content": _json(names[row.answer.__name__, "validation"])}
     return found
+
+
+def _summary(row: Row) -> str:
+    """The first paragraph of the docstring, without what belongs to Python."""
+    paragraph = (inspect.getdoc(row.answer) or "").partition("\n\n")[0]
+    return " ".join(paragraph.split()).partition(" Raises ")[0]
 
 
 def _described(takes: Parameters) -> list[dict[str, object]]:

@@ -2,12 +2,13 @@
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 from starlette.datastructures import QueryParams
 
 from jobqueue.base.errors import InvalidOption
@@ -26,7 +27,7 @@ class Parameters:
     """What is in path and query, by name."""
     in_path: tuple[str, ...]
     body: tuple[str, type[Model]] | None
-    gives: type[Model]
+    gives: TypeAdapter[Any]
 
     def read(self, path: Mapping[str, object], query: QueryParams) -> dict[str, object]:
         """The arguments that path and query say. Raises InvalidOption."""
@@ -57,6 +58,8 @@ def parameters(row: Row) -> Parameters:
     fields: dict[str, Any] = {}
     body: tuple[str, type[Model]] | None = None
     for name, parameter in list(inspect.signature(row.answer).parameters.items())[1:]:
+        if name in row.hidden:
+            continue
         if row.method != "GET" and name not in in_path and _is_model(hints[name]):
             body = (name, hints[name])
         else:
@@ -65,7 +68,7 @@ def parameters(row: Row) -> Parameters:
     if missing := set(in_path) - set(fields):
         raise TypeError(f"{row.path}: {row.answer.__name__} does not take {missing}")
     said = create_model(f"{row.answer.__name__}_said", __config__=ConfigDict(extra="forbid"), **fields)
-    return Parameters(said, in_path, body, hints["return"])
+    return Parameters(said, in_path, body, TypeAdapter(_without_none(hints["return"])))
 
 
 class _as_option:
@@ -86,8 +89,14 @@ def _is_model(hint: object) -> bool:
     return isinstance(hint, type) and issubclass(hint, Model)
 
 
+def _without_none(hint: Any) -> Any:
+    if get_origin(hint) in (Union, UnionType):
+        return Union[tuple(each for each in get_args(hint) if each is not NoneType)]  # noqa: UP007 - of a tuple
+    return hint
+
+
 def _is_list(hint: object) -> bool:
     found = get_origin(hint)
-    if found in (list, tuple, set, frozenset):
+    if found in (list, tuple, set, frozenset, Sequence):
         return True
     return any(_is_list(each) for each in get_args(hint)) if found is not None else False

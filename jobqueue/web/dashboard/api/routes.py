@@ -42,6 +42,8 @@ def _answering(site: Site, row: Row) -> Callable[[Request], Awaitable[Response]]
                 raise HTTPException(415, "send application/json")
             values |= takes.read_body(await read_body(request, _BODY_LIMIT))
         found = await row.answer(View(site, access), **values)
-        return Response(found.model_dump_json(), media_type="application/json")
+        if found is None:
+            raise HTTPException(404)
+        return Response(takes.gives.dump_json(found), media_type="application/json")
 
     return answer

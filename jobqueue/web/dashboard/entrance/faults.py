@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobqueue.base import errors
 from jobqueue.base.log import get_logger
+from jobqueue.web.dashboard.access.access import NotAllowed
 from jobqueue.web.dashboard.access.mounted import is_api
 from jobqueue.web.dashboard.access.problem import problem
 from jobqueue.web.dashboard.pages.sheet import sheet
@@ -29,12 +30,15 @@ _STATUS: tuple[tuple[tuple[type[Exception], ...], int], ...] = (
     ((errors.DuplicateJob, errors.BundleEnded, errors.TooManySignals, errors.LimitConflict, errors.KeyLocked,
       errors.QueueLocked, errors.ClaimLost), 409),
     ((errors.EventsLost,), 410),
+    ((NotAllowed,), 403),
     ((errors.NotMigrated, errors.SchemaTooNew, errors.AppClosed, errors.ConfigurationError), 503),
 )  # fmt: skip
 _TITLES = {
-    400: "That cannot be read", 404: "Not here", 405: "Not in this way", 409: "Not now",
+    400: "That cannot be read", 403: "Not for you", 404: "Not here", 405: "Not in this way", 409: "Not now",
     500: "A fault of the dashboard", 503: "Out of service",
 }  # fmt: skip
+_DETAILS = {404: "There is nothing under this address.", 405: "This address does not take that method."}
+_PHRASES = frozenset(each.phrase for each in HTTPStatus)
 
 
 class Faults:
@@ -64,9 +68,12 @@ class Faults:
 
     def answer(self, request: Request, error: Exception) -> Response:
         """What is sent in place of what could not be made."""
+        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
         if isinstance(error, HTTPException):
             headers = None if error.headers is None else dict(error.headers)
-            return _say(self._site, request, error.status_code, error.detail, headers=headers)
+            detail = _DETAILS.get(error.status_code) if error.detail in _PHRASES else None
+            return _say(self._site, request, error.status_code, detail or error.detail, headers=headers)
         name = type(error).__name__
         for kinds, status in _STATUS:
             if isinstance(error, kinds):

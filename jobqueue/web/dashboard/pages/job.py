@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from jobqueue.base.flows.phase import PhaseState
 from jobqueue.base.job import JobState
 from jobqueue.tasks.options import check_id
+from jobqueue.web.dashboard.access.mounted import base
 from jobqueue.web.dashboard.acting.form import read_form
 from jobqueue.web.dashboard.pages.sheet import sheet, view_of
 from jobqueue.web.dashboard.reading.job import PARTS, AttemptRow, JobSeen, read_job, read_payload
@@ -57,7 +58,7 @@ async def payload(site: Site, request: Request) -> Response:
     """The same page with parts of what is in the job. Each look is in the audit, and so it is a POST."""
     id = check_id(request.path_params["id"])
     if request.method != "POST":  # somebody has opened the address of an earlier answer
-        return RedirectResponse(f"{request.scope.get('root_path', '')}/jobs/{id}", 303)
+        return RedirectResponse(f"{base(request.scope)}/jobs/{id}", 303)
     form = await read_form(request)
     view, whole, names = view_of(site, request), form.get("whole"), list(dict.fromkeys(form.getlist("show")))
     seen = await read_job(view, id)

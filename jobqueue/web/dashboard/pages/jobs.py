@@ -1,6 +1,5 @@
 """The list of jobs."""
 
-import re
 from uuid import UUID
 
 from starlette.requests import Request
@@ -8,6 +7,7 @@ from starlette.responses import RedirectResponse, Response
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.job import JobState
+from jobqueue.web.dashboard.access.mounted import base
 from jobqueue.web.dashboard.pages.sheet import sheet, view_of
 from jobqueue.web.dashboard.reading.filters import Filters, MayNotSearch, filters_of
 from jobqueue.web.dashboard.reading.jobs import read_jobs
@@ -21,26 +21,30 @@ VERBS = (
 """What is done to jobs that are selected, and to all that match: verb, word, class of the button."""
 _SHORT = ("queue", "task", "error")
 _LONG = ("origin", "key", "bundle", "fingerprint", "reason")
-_PART = re.compile("…?([0-9A-Fa-f-]{8,36})")
+_WHOLE = 32
+"""Digits of an id."""
 
 
 async def jobs(site: Site, request: Request) -> Response:
     """50 jobs a page, newest first, by the filters in the URL; an id in the search box leads to its job."""
     view, filters = view_of(site, request), filters_of(request.query_params)
-    if filters.q and (id := await _named(view, filters.q)) is not None:
-        return RedirectResponse(f"{request.scope.get('root_path', '')}/jobs/{id}", 303)
-    seen, refused = None, None
+    seen, refused, status = None, None, 200
     try:
+        if (part := filters.search().id) is not None:
+            id = await _resolved(view, part)
+            return RedirectResponse(f"{base(request.scope)}/jobs/{id}", 303)
         seen = await read_jobs(view, filters.which(), before=_before(request))
-    except (MayNotSearch, InvalidOption) as error:
-        refused = str(error)
+    except MayNotSearch as error:
+        refused, status = error.detail, error.status_code
+    except InvalidOption as error:
+        refused, status = str(error), 400
     return sheet(
         site,
         request,
         "jobs.html",
         active="jobs",
         title="Jobs",
-        status=200 if refused is None else 400,
+        status=status,
         seen=seen,
         refused=refused,
         filters=filters,
@@ -49,19 +53,20 @@ async def jobs(site: Site, request: Request) -> Response:
         verbs=VERBS,
         short=_SHORT,
         long=_LONG,
+        more=any(getattr(filters, name) for name in _LONG),
         first="before" not in request.query_params,
     )
 
 
-async def _named(view: View, text: str) -> UUID | None:
-    """The job whose id this is, or a part of it; None if it is something else."""
-    part = _PART.fullmatch(text)
-    if part is None:
-        return None
+async def _resolved(view: View, part: str) -> UUID:
+    """The job whose id this is, or a part of it. Raises InvalidOption, in words that suit a search."""
     try:
-        return UUID(part[1]) if len(part[1]) in (32, 36) else await view.jobs.resolve(part[1])
+        return UUID(part) if len(part.replace("-", "")) == _WHOLE else await view.jobs.resolve(part)
     except (ValueError, InvalidOption):
-        return None
+        raise InvalidOption(
+            "q",
+            f'no single job has an id that begins or ends with {part}; to look for a text, put it in quotes: "{part}"',
+        ) from None
 
 
 def _before(request: Request) -> UUID | None:

@@ -7,10 +7,11 @@ from uuid import UUID
 
 from starlette.datastructures import QueryParams
 
-from jobqueue.base.errors import InvalidOption, JobQueueError
+from jobqueue.base.errors import InvalidOption
 from jobqueue.base.job import JobState
+from jobqueue.base.looking.search import Search, read_search
 from jobqueue.telling.story import REASONS
-from jobqueue.web.dashboard.access.access import Access
+from jobqueue.web.dashboard.access.access import Access, NotAllowed
 from jobqueue.web.dashboard.reading.view import Model
 
 _TEXTS = ("q", "queue", "task", "origin", "error", "fingerprint", "bundle", "key", "reason")
@@ -18,11 +19,11 @@ _LENGTH = 1_000
 """Characters of one filter; each has a limit of its own beside."""
 
 
-class MayNotSearch(JobQueueError):
+class MayNotSearch(NotAllowed):
     """Raised for a search in payloads by somebody who may not see them: its answers would tell what is in them."""
 
     def __init__(self) -> None:
-        super().__init__("you may not search in arguments and messages, which you may not see; search by names instead")
+        super().__init__(403, "you may not search in arguments and messages, which you may not see; search by names")
 
 
 class Filters(Model):
@@ -52,6 +53,10 @@ class Filters(Model):
         """The query of a URL that has them, without some."""
         return urlencode([pair for pair in self.pairs() if pair not in without])
 
+    def search(self) -> Search:
+        """What the search box says. Raises InvalidOption."""
+        return read_search(self.q or "")
+
     def which(self) -> dict[str, Any]:
         """What `app.jobs.list`, `app.jobs.retry` and the like take, of those that are set. Raises InvalidOption."""
         said = {name: value for name in _TEXTS if name != "q" and (value := getattr(self, name)) is not None}
@@ -61,7 +66,11 @@ class Filters(Model):
             said["state"] = list(self.state)
         if self.args:
             said["args"] = dict(self.args)
-        return said
+        search = self.search()
+        found = search.filters if search.id is None else {"text": search.id}
+        if both := sorted(name for name in said.keys() & found.keys() if said[name] != found[name]):
+            raise InvalidOption(both[0], "is in the search box, and in a filter beside it: say it once")
+        return said | found
 
 
 def filters_of(params: QueryParams) -> Filters:

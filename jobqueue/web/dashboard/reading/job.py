@@ -8,15 +8,17 @@ from typing import Any
 from uuid import UUID
 
 from jobqueue.base.acting.audit import By
-from jobqueue.base.errors import InvalidOption, JobNotFound, JobQueueError
+from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.flows.limit import say_gate
 from jobqueue.base.flows.phase import PhaseState
 from jobqueue.base.job import AttemptError, Job, JobState
+from jobqueue.base.looking.search import fingerprint_of
 from jobqueue.store.acting.audit import list_audit
 from jobqueue.store.connection.executor import Reader
-from jobqueue.store.looking.overview import Waits
+from jobqueue.store.looking.overview import Waits, stuck_now
 from jobqueue.telling.reading import read_story
 from jobqueue.telling.story import Story, said_of_plan
+from jobqueue.web.dashboard.access.access import NotAllowed
 from jobqueue.web.dashboard.reading.jobs import JobRow, row_of
 from jobqueue.web.dashboard.reading.view import Model, View
 from jobqueue.web.dashboard.showing.redacting import redacted, redacted_text
@@ -27,11 +29,11 @@ _PHASES = 200
 _DID = 20
 
 
-class MayNotSee(JobQueueError):
+class MayNotSee(NotAllowed):
     """Raised for a look at what is in a job by somebody who may not see that."""
 
     def __init__(self) -> None:
-        super().__init__("you may not see arguments, results and messages: that needs an Access with payloads=True")
+        super().__init__(403, "you may not see arguments, results and messages: that needs payloads=True")
 
 
 class AttemptRow(Model):
@@ -45,7 +47,7 @@ class AttemptRow(Model):
     traceback: str | None
     """None without `payloads`: its last lines are the message."""
     place: str | None
-    """The function in which it failed, `shop/billing.py:88 in charge`; None if that is not known."""
+    """Where in the user's code it failed, `shop/billing.py:88 charge`; None if that is not known."""
     began: datetime | None
     at: datetime | None
     worker: str | None
@@ -118,6 +120,8 @@ class JobSeen(Model):
     lost: int
     worker_id: UUID | None
     worker: str | None
+    stuck: bool
+    """Its handler blocks its worker, or was asked to end and goes on: the worker's page has the stack."""
     lease_until: datetime | None
     timeout: float | None
     deadline: datetime | None
@@ -143,6 +147,7 @@ async def read_job(view: View, id: UUID) -> JobSeen:
     async with view.site.session() as session:
         story = await _story(view, session, id)
         did = await list_audit(session, job=id, limit=_DID)
+        stuck = await stuck_now(session) if story.job.running else []
     job = story.job
     report = _report(job)
     return JobSeen(
@@ -158,8 +163,9 @@ async def read_job(view: View, id: UUID) -> JobSeen:
         limits=[say_gate(gate) for gate in job.gates],
         planned=said_of_plan(job),
         worker=None if job.worker_id is None else story.worker(str(job.worker_id)),
+        stuck=any(each.job_id == id for each in stuck),
         fraction=_fraction(report),
-        fingerprint=None,
+        fingerprint=_fingerprint(job),
         message=_message(view, job, report),
         sizes={name: len(text) for name, text in _parts(job).items()},
         **{name: getattr(job, name) for name in _PLAIN},
@@ -195,6 +201,12 @@ async def _story(view: View, reader: Reader, id: UUID) -> Story:
     return story
 
 
+def _fingerprint(job: Job) -> str | None:
+    if job.error is None or job.state is JobState.COMPLETED:
+        return None
+    return fingerprint_of(job.task, job.error.error_class, job.error.code_place)
+
+
 def _parts(job: Job) -> dict[str, str]:
     texts = {
         "args": job.args_json,
@@ -217,7 +229,7 @@ def _attempt(view: View, story: Story, error: AttemptError) -> AttemptRow:
         error=error.error_class,
         message=message,
         traceback=trace or None,
-        place=getattr(error, "code_place", None),
+        place=error.code_place,
         began=error.began or _began(story.job, error),
         at=error.at,
         worker=None if error.worker is None else story.worker(str(error.worker)),

@@ -5,7 +5,9 @@ from uuid import UUID
 
 from jobqueue.base.errors import UnknownLimit
 from jobqueue.base.flows.limit import SCHEDULE, LimitLine, LimitStats, Rate
+from jobqueue.store.connection.pool import Session
 from jobqueue.store.looking.holding import NextInLine, first_in_line, running_jobs
+from jobqueue.store.looking.overview import RunningJob
 from jobqueue.tasks.limits import limits_now, lines_now
 from jobqueue.web.dashboard.reading.overview import RunningRow, running_row
 from jobqueue.web.dashboard.reading.view import Model, View
@@ -95,13 +97,17 @@ async def read_limit(view: View, name: str, key: str | None = None) -> LimitSeen
     if not _may_see(view, name):
         return None
     key = key if view.access.payloads else None
-    async with view.site.session() as session:
+    queues = None if view.access.queues is None else frozenset(view.access.queues)
+
+    async def now(session: Session) -> tuple[LimitStats, list[LimitLine], list[RunningJob], list[NextInLine]]:
         stats = next(iter(await limits_now(session, name)), None)
         if stats is None:
             raise UnknownLimit(name)
-        lines = await lines_now(session, name, _LINES)
-        holders = await running_jobs(session, _JOBS, queues=view.access.queues, limit=name)
+        holders = await running_jobs(session, _JOBS, queues=queues, limit=name)
         waiting = await first_in_line(session, name, key, _NEXT)
+        return stats, await lines_now(session, name, _LINES), holders, waiting
+
+    stats, lines, holders, waiting = await view.site.looker.kept(("limit", name, key, queues), _KEPT, now)
     return LimitSeen(
         limit=limit_row(stats),
         users=_users(view, name),

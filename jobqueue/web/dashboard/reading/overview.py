@@ -142,7 +142,7 @@ def queue_row(each: QueueStats) -> QueueRow:
 
 
 def running_row(view: View, each: RunningJob) -> RunningRow:
-    """A job that runs, as this user may see it."""
+    """A job that runs, as this user may see it. Where payloads are redacted no message is shown: that needs its job."""
     names = [name for name in RunningRow.model_fields if name != "message"]
-    message = each.message if view.access.payloads else None
+    message = each.message if view.access.payloads and view.site.redact is None else None
     return RunningRow(**{name: getattr(each, name) for name in names}, message=message)

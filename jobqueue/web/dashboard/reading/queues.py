@@ -7,12 +7,12 @@ from jobqueue.base.looking.history import DepthPoint, Rates, Times
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.looking.history import depths, percentiles, rates
 from jobqueue.store.looking.holding import running_jobs
-from jobqueue.store.looking.overview import Kept, QueueStats
-from jobqueue.store.workers import list_workers
+from jobqueue.store.looking.overview import Kept, QueueStats, RunningJob
+from jobqueue.store.workers import WorkerRow, list_workers
 from jobqueue.tasks.options import queue_named
 from jobqueue.web.dashboard.reading.limits import LimitRow, all_limits, limit_row
 from jobqueue.web.dashboard.reading.overview import QueueRow, RunningRow, queue_row, running_row
-from jobqueue.web.dashboard.reading.view import Model, View
+from jobqueue.web.dashboard.reading.view import FRESH, Model, View
 from jobqueue.web.dashboard.reading.workers import share_of
 
 _MOST = 500
@@ -132,9 +132,12 @@ async def read_queue(view: View, name: str) -> QueueSeen | None:
         return None
     frame = await view.site.looker.frame()
     stats = next((each for each in frame.queues if each.queue == name), None)
-    async with view.site.session() as session:
-        workers = [each for each in await list_workers(session) if each.alive]
-        running = await running_jobs(session, _RUNNING, queues=[name])
+
+    async def now(session: Session) -> tuple[list[WorkerRow], list[RunningJob]]:
+        return await list_workers(session), await running_jobs(session, _RUNNING, queues=[name])
+
+    registered, running = await view.site.looker.kept(("queue now", name), FRESH, now)
+    workers = [each for each in registered if each.alive]
     serving = [
         Serving(id=each.id, app=each.app, host=each.host, pid=each.pid, at_most=share_of(each.queues, name) or None)
         for each in workers

@@ -9,6 +9,9 @@ from jobqueue.tasks.jobs import Jobs
 from jobqueue.web.dashboard.access.access import Access
 from jobqueue.web.dashboard.site import Site
 
+FRESH = 1.0
+"""Seconds for which one look at what goes on serves all who look at the same, as that at the whole does."""
+
 
 class Model(BaseModel):
     """Something to see. Frozen; its JSON has the names of its fields."""

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+from jobqueue.store.connection.pool import Session
 from jobqueue.store.looking.holding import Held, held_by_workers, running_jobs
-from jobqueue.store.looking.overview import StuckJob, WorkerNow, stuck_now
+from jobqueue.store.looking.overview import RunningJob, StuckJob, WorkerNow, stuck_now
 from jobqueue.store.workers import WorkerRow as Registered
 from jobqueue.store.workers import list_workers
 from jobqueue.web.dashboard.reading.overview import RunningRow, running_row
-from jobqueue.web.dashboard.reading.view import Model, View
+from jobqueue.web.dashboard.reading.view import FRESH, Model, View
 
 _RUNNING = 200
 _SHARE = re.compile(r"(.*?)(?::([0-9]+))?", re.DOTALL)
@@ -87,11 +88,14 @@ class WorkerPage(Model):
 async def read_workers(view: View) -> WorkersSeen:
     """Those that have not ended in good order: the living first, then what was lost within a day."""
     frame = await view.site.looker.frame()
-    async with view.site.session() as session:
-        registered = {each.id: each for each in await list_workers(session)}
-        seen = view.access.queues
+    seen = None if view.access.queues is None else frozenset(view.access.queues)
+
+    async def now(session: Session) -> tuple[list[Registered], list[StuckJob], dict[UUID, Held] | None]:
         held = None if seen is None else await held_by_workers(session, seen)
-        stuck = await stuck_now(session)
+        return await list_workers(session), await stuck_now(session), held
+
+    rows, stuck, held = await view.site.looker.kept(("workers", seen), FRESH, now)
+    registered = {each.id: each for each in rows}
     pairs = [(each, registered[each.id]) for each in frame.workers if each.id in registered]
     workers = [
         _worker(view, each, row, held, stuck) for each, row in pairs if seen is None or _visible(view, row.queues)
@@ -106,9 +110,13 @@ async def read_worker(view: View, id: UUID) -> WorkerPage | None:
     worker = next((each for each in found.workers if each.id == id), None)
     if worker is None:
         return None
-    async with view.site.session() as session:
-        running = await running_jobs(session, _RUNNING, queues=view.access.queues, worker=id)
-        stuck = [each for each in await stuck_now(session) if each.worker_id == id]
+    queues = None if view.access.queues is None else frozenset(view.access.queues)
+
+    async def now(session: Session) -> tuple[list[RunningJob], list[StuckJob]]:
+        return await running_jobs(session, _RUNNING, queues=queues, worker=id), await stuck_now(session)
+
+    running, all_stuck = await view.site.looker.kept(("worker", id, queues), FRESH, now)
+    stuck = [each for each in all_stuck if each.worker_id == id]
     return WorkerPage(
         at=found.at,
         worker=worker,

@@ -143,9 +143,16 @@ def _row(run: Run, scale: _Scale) -> Row:
         said.append(f"ran {words.span(ran)}")
         bars.append(scale.bar("runs", run.began, ended, said[-1]))
     if run.failed:
-        bars.append(scale.bar("fails", ended - timedelta(seconds=scale.seconds * _LEAST / 100), ended, run.how))
+        bars.append(_end(bars, scale.at(ended), run.how))
     length = "—" if run.began is None else words.span((ended - run.began).total_seconds())
     return Row(run.name, tuple(bars), length, f"{run.name}: {', '.join([*said, run.how])}")
+
+
+def _end(bars: Sequence[Bar], x: float, how: str) -> Bar:
+    """The mark of a failure: at the end of its run, behind one that is itself no more than a mark."""
+    if bars and bars[-1].width < 2 * _LEAST:
+        x = bars[-1].x + bars[-1].width + _LEAST
+    return Bar("fails", round(min(max(x - _LEAST, 0.0), 100 - _LEAST), 3), _LEAST, how)
 
 
 def _step(step: Step, scale: _Scale) -> Row:

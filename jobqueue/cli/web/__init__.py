@@ -1,0 +1,1 @@
+"""`web`: serves the dashboard."""

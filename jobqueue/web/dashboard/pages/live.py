@@ -78,7 +78,10 @@ class Live:
         if kept is None or kept[0] != frame.number:
             if len(self._told) > _MOST:  # each user with queues of his own: it is made anew
                 self._told.clear()
-            kept = self._told[key] = frame.number, orjson.dumps(_document(await read_overview(view), frame, menu_counts(view)))
+            kept = self._told[key] = (
+                frame.number,
+                orjson.dumps(_document(await read_overview(view), frame, menu_counts(view))),
+            )
         return kept[1]
 
 

@@ -46,6 +46,9 @@
     if (does) { event.preventDefault(); does(); }
   });
 
+  const current = document.querySelector(".menu [aria-current]"); // on a phone the menu is longer than the screen
+  if (current) current.closest(".menu").scrollLeft = current.offsetLeft - (innerWidth - current.offsetWidth) / 2;
+
   // "select all" of a list, ids and snippets to the clipboard
   document.addEventListener("change", (event) => {
     if (!event.target.matches("input[data-all]")) return;

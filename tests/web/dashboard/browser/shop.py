@@ -14,27 +14,29 @@ from jobqueue import App, JobContext, JobHandle, JobState, Limit
 from tests.support.jobs.working import end_of, new_app, reached
 
 BY = "ada"
-ODD = '<script>alert("1")</script>/\'odd\' & ünï%20?#'
+ODD = "<script>alert(\"1\")</script>/'odd' & ünï%20?#"
 LONG = "long_" + 19 * "name_"
 RIGHT_TO_LEFT = "بريد وارد 📬"
 SECRET = '<img src=x onerror="alert(1)">'
 """In arguments and errors."""
 HISTORY = """
-insert into jobqueue.minute (at, queue, task, claimed, completed, cancelled, dead, retried, snoozed, suspended, released,
-  put_aside, lined_up, refused, lost, seconds, run, wait)
+insert into jobqueue.minute (at, queue, task, claimed, completed, cancelled, dead, retried, snoozed, suspended,
+  released, put_aside, lined_up, refused, lost, seconds, run, wait)
 select date_trunc('minute', now()) - make_interval(mins => back), queue, task, 90, 60 + 29 * (back %% 3), 0,
   case queue when 'billing' then 9 else 0 end, case queue when 'billing' then 40 else back %% 4 end,
   0, 0, 0, 0, 0, 0, 0, 90, '{0,0,30,40,20}', '{10,30,40,10}'
-from generate_series(0, 59) back, (values ('mail', 'send_mail'), ('billing', 'charge'), (%(odd)s, %(odd)s), ('', '')) t (queue, task)
+from generate_series(0, 59) back,
+  (values ('mail', 'send_mail'), ('billing', 'charge'), (%(odd)s, %(odd)s), ('', '')) t (queue, task)
 on conflict do nothing;
 insert into jobqueue.hour select * from jobqueue.minute on conflict do nothing;
 insert into jobqueue.depth (at, queue, ready, scheduled, blocked, running, oldest_due, deferred)
-select date_trunc('minute', now()) - make_interval(mins => back), queue, 40 + back %% 7, 9, 0, back %% 5, 1, 100000 - 95 * back
+select date_trunc('minute', now()) - make_interval(mins => back), queue, 40 + back %% 7, 9, 0, back %% 5, 1,
+  100000 - 95 * back
 from generate_series(0, 59) back, (values (''), ('mail'), ('billing'), (%(odd)s)) t (queue)
 on conflict do nothing;
 insert into jobqueue.worker (id, app, host, pid, version, queues, concurrency, started_at, seen_at, alive_until)
-select jobqueue.new_id(), %(odd)s, %(long)s, 4711, '0.0.1', '{*}', 8, now() - interval '1 day', now() - interval '1 hour',
-  now() - interval '50 minutes';
+select jobqueue.new_id(), %(odd)s, %(long)s, 4711, '0.0.1', '{*}', 8, now() - interval '1 day',
+  now() - interval '1 hour', now() - interval '50 minutes';
 update jobqueue.worker set stuck_at = now(), stuck = json_build_array(json_build_object(
   'job_id', (select id from jobqueue.job where task = 'resize' and state = 'running' limit 1), 'task', 'resize',
   'seconds_since', 44, 'how', 'blocks the loop', 'stack', 'File "<script>alert(1)</script>", line 1, in resize'))
@@ -128,7 +130,10 @@ async def _jobs(app: App, tasks: dict[str, Any]) -> tuple[dict[str, UUID], UUID]
         return handle
 
     ended = [await defer("send_mail", f"u{each}@example.com") for each in range(3)]
-    ended += [await defer("odd", SECRET, unique=ODD, meta={"from": ODD}), await defer("odd", SECRET, queue=RIGHT_TO_LEFT)]
+    ended += [
+        await defer("odd", SECRET, unique=ODD, meta={"from": ODD}),
+        await defer("odd", SECRET, queue=RIGHT_TO_LEFT),
+    ]
     dead = [await defer("charge", order) for order in range(88_120, 88_124)]
     phased = await defer("index", "a.png")
     running = await defer("resize", "b.png")

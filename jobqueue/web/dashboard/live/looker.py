@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar, cast
 from weakref import WeakValueDictionary
@@ -100,11 +100,18 @@ class Looker:
         self._reading = anyio.Lock()
         self._fault: tuple[float, DatabaseError] | None = None
         self._flows: deque[tuple[float, Flow]] = deque(maxlen=_WINDOW)
+        self.server: str | None = None
+        """PostgreSQL's version, once a look was made."""
 
     @property
     def last(self) -> Frame | None:
         """The last look, however old."""
         return self._last
+
+    def peek(self, key: object) -> object:
+        """What `kept` has under this key now, however old; None if it has nothing. Reads nothing."""
+        found = self._kept.get(key)
+        return None if found is None else found.value
 
     @property
     def age(self) -> float:
@@ -139,11 +146,16 @@ class Looker:
         self._looked_at = float("-inf")
         self._kept.clear()
 
-    async def kept(self, key: object, seconds: float, read: Callable[[Session], Awaitable[T]]) -> T:
-        """What `read` finds, kept for so many seconds for all who ask for the same. Raises as `frame` does."""
+    async def kept(
+        self, key: object, seconds: float, read: Callable[[Session], Awaitable[T]], *, within: float = _LIMIT
+    ) -> T:
+        """What `read` finds, kept for so many seconds for all who ask for the same. Raises as `frame` does.
+
+        That it was not found `within` so many seconds is kept as well: else each who asks would wait for as long.
+        """
 
         async def on_session() -> T:
-            async with self._limited() as session:
+            async with self._limited(within) as session:
                 return await read(session)
 
         async with self._reading:
@@ -161,18 +173,24 @@ class Looker:
             return await self._fresh(key, max(seconds, min(_SHARE * cost, _LONGEST_INTERVAL)), read)
 
     async def _fresh(self, key: object, seconds: float, read: Callable[[], Awaitable[T]]) -> T:
-        now = time.monotonic()
+        began = time.monotonic()
         found = self._kept.get(key)
-        if found is None or now - found.at >= seconds:
-            self._kept = {key: each for key, each in self._kept.items() if now - each.at < _LONGEST_KEPT}
-            value = await read()
-            found = self._kept[key] = _Kept(now, time.monotonic() - now, value)
+        if found is None or began - found.at >= seconds:
+            self._kept = {key: each for key, each in self._kept.items() if began - each.at < _LONGEST_KEPT}
+            try:
+                found = _Kept(began, 0.0, await read())
+            except DatabaseError as error:
+                self._kept[key] = _Kept(time.monotonic(), 0.0, error)
+                raise
+            found = self._kept[key] = replace(found, cost=time.monotonic() - began)
+        if isinstance(found.value, DatabaseError):
+            raise DatabaseError(found.value.reason, found.value.sqlstate)
         return cast(T, found.value)
 
     @asynccontextmanager
-    async def _limited(self) -> AsyncIterator[Session]:
+    async def _limited(self, within: float = _LIMIT) -> AsyncIterator[Session]:
         try:
-            with anyio.fail_after(_LIMIT):
+            with anyio.fail_after(within):
                 async with own_session(self._app.looks) as session:
                     await session.ready()  # connecting is no part of what a look costs
                     yield session
@@ -183,6 +201,7 @@ class Looker:
         async with self._limited() as session:
             began = time.monotonic()
             try:
+                self.server = await session.server()
                 return await self._read(session)
             finally:
                 self._cost = time.monotonic() - began

@@ -131,7 +131,7 @@ class JobSeen(Model):
     message: str | None
     """What it says of that; None without `payloads`."""
     fingerprint: str | None
-    """Of failures like its last one."""
+    """Of failures like its last one; None if it is not dead."""
     sizes: dict[str, int]
     """Of what is in it: the characters of each part that there is."""
 

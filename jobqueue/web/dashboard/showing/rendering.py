@@ -51,4 +51,6 @@ def render(name: str, values: Mapping[str, object], blocks: Sequence[str] = ()) 
     texts = ["".join(template.blocks[block](template.new_context(dict(values)))) for block in blocks]
     if len(texts) == 1:
         return texts[0]
-    return "".join(f'<template data-part="{block}">{text}</template>' for block, text in zip(blocks, texts, strict=True))
+    return "".join(
+        f'<template data-part="{block}">{text}</template>' for block, text in zip(blocks, texts, strict=True)
+    )

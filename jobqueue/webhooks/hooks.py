@@ -26,8 +26,8 @@ from jobqueue.store.connection.edge import own_session
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.flows import webhooks
 from jobqueue.store.intake import insert_all
-from jobqueue.tasks.acting.filters import states_of
 from jobqueue.store.looking.listing import PATIENCE
+from jobqueue.tasks.acting.filters import states_of
 from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.options import check_id
 from jobqueue.webhooks.relay import body_of, delivery

@@ -1,4 +1,4 @@
-"""Plans of bundles: one of 50 000 waiting and as many finished members costs what is asked of it, beside others."""
+"""Plans of bundles: one of 100 000 waiting and as many finished members costs what is asked of it, beside others."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -22,19 +22,21 @@ from jobqueue.web.dashboard.access.guard import Guard
 from jobqueue.web.dashboard.api.routes import api_routes
 from jobqueue.web.dashboard.entrance.faults import Faults
 from jobqueue.web.dashboard.live.looker import Looker
-from jobqueue.web.dashboard.pages.act import act, ask
-from jobqueue.web.dashboard.pages.audit import audit
-from jobqueue.web.dashboard.pages.bundles import bundle, bundles
+from jobqueue.web.dashboard.pages.acting.act import act, ask
+from jobqueue.web.dashboard.pages.acting.audit import audit
+from jobqueue.web.dashboard.pages.acting.bulks import bulk, bulks
+from jobqueue.web.dashboard.pages.errors import error, errors
+from jobqueue.web.dashboard.pages.flows.bundles import bundle, bundles
+from jobqueue.web.dashboard.pages.flows.limits import limit, limits
+from jobqueue.web.dashboard.pages.flows.schedules import schedule, schedules
+from jobqueue.web.dashboard.pages.flows.webhooks import webhook, webhooks
 from jobqueue.web.dashboard.pages.job import job, payload
 from jobqueue.web.dashboard.pages.jobs import jobs
-from jobqueue.web.dashboard.pages.limits import limit, limits
 from jobqueue.web.dashboard.pages.live import Live
 from jobqueue.web.dashboard.pages.overview import overview
 from jobqueue.web.dashboard.pages.queues import queue, queues
-from jobqueue.web.dashboard.pages.schedules import schedule, schedules
 from jobqueue.web.dashboard.pages.sheet import Page, note_what_was_done
 from jobqueue.web.dashboard.pages.tasks import defer, task, tasks
-from jobqueue.web.dashboard.pages.webhooks import webhook, webhooks
 from jobqueue.web.dashboard.pages.workers import worker, workers
 from jobqueue.web.dashboard.showing.redacting import Redact
 from jobqueue.web.dashboard.showing.static import static_file
@@ -44,11 +46,15 @@ _PAGES: tuple[tuple[str, Page], ...] = (
     ("/", overview),
     ("/jobs", jobs),
     ("/jobs/{id}", job),
+    ("/errors", errors),
+    ("/errors/{fingerprint}", error),
     ("/bundles", bundles),
     ("/bundles/{id}", bundle),
     ("/webhooks", webhooks),
     ("/webhooks/{id}", webhook),
     ("/audit", audit),
+    ("/bulk", bulks),
+    ("/bulk/{id}", bulk),
     ("/queues", queues),
     ("/queues/{name:path}", queue),
     ("/tasks", tasks),

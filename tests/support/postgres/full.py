@@ -46,23 +46,23 @@ BUNDLES = f"""
 alter table jobqueue.bundle set (autovacuum_enabled = false);
 alter table jobqueue.fact set (autovacuum_enabled = false);
 insert into jobqueue.bundle (id, name, added, completed, parent_id)
-  select ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'import', 100000, 0,
+  select ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'import', 200000, 0,
     case when n % 100 = 2 then '{BUNDLE}'::uuid end from generate_series(1, 5000) n;
 update jobqueue.bundle set finished_at = now() - interval '40 days' where id <> '{BUNDLE}' and name like '%' and
   right(id::text, 1) in ('1', '3', '5', '7');
 insert into jobqueue.job (queue, task, state, via, bundle_id)
-  select 'b', 'task', 'ready', 'py', '{BUNDLE}' from generate_series(1, 50000) n;
+  select 'b', 'task', 'ready', 'py', '{BUNDLE}' from generate_series(1, 100000) n;
 insert into jobqueue.job_archive (id, queue, task, args, priority, state, due_at, attempt, max_attempts, crashes, lost,
   fence, via, follow, created_at, finished_at, result, bundle_id)
 select gen_random_uuid(), 'q', 't', '{{}}', 0, 'completed', now(), 1, 1, 0, 0, n, 'py', 0, now(),
-  now() - (n % 2) * interval '1 day', '1', '{BUNDLE}' from generate_series(1, 50000) n;
+  now() - (n % 2) * interval '1 day', '1', '{BUNDLE}' from generate_series(1, 100000) n;
 insert into jobqueue.fact (target, completed)
   select id, 1 from jobqueue.bundle, generate_series(1, 6) where finished_at is null;
 alter table jobqueue.node set (autovacuum_enabled = false);
 alter table jobqueue.dependency set (autovacuum_enabled = false);
 insert into jobqueue.node (bundle_id, job_id, task, outcome, result, kept)
   select '{BUNDLE}', gen_random_uuid(), case when n % 2 = 0 then 't' else 'u' end, 'completed', '1', n % 4 < 2
-  from generate_series(1, 50000) n;
+  from generate_series(1, 100000) n;
 insert into jobqueue.node (bundle_id, job_id, task)
   select b.id, gen_random_uuid(), 'task' from jobqueue.bundle b, generate_series(1, 20) where b.id <> '{BUNDLE}';
 insert into jobqueue.dependency (on_id, job_id) select gen_random_uuid(), job_id from jobqueue.node;

@@ -196,6 +196,7 @@ async def test_a_slow_hook_keeps_nobody_waiting() -> None:
         ({"origin": "http://evil.example", "authorization": "Basic eA=="}, False),
         ({"origin": "null"}, False),
         ({"origin": "null", "host": ""}, False),
+        ({"origin": "https://", "host": ""}, False),
         ({"origin": ""}, False),
         ({"origin": "http://[::1"}, False),
         ({"origin": "http://jobs.example:port"}, False),

@@ -294,6 +294,7 @@ async def test_a_limit_shows_its_lines_and_is_changed(database: str) -> None:
 
         await wait_until(two_wait, "two jobs wait")
         page = (await client.get("/limits/send?key=acme")).text
+        assert 'href="/limits/send"' in (await client.get("/queues/mail")).text
         holders = page.split("Hold a place and run")[1]
         waiting = page.split("Next in line of acme")[1].split("</section>")[0]
         assert (1, 2) == (holders.count("/jobs/"), waiting.count("/jobs/"))

@@ -70,6 +70,9 @@ async def test_a_failing_job_is_retried_until_it_succeeds(database: str) -> None
     assert (3, JobState.COMPLETED) == (job.attempt, job.state)
     assert [(1, "attempt 1"), (2, "attempt 2")] == [(error.attempt, error.message) for error in job.errors]
     assert {str(worker.id)} == {error.worker for error in job.errors}
+    times = [moment for error in job.errors for moment in (error.began, error.at)]
+    assert sorted(times, key=str) == times  # each began after the one before had failed
+    assert None not in times
 
 
 async def test_a_job_without_attempts_left_is_dead_and_keeps_its_errors(database: str) -> None:

@@ -11,7 +11,8 @@ import anyio
 from starlette.datastructures import QueryParams
 
 from jobqueue.base.acting.audit import By
-from jobqueue.base.errors import InvalidOption, JobNotFound
+from jobqueue.base.acting.bulk import Bulk
+from jobqueue.base.errors import InvalidOption, JobNotFound, JobQueueError
 from jobqueue.base.steering import Action, Change, Changes
 from jobqueue.store import steering
 from jobqueue.tasks.acting.filters import pages
@@ -21,10 +22,12 @@ from jobqueue.web.dashboard.reading.filters import check_may_search, filters_of,
 from jobqueue.web.dashboard.reading.view import View
 
 AT_ONCE = 10_000
-"""More jobs than this are changed in the background."""
+"""More jobs than this are changed in the background, by workers."""
 NAMED = 1_000
 """Ids in one request."""
 _PATIENCE = 4.0
+_SLACK = 10
+"""A tenth more jobs than were agreed to, or so many, are no surprise."""
 ACTIONS = {
     "retry": Action.RETRY, "cancel": Action.CANCEL, "reschedule": Action.RESCHEDULE, "move": Action.MOVE,
     "priority": Action.SET_PRIORITY, "delete": Action.DELETE,
@@ -59,6 +62,14 @@ class Preview:
     def refused(self) -> dict[Change, int]:
         """The others, by reason."""
         return {change: number for change, number in self.outcomes.items() if not change.happened}
+
+
+class ManyMore(JobQueueError):
+    """Raised when many more jobs match by now than somebody has agreed to; nothing was done."""
+
+    def __init__(self, agreed: int, would: Preview) -> None:
+        super().__init__(f"{would.changed} jobs or more match by now, not {agreed}: nothing was done, look again")
+        self.would = would
 
 
 def action_of(verb: str) -> Action:
@@ -127,10 +138,31 @@ async def preview(view: View, action: Action, meant: Meant) -> Preview:
     return Preview(outcomes, first, more or scope.cancelled_caught)
 
 
-async def act(view: View, action: Action, meant: Meant, to: Mapping[str, Any]) -> Changes:
-    """Do it. Raises what `app.jobs` does."""
-    meant = await seen(view, meant)
-    return await view.site.app.jobs.steer(action, meant.ids, meant.which, to, by=By(view.access.user, "web"))
+async def act(
+    view: View,
+    action: Action,
+    meant: Meant,
+    to: Mapping[str, Any],
+    *,
+    agreed: int | None = None,
+    background: bool = False,
+) -> Changes | Bulk:
+    """Do it; in the `background` if that is asked for, or if a filter matches more than AT_ONCE by now.
+
+    `agreed`: to so many jobs it was to happen. Raises ManyMore if it is many more by now, and what `app.jobs` does.
+    """
+    if "to" in to and not view.access.sees(to["to"]):
+        raise InvalidOption("to", "is none of your queues")
+    meant, by = await seen(view, meant), By(view.access.user, "web")
+    many = not meant.ids and "key" not in meant.which  # a key means one job
+    if many and not background:
+        would = await preview(view, action, meant)
+        if agreed is not None and would.changed > agreed + max(_SLACK, agreed // 10):
+            raise ManyMore(agreed, would)
+        background = would.more
+    if many and background:
+        return await view.site.app.jobs.bulk(action, by=by, **to, **meant.which)
+    return await view.site.app.jobs.steer(action, meant.ids, meant.which, to, by=by)
 
 
 async def seen(view: View, meant: Meant) -> Meant:

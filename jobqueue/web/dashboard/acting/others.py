@@ -1,4 +1,4 @@
-"""What is done to queues, schedules, limits, bundles and webhooks: one table, a line for each verb."""
+"""What is done to queues, schedules, limits, bundles, webhooks and bulk actions: one table, a line for each verb."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from jobqueue.base.moments import LONGEST
 from jobqueue.web.dashboard.access.access import NotAllowed
 from jobqueue.web.dashboard.acting.form import length_of, number_of, text_of, whole_of
 from jobqueue.web.dashboard.acting.jobs import moment_of
+from jobqueue.web.dashboard.reading.acting.bulks import read_bulk
 from jobqueue.web.dashboard.reading.view import View
 
 _MINUTE = 60.0
@@ -118,6 +119,10 @@ def _of_webhook(verb: str) -> Doing:
     return do
 
 
+async def _cancel_bulk(view: View, form: QueryParams, by: By) -> None:
+    await view.site.app.bulks.cancel((await read_bulk(view, _id(form))).id, by=by)
+
+
 VERBS: Mapping[str, Verb] = {
     "queues/pause": Verb(_pause),
     "queues/resume": Verb(_resume),
@@ -134,6 +139,7 @@ VERBS: Mapping[str, Verb] = {
     "bundles/retry": Verb(_of_bundle("retry"), "Run the dead and cancelled jobs of this bundle again?"),
     "bundles/close": Verb(_of_bundle("close"), "Close this bundle? No job can be added to it any more."),
     "bundles/delete": Verb(_of_bundle("delete"), "Delete this bundle, and its jobs with their results?"),
+    "bulk/cancel": Verb(_cancel_bulk),
     "webhooks/pause": Verb(_of_webhook("pause")),
     "webhooks/resume": Verb(_of_webhook("resume")),
     "webhooks/test": Verb(_of_webhook("test")),

@@ -6,8 +6,10 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field
 from starlette.datastructures import QueryParams
 
+from jobqueue.base.acting.bulk import Bulk
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.job import JobState
+from jobqueue.base.log import get_logger
 from jobqueue.web.dashboard.acting import jobs
 from jobqueue.web.dashboard.reading.filters import Filters, filters_of
 from jobqueue.web.dashboard.reading.jobs import SIZE, JobList, read_jobs
@@ -15,6 +17,8 @@ from jobqueue.web.dashboard.reading.view import Model, View
 
 _FIRST = 100
 """Ids that an answer names."""
+
+log = get_logger(__name__)
 
 
 async def list_jobs(
@@ -60,6 +64,10 @@ class JobsMeant(Model):
     at: AwareDatetime | None = None
     from_start: bool = False
     """`retry`: phases are forgotten."""
+    agreed: Annotated[int, Field(ge=0)] | None = None
+    """So many a dry run has said: it is a conflict if there are many more by now. None: as many as there are."""
+    background: bool = False
+    """By a filter: workers do it, page by page, see `bulks`. So they do if it is more than 10,000 jobs."""
 
 
 class JobsChanged(Model):
@@ -75,13 +83,15 @@ class JobsChanged(Model):
     first: list[UUID]
     """The first hundred to which it happened; fewer of a dry run."""
     more: bool
-    """A dry run has counted no further: there are more."""
+    """A dry run has counted no further, or workers go on with it: there are more."""
+    bulk: UUID | None = None
+    """The bulk action that goes on in the background: `bulks/{id}` tells of it."""
 
 
 async def change_jobs(
     view: View, action: Literal["retry", "cancel", "reschedule", "move", "priority", "delete"], meant: JobsMeant
 ) -> JobsChanged:
-    """Do this to jobs. Raises InvalidOption, JobNotFound, DatabaseError."""
+    """Do this to jobs. Raises InvalidOption, JobNotFound, ManyMore, DatabaseError."""
     if bool(meant.ids) == (meant.filter is not None):
         raise InvalidOption("ids", "give ids, or else a filter")
     verb = jobs.action_of(action)
@@ -97,7 +107,11 @@ async def change_jobs(
             dry_run=True, changed=would.changed, outcomes=counts, refused=refused, first=list(would.first),
             more=would.more,
         )  # fmt: skip
-    done = await jobs.act(view, verb, which, to)
+    done = await jobs.act(view, verb, which, to, agreed=meant.agreed, background=meant.background)
+    log.info("web.action", action=f"jobs/{action}", who=view.access.user)
+    view.site.looker.look_anew()
+    if isinstance(done, Bulk):
+        return JobsChanged(dry_run=False, changed=0, outcomes={}, refused={}, first=[], more=True, bulk=done.id)
     ended = [change.value for change in done.each.values()]
     kept = [change.value for change in done.refused.values()]
     return JobsChanged(

@@ -15,6 +15,7 @@ from jobqueue.base.log import get_logger
 from jobqueue.web.dashboard.access.access import NotAllowed
 from jobqueue.web.dashboard.access.mounted import is_api
 from jobqueue.web.dashboard.access.problem import problem
+from jobqueue.web.dashboard.acting.jobs import ManyMore
 from jobqueue.web.dashboard.pages.sheet import sheet
 from jobqueue.web.dashboard.site import Site
 
@@ -24,11 +25,12 @@ _RETRY = {"retry-after": "5"}
 _QUIET = 10.0
 """Seconds in which an outage is in the log once."""
 _STATUS: tuple[tuple[tuple[type[Exception], ...], int], ...] = (
-    ((errors.JobNotFound, errors.BundleNotFound, errors.ScheduleNotFound, errors.WebhookNotFound, errors.UnknownLimit),
+    ((errors.JobNotFound, errors.BundleNotFound, errors.ScheduleNotFound, errors.WebhookNotFound, errors.UnknownLimit,
+      errors.BulkNotFound),
      404),
     ((errors.InvalidOption, errors.InvalidPayload), 400),
     ((errors.DuplicateJob, errors.BundleEnded, errors.TooManySignals, errors.LimitConflict, errors.KeyLocked,
-      errors.QueueLocked, errors.ClaimLost), 409),
+      errors.QueueLocked, errors.ClaimLost, ManyMore), 409),
     ((errors.EventsLost,), 410),
     ((NotAllowed,), 403),
     ((errors.NotMigrated, errors.SchemaTooNew, errors.AppClosed, errors.ConfigurationError), 503),

@@ -86,11 +86,17 @@ class Looker:
         self._reading = anyio.Lock()
         self._fault: tuple[float, DatabaseError] | None = None
         self._flows: deque[tuple[float, Flow]] = deque(maxlen=_WINDOW)
+        self.server: str | None = None
+        """PostgreSQL's version, once a look was made."""
 
     @property
     def last(self) -> Frame | None:
         """The last look, however old."""
         return self._last
+
+    def peek(self, key: object) -> object:
+        """What `kept` has under this key now, however old; None if it has nothing. Reads nothing."""
+        return self._kept.get(key, (0.0, None))[1]
 
     @property
     def age(self) -> float:
@@ -125,21 +131,32 @@ class Looker:
         self._looked_at = float("-inf")
         self._kept.clear()
 
-    async def kept(self, key: object, seconds: float, read: Callable[[Session], Awaitable[T]]) -> T:
-        """What `read` finds, kept for so many seconds for all who ask for the same. Raises as `frame` does."""
+    async def kept(
+        self, key: object, seconds: float, read: Callable[[Session], Awaitable[T]], *, within: float = _LIMIT
+    ) -> T:
+        """What `read` finds, kept for so many seconds for all who ask for the same. Raises as `frame` does.
+
+        That it was not found `within` so many seconds is kept as well: else each who asks would wait for as long.
+        """
         async with self._reading:
             now = time.monotonic()
             found = self._kept.get(key)
             if found is None or now - found[0] >= seconds:
                 self._kept = {key: each for key, each in self._kept.items() if now - each[0] < _LONGEST_KEPT}
-                async with self._limited() as session:
-                    found = self._kept[key] = now, await read(session)
+                try:
+                    async with self._limited(within) as session:
+                        found = self._kept[key] = now, await read(session)
+                except DatabaseError as error:
+                    self._kept[key] = time.monotonic(), error
+                    raise
+            if isinstance(found[1], DatabaseError):
+                raise DatabaseError(found[1].reason, found[1].sqlstate)
             return cast(T, found[1])
 
     @asynccontextmanager
-    async def _limited(self) -> AsyncIterator[Session]:
+    async def _limited(self, within: float = _LIMIT) -> AsyncIterator[Session]:
         try:
-            with anyio.fail_after(_LIMIT):
+            with anyio.fail_after(within):
                 async with own_session(self._app.looks) as session:
                     await session.ready()  # connecting is no part of what a look costs
                     yield session
@@ -150,6 +167,7 @@ class Looker:
         async with self._limited() as session:
             began = time.monotonic()
             try:
+                self.server = await session.server()
                 return await self._read(session)
             finally:
                 self._cost = time.monotonic() - began

@@ -23,7 +23,7 @@ class MayNotSearch(NotAllowed):
     """Raised for a search in payloads by somebody who may not see them: its answers would tell what is in them."""
 
     def __init__(self) -> None:
-        super().__init__(403, "you may not search in arguments and messages, which you may not see; search by names")
+        super().__init__("you may not search in arguments and messages, which you may not see; search by names")
 
 
 class Filters(Model):

@@ -33,7 +33,7 @@ class MayNotSee(NotAllowed):
     """Raised for a look at what is in a job by somebody who may not see that."""
 
     def __init__(self) -> None:
-        super().__init__(403, "you may not see arguments, results and messages: that needs payloads=True")
+        super().__init__("you may not see arguments, results and messages: that needs payloads=True")
 
 
 class AttemptRow(Model):
@@ -131,7 +131,7 @@ class JobSeen(Model):
     message: str | None
     """What it says of that; None without `payloads`."""
     fingerprint: str | None
-    """Of failures like its last one."""
+    """Of failures like its last one; None if it is not dead."""
     sizes: dict[str, int]
     """Of what is in it: the characters of each part that there is."""
 

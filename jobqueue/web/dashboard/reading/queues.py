@@ -10,7 +10,7 @@ from jobqueue.store.looking.holding import running_jobs
 from jobqueue.store.looking.overview import Kept, QueueStats, RunningJob
 from jobqueue.store.workers import WorkerRow, list_workers
 from jobqueue.tasks.options import queue_named
-from jobqueue.web.dashboard.reading.limits import LimitRow, all_limits, limit_row
+from jobqueue.web.dashboard.reading.flows.limits import LimitRow, all_limits, limit_row, may_see
 from jobqueue.web.dashboard.reading.overview import QueueRow, RunningRow, queue_row, running_row
 from jobqueue.web.dashboard.reading.view import FRESH, Model, View
 from jobqueue.web.dashboard.reading.workers import share_of
@@ -201,7 +201,9 @@ def _keep(view: View, keep: Kept) -> KeepSeen:
 
 
 async def _limits(view: View, name: str) -> list[LimitRow]:
-    """The limits of the whole queue: by its own name, or as the code calls it."""
-    of_queue = view.site.app.registry.of_queues.get(name)
-    names = {f"queue/{name}"} | ({of_queue.name} if of_queue else set())
-    return [limit_row(each) for each in await all_limits(view) if each.name in names]
+    """The limits of the whole queue, by its own name or as the code calls it, and those of its tasks."""
+    registry = view.site.app.registry
+    of_queue = registry.of_queues.get(name)
+    of_tasks = {each.name for task in registry if task.queue == name and task.gates for each in task.gates.limits}
+    names = {f"queue/{name}"} | ({of_queue.name} if of_queue else set()) | of_tasks
+    return [limit_row(each) for each in await all_limits(view) if each.name in names and may_see(view, each.name)]

@@ -144,7 +144,7 @@ async def test_who_may_not_see_payloads_may_not_search_in_them(database: str) ->
         ]
         page = await client.get("/jobs?error=CardDeclined")
     assert {403} == {answer.status_code for answer in refused}
-    assert all("which you may not see" in answer.text for answer in refused)
+    assert all(">you may not search in arguments and messages, which" in answer.text for answer in refused)
     assert "CardDeclined" in page.text
     assert 1 == len(rows(page.text))
     assert "checkbox" not in page.text.split("<table")[1]

@@ -84,7 +84,7 @@ class LimitSeen(Model):
 async def read_limits(view: View) -> list[LimitRow]:
     """All that may be seen, by name. Raises DatabaseError."""
     found = await all_limits(view)
-    return [limit_row(each) for each in found if _may_see(view, each.name)]
+    return [limit_row(each) for each in found if may_see(view, each.name)]
 
 
 async def all_limits(view: View) -> list[LimitStats]:
@@ -94,7 +94,7 @@ async def all_limits(view: View) -> list[LimitStats]:
 
 async def read_limit(view: View, name: str, key: str | None = None) -> LimitSeen | None:
     """One of them, with the line of a key in full; None if it may not be seen. Raises UnknownLimit, DatabaseError."""
-    if not _may_see(view, name):
+    if not may_see(view, name):
         return None
     key = key if view.access.payloads else None
     queues = None if view.access.queues is None else frozenset(view.access.queues)
@@ -129,7 +129,7 @@ def limit_row(each: LimitStats) -> LimitRow:
     )  # fmt: skip
 
 
-def _may_see(view: View, name: str) -> bool:
+def may_see(view: View, name: str) -> bool:
     """Whoever sees some queues only sees the limits that nothing else has: by their name, or by this app's code."""
     if view.access.queues is None:
         return not name.startswith(SCHEDULE)

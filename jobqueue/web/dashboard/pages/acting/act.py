@@ -5,11 +5,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from jobqueue.base.acting.audit import By
+from jobqueue.base.acting.bulk import Bulk
 from jobqueue.base.errors import InvalidOption, JobNotFound, JobQueueError
 from jobqueue.base.log import get_logger
-from jobqueue.base.steering import Action
+from jobqueue.base.steering import Changes
 from jobqueue.web.dashboard.acting import jobs, others
-from jobqueue.web.dashboard.acting.form import back_of, read_form
+from jobqueue.web.dashboard.acting.form import back_of, read_form, whole_of
 from jobqueue.web.dashboard.pages.sheet import sheet, view_of
 from jobqueue.web.dashboard.reading.view import View
 from jobqueue.web.dashboard.site import Site
@@ -39,10 +40,13 @@ async def act(site: Site, request: Request) -> Response:
     view, form = view_of(site, request), await read_form(request)
     name = _name(request)
     try:
+        done: Changes | Bulk | None = None
         if name.startswith("jobs/"):
-            await _act_on_jobs(view, name.partition("/")[2], form)
+            done = await _act_on_jobs(view, name.partition("/")[2], form)
         else:
             await _verb(name).do(view, form, By(view.access.user, "web"))
+    except jobs.ManyMore as error:
+        return _ask(site, request, form, error.would, anew=True)
     except (JobQueueError, JobNotFound) as error:
         if isinstance(error, InvalidOption | JobNotFound | others.NotYours):
             return sheet(
@@ -52,30 +56,36 @@ async def act(site: Site, request: Request) -> Response:
         raise
     log.info("web.action", action=name, who=view.access.user)
     site.looker.look_anew()
+    if isinstance(done, Bulk):
+        more = "" if "background" in form else "?more=1"
+        return RedirectResponse(f"{request.scope.get('root_path', '')}/bulk/{done.id}{more}", 303)
     return await _back(site, request, view, back_of(form))
 
 
 async def _ask_about_jobs(site: Site, request: Request, view: View, params: QueryParams) -> Response:
-    verb = _name(request).partition("/")[2]
-    action, meant = jobs.action_of(verb), jobs.meant_of(view, params)
-    would = await jobs.preview(view, action, meant)
+    action, meant = jobs.action_of(request.path_params["verb"]), jobs.meant_of(view, params)
+    return _ask(site, request, params, await jobs.preview(view, action, meant))
+
+
+def _ask(
+    site: Site, request: Request, params: QueryParams, would: jobs.Preview, *, anew: bool = False
+) -> Response:  # fmt: skip
+    """`anew`: it is asked again, for there are many more jobs than were agreed to."""
+    verb = request.path_params["verb"]
     return sheet(
-        site, request, "preview.html", active="jobs", title=f"{verb.capitalize()} jobs", verb=verb, action=action,
-        would=would, back=back_of(params), fields=_fields(params, _ABOUT), by_filter=not meant.ids,
-        typed=would.changed > _TYPED, at_once=jobs.AT_ONCE, needs_target=_needs_target(action),
+        site, request, "preview.html", active="jobs", title=f"{verb.capitalize()} jobs", verb=verb, would=would,
+        back=back_of(params), fields=_fields(params, _ABOUT), by_filter="id" not in params,
+        typed=would.changed > _TYPED, anew=anew, status=409 if anew else 200,
     )  # fmt: skip
 
 
-async def _act_on_jobs(view: View, verb: str, form: QueryParams) -> None:
+async def _act_on_jobs(view: View, verb: str, form: QueryParams) -> Changes | Bulk:
     action, meant = jobs.action_of(verb), jobs.meant_of(view, form)
     to = jobs.target_of(action, form)
     if "typed" in form and form["typed"].strip() != form.get("count"):
         raise InvalidOption("typed", f"must be the number of jobs: {form.get('count', '')[:20]}")
-    await jobs.act(view, action, meant, to)
-
-
-def _needs_target(action: Action) -> bool:
-    return action in (Action.MOVE, Action.RESCHEDULE, Action.SET_PRIORITY)
+    agreed, background = whole_of(form, "count"), "background" in form
+    return await jobs.act(view, action, meant, to, agreed=agreed, background=background)
 
 
 async def _back(site: Site, request: Request, view: View, back: str) -> Response:

@@ -4,6 +4,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from jobqueue.base.acting.audit import AuditEntry
+from jobqueue.telling.story import REASONS
 from jobqueue.web.dashboard.reading.view import Model, View
 
 _PAGE = 50
@@ -37,5 +39,12 @@ async def read_audit(
     if view.access.queues is not None:
         who = view.access.user
     page = await view.site.app.audit.list(who=who, action=action, job=job, before=before, limit=_PAGE)
-    entries = [AuditRow.model_validate(each) for each in page]
-    return Audit(entries=entries, next=page.next)
+    return Audit(entries=[_row(view, each) for each in page], next=page.next)
+
+
+def _row(view: View, entry: AuditEntry) -> AuditRow:
+    """A task's own words for why a job ended, by which somebody has searched, are a part of a payload."""
+    row, meant = AuditRow.model_validate(entry), entry.what.get("filter")
+    if view.access.payloads or not isinstance(meant, dict) or meant.get("reason", "fatal") in REASONS:
+        return row
+    return row.model_copy(update={"what": {**entry.what, "filter": {**meant, "reason": True}}})

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.web.dashboard.pages.sheet import sheet, view_of
-from jobqueue.web.dashboard.reading.audit import read_audit
+from jobqueue.web.dashboard.reading.acting.audit import read_audit
 from jobqueue.web.dashboard.site import Site
 
 _NAMES = ("who", "action", "job")

@@ -56,6 +56,13 @@ class GraphNode(Model):
     outside: bool
 
 
+class BundleJobs(Model):
+    """A bundle, and which of its jobs comes after which."""
+
+    bundle: BundleRow
+    jobs: list[GraphNode]
+
+
 async def read_bundles(
     view: View, *, unfinished: bool = False, name: str | None = None, after: UUID | None = None
 ) -> Bundles:
@@ -76,6 +83,12 @@ async def read_bundle(view: View, id: UUID) -> BundleGraph:
     if view.access.queues is not None:
         raise BundleNotFound(id)
     return await view.site.app.bundles.graph(id)
+
+
+async def read_bundle_jobs(view: View, id: UUID) -> BundleJobs:
+    """A bundle and its graph, for programs. Raises BundleNotFound, DatabaseError."""
+    graph = await read_bundle(view, id)
+    return BundleJobs(bundle=row_of(graph.bundle), jobs=nodes_of(graph))
 
 
 def nodes_of(graph: BundleGraph) -> list[GraphNode]:

@@ -71,12 +71,12 @@ package: setup ## Build wheel and sdist, try them in empty environments
 upgrade: setup ## Run the version before beside this one, through `migrate up` under load
 	@$(PY) -m tests.support.programs.upgrade
 
-browser: setup ## Install what the test of examples/live_events in a real browser needs
-	@$(PY) -m pip install -qq --disable-pip-version-check playwright
+browser: setup ## Install what the tests in a real browser need, run them
+	@$(PY) -m pip install -qq --disable-pip-version-check playwright axe-playwright-python
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	  apt-get update -qq && apt-get install -y -qq chromium; } || { \
 	  echo "install chromium by your system's packages, such as: sudo apt-get install chromium" >&2; exit 1; }
-	@$(PY) -m pytest tests/examples/test_live_events.py $(ARGS)
+	@$(PY) -m pytest tests/examples/test_live_events.py tests/web/dashboard/browser $(ARGS)
 
 bench: setup ## Measure how fast it is here, beside the raw limit; ARGS="--only drain" goes to it
 	@$(PY) -m jobqueue bench $(ARGS)

@@ -8,6 +8,7 @@ from typing import TypeVar
 import pytest
 import pytest_asyncio
 import structlog
+from hypothesis import HealthCheck, settings
 
 from tests.support.jobs.gates import wrong_at_the_end
 from tests.support.leaks import Surroundings, find_leaks
@@ -37,6 +38,9 @@ DATABASE_FIXTURES = {"databases", "database", "empty_database"}
 def pytest_configure(config: pytest.Config) -> None:
     """Own the server of this run, or know where to ask for it; listen to what the library tells."""
     gc.disable()  # until all tests are collected: there is nothing to find, and looking was a sixth of the time
+    # a machine that is slow or busy is no fault of the example that is tried just then
+    settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("house")
     install()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored, by our children too
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the same under nohup

@@ -48,12 +48,23 @@ select id, at, who, via, action, filter::text as filter, target::text as target,
 from :"schema".bulk where id = $1;
 
 -- name: list_bulks
--- takes: before uuid, room bigint, unfinished boolean
+-- takes: before uuid, room bigint
 -- gives: id uuid, at timestamptz, who text, via text, action text, filter text, target text, state text, matched bigint, changed bigint, refused text, finished_at timestamptz, error text
 -- The newest first: their ids tell the time.
 select id, at, who, via, action, filter::text as filter, target::text as target, state, matched, changed,
   refused::text as refused, finished_at, error
-from :"schema".bulk where id < $1 and (not $3 or finished_at is null) order by id desc limit $2;
+from :"schema".bulk where id < $1 order by id desc limit $2;
+
+-- name: unfinished_bulks
+-- takes: before uuid, room bigint
+-- gives: id uuid, at timestamptz, who text, via text, action text, filter text, target text, state text, matched bigint, changed bigint, refused text, finished_at timestamptz, error text
+-- First those that are not done, by their index, then their order: else the planner might walk all that have ended.
+with unfinished as materialized (
+  select * from :"schema".bulk where finished_at is null
+)
+select id, at, who, via, action, filter::text as filter, target::text as target, state, matched, changed,
+  refused::text as refused, finished_at, error
+from unfinished where id < $1 order by id desc limit $2;
 
 -- name: older_than
 -- takes: ids uuid[], moment timestamptz

@@ -94,9 +94,9 @@ async def asked(url: str, query: str = "", method: str = "GET", **headers: str) 
 
 
 @asynccontextmanager
-async def site(app: ASGIApp) -> AsyncIterator[str]:
+async def site(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
     """Serve it on this event loop; gives its URL. Who still streams at the end of the block is cut off."""
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listening:
+    with contextlib.closing(socket.create_server(("127.0.0.1", port))) as listening:
         server = _Server(uvicorn.Config(app, lifespan="off", log_config=None, ws="none"))
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         try:

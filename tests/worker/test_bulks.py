@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -90,6 +91,20 @@ async def test_what_comes_later_is_left_alone(app: App, database: str) -> None:
         done = await ended(app, bulk)
 
     assert (BulkState.FINISHED, 5, 5, {}) == numbers(done)
+
+
+async def test_lists_have_the_newest_first(app: App) -> None:
+    """Page by page; `unfinished`: only those that are not done."""
+    first, second, third, fourth = [await app.jobs.bulk("cancel", queue="mail") for _ in range(4)]
+    await app.bulks.cancel(second.id)
+
+    async def ids(**options: Any) -> list[UUID]:
+        return [bulk.id for bulk in await app.bulks.list(**options)]
+
+    assert [fourth.id, third.id, second.id, first.id] == await ids()
+    assert [fourth.id, third.id, first.id] == await ids(unfinished=True)
+    assert [third.id, second.id] == await ids(before=fourth.id, limit=2)
+    assert [third.id, first.id] == await ids(before=fourth.id, limit=2, unfinished=True)
 
 
 async def test_a_filter_with_nothing_is_done_at_once(app: App) -> None:

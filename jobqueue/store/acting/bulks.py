@@ -74,8 +74,8 @@ async def find(reader: Reader, id: UUID) -> Bulk | None:
 
 async def page(reader: Reader, before: UUID | None, room: int, *, unfinished: bool) -> list[Bulk]:
     """Some, the newest first."""
-    rows = await reader.fetch("list_bulks", before or _HIGHEST, room, unfinished)
-    return [_bulk(named("list_bulks", row)) for row in rows]
+    name = "unfinished_bulks" if unfinished else "list_bulks"
+    return [_bulk(named(name, row)) for row in await reader.fetch(name, before or _HIGHEST, room)]
 
 
 async def older(reader: Reader, ids: Sequence[UUID], moment: datetime) -> list[UUID]:

@@ -291,6 +291,11 @@ class Session:
         """How many connections were lost so far."""
         self._connection: Any = None  # asyncpg's proxy; its class is private
 
+    async def server(self) -> str:
+        """PostgreSQL's version, such as 18.4, which it said when the connection began."""
+        version = (await self._ready()).get_server_version()
+        return f"{version.major}.{version.minor}"
+
     async def fetch(self, name: str, *values: object) -> list[asyncpg.Record]:
         """Run one named statement. Raises what `faults.DATABASE_ERRORS` lists."""
         connection = await self._ready()

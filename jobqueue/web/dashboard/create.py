@@ -25,18 +25,18 @@ from jobqueue.web.dashboard.live.looker import Looker
 from jobqueue.web.dashboard.pages.acting.act import act, ask
 from jobqueue.web.dashboard.pages.acting.audit import audit
 from jobqueue.web.dashboard.pages.acting.bulks import bulk, bulks
-from jobqueue.web.dashboard.pages.bundles import bundle, bundles
 from jobqueue.web.dashboard.pages.errors import error, errors
+from jobqueue.web.dashboard.pages.flows.bundles import bundle, bundles
+from jobqueue.web.dashboard.pages.flows.limits import limit, limits
+from jobqueue.web.dashboard.pages.flows.schedules import schedule, schedules
+from jobqueue.web.dashboard.pages.flows.webhooks import webhook, webhooks
 from jobqueue.web.dashboard.pages.job import job, payload
 from jobqueue.web.dashboard.pages.jobs import jobs
-from jobqueue.web.dashboard.pages.limits import limit, limits
 from jobqueue.web.dashboard.pages.live import Live
 from jobqueue.web.dashboard.pages.overview import overview
 from jobqueue.web.dashboard.pages.queues import queue, queues
-from jobqueue.web.dashboard.pages.schedules import schedule, schedules
 from jobqueue.web.dashboard.pages.sheet import Page, note_what_was_done
 from jobqueue.web.dashboard.pages.tasks import defer, task, tasks
-from jobqueue.web.dashboard.pages.webhooks import webhook, webhooks
 from jobqueue.web.dashboard.pages.workers import worker, workers
 from jobqueue.web.dashboard.showing.redacting import Redact
 from jobqueue.web.dashboard.showing.static import static_file

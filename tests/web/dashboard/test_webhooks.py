@@ -6,7 +6,7 @@ from jobqueue import App
 from tests.support.jobs.working import new_app
 from tests.web.dashboard.visiting import READER, visiting
 
-URL = "https://hooks.example/in/geheim?token=geheim"
+URL = "https://hooks.example/in?token=geheim"
 
 
 @pytest.fixture

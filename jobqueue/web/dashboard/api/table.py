@@ -8,16 +8,16 @@ from jobqueue.web.dashboard.api import verbs
 from jobqueue.web.dashboard.api.jobs import change_jobs, list_jobs
 from jobqueue.web.dashboard.reading.acting.audit import read_audit
 from jobqueue.web.dashboard.reading.acting.bulks import read_bulk, read_bulks
-from jobqueue.web.dashboard.reading.bundles import read_bundle_jobs, read_bundles
 from jobqueue.web.dashboard.reading.errors import read_error, read_errors
+from jobqueue.web.dashboard.reading.flows.bundles import read_bundle_jobs, read_bundles
+from jobqueue.web.dashboard.reading.flows.limits import read_limit, read_limits
+from jobqueue.web.dashboard.reading.flows.schedules import read_schedule, read_schedules
+from jobqueue.web.dashboard.reading.flows.webhooks import read_webhook, read_webhooks
 from jobqueue.web.dashboard.reading.job import read_job, read_payload
-from jobqueue.web.dashboard.reading.limits import read_limit, read_limits
 from jobqueue.web.dashboard.reading.overview import read_overview
 from jobqueue.web.dashboard.reading.queues import read_queue, read_queues
 from jobqueue.web.dashboard.reading.recent import read_recent
-from jobqueue.web.dashboard.reading.schedules import read_schedule, read_schedules
 from jobqueue.web.dashboard.reading.tasks import read_task, read_tasks
-from jobqueue.web.dashboard.reading.webhooks import read_webhook, read_webhooks
 from jobqueue.web.dashboard.reading.workers import read_worker, read_workers
 
 Answer: TypeAlias = Callable[..., Awaitable[Any]]

@@ -86,11 +86,17 @@ class Looker:
         self._reading = anyio.Lock()
         self._fault: tuple[float, DatabaseError] | None = None
         self._flows: deque[tuple[float, Flow]] = deque(maxlen=_WINDOW)
+        self.server: str | None = None
+        """PostgreSQL's version, once a look was made."""
 
     @property
     def last(self) -> Frame | None:
         """The last look, however old."""
         return self._last
+
+    def peek(self, key: object) -> object:
+        """What `kept` has under this key now, however old; None if it has nothing. Reads nothing."""
+        return self._kept.get(key, (0.0, None))[1]
 
     @property
     def age(self) -> float:
@@ -161,6 +167,7 @@ class Looker:
         async with self._limited() as session:
             began = time.monotonic()
             try:
+                self.server = await session.server()
                 return await self._read(session)
             finally:
                 self._cost = time.monotonic() - began

@@ -6,7 +6,7 @@ All who may see the same are told the same bytes, made once for each look: fifty
 import hashlib
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 
 import anyio
@@ -20,6 +20,7 @@ from jobqueue.web.dashboard.access.guard import access_of
 from jobqueue.web.dashboard.live.looker import Frame
 from jobqueue.web.dashboard.pages.sheet import view_of
 from jobqueue.web.dashboard.reading.overview import Overview, read_overview
+from jobqueue.web.dashboard.reading.recent import menu_counts
 from jobqueue.web.dashboard.reading.view import View
 from jobqueue.web.dashboard.showing.words import about, iso, number, span
 from jobqueue.web.dashboard.site import Site
@@ -77,7 +78,10 @@ class Live:
         if kept is None or kept[0] != frame.number:
             if len(self._told) > _MOST:  # each user with queues of his own: it is made anew
                 self._told.clear()
-            kept = self._told[key] = frame.number, orjson.dumps(_document(await read_overview(view), frame))
+            kept = self._told[key] = (
+                frame.number,
+                orjson.dumps(_document(await read_overview(view), frame, menu_counts(view))),
+            )
         return kept[1]
 
 
@@ -97,19 +101,20 @@ class _Streaming(Response):
             self._live.open += Counter()  # forgets who watches no more
 
 
-def _document(seen: Overview, frame: Frame) -> dict[str, object]:
+def _document(seen: Overview, frame: Frame, counts: Mapping[str, int]) -> dict[str, object]:
     return {
         "at": iso(seen.at),
         "point": None if seen.rates is None else [round(getattr(seen.rates, name), 2) for name in _RATES],
-        "texts": _texts(seen),
+        "texts": _texts(seen, counts),
         "shapes": _shapes(seen),
     }
 
 
-def _texts(seen: Overview) -> dict[str, str]:
+def _texts(seen: Overview, counts: Mapping[str, int]) -> dict[str, str]:
     """What stands where, by the name in `data-live`."""
     texts = {f"rate.{name}": number(getattr(seen.rates, name) if seen.rates else None) for name in _RATES}
     texts["workers.alive"] = number(sum(each.alive for each in seen.workers))
+    texts |= {f"menu.{name}": number(count) if count else "" for name, count in counts.items()}
     for each in seen.queues:
         for state in ("ready", "scheduled", "blocked", "running"):
             texts[f"queue.{each.queue}.{state}"] = about(getattr(each, state), state in each.estimated)

@@ -8,8 +8,10 @@ from starlette.responses import HTMLResponse, Response
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.version import VERSION
+from jobqueue.store.schema.migrate import migrations
 from jobqueue.web.dashboard.access.guard import access_of
 from jobqueue.web.dashboard.access.mounted import base
+from jobqueue.web.dashboard.reading.recent import menu_counts
 from jobqueue.web.dashboard.reading.view import View
 from jobqueue.web.dashboard.showing.rendering import UnknownBlock, render
 from jobqueue.web.dashboard.showing.static import static_path
@@ -62,6 +64,8 @@ def sheet(
         "site": site,
         "version": VERSION,
         "menu": MENU,
+        "counts": menu_counts(view_of(site, request)),
+        "migration": migrations()[-1].name[:4],
         "active": active,
         "title": title,
         "access": access,

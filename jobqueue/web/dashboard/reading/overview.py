@@ -99,12 +99,14 @@ async def read_overview(view: View) -> Overview:
 def overview_of(view: View, frame: Frame) -> Overview:
     """A look, as this user may see it."""
     queues = [each for each in frame.queues if view.access.sees(each.queue)]
+    everything = view.access.queues is None  # rates, and how much a worker does, are of all queues together
+    workers = frame.workers if everything else ()
     return Overview(
         at=frame.at,
-        rates=None if frame.rates is None else RatesNow.model_validate(frame.rates),
-        attention=[*_of_queues(queues), *_of_workers(frame.workers)],
+        rates=RatesNow.model_validate(frame.rates) if everything and frame.rates is not None else None,
+        attention=[*_of_queues(queues), *_of_workers(workers)],
         queues=[queue_row(each) for each in queues],
-        workers=[WorkerRow.model_validate(each) for each in frame.workers],
+        workers=[WorkerRow.model_validate(each) for each in workers],
         longest=[running_row(view, each) for each in frame.longest if view.access.sees(each.queue)],
     )
 

@@ -10,7 +10,7 @@ from jobqueue.store.looking.holding import running_jobs
 from jobqueue.store.looking.overview import Kept, QueueStats, RunningJob
 from jobqueue.store.workers import WorkerRow, list_workers
 from jobqueue.tasks.options import queue_named
-from jobqueue.web.dashboard.reading.limits import LimitRow, all_limits, limit_row, may_see
+from jobqueue.web.dashboard.reading.flows.limits import LimitRow, all_limits, limit_row, may_see
 from jobqueue.web.dashboard.reading.overview import QueueRow, RunningRow, queue_row, running_row
 from jobqueue.web.dashboard.reading.view import FRESH, Model, View
 from jobqueue.web.dashboard.reading.workers import share_of

@@ -12,6 +12,7 @@ from jobqueue.store.looking.overview import oldest_snapshot, put_aside
 from jobqueue.web.dashboard.reading.overview import Attention
 from jobqueue.web.dashboard.reading.view import Model, View
 
+_KEY = "recent"
 _KEPT = 10.0
 """Seconds for which one reading serves all."""
 _HOUR, _QUARTER, _LATELY = timedelta(hours=1), timedelta(minutes=15), timedelta(minutes=5)
@@ -85,7 +86,19 @@ async def read_recent(view: View) -> Recent:
             await oldest_snapshot(session),
         )
 
-    return _as_seen(view, await view.site.looker.kept("recent", _KEPT, read))
+    return _as_seen(view, await view.site.looker.kept(_KEY, _KEPT, read))
+
+
+def menu_counts(view: View) -> dict[str, int]:
+    """How many there are, for the menu: of what was read already, since each page has it and none may pay for it."""
+    counts = {"tasks": sum(view.access.sees(task.queue) for task in view.site.app.registry)}
+    if (last := view.site.looker.last) is not None:
+        counts["queues"] = sum(view.access.sees(each.queue) for each in last.queues)
+        counts["workers"] = sum(each.alive for each in last.workers)
+    found = view.site.looker.peek(_KEY)
+    if isinstance(found, _Read) and view.access.queues is None:
+        counts["errors"] = sum(each.dead for each in found.rates)
+    return counts
 
 
 def _as_seen(view: View, found: _Read) -> Recent:

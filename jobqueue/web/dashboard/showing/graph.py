@@ -9,7 +9,7 @@ from jobqueue.base.job import short_id
 from jobqueue.bundles.grouping import Group
 
 _WIDE, _HIGH, _APART, _BELOW, _EDGE = 176, 48, 64, 16, 8
-_LONGEST = 22
+_LONGEST = 19
 
 
 def graph(groups: Sequence[Group], base: str, label: str) -> Markup:
@@ -24,7 +24,7 @@ def graph(groups: Sequence[Group], base: str, label: str) -> Markup:
     )
     nodes = Markup("").join(_node(group, place, base) for group, place in zip(groups, places, strict=True))
     return Markup(
-        '<svg class="graph" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        '<svg class="graph" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="group" '
         'aria-label="{label}"><g class="links">{links}</g>{nodes}</svg>'
     ).format(width=width, height=height, label=label, links=links, nodes=nodes)
 

@@ -15,7 +15,7 @@
       legend: { show: false },
       cursor: { y: false, points: { size: 5 } },
       scales: { y: { range: (_, low, high) => [0, Math.max(high, 0.1) * 1.08] } },
-      axes: [{ ...axis, grid: { show: false }, values: (_, all) => all.map(clock) }, { ...axis, size: 52, splits: undefined, values: (_, all) => all.map((v) => v.toLocaleString()) }],
+      axes: [{ ...axis, size: 26, gap: 4, grid: { show: false }, values: (_, all) => all.map(clock) }, { ...axis, size: 52, splits: undefined, values: (_, all) => all.map((v) => v.toLocaleString()) }],
       series: [{}, ...kinds.map((kind, number) => ({
         stroke: colour(kind), width: 1.5, points: { show: false }, fill: number === 0 ? colour(`${kind}-soft`) : undefined,
       }))],

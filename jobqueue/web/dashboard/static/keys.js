@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const base = document.body.dataset.base;
-  const GO = { o: "/", q: "/queues", j: "/jobs", e: "/errors", t: "/tasks", w: "/workers", s: "/schedules", b: "/bundles", l: "/limits", a: "/audit" };
+  const GO = { o: "/", q: "/queues", j: "/jobs", e: "/errors", t: "/tasks", w: "/workers", s: "/schedules", b: "/bundles", l: "/limits", h: "/webhooks", a: "/audit" };
   let waiting = false;
 
   const rows = () => [...document.querySelectorAll("tr[data-row]")];
@@ -17,6 +17,12 @@
     const box = document.getElementById("keys-help");
     if (box) (box.open ? box.close() : box.showModal());
   };
+
+  const opener = document.getElementById("keys");
+  if (opener) {
+    opener.hidden = false;
+    opener.addEventListener("click", help);
+  }
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -40,18 +46,22 @@
     if (does) { event.preventDefault(); does(); }
   });
 
+  const current = document.querySelector(".menu [aria-current]"); // on a phone the menu is longer than the screen
+  if (current) current.closest(".menu").scrollLeft = current.offsetLeft - (innerWidth - current.offsetWidth) / 2;
+
   // "select all" of a list, ids and snippets to the clipboard
   document.addEventListener("change", (event) => {
     if (!event.target.matches("input[data-all]")) return;
     for (const box of event.target.form.querySelectorAll("input[name=id]")) box.checked = event.target.checked;
   });
-  for (const each of document.querySelectorAll("[data-copy]")) {
-    each.hidden = false;
-    each.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(each.dataset.copy);
-      const before = each.textContent;
-      each.textContent = "Copied";
-      setTimeout(() => { each.textContent = before; }, 1200);
-    });
-  }
+  document.addEventListener("click", async (event) => {
+    const each = event.target.closest("[data-copy]");
+    if (!each) return;
+    await navigator.clipboard.writeText(each.dataset.copy);
+    const before = each.dataset.word ?? each.textContent;
+    each.dataset.word = before;
+    each.textContent = "Copied";
+    setTimeout(() => { each.textContent = before; }, 1200);
+  });
+  document.documentElement.dataset.js = navigator.clipboard ? "runs copies" : "runs"; // what only scripts do is seen
 })();

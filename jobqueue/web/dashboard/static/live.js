@@ -5,8 +5,8 @@
   const base = document.body.dataset.base;
   const sign = document.getElementById("live");
   const words = document.getElementById("live-words");
-  const RENEW = 3000, POLL = 5000, FAILURES = 3;
-  let stream = null, failures = 0, polling = null, shapes = null, renewed = 0, paused = false;
+  const RENEW = 3000, POLL = 5000, FAILURES = 3, STEADY = 12;
+  let stream = null, failures = 0, polling = null, polls = 0, shapes = null, renewed = 0, held = false;
 
   const say = (state, text) => { if (sign) { sign.dataset.state = state; words.textContent = text; } };
 
@@ -38,7 +38,7 @@
     });
   }
 
-  const busy = () => paused || document.querySelector("input:checked[name=id], dialog[open]") !== null
+  const busy = () => held || document.querySelector("input:checked[name=id], dialog[open]") !== null
     || (document.activeElement && document.activeElement.closest("[data-part] form:not(.act)"));
 
   const renew = async (part) => {
@@ -47,13 +47,18 @@
     try {
       const answer = await fetch(url, { headers: { accept: "text/html" }, redirect: "error" });
       if (!answer.ok || busy()) return;
-      await htmx.swap({ sourceElement: part, target: part, swap: "innerMorph", text: await answer.text() });
+      const text = await answer.text(), open = [...part.querySelectorAll("details")].map((each) => each.open);
+      if (busy()) return;
+      await htmx.swap({ sourceElement: part, target: part, swap: "innerMorph", text });
+      part.querySelectorAll("details").forEach((each, place) => { if (place < open.length) each.open = open[place]; });
       showMoments(part);
       document.dispatchEvent(new CustomEvent("jobqueue:renewed", { detail: part }));
     } catch { /* the next look tries again */ }
   };
 
   const take = (look) => {
+    failures = 0;
+    if (held) return;
     for (const each of document.querySelectorAll("[data-live]")) {
       const text = look.texts[each.dataset.live];
       if (text !== undefined && each.textContent !== text) each.textContent = text;
@@ -69,7 +74,6 @@
       renewed = Date.now();
     }
     if (due || shapes === null) shapes = look.shapes;
-    failures = 0;
     say("on", "live");
   };
 
@@ -78,7 +82,14 @@
       const answer = await fetch(`${base}/live/now`, { redirect: "error" });
       if (!answer.ok) throw new Error("away");
       take(await answer.json());
-    } catch { say("late", "not reachable"); }
+      polls += 1;
+      if (polls === 1 || polls > STEADY) { // it was away and is back; or it may stream again by now
+        const away = polls === 1;
+        close();
+        failures = away ? 0 : FAILURES;
+        open();
+      }
+    } catch { polls = 0; say("late", "not reachable"); }
   };
 
   const open = () => {
@@ -87,11 +98,13 @@
     stream.addEventListener("look", (event) => take(JSON.parse(event.data)));
     stream.addEventListener("away", (event) => say("late", `database away, seen ${JSON.parse(event.data).seconds} s ago`));
     stream.onerror = () => {
-      failures += 1;
+      failures += 1; // the first one is each stream's own end, after some seconds
+      if (failures > 1) say("late", "not reachable");
       if (failures > FAILURES || stream.readyState === EventSource.CLOSED) {
         close();
-        poll();
+        polls = 1; // that streams fail says nothing of polls
         polling = setInterval(poll, POLL);
+        poll();
       }
     };
   };
@@ -104,7 +117,15 @@
   addEventListener("pagehide", close);
   addEventListener("pageshow", open);
 
-  document.addEventListener("jobqueue:pause", (event) => { paused = event.detail; });
+  const hold = document.getElementById("hold");
+  if (hold) {
+    hold.hidden = false;
+    hold.addEventListener("click", () => {
+      held = !held;
+      hold.textContent = held ? "Go on" : "Hold";
+      say(held ? "held" : "off", held ? "on hold" : "not live");
+    });
+  }
   showMoments(document);
   open();
 })();

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.job import JobState
 from jobqueue.web.dashboard.pages.sheet import sheet, view_of
-from jobqueue.web.dashboard.reading.webhooks import read_webhook, read_webhooks
+from jobqueue.web.dashboard.reading.flows.webhooks import read_webhook, read_webhooks
 from jobqueue.web.dashboard.site import Site
 
 _STATES = (JobState.DEAD, JobState.SCHEDULED, JobState.COMPLETED)

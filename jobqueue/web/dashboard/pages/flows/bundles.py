@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.web.dashboard.pages.sheet import sheet, view_of
-from jobqueue.web.dashboard.reading.bundles import read_bundle, read_bundles, row_of
+from jobqueue.web.dashboard.reading.flows.bundles import read_bundle, read_bundles, row_of
 from jobqueue.web.dashboard.showing.graph import graph
 from jobqueue.web.dashboard.site import Site
 

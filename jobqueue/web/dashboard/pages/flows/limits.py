@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from jobqueue.web.dashboard.pages.sheet import missing, sheet, view_of
-from jobqueue.web.dashboard.reading.limits import read_limit, read_limits
+from jobqueue.web.dashboard.reading.flows.limits import read_limit, read_limits
 from jobqueue.web.dashboard.site import Site
 
 

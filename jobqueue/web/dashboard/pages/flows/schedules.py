@@ -10,7 +10,7 @@ from jobqueue.base.errors import InvalidOption
 from jobqueue.base.flows.schedule import Source
 from jobqueue.base.moments import read_moment
 from jobqueue.web.dashboard.pages.sheet import missing, sheet, view_of
-from jobqueue.web.dashboard.reading.schedules import read_schedule, read_schedules
+from jobqueue.web.dashboard.reading.flows.schedules import read_schedule, read_schedules
 from jobqueue.web.dashboard.site import Site
 
 

@@ -1,0 +1,1 @@
+"""The pages of what is around jobs: bundles, limits, schedules, webhooks."""

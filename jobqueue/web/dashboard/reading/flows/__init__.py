@@ -1,0 +1,1 @@
+"""Models of what is around jobs: bundles, limits, schedules, webhooks."""

@@ -1,0 +1,136 @@
+"""A visitor of the dashboard with a real browser, who notes whatever it complains of."""
+
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from jobqueue.web import Access
+from tests.support.patience import PATIENCE
+from tests.support.waiting import wait_until
+from tests.web.dashboard.visiting import OPERATOR
+from tests.web.streams import site
+
+VIEWS: dict[str, dict[str, Any]] = {
+    "light": {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark"},
+    "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"},
+    "plain": {"viewport": {"width": 1440, "height": 900}, "java_script_enabled": False},
+}
+MILLISECONDS = 1000 * PATIENCE
+
+
+def letting_ada(request: Request) -> Access:
+    """Everybody is ada, who may do everything."""
+    return OPERATOR
+
+
+class Served:
+    """A dashboard on a port that stays the same when it is served again; it counts the streams of live pages."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._port = 0
+        self.url = ""
+        self.streams = 0
+        """Those that are open."""
+        self.begun = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        live = scope["type"] == "http" and scope["path"] == "/live"
+        self.streams += live
+        self.begun += live
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self.streams -= live
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Serve it."""
+        self._stack = contextlib.AsyncExitStack()
+        await self.back()
+        try:
+            yield
+        finally:
+            await self.away()
+
+    async def back(self) -> None:
+        """Serve it from now on."""
+        self.url = (await self._stack.enter_async_context(site(self, self._port))).rstrip("/")
+        self._port = int(self.url.rpartition(":")[2])
+
+    async def away(self) -> None:
+        """Serve it no more, until `back`."""
+        await self._stack.aclose()
+
+
+@dataclass
+class Look:
+    """An open page, and what was noticed meanwhile."""
+
+    page: Any
+    url: str
+    complaints: list[str] = field(default_factory=list)
+    """Of the browser: messages in its console, errors, requests to somebody else."""
+
+    async def goto(self, path: str, *, live: bool = True) -> int:
+        """Open this page of the dashboard; gives the answer's status. Its scripts have run then."""
+        answer = await self.page.goto(self.url + path, timeout=MILLISECONDS)
+        if live:
+            await self.page.locator("#live[data-state=on]").wait_for(timeout=MILLISECONDS)
+        return int(answer.status)
+
+    async def becomes(self, script: str, what: str) -> None:
+        """Return once this is true in the page."""
+        await wait_until(lambda: self.page.evaluate(script), what)
+
+    async def text(self, selector: str) -> str:
+        """What is written there."""
+        return str(await self.page.locator(selector).first.inner_text(timeout=MILLISECONDS)).strip()
+
+
+class Visitor:
+    """One browser, with a profile of its own for each view."""
+
+    def __init__(self, browser: Any, served: Served) -> None:
+        self._browser = browser
+        self._served = served
+        self._contexts: dict[str, Any] = {}
+
+    @asynccontextmanager
+    async def looks(self, view: str, shot: Path) -> AsyncIterator[Look]:
+        """An empty page; a picture of it is kept if the block fails, or whenever JOBQUEUE_SHOTS is set."""
+        if view not in self._contexts:
+            self._contexts[view] = await self._browser.new_context(**VIEWS[view])
+        page = await self._contexts[view].new_page()
+        look = Look(page, self._served.url)
+        page.on("console", lambda message: look.complaints.append(message.text))
+        page.on("pageerror", lambda error: look.complaints.append(str(error)))
+        page.on("dialog", lambda dialog: look.complaints.append(f"a dialog: {dialog.message}"))
+        page.on("request", lambda request: self._note(look, request.url))
+        failed = True
+        try:
+            yield look
+            failed = False
+        finally:
+            if failed or os.environ.get("JOBQUEUE_SHOTS"):
+                await page.screenshot(path=shot, full_page=True)
+            await page.close()
+
+    def _note(self, look: Look, url: str) -> None:
+        if not url.startswith(self._served.url + "/"):
+            look.complaints.append(f"a request to {url}")
+
+
+def axe() -> str:
+    """The script of axe-core, or a skip."""
+    axe = pytest.importorskip("axe_playwright_python", reason="no axe-core: `make browser` installs it")
+    return (Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8")

@@ -37,7 +37,7 @@ _PART = re.compile(r'data-part="([^"]+)"')
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 _SKIPPED = {"/live", "/static/{mark}/{name:path}"}
 """A stream, whose text is that of /live/now; and files."""
-_SHOW = [("show", name) for name in ("args", "result", "meta", "progress", "data")]
+_SHOW = [("show", name) for name in ("data", "result", "meta", "progress", "args")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Loaded:
 
     def _previews(self, values: dict[str, list[str]]) -> Iterator[str]:
         for verb in ACTIONS:
-            yield from (f"jobs/{verb}?{urlencode({'id': id})}" for id in values["jobs"])
+            yield from (f"jobs/{verb}?{urlencode({'id': id})}" for id in values["jobs"][:1])
             yield from (f"jobs/{verb}?{urlencode({'queue': queue})}" for queue in values["queues"])
         for name in VERBS:
             subject = name.partition("/")[0]
@@ -121,8 +121,10 @@ async def loaded(database: str) -> AsyncIterator[Loaded]:
             await runs.signal(f"{MARK}signal{ODD}", {"note": SECRET})
             values = await _more(app, odd)
             values["jobs"] = [str(each.id) for each in (*ended, runs, waits)]
-            own = {name: [] for name in values} | {"queues": ["mail"], "tasks": ["letter"]}
+            own: dict[str, list[str]] = {name: [] for name in values} | {"queues": ["mail"], "tasks": ["letter"]}
             own["jobs"] = [str(each.id) for each in mine]
+            own["workers"] = values.pop("workers")
+            values["workers"] = []
             own["errors"] = [group.fingerprint for group in await app.jobs.errors(queue="mail")]
             yield Loaded(app, values, own)
             gate.open.set()
@@ -190,12 +192,12 @@ async def answers(client: httpx.AsyncClient, paths: list[str]) -> AsyncIterator[
     for path in paths:
         first = await client.get(path)
         yield path, first
-        if path.startswith("/api/"):
+        if path.startswith(("/api/", "/preview/", "/live/")):
             continue
         begins = f"{path}{'&' if '?' in path else '?'}"
         wanted = f"{begins}{urlencode([*_SHOW, ('empty', 'show'), ('as', 'json'), ('did', '1')])}"
         yield wanted, await client.get(wanted)
-        for part in dict.fromkeys((*_PART.findall(first.text), "main")):
+        for part in dict.fromkeys(_PART.findall(first.text)):
             yield f"{begins}part={part}", await client.get(f"{begins}part={part}")
 
 

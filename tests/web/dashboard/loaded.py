@@ -108,7 +108,8 @@ async def loaded(database: str) -> AsyncIterator[Loaded]:
             raise ValueError("lost")
 
     async with app:
-        told = odd.options(meta={"note": SECRET})
+        task: Any = odd
+        told = task.options(meta={"note": SECRET})
         ended = [await told.defer(does, f"{SECRET}-{does}") for does in ("succeed", "fail", "end")]
         mine = [await letter.defer(fails) for fails in (True, False)]
         await asked(database, "select jobqueue.defer($1, $2, $3)", f"{MARK}unknown{ODD}", f'{{"a": "{SECRET}"}}', QUEUE)

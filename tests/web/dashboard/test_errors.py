@@ -107,9 +107,9 @@ async def test_the_overview_has_the_largest_and_does_without_them(app: App, monk
     monkeypatch.setattr("jobqueue.web.dashboard.reading.errors.error_groups", away)
     async with visiting(app) as client:
         for _ in range(2):
-            page = await client.get("/")
-            assert 200 == page.status_code
-            assert "Errors, latest dead" not in page.text
+            answer = await client.get("/")
+            assert 200 == answer.status_code
+            assert "Errors, latest dead" not in answer.text
         assert 503 == (await client.get("/errors")).status_code
     assert 1 == asked
 

@@ -16,6 +16,8 @@ except ModuleNotFoundError as missing:
     raise ConfigurationError(f'web: {missing.name} is not installed; pip install "jobqueue[web]"') from None
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
+_AROUND = ("head", "main")
+"""Blocks of every page, which use what the page sets outside of them: no parts that stand alone."""
 
 
 class UnknownBlock(LookupError):
@@ -43,6 +45,6 @@ def render(name: str, values: Mapping[str, object], block: str | None = None) ->
     template: Template = _environment().get_template(name)
     if block is None:
         return template.render(values)
-    if block not in template.blocks:
+    if block not in template.blocks or block in _AROUND:
         raise UnknownBlock(block)
     return "".join(template.blocks[block](template.new_context(dict(values))))

@@ -130,6 +130,6 @@ async def test_single_acts_work_without_scripts(shop: Shop, visitor: Visitor, sh
         await page.get_by_role("button", name="Defer", exact=True).click(timeout=MILLISECONDS)
 
         async def is_sent() -> bool:
-            return "send_mail" == (await shop.app.jobs.list(state="completed", limit=1)).jobs[0].task
+            return "send_mail" == (await shop.app.jobs.list(state="completed", limit=1))[0].task
 
         await wait_until(is_sent, "the job that was deferred is completed")

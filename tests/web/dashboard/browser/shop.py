@@ -11,6 +11,7 @@ from uuid import UUID
 import psycopg
 
 from jobqueue import App, JobContext, JobHandle, JobState, Limit
+from jobqueue.base.looking.search import fingerprint_of
 from tests.support.jobs.working import end_of, new_app, reached
 
 BY = "ada"
@@ -59,6 +60,8 @@ class Shop:
     """One of each kind."""
     bundle: UUID
     webhook: UUID
+    bulk: UUID
+    fingerprint: str
     worker: UUID
 
 
@@ -70,6 +73,10 @@ async def open_shop(dsn: str) -> AsyncIterator[Shop]:
     async with app, app.worker(concurrency=12, queues=["*", "-reports", f"-{LONG}"]):
         jobs, bundle = await _jobs(app, tasks)
         hook = await app.webhooks.create("https://hooks.example/in?token=geheim", "job.dead", by=BY)
+        error = (await app.jobs.get(jobs["dead"])).error
+        assert error is not None
+        fingerprint = fingerprint_of("charge", error.error_class, error.code_place)
+        bulk = await app.jobs.bulk("cancel", task=ODD, queue="nowhere", by=BY)
         await app.schedules.pause("sweep", by=BY)
         await app.jobs.retry(jobs["dead"], by=BY, dry_run=True)
         await app.jobs.move(jobs["scheduled"], to="mail", by=BY)
@@ -82,7 +89,7 @@ async def open_shop(dsn: str) -> AsyncIterator[Shop]:
             found = await connection.execute("select id from jobqueue.worker where alive_until > now()")
             (worker,) = (await found.fetchone()) or ()
         try:
-            yield Shop(app, dsn, jobs, bundle, hook.id, worker)
+            yield Shop(app, dsn, jobs, bundle, hook.id, bulk.id, fingerprint, worker)
         finally:
             hold.set()
 

@@ -34,6 +34,10 @@ PAGES: dict[str, Callable[[Shop], str]] = {
     "schedule": lambda shop: f"/schedules/{quote(ODD, safe='')}",
     "limits": lambda shop: "/limits",
     "limit": lambda shop: "/limits/charge",
+    "errors": lambda shop: "/errors",
+    "error": lambda shop: f"/errors/{shop.fingerprint}",
+    "bulk actions": lambda shop: "/bulk",
+    "bulk action": lambda shop: f"/bulk/{shop.bulk}",
     "bundles": lambda shop: "/bundles",
     "bundle": lambda shop: f"/bundles/{shop.bundle}",
     "webhooks": lambda shop: "/webhooks",
@@ -48,7 +52,8 @@ RULES = {
     "phone": {"rules": {"color-contrast": {"enabled": False}}},
 }
 """What may differ from one view to the next: all rules each time would be half of what these tests cost."""
-FINDINGS = """options => axe.run(document, {resultTypes: ['violations'], ...options}).then(({violations}) => violations.map(
+FINDINGS = """options => axe.run(document, {resultTypes: ['violations'], ...options}).then(
+  ({violations}) => violations.map(
   each => `${each.id} (${each.impact}): ${each.nodes.map(node => node.html.slice(0, 200)).join(' | ')}`))"""
 WATCH_FOCUS = """() => {
   const all = [...document.querySelectorAll('a[href], button, input, select, textarea, summary')].filter(

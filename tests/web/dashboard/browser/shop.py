@@ -70,7 +70,7 @@ async def open_shop(dsn: str) -> AsyncIterator[Shop]:
     """A shop at work: its worker runs some jobs, others wait, have failed, or are blocked."""
     app, hold = new_app(dsn, name="shop"), asyncio.Event()
     tasks = _tasks(app, hold)
-    async with app, app.worker(concurrency=12, queues=["*", "-reports", f"-{LONG}"]):
+    async with app, app.worker(concurrency=12, queues=["*", "-reports", f"-{LONG}"]) as work:
         jobs, bundle = await _jobs(app, tasks)
         hook = await app.webhooks.create("https://hooks.example/in?token=geheim", "job.dead", by=BY)
         error = (await app.jobs.get(jobs["dead"])).error
@@ -86,10 +86,8 @@ async def open_shop(dsn: str) -> AsyncIterator[Shop]:
             dsn, autocommit=True, cursor_factory=psycopg.AsyncClientCursor
         ) as connection:
             await connection.execute(HISTORY, {"odd": ODD, "long": LONG})
-            found = await connection.execute("select id from jobqueue.worker where alive_until > now()")
-            (worker,) = (await found.fetchone()) or ()
         try:
-            yield Shop(app, dsn, jobs, bundle, hook.id, bulk.id, fingerprint, worker)
+            yield Shop(app, dsn, jobs, bundle, hook.id, bulk.id, fingerprint, work.id)
         finally:
             hold.set()
 

@@ -1,5 +1,6 @@
 """Each page in a real browser, light, dark and on a phone, with names and values that would break a careless one."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
@@ -7,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.web.dashboard.browser.shop import LONG, ODD, Shop
-from tests.web.dashboard.browser.visitor import Look, Visitor, axe
+from tests.web.dashboard.browser.visitor import VIEWS, Look, Visitor, axe
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -69,18 +70,20 @@ WATCH_FOCUS = """() => {
 }"""
 
 
-@pytest.mark.parametrize("view", ["light", "dark", "phone"])
 @pytest.mark.parametrize("name", PAGES)
-async def test_a_page_is_sound(name: str, view: str, shop: Shop, visitor: Visitor, shots: Path) -> None:
+async def test_a_page_is_sound(name: str, shop: Shop, visitor: Visitor, shots: Path) -> None:
     """Nothing in the console, nothing from elsewhere, no sideways scroll, nothing that axe finds, Tab reaches all."""
-    async with visitor.looks(view, shots) as look:
+    async with visitor.looks(shots) as look:
         assert 200 == await look.goto(PAGES[name](shop))
-        width = look.page.viewport_size["width"]
-        assert width >= await look.page.evaluate("document.documentElement.scrollWidth"), "it scrolls sideways"
         await look.page.evaluate(axe())
-        assert [] == await look.page.evaluate(FINDINGS, RULES[view])
-        if view == "light":
-            await reach_every_control(look)
+        for view, (_, width) in VIEWS.items():
+            await look.turn(view)
+            assert width >= await look.page.evaluate("document.documentElement.scrollWidth"), f"sideways: {view}"
+            assert [] == await look.page.evaluate(FINDINGS, RULES[view]), view
+            if os.environ.get("JOBQUEUE_SHOTS"):
+                await look.picture(view)
+        await look.turn("light")
+        await reach_every_control(look)
         assert [] == look.complaints
 
 

@@ -200,7 +200,6 @@ async def receiver(shop: Shop) -> AsyncIterator[Program]:
         yield program
 
 
-@pytest.mark.timeout(60)
 async def test_an_order_is_done_once_wherever_its_worker_is_killed(shop: Shop) -> None:
     """S2-05, S2-17: killed before, in and behind every phase, between effect and record, at the end, in a delivery.
 

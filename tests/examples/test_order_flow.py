@@ -10,7 +10,6 @@ from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 from typing import Any
 from uuid import UUID
 
-import pytest
 import pytest_asyncio
 
 from examples.order_flow.app import Shipped, app, fulfil

@@ -187,7 +187,7 @@ async def test_small_charts_of_all_queues_and_tasks(database: str) -> None:
         assert line((one, 4, 3), (one + 2, 6, 0)) == found.queues["mail"]
         assert line((one, 4, 3), (one + 2, 1, 0)) == found.tasks["send"]
         assert line((one + 2, 6, 0)) == found.tasks["sort"]
-        few = await history.sparks(db, timedelta(minutes=30), step=step, room=1)
+        few = await history.sparks(db, timedelta(minutes=60), step=step, room=1)
         assert (["mail"], ["send"]) == ([*few.queues], [*few.tasks])
 
 

@@ -183,7 +183,6 @@ async def test_large_arguments_do_not_make_a_search_long(database: str) -> None:
     assert None is not page.reached
 
 
-@pytest.mark.timeout(60)
 def test_a_search_reads_its_window_and_no_more(database: str) -> None:
     """With any filter, by a plan of its own or one for all, a window touches few pages and its room, known or not."""
     with many(database, analysed=False) as connection:

@@ -8,6 +8,7 @@ SMALL: LiteralString = "set site.scale = 1;\n"
 LARGE: LiteralString = "set site.scale = 10;\n"
 """Ten times as much; two days of history."""
 BUNDLE = "01a00000-0000-7000-8000-0000000000b1"
+BULK = "01a00000-0000-7000-8000-0000000000d1"
 WEBHOOK = "01a00000-0000-7000-8000-0000000000c1"
 _SCALE: LiteralString = "current_setting('site.scale')::integer"
 _TABLES = ("job", "minute", "hour", "depth", "audit", "gate", "gate_note", "bundle", "node", "schedule")
@@ -92,6 +93,8 @@ insert into jobqueue.schedule (name, source, task, queue, args, options, cron, t
   select 'schedule' || n, 'stored', 'task1', 'queue1', '{{}}', '{{}}', '0 8 * * *', 'UTC', 'skip', 'allow',
     now() + n * interval '1 h'
   from generate_series(1, 500 * {_SCALE}) n;
+insert into jobqueue.bulk (id, who, via, action, filter, matched)
+  values ('{BULK}', 'ada', 'web', 'retry', '{{"queue": "queue1"}}', 20000);
 insert into jobqueue.webhook (id, url, types, cursor) select gen_random_uuid(), 'https://receiver.example/', '{{}}', 0
   from generate_series(1, 19);
 insert into jobqueue.webhook (id, url, types, cursor) values ('{WEBHOOK}', 'https://receiver.example/', '{{}}', 0);

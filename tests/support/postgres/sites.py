@@ -38,7 +38,7 @@ from (select n, case when n % 20 = 0 then 'dead' when n % 20 = 1 then 'cancelled
   from generate_series(1, 180000 * {_SCALE}) n) as made;
 """
 _WAITING: LiteralString = rf"""
-insert into jobqueue."limit" (name, declared) select 'limit' || n, 
+insert into jobqueue."limit" (name, declared) select 'limit' || n,
   '{{"concurrency": 10, "count": null, "per": null, "burst": 1, "ordered": false}}'
   from generate_series(1, 20) n;
 insert into jobqueue.job (queue, task, priority, args, state, via, due_at, aside_since, gates, gate)

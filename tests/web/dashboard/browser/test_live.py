@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import NEVER
 from tests.support.waiting import wait_until
 from tests.web.dashboard.browser.shop import LONG, Shop
 from tests.web.dashboard.browser.visitor import MILLISECONDS, Served, Visitor
@@ -119,8 +120,11 @@ async def test_a_selection_is_not_taken_away(shop: Shop, visitor: Visitor, shots
         await look.becomes(f"{rows} === {before + 1}", "the list has the new job")
 
 
-async def test_a_page_in_the_background_watches_nothing(served: Served, visitor: Visitor, shots: Path) -> None:
+async def test_a_page_in_the_background_watches_nothing(
+    served: Served, visitor: Visitor, shots: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its stream is closed; seen again, it has another."""
+    monkeypatch.setattr("jobqueue.web.sse.LIFE", NEVER)  # none ends by itself
     async with visitor.looks(shots) as look:
         await wait_until(lambda: not served.streams, "no other page watches")
         await look.goto("/")

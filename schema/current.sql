@@ -979,8 +979,11 @@ CREATE FUNCTION jobqueue.recent_ends(after bigint, since timestamp with time zon
     SET plan_cache_mode TO 'force_custom_plan'
     AS $$
 declare
+  step constant bigint := 128;
   one record;
-  low tid;
+  low bigint;
+  high bigint;
+  last bigint;
   found record;
 begin
   dead := 0;
@@ -991,12 +994,19 @@ begin
     where p.kind = 'other' and p.until > recent_ends.since - interval '1 minute' and p.since <= now()
       and pg_relation_size(p.piece) > 0
   loop
-    low := format('(%s,0)', greatest(one.size - pages, 0))::tid;
-    select count(*) filter (where a.state = 'dead') as dead, count(*) filter (where a.state = 'cancelled') as cancelled
-    into found from "jobqueue".job_archive_other a
-    where a.finished_at >= one.since and a.finished_at < one.until and a.ctid >= low and a.seq > after;
-    dead := dead + found.dead;
-    cancelled := cancelled + found.cancelled;
+    high := one.size;
+    last := greatest(one.size - pages, 0);
+    while high > last loop
+      low := greatest(high - step, last);
+      select count(*) filter (where a.state = 'dead') as dead, count(*) filter (where a.state = 'cancelled') as cancelled
+      into found from "jobqueue".job_archive_other a
+      where a.finished_at >= one.since and a.finished_at < one.until and a.seq > after
+        and a.ctid >= format('(%s,0)', low)::tid and a.ctid < format('(%s,0)', high)::tid;
+      exit when found.dead + found.cancelled = 0;
+      dead := dead + found.dead;
+      cancelled := cancelled + found.cancelled;
+      high := low;
+    end loop;
   end loop;
   return next;
 end $$;

@@ -26,6 +26,7 @@ from jobqueue.store.connection.edge import own_session
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.flows import webhooks
 from jobqueue.store.intake import insert_all
+from jobqueue.store.looking.listing import PATIENCE
 from jobqueue.tasks.acting.filters import states_of
 from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.options import check_id
@@ -139,14 +140,17 @@ class Webhooks:
         state: JobState | str | Sequence[JobState | str] | None = None,
         after: UUID | None = None,
         limit: int = 50,
+        patience: float = PATIENCE,
     ) -> DeliveryPage:
         """A page of its deliveries, the newest first; `after=page.next` goes on until that is None.
 
-        It is looked for as `jobs.list` does: a page may come after 5 s with few or none, and say where to go on.
-        Raises WebhookNotFound, InvalidOption.
+        It is looked for as `jobs.list` does: a page may come after `patience` seconds with few or none, and say where
+        to go on. Raises WebhookNotFound, InvalidOption.
         """
         hook = await self.get(id)
-        page = await self._jobs.list(state=state, **_of(hook.id), after=after, limit=limit, payload=True)
+        page = await self._jobs.list(
+            state=state, **_of(hook.id), after=after, limit=limit, payload=True, patience=patience
+        )
         found = DeliveryPage(Delivery.of(job, _event_of(job)) for job in page)
         found.next = page.next
         return found

@@ -7,11 +7,13 @@ select id, task, queue, attempt, max_attempts, extract(epoch from now() - claime
   not started as ahead, cancel_asked is not null as cancelling,
   case when json_typeof(progress -> 'fraction') = 'number' then (progress ->> 'fraction')::double precision end as fraction,
   left(progress ->> 'message', 300) as message, worker_id
-from :"schema".job
-where state = 'running' and ($1::text[] is null or queue = any($1)) and ($2::uuid is null or worker_id = $2)
-  and ($3::text is null or exists (
-    select from unnest(gates[1:passed]) as g(gate) where g.gate >= $3 and g.gate < $3 || chr(11)))
-order by started desc, claimed_at, id limit $4;
+from (
+  select * from :"schema".job
+  where state = 'running' and ($1::text[] is null or queue = any($1)) and ($2::uuid is null or worker_id = $2)
+    and ($3::text is null or exists (
+      select from unnest(gates[1:passed]) as g(gate) where g.gate >= $3 and g.gate < $3 || chr(11)))
+  order by started desc, claimed_at, id limit $4) as j
+order by started desc, claimed_at, id;
 
 -- name: held_by_workers
 -- takes: queues text[]

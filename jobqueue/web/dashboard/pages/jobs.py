@@ -33,7 +33,7 @@ async def jobs(site: Site, request: Request) -> Response:
         if (part := filters.search().id) is not None:
             id = await _resolved(view, part)
             return RedirectResponse(f"{base(request.scope)}/jobs/{id}", 303)
-        seen = await read_jobs(view, filters.which(), before=_before(request))
+        seen = await read_jobs(view, filters.which(), before=_before(request), renews="part" in request.query_params)
     except MayNotSearch as error:
         refused, status = str(error), 403
     except InvalidOption as error:

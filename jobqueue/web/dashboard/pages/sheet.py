@@ -54,7 +54,7 @@ def view_of(site: Site, request: Request) -> View:
 def sheet(
     site: Site, request: Request, template: str, *, active: str, title: str, status: int = 200, **values: object
 ) -> Response:
-    """A page; or only the part of it that the query's `part` names, for a page that renews itself.
+    """A page; or only the parts of it that the query's `part` names, for a page that renews itself.
 
     In the template there are `base` (the root of all links), `access`, `can` (operate) beside what is given.
     """
@@ -76,9 +76,9 @@ def sheet(
         "query": request.url.query,
         "did": request.scope.get(_DID),
     }
-    part = request.query_params.get("part")
+    parts = [name for name in request.query_params.get("part", "").split(",") if name]
     try:
-        return HTMLResponse(render(template, around | values, part or None), status)
+        return HTMLResponse(render(template, around | values, parts), status)
     except UnknownBlock:
         raise InvalidOption("part", "this page has no such part") from None
 

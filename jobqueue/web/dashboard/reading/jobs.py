@@ -1,11 +1,13 @@
 """Lists of jobs: a page, newest first, and how far it has searched."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from jobqueue.base.flows.limit import without_key
 from jobqueue.base.job import Job, JobState
 from jobqueue.store.looking.listing import JobPage
 from jobqueue.telling.lines import waits_at
@@ -15,8 +17,10 @@ from jobqueue.web.dashboard.reading.view import Model, View
 
 SIZE = 50
 _MOST = 100
-_QUICK, _PATIENT = 0.1, 3.0
+QUICK, PATIENT = 0.1, 3.0
 """Seconds after which a page ends with what it has: a first one, so that each opens at once, and one that goes on."""
+_RENEWED = 2.0
+"""Seconds for which a first page that renews itself serves all: browsers ask each three."""
 
 
 class JobRow(Model):
@@ -59,23 +63,26 @@ class JobList(Model):
     """When they were read, by the database's clock; None without any."""
 
 
-async def read_jobs(view: View, which: Mapping[str, Any], *, before: UUID | None = None, limit: int = SIZE) -> JobList:
+async def read_jobs(
+    view: View, which: Mapping[str, Any], *, before: UUID | None = None, limit: int = SIZE, renews: bool = False
+) -> JobList:
     """A page of the jobs for which all of `which` holds, see `Filters.which`.
 
-    It soon ends with what it has; one that goes on `before` a job searches for longer. Raises MayNotSearch,
-    InvalidOption, DatabaseError.
+    It soon ends with what it has; one that goes on `before` a job searches for longer. `renews`: a page that shows it
+    already asks again: then one reading is for all. Raises MayNotSearch, InvalidOption, DatabaseError.
     """
     check_may_search(view.access, which)
-    patience = _QUICK if before is None else _PATIENT
     limit = max(1, min(limit, _MOST))
     queues = queues_of(view.access, which)
-    if queues is None or len(queues) == 1:
-        meant = dict(which) if queues is None else {**which, "queue": queues[0]}
-        page = await view.jobs.list(**meant, after=before, limit=limit, patience=patience)
-    elif queues:
-        page = await _of_some_queues(view, which, before, limit, patience)
+
+    async def read() -> JobPage:
+        return await _page(view, which, queues, before, limit)
+
+    if renews and before is None:
+        key = "jobs", repr(sorted(which.items(), key=str)), None if queues is None else tuple(queues), limit
+        page = await view.site.looker.renewed(key, _RENEWED, read)
     else:
-        page = JobPage()
+        page = await read()
     return JobList(
         jobs=[row_of(view, job) for job in page],
         next=page.next,
@@ -83,6 +90,16 @@ async def read_jobs(view: View, which: Mapping[str, Any], *, before: UUID | None
         searched=page.searched,
         at=max((job.read_at for job in page if job.read_at is not None), default=None),
     )
+
+
+async def _page(
+    view: View, which: Mapping[str, Any], queues: Sequence[str] | None, before: UUID | None, limit: int
+) -> JobPage:
+    patience = QUICK if before is None else PATIENT
+    if queues is None or len(queues) == 1:
+        meant = dict(which) if queues is None else {**which, "queue": queues[0]}
+        return await view.jobs.list(**meant, after=before, limit=limit, patience=patience)
+    return await _of_some_queues(view, which, before, limit, patience) if queues else JobPage()
 
 
 async def _of_some_queues(
@@ -109,10 +126,11 @@ async def _of_some_queues(
 def row_of(view: View, job: Job) -> JobRow:
     """A job in a list, as this user may see it."""
     names = [name for name in JobRow.model_fields if name not in ("reason", "error", "waits", "key")]
+    gate = job.waits_for
     return JobRow(
         **{name: getattr(job, name) for name in names},
         key=None if job.key is None else job.key.removeprefix(f"{job.task}\n"),
         reason=reason_told(job) if not view.access.payloads else job.reason,
         error=None if job.error is None else job.error.error_class,
-        waits=waits_at(job),
+        waits=waits_at(job if view.access.payloads or gate is None else replace(job, waits_for=without_key(gate))),
     )

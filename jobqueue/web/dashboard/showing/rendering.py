@@ -1,6 +1,6 @@
 """Fills templates. Everything is escaped, and a name that nobody has set is an error, not a gap."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +16,8 @@ except ModuleNotFoundError as missing:
     raise ConfigurationError(f'web: {missing.name} is not installed; pip install "jobqueue[web]"') from None
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
+_AROUND = ("head", "main")
+"""Blocks of every page, which use what the page sets outside of them: no parts that stand alone."""
 
 
 class UnknownBlock(LookupError):
@@ -38,11 +40,19 @@ def _environment() -> Environment:
     return environment
 
 
-def render(name: str, values: Mapping[str, object], block: str | None = None) -> str:
-    """A page; or one block of it, for a page that renews a part of itself. Raises UnknownBlock."""
+def render(name: str, values: Mapping[str, object], blocks: Sequence[str] = ()) -> str:
+    """A page; or one block of it, for a page that renews a part of itself; or several, each in a `<template>`.
+
+    Raises UnknownBlock.
+    """
     template: Template = _environment().get_template(name)
-    if block is None:
+    if not blocks:
         return template.render(values)
-    if block not in template.blocks:
-        raise UnknownBlock(block)
-    return "".join(template.blocks[block](template.new_context(dict(values))))
+    if unknown := set(blocks) - (template.blocks.keys() - _AROUND):
+        raise UnknownBlock(*unknown)
+    texts = ["".join(template.blocks[block](template.new_context(dict(values)))) for block in blocks]
+    if len(texts) == 1:
+        return texts[0]
+    return "".join(
+        f'<template data-part="{block}">{text}</template>' for block, text in zip(blocks, texts, strict=True)
+    )

@@ -6,7 +6,7 @@
   const sign = document.getElementById("live");
   const words = document.getElementById("live-words");
   const RENEW = 3000, POLL = 5000, FAILURES = 3, STEADY = 12;
-  let stream = null, failures = 0, polling = null, polls = 0, shapes = null, renewed = 0, held = false;
+  let stream = null, failures = 0, polling = null, polls = 0, shapes = null, renewed = 0, held = false, renewing = false;
 
   const say = (state, text) => { if (sign) { sign.dataset.state = state; words.textContent = text; } };
 
@@ -41,19 +41,26 @@
   const busy = () => held || document.querySelector("input:checked[name=id], dialog[open]") !== null
     || (document.activeElement && document.activeElement.closest("[data-part] form:not(.act)"));
 
-  const renew = async (part) => {
+  // one request, however many parts have changed; none while one is under way
+  const renew = async (parts) => {
     const url = new URL(location.href);
-    url.searchParams.set("part", part.dataset.part);
+    url.searchParams.delete("did");
+    url.searchParams.set("part", parts.map((part) => part.dataset.part).join(","));
+    renewing = true;
     try {
       const answer = await fetch(url, { headers: { accept: "text/html" }, redirect: "error" });
+      const text = await answer.text();
       if (!answer.ok || busy()) return;
-      const text = await answer.text(), open = [...part.querySelectorAll("details")].map((each) => each.open);
-      if (busy()) return;
-      await htmx.swap({ sourceElement: part, target: part, swap: "innerMorph", text });
-      part.querySelectorAll("details").forEach((each, place) => { if (place < open.length) each.open = open[place]; });
-      showMoments(part);
-      document.dispatchEvent(new CustomEvent("jobqueue:renewed", { detail: part }));
-    } catch { /* the next look tries again */ }
+      const page = parts.length > 1 ? new DOMParser().parseFromString(text, "text/html") : null;
+      for (const part of parts) {
+        const found = page ? page.querySelector(`template[data-part="${part.dataset.part}"]`).innerHTML : text;
+        const open = [...part.querySelectorAll("details")].map((each) => each.open);
+        await htmx.swap({ sourceElement: part, target: part, swap: "innerMorph", text: found });
+        part.querySelectorAll("details").forEach((each, place) => { if (place < open.length) each.open = open[place]; });
+        showMoments(part);
+        document.dispatchEvent(new CustomEvent("jobqueue:renewed", { detail: part }));
+      }
+    } catch { /* the next look tries again */ } finally { renewing = false; }
   };
 
   const take = (look) => {
@@ -64,13 +71,13 @@
       if (text !== undefined && each.textContent !== text) each.textContent = text;
     }
     document.dispatchEvent(new CustomEvent("jobqueue:look", { detail: look }));
-    const due = Date.now() - renewed >= RENEW && !busy();
+    const due = Date.now() - renewed >= RENEW && !renewing && !busy();
     if (due) {
-      for (const part of document.querySelectorAll("[data-part]")) {
+      const changed = [...document.querySelectorAll("[data-part]")].filter((part) => {
         const shape = look.shapes[part.dataset.part];
-        const changed = shape === undefined ? part.dataset.renew === "always" : shapes && shapes[part.dataset.part] !== shape;
-        if (changed) renew(part);
-      }
+        return shape === undefined ? part.dataset.renew === "always" : shapes && shapes[part.dataset.part] !== shape;
+      });
+      if (changed.length) renew(changed);
       renewed = Date.now();
     }
     if (due || shapes === null) shapes = look.shapes;

@@ -101,7 +101,7 @@ async def test_a_window_that_ended_early_says_how_far_it_looked(database: str, m
         await insert(session, *new_jobs(1, queue="rare"), *new_jobs(300))
     monkeypatch.setattr(listing, "_FIRST_ROOM", 100)
     monkeypatch.setattr(listing, "ROOM", 100)
-    monkeypatch.setattr("jobqueue.web.dashboard.reading.jobs._QUICK", 1e-9)
+    monkeypatch.setattr("jobqueue.web.dashboard.reading.jobs.QUICK", 1e-9)
     monkeypatch.setattr("jobqueue.web.dashboard.reading.jobs._PATIENT", 1e-9)
     looks = 0
     async with new_app(database) as app, visiting(app) as client:

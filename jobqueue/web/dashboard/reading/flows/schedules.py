@@ -10,6 +10,7 @@ from jobqueue.base.flows.cron import Cron
 from jobqueue.base.flows.schedule import Schedule, Source, origin_of
 from jobqueue.base.job import JobState
 from jobqueue.cron.schedules import MOST_BACKFILLED, Schedules, upcoming
+from jobqueue.web.dashboard.reading.jobs import QUICK
 from jobqueue.web.dashboard.reading.view import Model, View
 
 PAGE = 100
@@ -94,6 +95,8 @@ class ScheduleSeen(Model):
     wrong: str | None
     """Why its planned times cannot be told."""
     jobs: list[Fired]
+    reached: datetime | None
+    """How far back its jobs were looked for; None if that is everything."""
     args: str | None
     """JSON text of its jobs' arguments, if they were asked for."""
     may_show: bool
@@ -128,7 +131,7 @@ async def read_schedule(
     schedule = await Schedules(view.site.app.looks, None).get(name)
     if not view.access.sees(schedule.queue):
         return None
-    jobs = await view.jobs.list(origin=origin_of(name), limit=_LAST)
+    jobs = await view.jobs.list(origin=origin_of(name), limit=_LAST, patience=QUICK)
     planned, wrong = _planned(schedule)
     may_show = view.access.payloads and view.site.redact is None
     if show and may_show:
@@ -149,6 +152,7 @@ async def read_schedule(
             for each in jobs
             if view.access.sees(each.queue)
         ],
+        reached=jobs.reached,
         args=schedule.args_json if show and may_show else None,
         may_show=may_show,
         backfill=None if since is None else _backfill(schedule, since, until),

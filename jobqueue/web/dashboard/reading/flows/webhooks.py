@@ -6,6 +6,7 @@ from uuid import UUID
 from jobqueue.base.errors import WebhookNotFound
 from jobqueue.base.flows.webhook import Webhook
 from jobqueue.base.job import JobState
+from jobqueue.web.dashboard.reading.jobs import PATIENT, QUICK
 from jobqueue.web.dashboard.reading.view import Model, View
 
 _PAGE = 50
@@ -64,7 +65,9 @@ async def read_webhook(
     if view.access.queues is not None:
         raise WebhookNotFound(id)
     webhook = await view.site.app.webhooks.get(id)
-    page = await view.site.app.webhooks.deliveries(id, state=state, after=after, limit=_PAGE)
+    page = await view.site.app.webhooks.deliveries(
+        id, state=state, after=after, limit=_PAGE, patience=QUICK if after is None else PATIENT
+    )
     names = [name for name in DeliveryRow.model_fields if name != "error"]
     rows = [
         DeliveryRow(**{name: getattr(each, name) for name in names}, error=each.error if view.access.payloads else None)

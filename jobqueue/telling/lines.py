@@ -35,7 +35,8 @@ def said_of_line(line: InLine) -> Iterator[str]:
 def _called(gate: str) -> str:
     name, key = parts_of(gate)
     if name.startswith(FAIR):
-        return f"its turn in queue {name.removeprefix(FAIR)}, as one of {key}"
+        turn = f"its turn in queue {name.removeprefix(FAIR)}"
+        return turn if key is None else f"{turn}, as one of {key}"
     if name == SCHEDULE:
         return f"its turn in schedule {key}"
     return f"limit {say_gate(gate)}"

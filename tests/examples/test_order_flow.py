@@ -10,7 +10,6 @@ from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 from typing import Any
 from uuid import UUID
 
-import pytest
 import pytest_asyncio
 
 from examples.order_flow.app import Shipped, app, fulfil
@@ -200,7 +199,6 @@ async def receiver(shop: Shop) -> AsyncIterator[Program]:
         yield program
 
 
-@pytest.mark.timeout(60)
 async def test_an_order_is_done_once_wherever_its_worker_is_killed(shop: Shop) -> None:
     """S2-05, S2-17: killed before, in and behind every phase, between effect and record, at the end, in a delivery.
 

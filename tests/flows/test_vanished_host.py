@@ -34,7 +34,6 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 @pytest.mark.parametrize("statement", ["select 1", "select pg_sleep(3600)"], ids=["thinks", "waits for a statement"])
-@pytest.mark.timeout(60)
 async def test_what_a_vanished_host_has_locked_is_free_soon(server: OwnServer, own: str, statement: str) -> None:
     """A handler's transaction ends with its machine, whether it was thinking or in the middle of a statement."""
     async with far_away(server) as place:

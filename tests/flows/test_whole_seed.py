@@ -31,7 +31,6 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOBQUEUE_WEBHOOK_KEY", KEY)
 
 
-@pytest.mark.timeout(60)
 async def test_the_whole_seed(database: str, tmp_path: Path) -> None:
     """S2-22: jobs of three phases fail, are killed, retried, cancelled, heard of, and in the end forgotten."""
     async with phased(database, tmp_path) as flow:
@@ -161,7 +160,6 @@ async def forgotten(flow: Phased, database: str) -> None:
     await flow.stop(worker)
 
 
-@pytest.mark.timeout(60)
 async def test_each_cancel_between_phases_is_told_once(database: str, tmp_path: Path) -> None:
     """S2-30: 200 jobs go from phase to phase and are cancelled, each twice at once: 200 events, 200 deliveries."""
     async with phased(database, tmp_path) as flow:

@@ -64,7 +64,6 @@ def window(room: int, states: list[str], said: dict[str, str]) -> tuple[object, 
     return HIGHEST, room, 50, states, *(said.get(name) for name in ("queue", "task", "origin", "pattern"))
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("analysed", [False, True], ids=["unknown", "analysed"])
 def test_a_window_reads_so_many_jobs_and_no_more(database: str, analysed: bool) -> None:
     """S4-97: with any filter or none, by a plan of its own or one for all, a window touches few pages and its room."""
@@ -81,7 +80,6 @@ def test_a_window_reads_so_many_jobs_and_no_more(database: str, analysed: bool) 
                     assert up.buffers <= most, f"{said} {room} {mode}: {up.buffers}"
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("analysed", [False, True], ids=["unknown", "analysed"])
 def test_a_few_jobs_in_a_state_are_found_by_its_index(database: str, analysed: bool) -> None:
     """S4-97: what runs, or waits for its time or for others, is found without reading the 50 000 ready jobs beside."""

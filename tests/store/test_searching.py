@@ -1,7 +1,6 @@
 """Jobs are found by what is in them: exactly, whatever is stored, and in bounded time."""
 
 import json
-import time
 from typing import Any
 
 import psycopg
@@ -176,18 +175,14 @@ async def test_large_arguments_do_not_make_a_search_long(database: str) -> None:
         connection.execute("set synchronous_commit = off")
         connection.execute(LARGE)
     async with open_session(database) as session:
-        began = time.monotonic()
         page = await list_jobs(session, Wanted(inside=Inside(text="no such text")), after=None, limit=50, patience=0.3)
-        took = time.monotonic() - began
 
     assert [] == page
-    assert took < 1.5
-    assert 0 < page.searched < 2_000
+    assert 0 < page.searched < 100 + 800  # a window, the second at the latest, is not read to its end
     assert None is not page.next
     assert None is not page.reached
 
 
-@pytest.mark.timeout(60)
 def test_a_search_reads_its_window_and_no_more(database: str) -> None:
     """With any filter, by a plan of its own or one for all, a window touches few pages and its room, known or not."""
     with many(database, analysed=False) as connection:

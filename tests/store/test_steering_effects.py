@@ -279,7 +279,6 @@ async def test_without_a_day_in_the_archive_a_cancel_makes_one(database: str) ->
 # Keys beside others.
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("other", ["finish", "claim", "insert"])
 async def test_a_retry_and_the_holders_of_its_keys_never_lock_each_other_out(database: str, other: str) -> None:
     """A10, C: retries and deletes of jobs whose keys others hold, or take, by now, end without a deadlock."""

@@ -158,6 +158,12 @@ def say_gate(gate: str) -> str:
     return name if key is None else f"{name} of {key}"
 
 
+def without_key(gate: str) -> str:
+    """The gate of all keys: what stands behind the name is a part of the arguments. A schedule's is its own name."""
+    name, key = parts_of(gate)
+    return gate if key is None or name == SCHEDULE else name
+
+
 def check_limit_name(option: str, name: str) -> str:
     """A limit's name: as that of a queue, but it does not look like what stands before one. Raises InvalidOption."""
     check_name(option, name)

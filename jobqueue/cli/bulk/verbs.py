@@ -6,9 +6,9 @@ import typer
 
 from jobqueue.cli.options import Dsn, Json, Schema, SecondTarget, Target, group
 
-bulk = group("Watch and cancel what is done in the background.")
+bulk = group("Watch and cancel what `jobs` began with --in-background.")
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="Its id.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="Of the bulk action.")]
 
 
 @bulk.command("list")
@@ -42,7 +42,7 @@ def bulk_show(
     schema: Schema = None,
     json: Json = False,
 ) -> int:
-    """Show how far one has come."""
+    """Show how far a bulk action has come."""
     from jobqueue.cli.bulk.look import id_and_app, show_bulk
     from jobqueue.cli.place import Place
 
@@ -52,7 +52,7 @@ def bulk_show(
 
 @bulk.command("cancel")
 def bulk_cancel(id: Id, app: SecondTarget = None, dsn: Dsn = None, schema: Schema = None, json: Json = False) -> int:
-    """Go no further with one. What was done stands."""
+    """Go no further with a bulk action. What was done stands."""
     from jobqueue.cli.bulk.look import cancel_bulk, id_and_app
     from jobqueue.cli.place import Place
 

@@ -64,7 +64,7 @@ class EmbeddedServer:
         self.folder = folder.absolute()
         self.started = False
         self._share: FileLock | None = None
-        self._awaited = ""
+        self._awaited = "its folder and programs to be found"
 
     async def join(self, timeout: float = 30.0) -> str:
         """Become a user, start the server if nobody has, and return a DSN; `timeout` is in seconds.

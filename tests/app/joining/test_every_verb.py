@@ -10,14 +10,16 @@ import psycopg
 import pytest
 
 from jobqueue import App, ConfigurationError, InvalidOption, Limit
+from jobqueue.base.steering import Action
 from tests.support.jobs.joining import ASYNC
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked
 
-OWNERS = ("jobs", "bundles", "schedules", "queues", "limits")
+OWNERS = ("jobs", "bulks", "bundles", "schedules", "queues", "limits", "audit")
 EVERYTHING = (
     "select (select count(*) from jobqueue.job) + (select count(*) from jobqueue.job_archive)"
     " + (select count(*) from jobqueue.bundle) + (select count(*) from jobqueue.schedule)"
+    " + (select count(*) from jobqueue.bulk) + (select count(*) from jobqueue.audit)"
 )
 HOUR = timedelta(hours=1)
 Call = Callable[[], Awaitable[object]]
@@ -40,11 +42,17 @@ def verbs(app: App) -> set[str]:
 def calls(app: App, job: UUID, bundle: UUID, on: Any) -> dict[str, Call]:
     """Each of them, in an order in which they succeed."""
     new, until = app.task(name="planned")(note).job("planned"), datetime.now(UTC)
+    begun = [UUID(int=3)]
+
+    async def begin() -> None:
+        begun.insert(0, (await app.jobs.bulk("cancel", queue="nowhere", by="ada", connection=on)).id)
+
     return {
         "jobs.get": lambda: app.jobs.get(job, connection=on),
         "jobs.list": lambda: app.jobs.list(connection=on),
         "jobs.counts": lambda: app.jobs.counts(connection=on),
         "jobs.resolve": lambda: app.jobs.resolve(str(job), connection=on),
+        "jobs.errors": lambda: app.jobs.errors(connection=on),
         "jobs.waits_for": lambda: app.jobs.waits_for(job, connection=on),
         "jobs.phases": lambda: app.jobs.phases(job, connection=on),
         "jobs.signal": lambda: app.jobs.signal(job, "approved", connection=on),
@@ -52,9 +60,14 @@ def calls(app: App, job: UUID, bundle: UUID, on: Any) -> dict[str, Call]:
         "jobs.reschedule": lambda: app.jobs.reschedule(job, delay=7200, connection=on),
         "jobs.move": lambda: app.jobs.move(job, to="other", connection=on),
         "jobs.set_priority": lambda: app.jobs.set_priority(job, priority=3, connection=on),
+        "jobs.steer": lambda: app.jobs.steer(Action.MOVE, [job], {}, {"to": "third"}, connection=on),
         "jobs.retry": lambda: app.jobs.retry(job, connection=on),
         "jobs.cancel": lambda: app.jobs.cancel(job, connection=on),
         "jobs.delete": lambda: app.jobs.delete(job, connection=on),
+        "jobs.bulk": begin,
+        "bulks.get": lambda: app.bulks.get(begun[0], connection=on),
+        "bulks.cancel": lambda: app.bulks.cancel(begun[0], by="ada", connection=on),
+        "audit.list": lambda: app.audit.list(who="ada", connection=on),
         "bundles.get": lambda: app.bundles.get(bundle, connection=on),
         "schedules.put": lambda: app.schedules.put("hourly", new, "0 * * * *", connection=on),
         "schedules.get": lambda: app.schedules.get("hourly", connection=on),
@@ -109,7 +122,13 @@ async def test_every_verb_where_a_connection_is_lent(database: str) -> None:
                 bundle.add(task.job("b"))
             for call in calls(app, job.id, bundle.id, None).values():
                 await call()
-            others = [app.bundles.counts(), app.bundles.list(), app.bundles.members(bundle.id), app.webhooks.list()]
+            others = [
+                app.bulks.list(),
+                app.bundles.counts(),
+                app.bundles.list(),
+                app.bundles.members(bundle.id),
+                app.webhooks.list(),
+            ]
             for other in [*others, app.queues.pause("mail"), app.queues.resume("mail"), app.bundles.cancel(bundle.id)]:
                 await other
             with pytest.raises(ConfigurationError, match=r"has that one connection.*take jobqueue_app"):

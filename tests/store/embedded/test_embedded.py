@@ -6,9 +6,10 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -225,14 +226,25 @@ async def test_waits_for_whatever_is_at_work(folder: Path) -> None:
     await server.leave()
 
 
-async def test_says_who_holds_the_start_lock(folder: Path) -> None:
+async def test_says_who_holds_the_start_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting for another process that starts or stops the server ends in time and names that process."""
+
+    async def at_once(function: Callable[..., Any], *values: object) -> Any:
+        return function(*values)
+
+    monkeypatch.setattr("jobqueue.store.embedded.server.run_sync", at_once)  # no thread: the lock is met in any case
     find_home(folder)
     with FileLock(folder / "start.lock") as lock:
         assert lock.try_exclusive()
         lock.sign()
         with pytest.raises(TimeoutError, match=f"process {os.getpid()}, "):
             await EmbeddedServer(folder).join(timeout=0.2)
+
+
+async def test_what_ends_before_it_waits_says_so(folder: Path) -> None:
+    """A time that is over before anybody else is met: the error has no gap where it says what was awaited."""
+    with pytest.raises(TimeoutError, match=r"waited 0 s for its folder and programs to be found"):
+        await EmbeddedServer(folder).join(timeout=0.0)
 
 
 async def test_leaving_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from jobqueue.worker.keeping.tally import MOST, UNKNOWN, Tally
 from jobqueue.worker.noting.counting import CountSender
 from tests.support.jobs.store import connect, open_database
 from tests.support.jobs.working import all_ended, asked, new_app
+from tests.support.patience import PATIENCE
 from tests.support.postgres.backends import WAITS_FOR_LOCK, becomes
 from tests.support.postgres.proxy import proxied
 from tests.support.waiting import wait_until
@@ -53,6 +54,12 @@ async def sending(database: Database, tally: Tally, minute: float = 0.05) -> Asy
         group.cancel_scope.cancel()
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last counts arrive, however busy the machine is."""
+    monkeypatch.setattr("jobqueue.worker.noting.counting._LAST", PATIENCE)
+
+
 async def noted(dsn: str, what: str = "completed", queue: str = "mail", table: str = "minute") -> int:
     """The sum of a column over the history of one queue."""
     query = f"select coalesce(sum({what}), 0)::bigint from jobqueue.{table} where queue = $1"
@@ -66,6 +73,7 @@ async def arrives(dsn: str, jobs: int, queue: str = "mail") -> None:
     await wait_until(there, f"{jobs} jobs are in the history")
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_what_a_worker_has_done_is_in_the_history_once_it_ends(database: str) -> None:
     """By queue and task, and of all together: how jobs ended, for how long they ran and had waited."""
     app = new_app(database)
@@ -205,6 +213,7 @@ async def test_histograms_of_any_length_add_up(database: str) -> None:
     assert [4, 3, 0, 5] == await asked(database, sums)
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_names_of_any_kind_arrive(database: str) -> None:
     """A hundred characters, quotes, line feeds, words of SQL and JSON: as they are."""
     queue, tally = ODD[:100], new_tally()

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from jobqueue.base.acting.audit import By
 from jobqueue.base.errors import InvalidOption, JobNotFound
-from jobqueue.base.flows.limit import say_gate
+from jobqueue.base.flows.limit import say_gate, without_key
 from jobqueue.base.flows.phase import PhaseState
 from jobqueue.base.job import AttemptError, Job, JobState
 from jobqueue.base.looking.search import fingerprint_of
@@ -160,7 +160,7 @@ async def read_job(view: View, id: UUID) -> JobSeen:
         events=[EventRow.model_validate(event) for event in reversed(story.events)],
         did=[DidRow.model_validate(entry) for entry in did],
         signals=dict(story.signals),
-        limits=[say_gate(gate) for gate in job.gates],
+        limits=[say_gate(gate if view.access.payloads else without_key(gate)) for gate in job.gates],
         planned=said_of_plan(job),
         worker=None if job.worker_id is None else story.worker(str(job.worker_id)),
         stuck=any(each.job_id == id for each in stuck),
@@ -196,6 +196,8 @@ async def _story(view: View, reader: Reader, id: UUID) -> Story:
     story = await read_story(reader, id, payload=False)
     if story is None or not view.access.sees(story.job.queue):
         raise JobNotFound(id)
+    if story.line is not None and not view.access.payloads:
+        story = replace(story, line=replace(story.line, gate=without_key(story.line.gate)))
     if view.access.queues is not None:  # the jobs that it waits for may be in other queues
         story = replace(story, waits=Waits(story.waits.unmet, story.waits.total))
     return story

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from jobqueue.base.flows.limit import without_key
 from jobqueue.base.job import Job, JobState
 from jobqueue.store.looking.listing import JobPage
 from jobqueue.telling.lines import waits_at
@@ -124,10 +126,11 @@ async def _of_some_queues(
 def row_of(view: View, job: Job) -> JobRow:
     """A job in a list, as this user may see it."""
     names = [name for name in JobRow.model_fields if name not in ("reason", "error", "waits", "key")]
+    gate = job.waits_for
     return JobRow(
         **{name: getattr(job, name) for name in names},
         key=None if job.key is None else job.key.removeprefix(f"{job.task}\n"),
         reason=reason_told(job) if not view.access.payloads else job.reason,
         error=None if job.error is None else job.error.error_class,
-        waits=waits_at(job),
+        waits=waits_at(job if view.access.payloads or gate is None else replace(job, waits_for=without_key(gate))),
     )

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import orjson
-from pydantic_core import to_json
+from pydantic import ConfigDict, TypeAdapter
 
 from jobqueue.base.codec import loads
 from jobqueue.base.errors import InvalidPayload
 
 Kind: TypeAlias = Literal["text", "integer", "number", "boolean", "choice", "moment", "date", "json"]
+_ANYTHING: TypeAdapter[Any] = TypeAdapter(Any, config=ConfigDict(ser_json_inf_nan="constants"))
 
 AS_TYPED, AS_JSON = "arg.", "json."
 _MOST_CHOICES = 200
@@ -101,7 +102,7 @@ def unknown(fields: tuple[Field, ...], data: Mapping[str, str]) -> list[str]:
 def json_of(value: object) -> str | None:
     """JSON text of a value of any kind; None for what has none."""
     try:
-        return to_json(value).decode()
+        return _ANYTHING.dump_json(value).decode()
     except Exception:  # whatever a user's default is made of
         return None
 

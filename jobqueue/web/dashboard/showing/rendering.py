@@ -16,6 +16,8 @@ except ModuleNotFoundError as missing:
     raise ConfigurationError(f'web: {missing.name} is not installed; pip install "jobqueue[web]"') from None
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
+_AROUND = ("head", "main")
+"""Blocks of every page, which use what the page sets outside of them: no parts that stand alone."""
 
 
 class UnknownBlock(LookupError):
@@ -46,7 +48,7 @@ def render(name: str, values: Mapping[str, object], blocks: Sequence[str] = ()) 
     template: Template = _environment().get_template(name)
     if not blocks:
         return template.render(values)
-    if unknown := set(blocks) - template.blocks.keys():
+    if unknown := set(blocks) - (template.blocks.keys() - _AROUND):
         raise UnknownBlock(*unknown)
     texts = ["".join(template.blocks[block](template.new_context(dict(values)))) for block in blocks]
     if len(texts) == 1:

@@ -54,6 +54,6 @@ async def visitor(served: Served, pytestconfig: pytest.Config) -> AsyncIterator[
 def shots(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Path:
     """Where the picture of a page goes if the test fails; JOBQUEUE_SHOTS names a folder for all of them."""
     folder = os.environ.get("JOBQUEUE_SHOTS")
-    place = Path(folder) if folder else pytestconfig.cache.mkdir("browser")  # type: ignore[union-attr]
+    place = Path(folder) if folder else pytestconfig.cache.mkdir("browser")
     place.mkdir(parents=True, exist_ok=True)
     return place / f"{re.sub('[^a-z0-9]+', '-', request.node.name.removeprefix('test_')).strip('-')}.png"

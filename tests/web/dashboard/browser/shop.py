@@ -11,6 +11,7 @@ from uuid import UUID
 import psycopg
 
 from jobqueue import App, JobContext, JobHandle, JobState, Limit
+from jobqueue.base.looking.search import fingerprint_of
 from tests.support.jobs.working import end_of, new_app, reached
 
 BY = "ada"
@@ -59,6 +60,8 @@ class Shop:
     """One of each kind."""
     bundle: UUID
     webhook: UUID
+    bulk: UUID
+    fingerprint: str
     worker: UUID
 
 
@@ -67,9 +70,13 @@ async def open_shop(dsn: str) -> AsyncIterator[Shop]:
     """A shop at work: its worker runs some jobs, others wait, have failed, or are blocked."""
     app, hold = new_app(dsn, name="shop"), asyncio.Event()
     tasks = _tasks(app, hold)
-    async with app, app.worker(concurrency=12, queues=["*", "-reports", f"-{LONG}"]):
+    async with app, app.worker(concurrency=12, queues=["*", "-reports", f"-{LONG}"]) as work:
         jobs, bundle = await _jobs(app, tasks)
         hook = await app.webhooks.create("https://hooks.example/in?token=geheim", "job.dead", by=BY)
+        error = (await app.jobs.get(jobs["dead"])).error
+        assert error is not None
+        fingerprint = fingerprint_of("charge", error.error_class, error.code_place)
+        bulk = await app.jobs.bulk("cancel", task=ODD, queue="nowhere", by=BY)
         await app.schedules.pause("sweep", by=BY)
         await app.jobs.retry(jobs["dead"], by=BY, dry_run=True)
         await app.jobs.move(jobs["scheduled"], to="mail", by=BY)
@@ -79,10 +86,8 @@ async def open_shop(dsn: str) -> AsyncIterator[Shop]:
             dsn, autocommit=True, cursor_factory=psycopg.AsyncClientCursor
         ) as connection:
             await connection.execute(HISTORY, {"odd": ODD, "long": LONG})
-            found = await connection.execute("select id from jobqueue.worker where alive_until > now()")
-            (worker,) = (await found.fetchone()) or ()
         try:
-            yield Shop(app, dsn, jobs, bundle, hook.id, worker)
+            yield Shop(app, dsn, jobs, bundle, hook.id, bulk.id, fingerprint, work.id)
         finally:
             hold.set()
 

@@ -18,7 +18,7 @@ CHECKED = "document.querySelectorAll('input[name=id]:checked').length"
 
 async def test_keys_find_and_go(visitor: Visitor, shots: Path) -> None:
     """`/` is in the search, Escape out of it, `g` and a letter goes; in a field letters are letters."""
-    async with visitor.looks("light", shots) as look:
+    async with visitor.looks(shots) as look:
         await look.goto("/")
         keys = look.page.keyboard
         await keys.press("/")
@@ -38,7 +38,7 @@ async def test_keys_find_and_go(visitor: Visitor, shots: Path) -> None:
 
 async def test_keys_move_in_a_list_and_select(visitor: Visitor, shots: Path) -> None:
     """`j` and `k` go down and up and stop at the ends, `x` selects, one box selects all."""
-    async with visitor.looks("light", shots) as look:
+    async with visitor.looks(shots) as look:
         await look.goto("/jobs")
         keys = look.page.keyboard
         for key, row in (("j", 0), ("j", 1), ("j", 2), ("k", 1), ("k", 0), ("k", 0)):
@@ -58,7 +58,7 @@ async def test_keys_move_in_a_list_and_select(visitor: Visitor, shots: Path) -> 
 
 async def test_the_keys_are_told(visitor: Visitor, shots: Path) -> None:
     """`?` shows them, Escape and `?` end that; so does the button for those who do not know of it."""
-    async with visitor.looks("light", shots) as look:
+    async with visitor.looks(shots) as look:
         await look.goto("/")
         box = look.page.locator("#keys-help")
         for opens, closes in (("?", "Escape"), ("?", "?")):
@@ -75,7 +75,7 @@ async def test_the_keys_are_told(visitor: Visitor, shots: Path) -> None:
 
 async def test_an_id_is_copied(shop: Shop, visitor: Visitor, shots: Path) -> None:
     """By its button, which says so."""
-    async with visitor.looks("light", shots) as look:
+    async with visitor.looks(shots) as look:
         await look.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         await look.goto(f"/jobs/{shop.jobs['dead']}")
         await look.page.get_by_role("button", name="Copy id").click()
@@ -85,7 +85,7 @@ async def test_an_id_is_copied(shop: Shop, visitor: Visitor, shots: Path) -> Non
 
 async def test_payloads_are_shown_in_place(shop: Shop, visitor: Visitor, shots: Path) -> None:
     """The page stays where it is; what looks like HTML is text."""
-    async with visitor.looks("light", shots) as look:
+    async with visitor.looks(shots) as look:
         await look.goto(f"/jobs/{shop.jobs['completed']}")
         await look.page.get_by_role("button", name="Show Result").click()
         await look.page.locator("pre.json").wait_for(timeout=MILLISECONDS)
@@ -97,19 +97,19 @@ async def test_payloads_are_shown_in_place(shop: Shop, visitor: Visitor, shots: 
 # without JavaScript
 
 
-@pytest.mark.parametrize("name", PAGES)
-async def test_a_page_is_readable_without_scripts(name: str, shop: Shop, visitor: Visitor, shots: Path) -> None:
-    """It has its words and times, and nothing that only a script would bring to life."""
-    async with visitor.looks("plain", shots) as look:
-        assert 200 == await look.goto(PAGES[name](shop), live=False)
-        assert 1 == await look.page.locator("h1").count()
-        for dead in ("[data-copy]", "[data-all]", "#hold", "#zone", "#keys", "#keys-help"):
-            assert 0 == await look.page.locator(f"{dead}:visible").count(), dead
+async def test_pages_are_readable_without_scripts(shop: Shop, visitor: Visitor, shots: Path) -> None:
+    """They have their words, and nothing that only a script would bring to life."""
+    async with visitor.looks(shots, scripts=False) as look:
+        for name, path in PAGES.items():
+            assert 200 == await look.goto(path(shop), live=False), name
+            assert 1 == await look.page.locator("h1").count(), name
+            for dead in ("[data-copy]", "[data-all]", "#hold", "#zone", "#keys", "#keys-help"):
+                assert 0 == await look.page.locator(f"{dead}:visible").count(), (name, dead)
 
 
 async def test_single_acts_work_without_scripts(shop: Shop, visitor: Visitor, shots: Path) -> None:
     """Retry, cancel after a preview, pause and resume, defer."""
-    async with visitor.looks("plain", shots) as look:
+    async with visitor.looks(shots, scripts=False) as look:
         page = look.page
         await look.goto(f"/jobs/{shop.jobs['dead']}", live=False)
         await page.get_by_role("button", name="Retry").click(timeout=MILLISECONDS)
@@ -130,6 +130,6 @@ async def test_single_acts_work_without_scripts(shop: Shop, visitor: Visitor, sh
         await page.get_by_role("button", name="Defer", exact=True).click(timeout=MILLISECONDS)
 
         async def is_sent() -> bool:
-            return "send_mail" == (await shop.app.jobs.list(state="completed", limit=1)).jobs[0].task
+            return "send_mail" == (await shop.app.jobs.list(state="completed", limit=1))[0].task
 
         await wait_until(is_sent, "the job that was deferred is completed")

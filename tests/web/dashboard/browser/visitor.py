@@ -18,12 +18,8 @@ from tests.support.waiting import wait_until
 from tests.web.dashboard.visiting import OPERATOR
 from tests.web.streams import site
 
-VIEWS: dict[str, dict[str, Any]] = {
-    "light": {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"},
-    "dark": {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark"},
-    "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"},
-    "plain": {"viewport": {"width": 1440, "height": 900}, "java_script_enabled": False},
-}
+VIEWS = {"light": ("light", 1440), "dark": ("dark", 1440), "phone": ("light", 390)}
+"""Colours, and how wide the window is."""
 MILLISECONDS = 1000 * PATIENCE
 
 
@@ -78,6 +74,8 @@ class Look:
 
     page: Any
     url: str
+    shot: Path
+    """Where pictures of it are kept."""
     complaints: list[str] = field(default_factory=list)
     """Of the browser: messages in its console, errors, requests to somebody else."""
 
@@ -87,6 +85,16 @@ class Look:
         if live:
             await self.page.locator("#live[data-state=on]").wait_for(timeout=MILLISECONDS)
         return int(answer.status)
+
+    async def turn(self, view: str) -> None:
+        """Show the same page like this."""
+        scheme, width = VIEWS[view]
+        await self.page.emulate_media(color_scheme=scheme)
+        await self.page.set_viewport_size({"width": width, "height": 900})
+
+    async def picture(self, view: str = "") -> None:
+        """Keep one of the page."""
+        await self.page.screenshot(path=self.shot.with_stem(f"{self.shot.stem}-{view}".rstrip("-")), full_page=True)
 
     async def becomes(self, script: str, what: str) -> None:
         """Return once this is true in the page."""
@@ -98,20 +106,21 @@ class Look:
 
 
 class Visitor:
-    """One browser, with a profile of its own for each view."""
+    """One browser, with two profiles: one in which scripts run, and one in which they do not."""
 
     def __init__(self, browser: Any, served: Served) -> None:
         self._browser = browser
         self._served = served
-        self._contexts: dict[str, Any] = {}
+        self._profiles: dict[bool, Any] = {}
 
     @asynccontextmanager
-    async def looks(self, view: str, shot: Path) -> AsyncIterator[Look]:
+    async def looks(self, shot: Path, *, scripts: bool = True, view: str = "light") -> AsyncIterator[Look]:
         """An empty page; a picture of it is kept if the block fails, or whenever JOBQUEUE_SHOTS is set."""
-        if view not in self._contexts:
-            self._contexts[view] = await self._browser.new_context(**VIEWS[view])
-        page = await self._contexts[view].new_page()
-        look = Look(page, self._served.url)
+        if scripts not in self._profiles:
+            self._profiles[scripts] = await self._browser.new_context(java_script_enabled=scripts)
+        page = await self._profiles[scripts].new_page()
+        look = Look(page, self._served.url, shot)
+        await look.turn(view)
         page.on("console", lambda message: look.complaints.append(message.text))
         page.on("pageerror", lambda error: look.complaints.append(str(error)))
         page.on("dialog", lambda dialog: look.complaints.append(f"a dialog: {dialog.message}"))
@@ -122,7 +131,7 @@ class Visitor:
             failed = False
         finally:
             if failed or os.environ.get("JOBQUEUE_SHOTS"):
-                await page.screenshot(path=shot, full_page=True)
+                await look.picture()
             await page.close()
 
     def _note(self, look: Look, url: str) -> None:

@@ -8,11 +8,12 @@ SMALL: LiteralString = "set site.scale = 1;\n"
 LARGE: LiteralString = "set site.scale = 10;\n"
 """Ten times as much; two days of history."""
 BUNDLE = "01a00000-0000-7000-8000-0000000000b1"
+BULK = "01a00000-0000-7000-8000-0000000000d1"
 WEBHOOK = "01a00000-0000-7000-8000-0000000000c1"
 _SCALE: LiteralString = "current_setting('site.scale')::integer"
 _TABLES = ("job", "minute", "hour", "depth", "audit", "gate", "gate_note", "bundle", "node", "schedule")
 _UNWATCHED: LiteralString = "".join(
-    f"alter table jobqueue.{table} set (autovacuum_enabled = false);\n"  # type: ignore[misc]
+    f"alter table jobqueue.{table} set (autovacuum_enabled = false);\n"
     for table in _TABLES
 )
 _COUNTS: LiteralString = "100, 90, 1, 2, 7, 0, 0, 0, 0, 0, 0, 0, 12.5, array[50, 20, 10, 5], array[10, 20, 30, 20, 5]"
@@ -37,7 +38,7 @@ from (select n, case when n % 20 = 0 then 'dead' when n % 20 = 1 then 'cancelled
   from generate_series(1, 180000 * {_SCALE}) n) as made;
 """
 _WAITING: LiteralString = rf"""
-insert into jobqueue."limit" (name, declared) select 'limit' || n, 
+insert into jobqueue."limit" (name, declared) select 'limit' || n,
   '{{"concurrency": 10, "count": null, "per": null, "burst": 1, "ordered": false}}'
   from generate_series(1, 20) n;
 insert into jobqueue.job (queue, task, priority, args, state, via, due_at, aside_since, gates, gate)
@@ -92,6 +93,8 @@ insert into jobqueue.schedule (name, source, task, queue, args, options, cron, t
   select 'schedule' || n, 'stored', 'task1', 'queue1', '{{}}', '{{}}', '0 8 * * *', 'UTC', 'skip', 'allow',
     now() + n * interval '1 h'
   from generate_series(1, 500 * {_SCALE}) n;
+insert into jobqueue.bulk (id, who, via, action, filter, matched)
+  values ('{BULK}', 'ada', 'web', 'retry', '{{"queue": "queue1"}}', 20000);
 insert into jobqueue.webhook (id, url, types, cursor) select gen_random_uuid(), 'https://receiver.example/', '{{}}', 0
   from generate_series(1, 19);
 insert into jobqueue.webhook (id, url, types, cursor) values ('{WEBHOOK}', 'https://receiver.example/', '{{}}', 0);

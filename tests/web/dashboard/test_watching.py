@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from starlette.types import ASGIApp
 
+from jobqueue.store.looking.overview import read_flow
 from jobqueue.web import create_app
 from jobqueue.web.dashboard.live import looker
 from tests.examples.programs import running
@@ -94,7 +95,7 @@ async def test_a_slow_look_makes_the_next_wait(
     monkeypatch.setattr(looker, "time", clock)
     for cost, interval in ((0.01, 1.0), (0.2, 4.0), (3.0, 10.0)):
         app = new_app(database)
-        read = looker.read_flow
+        read = read_flow
 
         async def slow(*values: object, cost: float = cost, read: object = read) -> object:
             clock.now += cost

@@ -13,8 +13,7 @@ WEBHOOK = "01a00000-0000-7000-8000-0000000000c1"
 _SCALE: LiteralString = "current_setting('site.scale')::integer"
 _TABLES = ("job", "minute", "hour", "depth", "audit", "gate", "gate_note", "bundle", "node", "schedule")
 _UNWATCHED: LiteralString = "".join(
-    f"alter table jobqueue.{table} set (autovacuum_enabled = false);\n"
-    for table in _TABLES
+    f"alter table jobqueue.{table} set (autovacuum_enabled = false);\n" for table in _TABLES
 )
 _COUNTS: LiteralString = "100, 90, 1, 2, 7, 0, 0, 0, 0, 0, 0, 0, 12.5, array[50, 20, 10, 5], array[10, 20, 30, 20, 5]"
 _ERROR: LiteralString = r"""

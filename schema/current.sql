@@ -626,7 +626,7 @@ CREATE FUNCTION jobqueue.gates_in_line("limit" text) RETURNS SETOF text
 $$;
 
 CREATE FUNCTION jobqueue.job_meant(wanted jsonb, task text, reason text, key text, errors jsonb, args json, progress json) RETURNS boolean
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE
     AS $$
 declare
   last constant jsonb := errors -> -1;
@@ -1274,7 +1274,7 @@ begin
 end $$;
 
 CREATE FUNCTION jobqueue.text_at(document json, path text[]) RETURNS text
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE
     AS $$
 begin
   return coalesce(document #>> path, (document #> path)::text);

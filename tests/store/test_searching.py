@@ -15,7 +15,7 @@ from jobqueue.store.looking import listing
 from jobqueue.store.looking.listing import JobPage, Wanted, find_ids, list_jobs
 from tests.store.test_listing import HIGHEST, LOWEST, UNFINISHED, low_uuid4, many
 from tests.support.jobs.searched import store
-from tests.support.jobs.store import insert, new_job, open_session
+from tests.support.jobs.store import connect, insert, new_job, open_session
 from tests.support.postgres.plans import run_learned
 
 PLACE = "shop/billing.py:88 charge"
@@ -219,3 +219,13 @@ def test_fingerprints_are_the_same_in_sql(database: str, facts: list[tuple[str, 
             [list(column) for column in zip(*facts, strict=True)],
         ).fetchall()
     assert expected == [found for (found,) in rows]
+
+
+async def test_what_catches_errors_is_in_no_parallel_plan(database: str) -> None:
+    """Before PostgreSQL 17 a block with `exception` cannot begin in one: the statement fails."""
+    async with connect(database) as connection:
+        found = await connection.fetch(
+            "select proname from pg_proc where pronamespace = 'jobqueue'::regnamespace and proparallel <> 'u'"
+            r" and prosrc ~ '\mexception\s+when\M'"
+        )
+    assert [] == [row["proname"] for row in found]

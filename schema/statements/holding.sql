@@ -2,17 +2,22 @@
 -- takes: queues text[], worker_id uuid, limit_name text, room bigint
 -- gives: id uuid, task text, queue text, attempt integer, max_attempts integer, seconds double precision, ahead boolean, cancelling boolean, fraction double precision, message text, worker_id uuid
 -- Those that run, the longest first: of some queues, of a worker, or with a place in a limit; null: whichever. No payload but
--- the message. It reads all that run, which are as many as there are slots.
+-- the message, see longest_running. It reads all that run, which are as many as there are slots.
 select id, task, queue, attempt, max_attempts, extract(epoch from now() - claimed_at)::double precision as seconds,
   not started as ahead, cancel_asked is not null as cancelling,
-  case when json_typeof(progress -> 'fraction') = 'number' then (progress ->> 'fraction')::double precision end as fraction,
-  left(progress ->> 'message', 300) as message, worker_id
+  case when json_typeof(report -> 'fraction') = 'number' then
+    case when report ->> 'fraction' ~ '^-?\d{1,9}(\.\d{1,40})?([eE]-\d{1,2})?$' then (report ->> 'fraction')::double precision end end
+    as fraction,
+  left(report ->> 'message', 300) as message, worker_id
 from (
   select * from :"schema".job
   where state = 'running' and ($1::text[] is null or queue = any($1)) and ($2::uuid is null or worker_id = $2)
     and ($3::text is null or exists (
       select from unnest(gates[1:passed]) as g(gate) where g.gate >= $3 and g.gate < $3 || chr(11)))
   order by started desc, claimed_at, id limit $4) as j
+cross join lateral (
+  select case when progress::text !~ '\\u(0000|[dD][89a-fA-F])' then progress end as report
+) as r
 order by started desc, claimed_at, id;
 
 -- name: held_by_workers

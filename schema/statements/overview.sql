@@ -186,12 +186,18 @@ from :"schema".worker where stuck is not null and alive_until > now() order by s
 -- takes: room bigint
 -- gives: id uuid, task text, queue text, attempt integer, max_attempts integer, seconds double precision, ahead boolean, cancelling boolean, fraction double precision, message text, worker_id uuid
 -- No payload. Those claimed ahead of a free slot come last. Progress is looked into for those that are shown only: for all
--- of 1 000 that took 3 ms, and 0.5 without.
+-- of 1 000 that took 3 ms, and 0.5 without. Plain SQL may have written what cannot be looked into: NUL, half a character, a
+-- number beyond all limits.
 select id, task, queue, attempt, max_attempts, extract(epoch from now() - claimed_at)::double precision as seconds,
   not started as ahead, cancel_asked is not null as cancelling,
-  case when json_typeof(progress -> 'fraction') = 'number' then (progress ->> 'fraction')::double precision end as fraction,
-  left(progress ->> 'message', 300) as message, worker_id
+  case when json_typeof(report -> 'fraction') = 'number' then
+    case when report ->> 'fraction' ~ '^-?\d{1,9}(\.\d{1,40})?([eE]-\d{1,2})?$' then (report ->> 'fraction')::double precision end end
+    as fraction,
+  left(report ->> 'message', 300) as message, worker_id
 from (select * from :"schema".job where state = 'running' order by started desc, claimed_at, id limit $1) as j
+cross join lateral (
+  select case when progress::text !~ '\\u(0000|[dD][89a-fA-F])' then progress end as report
+) as r
 order by started desc, claimed_at, id;
 
 -- name: beside_job

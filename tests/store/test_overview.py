@@ -14,6 +14,7 @@ from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Cancelled, Dead
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.looking import overview
+from jobqueue.store.looking.holding import running_jobs
 from jobqueue.store.looking.overview import COUNTED_JOBS, COUNTED_PAGES, Kept, QueueStats, count_bundles, queue_stats
 from jobqueue.store.progress import write_progress
 from jobqueue.store.steering import cancel, pause_queue, resume_queue
@@ -306,6 +307,29 @@ async def test_what_runs_is_shown_the_longest_first(database: str) -> None:
             found[0].queue, found[0].attempt, found[0].max_attempts, found[0].worker_id, found[0].ahead,
         )  # fmt: skip
         assert [third["id"]] == [job.id for job in await overview.longest_running(session.database, 1)]
+
+
+async def test_no_progress_that_plain_sql_has_written_ends_the_look(database: str) -> None:
+    """NUL, half a character, numbers beyond all limits: they are left out, the others stand."""
+    odd = {
+        '{"fraction": 0.25, "message": "a\\u0000b"}': (None, None),
+        '{"message": "\\ud800", "fraction": 1}': (None, None),
+        '{"fraction": 1e999, "message": "far"}': (None, "far"),
+        '{"fraction": 1e-999}': (None, None),
+        f'{{"fraction": {"9" * 400}}}': (None, None),
+        '{"fraction": 0.5e-3}': (0.0005, None),
+        '{"fraction": "1"}': (None, None),
+    }
+    async with open_session(database) as session:
+        await insert(session, *(new_job(queue="mail") for _ in odd))
+        for text in odd:
+            job = await claim_one(session, queues=["mail"])
+            async with connect(database) as connection:
+                await connection.execute(
+                    "update jobqueue.job set progress = $2::text::json where id = $1", job["id"], text
+                )
+        for found in (await overview.longest_running(session.database, 10), await running_jobs(session, 10)):
+            assert sorted(odd.values(), key=str) == sorted(((job.fraction, job.message) for job in found), key=str)
 
 
 async def test_what_keeps_a_job_from_running(database: str) -> None:

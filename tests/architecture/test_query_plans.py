@@ -107,6 +107,7 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
         "delete_waiting": ((waiting,), {"job_pkey"}, 2 * size),
         "are_bundled": ((ids[: size // 2] + finished[: size - size // 2], LONG_AGO), {"job_pkey"}, size),
         "where_are": ((ids[: size // 2] + finished[: size - size // 2], LONG_AGO), {"job_pkey"}, size),
+        "queues_of": ((ids[: size // 2] + finished[: size - size // 2], LONG_AGO), {"job_pkey"}, size),
     }
 
 

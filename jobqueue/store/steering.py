@@ -242,6 +242,11 @@ async def _states(executor: Executor, ids: Sequence[UUID]) -> dict[UUID, JobStat
     return {id: JobState(state) for id, state in (await _of_each(executor, "where_are", ids)).items()}
 
 
+async def queues_of(executor: Executor, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """The queue of each of these jobs that is there."""
+    return await _of_each(executor, "queues_of", ids)
+
+
 async def _of_each(executor: Executor, name: str, ids: Sequence[UUID]) -> dict[UUID, Any]:
     """What a statement says of these jobs, wherever they are."""
     found: dict[UUID, Any] = {}

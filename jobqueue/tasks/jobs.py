@@ -193,7 +193,7 @@ class Jobs(Steering):
         if check_whole("room", room, (1, _MOST_ERRORS)) is None:
             raise InvalidOption("room", f"must be a whole number from 1 to {_MOST_ERRORS}")
         async with self._executor(connection) as executor:
-            return await error_groups(executor, room=room, queue=queue, limit=limit)
+            return await error_groups(executor, room=room, queues=None if queue is None else [queue], limit=limit)
 
     async def counts(self, *, connection: object | None = None) -> Counts:
         """How many jobs there are, by queue and state; with `connection` as the caller's transaction sees it."""

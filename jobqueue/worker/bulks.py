@@ -48,6 +48,9 @@ _REST = 4.0
 """Times as long as a page took is the rest after it: as long as that, a drain beside it lost a fifth."""
 _TRANSIENT = (Fault.UNKNOWN, Fault.AWAY, Fault.CONFLICT, Fault.READ_ONLY, Fault.SETUP, Fault.SCHEMA)
 
+_UNREADABLE = (InvalidOption, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What a row that nobody can read may lead to."""
+
 log = get_logger(__name__)
 
 
@@ -86,12 +89,7 @@ class BulkRunner:
         began = time.monotonic()
         try:
             done, any_left = await in_a_day(self._session, self._page)
-        except (
-            InvalidOption,
-            ValueError,
-            KeyError,
-            TypeError,
-        ) as error:  # plain SQL may have written anything into its row
+        except _UNREADABLE as error:  # plain SQL may have written anything into its row
             await self._give_up(error)
             return 0.0
         if not done:

@@ -1,5 +1,5 @@
 -- name: error_groups
--- takes: room bigint, seconds double precision, queue text, groups bigint, buckets integer
+-- takes: room bigint, seconds double precision, queues text[], groups bigint, buckets integer
 -- gives: read_at timestamptz, since timestamptz, looked bigint, whole boolean, fingerprint text, task text, class text, place text, jobs bigint, first timestamptz, last timestamptz, queues text[], reasons text[], sample uuid, buckets integer[], counts bigint[]
 -- The latest dead jobs by task, class and function of their last error, the largest groups first; one row without a fingerprint
 -- if there are none. Counted by place with its line at first, for few places are left then to be hashed. The newest job of a group
@@ -15,7 +15,7 @@ with seen as materialized (
     coalesce(least($5 - 1, floor($5 * extract(epoch from s.finished_at - t.since) / nullif(extract(epoch from t.read_at - t.since), 0))),
       $5 - 1)::integer as bucket,
     count(*) as jobs, min(s.finished_at) as first, max(s.finished_at) as last, max(s.id::text collate "C") as newest
-  from seen s cross join span t where s.id is not null and ($3::text is null or s.queue = $3)
+  from seen s cross join span t where s.id is not null and ($3::text[] is null or s.queue = any($3))
   group by 1, 2, 3, 4, 5, 6
 ), printed as materialized (
   select :"schema".fingerprint(p.task, p.class, p.place) as fingerprint, p.*

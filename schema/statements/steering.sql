@@ -255,6 +255,14 @@ union all
 select a.id, a.state from unnest($1::uuid[]) as g(id)
 cross join lateral (select a.id, a.state from :"schema".job_archive a where a.id = g.id and a.finished_at >= $2 offset 0) as a;
 
+-- name: queues_of
+-- takes: ids uuid[], since timestamptz
+-- gives: id uuid, queue text
+select id, queue from :"schema".job where id = any($1::uuid[])
+union all
+select a.id, a.queue from unnest($1::uuid[]) as g(id)
+cross join lateral (select a.id, a.queue from :"schema".job_archive a where a.id = g.id and a.finished_at >= $2 offset 0) as a;
+
 -- name: row_holders
 -- takes: ids uuid[], since timestamptz
 -- gives: id uuid, pid integer, name text, seconds double precision

@@ -30,7 +30,7 @@ async def test_what_failed_alike_is_one_group(database: str) -> None:
     ids = store(database, jobs, finished=True)
     async with open_session(database) as session:
         groups = await error_groups(session)
-        of_queue = await error_groups(session, queue="q1")
+        of_queue = await error_groups(session, queues=["q1"])
         few = await error_groups(session, limit=1)
 
     first = groups[0]

@@ -301,7 +301,7 @@ async def test_the_flow_reads_the_end_of_the_day_only(database: str) -> None:
         first = await read_flow(db)
     with psycopg.connect(database, autocommit=True) as connection:
         plans = [
-            run_learned(connection, "flow", (first.finished, first.now, 100), mode).buffers
+            run_learned(connection, "flow", (first.finished, first.now, 4_000), mode).buffers
             for mode in ("custom", "generic")
         ]
     finished(database, 3, state="dead")

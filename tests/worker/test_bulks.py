@@ -266,8 +266,14 @@ async def test_a_database_error_in_the_middle(app: App, database: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["action = 'x'", "filter = '3'", "filter = '{}'", "filter = '{\"new\": 1}'", "place = '[1]'"]
-)
+    "wrong",
+    [
+        "action = 'x'", "filter = '3'", "filter = '{}'", "filter = '{\"new\": 1}'", "filter = '{\"bundle\": 5}'",
+        "place = '[1]'", "place = '{\"after\": 5}'",
+        "place = '{\"after\": \"01890000-0000-7000-8000-000000000000\", \"piece\": []}'",
+        "action = 'reschedule', target = '{\"delay\": 1e300}'",
+    ],
+)  # fmt: skip
 async def test_an_odd_row_fails_and_harms_no_other(app: App, database: str, wrong: str) -> None:
     """What plain SQL may have written ends that one: above all it does not mean all jobs."""
     await defer(app, 3)

@@ -198,6 +198,7 @@ def _entry(row: dict[str, Any]) -> AuditEntry:
         except ValueError:  # half of a surrogate pair is JSON to PostgreSQL
             said = None
         row[name] = said if isinstance(said, dict) else {}  # plain SQL may have written anything
+    row["refused"] = {reason: number for reason, number in row["refused"].items() if type(number) is int}
     return AuditEntry(**row)
 
 

@@ -3,6 +3,7 @@
 It reads so many dead jobs and no more, and says back to when that is. No message is read: those are like payloads.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -59,12 +60,17 @@ async def error_groups(
     executor: Executor,
     *,
     room: int = ROOM,
-    queue: str | None = None,
+    queues: Collection[str] | None = None,
     limit: int = GROUPS,
     patience: float = PATIENCE,
 ) -> ErrorGroups:
-    """The failures of the latest `room` dead jobs, in groups; of fewer, once `patience` seconds are over."""
-    rows = await executor.fetch("error_groups", room, patience, queue, limit, _BUCKETS)
+    """The failures of the latest `room` dead jobs, in groups; of fewer, once `patience` seconds are over.
+
+    `queues`: only those in them.
+    """
+    rows = await executor.fetch(
+        "error_groups", room, patience, None if queues is None else sorted(queues), limit, _BUCKETS
+    )
     found = [named("error_groups", row) for row in rows]
     groups = ErrorGroups(_group(row) for row in found if row["fingerprint"] is not None)
     for name in ("since", "read_at", "looked", "whole"):

@@ -19,10 +19,13 @@ class Sent:
     calls: Counter[str] = field(default_factory=Counter)
     longest: dict[str, int] = field(default_factory=dict)
     """The most characters that the values of one call had, by statement."""
+    values: dict[str, tuple[object, ...]] = field(default_factory=dict)
+    """Those of the last call, by statement."""
 
     def add(self, query: str, values: Any) -> None:
         name = _names().get(query, query)
         self.calls[name] += 1
+        self.values[name] = tuple(values or ())
         self.longest[name] = max(self.longest.get(name, 0), len(str(values)))
 
 

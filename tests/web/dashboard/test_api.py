@@ -167,3 +167,22 @@ def test_a_row_that_does_not_fit_its_reader_is_found_at_once() -> None:
     """Not by the first request."""
     with pytest.raises(TypeError, match="does not take"):
         parameters(Row("GET", "/things/{id}", read_one))
+
+
+async def test_odd_moments_and_names_are_refused(database: str) -> None:
+    """Neither a fault of ours, nor of the database."""
+    app = new_app(database)
+
+    @app.task
+    async def note() -> None: ...
+
+    async with app, visiting(app) as client:
+        await app.schedules.put("stored", note.job(), "0 4 1 1 *")
+        for path in (
+            "/schedules/stored?since=2026-01-01T00:00:00",
+            "/schedules/stored?since=2020-01-01T00:00:00Z&until=2026-01-01",
+            "/schedules/stored?since=0001-01-01T00:00:00Z",
+            "/schedules?after=%00",
+            "/limits/%00",
+        ):
+            assert 400 == (await client.get(f"/api/v1{path}")).status_code, path

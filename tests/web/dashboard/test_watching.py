@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -15,7 +16,7 @@ import pytest
 import pytest_asyncio
 from starlette.types import ASGIApp
 
-from jobqueue.store.looking.overview import read_flow
+from jobqueue.store.looking import overview
 from jobqueue.web import create_app
 from jobqueue.web.dashboard.live import looker
 from tests.examples.programs import running
@@ -95,7 +96,7 @@ async def test_a_slow_look_makes_the_next_wait(
     monkeypatch.setattr(looker, "time", clock)
     for cost, interval in ((0.01, 1.0), (0.2, 4.0), (3.0, 10.0)):
         app = new_app(database)
-        read = read_flow
+        read = overview.read_flow
 
         async def slow(*values: object, cost: float = cost, read: object = read) -> object:
             clock.now += cost
@@ -111,6 +112,32 @@ async def test_a_slow_look_makes_the_next_wait(
                 assert first is await looks.frame()
                 clock.now += 0.002
                 assert first is not await looks.frame()
+
+
+async def test_a_slow_reading_keeps_nobody_from_another(database: str) -> None:
+    """Who asks for the same waits for it; what somebody has changed meanwhile is not hidden by what it finds."""
+    begun, may_end, reads = anyio.Event(), anyio.Event(), list[str]()
+
+    async def slow(session: object) -> str:
+        reads.append("slow")
+        begun.set()
+        await may_end.wait()
+        return "slow"
+
+    async def quick(session: object) -> str:
+        return "quick"
+
+    async with new_app(database) as app, anyio.create_task_group() as group:
+        looks = looker.Looker(app)
+        for _ in range(3):
+            group.start_soon(partial(looks.kept, "slow", 60.0, slow, within=PATIENCE))
+        with anyio.fail_after(PATIENCE):
+            await begun.wait()
+            assert "quick" == await looks.kept("quick", 60.0, quick)
+        assert ["slow"] == reads
+        looks.look_anew()
+        may_end.set()
+    assert ["slow"] * 2 == reads
 
 
 class Clock:

@@ -169,17 +169,12 @@ async def seen(view: View, meant: Meant) -> Meant:
     """Without jobs of queues that this user does not see. Raises JobNotFound if none is left."""
     if view.access.queues is None or not meant.ids:
         return meant
-    left = [id for id in meant.ids if await _is_seen(view, id)]
+    async with view.site.session() as session:
+        queues = await steering.queues_of(session, meant.ids)
+    left = [id for id in meant.ids if id in queues and view.access.sees(queues[id])]
     if not left:
         raise JobNotFound(meant.ids[0])
     return Meant(tuple(left))
-
-
-async def _is_seen(view: View, id: UUID) -> bool:
-    try:
-        return view.access.sees((await view.site.app.jobs.get(id)).queue)
-    except JobNotFound:
-        return False
 
 
 def _id(text: str) -> UUID:

@@ -39,6 +39,8 @@ _LONGEST_KEPT = 60.0
 _SHARE = 20
 _LIMIT = 4.0
 _LONGEST = 20
+_READERS = 2
+"""Readings at once for `kept`, so that a slow one keeps nobody from what is quick; there are four connections."""
 _COUNTED = 2_000
 """Waiting jobs that are counted each second; what goes beyond is estimated. Of 200 000: 17 ms, and 50 for 10 000."""
 _WINDOW = 10
@@ -96,8 +98,9 @@ class Looker:
         self._looked_at = float("-inf")
         self._cost = 0.0
         self._kept: dict[object, _Kept] = {}
-        self._renewing: WeakValueDictionary[object, anyio.Lock] = WeakValueDictionary()
-        self._reading = anyio.Lock()
+        self._locks: WeakValueDictionary[object, anyio.Lock] = WeakValueDictionary()
+        self._reading = anyio.Semaphore(_READERS)
+        self._changes = 0
         self._fault: tuple[float, DatabaseError] | None = None
         self._flows: deque[tuple[float, Flow]] = deque(maxlen=_WINDOW)
         self.server: str | None = None
@@ -128,21 +131,26 @@ class Looker:
 
         After one that failed all are told so until the interval is over: else each would wait for a look of its own.
         """
+        if self._last is not None and self.age < self.interval:
+            return self._last  # two hundred viewers need no turn for it
         async with self._looking:
             if self._fault is not None and time.monotonic() - self._fault[0] < self.interval:
                 raise DatabaseError(self._fault[1].reason, self._fault[1].sqlstate)
             if self._last is None or self.age >= self.interval:
+                changes = self._changes
                 try:
                     self._last = await self._look()
                 except DatabaseError as error:
                     self._fault = time.monotonic(), error
                     raise
                 self._fault = None
-                self._looked_at = time.monotonic()
+                if changes == self._changes:
+                    self._looked_at = time.monotonic()
             return self._last
 
     def look_anew(self) -> None:
-        """Somebody has changed something: who looks next sees it."""
+        """Somebody has changed something: who looks next sees it, also if a look is under way."""
+        self._changes += 1
         self._looked_at = float("-inf")
         self._kept.clear()
 
@@ -155,10 +163,10 @@ class Looker:
         """
 
         async def on_session() -> T:
-            async with self._limited(within) as session:
+            async with self._reading, self._limited(within) as session:
                 return await read(session)
 
-        async with self._reading:
+        async with self._one_for(key):
             return await self._fresh(key, seconds, on_session)
 
     async def renewed(self, key: object, seconds: float, read: Callable[[], Awaitable[T]]) -> T:
@@ -166,14 +174,20 @@ class Looker:
 
         `read` takes a connection by itself, and nobody who asks for something else waits for it.
         """
-        lock = self._renewing.setdefault(key, anyio.Lock())
-        async with lock:
+        async with self._one_for(key):
             found = self._kept.get(key)
             cost = 0.0 if found is None else found.cost
             return await self._fresh(key, max(seconds, min(_SHARE * cost, _LONGEST_INTERVAL)), read)
 
+    @asynccontextmanager
+    async def _one_for(self, key: object) -> AsyncIterator[None]:
+        """Who asks for the same waits for one reading."""
+        lock = self._locks.setdefault(key, anyio.Lock())
+        async with lock:
+            yield
+
     async def _fresh(self, key: object, seconds: float, read: Callable[[], Awaitable[T]]) -> T:
-        began = time.monotonic()
+        began, changes = time.monotonic(), self._changes
         found = self._kept.get(key)
         if found is None or began - found.at >= seconds:
             self._kept = {key: each for key, each in self._kept.items() if began - each.at < _LONGEST_KEPT}
@@ -182,7 +196,9 @@ class Looker:
             except DatabaseError as error:
                 self._kept[key] = _Kept(time.monotonic(), 0.0, error)
                 raise
-            found = self._kept[key] = replace(found, cost=time.monotonic() - began)
+            found = replace(found, cost=time.monotonic() - began)
+            if changes == self._changes:
+                self._kept[key] = found
         if isinstance(found.value, DatabaseError):
             raise DatabaseError(found.value.reason, found.value.sqlstate)
         return cast(T, found.value)

@@ -5,7 +5,7 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from jobqueue.base.errors import InvalidOption
+from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.job import JobState
 from jobqueue.web.dashboard.access.mounted import base
 from jobqueue.web.dashboard.pages.sheet import sheet, view_of
@@ -61,12 +61,17 @@ async def jobs(site: Site, request: Request) -> Response:
 async def _resolved(view: View, part: str) -> UUID:
     """The job whose id this is, or a part of it. Raises InvalidOption, in words that suit a search."""
     try:
-        return UUID(part) if len(part.replace("-", "")) == _WHOLE else await view.jobs.resolve(part)
-    except (ValueError, InvalidOption):
+        if len(part.replace("-", "")) == _WHOLE:
+            return UUID(part)
+        id = await view.jobs.resolve(part)
+        if view.access.queues is not None and not view.access.sees((await view.jobs.get(id)).queue):
+            raise JobNotFound(id)  # its whole id would tell that it is there
+    except (ValueError, InvalidOption, JobNotFound):
         raise InvalidOption(
             "q",
             f'no single job has an id that begins or ends with {part}; to look for a text, put it in quotes: "{part}"',
         ) from None
+    return id
 
 
 def _before(request: Request) -> UUID | None:

@@ -1,6 +1,5 @@
 """The latest dead jobs in groups of those that failed alike; and one group with a job of it."""
 
-from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -73,17 +72,14 @@ class ErrorSeen(Model):
 
 async def read_errors(view: View, *, queue: str | None = None, task: str | None = None) -> Errors:
     """The groups of the latest dead jobs; of a queue, of a task. Raises DatabaseError."""
-    whole = await _read(view)
-    meant = _meant(view, queue)
-    groups = list(whole)
+    read, meant = await _read(view), _meant(view, queue)
     if meant is not None:
-        groups = await _within(view, whole, meant)
-    if task is not None:
-        groups = [group for group in groups if group.task == task]
+        read = await _within(view, read, meant)
+    groups = [group for group in read if task in (None, group.task)]
     everything = meant is None and task is None
-    jobs = whole.looked if everything else sum(group.count for group in groups)
+    jobs = read.looked if everything else sum(group.count for group in groups)
     rows = [_row(view, group, jobs) for group in sorted(groups, key=lambda group: (-group.count, group.fingerprint))]
-    return Errors(groups=rows, jobs=jobs, since=whole.since, at=whole.read_at, whole=whole.whole)
+    return Errors(groups=rows, jobs=jobs, since=read.since, at=read.read_at, whole=read.whole)
 
 
 async def read_error(view: View, fingerprint: str) -> ErrorSeen | None:
@@ -107,11 +103,11 @@ async def _attempt(view: View, sample: UUID) -> AttemptRow | None:
     return attempts[0] if attempts else None
 
 
-async def _read(view: View, queue: str | None = None) -> ErrorGroups:
+async def _read(view: View, queues: frozenset[str] | None = None) -> ErrorGroups:
     async def read(session: Session) -> ErrorGroups:
-        return await error_groups(session, queue=queue, limit=_READ, patience=_PATIENCE)
+        return await error_groups(session, queues=queues, limit=_READ, patience=_PATIENCE)
 
-    return await view.site.looker.kept(("errors", queue), _KEPT, read, within=_WITHIN)
+    return await view.site.looker.kept(("errors", queues), _KEPT, read, within=_WITHIN)
 
 
 def _meant(view: View, queue: str | None) -> frozenset[str] | None:
@@ -121,33 +117,15 @@ def _meant(view: View, queue: str | None) -> frozenset[str] | None:
     return frozenset(each for each in view.access.queues if queue in (None, each))
 
 
-async def _within(view: View, whole: ErrorGroups, meant: frozenset[str]) -> list[ErrorGroup]:
-    """The groups of these queues. Where a group has jobs of others too, each of these is asked, so that none of the
-    others is counted."""
-    full = len(whole) == _READ
-    mixed = {queue for group in whole if not meant.issuperset(group.queues) for queue in group.queues}
-    kept = {} if full else {each.fingerprint: each for each in whole if meant.issuperset(each.queues)}
-    for queue in sorted(meant if full else meant & mixed):
-        for group in await _read(view, queue):
-            other = kept.get(group.fingerprint)
-            if other is None or queue not in other.queues:
-                kept[group.fingerprint] = group if other is None else _joined(group, other)
-    return list(kept.values())
-
-
-def _joined(one: ErrorGroup, other: ErrorGroup) -> ErrorGroup:
-    """The same failures, of two queues."""
-    latest = max(one, other, key=lambda group: group.last)
-    return ErrorGroup(
-        fingerprint=one.fingerprint, task=one.task, error_class=one.error_class, place=latest.place,
-        count=one.count + other.count, first=min(one.first, other.first), last=latest.last,
-        queues=_both(one.queues, other.queues), reasons=_both(one.reasons, other.reasons), sample=latest.sample,
-        trend=tuple(mine + theirs for mine, theirs in zip(one.trend, other.trend, strict=True)),
-    )  # fmt: skip
-
-
-def _both(one: Iterable[str], other: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({*one, *other}))
+async def _within(view: View, whole: ErrorGroups, meant: frozenset[str]) -> ErrorGroups:
+    """The groups of these queues, so that no job of others is counted: where these cannot be told apart in what all
+    share, in a reading of their own."""
+    mixed = any(not meant.issuperset(group.queues) and not meant.isdisjoint(group.queues) for group in whole)
+    if mixed or len(whole) == _READ:
+        return await _read(view, meant)
+    groups = ErrorGroups(group for group in whole if meant.issuperset(group.queues))
+    groups.since, groups.read_at, groups.looked, groups.whole = whole.since, whole.read_at, whole.looked, whole.whole
+    return groups
 
 
 def _row(view: View, group: ErrorGroup, jobs: int) -> ErrorRow:

@@ -91,12 +91,13 @@ async def read_recent(view: View) -> Recent:
 
 def menu_counts(view: View) -> dict[str, int]:
     """How many there are, for the menu: of what was read already, since each page has it and none may pay for it."""
+    everything, last, found = view.access.queues is None, view.site.looker.last, view.site.looker.peek(_KEY)
     counts = {"tasks": sum(view.access.sees(task.queue) for task in view.site.app.registry)}
-    if (last := view.site.looker.last) is not None:
+    if last is not None:
         counts["queues"] = sum(view.access.sees(each.queue) for each in last.queues)
+    if last is not None and everything:
         counts["workers"] = sum(each.alive for each in last.workers)
-    found = view.site.looker.peek(_KEY)
-    if isinstance(found, _Read) and view.access.queues is None:
+    if isinstance(found, _Read) and everything:
         counts["errors"] = sum(each.dead for each in found.rates)
     return counts
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import NEVER
 from tests.support.waiting import wait_until
 from tests.web.dashboard.browser.shop import LONG, Shop
 from tests.web.dashboard.browser.visitor import MILLISECONDS, Served, Visitor
@@ -119,8 +120,11 @@ async def test_a_selection_is_not_taken_away(shop: Shop, visitor: Visitor, shots
         await look.becomes(f"{rows} === {before + 1}", "the list has the new job")
 
 
-async def test_a_page_in_the_background_watches_nothing(served: Served, visitor: Visitor, shots: Path) -> None:
+async def test_a_page_in_the_background_watches_nothing(
+    served: Served, visitor: Visitor, shots: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its stream is closed; seen again, it has another."""
+    monkeypatch.setattr("jobqueue.web.sse.LIFE", NEVER)  # none ends by itself
     async with visitor.looks(shots) as look:
         await wait_until(lambda: not served.streams, "no other page watches")
         await look.goto("/")
@@ -149,11 +153,14 @@ async def test_a_server_that_was_away_is_found_again(shop: Shop, served: Served,
     """Meanwhile the sign says that it is not reachable; then the page goes on by itself, with a stream."""
     async with visitor.looks(shots) as look:
         await look.goto("/queues")
+        failed: list[str] = []
+        look.page.on("requestfailed", lambda request: failed.append(request.url))
         await served.away()
         await look.page.locator("#live[data-state=late]").wait_for(timeout=MILLISECONDS)
         assert "not reachable" == await look.text("#live-words")
         ready = int(await look.text(READY))
         await _defer(shop, "reports", 2)
+        await wait_until(lambda: f"{look.url}/live/now" in failed, "it has given up streams and asks now and then")
         await served.back()
         await look.becomes(shows(READY, ready + 2), "the page shows what happened meanwhile")
         await wait_until(lambda: served.streams, "it has a stream again")

@@ -157,3 +157,11 @@ async def test_an_empty_list_says_how_one_comes_to_be(database: str) -> None:
         page, part = await client.get("/jobs"), await client.get("/jobs?part=jobs")
     assert "Once one is deferred it stands here" in page.text
     assert "<main" not in part.text
+
+
+async def test_a_part_of_an_id_leads_to_no_job_of_a_foreign_queue(database: str) -> None:
+    """Its whole id would tell that it is there."""
+    ids = {name: str(id) for name, id in store(database, JOBS, finished=True).items()}
+    async with new_app(database) as app, visiting(app, Access("eve", queues=["mail"])) as client:
+        assert 400 == (await client.get("/jobs", params={"q": ids["dead"][-12:]})).status_code
+        assert 303 == (await client.get("/jobs", params={"q": ids["mail"][-12:]})).status_code

@@ -9,6 +9,7 @@ from jobqueue.base.acting.bulk import Bulk
 from jobqueue.base.errors import InvalidOption, JobNotFound, JobQueueError
 from jobqueue.base.log import get_logger
 from jobqueue.base.steering import Changes
+from jobqueue.web.dashboard.access.access import NotAllowed
 from jobqueue.web.dashboard.acting import jobs, others
 from jobqueue.web.dashboard.acting.form import back_of, read_form, whole_of
 from jobqueue.web.dashboard.pages.sheet import sheet, view_of
@@ -25,6 +26,8 @@ log = get_logger(__name__)
 async def ask(site: Site, request: Request) -> Response:
     """What would be done, and how much of it: nothing is changed."""
     view, params = view_of(site, request), request.query_params
+    if not view.access.operate:  # to count what matches is dear, and leads him nowhere
+        raise NotAllowed("you may look, but not change anything")
     name = _name(request)
     if name.startswith("jobs/"):
         return await _ask_about_jobs(site, request, view, params)

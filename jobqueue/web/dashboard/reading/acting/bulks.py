@@ -10,7 +10,7 @@ from jobqueue.base.errors import BulkNotFound
 from jobqueue.telling.story import REASONS
 from jobqueue.web.dashboard.reading.view import Model, View
 
-_PAGE = 50
+_PAGE, _PAGES = 50, 10
 _OPEN = frozenset({"state", "queue", "task", "origin", "bundle", "bundled", "key", "error", "fingerprint"})
 """What anybody may see of a filter; the rest may be a part of a payload."""
 
@@ -47,17 +47,20 @@ class Bulks(Model):
 
 
 async def read_bulks(view: View, *, before: UUID | None = None) -> Bulks:
-    """A page of bulk actions. Who sees some queues only sees those that are about one of them. Raises DatabaseError."""
+    """A page of bulk actions. Who sees some queues only sees those that are about one of them;
+    then a page may have fewer than fit, and a `next`. Raises DatabaseError."""
     seen: list[BulkRow] = []
-    while len(seen) < _PAGE:
+    for _ in range(_PAGES):
         page = await view.site.app.bulks.list(before=before, limit=_PAGE)
         for bulk in page:
             if _is_seen(view, bulk) and len(seen) < _PAGE:
                 seen.append(_row(view, bulk))
+        if len(seen) == _PAGE:
+            return Bulks(bulks=seen, next=seen[-1].id)
         if len(page) < _PAGE:
             return Bulks(bulks=seen, next=None)
         before = page[-1].id
-    return Bulks(bulks=seen, next=seen[-1].id)
+    return Bulks(bulks=seen, next=before)
 
 
 async def read_bulk(view: View, id: UUID) -> BulkRow:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from jobqueue.base.errors import UnknownLimit
 from jobqueue.base.flows.limit import SCHEDULE, LimitLine, LimitStats, Rate
+from jobqueue.base.names import check_name
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.looking.holding import NextInLine, first_in_line, running_jobs
 from jobqueue.store.looking.overview import RunningJob
@@ -93,7 +94,9 @@ async def all_limits(view: View) -> list[LimitStats]:
 
 
 async def read_limit(view: View, name: str, key: str | None = None) -> LimitSeen | None:
-    """One of them, with the line of a key in full; None if it may not be seen. Raises UnknownLimit, DatabaseError."""
+    """One of them, with the line of a key in full; None if it may not be seen. Raises UnknownLimit,
+    InvalidOption, DatabaseError."""
+    check_name("name", name)
     if not may_see(view, name):
         return None
     key = key if view.access.payloads else None

@@ -9,6 +9,8 @@ from jobqueue.base.errors import InvalidOption
 from jobqueue.base.flows.cron import Cron
 from jobqueue.base.flows.schedule import Schedule, Source, origin_of
 from jobqueue.base.job import JobState
+from jobqueue.base.moments import check_time
+from jobqueue.base.names import check_name
 from jobqueue.cron.schedules import MOST_BACKFILLED, Schedules, upcoming
 from jobqueue.web.dashboard.reading.jobs import QUICK
 from jobqueue.web.dashboard.reading.view import Model, View
@@ -106,6 +108,8 @@ class ScheduleSeen(Model):
 
 async def read_schedules(view: View, after: str = "", source: Source | None = None) -> SchedulesSeen:
     """A page of those that may be seen. Raises InvalidOption, DatabaseError."""
+    if after:
+        check_name("after", after)
     schedules = Schedules(view.site.app.looks, None)
     found: list[Schedule] = []
     next: str | None = after
@@ -184,8 +188,9 @@ def _planned(schedule: Schedule) -> tuple[list[datetime], str | None]:
 
 
 def _backfill(schedule: Schedule, since: datetime, until: datetime | None) -> Backfill:
+    check_time("since", since)
     now = schedule.read_at or since
-    end = now if until is None else until
+    end = now if until is None else check_time("until", until)
     if end > now:
         raise InvalidOption("until", "must not be in the future")
     if since >= end:

@@ -51,7 +51,7 @@ async def pages(site: Any, path: str = "/jobs/nowhere") -> tuple[int, int]:
         unknown = await client.get(path)
         ada = await client.get(path, headers={"cookie": "session=ada's"})
     assert 'href="/jobs/queues"' in ada.text
-    assert "ada · may operate" in ada.text
+    assert "<bdi>ada</bdi> · may operate" in ada.text
     return unknown.status_code, ada.status_code
 
 

@@ -193,13 +193,14 @@ async def test_a_lost_answer_about_a_key(database: str) -> None:
 
 async def test_no_room_in_the_pool_is_no_mystery(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """If no connection came free nothing was sent: DatabaseError, not DeferUnknown."""
-    monkeypatch.setattr(pool, "CONNECT_LIMIT", 0.2)
     async with open_database(database, max_size=1) as opened:
         producer = Producer(opened, listens=True)
         async with opened.connection():
             for job in (new_job(), new_job(resent=True)):
+                monkeypatch.setattr(pool, "CONNECT_LIMIT", 0.2)  # only where none can come
                 with pytest.raises(DatabaseError):
                     await producer.send(job)
+        monkeypatch.undo()
         await producer.send(new_job())
         await producer.close()
 

@@ -118,6 +118,11 @@ async def loaded(database: str) -> AsyncIterator[Loaded]:
                 await end_of(app, handle)
             runs = await told.defer("wait", SECRET)
             await gate.begun.wait()
+
+            async def says_how_far() -> bool:
+                return (await app.jobs.get(runs.id)).progress is not None
+
+            await wait_until(says_how_far, "its progress is written")
             waits = await told.defer("wait", SECRET)
             await runs.signal(f"{MARK}signal{ODD}", {"note": SECRET})
             values = await _more(app, odd)

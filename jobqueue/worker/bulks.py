@@ -44,6 +44,8 @@ _MOST_LOCKED = 2 * PAGE
 """Further ones are told as busy at once."""
 _FAILURES = 5
 """In a row, of one page, for which the database itself is not to blame: then it has failed."""
+_LATER = 30.0
+"""Seconds after which one goes on whose page could not be done because of others."""
 _REST = 4.0
 """Times as long as a page took is the rest after it: as long as that, a drain beside it lost a fifth."""
 _TRANSIENT = (Fault.UNKNOWN, Fault.AWAY, Fault.CONFLICT, Fault.READ_ONLY, Fault.SETUP, Fault.SCHEMA)
@@ -115,14 +117,18 @@ class BulkRunner:
 
     async def _failed(self, error: BaseException) -> None:
         """A page has failed: too often, if it is its own fault, is the end of its bulk."""
-        if self._at_work is None or classify(error) in _TRANSIENT:
+        fault = classify(error)
+        if self._at_work is None or (fault in _TRANSIENT and fault is not Fault.CONFLICT):
             return
-        self._failures[self._at_work] += 1
-        if self._failures[self._at_work] >= _FAILURES:
-            try:
+        try:
+            if fault is Fault.CONFLICT:  # a lock, or what takes too long: it may be so for hours
+                await bulks.postpone(self._session, self._at_work, _LATER)
+                return
+            self._failures[self._at_work] += 1
+            if self._failures[self._at_work] >= _FAILURES:
                 await self._give_up(error)
-            except DATABASE_ERRORS as another:
-                await self._outage.wait(another)
+        except DATABASE_ERRORS as another:
+            await self._outage.wait(another)
 
     async def _give_up(self, error: BaseException) -> None:
         if (id := self._at_work) is not None:

@@ -34,6 +34,14 @@ set state = $2, matched = $3, changed = $4, refused = $5::text::json, place = $6
 where id = $1
 returning id;
 
+-- name: postpone_bulk
+-- takes: id uuid, pause double precision
+-- gives: id uuid
+-- Its page could not be done now: others go first meanwhile. Whoever does it is not waited for.
+update :"schema".bulk b set due_at = clock_timestamp() + make_interval(secs => $2)
+from (select id from :"schema".bulk where id = $1 and finished_at is null for update skip locked) as mine
+where b.id = mine.id returning b.id;
+
 -- name: end_bulk
 -- takes: id uuid, state text, error text
 -- gives: id uuid

@@ -265,6 +265,23 @@ async def test_a_database_error_in_the_middle(app: App, database: str) -> None:
     assert 500 == await rows(database, "select count(*) from jobqueue.job where queue = 'bulk'")
 
 
+async def test_one_that_others_hold_up_lets_the_next_go_first(app: App, database: str) -> None:
+    """A lock, or a statement that takes too long, may be there for hours: the oldest bulk does not stop all others."""
+    await defer(app, 3)
+    async with connect(database) as connection:
+        await connection.execute(
+            "create function jobqueue.refuse() returns trigger language plpgsql as $$"
+            " begin raise exception 'not now' using errcode = 'lock_not_available'; end $$;"
+            "create trigger refuse before update on jobqueue.job for each row when (new.priority = 7)"
+            " execute function jobqueue.refuse()"
+        )
+    held_up = await app.jobs.bulk("set_priority", queue="default", priority=7)
+    good = await app.jobs.bulk("move", queue="default", to="bulk")
+    async with app.worker(["none"]):
+        assert 3 == (await ended(app, good)).changed
+    assert (await app.bulks.get(held_up.id)).finished_at is None
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -61,6 +61,11 @@ async def move(executor: Executor, bulk: Taken, state: BulkState, pause: float) 
     )  # fmt: skip
 
 
+async def postpone(executor: Executor, id: UUID, pause: float) -> None:
+    """It goes on in so many seconds; others go first."""
+    await executor.fetch("postpone_bulk", id, pause)
+
+
 async def end(executor: Executor, id: UUID, state: BulkState, error: str | None = None) -> bool:
     """It goes no further; False if it had ended."""
     return bool(await executor.fetch("end_bulk", id, state, error))

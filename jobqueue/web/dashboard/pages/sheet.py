@@ -1,12 +1,13 @@
 """What is around every page: the menu, and who looks. Or a part of a page alone, if that is asked for."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeAlias
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from jobqueue.base.errors import InvalidOption
+from jobqueue.base.errors import DatabaseError, InvalidOption
 from jobqueue.base.version import VERSION
 from jobqueue.store.schema.migrate import migrations
 from jobqueue.web.dashboard.access.guard import access_of
@@ -42,8 +43,9 @@ async def note_what_was_done(site: Site, request: Request) -> None:
     """After an act the query's `did` names its row in the audit: the page shows it, to whoever did it."""
     number = request.query_params.get("did", "")
     if number.isdecimal() and len(number) < _DIGITS:
-        found = await site.app.audit.list(who=access_of(request).user, before=int(number) + 1, limit=1)
-        request.scope[_DID] = found[0] if found and found[0].id == int(number) else None
+        with suppress(DatabaseError):  # the page may have something to show all the same
+            found = await site.app.audit.list(who=access_of(request).user, before=int(number) + 1, limit=1)
+            request.scope[_DID] = found[0] if found and found[0].id == int(number) else None
 
 
 def view_of(site: Site, request: Request) -> View:

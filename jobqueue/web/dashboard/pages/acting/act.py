@@ -1,12 +1,15 @@
 """Where forms lead: a preview that asks, then the act itself, and back to where one was, with what was done."""
 
+from collections.abc import Sequence
+from contextlib import suppress
+
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from jobqueue.base.acting.audit import By
+from jobqueue.base.acting.audit import AuditEntry, By
 from jobqueue.base.acting.bulk import Bulk
-from jobqueue.base.errors import InvalidOption, JobNotFound, JobQueueError
+from jobqueue.base.errors import DatabaseError, InvalidOption, JobNotFound, JobQueueError
 from jobqueue.base.log import get_logger
 from jobqueue.base.steering import Changes
 from jobqueue.web.dashboard.access.access import NotAllowed
@@ -92,7 +95,9 @@ async def _act_on_jobs(view: View, verb: str, form: QueryParams) -> Changes | Bu
 
 
 async def _back(site: Site, request: Request, view: View, back: str) -> Response:
-    done = await site.app.audit.list(who=By(view.access.user, "web"), limit=1)
+    done: Sequence[AuditEntry] = ()
+    with suppress(DatabaseError):  # it is done all the same
+        done = await site.app.audit.list(who=By(view.access.user, "web"), limit=1)
     mark = f"{'&' if '?' in back else '?'}did={done[0].id}" if done else ""
     return RedirectResponse(f"{request.scope.get('root_path', '')}{back}{mark}", 303)
 

@@ -53,10 +53,10 @@ def numbers(bulk: Bulk) -> tuple[BulkState, int, int, dict[str, int]]:
 
 
 async def test_over_unfinished_jobs_and_the_archive(app: App, database: str) -> None:
-    """All that match are changed, those of dropped days are no error, and the audit has the numbers."""
+    """All that match are changed, whatever table they are in, and the audit has the numbers."""
     await defer(app, 1_100, queue="mail", delay=3_600.0)
     finished(database, 600, seconds=10.0, queue="mail", state="dead")
-    finished(database, 700, seconds=2 * DAY, queue="mail")
+    finished(database, 700, seconds=DAY / 2, queue="mail")
     await defer(app, 3, queue="other", delay=3_600.0)
     bulk = await app.jobs.bulk("delete", queue="mail", by="ada")
     assert (BulkState.WAITING, 0, 0, {}) == numbers(bulk)

@@ -17,7 +17,7 @@ from jobqueue.base.moments import read_length, read_moment
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.registry import AnyTask, call_of
 from jobqueue.web.dashboard.access.access import Access
-from jobqueue.web.dashboard.showing.forms import Field, fields_of, taken, unknown
+from jobqueue.web.dashboard.showing.fields import Field, fields_of, taken, unknown
 
 OPTIONS = ("delay", "at", "queue", "priority")
 WHOLE = "args"

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +16,8 @@ from jobqueue.base.steering import Action, Change, Changes
 from jobqueue.store import steering
 from jobqueue.tasks.acting.filters import pages
 from jobqueue.tasks.acting.steering import check_target
-from jobqueue.web.dashboard.acting.form import number_of, text_of, whole_of
+from jobqueue.tasks.options import check_id
+from jobqueue.web.dashboard.acting.form import moment_of, number_of, text_of, whole_of
 from jobqueue.web.dashboard.reading.filters import check_may_search, filters_of, queues_of
 from jobqueue.web.dashboard.reading.view import View
 
@@ -81,7 +81,7 @@ def action_of(verb: str) -> Action:
 
 def meant_of(view: View, params: QueryParams) -> Meant:
     """Which jobs a form or a URL means. Raises InvalidOption, and MayNotSearch."""
-    ids = tuple(dict.fromkeys(_id(text) for text in params.getlist("id")))
+    ids = tuple(dict.fromkeys(check_id(text) for text in params.getlist("id")))
     if len(ids) > NAMED:
         raise InvalidOption("id", f"at most {NAMED} jobs can be named at once; use a filter")
     if ids:
@@ -109,16 +109,6 @@ def target_of(action: Action, params: QueryParams) -> dict[str, Any]:
     if action is Action.RESCHEDULE:
         return check_target(action, delay=number_of(params, "delay"), at=moment_of(params, "at"))
     return {"from_start": True} if action is Action.RETRY and params.get("from_start") else {}
-
-
-def moment_of(params: QueryParams, name: str) -> datetime | None:
-    """A moment; one without a time zone is in UTC, as the page says. Raises InvalidOption."""
-    text = params.get(name, "").strip()
-    try:
-        moment = datetime.fromisoformat(text) if text else None
-    except ValueError:
-        raise InvalidOption(name, "must be a moment such as 2026-01-31 07:00, in UTC") from None
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 async def preview(view: View, action: Action, meant: Meant) -> Preview:
@@ -175,10 +165,3 @@ async def seen(view: View, meant: Meant) -> Meant:
     if not left:
         raise JobNotFound(meant.ids[0])
     return Meant(tuple(left))
-
-
-def _id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise InvalidOption("id", "must be the id of a job") from None

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 from starlette.datastructures import QueryParams
 
@@ -11,9 +10,9 @@ from jobqueue.base.acting.audit import By
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.flows.limit import Rate
 from jobqueue.base.moments import LONGEST
+from jobqueue.tasks.options import check_id
 from jobqueue.web.dashboard.access.access import NotAllowed
-from jobqueue.web.dashboard.acting.form import length_of, number_of, text_of, whole_of
-from jobqueue.web.dashboard.acting.jobs import moment_of
+from jobqueue.web.dashboard.acting.form import length_of, moment_of, number_of, text_of, whole_of
 from jobqueue.web.dashboard.reading.acting.bulks import read_bulk
 from jobqueue.web.dashboard.reading.view import View
 
@@ -106,7 +105,7 @@ async def _recount(view: View, form: QueryParams, by: By) -> None:
 def _of_bundle(verb: str) -> Doing:
     async def do(view: View, form: QueryParams, by: By) -> None:
         _whole(view, "a bundle")
-        await getattr(view.site.app.bundles, verb)(_id(form), by=by)
+        await getattr(view.site.app.bundles, verb)(check_id(text_of(form, "id")), by=by)
 
     return do
 
@@ -114,13 +113,13 @@ def _of_bundle(verb: str) -> Doing:
 def _of_webhook(verb: str) -> Doing:
     async def do(view: View, form: QueryParams, by: By) -> None:
         _whole(view, "a webhook")
-        await getattr(view.site.app.webhooks, verb)(_id(form), by=by)
+        await getattr(view.site.app.webhooks, verb)(check_id(text_of(form, "id")), by=by)
 
     return do
 
 
 async def _cancel_bulk(view: View, form: QueryParams, by: By) -> None:
-    await view.site.app.bulks.cancel((await read_bulk(view, _id(form))).id, by=by)
+    await view.site.app.bulks.cancel((await read_bulk(view, check_id(text_of(form, "id")))).id, by=by)
 
 
 VERBS: Mapping[str, Verb] = {
@@ -173,10 +172,3 @@ def _whole(view: View, subject: str) -> None:
     """What spans queues is only for those who see all of them. Raises NotYours."""
     if view.access.queues is not None:
         raise NotYours(subject)
-
-
-def _id(form: QueryParams) -> UUID:
-    try:
-        return UUID(form.get("id", ""))
-    except ValueError:
-        raise InvalidOption("id", "must be an id") from None

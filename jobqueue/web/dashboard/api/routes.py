@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from jobqueue.web.dashboard.access.forms import read_body
 from jobqueue.web.dashboard.access.guard import access_of
+from jobqueue.web.dashboard.acting.form import kind_of, read_body
 from jobqueue.web.dashboard.api.openapi import openapi
 from jobqueue.web.dashboard.api.parameters import parameters
 from jobqueue.web.dashboard.api.table import ROWS, Row
@@ -38,7 +38,7 @@ def _answering(site: Site, row: Row) -> Callable[[Request], Awaitable[Response]]
             raise HTTPException(403, "you may not see payloads")
         values = takes.read(request.path_params, request.query_params)
         if takes.body is not None:
-            if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            if kind_of(request) != "application/json":
                 raise HTTPException(415, "send application/json")
             values |= takes.read_body(await read_body(request, _BODY_LIMIT))
         found = await row.answer(View(site, access), **values)

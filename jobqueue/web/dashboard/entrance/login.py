@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from jobqueue.web.dashboard.access.access import Access
-from jobqueue.web.dashboard.access.forms import read_form
 from jobqueue.web.dashboard.access.loopback import is_local_name
 from jobqueue.web.dashboard.access.mounted import base, below, is_api, own_path
 from jobqueue.web.dashboard.access.origin import from_our_page
 from jobqueue.web.dashboard.access.problem import refusal
 from jobqueue.web.dashboard.access.token import LIFE, Sessions, Token
+from jobqueue.web.dashboard.acting.form import read_form
 from jobqueue.web.dashboard.pages.sheet import LEAVES
 from jobqueue.web.dashboard.showing.rendering import render
 from jobqueue.web.dashboard.showing.static import static_path
@@ -74,7 +74,7 @@ class TokenGate:
         if not from_our_page(request):
             return refusal(request, 403, "this did not come from a page of this dashboard")
         form = await read_form(request, _FORM_LIMIT)
-        wanted, said, peer = _first(form, "next"), _first(form, "token"), _peer(request)
+        wanted, said, peer = form.get("next"), form.get("token", ""), _peer(request)
         if wait := math.ceil(self._token.wait(peer)):
             page = self._page(request, wanted, 429, f"{_SLOWLY} Try again in {wait} seconds.")
             page.headers["retry-after"] = str(wait)
@@ -139,7 +139,3 @@ def _go(path: str) -> Response:
 
 def _peer(request: Request) -> str:
     return request.client.host if request.client else ""
-
-
-def _first(form: dict[str, list[str]], name: str) -> str:
-    return form.get(name, [""])[0]

@@ -3,6 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from jobqueue.web.dashboard.acting.form import word_of
 from jobqueue.web.dashboard.pages.sheet import sheet, view_of
 from jobqueue.web.dashboard.reading.errors import ErrorRow, read_error, read_errors
 from jobqueue.web.dashboard.reading.view import View
@@ -12,7 +13,7 @@ from jobqueue.web.dashboard.site import Site
 
 async def errors(site: Site, request: Request) -> Response:
     """The groups of the latest dead jobs, the largest first; of a queue, of a task."""
-    said = {name: request.query_params.get(name, "").strip() or None for name in ("queue", "task")}
+    said = {name: word_of(request.query_params, name) for name in ("queue", "task")}
     seen = await read_errors(view_of(site, request), queue=said["queue"], task=said["task"])
     return sheet(site, request, "errors.html", active="errors", title="Errors", seen=seen, said=said)
 

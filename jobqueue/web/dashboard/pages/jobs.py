@@ -8,6 +8,7 @@ from starlette.responses import RedirectResponse, Response
 from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.job import JobState
 from jobqueue.web.dashboard.access.mounted import base
+from jobqueue.web.dashboard.acting.form import id_of
 from jobqueue.web.dashboard.pages.sheet import sheet, view_of
 from jobqueue.web.dashboard.reading.filters import Filters, MayNotSearch, filters_of
 from jobqueue.web.dashboard.reading.jobs import read_jobs
@@ -33,7 +34,7 @@ async def jobs(site: Site, request: Request) -> Response:
         if (part := filters.search().id) is not None:
             id = await _resolved(view, part)
             return RedirectResponse(f"{base(request.scope)}/jobs/{id}", 303)
-        seen = await read_jobs(view, filters.which(), before=_before(request), renews="part" in request.query_params)
+        seen = await read_jobs(view, filters.which(), before=id_of(request.query_params, "before"), renews="part" in request.query_params)
     except MayNotSearch as error:
         refused, status = str(error), 403
     except InvalidOption as error:
@@ -72,14 +73,6 @@ async def _resolved(view: View, part: str) -> UUID:
             f'no single job has an id that begins or ends with {part}; to look for a text, put it in quotes: "{part}"',
         ) from None
     return id
-
-
-def _before(request: Request) -> UUID | None:
-    text = request.query_params.get("before")
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        raise InvalidOption("before", "must be the id of a job, as the link to go on has it") from None
 
 
 def _chips(filters: Filters) -> list[tuple[str, str, str]]:

@@ -18,7 +18,7 @@ from jobqueue.web.dashboard.pages.sheet import missing, sheet, view_of
 from jobqueue.web.dashboard.reading.job import read_payload
 from jobqueue.web.dashboard.reading.tasks import find_task, read_task, read_tasks
 from jobqueue.web.dashboard.reading.view import View
-from jobqueue.web.dashboard.showing.forms import filled, json_of
+from jobqueue.web.dashboard.showing.fields import filled, json_of
 from jobqueue.web.dashboard.site import Site
 
 _HIDDEN = "is hidden there: put it in anew"

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
 
 from starlette.datastructures import QueryParams
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.job import JobState
 from jobqueue.base.looking.search import Search, read_search
+from jobqueue.tasks.options import check_id
 from jobqueue.telling.story import REASONS
 from jobqueue.web.dashboard.access.access import Access, NotAllowed
 from jobqueue.web.dashboard.reading.view import Model
@@ -61,7 +61,7 @@ class Filters(Model):
         """What `app.jobs.list`, `app.jobs.retry` and the like take, of those that are set. Raises InvalidOption."""
         said = {name: value for name in _TEXTS if name != "q" and (value := getattr(self, name)) is not None}
         if "bundle" in said:
-            said["bundle"] = _bundle(said["bundle"])
+            said["bundle"] = check_id(said["bundle"], "bundle")
         if self.state:
             said["state"] = list(self.state)
         if self.args:
@@ -105,10 +105,3 @@ def _state(name: str) -> JobState:
         return JobState(name)
     except ValueError:
         raise InvalidOption("state", f"must be one of {', '.join(JobState)}") from None
-
-
-def _bundle(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise InvalidOption("bundle", "must be the id of a bundle") from None

@@ -1,11 +1,10 @@
 """The bundles, and one with its graph."""
 
-from uuid import UUID
-
 from starlette.requests import Request
 from starlette.responses import Response
 
-from jobqueue.base.errors import InvalidOption
+from jobqueue.tasks.options import check_id
+from jobqueue.web.dashboard.acting.form import id_of, word_of
 from jobqueue.web.dashboard.pages.sheet import sheet, view_of
 from jobqueue.web.dashboard.reading.flows.bundles import read_bundle, read_bundles, row_of
 from jobqueue.web.dashboard.showing.graph import graph
@@ -15,8 +14,8 @@ from jobqueue.web.dashboard.site import Site
 async def bundles(site: Site, request: Request) -> Response:
     """The newest first; those under way alone, or by name."""
     params = request.query_params
-    unfinished, name = "unfinished" in params, params.get("name", "").strip() or None
-    after = _id(params["after"]) if params.get("after") else None
+    unfinished, name = "unfinished" in params, word_of(params, "name")
+    after = id_of(params, "after")
     seen = await read_bundles(view_of(site, request), unfinished=unfinished, name=name, after=after)
     return sheet(
         site, request, "bundles.html", active="bundles", title="Bundles", seen=seen, unfinished=unfinished, name=name,
@@ -26,17 +25,10 @@ async def bundles(site: Site, request: Request) -> Response:
 
 async def bundle(site: Site, request: Request) -> Response:
     """One, with its graph."""
-    found = await read_bundle(view_of(site, request), _id(request.path_params["id"]))
+    found = await read_bundle(view_of(site, request), check_id(request.path_params["id"]))
     row = row_of(found.bundle)
     drawn = graph(found.groups, request.scope.get("root_path", ""), f"the graph of {row.name}")
     return sheet(
         site, request, "bundle.html", active="bundles", title=row.name, seen=row, drawn=drawn, text=found.text,
         mermaid=found.mermaid,
     )  # fmt: skip
-
-
-def _id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise InvalidOption("id", "must be the id of a bundle") from None

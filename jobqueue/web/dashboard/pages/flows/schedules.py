@@ -1,6 +1,5 @@
 """All schedules, and one of them."""
 
-from datetime import datetime
 from typing import cast
 
 from starlette.requests import Request
@@ -8,7 +7,7 @@ from starlette.responses import Response
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.flows.schedule import Source
-from jobqueue.base.moments import read_moment
+from jobqueue.web.dashboard.acting.form import moment_of
 from jobqueue.web.dashboard.pages.sheet import missing, sheet, view_of
 from jobqueue.web.dashboard.reading.flows.schedules import read_schedule, read_schedules
 from jobqueue.web.dashboard.site import Site
@@ -30,7 +29,7 @@ async def schedule(site: Site, request: Request) -> Response:
     wrong: str | None = None
     show = given.get("show") == "args"
     try:
-        since, until = _moment("since", given.get("since")), _moment("until", given.get("until"))
+        since, until = moment_of(given, "since"), moment_of(given, "until")
         seen = await read_schedule(view, name, since, until, show=show)
     except InvalidOption as error:
         wrong = str(error)
@@ -41,7 +40,3 @@ async def schedule(site: Site, request: Request) -> Response:
         site, request, "schedule.html", active="schedules", title=name, seen=seen, wrong=wrong,
         since=given.get("since", ""), until=given.get("until", ""),
     )  # fmt: skip
-
-
-def _moment(option: str, text: str | None) -> datetime | None:
-    return read_moment(option, text.strip()) if text and text.strip() else None

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from jobqueue.tasks.payload.signature import Signature
 from jobqueue.web.dashboard.showing import forms
-from jobqueue.web.dashboard.showing.forms import fields_of, filled, taken, unknown
+from jobqueue.web.dashboard.showing.fields import fields_of, filled, taken, unknown
 
 
 class Size(Enum):

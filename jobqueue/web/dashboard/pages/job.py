@@ -6,14 +6,13 @@ from dataclasses import dataclass
 import anyio.to_thread
 from markupsafe import Markup
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from jobqueue.base.flows.phase import PhaseState
 from jobqueue.base.job import JobState
 from jobqueue.tasks.options import check_id
-from jobqueue.web.dashboard.access.mounted import base
 from jobqueue.web.dashboard.acting.form import read_form
-from jobqueue.web.dashboard.pages.sheet import sheet, view_of
+from jobqueue.web.dashboard.pages.sheet import led_to, sheet, view_of
 from jobqueue.web.dashboard.reading.job import PARTS, AttemptRow, JobSeen, read_job, read_payload
 from jobqueue.web.dashboard.showing.shown import ROOM, shown
 from jobqueue.web.dashboard.showing.timeline import Run, Step, Timeline, timeline
@@ -58,7 +57,7 @@ async def payload(site: Site, request: Request) -> Response:
     """The same page with parts of what is in the job. Each look is in the audit, and so it is a POST."""
     id = check_id(request.path_params["id"])
     if request.method != "POST":  # somebody has opened the address of an earlier answer
-        return RedirectResponse(f"{base(request.scope)}/jobs/{id}", 303)
+        return led_to(request, f"/jobs/{id}")
     form = await read_form(request)
     view, whole, names = view_of(site, request), form.get("whole"), list(dict.fromkeys(form.getlist("show")))
     seen = await read_job(view, id)

@@ -3,13 +3,12 @@
 from uuid import UUID
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.job import JobState
-from jobqueue.web.dashboard.access.mounted import base
 from jobqueue.web.dashboard.acting.form import id_of
-from jobqueue.web.dashboard.pages.sheet import sheet, view_of
+from jobqueue.web.dashboard.pages.sheet import led_to, sheet, view_of
 from jobqueue.web.dashboard.reading.filters import Filters, MayNotSearch, filters_of
 from jobqueue.web.dashboard.reading.jobs import read_jobs
 from jobqueue.web.dashboard.reading.view import View
@@ -33,7 +32,7 @@ async def jobs(site: Site, request: Request) -> Response:
     try:
         if (part := filters.search().id) is not None:
             id = await _resolved(view, part)
-            return RedirectResponse(f"{base(request.scope)}/jobs/{id}", 303)
+            return led_to(request, f"/jobs/{id}")
         seen = await read_jobs(view, filters.which(), before=id_of(request.query_params, "before"), renews="part" in request.query_params)
     except MayNotSearch as error:
         refused, status = str(error), 403

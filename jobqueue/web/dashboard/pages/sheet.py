@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import TypeAlias
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from jobqueue.base.errors import DatabaseError, InvalidOption
 from jobqueue.base.version import VERSION
@@ -83,6 +83,11 @@ def sheet(
         return HTMLResponse(render(template, around | values, parts), status)
     except UnknownBlock:
         raise InvalidOption("part", "this page has no such part") from None
+
+
+def led_to(request: Request, path: str) -> Response:
+    """On to another page of ours."""
+    return RedirectResponse(base(request.scope) + path, 303)
 
 
 def missing(site: Site, request: Request, active: str, kind: str, name: str) -> Response:

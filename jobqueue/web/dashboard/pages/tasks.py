@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from jobqueue.base.acting.audit import By
 from jobqueue.base.codec import loads
@@ -14,7 +14,7 @@ from jobqueue.base.log import get_logger
 from jobqueue.tasks.options import check_id
 from jobqueue.web.dashboard.acting.deferring import Entry, empty_entry, read_entry, send
 from jobqueue.web.dashboard.acting.form import read_form, text_of
-from jobqueue.web.dashboard.pages.sheet import missing, sheet, view_of
+from jobqueue.web.dashboard.pages.sheet import led_to, missing, sheet, view_of
 from jobqueue.web.dashboard.reading.job import read_payload
 from jobqueue.web.dashboard.reading.tasks import find_task, read_task, read_tasks
 from jobqueue.web.dashboard.reading.view import View
@@ -102,5 +102,5 @@ async def defer(site: Site, request: Request) -> Response:
             entry = entry.refused(error)
         else:
             log.info("web.action", action="tasks/defer", who=view.access.user)
-            return RedirectResponse(f"{request.scope.get('root_path', '')}/jobs/{job.id}", 303)
+            return led_to(request, f"/jobs/{job.id}")
     return await task_page(site, request, found.name, entry)

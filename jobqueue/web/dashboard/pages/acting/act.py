@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
-from starlette.datastructures import QueryParams
+from starlette.datastructures import URL, QueryParams
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from jobqueue.base.acting.audit import AuditEntry, By
 from jobqueue.base.acting.bulk import Bulk
@@ -15,7 +15,7 @@ from jobqueue.base.steering import Changes
 from jobqueue.web.dashboard.access.access import NotAllowed
 from jobqueue.web.dashboard.acting import jobs, others
 from jobqueue.web.dashboard.acting.form import back_of, read_form, whole_of
-from jobqueue.web.dashboard.pages.sheet import sheet, view_of
+from jobqueue.web.dashboard.pages.sheet import led_to, sheet, view_of
 from jobqueue.web.dashboard.reading.view import View
 from jobqueue.web.dashboard.site import Site
 
@@ -64,7 +64,7 @@ async def act(site: Site, request: Request) -> Response:
     site.looker.look_anew()
     if isinstance(done, Bulk):
         more = "" if "background" in form else "?more=1"
-        return RedirectResponse(f"{request.scope.get('root_path', '')}/bulk/{done.id}{more}", 303)
+        return led_to(request, f"/bulk/{done.id}{more}")
     return await _back(site, request, view, back_of(form))
 
 
@@ -98,8 +98,7 @@ async def _back(site: Site, request: Request, view: View, back: str) -> Response
     done: Sequence[AuditEntry] = ()
     with suppress(DatabaseError):  # it is done all the same
         done = await site.app.audit.list(who=By(view.access.user, "web"), limit=1)
-    mark = f"{'&' if '?' in back else '?'}did={done[0].id}" if done else ""
-    return RedirectResponse(f"{request.scope.get('root_path', '')}{back}{mark}", 303)
+    return led_to(request, str(URL(back).include_query_params(did=done[0].id)) if done else back)
 
 
 def _name(request: Request) -> str:

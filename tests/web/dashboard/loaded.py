@@ -21,7 +21,7 @@ from jobqueue import App, Cancel, JobContext, Limit
 from jobqueue.base.acting.audit import By
 from jobqueue.store.workers import list_workers
 from jobqueue.web.dashboard.acting.jobs import ACTIONS
-from jobqueue.web.dashboard.acting.others import VERBS
+from jobqueue.web.dashboard.acting.verbs import VERBS
 from tests.support.jobs.gate import Gate
 from tests.support.jobs.working import asked, end_of, new_app
 from tests.support.waiting import wait_until

@@ -10,13 +10,13 @@ from typing import Any
 
 import orjson
 
-from jobqueue.app import App
-from jobqueue.base.acting.audit import By
 from jobqueue.base.errors import InvalidOption, InvalidPayload, JobQueueError
 from jobqueue.base.moments import read_length, read_moment
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.registry import AnyTask, call_of
 from jobqueue.web.dashboard.access.access import Access
+from jobqueue.web.dashboard.acting.telling import tell
+from jobqueue.web.dashboard.reading.view import View
 from jobqueue.web.dashboard.showing.fields import Field, fields_of, taken, unknown
 
 OPTIONS = ("delay", "at", "queue", "priority")
@@ -84,17 +84,18 @@ def read_entry(task: AnyTask, data: Mapping[str, str], access: Access) -> Entry:
     return entry
 
 
-async def send(app: App, entry: Entry, by: By) -> JobHandle[Any]:
+async def send(view: View, entry: Entry) -> JobHandle[Any]:
     """Store the job, and in the same transaction who did it.
 
     Raises what a defer does: InvalidPayload, InvalidOption, DuplicateJob and KeyLocked are for `entry.refused`.
     """
     assert entry.args is not None  # noqa: S101 - whoever sends has asked whether it is ready
-    async with app.audit.beside(by, "task.defer", task=entry.task.name) as (connection, row):
+    async with view.site.app.audit.beside(view.by, "task.defer", task=entry.task.name) as (connection, row):
         handle = await call_of(entry.task.options(**entry.said, connection=connection), entry.args)()
         row.jobs, row.changed = [handle.id], 0 if handle.duplicate else 1
         row.what["job"] = str(handle.id)
-        return handle
+    tell(view, "tasks/defer")
+    return handle
 
 
 def _whole(entry: Entry, text: str) -> Entry:

@@ -9,7 +9,6 @@ from uuid import UUID
 import anyio
 from starlette.datastructures import QueryParams
 
-from jobqueue.base.acting.audit import By
 from jobqueue.base.acting.bulk import Bulk
 from jobqueue.base.errors import InvalidOption, JobNotFound, JobQueueError
 from jobqueue.base.steering import Action, Change, Changes
@@ -18,6 +17,7 @@ from jobqueue.tasks.acting.filters import pages
 from jobqueue.tasks.acting.steering import check_target
 from jobqueue.tasks.options import check_id
 from jobqueue.web.dashboard.acting.form import moment_of, number_of, text_of, whole_of
+from jobqueue.web.dashboard.acting.telling import tell
 from jobqueue.web.dashboard.reading.filters import check_may_search, filters_of, queues_of
 from jobqueue.web.dashboard.reading.view import View
 
@@ -33,6 +33,7 @@ ACTIONS = {
     "priority": Action.SET_PRIORITY, "delete": Action.DELETE,
 }  # fmt: skip
 """The verbs as they stand in URLs."""
+_WORDS = {action: verb for verb, action in ACTIONS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ async def act(
     """
     if "to" in to and not view.access.sees(to["to"]):
         raise InvalidOption("to", "is none of your queues")
-    meant, by = await seen(view, meant), By(view.access.user, "web")
+    meant = await seen(view, meant)
     many = not meant.ids and "key" not in meant.which  # a key means one job
     if many and not background:
         would = await preview(view, action, meant)
@@ -151,8 +152,11 @@ async def act(
             raise ManyMore(agreed, would)
         background = would.more
     if many and background:
-        return await view.site.app.jobs.bulk(action, by=by, **to, **meant.which)
-    return await view.site.app.jobs.steer(action, meant.ids, meant.which, to, by=by)
+        done: Changes | Bulk = await view.site.app.jobs.bulk(action, by=view.by, **to, **meant.which)
+    else:
+        done = await view.site.app.jobs.steer(action, meant.ids, meant.which, to, by=view.by)
+    tell(view, f"jobs/{_WORDS[action]}")
+    return done
 
 
 async def seen(view: View, meant: Meant) -> Meant:

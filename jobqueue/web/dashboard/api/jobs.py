@@ -9,7 +9,6 @@ from starlette.datastructures import QueryParams
 from jobqueue.base.acting.bulk import Bulk
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.job import JobState
-from jobqueue.base.log import get_logger
 from jobqueue.web.dashboard.acting import jobs
 from jobqueue.web.dashboard.reading.filters import Filters, filters_of
 from jobqueue.web.dashboard.reading.jobs import SIZE, JobList, read_jobs
@@ -17,8 +16,6 @@ from jobqueue.web.dashboard.reading.view import Model, View
 
 _FIRST = 100
 """Ids that an answer names."""
-
-log = get_logger(__name__)
 
 
 async def list_jobs(
@@ -108,8 +105,6 @@ async def change_jobs(
             more=would.more,
         )  # fmt: skip
     done = await jobs.act(view, verb, which, to, agreed=meant.agreed, background=meant.background)
-    log.info("web.action", action=f"jobs/{action}", who=view.access.user)
-    view.site.looker.look_anew()
     if isinstance(done, Bulk):
         return JobsChanged(dry_run=False, changed=0, outcomes={}, refused={}, first=[], more=True, bulk=done.id)
     ended = [change.value for change in done.each.values()]

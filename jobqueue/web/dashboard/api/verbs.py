@@ -10,15 +10,11 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field, JsonValue
 from starlette.datastructures import QueryParams
 
-from jobqueue.base.acting.audit import By
 from jobqueue.base.errors import InvalidOption
-from jobqueue.base.log import get_logger
-from jobqueue.web.dashboard.acting import deferring, others
+from jobqueue.web.dashboard.acting import deferring, verbs
 from jobqueue.web.dashboard.reading.acting.bulks import BulkRow, read_bulk
 from jobqueue.web.dashboard.reading.tasks import find_task
 from jobqueue.web.dashboard.reading.view import Model, View
-
-log = get_logger(__name__)
 
 
 class Done(Model):
@@ -153,23 +149,16 @@ async def defer_task(view: View, name: str, what: Defer) -> Deferred | None:
     entry = deferring.read_entry(task, said | {deferring.WHOLE: json.dumps(what.args)}, view.access)
     for option, rule in entry.errors.items():
         raise InvalidOption(option, rule)
-    job = await deferring.send(view.site.app, entry, By(view.access.user, "web"))
-    _tell(view, "tasks/defer")
+    job = await deferring.send(view, entry)
     return Deferred(id=job.id, duplicate=job.duplicate)
 
 
 async def _do(view: View, verb: str, field: str, subject: str, how: Model | None = None) -> Done:
     form = QueryParams({field: subject} | ({} if how is None else _fields(how)))
-    await others.VERBS[verb].do(view, form, By(view.access.user, "web"))
-    _tell(view, verb)
+    await verbs.act(view, verb, form)
     return Done(action=verb, subject=subject)
 
 
 def _fields(how: Model) -> dict[str, str]:
     said = how.model_dump(mode="json", exclude_none=True)
     return {name: str(value) for name, value in said.items()}
-
-
-def _tell(view: View, verb: str) -> None:
-    log.info("web.action", action=verb, who=view.access.user)
-    view.site.looker.look_anew()

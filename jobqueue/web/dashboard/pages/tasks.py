@@ -7,10 +7,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from jobqueue.base.acting.audit import By
 from jobqueue.base.codec import loads
 from jobqueue.base.errors import DuplicateJob, InvalidOption, InvalidPayload, InvalidSignature, KeyLocked
-from jobqueue.base.log import get_logger
 from jobqueue.tasks.options import check_id
 from jobqueue.web.dashboard.acting.deferring import Entry, empty_entry, read_entry, send
 from jobqueue.web.dashboard.acting.form import read_form, text_of
@@ -22,8 +20,6 @@ from jobqueue.web.dashboard.showing.fields import filled, json_of
 from jobqueue.web.dashboard.site import Site
 
 _HIDDEN = "is hidden there: put it in anew"
-
-log = get_logger(__name__)
 
 
 async def tasks(site: Site, request: Request) -> Response:
@@ -97,10 +93,9 @@ async def defer(site: Site, request: Request) -> Response:
     entry = read_entry(found, form, view.access)
     if entry.ready:
         try:
-            job = await send(site.app, entry, By(view.access.user, "web"))
+            job = await send(view, entry)
         except (InvalidPayload, InvalidOption, DuplicateJob, KeyLocked) as error:
             entry = entry.refused(error)
         else:
-            log.info("web.action", action="tasks/defer", who=view.access.user)
             return led_to(request, f"/jobs/{job.id}")
     return await task_page(site, request, found.name, entry)

@@ -9,7 +9,6 @@ from uuid import UUID
 
 import anyio.to_thread
 
-from jobqueue.base.acting.audit import By
 from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.flows.limit import say_gate, without_key
 from jobqueue.base.flows.phase import PhaseState
@@ -192,7 +191,7 @@ async def read_payload(view: View, id: UUID, names: Sequence[str] = PARTS) -> Pa
     job = await view.jobs.get(id)
     if not view.access.sees(job.queue):
         raise JobNotFound(id)
-    await view.site.app.audit.note(By(view.access.user, "web"), "job.look", jobs=[id], parts=", ".join(names))
+    await view.site.app.audit.note(view.by, "job.look", jobs=[id], parts=", ".join(names))
     parts = _parts(job)
 
     def shown() -> dict[str, str]:

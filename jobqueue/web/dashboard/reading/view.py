@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
+from jobqueue.base.acting.audit import By
 from jobqueue.tasks.jobs import Jobs
 from jobqueue.web.dashboard.access.access import Access
 from jobqueue.web.dashboard.site import Site
@@ -29,6 +30,11 @@ class View:
 
     site: Site
     access: Access
+
+    @property
+    def by(self) -> By:
+        """Who it is, for the audit."""
+        return By(self.access.user, "web")
 
     @property
     def jobs(self) -> Jobs:

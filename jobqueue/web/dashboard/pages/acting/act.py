@@ -7,13 +7,12 @@ from starlette.datastructures import URL, QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from jobqueue.base.acting.audit import AuditEntry, By
+from jobqueue.base.acting.audit import AuditEntry
 from jobqueue.base.acting.bulk import Bulk
-from jobqueue.base.errors import DatabaseError, InvalidOption, JobNotFound, JobQueueError
-from jobqueue.base.log import get_logger
+from jobqueue.base.errors import DatabaseError, InvalidOption, JobNotFound
 from jobqueue.base.steering import Changes
 from jobqueue.web.dashboard.access.access import NotAllowed
-from jobqueue.web.dashboard.acting import jobs, others
+from jobqueue.web.dashboard.acting import jobs, verbs
 from jobqueue.web.dashboard.acting.form import back_of, read_form, whole_of
 from jobqueue.web.dashboard.pages.sheet import led_to, sheet, view_of
 from jobqueue.web.dashboard.reading.view import View
@@ -22,8 +21,6 @@ from jobqueue.web.dashboard.site import Site
 _TYPED = 1_000
 """Above so many jobs their number has to be typed."""
 _ABOUT = ("id", "state", "q", "queue", "task", "origin", "error", "fingerprint", "bundle", "key", "reason", "args")
-
-log = get_logger(__name__)
 
 
 async def ask(site: Site, request: Request) -> Response:
@@ -34,7 +31,7 @@ async def ask(site: Site, request: Request) -> Response:
     name = _name(request)
     if name.startswith("jobs/"):
         return await _ask_about_jobs(site, request, view, params)
-    verb = _verb(name)
+    verb = verbs.verb_of(name)
     return sheet(
         site, request, "confirm.html", active=name.partition("/")[0], title=name.partition("/")[2].capitalize(),
         name=name, asks=verb.asks or "Do this?", back=back_of(params), fields=_fields(params),
@@ -50,18 +47,13 @@ async def act(site: Site, request: Request) -> Response:
         if name.startswith("jobs/"):
             done = await _act_on_jobs(view, name.partition("/")[2], form)
         else:
-            await _verb(name).do(view, form, By(view.access.user, "web"))
+            await verbs.act(view, name, form)
     except jobs.ManyMore as error:
         return _ask(site, request, form, error.would, anew=True)
-    except (JobQueueError, JobNotFound) as error:
-        if isinstance(error, InvalidOption | JobNotFound | others.NotYours):
-            return sheet(
-                site, request, "refused.html", active="", title="Not done", status=400, why=str(error),
-                back=back_of(form),
-            )  # fmt: skip
-        raise
-    log.info("web.action", action=name, who=view.access.user)
-    site.looker.look_anew()
+    except (InvalidOption, JobNotFound, verbs.NotYours) as error:
+        return sheet(
+            site, request, "refused.html", active="", title="Not done", status=400, why=str(error), back=back_of(form)
+        )
     if isinstance(done, Bulk):
         more = "" if "background" in form else "?more=1"
         return led_to(request, f"/bulk/{done.id}{more}")
@@ -97,18 +89,12 @@ async def _act_on_jobs(view: View, verb: str, form: QueryParams) -> Changes | Bu
 async def _back(site: Site, request: Request, view: View, back: str) -> Response:
     done: Sequence[AuditEntry] = ()
     with suppress(DatabaseError):  # it is done all the same
-        done = await site.app.audit.list(who=By(view.access.user, "web"), limit=1)
+        done = await site.app.audit.list(who=view.by, limit=1)
     return led_to(request, str(URL(back).include_query_params(did=done[0].id)) if done else back)
 
 
 def _name(request: Request) -> str:
     return f"{request.path_params['subject']}/{request.path_params['verb']}"
-
-
-def _verb(name: str) -> others.Verb:
-    if name not in others.VERBS:
-        raise InvalidOption("action", "there is no such action")
-    return others.VERBS[name]
 
 
 def _fields(params: QueryParams, only: tuple[str, ...] | None = None) -> list[tuple[str, str]]:

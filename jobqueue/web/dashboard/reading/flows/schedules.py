@@ -4,7 +4,6 @@ from datetime import datetime
 from itertools import islice, takewhile
 from uuid import UUID
 
-from jobqueue.base.acting.audit import By
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.flows.cron import Cron
 from jobqueue.base.flows.schedule import Schedule, Source, origin_of
@@ -139,7 +138,7 @@ async def read_schedule(
     planned, wrong = _planned(schedule)
     may_show = view.access.payloads and view.site.redact is None
     if show and may_show:
-        await view.site.app.audit.note(By(view.access.user, "web"), "schedule.look", schedule=name)
+        await view.site.app.audit.note(view.by, "schedule.look", schedule=name)
     return ScheduleSeen(
         at=schedule.read_at,
         schedule=_row(schedule),

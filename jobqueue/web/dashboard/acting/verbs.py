@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 from starlette.datastructures import QueryParams
 
-from jobqueue.base.acting.audit import By
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.flows.limit import Rate
 from jobqueue.base.moments import LONGEST
 from jobqueue.tasks.options import check_id
 from jobqueue.web.dashboard.access.access import NotAllowed
 from jobqueue.web.dashboard.acting.form import length_of, moment_of, number_of, text_of, whole_of
+from jobqueue.web.dashboard.acting.telling import tell
 from jobqueue.web.dashboard.reading.acting.bulks import read_bulk
 from jobqueue.web.dashboard.reading.view import View
 
@@ -26,7 +26,7 @@ class NotYours(NotAllowed):
         super().__init__(f"{subject} may belong to queues that you do not see; ask somebody who sees them all")
 
 
-Doing = Callable[[View, QueryParams, By], Awaitable[None]]
+Doing = Callable[[View, QueryParams], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,88 +38,88 @@ class Verb:
     """What is asked first; None: it is done at once, and can be undone as easily."""
 
 
-async def _pause(view: View, form: QueryParams, by: By) -> None:
+async def _pause(view: View, form: QueryParams) -> None:
     minutes = number_of(form, "minutes")
     seconds = None if minutes is None else minutes * _MINUTE
-    await view.site.app.queues.pause(_queue(view, form), moment_of(form, "until"), seconds=seconds, by=by)
+    await view.site.app.queues.pause(_queue(view, form), moment_of(form, "until"), seconds=seconds, by=view.by)
 
 
-async def _resume(view: View, form: QueryParams, by: By) -> None:
-    await view.site.app.queues.resume(_queue(view, form), by=by)
+async def _resume(view: View, form: QueryParams) -> None:
+    await view.site.app.queues.resume(_queue(view, form), by=view.by)
 
 
-async def _keep(view: View, form: QueryParams, by: By) -> None:
+async def _keep(view: View, form: QueryParams) -> None:
     await view.site.app.queues.keep(
         _queue(view, form), completed=length_of(form, "completed"), other=length_of(form, "other"),
-        most_completed=whole_of(form, "most_completed"), most_other=whole_of(form, "most_other"), by=by,
+        most_completed=whole_of(form, "most_completed"), most_other=whole_of(form, "most_other"), by=view.by,
     )  # fmt: skip
 
 
-async def _pause_schedule(view: View, form: QueryParams, by: By) -> None:
+async def _pause_schedule(view: View, form: QueryParams) -> None:
     name, minutes, until = await _schedule(view, form), number_of(form, "minutes"), moment_of(form, "until")
     if minutes is not None:
         if until is not None:
             raise InvalidOption("minutes", "give either minutes or a time")
         now = (await view.site.app.schedules.get(name)).read_at or datetime.now(UTC)
         until = now + timedelta(minutes=_positive("minutes", minutes))
-    await view.site.app.schedules.pause(name, until, by=by)
+    await view.site.app.schedules.pause(name, until, by=view.by)
 
 
-async def _resume_schedule(view: View, form: QueryParams, by: By) -> None:
-    await view.site.app.schedules.resume(await _schedule(view, form), by=by)
+async def _resume_schedule(view: View, form: QueryParams) -> None:
+    await view.site.app.schedules.resume(await _schedule(view, form), by=view.by)
 
 
-async def _trigger(view: View, form: QueryParams, by: By) -> None:
-    await view.site.app.schedules.trigger(await _schedule(view, form), by=by)
+async def _trigger(view: View, form: QueryParams) -> None:
+    await view.site.app.schedules.trigger(await _schedule(view, form), by=view.by)
 
 
-async def _backfill(view: View, form: QueryParams, by: By) -> None:
+async def _backfill(view: View, form: QueryParams) -> None:
     since, until = moment_of(form, "since"), moment_of(form, "until")
     if since is None or until is None:
         raise InvalidOption("since" if since is None else "until", "must not be empty")
-    await view.site.app.schedules.backfill(await _schedule(view, form), since, until, by=by)
+    await view.site.app.schedules.backfill(await _schedule(view, form), since, until, by=view.by)
 
 
-async def _delete_schedule(view: View, form: QueryParams, by: By) -> None:
-    await view.site.app.schedules.delete(await _schedule(view, form), by=by)
+async def _delete_schedule(view: View, form: QueryParams) -> None:
+    await view.site.app.schedules.delete(await _schedule(view, form), by=view.by)
 
 
-async def _set_limit(view: View, form: QueryParams, by: By) -> None:
+async def _set_limit(view: View, form: QueryParams) -> None:
     _whole(view, "a limit")
     count, per = whole_of(form, "count"), number_of(form, "per")
     rate = None if count is None or per is None else Rate(count, per, whole_of(form, "burst") or 1)
     concurrency = whole_of(form, "concurrency")
-    await view.site.app.limits.set(text_of(form, "name"), concurrency=concurrency, rate=rate, by=by)
+    await view.site.app.limits.set(text_of(form, "name"), concurrency=concurrency, rate=rate, by=view.by)
 
 
-async def _reset_limit(view: View, form: QueryParams, by: By) -> None:
+async def _reset_limit(view: View, form: QueryParams) -> None:
     _whole(view, "a limit")
-    await view.site.app.limits.reset(text_of(form, "name"), by=by)
+    await view.site.app.limits.reset(text_of(form, "name"), by=view.by)
 
 
-async def _recount(view: View, form: QueryParams, by: By) -> None:
+async def _recount(view: View, form: QueryParams) -> None:
     _whole(view, "a limit")
-    await view.site.app.limits.recount(text_of(form, "name"), by=by)
+    await view.site.app.limits.recount(text_of(form, "name"), by=view.by)
 
 
 def _of_bundle(verb: str) -> Doing:
-    async def do(view: View, form: QueryParams, by: By) -> None:
+    async def do(view: View, form: QueryParams) -> None:
         _whole(view, "a bundle")
-        await getattr(view.site.app.bundles, verb)(check_id(text_of(form, "id")), by=by)
+        await getattr(view.site.app.bundles, verb)(check_id(text_of(form, "id")), by=view.by)
 
     return do
 
 
 def _of_webhook(verb: str) -> Doing:
-    async def do(view: View, form: QueryParams, by: By) -> None:
+    async def do(view: View, form: QueryParams) -> None:
         _whole(view, "a webhook")
-        await getattr(view.site.app.webhooks, verb)(check_id(text_of(form, "id")), by=by)
+        await getattr(view.site.app.webhooks, verb)(check_id(text_of(form, "id")), by=view.by)
 
     return do
 
 
-async def _cancel_bulk(view: View, form: QueryParams, by: By) -> None:
-    await view.site.app.bulks.cancel((await read_bulk(view, check_id(text_of(form, "id")))).id, by=by)
+async def _cancel_bulk(view: View, form: QueryParams) -> None:
+    await view.site.app.bulks.cancel((await read_bulk(view, check_id(text_of(form, "id")))).id, by=view.by)
 
 
 VERBS: Mapping[str, Verb] = {
@@ -146,6 +146,19 @@ VERBS: Mapping[str, Verb] = {
     "webhooks/delete": Verb(_of_webhook("delete"), "Delete this webhook, and what waits to be delivered to it?"),
 }
 """By subject and verb, as they stand in URLs."""
+
+
+def verb_of(name: str) -> Verb:
+    """The verb of this name. Raises InvalidOption."""
+    if name not in VERBS:
+        raise InvalidOption("action", "there is no such action")
+    return VERBS[name]
+
+
+async def act(view: View, name: str, form: QueryParams) -> None:
+    """Do it. Raises InvalidOption, NotYours, and what the App does."""
+    await verb_of(name).do(view, form)
+    tell(view, name)
 
 
 def _positive(name: str, minutes: float) -> float:

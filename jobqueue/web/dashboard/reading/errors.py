@@ -129,12 +129,9 @@ async def _within(view: View, whole: ErrorGroups, meant: frozenset[str]) -> Erro
 
 
 def _row(view: View, group: ErrorGroup, jobs: int) -> ErrorRow:
-    names = ("fingerprint", "task", "place", "count", "first", "last", "sample")
-    return ErrorRow(
-        **{name: getattr(group, name) for name in names},
+    return ErrorRow.of(
+        group,
         error=group.error_class,
         share=group.count / jobs if jobs else 0.0,
-        queues=list(group.queues),
         reasons=[each for each in group.reasons if view.access.payloads or each in REASONS],
-        trend=list(group.trend),
     )

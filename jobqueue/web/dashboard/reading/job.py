@@ -153,15 +153,16 @@ async def read_job(view: View, id: UUID) -> JobSeen:
         stuck = await stuck_now(session) if story.job.running else []
     job = story.job
     report = _report(job)
-    return JobSeen(
+    return JobSeen.of(
+        job,
         job=row_of(view, job),
         at=job.read_at or datetime.now(UTC),
         sentences=list(story.sentences(job.read_at or datetime.now(UTC))),
         attempts=[_attempt(view, story, error) for error in reversed(job.errors)],
-        phases=[PhaseRow.model_validate(phase) for phase in story.phases[-_PHASES:]],
-        needs=[NeedRow.model_validate(one) for one in story.waits.first],
-        events=[EventRow.model_validate(event) for event in reversed(story.events)],
-        did=[DidRow.model_validate(entry) for entry in did],
+        phases=[PhaseRow.of(phase) for phase in story.phases[-_PHASES:]],
+        needs=[NeedRow.of(one) for one in story.waits.first],
+        events=[EventRow.of(event) for event in reversed(story.events)],
+        did=[DidRow.of(entry) for entry in did],
         signals=dict(story.signals),
         limits=[say_gate(gate if view.access.payloads else without_key(gate)) for gate in job.gates],
         planned=said_of_plan(job),
@@ -171,11 +172,7 @@ async def read_job(view: View, id: UUID) -> JobSeen:
         fingerprint=_fingerprint(job),
         message=_message(view, job, report),
         sizes={name: len(text) for name, text in _parts(job).items()},
-        **{name: getattr(job, name) for name in _PLAIN},
     )
-
-
-_PLAIN = ("crashes", "lost", "worker_id", "lease_until", "timeout", "deadline", "expires_at")
 
 
 async def read_payload(view: View, id: UUID, names: Sequence[str] = PARTS) -> Payload:
@@ -236,14 +233,13 @@ def _attempt(view: View, story: Story, error: AttemptError) -> AttemptRow:
         message = redacted_text(story.job, view.site.redact, "error.message", error.message)
         if message == error.message:  # else it would stand in the last lines of the traceback
             trace = redacted_text(story.job, view.site.redact, "error.traceback", error.traceback)
-    return AttemptRow(
-        attempt=error.attempt,
+    return AttemptRow.of(
+        error,
         error=error.error_class,
         message=message,
         traceback=trace or None,
         place=error.code_place,
         began=error.began or _began(story.job, error),
-        at=error.at,
         worker=None if error.worker is None else story.worker(str(error.worker)),
         phase=None if error.phase is None else str(error.phase),
     )

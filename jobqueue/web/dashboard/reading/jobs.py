@@ -83,11 +83,9 @@ async def read_jobs(
         page = await view.site.looker.renewed(key, _RENEWED, read)
     else:
         page = await read()
-    return JobList(
+    return JobList.of(
+        page,
         jobs=[row_of(view, job) for job in page],
-        next=page.next,
-        reached=page.reached,
-        searched=page.searched,
         at=max((job.read_at for job in page if job.read_at is not None), default=None),
     )
 
@@ -125,10 +123,9 @@ async def _of_some_queues(
 
 def row_of(view: View, job: Job) -> JobRow:
     """A job in a list, as this user may see it."""
-    names = [name for name in JobRow.model_fields if name not in ("reason", "error", "waits", "key")]
     gate = job.waits_for
-    return JobRow(
-        **{name: getattr(job, name) for name in names},
+    return JobRow.of(
+        job,
         key=None if job.key is None else job.key.removeprefix(f"{job.task}\n"),
         reason=reason_told(job) if not view.access.payloads else job.reason,
         error=None if job.error is None else job.error.error_class,

@@ -103,10 +103,10 @@ def overview_of(view: View, frame: Frame) -> Overview:
     workers = frame.workers if everything else ()
     return Overview(
         at=frame.at,
-        rates=RatesNow.model_validate(frame.rates) if everything and frame.rates is not None else None,
+        rates=RatesNow.of(frame.rates) if everything and frame.rates is not None else None,
         attention=[*_of_queues(queues), *_of_workers(workers)],
         queues=[queue_row(each) for each in queues],
-        workers=[WorkerRow.model_validate(each) for each in workers],
+        workers=[WorkerRow.of(each) for each in workers],
         longest=[running_row(view, each) for each in frame.longest if view.access.sees(each.queue)],
     )
 
@@ -137,14 +137,10 @@ def _of_workers(workers: tuple[WorkerNow, ...]) -> list[Attention]:
 
 def queue_row(each: QueueStats) -> QueueRow:
     """A queue as it is shown."""
-    return QueueRow(
-        **{name: getattr(each, name) for name in QueueRow.model_fields if name != "estimated"},
-        estimated=sorted(each.estimated),
-    )
+    return QueueRow.of(each, estimated=sorted(each.estimated))
 
 
 def running_row(view: View, each: RunningJob) -> RunningRow:
     """A job that runs, as this user may see it. Where payloads are redacted no message is shown: that needs its job."""
-    names = [name for name in RunningRow.model_fields if name != "message"]
     message = each.message if view.access.payloads and view.site.redact is None else None
-    return RunningRow(**{name: getattr(each, name) for name in names}, message=message)
+    return RunningRow.of(each, message=message)

@@ -139,17 +139,16 @@ async def read_queue(view: View, name: str) -> QueueSeen | None:
     registered, running = await view.site.looker.kept(("queue now", name), FRESH, now)
     workers = [each for each in registered if each.alive]
     serving = [
-        Serving(id=each.id, app=each.app, host=each.host, pid=each.pid, at_most=share_of(each.queues, name) or None)
+        Serving.of(each, at_most=share_of(each.queues, name) or None)
         for each in workers
         if share_of(each.queues, name) is not None
     ]
     known = stats or QueueStats(name, 0, 0, 0, None, False, served=bool(serving))
-    return QueueSeen(
+    return QueueSeen.of(
+        known,
         at=frame.at,
         queue=queue_row(known),
         known=stats is not None,
-        paused_at=known.paused_at,
-        resume_at=known.resume_at,
         paused_by=await _paused_by(view, name) if known.paused else None,
         keep=_keep(view, known.keep),
         workers=serving,
@@ -171,10 +170,10 @@ async def read_past(view: View, name: str) -> PastSeen:
 
     points, counted, times = await view.site.looker.kept(("queue", name), _KEPT, read)
     return PastSeen(
-        depths=[DepthSeen(at=each.at, ready=each.ready, running=each.running, blocked=each.blocked) for each in points],
+        depths=[DepthSeen.of(each) for each in points],
         completed=[each.completed for each in counted],
         failed=[each.retried + each.dead for each in counted],
-        times=[TimesSeen.model_validate(each) for each in times],
+        times=[TimesSeen.of(each) for each in times],
     )
 
 
@@ -190,14 +189,7 @@ async def _paused_by(view: View, name: str) -> str | None:
 
 def _keep(view: View, keep: Kept) -> KeepSeen:
     settings = view.site.app.settings
-    return KeepSeen(
-        completed=keep.completed,
-        other=keep.other,
-        most_completed=keep.most_completed,
-        most_other=keep.most_other,
-        default_completed=settings.keep_completed,
-        default_other=settings.keep_other,
-    )
+    return KeepSeen.of(keep, default_completed=settings.keep_completed, default_other=settings.keep_other)
 
 
 async def _limits(view: View, name: str) -> list[LimitRow]:

@@ -129,7 +129,7 @@ async def read_task(view: View, name: str) -> TaskSeen | None:
         python=None if task is None else python_call(task.function, needed, _only_by_place(task)),
         sql=sql_call(view.site.app.schema, name, needed, "default" if task is None else task.queue),
         broken=broken,
-        times=[TimesSeen.model_validate(each) for each in times],
+        times=[TimesSeen.of(each) for each in times],
         past=[Ended(at=each.at, completed=each.completed, failed=each.retried + each.dead) for each in past],
         queues=await _queues(view),
     )

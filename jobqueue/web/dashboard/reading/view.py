@@ -1,7 +1,7 @@
 """Who looks, and with what; and what all models have in common."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
@@ -17,7 +17,12 @@ FRESH = 1.0
 class Model(BaseModel):
     """Something to see. Frozen; its JSON has the names of its fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def of(cls, source: object, **given: Any) -> Self:
+        """What `source` has under the names of the fields, but for those that are given."""
+        return cls(**{name: getattr(source, name) for name in cls.model_fields if name not in given}, **given)
 
 
 Big = Annotated[int, PlainSerializer(str, return_type=str, when_used="json")]

@@ -121,7 +121,7 @@ async def read_worker(view: View, id: UUID) -> WorkerPage | None:
         at=found.at,
         worker=worker,
         running=[running_row(view, each) for each in running],
-        stuck=[_stuck(each) for each in stuck if _shown(view, each, {each.id for each in running})],
+        stuck=[StuckSeen.of(each) for each in stuck if _shown(view, each, {each.id for each in running})],
     )
 
 
@@ -147,10 +147,6 @@ def _shown(view: View, each: StuckJob, mine: set[UUID]) -> bool:
     return view.access.queues is None or each.job_id in mine
 
 
-def _stuck(each: StuckJob) -> StuckSeen:
-    return StuckSeen(job_id=each.job_id, task=each.task, seconds=each.seconds, how=each.how, stack=each.stack)
-
-
 def _visible(view: View, told: Sequence[str]) -> list[str]:
     """Of what a worker was told, what names queues that may be seen."""
     seen = sorted(view.access.queues or ())
@@ -163,10 +159,13 @@ def _worker(
     view: View, each: WorkerNow, row: Registered, held: dict[UUID, Held] | None, stuck: Sequence[StuckJob]
 ) -> WorkerSeen:
     counts = Held(each.running, each.ahead) if held is None else held.get(each.id, Held())
-    return WorkerSeen(
-        id=each.id, app=each.app, host=each.host, pid=each.pid, version=each.version,
+    return WorkerSeen.of(
+        each,
         queues=list(row.queues) if held is None else _visible(view, row.queues),
-        concurrency=each.concurrency, started_at=row.started_at, seen_at=row.seen_at, up=each.up, silent=each.silent,
-        alive=each.alive, leaving=each.leaving, running=counts.running, ahead=counts.ahead,
-        stuck=0 if held is not None else sum(one.worker_id == each.id for one in stuck), whole=held is None,
-    )  # fmt: skip
+        started_at=row.started_at,
+        seen_at=row.seen_at,
+        running=counts.running,
+        ahead=counts.ahead,
+        stuck=0 if held is not None else sum(one.worker_id == each.id for one in stuck),
+        whole=held is None,
+    )

@@ -7,7 +7,7 @@ from jobqueue.tasks.options import check_id
 from jobqueue.web.dashboard.access.mounted import base
 from jobqueue.web.dashboard.acting.form import id_of, word_of
 from jobqueue.web.dashboard.pages.sheet import sheet, view_of
-from jobqueue.web.dashboard.reading.flows.bundles import read_bundle, read_bundles, row_of
+from jobqueue.web.dashboard.reading.flows.bundles import BundleRow, read_bundle, read_bundles
 from jobqueue.web.dashboard.showing.graph import graph
 from jobqueue.web.dashboard.site import Site
 
@@ -27,7 +27,7 @@ async def bundles(site: Site, request: Request) -> Response:
 async def bundle(site: Site, request: Request) -> Response:
     """One, with its graph."""
     found = await read_bundle(view_of(site, request), check_id(request.path_params["id"]))
-    row = row_of(found.bundle)
+    row = BundleRow.of(found.bundle)
     drawn = graph(found.groups, base(request.scope), f"the graph of {row.name}")
     return sheet(
         site, request, "bundle.html", active="bundles", title=row.name, seen=row, drawn=drawn, text=found.text,

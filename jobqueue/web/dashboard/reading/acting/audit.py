@@ -44,7 +44,7 @@ async def read_audit(
 
 def _row(view: View, entry: AuditEntry) -> AuditRow:
     """A task's own words for why a job ended, by which somebody has searched, are a part of a payload."""
-    row, meant = AuditRow.model_validate(entry), entry.what.get("filter")
+    row, meant = AuditRow.of(entry), entry.what.get("filter")
     if view.access.payloads or not isinstance(meant, dict) or meant.get("reason", "fatal") in REASONS:
         return row
     return row.model_copy(update={"what": {**entry.what, "filter": {**meant, "reason": True}}})

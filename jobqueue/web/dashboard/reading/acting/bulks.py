@@ -80,13 +80,8 @@ def _is_seen(view: View, bulk: Bulk) -> bool:
 
 def _row(view: View, bulk: Bulk) -> BulkRow:
     shown = {name: value for name, value in bulk.filter.items() if _may_show(view, name, value)}
-    names = [name for name in BulkRow.model_fields if name not in ("filter", "hidden", "refused", "to")]
-    return BulkRow(
-        **{name: getattr(bulk, name) for name in names},
-        filter=shown,
-        hidden=sorted(bulk.filter.keys() - shown.keys()),
-        to=dict(bulk.to),
-        refused=_numbers(bulk.refused),
+    return BulkRow.of(
+        bulk, filter=shown, hidden=sorted(bulk.filter.keys() - shown.keys()), refused=_numbers(bulk.refused)
     )
 
 

@@ -4,7 +4,6 @@ from datetime import datetime
 from uuid import UUID
 
 from jobqueue.base.errors import BundleNotFound
-from jobqueue.base.flows.bundle import Bundle
 from jobqueue.base.job import JobState
 from jobqueue.bundles.graph import BundleGraph
 from jobqueue.web.dashboard.reading.view import Model, View
@@ -56,11 +55,23 @@ class GraphNode(Model):
     outside: bool
 
 
+class UnlinkedRow(Model):
+    """Jobs that come after no other, and no other after them: how many of one task are in one state."""
+
+    task: str
+    state: JobState
+    jobs: int
+    callback: bool
+    """They are no members, but were stored because all members had ended."""
+
+
 class BundleJobs(Model):
     """A bundle, and which of its jobs comes after which."""
 
     bundle: BundleRow
     jobs: list[GraphNode]
+    unlinked: list[UnlinkedRow]
+    """All others."""
 
 
 async def read_bundles(
@@ -71,11 +82,12 @@ async def read_bundles(
         return Bundles(unfinished=0, finished=0, with_errors=0, estimated=[], bundles=[], next=None)
     counts = await view.site.app.bundles.counts()
     found = await view.site.app.bundles.list(unfinished=unfinished, name=name, after=after, limit=_PAGE)
-    return Bundles(
-        unfinished=counts.unfinished, finished=counts.finished, with_errors=counts.with_errors,
-        estimated=sorted(counts.estimated), bundles=[row_of(each) for each in found],
+    return Bundles.of(
+        counts,
+        estimated=sorted(counts.estimated),
+        bundles=[BundleRow.of(each) for each in found],
         next=found[-1].id if len(found) == _PAGE else None,
-    )  # fmt: skip
+    )
 
 
 async def read_bundle(view: View, id: UUID) -> BundleGraph:
@@ -88,20 +100,8 @@ async def read_bundle(view: View, id: UUID) -> BundleGraph:
 async def read_bundle_jobs(view: View, id: UUID) -> BundleJobs:
     """A bundle and its graph, for programs. Raises BundleNotFound, DatabaseError."""
     graph = await read_bundle(view, id)
-    return BundleJobs(bundle=row_of(graph.bundle), jobs=nodes_of(graph))
-
-
-def nodes_of(graph: BundleGraph) -> list[GraphNode]:
-    """The graph for programs."""
-    return [
-        GraphNode(
-            id=job.id, task=job.task, state=job.state, after=list(job.after), reason=job.reason, error=job.error,
-            outside=job.outside,
-        )
-        for job in graph.jobs
-    ]  # fmt: skip
-
-
-def row_of(bundle: Bundle) -> BundleRow:
-    """A bundle as it is shown."""
-    return BundleRow.model_validate(bundle)
+    return BundleJobs(
+        bundle=BundleRow.of(graph.bundle),
+        jobs=[GraphNode.of(each) for each in graph.jobs],
+        unlinked=[UnlinkedRow.of(each) for each in graph.unlinked],
+    )

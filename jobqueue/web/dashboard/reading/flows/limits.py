@@ -118,18 +118,19 @@ async def read_limit(view: View, name: str, key: str | None = None) -> LimitSeen
         more=len(lines) == _LINES,
         key=key,
         holders=[running_row(view, each) for each in holders],
-        waiting=[_waiting(each) for each in waiting if view.access.sees(each.queue)],
+        waiting=[Waiting.of(each) for each in waiting if view.access.sees(each.queue)],
     )
 
 
 def limit_row(each: LimitStats) -> LimitRow:
     """A limit without its keys."""
-    return LimitRow(
-        name=each.name, concurrency=each.concurrency, rate=_rate(each.rate), ordered=each.ordered,
-        by_hand=each.changed is not None, declared_concurrency=each.declared.concurrency,
-        declared_rate=_rate(each.declared.rate), held=each.held, waiting=each.waiting, oldest_wait=each.oldest_wait,
-        declared_by=each.declared_by, declared_at=each.declared_at, changed_at=each.changed_at,
-    )  # fmt: skip
+    return LimitRow.of(
+        each,
+        rate=_rate(each.rate),
+        by_hand=each.changed is not None,
+        declared_concurrency=each.declared.concurrency,
+        declared_rate=_rate(each.declared.rate),
+    )
 
 
 def may_see(view: View, name: str) -> bool:
@@ -159,11 +160,4 @@ def _rate(rate: Rate | None) -> RateSeen | None:
 
 
 def _line(view: View, each: LimitLine) -> LineSeen:
-    return LineSeen(
-        key=each.key if view.access.payloads else None, keyed=each.key is not None, held=each.held,
-        waiting=each.waiting, oldest_wait=each.oldest_wait, next_in=each.next_in,
-    )  # fmt: skip
-
-
-def _waiting(each: NextInLine) -> Waiting:
-    return Waiting(id=each.id, task=each.task, queue=each.queue, waits=each.waits)
+    return LineSeen.of(each, key=each.key if view.access.payloads else None, keyed=each.key is not None)

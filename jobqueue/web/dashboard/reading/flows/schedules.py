@@ -146,12 +146,7 @@ async def read_schedule(
         planned=planned,
         wrong=wrong,
         jobs=[
-            Fired(
-                id=each.id,
-                state=each.state,
-                planned_at=each.planned_at,
-                error_class=each.error.error_class if each.error else None,
-            )
+            Fired.of(each, error_class=each.error.error_class if each.error else None)
             for each in jobs
             if view.access.sees(each.queue)
         ],
@@ -168,13 +163,11 @@ def _row(each: Schedule) -> ScheduleRow:
     next_in = None
     if fires and each.next_at is not None and each.read_at is not None:
         next_in = (each.next_at - each.read_at).total_seconds()
-    return ScheduleRow(
-        name=each.name, source=each.source, task=each.task, queue=each.queue, cron=timing.cron, tz=timing.tz,
-        missed=timing.missed, overlap=timing.overlap, jitter=timing.jitter, state=each.state,
-        next_at=each.next_at if fires else None, next_in=next_in, last_at=each.last_at, last_job=each.last_job,
+    return ScheduleRow.of(
+        each, cron=timing.cron, tz=timing.tz, missed=timing.missed, overlap=timing.overlap, jitter=timing.jitter,
+        next_at=each.next_at if fires else None, next_in=next_in, starts_at=timing.starts_at, ends_at=timing.ends_at,
         paused_at=each.paused_at if each.paused else None, paused_until=each.paused_until if each.paused else None,
-        broken=each.broken, seen_at=each.seen_at, starts_at=timing.starts_at, ends_at=timing.ends_at,
-        created_at=each.created_at, deletable=each.source == "stored" or not each.declared,
+        deletable=each.source == "stored" or not each.declared,
     )  # fmt: skip
 
 

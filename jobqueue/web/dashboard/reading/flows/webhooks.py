@@ -4,7 +4,6 @@ from datetime import datetime
 from uuid import UUID
 
 from jobqueue.base.errors import WebhookNotFound
-from jobqueue.base.flows.webhook import Webhook
 from jobqueue.base.job import JobState
 from jobqueue.web.dashboard.reading.jobs import PATIENT, QUICK
 from jobqueue.web.dashboard.reading.view import Model, View
@@ -55,7 +54,7 @@ async def read_webhooks(view: View) -> list[WebhookRow]:
     """All, the oldest first; none for who sees some queues only."""
     if view.access.queues is not None:
         return []
-    return [_row(each) for each in await view.site.app.webhooks.list()]
+    return [WebhookRow.of(each) for each in await view.site.app.webhooks.list()]
 
 
 async def read_webhook(
@@ -68,14 +67,5 @@ async def read_webhook(
     page = await view.site.app.webhooks.deliveries(
         id, state=state, after=after, limit=_PAGE, patience=QUICK if after is None else PATIENT
     )
-    names = [name for name in DeliveryRow.model_fields if name != "error"]
-    rows = [
-        DeliveryRow(**{name: getattr(each, name) for name in names}, error=each.error if view.access.payloads else None)
-        for each in page
-    ]
-    return WebhookPage(webhook=_row(webhook), deliveries=rows, next=page.next)
-
-
-def _row(webhook: Webhook) -> WebhookRow:
-    names = [name for name in WebhookRow.model_fields if name != "events"]
-    return WebhookRow(**{name: getattr(webhook, name) for name in names}, events=list(webhook.events))
+    rows = [DeliveryRow.of(each, error=each.error if view.access.payloads else None) for each in page]
+    return WebhookPage(webhook=WebhookRow.of(webhook), deliveries=rows, next=page.next)

@@ -12,40 +12,37 @@ SHORTEST = 16
 LIFE = 12 * 3600
 """Seconds after which whoever has logged in does so again."""
 _SESSIONS = 1_000
-WRONG_OF_ONE = 10
-WRONG_OF_ALL = 100
-"""More than one peer may have: who guesses must not keep others out. Of 16 characters it finds none anyway."""
+WRONG = 10
+"""Wrong ones of one peer in a minute, then none of its is looked at. Others are not held up: whoever guesses from
+many addresses must not keep them out, and of 16 random characters finds none in a lifetime anyway."""
+_PEERS = 10_000
 MINUTE = 60.0
 Clock = Callable[[], float]
 
 
 class Token:
-    """Compares what is said with the secret. Ten wrong ones a minute from one peer, then none is looked at."""
+    """Compares what is said with the secret. Who has been wrong too often waits; bounded: the oldest is forgotten."""
 
     def __init__(self, secret: str, clock: Clock = time.monotonic) -> None:
         self._secret = _digest(secret)
         self._clock = clock
-        self._wrong: deque[tuple[float, str]] = deque()
+        self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
+        """By network, whoever was wrong last stands last: when that was."""
 
     def wait(self, peer: str) -> float:
         """Seconds until this peer may try; 0 is now."""
-        now = self._clock()
-        while self._wrong and now - self._wrong[0][0] >= MINUTE:
-            self._wrong.popleft()
-        place = _network(peer)
-        own = [at for at, who in self._wrong if who == place]
-        until = 0.0
-        if len(own) >= WRONG_OF_ONE:
-            until = own[-WRONG_OF_ONE]
-        if len(self._wrong) >= WRONG_OF_ALL:
-            until = max(until, self._wrong[-WRONG_OF_ALL][0])
-        return max(until + MINUTE - now, 0.0) if until else 0.0
+        times = self._wrong.get(_network(peer))
+        return 0.0 if times is None or len(times) < WRONG else max(times[0] + MINUTE - self._clock(), 0.0)
 
     def is_right(self, said: str, peer: str) -> bool:
         """Whether it is the secret; counts a wrong one. Call it only when there is nothing to wait for."""
         right = hmac.compare_digest(_digest(said), self._secret)
         if not right:
-            self._wrong.append((self._clock(), _network(peer)))
+            place = _network(peer)
+            self._wrong.setdefault(place, deque(maxlen=WRONG)).append(self._clock())
+            self._wrong.move_to_end(place)
+            if len(self._wrong) > _PEERS:
+                self._wrong.popitem(last=False)
         return right
 
 

@@ -118,7 +118,7 @@ async def preview(view: View, action: Action, meant: Meant) -> Preview:
     first: list[UUID] = []
     more = False
     meant = await seen(view, meant)
-    async with view.site.session() as session:
+    async with view.site.looker.turn(), view.site.session() as session:
         with anyio.move_on_after(_PATIENCE) as scope:
             async for page in pages(session, action, meant.ids, meant.which):
                 found = await steering.look(session, action, page)

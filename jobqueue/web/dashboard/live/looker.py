@@ -7,13 +7,14 @@ for that one. A look costs at most a twentieth of the time: after a slow one the
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar, cast
 from weakref import WeakValueDictionary
 
 import anyio
+from starlette.exceptions import HTTPException
 
 from jobqueue.app import App
 from jobqueue.base.errors import DatabaseError
@@ -39,8 +40,9 @@ _LONGEST_KEPT = 60.0
 _SHARE = 20
 _LIMIT = 4.0
 _LONGEST = 20
-_READERS = 2
-"""Readings at once for `kept`, so that a slow one keeps nobody from what is quick; there are four connections."""
+_READERS, _SLOW = 3, 2
+"""Readings at once for `kept`, and of them those that take their time, see `turn`: of the four connections one is left
+for the look, and another for what is quick."""
 _COUNTED = 2_000
 """Waiting jobs that are counted each second; what goes beyond is estimated. Of 200 000: 17 ms, and 50 for 10 000."""
 _WINDOW = 10
@@ -100,6 +102,7 @@ class Looker:
         self._kept: dict[object, _Kept] = {}
         self._locks: WeakValueDictionary[object, anyio.Lock] = WeakValueDictionary()
         self._reading = anyio.Semaphore(_READERS)
+        self._slow = anyio.Semaphore(_SLOW)
         self._changes = 0
         self._fault: tuple[float, DatabaseError] | None = None
         self._flows: deque[tuple[float, Flow]] = deque(maxlen=_WINDOW)
@@ -178,6 +181,23 @@ class Looker:
             found = self._kept.get(key)
             cost = 0.0 if found is None else found.cost
             return await self._fresh(key, max(seconds, min(_SHARE * cost, _LONGEST_INTERVAL)), read)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """For what takes its time, a search that goes on, a preview: two at once, the others wait for some seconds.
+
+        Raises HTTPException if it is nobody's turn by then.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                with anyio.fail_after(_LIMIT):
+                    await stack.enter_async_context(self._slow)
+                    await stack.enter_async_context(self._reading)
+            except TimeoutError:
+                raise HTTPException(
+                    503, "Others are searching just now. Try again in a moment.", {"retry-after": "5"}
+                ) from None
+            yield
 
     @asynccontextmanager
     async def _one_for(self, key: object) -> AsyncIterator[None]:

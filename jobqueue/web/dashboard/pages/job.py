@@ -16,7 +16,7 @@ from jobqueue.web.dashboard.pages.sheet import led_to, sheet, view_of
 from jobqueue.web.dashboard.reading.job import PARTS, AttemptRow, JobSeen, read_job, read_payload
 from jobqueue.web.dashboard.showing.shown import ROOM, shown
 from jobqueue.web.dashboard.showing.timeline import Run, Step, Timeline, timeline
-from jobqueue.web.dashboard.showing.tracebacks import Line, lines_of
+from jobqueue.web.dashboard.showing.tracebacks import LINES, Line, lines_of
 from jobqueue.web.dashboard.showing.words import span
 from jobqueue.web.dashboard.site import Site
 
@@ -25,6 +25,8 @@ _TITLES = {
 }  # fmt: skip
 _STEPS = 30
 _EVENTS = 30
+_LINES = 200
+"""Of the traceback of an attempt before the last: there are 25 of them, and all are drawn at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ def _drawn(site: Site, request: Request, seen: JobSeen, parts: list[_Part]) -> R
         job=seen.job,
         said=_said(seen),
         drawn=_timeline(seen),
-        attempts=[_attempt(row) for row in seen.attempts],
+        attempts=[_attempt(row, _LINES if place else LINES) for place, row in enumerate(seen.attempts)],
         events=seen.events[:_EVENTS],
         parts=parts,
         shown=[part.name for part in parts if part.html is not None],
@@ -108,9 +110,9 @@ def _said(seen: JobSeen) -> list[str]:
     return said
 
 
-def _attempt(row: AttemptRow) -> _Attempt:
+def _attempt(row: AttemptRow, lines: int) -> _Attempt:
     length = "" if row.began is None or row.at is None else span((row.at - row.began).total_seconds())
-    return _Attempt(row, lines_of(row.traceback or ""), length)
+    return _Attempt(row, lines_of(row.traceback or "", lines), length)
 
 
 def _timeline(seen: JobSeen) -> Timeline:

@@ -1,7 +1,8 @@
 """Lists of jobs: a page, newest first, and how far it has searched."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -17,7 +18,9 @@ from jobqueue.web.dashboard.reading.view import Model, View
 
 SIZE = 50
 _MOST = 100
-QUICK, PATIENT = 0.1, 3.0
+_ROOM = 200
+"""Jobs that are read at a time where those of other queues are left out."""
+QUICK, _PATIENT = 0.1, 3.0
 """Seconds after which a page ends with what it has: a first one, so that each opens at once, and one that goes on."""
 _RENEWED = 2.0
 """Seconds for which a first page that renews itself serves all: browsers ask each three."""
@@ -93,11 +96,21 @@ async def read_jobs(
 async def _page(
     view: View, which: Mapping[str, Any], queues: Sequence[str] | None, before: UUID | None, limit: int
 ) -> JobPage:
-    patience = QUICK if before is None else PATIENT
-    if queues is None or len(queues) == 1:
-        meant = dict(which) if queues is None else {**which, "queue": queues[0]}
-        return await view.jobs.list(**meant, after=before, limit=limit, patience=patience)
-    return await _of_some_queues(view, which, before, limit, patience) if queues else JobPage()
+    async with searching(view, goes_on=before is not None) as patience:
+        if queues is None or len(queues) == 1:
+            meant = dict(which) if queues is None else {**which, "queue": queues[0]}
+            return await view.jobs.list(**meant, after=before, limit=limit, patience=patience)
+        return await _of_some_queues(view, which, before, limit, patience) if queues else JobPage()
+
+
+@asynccontextmanager
+async def searching(view: View, *, goes_on: bool) -> AsyncIterator[float]:
+    """For so many seconds a page of a list is searched for; one that goes on waits for its turn."""
+    if not goes_on:
+        yield QUICK
+        return
+    async with view.site.looker.turn():
+        yield _PATIENT
 
 
 async def _of_some_queues(
@@ -106,7 +119,7 @@ async def _of_some_queues(
     """The store can look for one queue: all are read, and those of others left out, for as long as patience lasts."""
     kept, give_up = JobPage(), time.monotonic() + patience
     while (left := give_up - time.monotonic()) > 0:
-        page = await view.jobs.list(**which, after=before, limit=10 * _MOST, patience=left)
+        page = await view.jobs.list(**which, after=before, limit=_ROOM, patience=left)
         kept.searched += page.searched
         for job in page:
             if view.access.sees(job.queue):

@@ -142,15 +142,19 @@ def find_task(view: View, name: str) -> AnyTask | None:
 
 
 async def _load(view: View) -> str | None:
-    """Import the modules of the app, if nobody has; why that failed, if it did."""
+    """Import the modules of the app, if nobody has; why that failed, if it did: then not again for some seconds."""
     app = view.site.app
+
+    async def load() -> str | None:
+        try:
+            await anyio.to_thread.run_sync(app.load_tasks)
+        except Exception as error:  # the user's own modules may raise anything
+            return type(error).__name__
+        return None
+
     if all(module in sys.modules for module in app.task_modules):
         return None
-    try:
-        await anyio.to_thread.run_sync(app.load_tasks)
-    except Exception as error:  # the user's own modules may raise anything
-        return type(error).__name__
-    return None
+    return await view.site.looker.renewed("modules", _KEPT, load)
 
 
 async def _times(view: View) -> dict[str, list[Times]]:

@@ -21,7 +21,7 @@ _PLACE = re.compile(r"(?P<file>.*):(?P<line>\d+) (?P<name>.*)")
 _LIBRARY = re.compile(r"[/\\](?:site|dist)-packages[/\\]|[/\\]lib(?:64)?[/\\]python\d|^<frozen |[/\\]Lib[/\\]")
 _OURS = f"{Path(__file__).parents[3]}/"
 _OURS_INSTALLED = re.compile(r"[/\\](?:site|dist)-packages[/\\]jobqueue[/\\]")
-_LINES = 2_000
+LINES = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,12 @@ class Line:
     text: str
 
 
-def lines_of(traceback: str) -> list[Line]:
-    """All lines but those of our frames; of a longer one than 2 000 lines the first and the last."""
+def lines_of(traceback: str, most: int = LINES) -> list[Line]:
+    """All lines but those of our frames; of a longer one than `most` lines the first and the last."""
     texts = traceback.splitlines()
-    if len(texts) > _LINES:
-        half = _LINES // 2
-        texts = [*texts[:half], f"... {len(texts) - _LINES} lines ...", *texts[-half:]]
+    if len(texts) > most:
+        half = most // 2
+        texts = [*texts[:half], f"... {len(texts) - most} lines ...", *texts[-half:]]
     return list(_told(texts))
 
 

@@ -102,7 +102,7 @@ async def test_a_window_that_ended_early_says_how_far_it_looked(database: str, m
     monkeypatch.setattr(listing, "_FIRST_ROOM", 100)
     monkeypatch.setattr(listing, "ROOM", 100)
     monkeypatch.setattr("jobqueue.web.dashboard.reading.jobs.QUICK", 1e-9)
-    monkeypatch.setattr("jobqueue.web.dashboard.reading.jobs.PATIENT", 1e-9)
+    monkeypatch.setattr("jobqueue.web.dashboard.reading.jobs._PATIENT", 1e-9)
     looks = 0
     async with new_app(database) as app, visiting(app) as client:
         page = (await client.get("/jobs?queue=rare&task=task")).text

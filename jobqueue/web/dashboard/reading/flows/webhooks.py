@@ -5,7 +5,7 @@ from uuid import UUID
 
 from jobqueue.base.errors import WebhookNotFound
 from jobqueue.base.job import JobState
-from jobqueue.web.dashboard.reading.jobs import PATIENT, QUICK
+from jobqueue.web.dashboard.reading.jobs import searching
 from jobqueue.web.dashboard.reading.view import Model, View
 
 _PAGE = 50
@@ -64,8 +64,7 @@ async def read_webhook(
     if view.access.queues is not None:
         raise WebhookNotFound(id)
     webhook = await view.site.app.webhooks.get(id)
-    page = await view.site.app.webhooks.deliveries(
-        id, state=state, after=after, limit=_PAGE, patience=QUICK if after is None else PATIENT
-    )
+    async with searching(view, goes_on=after is not None) as patience:
+        page = await view.site.app.webhooks.deliveries(id, state=state, after=after, limit=_PAGE, patience=patience)
     rows = [DeliveryRow.of(each, error=each.error if view.access.payloads else None) for each in page]
     return WebhookPage(webhook=WebhookRow.of(webhook), deliveries=rows, next=page.next)

@@ -62,10 +62,14 @@ _PAGES: tuple[tuple[str, Page], ...] = (
     ("/workers", workers),
     ("/workers/{id}", worker),
     ("/schedules", schedules),
-    ("/schedules/{name:path}", schedule),
     ("/limits", limits),
     ("/limits/{name:path}", limit),
 )
+_LOOKS: tuple[tuple[str, Page], ...] = (
+    ("/jobs/{id}/payload", payload),
+    ("/schedules/{name:path}", schedule),
+)
+"""Pages that show what is hidden once they are sent by POST: see `is_look`."""
 
 
 def create_app(
@@ -97,7 +101,7 @@ def create_app(
             Route("/act/{subject}/{verb}", _on(site, act), methods=["POST"]),
             *api_routes(site),
             *(Route(path, _on(site, page)) for path, page in _PAGES),
-            Route("/jobs/{id}/payload", _on(site, payload), methods=["GET", "POST"]),
+            *(Route(path, _on(site, page), methods=["GET", "POST"]) for path, page in _LOOKS),
         ],
         middleware=[
             Middleware(GZipMiddleware, minimum_size=1_000),

@@ -5,7 +5,7 @@ from urllib.parse import quote, unquote
 
 from starlette.types import Scope
 
-_LOOK = re.compile("(?:/api/v1)?/jobs/[^/]+/payload")
+_LOOK = re.compile("(?:/api/v1)?/jobs/[^/]+/payload|/schedules/.+")
 
 
 def placed(scope: Scope) -> Scope:
@@ -60,7 +60,7 @@ def is_api(scope: Scope) -> bool:
 
 
 def is_look(scope: Scope) -> bool:
-    """Whether this is a POST that only shows something: a payload, whose every look is in the audit."""
+    """Whether this is a POST that only shows what is in a job or a schedule: its every look is in the audit."""
     return _LOOK.fullmatch(below(scope)) is not None
 
 

@@ -58,8 +58,6 @@ def parameters(row: Row) -> Parameters:
     fields: dict[str, Any] = {}
     body: tuple[str, type[Model]] | None = None
     for name, parameter in list(inspect.signature(row.answer).parameters.items())[1:]:
-        if name in row.hidden:
-            continue
         if row.method != "GET" and name not in in_path and _is_model(hints[name]):
             body = (name, hints[name])
         else:

@@ -28,8 +28,8 @@ class Row:
     """A reader or a verb: an async function of a View, and of what a request says.
 
     Its parameters named in `path` come from there. The one of a POST whose type is a Model is the body; all others come
-    from the query, but for those that are `hidden`. The first line of its docstring describes it, its return type is
-    what is sent: a Model, or a list of some. None is 404.
+    from the query. The first line of its docstring describes it, its return type is what is sent: a Model, or a list of
+    some. None is 404.
     """
 
     method: str
@@ -37,7 +37,6 @@ class Row:
     answer: Answer
     payloads: bool = False
     """Only for those who may see payloads: else it would tell what they may not see."""
-    hidden: tuple[str, ...] = ()
 
 
 ROWS: tuple[Row, ...] = (
@@ -60,7 +59,7 @@ ROWS: tuple[Row, ...] = (
     Row("GET", "/workers", read_workers),
     Row("GET", "/workers/{id}", read_worker),
     Row("GET", "/schedules", read_schedules),
-    Row("GET", "/schedules/{name:path}", read_schedule, hidden=("show",)),
+    Row("GET", "/schedules/{name:path}", read_schedule),
     Row("POST", "/schedules/{name:path}:pause", verbs.pause_schedule),
     Row("POST", "/schedules/{name:path}:resume", verbs.resume_schedule),
     Row("POST", "/schedules/{name:path}:trigger", verbs.trigger_schedule),

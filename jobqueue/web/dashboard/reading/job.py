@@ -9,6 +9,7 @@ from uuid import UUID
 
 import anyio.to_thread
 
+from jobqueue.base.acting.audit import AuditEntry
 from jobqueue.base.errors import InvalidOption, JobNotFound
 from jobqueue.base.flows.limit import say_gate, without_key
 from jobqueue.base.flows.phase import PhaseState
@@ -97,8 +98,9 @@ class DidRow(Model):
     who: str
     via: str | None
     action: str
-    matched: int
-    changed: int
+    matched: int | None
+    """Jobs that were meant with it, itself among them. None for who sees some queues only: they may be in others."""
+    changed: int | None
 
 
 class JobSeen(Model):
@@ -162,7 +164,7 @@ async def read_job(view: View, id: UUID) -> JobSeen:
         phases=[PhaseRow.of(phase) for phase in story.phases[-_PHASES:]],
         needs=[NeedRow.of(one) for one in story.waits.first],
         events=[EventRow.of(event) for event in reversed(story.events)],
-        did=[DidRow.of(entry) for entry in did],
+        did=[_did(view, entry) for entry in did],
         signals=dict(story.signals),
         limits=[say_gate(gate if view.access.payloads else without_key(gate)) for gate in job.gates],
         planned=said_of_plan(job),
@@ -225,6 +227,10 @@ def _parts(job: Job) -> dict[str, str]:
         "data": None if job.error is None or job.error.data is None else json.dumps(job.error.data),
     }
     return {name: text for name, text in texts.items() if text is not None}
+
+
+def _did(view: View, entry: AuditEntry) -> DidRow:
+    return DidRow.of(entry) if view.access.queues is None else DidRow.of(entry, matched=None, changed=None)
 
 
 def _attempt(view: View, story: Story, error: AttemptError) -> AttemptRow:

@@ -98,10 +98,8 @@ class ScheduleSeen(Model):
     jobs: list[Fired]
     reached: datetime | None
     """How far back its jobs were looked for; None if that is everything."""
-    args: str | None
-    """JSON text of its jobs' arguments, if they were asked for."""
     may_show: bool
-    """They may be asked for: not without `payloads`, nor where payloads are redacted, which needs a job."""
+    """Its arguments may be asked for: not without `payloads`, nor where payloads are redacted, which needs a job."""
     backfill: Backfill | None
 
 
@@ -124,10 +122,9 @@ async def read_schedules(view: View, after: str = "", source: Source | None = No
 
 
 async def read_schedule(
-    view: View, name: str, since: datetime | None = None, until: datetime | None = None, *, show: bool = False
+    view: View, name: str, since: datetime | None = None, until: datetime | None = None
 ) -> ScheduleSeen | None:
-    """One; None if it may not be seen. `since`, `until`: what a backfill of that time would be about. `show`: with the
-    arguments of its jobs, which is then in the audit.
+    """One; None if it may not be seen. `since`, `until`: what a backfill of that time would be about.
 
     Raises ScheduleNotFound, InvalidOption, DatabaseError.
     """
@@ -136,9 +133,6 @@ async def read_schedule(
         return None
     jobs = await view.jobs.list(origin=origin_of(name), limit=_LAST, patience=QUICK)
     planned, wrong = _planned(schedule)
-    may_show = view.access.payloads and view.site.redact is None
-    if show and may_show:
-        await view.site.app.audit.note(view.by, "schedule.look", schedule=name)
     return ScheduleSeen(
         at=schedule.read_at,
         schedule=_row(schedule),
@@ -151,10 +145,25 @@ async def read_schedule(
             if view.access.sees(each.queue)
         ],
         reached=jobs.reached,
-        args=schedule.args_json if show and may_show else None,
-        may_show=may_show,
+        may_show=_may_show(view),
         backfill=None if since is None else _backfill(schedule, since, until),
     )
+
+
+async def read_arguments(view: View, name: str) -> str | None:
+    """JSON text of its jobs' arguments; None if they may not be seen. The look is in the audit before it is shown.
+
+    Raises ScheduleNotFound, DatabaseError.
+    """
+    schedule = await Schedules(view.site.app.looks, None).get(name)
+    if not view.access.sees(schedule.queue) or not _may_show(view):
+        return None
+    await view.site.app.audit.note(view.by, "schedule.look", schedule=name)
+    return schedule.args_json
+
+
+def _may_show(view: View) -> bool:
+    return view.access.payloads and view.site.redact is None
 
 
 def _row(each: Schedule) -> ScheduleRow:

@@ -41,6 +41,8 @@ async def test_jobs_that_are_selected_are_cancelled_after_a_preview(database: st
         assert ("ada", "web", "job.cancel", 3, 3) == (entry.who, entry.via, entry.action, entry.matched, entry.changed)
         assert f"/jobs?queue=mail&did={entry.id}" == done.headers["location"]
         assert "3 of 3 changed" in (await client.get(f"/?did={entry.id}")).text
+        again = await client.post("/act/jobs/retry", data={"id": ids, "back": f"/jobs?queue=mail&did={entry.id}"})
+        assert f"/jobs?queue=mail&did={entry.id + 1}" == again.headers["location"]
 
 
 async def test_all_that_match_are_changed(database: str) -> None:

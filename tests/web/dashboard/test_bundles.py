@@ -26,10 +26,15 @@ async def test_a_bundle_is_shown_with_its_graph(database: str) -> None:
         async with app.bundle(f"import {ODD}") as bundle:
             first = bundle.add(odd.job(1))
             last = bundle.add(odd.job(2), after=[first])
+            bundle.add(odd.job(3))
+            bundle.add(odd.job(4))
         listed = await client.get("/bundles?unfinished=1")
         assert f'href="/bundles/{bundle.id}"' in listed.text
         page = await client.get(f"/bundles/{bundle.id}")
         assert 200 == page.status_code
+        told = (await client.get(f"/api/v1/bundles/{bundle.id}")).json()
+        assert [str(first.id), str(last.id)] == [each["id"] for each in told["jobs"]]
+        assert [{"task": ODD, "state": "ready", "jobs": 2, "callback": False}] == told["unlinked"]
         for job in (first, last):
             assert f'href="/jobs/{job.id}"' in page.text
         assert "&lt;script&gt;" in page.text

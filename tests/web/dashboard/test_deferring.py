@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -56,6 +57,27 @@ async def test_what_the_form_says_is_stored_exactly(database: str) -> None:
         assert ("ada", "web", "task.defer", 1) == (entry.who, entry.via, entry.action, entry.changed)
         assert [entry.id] == [each.id for each in await app.audit.list(job=id)]
         assert "ü" not in json.dumps(dict(entry.what), ensure_ascii=False)
+
+
+async def test_the_next_look_knows_of_it(database: str) -> None:
+    """As of whatever else is done: it is not as old as the last one."""
+    async with shop(database) as app, visiting(app) as client:
+        before = (await client.get("/live/now")).json()
+        await client.post("/act/tasks/defer", data={"task": "charge", "arg.order": "1"})
+        after = (await client.get("/live/now")).json()
+    assert (None, "1") == tuple(each["texts"].get("queue.billing.ready") for each in (before, after))
+
+
+async def test_an_app_that_cannot_be_imported_is_not_tried_at_each_visit(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page says so, and what it can; the modules may take their time, and do things."""
+    (tmp_path / "broken_shop.py").write_text("open(__file__ + '.log', 'a').write('x')\nraise RuntimeError\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    async with new_app(database, tasks=["broken_shop"]) as app, visiting(app) as client:
+        for _ in range(3):
+            assert "could not be imported here (RuntimeError)" in (await client.get("/tasks")).text
+    assert "x" == (tmp_path / "broken_shop.py.log").read_text()
 
 
 async def test_what_is_not_given_is_left_to_the_task(database: str) -> None:

@@ -14,6 +14,7 @@ import anyio
 import httpx
 import pytest
 import pytest_asyncio
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from jobqueue.store.looking import overview
@@ -138,6 +139,33 @@ async def test_a_slow_reading_keeps_nobody_from_another(database: str) -> None:
         looks.look_anew()
         may_end.set()
     assert ["slow"] * 2 == reads
+
+
+async def test_slow_searches_leave_connections_to_others(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at once; a third waits for its turn, but not for ever. The look and what is quick go on."""
+    monkeypatch.setattr(looker, "_LIMIT", 0.2)
+    may_end, searching = anyio.Event(), list[int]()
+
+    async def search(looks: looker.Looker) -> None:
+        async with looks.turn():
+            searching.append(1)
+            await may_end.wait()
+
+    async def slow(session: object) -> None:
+        await may_end.wait()
+
+    async with new_app(database) as app, anyio.create_task_group() as group:
+        looks = looker.Looker(app)
+        for _ in range(2):
+            group.start_soon(search, looks)
+        await wait_until(lambda: len(searching) == 2, "two search")
+        with pytest.raises(HTTPException, match="Others are searching"):
+            await search(looks)
+        group.start_soon(partial(looks.kept, "slow", 60.0, slow, within=PATIENCE))
+        assert 0 == (await looks.frame()).number
+        may_end.set()
+    async with looks.turn():
+        assert 2 == len(searching)
 
 
 class Clock:

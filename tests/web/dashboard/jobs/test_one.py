@@ -155,6 +155,29 @@ async def test_a_job_that_was_deleted_or_is_in_a_foreign_queue_is_not_there(data
     assert 0 == await asked(database, "select count(*) from jobqueue.audit")
 
 
+async def test_who_sees_some_queues_is_not_told_of_jobs_in_others(database: str) -> None:
+    """Somebody has deleted none of them, but changed many at once: how many is for those who see all queues."""
+    mine, *_ = ids = list(store(database, {name: {"queue": name} for name in ("mail", "bank", "post")}).values())
+    async with new_app(database) as app:
+        await app.jobs.cancel(ids, by="ada")
+        async with visiting(app) as client:
+            assert "with 2 others" in (await client.get(f"/jobs/{mine}")).text
+        async with visiting(app, Access("eve", queues=["mail"])) as client:
+            page, seen = (await client.get(f"/jobs/{mine}")).text, (await client.get(f"/api/v1/jobs/{mine}")).json()
+    assert "<b>ada</b>" in page
+    assert "others" not in page
+    assert (None, None) == (seen["did"][0]["matched"], seen["did"][0]["changed"])
+
+
+async def test_the_tracebacks_of_many_attempts_are_cut(database: str) -> None:
+    """The latest has 2 000 lines, those before it 200 each: 25 whole ones would hold up all others."""
+    errors = [failed(number, traceback="line\n" * 3_000) for number in range(1, 26)]
+    (id,) = store(database, {"job": {"errors": json.dumps(errors)}}, finished=True).values()
+    async with new_app(database) as app, visiting(app) as client:
+        page = await client.get(f"/jobs/{id}")
+    assert 2_000 + 24 * 200 == page.text.count(">line\n")
+
+
 async def test_many_failures_are_few_rows(database: str) -> None:
     """A hundred attempts: the first five and the latest are remembered, and the page says so by their numbers."""
     errors = [failed(number) for number in (*range(1, 6), *range(81, 101))]

@@ -64,3 +64,4 @@ def test_of_a_long_one_the_ends_are_kept() -> None:
     """A recursion has a thousand frames, all alike."""
     lines = lines_of("\n".join(f"line {number}" for number in range(10_000)))
     assert (2_001, "line 0", "line 9999") == (len(lines), lines[0].text, lines[-1].text)
+    assert ["0", "... 8 lines ...", "9"] == [line.text for line in lines_of("\n".join("0123456789"), 2)]

@@ -74,7 +74,7 @@ async def test_an_app_that_cannot_be_imported_is_not_tried_at_each_visit(
     """The page says so, and what it can; the modules may take their time, and do things."""
     (tmp_path / "broken_shop.py").write_text("open(__file__ + '.log', 'a').write('x')\nraise RuntimeError\n")
     monkeypatch.syspath_prepend(tmp_path)
-    async with new_app(database, tasks=["broken_shop"]) as app, visiting(app) as client:
+    async with App(database, tasks=["broken_shop"]) as app, visiting(app) as client:
         for _ in range(3):
             assert "could not be imported here (RuntimeError)" in (await client.get("/tasks")).text
     assert "x" == (tmp_path / "broken_shop.py.log").read_text()

@@ -17,6 +17,7 @@ import pytest_asyncio
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from jobqueue.store.connection.edge import own_session
 from jobqueue.store.looking import overview
 from jobqueue.web import create_app
 from jobqueue.web.dashboard.live import looker
@@ -147,7 +148,8 @@ async def test_slow_searches_leave_connections_to_others(database: str, monkeypa
     may_end, searching = anyio.Event(), list[int]()
 
     async def search(looks: looker.Looker) -> None:
-        async with looks.turn():
+        async with looks.turn(), own_session(app.looks) as session:
+            await session.ready()
             searching.append(1)
             await may_end.wait()
 

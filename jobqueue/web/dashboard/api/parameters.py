@@ -2,7 +2,8 @@
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -69,18 +70,16 @@ def parameters(row: Row) -> Parameters:
     return Parameters(said, in_path, body, TypeAdapter(_without_none(hints["return"])))
 
 
-class _as_option:
+@contextmanager
+def _as_option() -> Iterator[None]:
     """Turns what pydantic finds into one clear error, which does not quote what was sent."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ValidationError):
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])[:_QUOTED] or "body"
-            rule = "there is no such field" if first["type"] == "extra_forbidden" else str(first["msg"])
-            raise InvalidOption(where, rule) from None
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])[:_QUOTED] or "body"
+        rule = "there is no such field" if first["type"] == "extra_forbidden" else str(first["msg"])
+        raise InvalidOption(where, rule) from None
 
 
 def _is_model(hint: object) -> bool:

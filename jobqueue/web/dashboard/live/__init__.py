@@ -1,1 +1,1 @@
-"""What is shown while somebody watches: `looker.py` looks once for all, `stream.py` tells browsers what has changed."""
+"""What is shown while somebody watches: `looker.py` looks once for all, `pages/live.py` tells browsers what it has seen."""

@@ -37,6 +37,11 @@ class View:
     access: Access
 
     @property
+    def queues(self) -> frozenset[str] | None:
+        """Those that may be seen; None: all."""
+        return None if self.access.queues is None else frozenset(self.access.queues)
+
+    @property
     def by(self) -> By:
         """Who it is, for the audit."""
         return By(self.access.user, "web")

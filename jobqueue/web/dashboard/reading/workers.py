@@ -88,7 +88,7 @@ class WorkerPage(Model):
 async def read_workers(view: View) -> WorkersSeen:
     """Those that have not ended in good order: the living first, then what was lost within a day."""
     frame = await view.site.looker.frame()
-    seen = None if view.access.queues is None else frozenset(view.access.queues)
+    seen = view.queues
 
     async def now(session: Session) -> tuple[list[Registered], list[StuckJob], dict[UUID, Held] | None]:
         held = None if seen is None else await held_by_workers(session, seen)
@@ -110,7 +110,7 @@ async def read_worker(view: View, id: UUID) -> WorkerPage | None:
     worker = next((each for each in found.workers if each.id == id), None)
     if worker is None:
         return None
-    queues = None if view.access.queues is None else frozenset(view.access.queues)
+    queues = view.queues
 
     async def now(session: Session) -> tuple[list[RunningJob], list[StuckJob]]:
         return await running_jobs(session, _RUNNING, queues=queues, worker=id), await stuck_now(session)

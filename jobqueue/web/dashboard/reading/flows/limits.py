@@ -100,7 +100,7 @@ async def read_limit(view: View, name: str, key: str | None = None) -> LimitSeen
     if not may_see(view, name):
         return None
     key = key if view.access.payloads else None
-    queues = None if view.access.queues is None else frozenset(view.access.queues)
+    queues = view.queues
 
     async def now(session: Session) -> tuple[LimitStats, list[LimitLine], list[RunningJob], list[NextInLine]]:
         stats = next(iter(await limits_now(session, name)), None)

@@ -203,6 +203,8 @@ async def answers(client: httpx.AsyncClient, paths: list[str]) -> AsyncIterator[
         begins = f"{path}{'&' if '?' in path else '?'}"
         wanted = f"{begins}{urlencode([*_SHOW, ('empty', 'show'), ('as', 'json'), ('did', '1')])}"
         yield wanted, await client.get(wanted)
+        if path.startswith("/schedules/"):
+            yield path, await client.post(path)  # with the arguments
         for part in dict.fromkeys(_PART.findall(first.text)):
             yield f"{begins}part={part}", await client.get(f"{begins}part={part}")
 

@@ -75,7 +75,7 @@ async def test_what_is_refused_says_why(database: str) -> None:
         ("priority", {"queue": "mail", "priority": "high"}, "priority: must be a whole number"),
         ("reschedule", {"queue": "mail", "delay": "soon"}, "delay: must be a number"),
         ("reschedule", {"queue": "mail", "at": "tomorrow"}, "at: must be a moment"),
-        ("cancel", {"id": "17"}, "id: must be the id of a job"),
+        ("cancel", {"id": "17"}, "id: must be a UUID"),
         ("cancel", {}, "no job is named"),
         ("forget", {"queue": "mail"}, "action: must be one of"),
         ("delete", {"queue": "mail", "count": "2000", "typed": "200"}, "typed: must be the number of jobs"),

@@ -72,7 +72,9 @@ async def test_an_app_that_cannot_be_imported_is_not_tried_at_each_visit(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page says so, and what it can; the modules may take their time, and do things."""
-    (tmp_path / "broken_shop.py").write_text("open(__file__ + '.log', 'a').write('x')\nraise RuntimeError\n")
+    (tmp_path / "broken_shop.py").write_text(
+        "with open(__file__ + '.log', 'a') as log:\n    log.write('x')\nraise RuntimeError\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     async with App(database, tasks=["broken_shop"]) as app, visiting(app) as client:
         for _ in range(3):

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from jobqueue.tasks.payload.signature import Signature
-from jobqueue.web.dashboard.showing import forms
+from jobqueue.web.dashboard.showing import fields as form_fields
 from jobqueue.web.dashboard.showing.fields import fields_of, filled, taken, unknown
 
 
@@ -46,7 +46,7 @@ async def everything(
 ) -> None: ...
 
 
-def fields(function: Any = everything) -> dict[str, forms.Field]:
+def fields(function: Any = everything) -> dict[str, form_fields.Field]:
     signature = Signature.of(function)
     return {each.name: each for each in fields_of(signature.json_schema, signature.defaults)}
 

@@ -1,1 +1,1 @@
-"""What is shown while somebody watches: `looker.py` looks once for all, `pages/live.py` tells browsers what it has seen."""
+"""What is shown while somebody watches: `looker.py` looks once for all, `pages/live.py` tells browsers."""

@@ -33,7 +33,9 @@ async def jobs(site: Site, request: Request) -> Response:
         if (part := filters.search().id) is not None:
             id = await _resolved(view, part)
             return led_to(request, f"/jobs/{id}")
-        seen = await read_jobs(view, filters.which(), before=id_of(request.query_params, "before"), renews="part" in request.query_params)
+        seen = await read_jobs(
+            view, filters.which(), before=id_of(request.query_params, "before"), renews="part" in request.query_params
+        )
     except MayNotSearch as error:
         refused, status = str(error), 403
     except InvalidOption as error:

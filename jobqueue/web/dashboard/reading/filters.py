@@ -14,7 +14,8 @@ from jobqueue.telling.story import REASONS
 from jobqueue.web.dashboard.access.access import Access, NotAllowed
 from jobqueue.web.dashboard.reading.view import Model
 
-_TEXTS = ("q", "queue", "task", "origin", "error", "fingerprint", "bundle", "key", "reason")
+TEXTS = ("q", "queue", "task", "origin", "error", "fingerprint", "bundle", "key", "reason")
+"""Filters that are one text each, in the order of the page."""
 _LENGTH = 1_000
 """Characters of one filter; each has a limit of its own beside."""
 
@@ -46,7 +47,7 @@ class Filters(Model):
     def pairs(self) -> Iterator[tuple[str, str]]:
         """Name and value of each that is set, as they stand in a URL."""
         yield from (("state", state.value) for state in self.state)
-        yield from ((name, value) for name in _TEXTS if (value := getattr(self, name)) is not None)
+        yield from ((name, value) for name in TEXTS if (value := getattr(self, name)) is not None)
         yield from (("args", f"{path}={value}") for path, value in self.args)
 
     def query(self, *without: tuple[str, str]) -> str:
@@ -59,7 +60,7 @@ class Filters(Model):
 
     def which(self) -> dict[str, Any]:
         """What `app.jobs.list`, `app.jobs.retry` and the like take, of those that are set. Raises InvalidOption."""
-        said = {name: value for name in _TEXTS if name != "q" and (value := getattr(self, name)) is not None}
+        said = {name: value for name in TEXTS if name != "q" and (value := getattr(self, name)) is not None}
         if "bundle" in said:
             said["bundle"] = check_id(said["bundle"], "bundle")
         if self.state:
@@ -75,7 +76,7 @@ class Filters(Model):
 
 def filters_of(params: QueryParams) -> Filters:
     """The filters of a URL; a field that was left empty is none. Raises InvalidOption."""
-    said: dict[str, Any] = {name: text for name in _TEXTS if (text := params.get(name, "").strip())}
+    said: dict[str, Any] = {name: text for name in TEXTS if (text := params.get(name, "").strip())}
     if long := [name for name, text in said.items() if len(text) > _LENGTH]:
         raise InvalidOption(long[0], f"must have at most {_LENGTH} characters")
     args = [text.partition("=") for text in params.getlist("args") if text.strip()]

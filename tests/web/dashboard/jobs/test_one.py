@@ -61,9 +61,7 @@ async def test_all_that_is_to_be_told_stands_there(database: str) -> None:
     assert "its attempts are used up" in text
     assert MARKER in text
     assert 2 == text.count('<details class="attempt"')
-    assert (
-        "42" not in re.sub(str(id), "", text).split("Facts")[0].split("<main")[1].split("Timeline")[0]
-    )  # it has ended
+    assert "<progress" not in text, "it has ended"
     assert '"to"' not in text.replace("&#34;", '"')
     assert "<script>" not in text.split("<main")[1]
 
@@ -157,9 +155,11 @@ async def test_a_job_that_was_deleted_or_is_in_a_foreign_queue_is_not_there(data
 
 async def test_who_sees_some_queues_is_not_told_of_jobs_in_others(database: str) -> None:
     """Somebody has deleted none of them, but changed many at once: how many is for those who see all queues."""
-    mine, *_ = ids = list(store(database, {name: {"queue": name} for name in ("mail", "bank", "post")}).values())
+    mine, *_ = ids = list(
+        store(database, {name: {"queue": name} for name in ("mail", "bank", "post")}, finished=False).values()
+    )
     async with new_app(database) as app:
-        await app.jobs.cancel(ids, by="ada")
+        await app.jobs.cancel(*ids, by="ada")
         async with visiting(app) as client:
             assert "with 2 others" in (await client.get(f"/jobs/{mine}")).text
         async with visiting(app, Access("eve", queues=["mail"])) as client:

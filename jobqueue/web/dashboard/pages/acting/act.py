@@ -15,12 +15,13 @@ from jobqueue.web.dashboard.access.access import NotAllowed
 from jobqueue.web.dashboard.acting import jobs, verbs
 from jobqueue.web.dashboard.acting.form import back_of, read_form, whole_of
 from jobqueue.web.dashboard.pages.sheet import led_to, sheet, view_of
+from jobqueue.web.dashboard.reading.filters import TEXTS
 from jobqueue.web.dashboard.reading.view import View
 from jobqueue.web.dashboard.site import Site
 
 _TYPED = 1_000
 """Above so many jobs their number has to be typed."""
-_ABOUT = ("id", "state", "q", "queue", "task", "origin", "error", "fingerprint", "bundle", "key", "reason", "args")
+_ABOUT = ("id", "state", *TEXTS, "args")
 
 
 async def ask(site: Site, request: Request) -> Response:

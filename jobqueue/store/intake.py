@@ -18,8 +18,7 @@ from jobqueue.base.errors import DuplicateJob
 from jobqueue.base.job import Conflict, NewJob, Sent
 from jobqueue.base.service import Patience
 from jobqueue.store.connection.executor import Executor, KeyChangedHands, Undoing
-from jobqueue.store.connection.joined import join
-from jobqueue.store.connection.pool import chunks
+from jobqueue.store.connection.joined import chunks, join
 from jobqueue.store.standby import await_standby
 
 CHUNK_ROWS = 5_000

@@ -67,44 +67,55 @@ class BulkRunner:
         self._failures: Counter[UUID] = Counter()
         self._at_work: UUID | None = None
 
+    async def look_first(self, session: Session) -> None:
+        """Ask whether there is one to do, on a connection that is open: most workers need none for this."""
+        self.wakeup.clear()
+        if await bulks.any_left(session):
+            self.wakeup.ring()
+
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Work until cancelled; a page under way is then undone. Survives every database error."""
+        """Work until cancelled, once woken; a page under way is then undone. Survives every database error."""
         task_status.started()
+        pause = self._poll
         try:
             while True:
+                await self.wakeup.wait(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load, guards nothing
                 self.wakeup.clear()
                 try:
                     pause = await self.look()
                 except DATABASE_ERRORS as error:
                     await self._failed(error)
                     await self._outage.wait(error)
+                    pause = 0.0
                     continue
                 self._outage.over()
                 if pause >= _OTHERS:
                     await self._session.close()  # it is seldom needed
-                await self.wakeup.wait(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load, guards nothing
         finally:
             await self._session.close()
 
     async def look(self) -> float:
         """Do a page, if there is one to do; seconds until the next look."""
-        began = time.monotonic()
+        began, self._at_work = time.monotonic(), None
+        if not await bulks.any_left(self._session):
+            return self._poll
         try:
-            done, any_left = await in_a_day(self._session, self._page)
+            done = await in_a_day(self._session, self._page)
         except _UNREADABLE as error:  # plain SQL may have written anything into its row
             await self._give_up(error)
             return 0.0
         if not done:
-            return _OTHERS if any_left else self._poll
+            return _OTHERS
         self._failures.clear()
         return _REST * (time.monotonic() - began)
 
-    async def _page(self) -> tuple[bool, bool]:
+    async def _page(self) -> bool:
         session, self._at_work = self._session, None
         async with session.transaction():
-            self._at_work, row, any_left = await bulks.take(session)
+            row = await bulks.take(session)
             if row is None:
-                return False, any_left
+                return False
+            self._at_work = row["id"]
             bulk = bulks.read(row)
             told, locked = await _step(session, bulk)
             pause = _after(bulk, told, locked)
@@ -113,7 +124,7 @@ class BulkRunner:
             await bulks.move(session, bulk, BulkState.FINISHED if over else BulkState.RUNNING, pause)
         if over:
             log.info("bulk.finished", bulk=str(bulk.id), action=bulk.action, matched=bulk.matched, changed=bulk.changed)
-        return True, True
+        return True
 
     async def _failed(self, error: BaseException) -> None:
         """A page has failed: too often, if it is its own fault, is the end of its bulk."""

@@ -210,16 +210,17 @@ class Supervisor:
         session = Session(self.database)
         try:
             await workers.register(session, self.id, self.parts.registration)
-            await self._look_at_neighbours()
+            await self._look_at_neighbours(session)
+            await self.parts.bulks.look_first(session)
         except DATABASE_ERRORS:
             return  # the database may be away at our start; the first beat makes up for it
         finally:
             await session.close()
 
-    async def _look_at_neighbours(self) -> None:
+    async def _look_at_neighbours(self, session: Session) -> None:
         """Jobs of two apps in one queue reach the wrong one first: each is better off with a schema of its own."""
         ours, queues, apps = self.parts.registration.app, set[str](), set[str]()
-        for row in await workers.list_workers(self.database):
+        for row in await workers.list_workers(session):
             if row.alive and row.app != ours and (shared := self.queues.shared_with(Queues(row.queues))):
                 queues.update(shared)
                 apps.add(row.app)

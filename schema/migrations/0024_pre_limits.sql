@@ -49,7 +49,6 @@ create table :"schema".gate (
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
 
 -- A gate wants a look, from `due_at` on: so many of its places came free, or somebody has come. Notes are the timers too.
--- A line feed before the name of a limit, in place of a gate: all its gates, since the limit is another one now.
 create table :"schema".gate_note (
   gate text collate "C" not null,
   freed integer not null default 0,
@@ -98,11 +97,6 @@ language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = o
   select gate from line where gate is not null
 $$;
 
--- Seconds from one start of a rate to the next, when the burst is used up: so many more than `per` has room for that no
--- stretch of `per` has more than `count` starts, though each may be late by a tenth of it, at most a second.
-create function :"schema".pace(count integer, per double precision, burst integer) returns double precision
-language sql immutable as $$ select (per + least(1, per / 10)) / (count - burst + 1) $$;
-
 -- Looks at gates that want it, of at most `room` notes, and lets go whom they let through. Gates that another looks at
 -- are left to it (`busy`). Each lock is taken before anything is read that it guards, and each read has a newer snapshot
 -- than the lock: so a place that came free, or somebody who came, is seen now, or has a note that is seen later.
@@ -148,18 +142,9 @@ begin
         where j.state = 'ready' and j.passed > 0 and j.queue = p.queue and j.passed > j.keeps and j.keeps < cardinality(j.gates)
         limit 500 for update skip locked) as found));
   end if;
-  -- all gates of a limit that was changed: named now, since whoever comes while a change is not committed is told by the old one
-  with told as (
-    delete from :"schema".gate_note where ctid = any(array(
-      select n.ctid from :"schema".gate_note n where n.gate >= chr(10) and n.gate < chr(11) limit 100 for update skip locked))
-    returning gate
-  )
-  insert into :"schema".gate_note (gate)
-  select l.gate from (select distinct substr(gate, 2) as name from told) as t cross join lateral :"schema".gates_in_line(t.name) as l(gate);
   named := array(
     select distinct n.gate from (
-      select n.gate from :"schema".gate_note n
-      where n.due_at <= moment and n.gate not like E'\n%' order by n.due_at limit room) as n
+      select n.gate from :"schema".gate_note n where n.due_at <= moment order by n.due_at limit room) as n
     order by n.gate);
   if cardinality(named) > 0 then
     insert into :"schema".gate (name, "limit")
@@ -195,24 +180,21 @@ begin
       group by f.name
     ), known as materialized (
       select f.name, g.held - f.freed as held, greatest(date_part('epoch', g.tat - moment), 0) as ahead,
-        date_part('epoch', moment - g.used_at) as unused,
         case when f.name like '~%' then case when l.name is null and f.name not like '~fair:%' then 0 end
           when l.name is null then 0 else l.concurrency - (g.held - f.freed) end as places,
-        least(1, l.per / 10) as slack, :"schema".pace(l.count, l.per, l.burst) as every, l.burst, coalesce(l.ordered, false) as ordered
+        least(1, l.per / 10) as slack, (l.per + least(1, l.per / 10)) / (l.count - l.burst + 1) as every, l.burst, coalesce(l.ordered, false) as ordered
       from folded f
       cross join lateral (select * from :"schema".gate g where g.name = f.name offset 0) as g
       left join lateral (select * from :"schema"."limit" l where l.name = g."limit" offset 0) as l on true
     ), timed as materialized (
-      select k.*, case when k.every is not null
-        then greatest(0, least(500, floor((horizon + k.grace - k.near) / k.every) + 1))::integer end as tokens
-      from (
-        -- no further ahead than this rate could have got it when it was last used: it may have been a slower one then
-        select k.*, k.every * (k.burst - 1) as grace,
-          greatest(0, least(k.ahead, horizon + k.every * k.burst - k.unused)) as near from known k) as k
+      select k.*, k.every * (k.burst - 1) as grace,
+        case when k.every is not null
+          then greatest(0, least(500, floor((horizon + k.every * (k.burst - 1) - coalesce(k.ahead, 0)) / k.every) + 1))::integer end as tokens
+      from known k
     )
     select array_agg(t.name order by t.name), array_agg(t.held order by t.name),
       array_agg(greatest(0, least(500, t.places, t.tokens)) order by t.name), array_agg(t.places order by t.name),
-      array_agg(t.tokens order by t.name), array_agg(t.near order by t.name), array_agg(t.every order by t.name),
+      array_agg(t.tokens order by t.name), array_agg(coalesce(t.ahead, 0) order by t.name), array_agg(t.every order by t.name),
       array_agg(t.grace order by t.name), array_agg(t.slack order by t.name), array_agg(t.ordered order by t.name)
     into mine, had, fits, places, tokens, ahead, every, grace, slack, ordered
     from timed t;
@@ -223,9 +205,9 @@ begin
         as o(name, fit, ahead, every, grace, slack, ordered, place)
       cross join lateral (
         select j.id, j.queue, j.priority, j.seq from (
-          select j.id, j.queue from :"schema".job j
+          select j.id from :"schema".job j
           where j.state = 'blocked' and j.gate is not null and j.gate = o.name
-          order by j.priority desc, j.seq limit o.fit + 20000
+          order by j.priority desc, j.seq limit o.fit + 1000
         ) as w
         cross join lateral (
           select j.id, j.queue, j.priority, j.seq from :"schema".job j
@@ -234,7 +216,6 @@ begin
             and j.queue <> all(case when o.every is null then paused else behind end)
           for update skip locked
         ) as j
-        where w.queue <> all(case when o.every is null then paused else behind end)
         limit o.fit
       ) as j
       where o.fit > 0

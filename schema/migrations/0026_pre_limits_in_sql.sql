@@ -96,7 +96,7 @@ begin
           case json_typeof(e.said) when 'array' then e.said ->> 1 end as key
         from json_array_elements(said) with ordinality as e(said, place)) as g
       join :"schema"."limit" l on l.name = g.name where char_length(coalesce(g.key, 'k')) between 1 and 200
-      order by l.declared ->> 'count' is not null, not l.ordered, g.key is null, l.name limit 5);
+      order by l.declared ->> 'count' is not null, g.key is null, l.name limit 5);
     if cardinality(gates) > 4 or cardinality(gates) <> json_array_length(said) then
       raise exception 'limits: must be a JSON array of at most 4 limits that a worker has declared, each as "name" or ["name", "key"]'
         using errcode = 'invalid_parameter_value';

@@ -10,19 +10,19 @@ with stored as (
 )
 select id from stored where (select count(*) from woken) >= 0;
 
+-- name: any_bulk
+-- takes:
+-- gives: any_left boolean
+-- Whether there is one that is not done.
+select exists (select from :"schema".bulk where finished_at is null) as any_left;
+
 -- name: take_bulk
 -- takes:
--- gives: any_left boolean, id uuid, at timestamptz, action text, filter text, target text, matched bigint, changed bigint, refused text, place text, locked uuid[], round smallint, audit_id bigint
--- One that is not done, for this transaction, the oldest first, past those whose page another worker does just now; and
--- whether there is any at all.
-with left_over as materialized (
-  select exists (select from :"schema".bulk where finished_at is null) as any_left
-), mine as materialized (
-  select * from :"schema".bulk where finished_at is null and due_at <= clock_timestamp() order by at limit 1 for update skip locked
-)
-select l.any_left, m.id, m.at, m.action, m.filter::text as filter, m.target::text as target, m.matched, m.changed,
-  m.refused::text as refused, m.place::text as place, m.locked, m.round, m.audit_id
-from left_over l left join mine m on true;
+-- gives: id uuid, at timestamptz, action text, filter text, target text, matched bigint, changed bigint, refused text, place text, locked uuid[], round smallint, audit_id bigint
+-- One that is not done, for this transaction, the oldest first, past those whose page another worker does just now.
+select id, at, action, filter::text as filter, target::text as target, matched, changed, refused::text as refused,
+  place::text as place, locked, round, audit_id
+from :"schema".bulk where finished_at is null and due_at <= clock_timestamp() order by at limit 1 for update skip locked;
 
 -- name: move_bulk
 -- takes: id uuid, state text, matched bigint, changed bigint, refused text, place text, locked uuid[], round smallint, pause double precision

@@ -35,6 +35,7 @@ HIGHEST = UUID(int=2**128 - 1)
 PAGE = [UUID(int=n * 200) for n in range(1, 501)]
 
 CASES: dict[str, tuple[str, tuple[object, ...], int]] = {
+    "whether there is one": ("any_bulk", (), 10),
     "the next to do": ("take_bulk", (), 40),
     "how far it came": ("move_bulk", (UUID(int=50), "running", 1, 1, None, "{}", [], 0, 1.0), 60),
     "one is cancelled": ("end_bulk", (UUID(int=50), "cancelled", None), 60),

@@ -1,4 +1,4 @@
-"""A bulk action goes on whatever is removed from beneath it meanwhile."""
+"""What does bulk actions: it looks only if there is one, and goes on whatever is removed from beneath it meanwhile."""
 
 import pytest
 
@@ -12,6 +12,22 @@ from tests.support.jobs.working import asked, new_app
 
 DAY = 86_400.0
 PAGE, MANY = 500, 600
+
+
+async def test_a_worker_that_starts_looks_only_if_there_is_one_to_do(database: str) -> None:
+    """It asks on the connection on which the worker registers, and opens none of its own."""
+    async with new_app(database) as app, open_database(database) as db:
+        runner, session = BulkRunner(db, Settings()), db.session()
+        runner.wakeup.ring()  # as the listener does when it begins
+
+        await runner.look_first(session)
+        assert not await runner.wakeup.wait(0)
+
+        await app.jobs.bulk("retry", queue="mail", by="ada")
+        await runner.look_first(session)
+        assert await runner.wakeup.wait(0)
+        assert 1 == db.pool.get_size()
+        await session.close()
 
 
 @pytest.mark.parametrize(

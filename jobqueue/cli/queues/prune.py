@@ -12,6 +12,8 @@ from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.asking import agreed, somebody_to_ask
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, tell
 from jobqueue.cli.terminal.output import write_json, write_table
+from jobqueue.cli.terminal.user import this_user
+from jobqueue.store.acting.audit import Noted
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.looking.overview import count_archive
 from jobqueue.store.upkeep import NO_AGES, Ages, Day, archive_days, drop_days, prune_day, prune_excess, shortest_keeps
@@ -31,6 +33,12 @@ class Order:
         if queue is not None and ages == NO_AGES:
             raise Refusal("--queue: say for which age, with --completed or --other", ExitCode.USAGE)
         return cls(ages, queue)
+
+    @property
+    def what(self) -> dict[str, object]:
+        """As the audit tells of it: ages in seconds."""
+        said = {"completed": self.ages.completed, "other": self.ages.other, "queue": self.queue}
+        return {name: value for name, value in said.items() if value is not None}
 
 
 class How(StrEnum):
@@ -92,7 +100,23 @@ def prune(place: Place, order: Order, *, dry_run: bool, yes: bool, as_json: bool
 async def _pruned(place: Place, order: Order, *, dry: bool) -> Report:
     async with place.database() as (_, database):
         await database.check()
-        return await _prune(database, place, order, dry=dry)
+        if dry:
+            return await _prune(database, place, order, dry=True)
+        note = Noted(this_user(), "archive.prune", order.what)
+        await _note(database, note, 0)
+        report = await _prune(database, place, order, dry=False)
+        await _note(database, note, sum(part.jobs for part in report.removed))
+        return report
+
+
+async def _note(database: Database, note: Noted, jobs: int) -> None:
+    """In the audit: before it begins, and how many it were. There is one connection, which is not kept meanwhile."""
+    session = database.session()
+    try:
+        await note.add(session, jobs, jobs)
+        note.keep()
+    finally:
+        await session.close()
 
 
 async def _prune(database: Database, place: Place, order: Order, *, dry: bool) -> Report:

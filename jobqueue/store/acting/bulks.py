@@ -47,10 +47,15 @@ async def create(
     await executor.fetch("create_bulk", id, *who, action, filter, target, audit_id)
 
 
-async def take(executor: Executor) -> tuple[UUID | None, dict[str, Any] | None, bool]:
-    """One that is due, for this transaction: its id, and what `read` reads; and whether any is not done."""
-    row = named("take_bulk", (await executor.fetch("take_bulk"))[0])
-    return (None, None, row["any_left"]) if row["id"] is None else (as_uuid(row["id"]), row, row["any_left"])
+async def any_left(reader: Reader) -> bool:
+    """Whether there is one that is not done."""
+    return bool((await reader.fetch("any_bulk"))[0][0])
+
+
+async def take(executor: Executor) -> dict[str, Any] | None:
+    """One that is due, for this transaction: its id, and what else `read` reads."""
+    rows = await executor.fetch("take_bulk")
+    return named("take_bulk", rows[0]) if rows else None
 
 
 async def move(executor: Executor, bulk: Taken, state: BulkState, pause: float) -> None:

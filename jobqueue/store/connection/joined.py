@@ -1,4 +1,6 @@
-"""A column of many rows as one text parameter: `string_to_array($1, chr(31), '')` in a statement takes it apart.
+"""How many rows go into one statement, and a column of them as one text parameter.
+
+`string_to_array($1, chr(31), '')` in a statement takes it apart.
 
 A list parameter costs the driver 0.3 µs for each value, most of it to find out that the value is no list itself; this
 costs 0.05, and it is the same on every kind of connection. Nothing that we store has the separator in it, nor is any
@@ -23,3 +25,16 @@ def join(values: Sequence[object]) -> str | None:
     if text.count(_SEPARATOR) != len(values) - 1:
         raise asyncpg.DataError("a value has the character U+001F in it, which no JSON and no name has")
     return text
+
+
+def chunks(sizes: Sequence[int], rows: int, size: int) -> list[slice]:
+    """Cut a sequence of items with these sizes into runs of at most `rows` items and `size` bytes."""
+    cuts, start, held = [], 0, 0
+    for place, item in enumerate(sizes):
+        if place > start and (place - start >= rows or held + item > size):
+            cuts.append(slice(start, place))
+            start, held = place, 0
+        held += item
+    if start < len(sizes):
+        cuts.append(slice(start, len(sizes)))
+    return cuts

@@ -7,7 +7,7 @@ Nothing session-scoped is done on a pooled connection, so nothing has to be rese
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -380,16 +380,3 @@ class Session:
 
 async def _nothing_to_reset(connection: Connection) -> None:
     pass
-
-
-def chunks(sizes: Sequence[int], rows: int, size: int) -> list[slice]:
-    """Cut a sequence of items with these sizes into runs of at most `rows` items and `size` bytes."""
-    cuts, start, held = [], 0, 0
-    for place, item in enumerate(sizes):
-        if place > start and (place - start >= rows or held + item > size):
-            cuts.append(slice(start, place))
-            start, held = place, 0
-        held += item
-    if start < len(sizes):
-        cuts.append(slice(start, len(sizes)))
-    return cuts

@@ -63,6 +63,8 @@ async def test_what_was_said_is_removed(cli: CommandLine, shop: Shop) -> None:
     assert leaf("completed", 4) not in leaves(shop.dsn, "completed")
     assert 1 == shop.states()["ready"]
     assert (0, "", "jobqueue: nothing is old enough to be removed\n") == (again.code, again.out, again.err)
+    noted = "select array_agg(changed order by id) from jobqueue.audit where action = 'archive.prune' and via = 'cli'"
+    assert [10, 0] == await asked(shop.dsn, noted)
 
 
 async def test_results_that_a_bundle_needs_stay(cli: CommandLine, shop: Shop) -> None:

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from jobqueue.store.connection.faults import DATABASE_ERRORS
-from jobqueue.store.connection.pool import Database, Session, chunks
+from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.looking.listing import Wanted, list_jobs
 from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.schema.statements import channel
@@ -280,23 +280,6 @@ async def test_a_session_gives_back_a_connection_of_the_users_pool_when_idle(dat
         await session.ready()
         await session.rest()
         assert pooled.pool.get_idle_size() == 1
-
-
-@pytest.mark.parametrize(
-    ("sizes", "expected"),
-    [
-        ([], []),
-        ([1], [(0, 1)]),
-        ([1, 1, 1], [(0, 3)]),
-        ([1, 1, 1, 1], [(0, 3), (3, 4)]),
-        ([6, 5, 5, 1], [(0, 1), (1, 3), (3, 4)]),
-        ([99, 1, 99], [(0, 1), (1, 2), (2, 3)]),
-        ([0, 0, 0, 0], [(0, 3), (3, 4)]),
-    ],
-)
-def test_chunks_are_bounded_in_rows_and_bytes(sizes: list[int], expected: list[tuple[int, int]]) -> None:
-    """At most three rows and ten bytes a chunk here; a row that is too large alone goes alone."""
-    assert expected == [(cut.start, cut.stop) for cut in chunks(sizes, 3, 10)]
 
 
 async def test_closing_is_no_failure_when_the_server_has_gone(database: str) -> None:

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from tests.support.postgres.database import Databases
-from tests.support.postgres.plans import Plan, run_learned
+from tests.support.postgres.plans import Cases, Plan, assert_none_dear
 
 BUNDLE = "00000000-0000-7000-8000-00000000f00d"
 WAITING = f"""
@@ -44,7 +44,7 @@ So the planner knows nothing, what there was before somebody stored it, all.
 """
 
 
-def cases() -> dict[str, tuple[tuple[object, ...], int]]:
+def cases() -> Cases:
     """Each statement with its arguments, and how many pages it may touch."""
     ids = [f"{n:032x}" for n in range(1, 202)]
     waiting = [f"{n:032x}" for n in range(10_001, 10_501)]
@@ -85,7 +85,6 @@ def stocked(databases: Databases, filled: str) -> Iterator[str]:
 @pytest.mark.parametrize("learned", LEARNED)
 def test_what_waits_costs_what_is_met(request: pytest.FixtureRequest, databases: Databases, learned: str) -> None:
     """No look at jobs that others wait for reads job or archive from end to end, nor what waits again and again."""
-    wrong = []
     template, statements = LEARNED[learned]
     with (
         databases.temporary(request.getfixturevalue(template)) as dsn,
@@ -93,9 +92,4 @@ def test_what_waits_costs_what_is_met(request: pytest.FixtureRequest, databases:
     ):
         for statement in statements:
             connection.execute(statement.encode())
-        for name, (values, pages) in cases().items():
-            for mode in ("custom", "generic"):
-                plan = run_learned(connection, name.split()[0], values, mode)
-                found = wrong_with(plan, pages)
-                wrong += [f"{name}, {mode}: {found}\n{plan}\n"] if found else []
-    assert not wrong, "\n".join(wrong)
+        assert_none_dear(connection, cases(), wrong_with)

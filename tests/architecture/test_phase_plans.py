@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.postgres.database import Databases
 from tests.support.postgres.full import GIVEN_UP, LONGEST, PHASES
-from tests.support.postgres.plans import Plan, run_learned
+from tests.support.postgres.plans import Plan, assert_none_dear, run_learned
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 WORKER = UUID("a2f1c0de-0000-4000-8000-000000000000")
@@ -113,7 +113,6 @@ def stocked(databases: Databases, filled: str) -> Iterator[str]:
 @pytest.mark.parametrize("learned", LEARNED)
 def test_a_phase_costs_its_own_job(request: pytest.FixtureRequest, databases: Databases, learned: str) -> None:
     """No statement of phases and signals reads a table from end to end, or more of it than its own jobs have."""
-    wrong = []
     template, statements = LEARNED[learned]
     with (
         databases.temporary(request.getfixturevalue(template)) as dsn,
@@ -121,18 +120,14 @@ def test_a_phase_costs_its_own_job(request: pytest.FixtureRequest, databases: Da
     ):
         for statement in statements:
             connection.execute(statement.encode())
-        looks = [
-            (size, *case)
+        looks = {
+            f"{name} of {size}": case
             for size in (1, 500)
-            for case in {**of_running(connection, size), **of_others(connection, size)}.items()
-        ]
-        looks += [(1, *case) for case in single(connection).items()]
-        for size, name, (values, pages) in looks:
-            for mode in ("custom", "generic"):
-                plan = run_learned(connection, name.split()[0], tuple(values), mode)
-                found = wrong_with(plan, max(200, pages))
-                wrong += [f"{name} of {size}, {mode}: {found}\n{plan}\n"] if found else []
-    assert not wrong, "\n".join(wrong)
+            for name, case in {**of_running(connection, size), **of_others(connection, size)}.items()
+        }
+        looks |= single(connection)
+        cases = {name: (values, max(200, pages)) for name, (values, pages) in looks.items()}
+        assert_none_dear(connection, cases, wrong_with)
 
 
 COME_AND_GO = """

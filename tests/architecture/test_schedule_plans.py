@@ -1,13 +1,12 @@
 """Plans of schedules: one of 100 000 costs what it is about, whatever the planner believes."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.support.postgres.database import Databases, name_of
-from tests.support.postgres.plans import Plan, run_learned
+from tests.support.postgres.database import Databases
+from tests.support.postgres.plans import Cases, assert_none_dear, run_plan
 
 SCHEDULES = """
 alter table jobqueue.schedule set (autovacuum_enabled = false);
@@ -36,7 +35,7 @@ LEARNED = {
 UNSEEN = 300.0
 CODE = [f"s{n}" for n in range(500, 100_000, 500)]
 
-CASES: dict[str, tuple[tuple[object, ...], int]] = {
+CASES: Cases = {
     "take_due_schedules": ((100, UNSEEN, ["s1", "s7"]), 800),
     "next_schedule": ((UNSEEN,), 50),
     "next_firings": ((5, UNSEEN), 50),
@@ -53,42 +52,18 @@ CASES: dict[str, tuple[tuple[object, ...], int]] = {
 """Each statement with its arguments, and how many pages it may touch; the table alone has over 2 000."""
 
 
-@pytest.fixture(scope="module", params=LEARNED)
-def planned(request: pytest.FixtureRequest, databases: Databases, template: str) -> Iterator[str]:
-    """The name of a database with 100 000 schedules, of which the planner knows this."""
-    with databases.temporary(template) as dsn:
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            for statement in LEARNED[request.param]:
-                connection.execute(statement.encode())
-        yield name_of(dsn)
-
-
-def wrong_with(plan: Plan, pages: int) -> list[str]:
-    """What it should not have read."""
-    wrong = [f"{plan.buffers} pages"] if plan.buffers > pages else []
-    return wrong + [f"all of {node['Relation Name']}" for node in plan.nodes() if node["Node Type"] == "Seq Scan"]
-
-
-def test_a_schedule_costs_itself(databases: Databases, planned: str) -> None:
-    """No statement of schedules reads all of them, with a custom or a generic plan."""
-    wrong = []
-    with databases.temporary(planned) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
-        for name, (values, pages) in CASES.items():
-            for mode in ("custom", "generic"):
-                plan = run_learned(connection, name.split()[0], values, mode)
-                found = wrong_with(plan, pages)
-                wrong += [f"{name}, {mode}: {found}\n{plan}\n"] if found else []
-    assert not wrong, "\n".join(wrong)
-
-
-def rows_of(connection: "psycopg.Connection[Any]", name: str) -> int:
-    return int(run_learned(connection, name, CASES[name][0], "generic").root["Actual Rows"])
-
-
-def test_the_cases_are_what_they_say(databases: Databases, planned: str) -> None:
-    """A page of those that are due is full, and what is forgotten is a third of the code's."""
-    with databases.temporary(planned) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
+@pytest.mark.parametrize("learned", LEARNED)
+def test_a_schedule_costs_itself(databases: Databases, template: str, learned: str) -> None:
+    """No statement of schedules reads all of them, with a custom or a generic plan; the cases are what they say."""
+    with databases.temporary(template) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
+        for statement in LEARNED[learned]:
+            connection.execute(statement.encode())
         assert (100, 1, 5) == tuple(
             rows_of(connection, name) for name in ("take_due_schedules", "next_schedule", "next_firings")
         )
-        assert 66 <= rows_of(connection, "forget_schedules") <= 67
+        assert 66 <= rows_of(connection, "forget_schedules") <= 67, "a third of the code's"
+        assert_none_dear(connection, CASES)
+
+
+def rows_of(connection: "psycopg.Connection[Any]", name: str) -> int:
+    return int(run_plan(connection, name, tuple(CASES[name][0]), "generic").root["Actual Rows"])

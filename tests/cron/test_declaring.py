@@ -8,7 +8,7 @@ import pytest
 from jobqueue import App, InvalidOption, InvalidSignature, JobContext, Router
 from jobqueue.cron import declaring
 from jobqueue.tasks.registry import Declared
-from tests.support.jobs.planned import HOURLY, app_on, fire, firer_on, jobs_of, move_back, put
+from tests.support.jobs.planned import app_on, fire, firer_on, hourly, jobs_of, move_back, put
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked, new_app
 from tests.support.waiting import wait_until
@@ -16,13 +16,13 @@ from tests.support.waiting import wait_until
 HOUR = timedelta(hours=1)
 
 
-def code(cron: str = HOURLY, **more: str) -> Callable[[], Sequence[Declared]]:
-    """What a version of the code declares: a task `digest` at these times."""
+def code(cron: str = "", **more: str) -> Callable[[], Sequence[Declared]]:
+    """What a version of the code declares: a task `digest` at these times, or once an hour."""
     app = App.null()
 
     async def digest() -> None: ...
 
-    app.cron(cron, **more)(digest)  # type: ignore[arg-type]
+    app.cron(cron or hourly(), **more)(digest)  # type: ignore[arg-type]
     return lambda: app.registry.schedules
 
 
@@ -140,7 +140,7 @@ async def test_what_cannot_be_declared_now_holds_up_no_other(database: str) -> N
     new = code("30 * * * *")
     async with app_on(database) as app, connect(database) as other:
         await fire(database, code("0 * * * *"))
-        await put(app, "note", HOURLY, missed="once")
+        await put(app, "note", hourly(), missed="once")
         await move_back(database, HOUR)
         async with other.transaction():
             await app.schedules.pause("digest", connection=other)

@@ -12,7 +12,7 @@ from jobqueue import JobContext, JobState, Unique, steps
 from jobqueue.base.flows.schedule import Missed
 from jobqueue.cron import firing
 from tests.support.jobs.gate import Gate
-from tests.support.jobs.planned import HOURLY, app_on, fire, firer_on, jobs_of, last_hour, move_back, put
+from tests.support.jobs.planned import app_on, fire, firer_on, hourly, jobs_of, last_hour, move_back, put
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import all_ended, asked, new_app
 from tests.support.patience import NEVER, PATIENCE
@@ -55,7 +55,7 @@ async def test_an_outage_of_three_days(database: str, missed: Missed, expected: 
     """An hourly schedule after three days without a worker: nothing, one job for the last hour, or one for each."""
     async with app_on(database) as app:
         now = await asked(database, "select now()")
-        await put(app, "note", HOURLY, missed=missed)
+        await put(app, "note", hourly(), missed=missed)
         first = await move_back(database, timedelta(days=DAYS))
         await fire(database)
         await fire(database)
@@ -111,7 +111,7 @@ async def test_one_that_overlaps_is_left_out(database: str) -> None:
 async def test_those_that_are_made_up_for_do_not_overlap_either(database: str) -> None:
     """Of planned times that come to be fired together the first has its job; the others would overlap, as is told."""
     async with app_on(database) as app:
-        await put(app, "note", HOURLY, missed="all", overlap="skip")
+        await put(app, "note", hourly(), missed="all", overlap="skip")
         first = await move_back(database, timedelta(hours=3))
         await fire(database)
         told = await asked(
@@ -136,7 +136,7 @@ async def test_those_that_queue_come_one_after_the_other(database: str) -> None:
             raise OSError("once")
 
     async with app:
-        await app.schedules.put("step", step.job(), HOURLY, missed="all", overlap="queue")
+        await app.schedules.put("step", step.job(), hourly(), missed="all", overlap="queue")
         first = await move_back(database, timedelta(hours=5), "step")
         await fire(database)
         async with app.worker():
@@ -162,7 +162,7 @@ async def test_a_row_that_nobody_can_fire_harms_no_other(database: str, harm: st
     """Whatever plain SQL has written there: it is left and said so, the others fire, and putting it anew mends it."""
     async with app_on(database) as app:
         for name in ("note", "odd", "zero"):
-            await put(app, name, HOURLY, missed="once")
+            await put(app, name, hourly(), missed="once")
             await move_back(database, timedelta(hours=2), name)
         async with connect(database) as connection:
             await connection.execute(f"update jobqueue.schedule set {harm} where name = 'odd'")
@@ -170,7 +170,7 @@ async def test_a_row_that_nobody_can_fire_harms_no_other(database: str, harm: st
         assert [1, 0, 1] == [len(await jobs_of(app, name)) for name in ("note", "odd", "zero")]
         assert "broken" == (await app.schedules.get("odd")).state
 
-        await put(app, "odd", HOURLY, missed="once")
+        await put(app, "odd", hourly(), missed="once")
         assert "active" == (await app.schedules.get("odd")).state
 
 
@@ -178,7 +178,7 @@ async def test_jitter_is_the_same_everywhere(database: str) -> None:
     """Each job of a planned time is late by its own share of the jitter, whoever fires it."""
     async with app_on(database) as app:
         for name in ("one", "two"):
-            await put(app, name, HOURLY, missed="once", jitter=3600)
+            await put(app, name, hourly(), missed="once", jitter=3600)
             await move_back(database, timedelta(hours=2), name)
         await fire(database)
         (one,), (two,) = await jobs_of(app, "one"), await jobs_of(app, "two")
@@ -194,10 +194,10 @@ async def test_what_begins_and_ends(database: str) -> None:
     async with app_on(database) as app:
         last = await last_hour(database)
         hours = [last + timedelta(hours=n) for n in range(-4, 4)]
-        await put(app, "later", HOURLY, starts_at=hours[6], ends_at=hours[7])
+        await put(app, "later", hourly(), starts_at=hours[6], ends_at=hours[7])
         assert hours[6:] == await app.schedules.next("later", 9)
 
-        await put(app, "note", HOURLY, missed="all", ends_at=hours[2] + timedelta(seconds=1))
+        await put(app, "note", hourly(), missed="all", ends_at=hours[2] + timedelta(seconds=1))
         assert "ended" == (await app.schedules.get("note")).state
         await move_back(database, timedelta(hours=4))
         await fire(database)
@@ -209,7 +209,7 @@ async def test_two_firers_share_the_work(database: str) -> None:
     """Several look at once: each planned time has one job."""
     async with app_on(database) as app, firer_on(database) as one, firer_on(database) as other:
         for n in range(150):
-            await put(app, f"s{n}", HOURLY, missed="all")
+            await put(app, f"s{n}", hourly(), missed="all")
         async with connect(database) as connection:
             await connection.execute("update jobqueue.schedule set next_at = next_at - interval '4 h'")
         await asyncio.gather(one.look(), other.look())
@@ -220,7 +220,7 @@ async def test_two_firers_share_the_work(database: str) -> None:
 async def test_what_others_hold_is_waited_for(database: str) -> None:
     """While another worker has what is due, for long perhaps since it is frozen, nobody looks again at once."""
     async with app_on(database) as app, firer_on(database) as firer, connect(database) as other:
-        await put(app, "note", HOURLY, missed="once")
+        await put(app, "note", hourly(), missed="once")
         await move_back(database, timedelta(hours=1))
         async with other.transaction():
             await other.execute("select from jobqueue.schedule for update")
@@ -234,7 +234,7 @@ async def test_threads_that_are_busy_hold_up_nothing(database: str) -> None:
     """While the user's own work has all threads that there are for all, schedules fire."""
     threads = anyio.to_thread.current_default_thread_limiter()
     async with app_on(database) as app:
-        await put(app, "note", HOURLY, missed="once")
+        await put(app, "note", hourly(), missed="once")
         await move_back(database, timedelta(hours=1))
         busy = [object() for _ in range(int(threads.available_tokens))]
         for each in busy:
@@ -253,7 +253,7 @@ async def test_a_long_look_is_cut(database: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(firing, "_LONGEST_LOOK", 0.0)
     async with app_on(database) as app:
         for name in ("a", "b", "c"):
-            await put(app, name, HOURLY, missed="once")
+            await put(app, name, hourly(), missed="once")
             await move_back(database, timedelta(hours=1), name)
         await fire(database)
         changes = await asked(database, "select count(distinct xmin::text) from jobqueue.schedule")
@@ -267,7 +267,7 @@ async def test_a_unique_key_holds_for_planned_jobs_too(database: str) -> None:
         task = app.registry.find("note")
         assert task is not None
         job = task.options(unique=Unique("one", on_conflict="raise")).job()
-        await app.schedules.put("note", job, HOURLY, missed="all")
+        await app.schedules.put("note", job, hourly(), missed="all")
         await move_back(database, timedelta(hours=2))
         firer = await fire(database)
         stored = await jobs_of(app)
@@ -281,7 +281,7 @@ async def test_one_that_is_held_up_holds_up_no_other(database: str) -> None:
         assert task is not None
         keyed = task.options(unique=Unique("one"))
         for name, job in (("a", task.job()), ("held", keyed.job()), ("z", task.job())):
-            await app.schedules.put(name, job, HOURLY, missed="once")
+            await app.schedules.put(name, job, hourly(), missed="once")
             await move_back(database, timedelta(hours=2), name)
         transaction = other.transaction()
         await transaction.start()
@@ -302,7 +302,7 @@ async def test_a_schedule_belongs_to_the_callers_transaction(database: str) -> N
     async with app_on(database) as app, connect(database) as connection:
         transaction = connection.transaction()
         await transaction.start()
-        await put(app, "note", HOURLY, connection=connection)
+        await put(app, "note", hourly(), connection=connection)
         assert "note" == (await app.schedules.get("note", connection=connection)).name
         await transaction.rollback()
         assert [] == list(await app.schedules.list())

@@ -7,7 +7,7 @@ import pytest
 
 from jobqueue import InvalidOption, JobState, ScheduleNotFound
 from jobqueue.store.schema.statements import channel
-from tests.support.jobs.planned import HALF_AN_HOUR_LATER, HOURLY, app_on, fire, jobs_of, last_hour, move_back, put
+from tests.support.jobs.planned import app_on, fire, half_an_hour_later, hourly, jobs_of, last_hour, move_back, put
 from tests.support.jobs.store import connect
 from tests.support.waiting import wait_until
 
@@ -17,7 +17,7 @@ HOUR = timedelta(hours=1)
 async def test_what_is_put_anew_keeps_what_it_has_been_through(database: str) -> None:
     """Other words take the place of those before; only other times change when it is due next."""
     async with app_on(database) as app:
-        await put(app, "note", HOURLY, missed="once")
+        await put(app, "note", hourly(), missed="once")
         due = await move_back(database, HOUR)
         await fire(database)
         before = await app.schedules.get("note")
@@ -25,7 +25,7 @@ async def test_what_is_put_anew_keeps_what_it_has_been_through(database: str) ->
 
         task = app.registry.find("note")
         assert task is not None
-        after = await app.schedules.put("note", task.options(queue="mail").job("more"), HOURLY, missed="all")
+        after = await app.schedules.put("note", task.options(queue="mail").job("more"), hourly(), missed="all")
         assert (before.last_at, before.last_job, before.next_at) == (after.last_at, after.last_job, after.next_at)
         assert ("mail", "all", '{"what":"more"}') == (after.queue, after.timing.missed, after.args_json)
 
@@ -37,10 +37,10 @@ async def test_what_is_put_anew_keeps_what_it_has_been_through(database: str) ->
 async def test_a_pause_misses_nothing(database: str) -> None:
     """While it is paused nothing is planned; resumed it goes on with the next planned time, and makes up for none."""
     async with app_on(database) as app:
-        await put(app, "note", HOURLY, missed="all")
+        await put(app, "note", hourly(), missed="all")
         paused = await app.schedules.pause("note")
         assert ("paused", None) == (paused.state, paused.next_at)
-        assert "paused" == (await put(app, "note", HOURLY, missed="once")).state
+        assert "paused" == (await put(app, "note", hourly(), missed="once")).state
         await fire(database)
         resumed = await app.schedules.resume("note")
         assert ("active", await last_hour(database) + HOUR) == (resumed.state, resumed.next_at)
@@ -50,7 +50,7 @@ async def test_a_pause_misses_nothing(database: str) -> None:
 async def test_a_pause_until_a_moment(database: str) -> None:
     """It is over by itself: the first planned time after that moment is fired."""
     async with app_on(database) as app:
-        await put(app, "note", HOURLY, missed="once")
+        await put(app, "note", hourly(), missed="once")
         hour = await last_hour(database)
         paused = await app.schedules.pause("note", hour + 3 * HOUR)
         assert ("paused", hour + 4 * HOUR) == (paused.state, paused.next_at)
@@ -64,7 +64,7 @@ async def test_a_pause_until_a_moment(database: str) -> None:
 async def test_a_resume_of_what_is_not_paused_changes_nothing(database: str) -> None:
     """One that is due stays due: nothing is left out."""
     async with app_on(database) as app:
-        await put(app, "note", HOURLY, missed="all")
+        await put(app, "note", hourly(), missed="all")
         due = await move_back(database, HOUR)
         assert due == (await app.schedules.resume("note")).next_at
 
@@ -74,9 +74,9 @@ async def test_other_times_do_not_end_a_pause(database: str) -> None:
     async with app_on(database) as app:
         hour = await last_hour(database)
         for name, until in (("resting", hour + 3 * HOUR), ("off", None)):
-            await put(app, name, HOURLY)
+            await put(app, name, hourly())
             await app.schedules.pause(name, until)
-        resting, off = [await put(app, name, HALF_AN_HOUR_LATER) for name in ("resting", "off")]
+        resting, off = [await put(app, name, half_an_hour_later()) for name in ("resting", "off")]
         assert ("paused", hour + 3.5 * HOUR) == (resting.state, resting.next_at)
         assert ("paused", None) == (off.state, off.next_at)
 
@@ -100,7 +100,7 @@ async def test_only_what_is_near_wakes_the_workers(database: str) -> None:
 async def test_a_trigger_is_beside_what_is_planned(database: str) -> None:
     """A job now, paused or not; the next planned time stays, and what must not overlap knows of it."""
     async with app_on(database) as app:
-        before = await put(app, "note", HOURLY, overlap="skip", missed="once")
+        before = await put(app, "note", hourly(), overlap="skip", missed="once")
         id = await app.schedules.trigger("note")
         assert JobState.READY is (await app.jobs.get(id)).state
         after = await app.schedules.get("note")
@@ -113,7 +113,7 @@ async def test_a_trigger_is_beside_what_is_planned(database: str) -> None:
 async def test_a_backfill_stores_what_is_not_there(database: str) -> None:
     """Each planned time of a span has one job, however often it is asked for; what was fired has its own already."""
     async with app_on(database) as app:
-        await put(app, "note", HOURLY, missed="once")
+        await put(app, "note", hourly(), missed="once")
         await move_back(database, 2 * HOUR)
         await fire(database)
         hour = await last_hour(database)
@@ -134,7 +134,7 @@ async def test_a_backfill_stores_what_is_not_there(database: str) -> None:
 async def test_a_backfill_that_is_refused(database: str, since: int | None, until: int | None, option: str) -> None:
     """Nothing to come, no more than 10 000, moments only."""
     async with app_on(database) as app:
-        await put(app, "note", HOURLY)
+        await put(app, "note", hourly())
         hour = await last_hour(database)
         given: list[Any] = ["soon" if n is None else hour + n * HOUR for n in (since, until)]
         with pytest.raises(InvalidOption, match=option):
@@ -145,7 +145,7 @@ async def test_a_backfill_that_is_refused(database: str, since: int | None, unti
 async def test_deleted_it_leaves_its_jobs(database: str) -> None:
     """No more is stored; what it has stored stays."""
     async with app_on(database) as app:
-        await put(app, "note", HOURLY)
+        await put(app, "note", hourly())
         id = await app.schedules.trigger("note")
         await app.schedules.delete("note")
         assert JobState.READY is (await app.jobs.get(id)).state
@@ -164,7 +164,7 @@ async def test_a_list_goes_on(database: str) -> None:
     """Pages by name, of one source or both."""
     async with app_on(database) as app:
         for name in ("c", "a", "b"):
-            await put(app, name, HOURLY)
+            await put(app, name, hourly())
         page = await app.schedules.list(limit=2)
         assert ["a", "b"] == [each.name for each in page]
         assert ["c"] == [each.name for each in await app.schedules.list(after=page[-1].name, source="stored")]
@@ -191,7 +191,7 @@ async def test_what_cannot_be_put(database: str, more: dict[str, Any], option: s
     """One error that names the option, and nothing is stored."""
     async with app_on(database) as app:
         with pytest.raises(InvalidOption, match=f"^{option}"):
-            await put(app, **{"name": "note", "cron": HOURLY, **more})
+            await put(app, **{"name": "note", "cron": hourly(), **more})
         assert [] == list(await app.schedules.list())
 
 
@@ -202,4 +202,4 @@ async def test_a_job_of_its_own_moment_has_no_schedule(database: str, said: dict
         task = app.registry.find("note")
         assert task is not None
         with pytest.raises(InvalidOption, match=next(iter(said))):
-            await app.schedules.put("note", task.options(**said).job(), HOURLY)
+            await app.schedules.put("note", task.options(**said).job(), hourly())

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from jobqueue import App, Job, Schedule
@@ -12,9 +13,21 @@ from jobqueue.tasks.registry import Declared
 from tests.support.jobs.store import connect, open_database
 from tests.support.jobs.working import asked, new_app
 
-_MINUTE = (datetime.now(UTC).minute + 40) % 60
-HOURLY, HALF_AN_HOUR_LATER = (f"{minute % 60} * * * *" for minute in (_MINUTE, _MINUTE + 30))
-"""Once an hour, and not while these tests run: no planned time comes between two of their lines."""
+
+@cache
+def minute() -> int:
+    """Of the hour, far from the present one. Each test of schedules forgets it: a long run comes to any minute."""
+    return (datetime.now(UTC).minute + 40) % 60
+
+
+def hourly() -> str:
+    """Once an hour, and not while this test runs: no planned time comes between two of its lines."""
+    return f"{minute()} * * * *"
+
+
+def half_an_hour_later() -> str:
+    """The same, between those of `hourly`."""
+    return f"{(minute() + 30) % 60} * * * *"
 
 
 async def note(what: str = "nothing") -> str:
@@ -56,13 +69,13 @@ async def fire(dsn: str, declared: Callable[[], Sequence[Declared]] = list) -> F
 
 
 async def last_hour(dsn: str) -> datetime:
-    """The last planned time of `HOURLY`, by the database's clock."""
+    """The last planned time of `hourly`, by the database's clock."""
     now = await asked(dsn, "select now()")
-    return Cron(HOURLY).latest(now - timedelta(hours=2), now, 1)[0]
+    return Cron(hourly()).latest(now - timedelta(hours=2), now, 1)[0]
 
 
 async def move_back(dsn: str, ago: timedelta, name: str = "note") -> datetime:
-    """Make the next planned time one so long before the last of `HOURLY`, as if no worker had been there since."""
+    """Make the next planned time one so long before the last of `hourly`, as if no worker had been there since."""
     moment = await last_hour(dsn) - ago
     async with connect(dsn) as connection:
         await connection.execute("update jobqueue.schedule set next_at = $2 where name = $1", name, moment)

@@ -1,9 +1,9 @@
 """How PostgreSQL runs one of our statements: the plan it chose, and what it really touched."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import sql
@@ -11,6 +11,9 @@ from psycopg import sql
 from jobqueue.store.schema.statements import statement, statements
 
 Node = Mapping[str, Any]
+Cases: TypeAlias = Mapping[str, tuple[Sequence[object], int]]
+"""Statements, each with its values, and how many pages it may touch. What is behind a name's first word is for readers.
+"""
 
 
 @dataclass(frozen=True)
@@ -89,3 +92,22 @@ def run_plan(connection: "psycopg.Connection[Any]", name: str, values: tuple[obj
     assert explained is not None
     found = explained[0] if isinstance(explained[0], list) else json.loads(explained[0])
     return Plan(found[0]["Plan"])
+
+
+def dear(plan: Plan, pages: int) -> list[str]:
+    """What it should not have read: more than so many pages, or a table from end to end."""
+    wrong = [f"{plan.buffers} pages"] if plan.buffers > pages else []
+    return wrong + [f"all of {node['Relation Name']}" for node in plan.nodes() if node["Node Type"] == "Seq Scan"]
+
+
+def assert_none_dear(
+    connection: "psycopg.Connection[Any]", cases: Cases, wrong_with: Callable[[Plan, int], list[str]] = dear
+) -> None:
+    """Each statement costs what it may, with a custom and with a generic plan."""
+    wrong = []
+    for name, (values, pages) in cases.items():
+        for mode in ("custom", "generic"):
+            plan = run_learned(connection, name.split()[0], tuple(values), mode)
+            found = wrong_with(plan, pages)
+            wrong += [f"{name}, {mode}: {found}\n{plan}\n"] if found else []
+    assert [] == wrong, "\n".join(wrong)

@@ -178,7 +178,7 @@ async def _secret() -> str:
 
 
 def site_of(client: httpx.AsyncClient) -> Starlette:
-    """What a client of `visiting` asks, without what stands before it."""
+    """What a client of `together` asks, without what stands before it."""
     site: Starlette = client._transport.app._app  # type: ignore[attr-defined]
     return site
 
@@ -193,20 +193,19 @@ def _only_posts(site: Starlette) -> list[Route]:
     return [each for each in site.routes if isinstance(each, Route) and "GET" not in (each.methods or ())]
 
 
-async def answers(client: httpx.AsyncClient, paths: list[str]) -> AsyncIterator[tuple[str, httpx.Response]]:
-    """What each of these says: plain, with all that can be shown asked for, and each of its parts alone."""
-    for path in paths:
-        first = await client.get(path)
-        yield path, first
-        if path.startswith(("/api/", "/preview/", "/live/")):
-            continue
-        begins = f"{path}{'&' if '?' in path else '?'}"
-        wanted = f"{begins}{urlencode([*_SHOW, ('empty', 'show'), ('as', 'json'), ('did', '1')])}"
-        yield wanted, await client.get(wanted)
-        if path.startswith("/schedules/"):
-            yield path, await client.post(path)  # with the arguments
-        for part in dict.fromkeys(_PART.findall(first.text)):
-            yield f"{begins}part={part}", await client.get(f"{begins}part={part}")
+async def answers(client: httpx.AsyncClient, path: str) -> AsyncIterator[tuple[str, httpx.Response]]:
+    """What it says: plain, with all that can be shown asked for, and each of its parts alone."""
+    first = await client.get(path)
+    yield path, first
+    if path.startswith(("/api/", "/preview/", "/live/")):
+        return
+    begins = f"{path}{'&' if '?' in path else '?'}"
+    wanted = f"{begins}{urlencode([*_SHOW, ('empty', 'show'), ('as', 'json'), ('did', '1')])}"
+    yield wanted, await client.get(wanted)
+    if path.startswith("/schedules/"):
+        yield path, await client.post(path)  # with the arguments
+    for part in dict.fromkeys(_PART.findall(first.text)):
+        yield f"{begins}part={part}", await client.get(f"{begins}part={part}")
 
 
 class Scripts(HTMLParser):

@@ -17,7 +17,7 @@ import httpx
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from jobqueue import App, Cancel, JobContext, Limit
+from jobqueue import App, Cancel, JobContext, JobState, Limit
 from jobqueue.base.acting.audit import By
 from jobqueue.store.workers import list_workers
 from jobqueue.web.dashboard.acting.jobs import ACTIONS
@@ -131,6 +131,7 @@ async def loaded(database: str) -> AsyncIterator[Loaded]:
             own["jobs"] = [str(each.id) for each in mine]
             own["workers"] = values.pop("workers")
             values["workers"] = []
+            assert JobState.BLOCKED is (await app.jobs.get(waits.id)).state
             own["errors"] = [group.fingerprint for group in await app.jobs.errors(queue="mail")]
             yield Loaded(app, values, own)
             gate.open.set()
@@ -145,8 +146,9 @@ async def _more(app: App, odd: Any) -> dict[str, list[str]]:
     await app.queues.pause(QUEUE, by=SOMEBODY)
     hook = await app.webhooks.create(f"https://hooks.example/{SECRET}?token={SECRET}", queue=QUEUE, task=TASK)
     searched: list[dict[str, Any]] = [{"args": {"to": SECRET}}, {"text": SECRET}, {"reason": SECRET}]
-    bulks = [await app.jobs.bulk("delete", queue=QUEUE, state="blocked", by=SOMEBODY, **each) for each in searched]
-    bulks.append(await app.jobs.bulk("move", to=QUEUE, queue="mail", state="blocked", by=SOMEBODY))
+    nothing: dict[str, Any] = {"task": f"{MARK}nothing", "by": SOMEBODY}
+    bulks = [await app.jobs.bulk("delete", queue=QUEUE, **nothing, **each) for each in searched]
+    bulks.append(await app.jobs.bulk("move", to=QUEUE, queue="mail", **nothing))
     for each in bulks:
         await app.bulks.wait(each.id)
     await app.jobs.retry(queue=QUEUE, state="blocked", reason=SECRET, by=SOMEBODY)

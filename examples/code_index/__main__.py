@@ -29,6 +29,7 @@ from examples.code_index.workers import WorkerFailed, Workers
 from jobqueue import Job, JobState
 
 LOOK_EVERY = 0.2  # seconds
+APP = "examples.code_index.app:app"
 
 console = Console(highlight=False)
 
@@ -63,7 +64,9 @@ async def main(limit: int | None) -> int:
             queued = await read_index(connection)
         finally:
             await connection.close()
-    return report(queued, await measure_all(files), seconds)
+    code = report(queued, await measure_all(files), seconds)
+    console.print(f"\nIts jobs, and why some failed, in a browser:\n  {dashboard()}", soft_wrap=True)
+    return code
 
 
 async def run_jobs(files: list[str]) -> float:
@@ -74,7 +77,7 @@ async def run_jobs(files: list[str]) -> float:
     console.print(f"{len(files):,} jobs deferred in one transaction, {time.monotonic() - started:.2f} s")
     console.print(f"They are a bundle, {bundle.id}: when all have ended, one more job sums up.")
     with TemporaryDirectory() as folder:
-        command = ["-m", "jobqueue", "worker", "examples.code_index.app:app", "--queues", QUEUE, "--concurrency", "4"]
+        command = ["-m", "jobqueue", "worker", APP, "--queues", QUEUE, "--concurrency", "4"]
         async with Workers(command, count=2, logs=Path(folder)) as workers:
             console.print(f"Two worker processes, {' and '.join(map(str, workers.ids))}, each started as")
             console.print(f"  python {' '.join(command)}\n", soft_wrap=True)
@@ -162,6 +165,12 @@ def report(queued: Index, alone: Index, seconds: float) -> int:
     console.print("Every row, hashes included, is the same.")
     console.print(f"[bold]{len(queued.measures)} completed, {len(queued.errors)} dead in {seconds:.1f} s")
     return 0
+
+
+def dashboard() -> str:
+    """The command that shows what is in the database: with the Python that runs this, which has jobqueue."""
+    python, here = Path(sys.executable), Path.cwd()
+    return f"{python.relative_to(here) if python.is_relative_to(here) else python} -m jobqueue web {APP}"
 
 
 def all_paths(*indexes: Index) -> set[str]:

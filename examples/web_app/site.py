@@ -10,10 +10,11 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from examples.web_app.app import TABLES, app, connections, send_receipt
 from jobqueue import JobNotFound
+from jobqueue.web import create_app
 
 INSERT = "insert into shop.orders (customer, cents) values ($1, $2) returning id"
 CHARGE = "update shop.customer set credit = credit - $2 where email = $1 and credit >= $2 returning credit"
@@ -76,5 +77,6 @@ site = Starlette(
         Route("/orders", place_order, methods=["POST"]),
         Route("/orders/{id:int}", show_order),
         Route("/jobs/{id:uuid}", show_job),
+        Mount("/ops", create_app(app)),  # the dashboard; without `authorize` it answers browsers on this machine alone
     ],
 )

@@ -3,9 +3,11 @@
 import hashlib
 import re
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -33,6 +35,21 @@ async def test_the_demo_succeeds_twice_in_a_row(empty_database: str) -> None:
         assert completed >= 2
         assert dead >= 2
         assert [] == processes_with(queue_of(ended.out))
+
+
+async def test_the_demo_says_how_to_see_its_jobs(empty_database: str, tmp_path: Path) -> None:
+    """S2-18: the command that it ends with serves the dashboard on what it has left, such as the files that failed."""
+    ended = await run(*DEMO, "--limit", "10", dsn=empty_database)
+    python, *command = ended.out.splitlines()[-1].split()
+
+    assert Path(sys.executable) == Path.cwd() / python
+    async with running(*command, "--http", "127.0.0.1:0", dsn=empty_database, log=tmp_path / "web.log") as web:
+        await web.says("Ctrl-C")
+        address = re.search(r"open +(http://\S+)", web.said)
+        assert address is not None
+        async with httpx.AsyncClient(base_url=address[1], trust_env=False) as browser:
+            assert "EmptyFile" in (await browser.get("/errors")).text
+        assert 0 == await web.stop()
 
 
 async def test_a_dead_worker_is_reported(database: str, tmp_path: Path) -> None:

@@ -65,6 +65,19 @@ async def test_a_committed_order_gets_its_receipt(shop: httpx.AsyncClient) -> No
     assert expected == (await shop.get(f"/orders/{placed['order']}")).json()["receipt"]
 
 
+async def test_the_dashboard_is_part_of_the_site(shop: httpx.AsyncClient) -> None:
+    """Below its prefix: the overview names the queue, and leads to the job's page."""
+    placed = (await shop.post("/orders", json=ORDER)).json()
+    await result_of(shop, placed["job"])
+
+    job = await shop.get(f"/ops/jobs/{placed['job']}")
+    assert 200 == job.status_code
+    assert 'href="/ops/queues/mail"' in job.text
+    assert "state-completed" in job.text
+    assert "send_receipt" in (await shop.get("/ops/jobs")).text
+    assert 403 == (await shop.get("/ops/", headers={"x-forwarded-for": "192.0.2.1"})).status_code
+
+
 async def test_a_refused_order_leaves_no_job(shop: httpx.AsyncClient, database: str) -> None:
     """What fails after the defer rolls back order and job, and the next order is served as if nothing was. (S1-05)"""
     refused = await shop.post("/orders", json=ORDER | {"cents": 10**7})

@@ -45,7 +45,7 @@ IDS: Mapping[str, str] = {
     " from jobqueue.job_archive where state = 'dead' limit 1",
 }
 ASKED: dict[str, dict[str, int]] = {
-    "/": {"/": 12, "/?part=queues": 12, "/?part=attention,queues": 12},
+    "/": {"/": 13, "/?part=queues": 13, "/?part=attention,queues": 13},
     "/live/now": {"/live/now": 5},
     "/api/v1/overview": {"/api/v1/overview": 5},
     "/api/v1/recent": {"/api/v1/recent": 8},

@@ -8,7 +8,7 @@ _FORWARDED = frozenset(
     {"cf-connecting-ip", "client-ip", "forwarded", "true-client-ip", "via", "x-client-ip", "x-cluster-client-ip",
      "x-real-ip"}
 )  # fmt: skip
-_WAY_OUT = "give create_app(app, authorize=...) a function that says who may look"
+_WAY_OUT = "give create_app(app, authorize=...) a function that says who may look, or the command `web` --token-file"
 
 
 def why_not_local(request: Request) -> str | None:

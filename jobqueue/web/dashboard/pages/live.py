@@ -104,7 +104,6 @@ class _Streaming(Response):
 def _document(seen: Overview, frame: Frame, counts: Mapping[str, int]) -> dict[str, object]:
     return {
         "at": iso(seen.at),
-        "point": None if seen.rates is None else [round(getattr(seen.rates, name), 2) for name in _RATES],
         "texts": _texts(seen, counts),
         "shapes": _shapes(seen),
     }
@@ -129,7 +128,6 @@ def _texts(seen: Overview, counts: Mapping[str, int]) -> dict[str, str]:
 def _shapes(seen: Overview) -> dict[str, str]:
     """Marks of the parts of the overview: another one means that it is to be fetched anew."""
     return {
-        "attention": _mark([(each.kind, each.subject) for each in seen.attention]),
         "queues": _mark([(each.queue, each.paused, each.served or not each.ready) for each in seen.queues]),
         "workers": _mark([(each.id, each.running, each.ahead, each.alive, each.leaving) for each in seen.workers]),
         "longest": _mark([(each.id, each.fraction, each.cancelling) for each in seen.longest]),

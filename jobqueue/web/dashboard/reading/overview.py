@@ -8,6 +8,9 @@ from jobqueue.store.looking.overview import QueueStats, RunningJob, WorkerNow
 from jobqueue.web.dashboard.live.looker import Frame
 from jobqueue.web.dashboard.reading.view import Model, View
 
+_LATE = 600.0
+"""Seconds after which a job that is due, and that workers could take, has waited for too long."""
+
 
 class QueueRow(Model):
     """A queue in the overview."""
@@ -71,7 +74,8 @@ class Attention(Model):
     """Something that an operator should know first."""
 
     kind: str
-    """`failing`, `lost`, `unserved`, `paused`, `suspects`, `aside`, `snapshot`."""
+    """Of a queue `failing`, `unserved`, `late`, `paused` or `suspects`; of a worker `lost`; of a handler `stuck`; of a
+    task `aside`; of a webhook `receiver` (it fails) or `disabled`; of the database `snapshot`."""
     subject: str
     number: int
     seconds: float | None = None
@@ -117,6 +121,10 @@ def _of_queues(queues: list[QueueStats]) -> list[Attention]:
         href = f"/queues/{quote(each.queue, safe='')}"
         if each.ready and not each.served:
             found.append(Attention(kind="unserved", subject=each.queue, number=each.ready, href=href))
+        if each.served and not each.paused and (each.oldest_due or 0.0) > _LATE:
+            found.append(
+                Attention(kind="late", subject=each.queue, number=each.ready, seconds=each.oldest_due, href=href)
+            )
         if each.paused:
             waiting = each.ready + each.scheduled
             found.append(

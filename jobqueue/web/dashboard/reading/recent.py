@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
+from jobqueue.base.flows.webhook import Webhook
 from jobqueue.base.looking.history import Deferred, Rates, Sparks, Times
 from jobqueue.store.connection.pool import Session
+from jobqueue.store.flows import webhooks
 from jobqueue.store.looking.history import deferred, percentiles, rates, sparks
-from jobqueue.store.looking.overview import oldest_snapshot, put_aside
+from jobqueue.store.looking.overview import StuckJob, oldest_snapshot, put_aside, stuck_now
 from jobqueue.web.dashboard.reading.overview import Attention
 from jobqueue.web.dashboard.reading.view import Model, View
 
@@ -20,6 +22,8 @@ _MINUTE = 60
 _COUNTED = 1_000
 _FAILING, _ENOUGH = 0.2, 10
 """A queue fails if so many of its attempts do, of at least so many."""
+_TRIES = 3
+"""A receiver of webhooks fails if so many tries in a row did: a single one says nothing yet."""
 _OLD = 600.0
 """Seconds after which somebody's open transaction is a matter of concern."""
 
@@ -33,6 +37,11 @@ class Point(Model):
     completed: float
     retried: float
     dead: float
+
+    @property
+    def failed(self) -> float:
+        """Attempts that failed, whatever became of their jobs."""
+        return self.retried + self.dead
 
 
 class Recent(Model):
@@ -66,6 +75,8 @@ class _Read:
     sparks: Sparks
     times: list[Times]
     aside: Mapping[str, int]
+    stuck: list[StuckJob]
+    webhooks: list[Webhook]
     snapshot: float | None
 
 
@@ -83,6 +94,8 @@ async def read_recent(view: View) -> Recent:
             await sparks(session, _QUARTER, step=_MINUTE),
             await percentiles(session, _LATELY),
             await put_aside(session, _COUNTED),
+            await stuck_now(session),
+            await webhooks.read(session),
             await oldest_snapshot(session),
         )
 
@@ -145,12 +158,29 @@ def _failing(times: list[Times]) -> list[Attention]:
 
 
 def _of_the_whole(found: _Read) -> list[Attention]:
-    told = [
+    told = [_stuck(each) for each in found.stuck]
+    told += [
         Attention(
             kind="aside", subject=task, number=jobs, href=f"/jobs?{urlencode({'state': 'scheduled', 'task': task})}"
         )
         for task, jobs in found.aside.items()
     ]
+    told += [
+        Attention(
+            kind="disabled" if each.state == "disabled" else "receiver", subject=each.host or "?",
+            number=each.failures, href=f"/webhooks/{each.id}",
+        )
+        for each in found.webhooks
+        if each.state == "disabled" or (each.state == "failing" and each.failures >= _TRIES)
+    ]  # fmt: skip
     if found.snapshot is not None and found.snapshot > _OLD:
         told.append(Attention(kind="snapshot", subject="PostgreSQL", number=1, seconds=found.snapshot, href="/workers"))
     return told
+
+
+def _stuck(each: StuckJob) -> Attention:
+    place = "" if each.job_id is None else f"#stuck-{each.job_id}"
+    return Attention(
+        kind="stuck", subject=each.task or "a worker", number=1, seconds=each.seconds,
+        href=f"/workers/{each.worker_id}{place}",
+    )  # fmt: skip

@@ -45,4 +45,14 @@
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
   document.querySelectorAll("[data-chart]").forEach(draw);
+
+  // a part that was fetched anew may bring a chart's values of now
+  document.addEventListener("jobqueue:renewed", (event) => {
+    for (const fresh of event.detail.querySelectorAll("[data-fresh]")) {
+      const each = charts.find(({ place }) => place.dataset.name === fresh.dataset.fresh);
+      if (!each) continue;
+      each.data = JSON.parse(fresh.dataset.values);
+      each.plot.setData(each.data);
+    }
+  });
 })();

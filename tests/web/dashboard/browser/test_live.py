@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.support.patience import NEVER
@@ -17,6 +18,7 @@ HIDE = """hidden => {
 }"""
 """A headless browser shows every page; this is what one in the background is told."""
 TOP = "document.querySelector('#part-queues h2').getBoundingClientRect().top"
+CHART = "document.querySelector('[data-name=flow] canvas').toDataURL()"
 WATCH_SIGN = """() => {
   const sign = document.getElementById('live');
   window.states = new Set([sign.dataset.state]);
@@ -68,6 +70,28 @@ async def test_a_part_is_renewed_under_the_readers_eyes(shop: Shop, visitor: Vis
 
         await shop.app.queues.resume("mail", by="ada")
         await look.page.locator(badge, has_text="paused").wait_for(state="hidden", timeout=MILLISECONDS)
+        assert [] == look.complaints
+
+
+async def test_an_open_overview_tells_of_new_trouble(
+    shop: Shop, visitor: Visitor, shots: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of what workers have noted, and not of what is over; the chart goes on with the time."""
+    monkeypatch.setattr("jobqueue.web.dashboard.reading.recent._KEPT", 0.1)
+    async with (
+        visitor.looks(shots) as look,
+        await psycopg.AsyncConnection.connect(shop.dsn, autocommit=True) as connection,
+    ):
+        await look.goto("/")
+        trouble = look.page.locator("#part-attention", has_text="3 tries in a row have failed")
+        assert 0 == await trouble.count()
+        await look.page.evaluate(f"window.before = {CHART}")
+        await connection.execute("update jobqueue.webhook set failures = 3, failing_since = now()")
+        await connection.execute("update jobqueue.minute set completed = 7 * completed where queue = 'mail'")
+        await trouble.wait_for(timeout=MILLISECONDS)
+        await look.becomes(f"window.before !== {CHART}", "the chart shows what was noted meanwhile")
+        await connection.execute("update jobqueue.webhook set failures = 0, failing_since = null")
+        await trouble.wait_for(state="detached", timeout=MILLISECONDS)
         assert [] == look.complaints
 
 

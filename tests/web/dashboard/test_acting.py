@@ -1,5 +1,7 @@
 """What is done from the dashboard: previewed, refused with a reason, written to the audit with the user's name."""
 
+from uuid import UUID
+
 import httpx
 
 from jobqueue import App, JobState
@@ -42,6 +44,8 @@ async def test_jobs_that_are_selected_are_cancelled_after_a_preview(database: st
         assert "3 of 3 changed" in (await client.get(f"/?did={entry.id}")).text
         again = await client.post("/act/jobs/retry", data={"id": ids, "back": f"/jobs?queue=mail&did={entry.id}"})
         assert f"/jobs?queue=mail&did={entry.id + 1}" == again.headers["location"]
+        async with visiting(app, READER) as other:
+            assert "3 of 3 changed" not in (await other.get(f"/?did={entry.id}")).text
 
 
 async def test_all_that_match_are_changed(database: str) -> None:
@@ -67,7 +71,7 @@ async def test_what_is_refused_says_why(database: str) -> None:
     assert "they have ended" in page.text
 
 
-SENSELESS: list[tuple[str, dict[str, str], str]] = [
+SENSELESS: list[tuple[str, dict[str, str | list[str]], str]] = [
     ("move", {"queue": "mail"}, "to: must not be empty"),
     ("priority", {"queue": "mail", "priority": "high"}, "priority: must be a whole number"),
     ("reschedule", {"queue": "mail", "delay": "soon"}, "delay: must be a number"),
@@ -75,6 +79,9 @@ SENSELESS: list[tuple[str, dict[str, str], str]] = [
     ("cancel", {"id": "17"}, "id: must be a UUID"),
     ("cancel", {}, "no job is named"),
     ("forget", {"queue": "mail"}, "action: must be one of"),
+    ("cancel", {"id": [str(UUID(int=number)) for number in range(1_001)]}, "at most 1000 jobs"),
+    ("cancel", {"id": ["x"] * 2_001}, "at most 2000 fields"),
+    ("cancel", {"queue": "mail", "key": "x" * (2 << 20)}, "at most 2 MiB"),
     ("delete", {"queue": "mail", "count": "2000", "typed": "200"}, "typed: must be the number of jobs"),
 ]
 """Verbs with what their forms say, and what is told."""

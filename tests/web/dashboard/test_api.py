@@ -149,6 +149,8 @@ async def test_a_verb_takes_a_body() -> None:
             assert answer.json()["detail"].startswith(detail)
             assert "secret" not in answer.text
         assert 415 == (await client.post(path, data={"ids": "1"})).status_code
+        large = await client.post(path, content=b" " * (4 << 20) + b"{}", headers={"content-type": "application/json"})
+        assert 413 == large.status_code
     async with visiting(APP, READER) as client:
         assert 403 == (await client.post(path, json={"ids": [1]})).status_code
 

@@ -69,8 +69,9 @@ async def test_more_than_can_be_done_at_once_goes_on_in_the_background(
     assert 30 == (await app.jobs.counts()).by_state[JobState.READY]
 
 
-async def test_many_more_than_were_agreed_to_are_asked_about_again(app: App) -> None:
+async def test_many_more_than_were_agreed_to_are_asked_about_again(app: App, database: str) -> None:
     """Ten more, or a tenth, are no surprise; more than that change nothing."""
+    raised = {"queue": "mail", "priority": "1"}
     async with visiting(app) as client:
         again = await client.post("/act/jobs/cancel", data={"queue": "mail", "count": "19"})
         assert 409 == again.status_code
@@ -79,8 +80,11 @@ async def test_many_more_than_were_agreed_to_are_asked_about_again(app: App) -> 
         body = {"filter": {"queue": "mail"}, "agreed": 19}
         assert 409 == (await client.post("/api/v1/jobs:cancel", json=body)).status_code
         assert 30 == (await app.jobs.counts()).by_state[JobState.READY]
-        assert 303 == (await client.post("/act/jobs/cancel", data={"queue": "mail", "count": "20"})).status_code
-    assert 30 == (await app.jobs.counts()).by_state[JobState.CANCELLED]
+        assert 303 == (await client.post("/act/jobs/priority", data=raised | {"count": "20"})).status_code
+        await asked(database, "select count(jobqueue.defer('note', '{}', 'mail')) from generate_series(1, 200)")
+        assert 409 == (await client.post("/act/jobs/cancel", data={"queue": "mail", "count": "209"})).status_code
+        assert 303 == (await client.post("/act/jobs/cancel", data={"queue": "mail", "count": "210"})).status_code
+    assert 230 == (await app.jobs.counts()).by_state[JobState.CANCELLED]
 
 
 async def test_what_may_be_a_payload_in_a_filter_is_hidden(app: App) -> None:

@@ -18,6 +18,7 @@ from jobqueue.web.dashboard.api import table
 from jobqueue.web.dashboard.reading.view import Model
 from jobqueue.web.dashboard.site import Site
 from tests.support.jobs.working import asked, new_app
+from tests.support.patience import NEVER
 from tests.support.postgres.proxy import proxied
 from tests.support.waiting import wait_until
 from tests.web.dashboard.knocking import knock
@@ -153,8 +154,11 @@ async def test_an_installation_without_a_schema_says_what_to_do(empty_database: 
     assert "migrate up" in page.text
 
 
-async def test_while_the_database_is_away_the_overview_shows_what_was_last(database: str) -> None:
-    """503 with the last look, its age and a note; programs get a problem; afterwards all is as before."""
+async def test_while_the_database_is_away_the_overview_shows_what_was_last(
+    database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """503 with the last look, its age and a note; programs get a problem; the log has it once; then all is as before."""
+    monkeypatch.setattr("jobqueue.web.dashboard.entrance.faults._QUIET", NEVER)
     async with proxied(database) as proxy, new_app(proxy.dsn) as app, visiting(app) as client:
         await asked(database, "select jobqueue.defer('note', '{}', 'mail')")
         assert 200 == (await client.get("/")).status_code
@@ -172,6 +176,9 @@ async def test_while_the_database_is_away_the_overview_shows_what_was_last(datab
             assert "This is what was seen" in text
         assert 'href="/queues/mail"' in page.text
         assert "DatabaseError" == problem.json()["error"]
+        for _ in range(2):
+            assert 503 == (await client.get("/workers")).status_code
+        assert 1 == caplog.text.count("dashboard.database_away")
         proxy.let_pass()
 
         async def is_back() -> bool:

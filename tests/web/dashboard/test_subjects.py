@@ -360,7 +360,7 @@ async def test_who_is_stuck_is_shown_with_its_stack(database: str) -> None:
     async def cling() -> None:
         await gate.step()
 
-    async with app, app.worker(["mail"]):
+    async with app, app.worker(["mail", "bank"]):
         job = await cling.defer()
         await gate.begun.wait()
         (id,) = await app_workers(app)
@@ -377,6 +377,11 @@ async def test_who_is_stuck_is_shown_with_its_stack(database: str) -> None:
             assert f'id="stuck-{job.id}"' in page
         async with visiting(app, Access("eve", queues=["bank", "mail"])) as client:
             assert "/srv/shop.py" in (await client.get(f"/workers/{id}")).text
+        async with visiting(app, Access("eve", queues=["bank"])) as client:
+            for path in ("/workers", f"/workers/{id}"):
+                page = await client.get(path)
+                told = "1 stuck" in page.text, "/srv/shop.py" in page.text, "cling" in page.text
+                assert (200, False, False, False) == (page.status_code, *told), path
         gate.open.set()
 
 

@@ -19,8 +19,11 @@ from starlette.types import ASGIApp
 
 from jobqueue.store.connection.edge import own_session
 from jobqueue.store.looking import overview
-from jobqueue.web import create_app
+from jobqueue.web import Access, create_app
 from jobqueue.web.dashboard.live import looker
+from jobqueue.web.dashboard.pages import live
+from jobqueue.web.dashboard.reading.view import View
+from jobqueue.web.dashboard.site import Site
 from tests.examples.programs import running
 from tests.support.jobs.working import new_app
 from tests.support.patience import PATIENCE, scaled
@@ -199,6 +202,22 @@ async def test_what_renews_itself_is_read_once_for_all(dashboard: ASGIApp, monke
     assert 3 == await looks.renewed("list", 2.0, read)
     looks.look_anew()
     assert 4 == await looks.renewed("list", 2.0, read)
+    clock.now += 60.0
+    assert 5 == await looks.renewed("another", 2.0, read)
+    assert None is looks.peek("list"), "what nobody asks for any more is forgotten"
+
+
+async def test_what_is_told_to_very_many_kinds_of_users_is_not_kept(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may see queues of his own: then it is made anew, and does not fill the memory."""
+    monkeypatch.setattr(live, "_MOST", 3)
+    async with new_app(database) as app:
+        site = Site(app, "shop", False, None, looker.Looker(app))
+        streams = live.Live(site)
+        for number in range(10):
+            await streams.told(View(site, Access("ada", queues=[f"queue {number}"])))
+        assert 1 <= len(streams._told) <= 4
 
 
 async def test_a_server_with_fifty_open_pages_stops(database: str, tmp_path: Path) -> None:

@@ -111,6 +111,36 @@ async def test_a_look_at_what_is_in_it_is_in_the_audit(database: str) -> None:
     assert ["evejob.lookargs, result", "evejob.lookargs"] == rows
 
 
+async def test_a_message_that_is_hidden_is_nowhere_else(database: str) -> None:
+    """The last lines of the traceback have it, too; what runs says on other pages how far it is."""
+
+    def redact(job: object, path: str, value: Any) -> Any:
+        return "***" if path.endswith(".message") else value
+
+    (id,) = store(database, {"job": HOLDS}, finished=True).values()
+    async with new_app(database) as app, visiting(app, redact=redact) as client:
+        page = await client.get(f"/jobs/{id}")
+    assert (200, True, False) == (page.status_code, "***" in page.text, MARKER in page.text)
+
+
+async def test_what_it_waits_for_in_foreign_queues_is_not_named(database: str) -> None:
+    """Who sees all queues finds the job that comes before; who does not is told that it waits."""
+    app = new_app(database)
+
+    @app.task(queue="mail")
+    async def note() -> None: ...
+
+    async with app:
+        async with app.bundle("goods") as bundle:
+            first = bundle.add(note.options(queue="bank").job())
+            second = bundle.add(note.job(), after=[first])
+        for access, named in ((OPERATOR, True), (Access("eve", queues=["mail"]), False)):
+            async with visiting(app, access) as client:
+                for path in (f"/jobs/{second.id}", f"/api/v1/jobs/{second.id}"):
+                    page = (await client.get(path)).text
+                    assert (True, named) == ("waits for" in page, str(first.id) in page), path
+
+
 async def test_what_is_in_it_is_shown_in_pieces(database: str) -> None:
     """A mebibyte of arguments: 64 KiB, and the rest on demand."""
     (id,) = store(database, {"job": {"args": json.dumps(["x" * 100] * 10_400)}}, finished=True).values()
@@ -227,6 +257,9 @@ async def test_a_running_job_is_watched(database: str) -> None:
     )
     async with new_app(database) as app, visiting(app, OPERATOR) as client:
         page = (await client.get(f"/jobs/{id}")).text
+        assert "page &lt;i&gt;42" in (await client.get("/")).text
+    async with new_app(database) as app, visiting(app, redact=lambda job, path, value: value) as client:
+        assert "page &lt;i&gt;42" not in (await client.get("/")).text  # there is no job to give to `redact`
     assert "its worker gives no sign of life" in page
     assert "42 % · page &lt;i&gt;42" in page
     assert 'data-part="stands" data-renew="always"' in page

@@ -87,11 +87,11 @@ async def test_it_works_below_a_prefix(database: str, framework: str) -> None:
             each["queue"] for each in (await client.get("/ops/jobs/api/v1/overview")).json()["queues"]
         ]
         assert "Not here" in (await client.get("/ops/jobs/ops/jobs")).text
-        for verb, form, leads in (
+        for verb, filled, leads in (
             ("queues/pause", {"queue": "mail", "back": "/queues"}, "/ops/jobs/queues"),
             ("jobs/cancel", {"queue": "mail", "background": "1"}, "/ops/jobs/bulk/"),
         ):
-            done = await client.post(f"/ops/jobs/act/{verb}", data=form)
+            done = await client.post(f"/ops/jobs/act/{verb}", data=filled)
             assert (200, True) == (done.status_code, done.url.path.startswith(leads)), done.url
         elsewhere = await client.get("/elsewhere")
         assert (404, False) == (elsewhere.status_code, "jobqueue" in elsewhere.text)

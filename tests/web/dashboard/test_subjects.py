@@ -379,9 +379,9 @@ async def test_who_is_stuck_is_shown_with_its_stack(database: str) -> None:
             assert "/srv/shop.py" in (await client.get(f"/workers/{id}")).text
         async with visiting(app, Access("eve", queues=["bank"])) as client:
             for path in ("/workers", f"/workers/{id}"):
-                page = await client.get(path)
-                told = "1 stuck" in page.text, "/srv/shop.py" in page.text, "cling" in page.text
-                assert (200, False, False, False) == (page.status_code, *told), path
+                seen = await client.get(path)
+                told = "1 stuck" in seen.text, "/srv/shop.py" in seen.text, "cling" in seen.text
+                assert (200, False, False, False) == (seen.status_code, *told), path
         gate.open.set()
 
 

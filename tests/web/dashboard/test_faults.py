@@ -157,7 +157,7 @@ async def test_an_installation_without_a_schema_says_what_to_do(empty_database: 
 async def test_while_the_database_is_away_the_overview_shows_what_was_last(
     database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """503 with the last look, its age and a note; a problem for programs; the log has it once; then all is as before."""
+    """503 with the last look, its age and a note; a problem for programs; logged once; then all is as before."""
     monkeypatch.setattr("jobqueue.web.dashboard.entrance.faults._QUIET", NEVER)
     async with proxied(database) as proxy, new_app(proxy.dsn) as app, visiting(app) as client:
         await asked(database, "select jobqueue.defer('note', '{}', 'mail')")

@@ -167,7 +167,7 @@ def had_or_failed(get: Callable[[], T]) -> T:
 @pytest_asyncio.fixture
 async def database(databases: Databases, template: str, request: pytest.FixtureRequest) -> AsyncIterator[str]:
     """The DSN of a fresh database with the schema; afterwards nothing of the test may still run or be connected."""
-    with databases.temporary(template) as dsn:
+    with databases.as_new(template, lambda: request.node.stash.get(PASSED, False)) as dsn:
         before = Surroundings.now()
         async with kept_open(dsn):
             yield dsn

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
@@ -115,6 +115,7 @@ class RunServer:
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
             asyncio.run(migrate(database_dsn(server.dsn, name)))
             drop_far_days(database_dsn(server.dsn, name))
+            watch_for_changes(database_dsn(server.dsn, name))
             compact_catalog(database_dsn(server.dsn, name))
             psycopg.connect(database_dsn(server.dsn, name)).close()  # writes what else each clone would work out anew
             # Nobody may be connected to a template that is being cloned: so nobody can.
@@ -135,6 +136,15 @@ _FAR_DAYS = """
 select leaf from (select * from jobqueue.archive_pieces() union all select * from jobqueue.event_pieces()) as pieces
 where since > now() + make_interval(days => %s)
 """
+
+
+def watch_for_changes(dsn: str) -> None:
+    """Let a clone be cleaned and used again. Who may not install that (no superuser) gets a new clone for each test."""
+    with psycopg.connect(dsn) as connection, suppress(psycopg.errors.InsufficientPrivilege):
+        connection.execute(CLEAN.read_text())
+
+
+CLEAN = Path(__file__).with_name("clean.sql")
 
 
 def compact_catalog(dsn: str) -> None:

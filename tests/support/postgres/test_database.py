@@ -47,6 +47,68 @@ async def test_a_database_with_the_schema_is_a_clone(database: str) -> None:
         await connection.close()
 
 
+ROWS = """
+insert into jobqueue.job (task, via) values ('note', 'py');
+delete from jobqueue.job_archive;
+insert into jobqueue.queue (name) values ('mail');
+delete from jobqueue.queue;
+delete from jobqueue.migration where name like '0002%';
+update jobqueue.event_floor set seq = seq + 7;
+select nextval('jobqueue.fence_seq'), jobqueue.defer('note');
+"""
+AS_IT_IS = """
+select json_build_object('sizes', json_object_agg(relname, pg_relation_size(oid)), 'known',
+  json_agg(reltuples) filter (where relkind in ('r', 'p'))) || ''
+  || (select json_agg(m order by name) from jobqueue.migration as m)
+  || (select json_agg(f) from jobqueue.event_floor as f)
+  || (select json_agg(pg_sequence_last_value(seqrelid) order by seqrelid) from pg_sequence)
+from (select * from pg_class where relnamespace = 'jobqueue'::regnamespace order by oid) as c
+"""
+
+
+async def test_a_database_that_was_used_is_as_new(databases: Databases, template: str) -> None:
+    """No row, no dead row, no number of a sequence is left of a test; what the schema comes with is there again."""
+    with databases.as_new(template, lambda: True) as first:
+        new = await asked(first, AS_IT_IS)
+        for statement in ROWS.strip().split(";\n"):
+            await asked(first, statement)
+        assert new != await asked(first, AS_IT_IS)
+    with databases.as_new(template, lambda: False) as again:
+        assert (first, new) == (again, await asked(again, AS_IT_IS))
+    with databases.as_new(template, lambda: True) as another:
+        assert first != another, "that test had failed"
+
+
+ALTERATIONS = {
+    "a table more": "create table public.basket (id int)",
+    "a setting of a table": "alter table jobqueue.job set (autovacuum_enabled = false)",
+    "an index less": "drop index jobqueue.job_blocked",
+    "a right": "grant select on jobqueue.job to public",
+    "what the planner knows": "analyze jobqueue.job",
+    "a setting of all": "do $$ begin execute format('alter database %I set work_mem = 65', current_database()); end $$",
+}
+
+
+@pytest.mark.parametrize("alteration", list(ALTERATIONS.values()), ids=list(ALTERATIONS))
+async def test_a_database_that_was_altered_is_not_used_again(
+    databases: Databases, template: str, alteration: str
+) -> None:
+    """Only rows can be taken back."""
+    with databases.as_new(template, lambda: True) as first:
+        await asked(first, alteration)
+    with databases.as_new(template, lambda: True) as other:
+        assert first != other
+
+
+async def test_a_database_in_which_somebody_is_left_is_not_used_again(databases: Databases, template: str) -> None:
+    """He may hold locks, and write later."""
+    with databases.as_new(template, lambda: True) as first:
+        connection = await asyncpg.connect(first)
+    connection.terminate()
+    with databases.as_new(template, lambda: True) as other:
+        assert first != other
+
+
 async def test_what_was_filled_once_is_cloned_by_all(databases: Databases, template: str) -> None:
     """A filled database is made once, whoever asks again, and its clones have what it was filled with."""
     filled = databases.filled(template, "create table made as select clock_timestamp() as at")

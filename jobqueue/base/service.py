@@ -18,6 +18,22 @@ class Service(Protocol):
         ...
 
 
+class FirstLook:
+    """Tells whoever starts a service that it has had its first look, or tried to: then the next one may have its own.
+
+    Together they would each open a connection for one question.
+    """
+
+    def __init__(self, task_status: TaskStatus[None]) -> None:
+        self._status: TaskStatus[None] | None = task_status
+
+    def over(self) -> None:
+        """To be called after each look."""
+        if self._status is not None:
+            self._status.started()
+            self._status = None
+
+
 class Wakeup:
     """One sleeper's alarm: `ring` it from anywhere on the loop."""
 

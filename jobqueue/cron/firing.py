@@ -18,7 +18,7 @@ from anyio.abc import TaskStatus
 from jobqueue.base.flows.schedule import Schedule, planned_id
 from jobqueue.base.job import NewJob
 from jobqueue.base.log import get_logger
-from jobqueue.base.service import Patience, Wakeup
+from jobqueue.base.service import FirstLook, Patience, Wakeup
 from jobqueue.cron.declaring import Declarer
 from jobqueue.cron.planning import Plan, plan
 from jobqueue.cron.template import planned_job
@@ -87,16 +87,18 @@ class Firer:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Fire until cancelled; a transaction under way is then undone. Survives every database error."""
-        task_status.started()
+        first = FirstLook(task_status)
         try:
             while True:
                 self.wakeup.clear()
                 try:
                     pause = await self.look()
                 except DATABASE_ERRORS as error:
+                    first.over()
                     await self._outage.wait(error)
                     continue
                 self._outage.over()
+                first.over()
                 await self.wakeup.wait(pause)
         finally:
             await self.close()

@@ -20,7 +20,7 @@ from jobqueue.base.flows.webhook import QUEUE, origin_of
 from jobqueue.base.job import NewJob
 from jobqueue.base.log import get_logger
 from jobqueue.base.moments import id_at
-from jobqueue.base.service import Patience, Seldom
+from jobqueue.base.service import FirstLook, Patience, Seldom
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify
 from jobqueue.store.connection.outage import Outage
 from jobqueue.store.connection.pool import Database, Session
@@ -53,14 +53,16 @@ class Relay:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Relay until cancelled; a transaction under way is then undone. Survives every database error."""
-        task_status.started()
+        first = FirstLook(task_status)
         while True:
             try:
                 pause = await self.look()
             except DATABASE_ERRORS as error:
+                first.over()
                 await self._outage.wait(error)
                 continue
             self._outage.over()
+            first.over()
             await anyio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load, guards nothing
 
     async def look(self) -> float:

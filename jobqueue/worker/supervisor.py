@@ -7,6 +7,7 @@ have ended; the finisher, who writes their outcomes, last, even if the heart fai
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import anyio
@@ -155,25 +156,29 @@ class Supervisor:
         parts = self.parts
         try:
             async with anyio.create_task_group() as inner:
-                for run in (
-                    parts.upkeep.run,
-                    parts.bulks.run,
-                    parts.rescuer.run,
-                    parts.stager.run,
-                    parts.admitter.run,
-                    parts.lone.run,
-                    parts.starving.run,
-                    parts.unserved.run,
-                    parts.looking.run,
-                    self._claim,
-                    *(service.run for service in self._services),
-                ):
-                    inner.start_soon(self._part, run)
+                for part in (
+                    parts.bulks, parts.rescuer, parts.stager, parts.lone, parts.starving, parts.unserved, parts.looking,
+                ):  # fmt: skip
+                    inner.start_soon(self._part, part.run)
+                inner.start_soon(self._part, self._claim)
+                inner.start_soon(self._start_in_turn, inner)
                 await self.drain.begun.wait()
                 parts.claimer.hurry()
                 inner.cancel_scope.cancel()
         finally:
             self._no_more_work.set()
+
+    async def _start_in_turn(self, inner: TaskGroup) -> None:
+        """Those that look now and then. One connection is enough for the first looks of all, if they come in turn.
+
+        Those last that may have much to make up for: planned times that are over.
+        """
+        others = [service for service in self._services if service not in self._planners]
+        for service in (self.parts.admitter, self.parts.upkeep, *others, *self._planners):
+            await inner.start(self._service, service)
+
+    async def _service(self, service: Service, *, task_status: TaskStatus[None]) -> None:
+        await self._part(partial(service.run, task_status=task_status))
 
     async def _part(self, run: Callable[[], Awaitable[None]]) -> None:
         """A part of the worker. If it breaks, nobody would renew, finish or take what it should: the worker ends."""

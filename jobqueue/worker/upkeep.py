@@ -6,6 +6,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
+from jobqueue.base.service import FirstLook
 from jobqueue.base.settings import Settings
 from jobqueue.store.acting.audit import forget_audit
 from jobqueue.store.acting.bulks import forget_bulks
@@ -40,15 +41,17 @@ class Upkeep:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Look at start and every hour, until cancelled."""
-        task_status.started()
+        first = FirstLook(task_status)
         wait = self._first
         while True:
             try:
                 await self._extend()
+                first.over()
                 await anyio.sleep(wait * random.uniform(0.1, 1))  # noqa: S311 - spreads load, guards nothing
                 wait = 0.0
                 await self._remove()
             except DATABASE_ERRORS as error:
+                first.over()
                 await self._outage.wait(error)
                 continue
             self._outage.over()

@@ -14,7 +14,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
-from jobqueue.base.service import Patience, Seldom, Wakeup
+from jobqueue.base.service import FirstLook, Patience, Seldom, Wakeup
 from jobqueue.base.settings import Settings
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
@@ -73,7 +73,7 @@ class Admitter:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Look until cancelled. Survives every database error."""
-        task_status.started()
+        first = FirstLook(task_status)
         try:
             while True:
                 self.wakeup.clear()
@@ -83,10 +83,12 @@ class Admitter:
                         if time.monotonic() >= self._inspect_at:
                             await self._inspect()
                         self._outage.over()
-                        await self._session.rest()
+                        await self._session.close()
                 except DATABASE_ERRORS as error:
+                    first.over()
                     await self._outage.wait(error)
                     continue
+                first.over()
                 await self.wakeup.wait(pause)
         finally:
             await self._session.close()

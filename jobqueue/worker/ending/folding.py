@@ -93,7 +93,7 @@ class Folder:
                     async with self._turn:
                         await self._look()
                     self._outage.over()
-                    await self._session.rest()
+                    await self._session.close()
                 except DATABASE_ERRORS as error:
                     await self._outage.wait(error)
                     continue

@@ -42,7 +42,7 @@ check: setup ## Lint, format, types, floors, dependencies, architecture
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/deptry .
-	$(PY) -m pytest -q tests/architecture
+	$(PY) -m pytest -q $(PARALLEL) tests/architecture
 
 test: setup ## Run the whole suite, in parallel
 	@$(PY) -m pytest $(PARALLEL) $(ARGS)

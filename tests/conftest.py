@@ -158,6 +158,12 @@ def template(pytestconfig: pytest.Config) -> str:
     return had_or_failed(pytestconfig.stash[SOURCE].template)
 
 
+@pytest.fixture
+def todays_template(pytestconfig: pytest.Config) -> str:
+    """The same for one test: that of the module may be of yesterday."""
+    return had_or_failed(pytestconfig.stash[SOURCE].template)
+
+
 def had_or_failed(get: Callable[[], T]) -> T:
     try:
         return get()
@@ -167,10 +173,9 @@ def had_or_failed(get: Callable[[], T]) -> T:
 
 
 @pytest_asyncio.fixture
-async def database(databases: Databases, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+async def database(databases: Databases, todays_template: str, request: pytest.FixtureRequest) -> AsyncIterator[str]:
     """The DSN of a fresh database with the schema; afterwards nothing of the test may still run or be connected."""
-    template = had_or_failed(request.config.stash[SOURCE].template)  # not that of the module: it may be of yesterday
-    with databases.temporary(template) as dsn:
+    with databases.temporary(todays_template) as dsn:
         before = Surroundings.now()
         async with kept_open(dsn):
             yield dsn

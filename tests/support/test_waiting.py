@@ -1,6 +1,7 @@
 """The waiting that all other tests rely on."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -45,6 +46,6 @@ def test_no_test_begins_just_before_midnight() -> None:
     """It waits for the next day, and at other times for nothing."""
     waits: list[float] = []
     for left in (86_400.0, 43_200.0, scaled(21.0), scaled(19.0), 0.5):
-        let_midnight_pass(lambda left=left: 7 * 86_400.0 - left, waits.append)
+        let_midnight_pass(partial(float, 7 * 86_400.0 - left), waits.append)
 
     assert [scaled(19.0), 0.5] == pytest.approx(waits)

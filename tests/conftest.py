@@ -18,6 +18,7 @@ from tests.support.postgres.kept import kept_for, kept_open
 from tests.support.postgres.server import Caller, Door, RunServer, ServerSource, ServerUnavailable, describe_choice
 from tests.support.programs.bytecode import compile_all, keep_compiled
 from tests.support.secrets import WATCH, install
+from tests.support.waiting import let_midnight_pass
 
 T = TypeVar("T")
 
@@ -115,6 +116,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Start with structlog as it comes: `capture_logs` leaves it configured, and later events go astray."""
+    let_midnight_pass()
     structlog.reset_defaults()
 
 
@@ -156,6 +158,12 @@ def template(pytestconfig: pytest.Config) -> str:
     return had_or_failed(pytestconfig.stash[SOURCE].template)
 
 
+@pytest.fixture
+def todays_template(pytestconfig: pytest.Config) -> str:
+    """The same for one test: that of the module may be of yesterday."""
+    return had_or_failed(pytestconfig.stash[SOURCE].template)
+
+
 def had_or_failed(get: Callable[[], T]) -> T:
     try:
         return get()
@@ -165,9 +173,9 @@ def had_or_failed(get: Callable[[], T]) -> T:
 
 
 @pytest_asyncio.fixture
-async def database(databases: Databases, template: str, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+async def database(databases: Databases, todays_template: str, request: pytest.FixtureRequest) -> AsyncIterator[str]:
     """The DSN of a fresh database with the schema; afterwards nothing of the test may still run or be connected."""
-    with databases.as_new(template, lambda: request.node.stash.get(PASSED, False)) as dsn:
+    with databases.as_new(todays_template, lambda: request.node.stash.get(PASSED, False)) as dsn:
         before = Surroundings.now()
         async with kept_open(dsn):
             yield dsn

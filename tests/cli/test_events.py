@@ -12,7 +12,7 @@ from tests.support.waiting import wait_until
 async def test_the_newest_events_are_shown(cli: CommandLine, shop: Shop) -> None:
     """S2-10: a line for each event, the newest last; by type, task and job; as JSON a document on each line."""
     note = shop.defer("note", '{"n": 1}')
-    fail = shop.defer("fail", '{"text": "4711"}', "bulk")
+    fail = shop.defer("fail", '{"text": "hunter2"}', "bulk")
     assert 0 == (await cli.run("worker", "shop", "--burst")).code
     shown = await cli.run("events", "shop")
     dead = await cli.run("events", "--dsn", shop.dsn, "--type", "dead", "--json")
@@ -27,7 +27,7 @@ async def test_the_newest_events_are_shown(cli: CommandLine, shop: Shop) -> None
     )  # fmt: skip
     assert [note] == [json.loads(line)["job_id"] for line in one.out.splitlines()]
     assert 1 == len(last.out.splitlines())
-    assert "4711" not in shown.out + dead.out
+    assert "hunter2" not in shown.out + dead.out
 
 
 async def test_planned_times_that_were_left_out_are_told(cli: CommandLine, shop: Shop) -> None:

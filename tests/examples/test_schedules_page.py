@@ -18,6 +18,10 @@ from tests.support.waiting import wait_until
 PAGE = (ROOT / "docs" / "schedules.md").read_text(encoding="utf-8")
 
 
+FIRED = datetime(2026, 3, 8, tzinfo=UTC)
+"""Before that a planned time has its job from the page; at seven in the morning the worker may fire one of today."""
+
+
 def blocks(language: str) -> list[str]:
     """The code blocks of the page in this language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -60,7 +64,7 @@ async def test_the_page_runs(database: str, monkeypatch: pytest.MonkeyPatch, tmp
             await wait_until(lambda: declared(app), "the schedules of the code are stored")
         for block in others:
             await execute(block, names)
-        days = [job.planned_at for job in await app.jobs.list(origin="schedule:digest")]
+        digests = [job.planned_at for job in await app.jobs.list(origin="schedule:digest")]
         with command_line(tmp_path) as cli:
             written = await commands_run(cli, database)
         last = [schedule.name for schedule in await app.schedules.list()]
@@ -68,7 +72,9 @@ async def test_the_page_runs(database: str, monkeypatch: pytest.MonkeyPatch, tmp
         first_day = (await app.jobs.list(origin="schedule:digest"))[-1]
         result = (await app.jobs.get(first_day.id)).result
 
-    assert [datetime(2026, 3, day, 6, tzinfo=UTC) for day in range(7, 0, -1)] == days
+    assert [datetime(2026, 3, day, 6, tzinfo=UTC) for day in range(7, 0, -1)] == [
+        at for at in digests if at and at < FIRED
+    ]
     assert "the digest of 01 March 2026" == result
     assert (7, 0) == (names["done"].stored, names["done"].known)
     assert "stored 0 jobs; 7 planned times had theirs\n" == written["backfill"]

@@ -227,7 +227,7 @@ async def test_a_signal_that_fits_no_type_is_gone(database: str) -> None:
 
     async with app:
         handle = await waits.defer()
-        await handle.signal("approved", {"by": 17, "secret": "x"})
+        await handle.signal("approved", {"by": ["hunter2"], "secret": "hunter2"})
         await app.run_worker(burst=True)
         job = await app.jobs.get(handle.id)
         await handle.signal("approved", Approval("you"))
@@ -237,7 +237,7 @@ async def test_a_signal_that_fits_no_type_is_gone(database: str) -> None:
     assert (JobState.SCHEDULED, 1) == (job.state, len(job.errors))
     assert ("approved", "jobqueue.base.errors.InvalidPayload") == (job.errors[0].phase, job.errors[0].error_class)
     assert "signal 'approved': by: " in job.errors[0].message
-    assert "17" not in job.errors[0].message
+    assert "hunter2" not in job.errors[0].message
     assert "you" == last.result
 
 

@@ -1,10 +1,12 @@
 """The waiting that all other tests rely on."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
-from tests.support.waiting import wait_until
+from tests.support.patience import scaled
+from tests.support.waiting import let_midnight_pass, wait_until
 
 
 async def test_waits_until_the_condition_holds() -> None:
@@ -38,3 +40,12 @@ async def test_lets_a_cancellation_through() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def test_no_test_begins_just_before_midnight() -> None:
+    """It waits for the next day, and at other times for nothing."""
+    waits: list[float] = []
+    for left in (86_400.0, 43_200.0, scaled(21.0), scaled(19.0), 0.5):
+        let_midnight_pass(partial(float, 7 * 86_400.0 - left), waits.append)
+
+    assert [scaled(19.0), 0.5] == pytest.approx(waits)

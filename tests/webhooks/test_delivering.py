@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from jobqueue.base.flows.webhook import QUEUE
+from jobqueue import App
+from jobqueue.base.flows.webhook import QUEUE, Webhook
 from jobqueue.base.job import JobState
 from tests.support.jobs.working import asked
 from tests.support.patience import PATIENCE
@@ -113,6 +114,16 @@ async def test_a_receiver_that_is_gone_is_left_alone(database: str) -> None:
     assert 2 == len(receiver.posts)
 
 
+async def has_failed(app: App, hook: Webhook, tries: int) -> None:
+    """Wait until the delivery's last try of so many is noted: the receiver has answered it before that."""
+
+    async def waits() -> bool:
+        deliveries = await app.webhooks.deliveries(hook.id, state=JobState.SCHEDULED)
+        return [tries] == [delivery.tries for delivery in deliveries]
+
+    await wait_until(waits, f"try {tries} has failed, and the next one is waited for")
+
+
 async def test_failures_only_for_three_days_disable(database: str) -> None:
     """A receiver that fails is given up after three days without one success, and not before."""
     app = hooked_app(database)
@@ -121,7 +132,7 @@ async def test_failures_only_for_three_days_disable(database: str) -> None:
         await defer(app, "note")
         await receiver.has(1)
         await hurry(app, hook)
-        await receiver.has(2)
+        await has_failed(app, hook, 2)
         failing = await app.webhooks.get(hook.id)
         await asked(database, "update jobqueue.webhook set failing_since = now() - interval '73 hours'")
         await hurry(app, hook)

@@ -47,14 +47,14 @@ async def test_what_became_of_the_holder_of_a_key_is_said(cli: CommandLine, shop
     first = await cli.run("defer", "keyed", "save", '{"n": 1}')
     second = await cli.run("defer", "keyed", "save", '{"n": 2}', "--json")
     held = await cli.run("defer", "keyed", "strict", '{"n": 3}')
-    refused = await cli.run("defer", "keyed", "strict", '{"n": 4711}')
+    refused = await cli.run("defer", "keyed", "strict", '{"n": 471147114711}')
 
     id = first.out.strip()
     assert {"id": id, "task": "save", "duplicate": True, "conflict": "replaced+moved"} == json.loads(second.out)
     assert f"job {id} was there already: it was replaced+moved" in second.err
     assert (1, "", 1) == (refused.code, refused.out, len(refused.err.splitlines()))
     assert held.out.strip() in refused.err
-    assert "4711" not in refused.err
+    assert "471147114711" not in refused.err
     assert {"ready": 2} == shop.states()
 
 
@@ -63,14 +63,14 @@ async def test_what_became_of_the_holder_of_a_key_is_said(cli: CommandLine, shop
     [
         (("shop", "nope", "{}"), 1, "shop has no task 'nope'; these are: block, cling"),
         (("shop", "note", "{}"), 1, "note arguments: n: is missing"),
-        (("shop", "note", '{"n": "4711x"}'), 1, "note arguments: n: does not fit"),
+        (("shop", "note", '{"n": "hunter2"}'), 1, "note arguments: n: does not fit"),
         (("shop", "note", '{"n": 1, "m": 2}'), 1, "m: is unknown to the signature"),
-        (("shop", "note", "{n: 4711}"), 1, "JSON: is not valid JSON"),
-        (("shop", "note", "[4711]"), 2, "JSON: must be an object"),
+        (("shop", "note", "{n: hunter2}"), 1, "JSON: is not valid JSON"),
+        (("shop", "note", '["hunter2"]'), 2, "JSON: must be an object"),
         (("shop", "note", "-"), 1, "JSON: is not valid JSON"),
         (("shop", "note", '{"n": 1}', "--priority", "99999"), 2, "--priority: must be a whole number"),
         (("shop", "note", '{"n": 1}', "--delay", "soon"), 2, "--delay: must be a length"),
-        (("note", '{"n": 1}', "--dsn", "postgresql://me:4711@h/d"), 2, "select jobqueue.defer('TASK'"),
+        (("note", '{"n": 1}', "--dsn", "postgresql://me:hunter2@h/d"), 2, "select jobqueue.defer('TASK'"),
     ],
 )
 async def test_what_cannot_be_is_one_line(
@@ -82,5 +82,5 @@ async def test_what_cannot_be_is_one_line(
 
     assert (code, "", 1) == (answer.code, answer.out, len(answer.err.splitlines()))
     assert told in answer.err
-    assert "4711" not in answer.err
+    assert "hunter2" not in answer.err
     assert not shop.states()

@@ -94,7 +94,7 @@ async def test_a_signal_that_comes_too_late(cli: CommandLine, shop: Shop) -> Non
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("ID", "note", "{bad 4711"), "JSON: is not valid JSON"),
+        (("ID", "note", "{bad hunter2"), "JSON: is not valid JSON"),
         (("ID", "note", "yes"), "a text has quotes of its own"),
         (("ID", "note", "shop"), "An App stands before the id"),
         (("ID", "n" * 101), "NAME: "),
@@ -111,7 +111,7 @@ async def test_wrong_words_are_one_line(cli: CommandLine, shop: Shop, words: tup
 
     assert (2, "", 1) == (answer.code, answer.out, len(answer.err.splitlines()))
     assert said in answer.err
-    assert "4711" not in answer.err
+    assert "hunter2" not in answer.err
     assert [] == await unread(shop)
 
 

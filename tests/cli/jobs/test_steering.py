@@ -101,7 +101,7 @@ async def test_refusals_are_told_job_by_job(cli: CommandLine, shop: Shop) -> Non
     assert "cancelled 1 job, 1 had ended, 1 did not exist\n" == answer.out
     assert f"jobqueue: {ended}: it has ended\n" in answer.err
     assert f"jobqueue: {UNKNOWN}: there is no such job" in answer.err
-    assert "4711" not in answer.out + answer.err
+    assert "471147114711" not in answer.out + answer.err
 
 
 async def test_without_a_terminal_many_need_yes(cli: CommandLine, shop: Shop) -> None:

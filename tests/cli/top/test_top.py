@@ -293,11 +293,11 @@ async def test_what_cannot_be_is_one_line(cli: CommandLine, empty_database: str)
     """S4-97: no schema, no server, too small an interval."""
     for words, code, told in (
         (("--dsn", empty_database), 1, "migrate up"),
-        (("--dsn", "postgresql://me:4711@127.0.0.1:1/d"), 1, "the connection was refused"),
+        (("--dsn", "postgresql://me:hunter2@127.0.0.1:1/d"), 1, "the connection was refused"),
         (("--dsn", empty_database, "--interval", "0.1"), 2, "--interval"),
         ((), 2, "which database?"),
     ):
         answer = await cli.run("top", *words)
         assert (code, "", 1) == (answer.code, answer.out, len(answer.err.splitlines()))
         assert told in answer.err
-        assert "4711" not in answer.err
+        assert "hunter2" not in answer.err

@@ -305,6 +305,7 @@ class Caller:
     def __init__(self, address: str, key: str) -> None:
         self._address = address
         self._key = bytes.fromhex(key)
+        self._templates: dict[date, str] = {}
 
     def server(self) -> Server:
         answer = self.ask("server")
@@ -312,7 +313,11 @@ class Caller:
         return answer
 
     def template(self) -> str:
-        return str(self.ask("template"))
+        """Asked for once a day: each test wants to know."""
+        today = datetime.now(UTC).date()
+        if today not in self._templates:
+            self._templates[today] = str(self.ask("template"))
+        return self._templates[today]
 
     def ask(self, question: str) -> object:
         with Client(self._address, authkey=self._key) as door:

@@ -46,7 +46,7 @@ async def test_dead_jobs_are_shown_in_groups_within_a_window_that_is_named(app: 
         assert "2 groups" in page
         assert "all 4 dead jobs, since" in page
         assert page.index("CardDeclined") < page.index("OSError")
-        assert "75" in page
+        assert "75\u202f%" in page
         assert "test_errors.py" in page
         assert "letter" not in (await client.get("/errors?queue=billing")).text
         assert "CardDeclined" not in (await client.get("/errors?task=letter")).text

@@ -65,7 +65,7 @@ async def test_who_blocks_the_loop_is_shown_meanwhile(database: str, impatient: 
     async with app, app.worker() as worker:
         thread = threading.Thread(target=looks_from_outside, args=(database, seen, let_go))
         thread.start()
-        handle = await sums_up.defer("4711")
+        handle = await sums_up.defer("hunter2-secret")
         await end_of(app, handle)
         await asyncio.to_thread(thread.join)
         (stuck,) = seen
@@ -73,7 +73,7 @@ async def test_who_blocks_the_loop_is_shown_meanwhile(database: str, impatient: 
         assert worker.supervisor.id == stuck.worker_id
         assert "sums_up" in stuck.stack
         assert "test_board.py" in stuck.stack
-        assert "4711" not in stuck.stack
+        assert "hunter2" not in stuck.stack
         assert 0.3 <= stuck.seconds < PATIENCE
         await nothing_is_shown(database)
 

@@ -34,7 +34,7 @@ async def test_queues_that_hold_jobs_are_noted(database: str) -> None:
         lookers = [asyncio.create_task(DepthLooker(db, minute=0.05).run()) for _ in range(3)]
 
         async def noted() -> bool:
-            return bool(await asked(database, "select count(*) = 1 from jobqueue.depth where queue = 'mail'"))
+            return bool(await asked(database, "select count(*) > 0 from jobqueue.depth where queue = 'mail'"))
 
         await wait_until(noted, "somebody has looked")
         for looker in lookers:

@@ -21,7 +21,7 @@ from tests.support.jobs.beating import QUICK, worker_elsewhere
 from tests.support.jobs.deaths import SILENT, left_running, worker_row
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import archived, counted, end_of, new_app, reached
-from tests.support.patience import PATIENCE
+from tests.support.patience import PATIENCE, scaled
 from tests.support.waiting import wait_until
 
 
@@ -163,7 +163,7 @@ async def test_a_job_claimed_ahead_never_starts(database: str) -> None:
             await began.wait()
             await reached(app, second, JobState.RUNNING)
             assert Change.ASKED is await second.cancel()
-            job = await end_of(app, second, 2)
+            job = await end_of(app, second, scaled(2))
             assert 1 == worker.snapshot().running
             may_end.set()
             await first.result(timeout=PATIENCE)
@@ -195,7 +195,7 @@ async def test_a_hint_that_is_lost_comes_with_the_beat(database: str, how: str) 
         else:
             assert not worker.snapshot().listening
             assert [Change.ASKED] == list((await other.jobs.cancel(handle.id)).each.values())
-        job = await end_of(app, handle, 3)
+        job = await end_of(app, handle, scaled(3))
 
     assert ([1], JobState.CANCELLED, "requested") == (cleaned, job.state, job.reason)
 
@@ -332,7 +332,7 @@ async def test_a_hint_of_rubbish_harms_nobody(database: str, caplog: pytest.LogC
             for rubbish in ("c:", "c:rubbish", "c:é", "", "x:1"):
                 await connection.execute("select pg_notify($1, $2)", channel("jobqueue", "wake"), rubbish)
         await handle.cancel()
-        job = await end_of(app, handle, 2)
+        job = await end_of(app, handle, scaled(2))
 
     assert JobState.CANCELLED is job.state
     assert [] == [record for record in caplog.records if record.levelno >= logging.ERROR]
@@ -365,6 +365,6 @@ async def test_a_request_that_overtakes_the_claims_answer_is_heard(
         await connection.add_listener(channel("jobqueue", "wake"), lambda *said: heard.append(str(said[-1])))
         async with app.worker():
             handle = await work.defer()
-            job = await end_of(app, handle, 2)
+            job = await end_of(app, handle, scaled(2))
 
     assert ([], JobState.CANCELLED, "requested") == (ran, job.state, job.reason)

@@ -43,7 +43,7 @@ async def test_a_stuck_handler_is_named_and_makes_room(
         return 1
 
     async with app, app.worker(concurrency=1) as worker:
-        first = await stubborn.defer("4711")
+        first = await stubborn.defer("hunter2-secret")
         second = await quick.defer()
         assert 1 == await second.result(timeout=PATIENCE)
 
@@ -52,7 +52,7 @@ async def test_a_stuck_handler_is_named_and_makes_room(
         assert "why='timeout'" in line
         assert "test_stuck.py" in line
         assert "cling" in line
-        assert "4711" not in caplog.text
+        assert "hunter2" not in caplog.text
         assert JobState.RUNNING is await first.status()
         let_go.set()
         job = await end_of(app, first)

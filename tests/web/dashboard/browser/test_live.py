@@ -1,10 +1,14 @@
 """Open pages stay up to date by themselves, and take nothing away from who reads them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from jobqueue.web.dashboard.live import looker
+from jobqueue.web.dashboard.pages import live
+from jobqueue.web.dashboard.showing import static
 from tests.support.patience import NEVER
 from tests.support.waiting import wait_until
 from tests.web.dashboard.browser.shop import LONG, Shop
@@ -27,6 +31,26 @@ WATCH_SIGN = """() => {
 
 
 READY, QUEUES = '[data-live="queue.reports.ready"]', '[data-live="menu.queues"]'
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """Looks, and what a page does after some seconds, come far more often than a reader needs: tests wait for them."""
+    read = static._read
+
+    def hurried(name: str) -> tuple[str, bytes]:
+        mark, content = read(name)
+        if name == "live.js":
+            for slowly in (b"RENEW = 3000", b"POLL = 5000"):
+                assert 1 == content.count(slowly)
+                content = content.replace(slowly, slowly[:-1])
+        return mark, content
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(static, "_read", hurried)
+        patch.setattr(looker, "INTERVAL", 0.2)
+        patch.setattr(live, "RETRY", 50)
+        yield
 
 
 def shows(selector: str, number: int) -> str:
@@ -87,7 +111,7 @@ async def test_an_open_overview_tells_of_new_trouble(
         assert 0 == await trouble.count()
         await look.page.evaluate(f"window.before = {CHART}")
         await connection.execute("update jobqueue.webhook set failures = 3, failing_since = now()")
-        await connection.execute("update jobqueue.minute set completed = 7 * completed where queue = 'mail'")
+        await connection.execute("update jobqueue.minute set completed = 7 * completed where queue = ''")
         await trouble.wait_for(timeout=MILLISECONDS)
         await look.becomes(f"window.before !== {CHART}", "the chart shows what was noted meanwhile")
         await connection.execute("update jobqueue.webhook set failures = 0, failing_since = null")
@@ -173,8 +197,11 @@ async def test_the_end_of_a_stream_is_not_seen(
         assert [] == look.complaints
 
 
-async def test_a_server_that_was_away_is_found_again(shop: Shop, served: Served, visitor: Visitor, shots: Path) -> None:
+async def test_a_server_that_was_away_is_found_again(
+    shop: Shop, served: Served, visitor: Visitor, shots: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Meanwhile the sign says that it is not reachable; then the page goes on by itself, with a stream."""
+    monkeypatch.setattr("jobqueue.web.sse.LIFE", 0.5)  # the stream that is open when the server goes ends by itself
     async with visitor.looks(shots) as look:
         await look.goto("/queues")
         failed: list[str] = []

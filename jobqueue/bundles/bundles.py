@@ -140,15 +140,19 @@ class Bundles:
         """
         limit = None if timeout is None else check_delay("timeout", timeout)
         patience = Patience(first=_POLL_FIRST, cap=_POLL_CAP)
+        bundle = await self._looked_at(id, looked)  # what has ended is told, however short the limit
         with anyio.fail_after(limit):
-            while True:
-                bundle = await self.get(id)
-                if looked is not None:
-                    looked(bundle)
-                if bundle.finished:
-                    return bundle
+            while not bundle.finished:
                 if bundle.pending or bundle.open or not await self._added_up(bundle.id):
                     await anyio.sleep(patience.next())
+                bundle = await self._looked_at(id, looked)
+        return bundle
+
+    async def _looked_at(self, id: UUID | str, looked: Callable[[Bundle], object] | None) -> Bundle:
+        bundle = await self.get(id)
+        if looked is not None:
+            looked(bundle)
+        return bundle
 
     async def close(self, id: UUID | str, *, by: Doer | None = None) -> Bundle:
         """Let it end though whoever made it did not come to the end of the block. Raises BundleNotFound."""

@@ -410,7 +410,11 @@ async def test_a_wait_ends_in_time(database: str) -> None:
             await shop.app.bundles.wait(b.id, 0.05)
         assert 1 == (await shop.app.bundles.get(b.id)).pending
         with pytest.raises(BundleNotFound):
-            await shop.app.bundles.wait(uuid4(), 0.05)
+            await shop.app.bundles.wait(uuid4(), 0)
+        async with shop.app.bundle("nothing", empty="finish") as ended:
+            pass
+        await shop.app.bundles.wait(ended.id, PATIENCE)
+        assert (await shop.app.bundles.wait(ended.id, 0)).finished
 
 
 def test_an_app_without_a_database_refuses(database: str) -> None:

@@ -45,7 +45,9 @@ async def rows(dsn: str, query: str) -> Any:
 
 
 async def ended(app: App, bulk: Bulk) -> Bulk:
-    return await app.bulks.wait(bulk.id, PATIENCE)
+    ended = await app.bulks.wait(bulk.id, PATIENCE)
+    assert ended == await app.bulks.wait(bulk.id, 0), "what has ended is told, however short the limit"
+    return ended
 
 
 def numbers(bulk: Bulk) -> tuple[BulkState, int, int, dict[str, int]]:

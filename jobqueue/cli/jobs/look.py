@@ -22,6 +22,7 @@ from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, as_usage, tell
 from jobqueue.cli.terminal.outages import tell_of_outages
 from jobqueue.cli.terminal.output import write, write_json, write_table
+from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.looking.overview import Counts
 from jobqueue.tasks.acting.filters import check_filters
 from jobqueue.tasks.jobs import Jobs
@@ -222,6 +223,9 @@ async def _ended(place: Place, id: UUID, limit: float | None) -> Job:
                 return await waiters.final(id)
         finally:
             await waiters.close()
+        job = await find_job(database, id)  # it may have ended while the first look was on its way
+        if job is not None and job.state.final:
+            return job
     raise WaitedInVain
 
 

@@ -67,14 +67,18 @@ class Bulks:
         """
         limit = None if timeout is None else check_delay("timeout", timeout)
         patience = Patience(first=_POLL_FIRST, cap=_POLL_CAP)
+        bulk = await self._looked_at(id, looked)  # what has ended is told, however short the limit
         with anyio.fail_after(limit):
-            while True:
-                bulk = await self.get(id)
-                if looked is not None:
-                    looked(bulk)
-                if bulk.finished:
-                    return bulk
+            while not bulk.finished:
                 await anyio.sleep(patience.next())
+                bulk = await self._looked_at(id, looked)
+        return bulk
+
+    async def _looked_at(self, id: UUID | str, looked: Callable[[Bulk], object] | None) -> Bulk:
+        bulk = await self.get(id)
+        if looked is not None:
+            looked(bulk)
+        return bulk
 
     @contextlib.asynccontextmanager
     async def _executor(self, connection: object | None) -> AsyncIterator[Executor]:

@@ -81,14 +81,19 @@ class DatabaseSender:
         with anyio.move_on_after(timeout):
             return await (await self._opening.producer()).wait_final(id)
         assert timeout is not None  # noqa: S101 - nothing else ends the wait
-        raise await self._not_ended(id, timeout)
+        return await self._at_last(id, timeout)
 
-    async def _not_ended(self, id: UUID, timeout: float) -> ResultTimeout:
-        """What the caller is told; a look for it must not make them wait much longer."""
+    async def _at_last(self, id: UUID, timeout: float) -> Job:
+        """The job if it has ended meanwhile: so it is told however short the limit, or slow the first look, was.
+
+        If not, the caller is told why; neither must make them wait much longer.
+        """
         with anyio.move_on_after(_LAST_LOOK), contextlib.suppress(DatabaseError):
             job = await self.find(id)
-            return ResultTimeout(id, job.task, timeout, job.state, _standing(job))
-        return ResultTimeout(id, "?", timeout, None, "the database does not answer")
+            if job.state.final:
+                return job
+            raise ResultTimeout(id, job.task, timeout, job.state, _standing(job))
+        raise ResultTimeout(id, "?", timeout, None, "the database does not answer")
 
     async def cancel(self, id: UUID) -> Change:
         """End a job."""

@@ -25,9 +25,11 @@ LONG = 4 * PATIENCE
 
 
 async def schemas(dsn: str) -> set[str]:
-    """Those that somebody has made."""
+    """Those that somebody has made; not the one that cleans the database."""
     async with connect(dsn) as connection:
-        rows = await connection.fetch("select nspname from pg_namespace where nspname !~ '^(pg_|information_schema)'")
+        rows = await connection.fetch(
+            "select nspname from pg_namespace where nspname !~ '^(pg_|information_schema|jobqueue_tests)'"
+        )
     return {row["nspname"] for row in rows}
 
 

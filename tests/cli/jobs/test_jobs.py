@@ -178,7 +178,7 @@ async def test_the_end_of_an_id_is_enough(cli: CommandLine, shop: Shop) -> None:
     ids = await run_some(cli, shop)
     shown = await cli.run("jobs", "show", "shop", f"…{ids['dead'][-8:]}", "--json")
     assert ids["dead"] == json.loads(shown.out)["id"]
-    waited = await cli.run("jobs", "wait", ids["completed"][-12:], "--dsn", shop.dsn)
+    waited = await cli.run("jobs", "wait", ids["completed"][-12:], "--timeout", "0.001", "--dsn", shop.dsn)
     assert (0, "completed\n") == (waited.code, waited.out)
     ended = await cli.run("jobs", "cancel", ids["ready"][-8:], ids["scheduled"], "shop", "--json")
     assert {ids["ready"], ids["scheduled"]} == {job["id"] for job in json.loads(ended.out)["jobs"]}

@@ -12,7 +12,7 @@ from jobqueue.base.errors import JobFailed
 from jobqueue.base.job import NewJob
 from jobqueue.tasks.context import JobContext
 from tests.support.jobs.working import all_ended
-from tests.support.patience import PATIENCE
+from tests.support.patience import PATIENCE, scaled
 from tests.support.waiting import wait_until
 
 
@@ -59,7 +59,7 @@ async def test_middleware_may_try_an_item_again(database: str) -> None:
 
     app = App(database, middleware=[again])
 
-    @app.batch_task(size=3)
+    @app.batch_task(size=3, wait=scaled(0.5))
     async def work(numbers: list[int]) -> list[int | Exception]:
         calls.append(numbers)
         return [OSError() if number == 1 and len(calls) == 1 else number for number in numbers]

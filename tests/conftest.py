@@ -166,8 +166,12 @@ def had_or_failed(get: Callable[[], T]) -> T:
 
 @pytest_asyncio.fixture
 async def database(databases: Databases, template: str, request: pytest.FixtureRequest) -> AsyncIterator[str]:
-    """The DSN of a fresh database with the schema; afterwards nothing of the test may still run or be connected."""
-    with databases.temporary(template) as dsn:
+    """The DSN of a fresh database with the schema; afterwards nothing of the test may still run or be connected.
+
+    Given SQL as its parameter, it is a clone of one that was filled so, for all tests that ask.
+    """
+    fill = getattr(request, "param", None)
+    with databases.temporary(databases.filled(template, fill) if fill else template) as dsn:
         before = Surroundings.now()
         async with kept_open(dsn):
             yield dsn

@@ -31,7 +31,7 @@ LEARNED: dict[str, tuple[str, list[str]]] = {
     "before": ("template", ["analyze jobqueue.bulk, jobqueue.job", BULKS, JOBS]),
     "analysed": ("stocked", ["analyze jobqueue.bulk, jobqueue.job"]),
 }
-"""A database, and what is done in it: what the planner knows of 50 000 bulk actions, of which five are not done: nothing, what there was before, all."""
+"""A database, and what is done in it: the planner knows nothing of 50 000 bulk actions, what was there before, all."""
 HIGHEST = UUID(int=2**128 - 1)
 PAGE = [UUID(int=n * 100) for n in range(1, 501)]
 
@@ -47,7 +47,7 @@ CASES: Cases = {
     "older_than": ((PAGE, datetime.now(UTC)), 1_500),
     "forget_bulks": ((68 * 86_400.0, 500), 2_500),
 }
-"""Each statement with its arguments, and how many pages it may touch; the table alone has over 1 500."""
+"""Each statement with its arguments, and how many pages it may touch; the table alone has over 750."""
 
 
 @pytest.fixture(scope="module")

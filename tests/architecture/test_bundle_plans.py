@@ -1,4 +1,4 @@
-"""Plans of bundles: one of 100 000 waiting and as many finished members costs what is asked of it, beside others."""
+"""Plans of bundles: one of 50 000 waiting and as many finished members costs what is asked of it, beside others."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +19,7 @@ FEW = 2_000
 
 @pytest.fixture(scope="module")
 def bundled(databases: Databases, filled: str) -> Iterator[str]:
-    """The name of a database with a very large bundle, 5 000 others, and 300 000 jobs that are in none."""
+    """The name of a database with a very large bundle, 5 000 others, and 75 000 jobs that are in none."""
     with databases.stocked(filled, BUNDLES) as name:
         yield name
 
@@ -64,7 +64,7 @@ def wrong_with(plan: Plan) -> list[str]:
 
 
 MANY = {"waiting_facts": 2_000, "fold_bundles of 200": 60_000, "delete_waiting": 40_000, "heal_bundles": 20_000,
-        "bundle_results": 8_000, "bundle_results of those kept": 8_000, "keep_results": 15_000, "delete_nodes": 10_000,
+        "bundle_results": 8_000, "bundle_results of those kept": 8_000, "keep_results": 15_000, "delete_nodes": 5_000,
         "old_bundles": 6_000, "forget_bundles": 6_000}  # fmt: skip
 """Pages that these may touch: they do something to many rows."""
 

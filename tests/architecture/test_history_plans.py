@@ -63,7 +63,7 @@ LEARNED: dict[str, tuple[str, list[str]]] = {
     "before": ("template", ["analyze", FILL]),
     "analysed": ("stocked", ["analyze"]),
 }
-"""A database, and what is done in it: what the planner knows: nothing, what there was before somebody stored it, all."""
+"""A database, and what is done in it: the planner knows nothing, what there was before, all."""
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,9 @@ def stocked(databases: Databases, template: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("learned", LEARNED)
-def test_a_look_back_reads_only_what_it_shows(request: pytest.FixtureRequest, databases: Databases, learned: str) -> None:
+def test_a_look_back_reads_only_what_it_shows(
+    request: pytest.FixtureRequest, databases: Databases, learned: str
+) -> None:
     """Every statement reads the rows of its time, and those of its queue or task; so does what writes and removes."""
     wrong = []
     template, statements = LEARNED[learned]

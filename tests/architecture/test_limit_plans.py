@@ -57,7 +57,7 @@ ASKED: dict[str, tuple[tuple[object, ...], int]] = {
     "forget_gates": (("", 1_000, 0.0), 9_000),
     "change_limit": (("k", '{"concurrency": 11}', False), 500),
     "declare_limits": ((["k"], [12], [None], [None], [1], [False], "x", False), 500),
-    "read_limits": ((None,), 270_000),
+    "read_limits": ((None,), 110_000),
     "gate_lines": (("k", "7", 10), 10_000),
     "waiting_at_limits": ((10_000,), 15_000),
     "note_age": ((), 500),

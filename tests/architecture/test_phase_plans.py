@@ -1,4 +1,4 @@
-"""Plans of phases and signals: whatever the planner believes, each costs what it is about, beside 170 000 of others."""
+"""Plans of phases and signals: whatever the planner believes, each costs what it is about, beside 70 000 of others."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -105,7 +105,7 @@ def wrong_with(plan: Plan, pages: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def stocked(databases: Databases, filled: str) -> Iterator[str]:
-    """The name of a database with phases and signals of 50 000 jobs; the planner knows nothing of them."""
+    """The name of a database with phases and signals of 18 000 jobs; the planner knows nothing of them."""
     with databases.stocked(filled, PHASES) as name:
         yield name
 

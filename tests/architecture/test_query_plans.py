@@ -244,7 +244,7 @@ def whole_tables(plan: Plan) -> Iterator[str]:
 
 
 def test_the_size_of_the_archive_costs_a_claim_nothing(databases: Databases, full: str, filled: str) -> None:
-    """S4-29: a claim or finish touches as many pages with 100 000 finished jobs as with none, at most twice as many."""
+    """S4-29: a claim or finish touches as many pages with 25 000 finished jobs as with none, at most twice as many."""
     with clone(databases, full) as connection:
         without = pages(connection)
     with clone(databases, filled) as connection:
@@ -319,7 +319,7 @@ def updates(connection: Connection) -> tuple[int, int]:
 
 @pytest.fixture(scope="module")
 def haunted(databases: Databases, template: str) -> Iterator[Connection]:
-    """Behind an old snapshot: 200 000 jobs of two queues and five priorities have come, waited, run and gone."""
+    """Behind an old snapshot: 40 000 jobs of two queues and five priorities have come, waited, run and gone."""
     with (
         databases.temporary(template) as dsn,
         psycopg.connect(dsn) as old,

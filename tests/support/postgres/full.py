@@ -51,11 +51,11 @@ insert into jobqueue.bundle (id, name, added, completed, parent_id)
 update jobqueue.bundle set finished_at = now() - interval '40 days' where id <> '{BUNDLE}' and name like '%' and
   right(id::text, 1) in ('1', '3', '5', '7');
 insert into jobqueue.job (queue, task, state, via, bundle_id)
-  select 'b', 'task', 'ready', 'py', '{BUNDLE}' from generate_series(1, 25000) n;
+  select 'b', 'task', 'ready', 'py', '{BUNDLE}' from generate_series(1, 50000) n;
 insert into jobqueue.job_archive (id, queue, task, args, priority, state, due_at, attempt, max_attempts, crashes, lost,
   fence, via, follow, created_at, finished_at, result, bundle_id)
 select gen_random_uuid(), 'q', 't', '{{}}', 0, 'completed', now(), 1, 1, 0, 0, n, 'py', 0, now(),
-  now() - (n % 2) * interval '1 day', '1', '{BUNDLE}' from generate_series(1, 25000) n;
+  now() - (n % 2) * interval '1 day', '1', '{BUNDLE}' from generate_series(1, 50000) n;
 insert into jobqueue.fact (target, completed)
   select id, 1 from jobqueue.bundle, generate_series(1, 6) where finished_at is null;
 alter table jobqueue.node set (autovacuum_enabled = false);

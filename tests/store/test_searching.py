@@ -13,7 +13,7 @@ from jobqueue.base.looking.search import Inside, fingerprint_of
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.looking import listing
 from jobqueue.store.looking.listing import JobPage, Wanted, find_ids, list_jobs
-from tests.store.test_listing import HIGHEST, LOWEST, UNFINISHED, low_uuid4, many
+from tests.store.test_listing import HIGHEST, LOWEST, UNFINISHED, low_uuid4, many, with_many
 from tests.support.jobs.searched import store
 from tests.support.jobs.store import connect, insert, new_job, open_session
 from tests.support.postgres.plans import run_learned
@@ -184,6 +184,7 @@ async def test_large_arguments_do_not_make_a_search_long(database: str) -> None:
     assert None is not page.reached
 
 
+@with_many
 def test_a_search_reads_its_window_and_no_more(database: str) -> None:
     """With any filter, by a plan of its own or one for all, a window touches few pages and its room, known or not."""
     with many(database, analysed=False) as connection:

@@ -34,7 +34,7 @@ insert into jobqueue.dependency (on_id, job_id)
 insert into jobqueue.dependency (on_id, job_id)
   select id, '{FAN_IN}' from (select id from jobqueue.job_archive limit 50) as few;
 insert into jobqueue.node (bundle_id, job_id, task, after)
-  select gen_random_uuid(), id, task, '{{}}' from jobqueue.job where state = 'ready';
+  select gen_random_uuid(), id, task, '{{}}' from jobqueue.job where state = 'ready' limit 25000;
 insert into jobqueue.node (bundle_id, job_id, task, after)
   select gen_random_uuid(), '{FAN_IN}', 'report', array_agg(on_id) from jobqueue.dependency where job_id = '{FAN_IN}';
 """

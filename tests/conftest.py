@@ -174,8 +174,13 @@ def had_or_failed(get: Callable[[], T]) -> T:
 
 @pytest_asyncio.fixture
 async def database(databases: Databases, todays_template: str, request: pytest.FixtureRequest) -> AsyncIterator[str]:
-    """The DSN of a fresh database with the schema; afterwards nothing of the test may still run or be connected."""
-    with databases.as_new(todays_template, lambda: request.node.stash.get(PASSED, False)) as dsn:
+    """The DSN of a fresh database with the schema; afterwards nothing of the test may still run or be connected.
+
+    Given SQL as its parameter, it is a clone of one that was filled so, for all tests that ask.
+    """
+    fill = getattr(request, "param", None)
+    clone = databases.filled(todays_template, fill) if fill else todays_template
+    with databases.as_new(clone, lambda: not fill and request.node.stash.get(PASSED, False)) as dsn:
         before = Surroundings.now()
         async with kept_open(dsn):
             yield dsn

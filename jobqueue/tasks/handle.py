@@ -77,9 +77,9 @@ class JobHandle(Generic[R_co]):
     async def result(self, timeout: Seconds | None = None) -> R_co:
         """Wait for the job's end, at most `timeout`, and return its result, decoded by the return annotation.
 
-        `timeout`: seconds or a timedelta; 0 only looks whether it has ended. Raises JobFailed if it is dead, JobCancelled, JobNotFound, ResultTimeout and
-        InvalidPayload if the stored result does not fit the annotation (any more). Cancelling the wait leaves the job
-        alone.
+        `timeout`: seconds or a timedelta; 0 only looks whether it has ended. Raises JobFailed if it is dead,
+        JobCancelled, JobNotFound, ResultTimeout and InvalidPayload if the stored result does not fit the annotation
+        (any more). Cancelling the wait leaves the job alone.
         """
         job = await self._sender.wait_final(self.id, None if timeout is None else check_delay("timeout", timeout))
         if job.state is JobState.CANCELLED:

@@ -14,7 +14,7 @@ def full(databases: Databases, template: str) -> str:
 
 @pytest.fixture(scope="module")
 def filled(databases: Databases, full: str) -> str:
-    """The name of one with 100 000 finished jobs beside them; the planner knows nothing of either."""
+    """The name of one with 25 000 finished jobs beside them; the planner knows nothing of either."""
     return databases.filled(full, ARCHIVE)
 
 

@@ -6,11 +6,13 @@ import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import TypeVar, cast
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "jobqueue"
 TESTS = ROOT / "tests"
 
+N = TypeVar("N", bound=ast.AST)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -56,10 +58,21 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
-def functions(path: Path) -> Iterator[Function]:
+@cache
+def _by_kind(path: Path) -> dict[type[ast.AST], list[ast.AST]]:
+    found: dict[type[ast.AST], list[ast.AST]] = {}
     for node in ast.walk(tree(path)):
-        if isinstance(node, Function):
-            yield node
+        found.setdefault(type(node), []).append(node)
+    return found
+
+
+def nodes(path: Path, *kinds: type[N]) -> list[N]:
+    """Return all nodes of these kinds in a file, which is walked through once for all tests."""
+    return cast("list[N]", [node for kind in kinds for node in _by_kind(path).get(kind, [])])
+
+
+def functions(path: Path) -> list[Function]:
+    return nodes(path, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def place(path: Path, line: int | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Plans of dependencies: jobs that come after others, 10 000 of them and a fan-out, beside 300 000 that do not."""
+"""Plans of dependencies: jobs that come after others, 10 000 of them and a fan-out, beside 80 000 that do not."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Plans of graphs: one of 10 000 jobs is read for what it is, beside 300 000 jobs that are in none."""
+"""Plans of graphs: one of 10 000 jobs is read for what it is, beside 80 000 jobs that are in none."""
 
 from collections.abc import Iterator
 from uuid import uuid4

@@ -1,13 +1,14 @@
 """Plans of the history: two days of ten queues by the minute, whatever the planner knows of them."""
 
 import json
+from collections.abc import Iterator
 from uuid import UUID
 
 import psycopg
 import pytest
 
 from tests.support.postgres.database import Databases
-from tests.support.postgres.plans import run_learned
+from tests.support.postgres.plans import run_plan
 
 QUEUES, TASKS = 10, 2
 ROW = "100, 90, 1, 2, 7, 0, 0, 0, 0, 0, 0, 0, 12.5, array[50, 20, 10, 5, 3], array[10, 20, 30, 20, 10, 5, 5]"
@@ -57,16 +58,33 @@ COUNTED = {
         ("claimed", "completed", "cancelled", "dead", "retried", "snoozed", "suspended", "released", "put_aside",
          "lined_up", "refused", "lost", "seconds"), 1), "run": [1, 2], "wait": [3],
 }  # fmt: skip
-LEARNED = {"unknown": [FILL], "before": ["analyze", FILL], "analysed": [FILL, "analyze"]}
-"""What the planner knows: nothing, what there was before somebody stored it, all."""
+LEARNED: dict[str, tuple[str, list[str]]] = {
+    "unknown": ("stocked", []),
+    "before": ("template", ["analyze", FILL]),
+    "analysed": ("stocked", ["analyze"]),
+}
+"""A database, and what is done in it: the planner knows nothing, what there was before, all."""
+
+
+@pytest.fixture(scope="module")
+def stocked(databases: Databases, template: str) -> Iterator[str]:
+    """The name of a database with two days of minutes; the planner knows nothing of them."""
+    with databases.stocked(template, FILL) as name:
+        yield name
 
 
 @pytest.mark.parametrize("learned", LEARNED)
-def test_a_look_back_reads_only_what_it_shows(databases: Databases, template: str, learned: str) -> None:
+def test_a_look_back_reads_only_what_it_shows(
+    request: pytest.FixtureRequest, databases: Databases, learned: str
+) -> None:
     """Every statement reads the rows of its time, and those of its queue or task; so does what writes and removes."""
     wrong = []
-    with databases.temporary(template) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
-        for statement in LEARNED[learned]:
+    template, statements = LEARNED[learned]
+    with (
+        databases.temporary(request.getfixturevalue(template)) as dsn,
+        psycopg.connect(dsn, autocommit=True) as connection,
+    ):
+        for statement in statements:
             connection.execute(statement.encode())
         rows = [{"queue": f"queue{n % 10}", "task": f"task{n}", **COUNTED} for n in range(50)]
         values = (UUID(int=1), 1, 0.0, json.dumps(rows))
@@ -74,7 +92,7 @@ def test_a_look_back_reads_only_what_it_shows(databases: Databases, template: st
             asked: dict[str, list[tuple[tuple[object, ...], float]]] = {**ASKED, "note_counts": [(values, 100)]}
             for name, calls in asked.items():
                 for given, most in calls:
-                    plan = run_learned(connection, name, given, mode)
+                    plan = run_plan(connection, name, given, mode)
                     read = sum(plan.rows_read(table) for table in ("minute", "hour", "depth"))
                     if read > most * SLACK:
                         wrong.append(f"{name}{given[1:]}, {mode}: {read:g} rows, not {most:g}\n{plan}")

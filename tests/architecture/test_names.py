@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.sources import matches, package_files, place, suite_files, tree
+from tests.architecture.sources import matches, nodes, package_files, place, suite_files
 
 MAGNETS = {"utils", "util", "manager", "managers", "common", "core", "types", "helpers", "helper", "misc"}
 NOQA = r"#\s*noqa\b(?P<codes>:\s*[A-Z]+[0-9]+(?:[,\s]+[A-Z]+[0-9]+)*)?(?P<reason>.*)"
@@ -76,7 +76,7 @@ def test_nobody_inside_imports_from_the_package_root() -> None:
     importers = [
         place(path, node.lineno)
         for path in package_files()
-        for node in ast.walk(tree(path))
+        for node in nodes(path, ast.ImportFrom, ast.Import)
         if (isinstance(node, ast.ImportFrom) and node.module == "jobqueue")
         or (isinstance(node, ast.Import) and any(name.name == "jobqueue" for name in node.names))
     ]

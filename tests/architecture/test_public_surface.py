@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import jobqueue
-from tests.architecture.sources import ROOT, TESTS, tree
+from tests.architecture.sources import ROOT, TESTS, nodes
 
 DRIVING = ("app", "cli", "examples", "flows", "worker")
 """Folders whose tests stand where a user stands. The others test one module each, by its name."""
@@ -64,8 +64,8 @@ def from_inside(path: Path) -> set[str]:
     """Return the names that a file imports from modules inside the package."""
     return {
         alias.name
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jobqueue.")
+        for node in nodes(path, ast.ImportFrom)
+        if (node.module or "").startswith("jobqueue.")
         if node.module not in PUBLIC
         for alias in node.names
     }

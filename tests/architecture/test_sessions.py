@@ -4,7 +4,7 @@ import ast
 import re
 
 from jobqueue.store.schema.statements import statements
-from tests.architecture.sources import package_files, place, tree
+from tests.architecture.sources import nodes, package_files, place
 
 VERBS = ("with", "select", "insert", "update", "delete")
 SESSION_WIDE = re.compile(
@@ -25,8 +25,8 @@ def test_code_sets_nothing_for_a_session() -> None:
     texts = [
         (place(path, node.lineno), node.value)
         for path in package_files()
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for node in nodes(path, ast.Constant)
+        if isinstance(node.value, str)
     ]
     assert any(re.match(r"set local ", text) for _, text in texts), "no SQL: wrong place?"
 

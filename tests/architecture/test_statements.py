@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobqueue.store.schema.statements import Statement, parse, schema_folder, statement, statements
-from tests.architecture.sources import PACKAGE, matches, package_files, place, tree
+from tests.architecture.sources import PACKAGE, matches, nodes, package_files, place
 from tests.support.jobs.store import connect
 
 FOLDER = schema_folder() / "statements"
@@ -116,8 +116,8 @@ def test_sql_text_is_filled_in_at_one_place_only() -> None:
     found = {
         place(path)
         for path in package_files()
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.JoinedStr | ast.BinOp) and SQL.match(first_text(node))
+        for node in nodes(path, ast.JoinedStr, ast.BinOp)
+        if SQL.match(first_text(node))
     }
 
     assert set(allowed) == found

@@ -1,11 +1,11 @@
 """The tests themselves: they say what they prove, do prove something, wait without sleeping and fake no database."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-from tests.architecture.sources import Function, functions, place, suite_files, tree
+from tests.architecture.sources import Function, functions, nodes, place, suite_files
 
 CHECKING_CALLS = {"raises", "warns", "fail", "wait_until", "assert_type", "assert_never"}
 
@@ -17,9 +17,9 @@ def each_test() -> Iterator[tuple[Path, Function]]:
             yield from ((path, function) for function in functions(path) if function.name.startswith("test_"))
 
 
-def calls(node: ast.AST) -> Iterator[tuple[str, ast.Call]]:
-    """Yield each call below a node with the last part of its name."""
-    for call in ast.walk(node):
+def calls(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ast.Call]]:
+    """Yield each call among the nodes with the last part of its name."""
+    for call in nodes:
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute | ast.Name):
             yield (call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id), call
 
@@ -43,8 +43,8 @@ def test_nothing_is_asserted_that_is_always_true() -> None:
     idle = [
         place(path, node.lineno)
         for path in suite_files()
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.Assert) and isinstance(node.test, ast.Constant | ast.Tuple)
+        for node in nodes(path, ast.Assert)
+        if isinstance(node.test, ast.Constant | ast.Tuple)
     ]
 
     assert [] == idle
@@ -53,7 +53,7 @@ def test_nothing_is_asserted_that_is_always_true() -> None:
 def checks_something(function: Function) -> bool:
     if any(isinstance(node, ast.Assert) for node in ast.walk(function)):
         return True
-    called = {name for name, _ in calls(function)}
+    called = {name for name, _ in calls(ast.walk(function))}
     return bool(called & (CHECKING_CALLS | checking_helpers()))
 
 
@@ -65,7 +65,7 @@ def checking_helpers() -> frozenset[str]:
         for path in suite_files()
         for function in functions(path)
         if any(isinstance(node, ast.Assert) for node in ast.walk(function))
-        or {name for name, _ in calls(function)} & CHECKING_CALLS
+        or {name for name, _ in calls(ast.walk(function))} & CHECKING_CALLS
     )
 
 
@@ -75,7 +75,7 @@ def test_only_the_waiting_sleeps() -> None:
         place(path, call.lineno)
         for path in suite_files()
         if "support" not in path.parts
-        for name, call in calls(tree(path))
+        for name, call in calls(nodes(path, ast.Call))
         if name == "sleep" and not gives_way(call)
     ]
 
@@ -91,14 +91,13 @@ def gives_way(call: ast.Call) -> bool:
 
 def test_no_test_fakes_what_it_talks_to() -> None:
     """No test uses a mock: SQL is tested on a real PostgreSQL, pure rules on values. (S1-22)"""
-    mocking = [
-        place(path, node.lineno)
-        for path in suite_files()
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.Import | ast.ImportFrom) and names_mock(node)
-    ]
+    mocking = [place(path, node.lineno) for path in suite_files() for node in imports(path) if names_mock(node)]
 
     assert [] == mocking
+
+
+def imports(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    return nodes(path, ast.Import, ast.ImportFrom)
 
 
 def names_mock(node: ast.Import | ast.ImportFrom) -> bool:

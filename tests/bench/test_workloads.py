@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,8 @@ SMALL = 100
 async def test_every_measurement_gives_figures(empty_database: str, start: int) -> None:
     """A sample has a value for each line, above zero, on our side and on the one that it is compared with."""
     async with own_ground(empty_database, SCHEMA, SMALL) as ground:
-        for workload in WORKLOADS[start : start + 5]:
+        for named in WORKLOADS[start : start + 5]:
+            workload = replace(named, processes=2) if isinstance(named, Defer) and named.processes > 2 else named
             sides = (ground.ours,) if workload.beside else (ground.ours, ground.raw)
             for side in sides:
                 await ground.clear()

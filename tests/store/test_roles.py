@@ -1,7 +1,8 @@
 """Roles: the script of `schema/README.md` gives each part of a site what its work needs, and no more."""
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from uuid import UUID
 import asyncpg
 import psycopg
 import pytest
-import pytest_asyncio
 
 from jobqueue.app import App
 from jobqueue.base.errors import DatabaseError
@@ -24,6 +24,7 @@ from jobqueue.tasks.options import Unique
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import end_of
 from tests.support.patience import PATIENCE
+from tests.support.postgres.database import Databases, name_of
 from tests.support.waiting import wait_until
 
 README = Path(__file__).parents[2] / "schema" / "README.md"
@@ -73,31 +74,49 @@ def script(names: dict[str, str]) -> str:
     return text
 
 
-@pytest.fixture
-def names(empty_database: str) -> Iterator[dict[str, str]]:
-    """Roles without any right, and an owner who may make the schema: each by its name in this test."""
-    with psycopg.connect(empty_database, autocommit=True) as connection:
-        place = connection.info.dbname
-        made = {role: f"{role}_{place}" for role in ROLES}
+@pytest.fixture(scope="module")
+def names(databases: Databases) -> Iterator[dict[str, str]]:
+    """Roles without any right: each by its name here. What they get in a database goes with it."""
+    with databases.temporary() as dsn, psycopg.connect(dsn, autocommit=True) as connection:
+        made = {role: f"{role}_{connection.info.dbname}" for role in ROLES}
         for name in made.values():
             connection.execute(f"create role {name}".encode())
-        connection.execute(f"grant create on database {place} to {made['owner']}".encode())
         yield made
         for name in made.values():
-            connection.execute(f"drop owned by {name} cascade; drop role {name}".encode())
+            connection.execute(f"drop role {name}".encode())
+
+
+@pytest.fixture
+def owner(empty_database: str, names: dict[str, str]) -> str:
+    """The DSN of an owner who may make the schema."""
+    return may_make(empty_database, names["owner"])
+
+
+def may_make(dsn: str, owner: str) -> str:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f"grant create on database {connection.info.dbname} to {owner}".encode())
+    return as_role(dsn, owner)
 
 
 def as_role(dsn: str, role: str) -> str:
     return f"{dsn}{'&' if '?' in dsn else '?'}role={role}"
 
 
-@pytest_asyncio.fixture
-async def site(empty_database: str, names: dict[str, str]) -> AsyncIterator[dict[str, str]]:
+@pytest.fixture(scope="module")
+def template(databases: Databases, names: dict[str, str]) -> Iterator[str]:
+    """The name of a database that the owner has migrated, who then gave the roles their rights: the one to clone."""
+    with databases.temporary() as dsn:
+        asyncio.run(migrate(may_make(dsn, names["owner"])))
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(f"set role {names['owner']}; {script(names)}".encode())
+        yield name_of(dsn)
+
+
+@pytest.fixture
+def site(database: str, names: dict[str, str]) -> dict[str, str]:
     """The DSN of each role, in a database that the owner has migrated."""
-    await migrate(as_role(empty_database, names["owner"]))
-    async with connect(as_role(empty_database, names["owner"])) as owner:
-        await owner.execute(script(names))
-    yield {role: as_role(empty_database, name) for role, name in names.items()}
+    may_make(database, names["owner"])
+    return {role: as_role(database, name) for role, name in names.items()}
 
 
 @pytest.mark.parametrize("role", FORBIDDEN)
@@ -287,12 +306,12 @@ async def test_the_function_is_not_fooled_by_a_search_path(site: dict[str, str])
 
 
 async def test_who_drops_days_may_keep_their_results(
-    empty_database: str, names: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    empty_database: str, owner: str, names: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A role that was granted the function that drops days can also call, after the upgrade, what goes before it."""
     before = tuple(each for each in migrations() if each.name < "0021")
     monkeypatch.setattr(rooms, "migrations", lambda: before)
-    owner, worker = (as_role(empty_database, names[role]) for role in ("owner", "worker"))
+    worker = as_role(empty_database, names["worker"])
     await migrate(owner)
     async with connect(owner) as connection:
         await connection.execute(
@@ -336,12 +355,11 @@ from unnest(array['select', 'insert', 'update', 'delete']) privilege
 
 @pytest.mark.parametrize("everybody", [False, True], ids=["roles", "public"])
 async def test_rights_on_jobs_reach_phases_and_signals(
-    empty_database: str, names: dict[str, str], monkeypatch: pytest.MonkeyPatch, everybody: bool
+    empty_database: str, owner: str, names: dict[str, str], monkeypatch: pytest.MonkeyPatch, everybody: bool
 ) -> None:
     """After the upgrade whoever had rights on jobs has the like on phases and signals, and nobody has more."""
     before = tuple(each for each in migrations() if each.name < "0022")
     monkeypatch.setattr(rooms, "migrations", lambda: before)
-    owner = as_role(empty_database, names["owner"])
     await migrate(owner)
     given = {role: "public" if everybody and role == "reader" else name for role, name in names.items()}
     async with connect(owner) as connection:
@@ -359,12 +377,11 @@ async def test_rights_on_jobs_reach_phases_and_signals(
 
 @pytest.mark.parametrize("everybody", [False, True], ids=["roles", "public"])
 async def test_rights_on_finished_jobs_reach_schedules(
-    empty_database: str, names: dict[str, str], monkeypatch: pytest.MonkeyPatch, everybody: bool
+    empty_database: str, owner: str, names: dict[str, str], monkeypatch: pytest.MonkeyPatch, everybody: bool
 ) -> None:
     """After the upgrade who could run jobs fires schedules, who could look at jobs reads them, and nobody has more."""
     before = tuple(each for each in migrations() if each.name < "0023")
     monkeypatch.setattr(rooms, "migrations", lambda: before)
-    owner = as_role(empty_database, names["owner"])
     await migrate(owner)
     given = {role: "public" if everybody and role == "reader" else name for role, name in names.items()}
     async with connect(owner) as connection:
@@ -385,12 +402,11 @@ async def test_rights_on_finished_jobs_reach_schedules(
 
 
 async def test_who_drops_days_may_sweep_what_they_leave(
-    empty_database: str, names: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    empty_database: str, owner: str, names: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A role with no right on the archive but that to drop its days removes, after the upgrade, phases as well."""
     before = tuple(each for each in migrations() if each.name < "0022")
     monkeypatch.setattr(rooms, "migrations", lambda: before)
-    owner = as_role(empty_database, names["owner"])
     await migrate(owner)
     async with connect(owner) as connection:
         await connection.execute(f"grant execute on function jobqueue.drop_archive(text, boolean) to {names['worker']}")
@@ -403,12 +419,12 @@ async def test_who_drops_days_may_sweep_what_they_leave(
 
 
 async def test_who_could_before_still_can(
-    empty_database: str, names: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    empty_database: str, owner: str, names: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A role that had its rights from grants of its own works on after the migration that closes the functions."""
     before = tuple(each for each in migrations() if each.name < "0008")
     monkeypatch.setattr(rooms, "migrations", lambda: before)
-    owner, worker = (as_role(empty_database, names[role]) for role in ("owner", "worker"))
+    worker = as_role(empty_database, names["worker"])
     await migrate(owner)
     async with connect(owner) as connection:
         await connection.execute(

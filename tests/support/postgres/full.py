@@ -1,11 +1,11 @@
 """What fills a database for tests of plans: many jobs, many finished ones, and many that have come and gone."""
 
-GONE, LEFT = 100_000, 500
+GONE, LEFT = 40_000, 500
 FILL = """
 alter table jobqueue.job set (autovacuum_enabled = false);
 alter table jobqueue.job_key set (autovacuum_enabled = false);
 insert into jobqueue.job (queue, task, priority, state, via)
-  select 'q' || n % 5, 'task', n % 3, 'ready', 'py' from generate_series(1, 200000) n;
+  select 'q' || n % 5, 'task', n % 3, 'ready', 'py' from generate_series(1, 50000) n;
 insert into jobqueue.queue (name, paused_at) select 'q' || n, now() from generate_series(2, 4) n;
 insert into jobqueue.job (task, state, via, due_at)
   select 'task', 'scheduled', 'py', now() + (n - 1000) * interval '1 s' from generate_series(1, 3000) n;
@@ -26,7 +26,7 @@ ARCHIVE = """
 insert into jobqueue.job_archive (id, queue, task, args, priority, state, due_at, attempt, max_attempts, crashes, lost,
   fence, via, follow, created_at, finished_at, result)
 select gen_random_uuid(), 'q', 't', '{}', 0, 'completed', now(), 1, 1, 0, 0, n, 'py', 0, now(),
-  now() - (n % 2) * interval '1 day', '1' from generate_series(1, 100000) n;
+  now() - (n % 2) * interval '1 day', '1' from generate_series(1, 25000) n;
 """
 CLAIM = "state = 'running', attempt = 1, fence = 1, worker_id = gen_random_uuid(), lease_until = now() + interval '1 h'"
 COME_AND_GO = f"""
@@ -51,20 +51,20 @@ insert into jobqueue.bundle (id, name, added, completed, parent_id)
 update jobqueue.bundle set finished_at = now() - interval '40 days' where id <> '{BUNDLE}' and name like '%' and
   right(id::text, 1) in ('1', '3', '5', '7');
 insert into jobqueue.job (queue, task, state, via, bundle_id)
-  select 'b', 'task', 'ready', 'py', '{BUNDLE}' from generate_series(1, 100000) n;
+  select 'b', 'task', 'ready', 'py', '{BUNDLE}' from generate_series(1, 50000) n;
 insert into jobqueue.job_archive (id, queue, task, args, priority, state, due_at, attempt, max_attempts, crashes, lost,
   fence, via, follow, created_at, finished_at, result, bundle_id)
 select gen_random_uuid(), 'q', 't', '{{}}', 0, 'completed', now(), 1, 1, 0, 0, n, 'py', 0, now(),
-  now() - (n % 2) * interval '1 day', '1', '{BUNDLE}' from generate_series(1, 100000) n;
+  now() - (n % 2) * interval '1 day', '1', '{BUNDLE}' from generate_series(1, 50000) n;
 insert into jobqueue.fact (target, completed)
   select id, 1 from jobqueue.bundle, generate_series(1, 6) where finished_at is null;
 alter table jobqueue.node set (autovacuum_enabled = false);
 alter table jobqueue.dependency set (autovacuum_enabled = false);
 insert into jobqueue.node (bundle_id, job_id, task, outcome, result, kept)
   select '{BUNDLE}', gen_random_uuid(), case when n % 2 = 0 then 't' else 'u' end, 'completed', '1', n % 4 < 2
-  from generate_series(1, 100000) n;
+  from generate_series(1, 25000) n;
 insert into jobqueue.node (bundle_id, job_id, task)
-  select b.id, gen_random_uuid(), 'task' from jobqueue.bundle b, generate_series(1, 20) where b.id <> '{BUNDLE}';
+  select b.id, gen_random_uuid(), 'task' from jobqueue.bundle b, generate_series(1, 5) where b.id <> '{BUNDLE}';
 insert into jobqueue.dependency (on_id, job_id) select gen_random_uuid(), job_id from jobqueue.node;
 """
 LINKED, NODES = "00000000-0000-7000-8000-00000000f00d", 10_000
@@ -100,11 +100,11 @@ insert into jobqueue.job_archive (id, queue, task, args, priority, state, due_at
   fence, via, follow, created_at, finished_at)
 select '{GIVEN_UP}', 'q', 'task', '{{}}', 0, 'dead', now(), 1, 1, 0, 0, 1, 'py', 0, now(), now();
 create table of as
-  (select id, 'wait' as kind from jobqueue.job where state = 'ready' and id <> '{LONGEST}' limit 30000)
+  (select id, 'wait' as kind from jobqueue.job where state = 'ready' and id <> '{LONGEST}' limit 6000)
   union all select id, 'wait' from jobqueue.job where state = 'scheduled'
   union all select id, 'phase' from jobqueue.job where state = 'running'
-  union all (select id, 'phase' from jobqueue.job_archive where state = 'completed' limit 10000)
-  union all select gen_random_uuid(), 'phase' from generate_series(1, 10000);
+  union all (select id, 'phase' from jobqueue.job_archive where state = 'completed' limit 3000)
+  union all select gen_random_uuid(), 'phase' from generate_series(1, 3000);
 insert into jobqueue.phase
   (job_id, name, kind, signal, place, attempt, fence, worker_id, began_at, ended_at, wake_at, result)
 select id, 'step ' || n, kind, case kind when 'wait' then 'go' end, n, 1, 1, 'a2f1c0de-0000-4000-8000-000000000000',

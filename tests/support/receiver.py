@@ -188,10 +188,25 @@ async def delivered(app: App, hook: Webhook, count: int = 1, state: JobState = J
 
 
 async def hurry(app: App, hook: Webhook) -> None:
-    """Make what waits for its next try due now, once there is something."""
+    """Make what waits for its next try due now, once there is something: where tries do not come by themselves."""
 
     async def moved() -> bool:
-        changes = await app.jobs.reschedule(delay=0, queue="webhooks", origin=f"webhook:{hook.id}", state="scheduled")
-        return bool(changes.each)
+        return await _made_due(app, hook)
 
     await wait_until(moved, "a delivery waits for its next try")
+
+
+async def delivered_soon(app: App, hook: Webhook, count: int) -> list[Delivery]:
+    """As `delivered`, and what waits for its next try meanwhile need not wait."""
+
+    async def there() -> bool:
+        await _made_due(app, hook)
+        return len(await app.webhooks.deliveries(hook.id, state=JobState.COMPLETED, limit=1_000)) >= count
+
+    await wait_until(there, f"{count} deliveries are completed", PATIENCE)
+    return await delivered(app, hook, count)
+
+
+async def _made_due(app: App, hook: Webhook) -> bool:
+    changes = await app.jobs.reschedule(delay=0, queue="webhooks", origin=f"webhook:{hook.id}", state="scheduled")
+    return bool(changes.each)

@@ -14,7 +14,7 @@ from tests.support.jobs.told import cancelled, make_old
 from tests.support.jobs.working import asked
 from tests.support.patience import PATIENCE
 from tests.support.programs.processes import command_line
-from tests.support.receiver import KEY, defer, delivered, hooked_app, hurry, receiving, status
+from tests.support.receiver import KEY, defer, delivered_soon, hooked_app, receiving, status
 from tests.support.waiting import wait_until
 from tests.web.streams import Message, everybody, site, streaming
 
@@ -109,8 +109,7 @@ async def test_each_event_reaches_everybody_once(database: str, tmp_path: Path) 
                 await wait_until(
                     lambda: all(len(browser.heard) >= JOBS for browser in browsers), "both have heard all", PATIENCE
                 )
-                await hurry(app, hook)
-                deliveries = await delivered(app, hook, JOBS)
+                deliveries = await delivered_soon(app, hook, JOBS)
                 for browser in browsers:
                     await browser.end()
             for worker in workers:

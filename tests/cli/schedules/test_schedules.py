@@ -116,7 +116,7 @@ async def test_one_is_shown(cli: CommandLine, shop: Shop) -> None:
     assert ("note", "30 8 * * *", "Asia/Tokyo", "stored", "once", "skip", "up to 90 s") == tuple(
         facts[name].strip() for name in ("task", "cron", "tz", "said", "missed", "overlap", "jitter")
     )
-    times = [line.split() for line in rest if line.endswith(("h", "days")) and " JST " in line]
+    times = [line.split() for line in rest if line.endswith(("s", "min", "h", "days")) and " JST " in line]
     assert [["23:30:00", "08:30:00"]] * 5 == [[words[1], words[4]] for words in times]
     jobs = [line.split() for line in rest[rest.index("last jobs") + 2 :]]
     assert [str(by_hand), "2026-03-02", "2026-03-01"] == [jobs[0][0], jobs[1][2], jobs[2][2]]

@@ -1,7 +1,7 @@
 """Commands without the wait for their imports: a process that has the command line in memory forks for each of them.
 
-What comes out is a process of its own like any other, with its words, folder, environment, files and signals, and it
-ends as Python ends. Only the modules are not read again: that is four fifths of what a short command costs. The start
+What comes out is a process of its own like any other, with its words, folder, environment, files and signals. Only the
+modules are not read again, nor taken apart at the end: that is nine tenths of what a short command costs. The start
 itself is tried by those who start in the plain way: terminals, children of a worker, installed packages, and whatever
 changes how a process begins (PYTHONIOENCODING, an ignored signal, a module in place of an installed one).
 """
@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -236,10 +237,35 @@ def keep_built() -> None:
     typer.main.get_command(surface)
 
 
+def end(code: int) -> None:
+    """End as Python ends, but for the modules, of which it would have to copy all that it takes apart.
+
+    Returns if its last words cannot be written: of that Python has something to say.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    gc.collect()  # whoever complains when it is forgotten does so now
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def run_command_line() -> None:
+    """Do what the process was forked for."""
+    try:
+        runpy.run_module("jobqueue", run_name="__main__", alter_sys=True)
+    except SystemExit as told:
+        if told.code is None or isinstance(told.code, int):
+            end(told.code or 0)
+        raise
+    end(0)
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the test process, whose end we notice
     import_command_line()
     gc.collect()
     gc.freeze()  # else each fork would copy what it only looks at
     serve(socket.socket(fileno=int(sys.argv[1])))
-    runpy.run_module("jobqueue", run_name="__main__", alter_sys=True)
+    run_command_line()

@@ -11,8 +11,15 @@ import pytest
 from tests.support.programs.processes import CommandLine, command_line
 
 TELLING = """
-import json, os, signal, sys
+import atexit, json, os, signal, sys, threading
 from jobqueue import App
+
+def last():
+    threading.main_thread().join()
+    print("the thread's last word", file=sys.stderr)
+
+threading.Thread(target=last).start()
+atexit.register(print, "and that of the process", file=sys.stderr)
 print(json.dumps({
     "main": sys.modules["__main__"].__spec__.name, "words": sys.argv[1:], "first": sys.path[:2], "folder": os.getcwd(),
     "files": sorted(os.listdir("/dev/fd"))[:3], "stdin": sys.stdin.read(), "pid": os.getpid(),
@@ -39,7 +46,7 @@ def cli(tmp_path: Path) -> Iterator[CommandLine]:
 
 
 async def test_it_sees_what_a_new_process_sees(cli: CommandLine) -> None:
-    """Words, folder, environment, path, stdin and signals are the same; so are exit code and error."""
+    """Words, folder, environment, path, stdin and signals are the same; so are exit code, error and last words."""
     answers = {
         how: await cli.run("worker", "telling", "--burst", FORGOTTEN="no", **more)
         for how, more in {"forked": {}, "anew": ANEW}.items()
@@ -51,6 +58,7 @@ async def test_it_sees_what_a_new_process_sees(cli: CommandLine) -> None:
     assert "no" == told["forked"]["environment"]["FORGOTTEN"]
     assert told["anew"] == told["forked"]
     assert (answers["anew"].code, answers["anew"].err) == (answers["forked"].code, answers["forked"].err)
+    assert answers["forked"].err.endswith("the thread's last word\nand that of the process\n")
 
 
 @pytest.mark.parametrize("more", [{}, ANEW], ids=["forked", "anew"])

@@ -1,4 +1,4 @@
-"""Commands without the wait for their imports: a process that has the command line in memory forks for each of them.
+"""Programs without the wait for their imports: a process that has the command line in memory forks for each of them.
 
 What comes out is a process of its own like any other, with its words, folder, environment, files and signals. Only the
 modules are not read again, nor taken apart at the end: that is nine tenths of what a short command costs. The start
@@ -26,7 +26,10 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 ROOT = Path(__file__).resolve().parents[3]
+SETTLED = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
+"""What the forked ones have in their environment; a program that has something else there begins anew."""
 READ_AT_START = ("PYTHON", "LC_", "LANG")
+UNBUFFERED = "PYTHONUNBUFFERED"  # of these the only one that can be done later
 EXTRAS = (
     "jobqueue.web",
     "jobqueue.cli.web",
@@ -54,25 +57,26 @@ class Command(Protocol):
 class Request(NamedTuple):
     """What a process is made with, beside its files."""
 
-    words: list[str]
+    arguments: list[str]
+    """Those of Python."""
     folder: str
     environment: dict[str, str]
 
 
-def start(words: Sequence[str], folder: Path, environment: Mapping[str, str], out: int, err: int) -> Command:
-    """Start `python -m jobqueue WORDS` with these files as stdout and stderr, and nothing on stdin."""
+def start(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], out: int, err: int) -> Command:
+    """Start `python ARGUMENTS` (`-m MODULE ...` or `FILE ...`) with these files as stdout and stderr, and no stdin."""
     forker = the_forker()
     if forker.begins_like(environment) and not list(replaced_modules(folder)):
-        return forker.start(Request(list(words), str(folder), dict(environment)), out, err)
+        return forker.start(Request(list(arguments), str(folder), dict(environment)), out, err)
     return subprocess.Popen(
-        [sys.executable, "-m", "jobqueue", *words],
+        [sys.executable, *arguments],
         cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
     )  # fmt: skip
 
 
 def given_at_start(environment: Mapping[str, str]) -> tuple[dict[str, str], set[int]]:
     """What the interpreter has read when a program begins, and the signals that it leaves ignored."""
-    read = {name: value for name, value in environment.items() if name.startswith(READ_AT_START)}
+    read = {name: value for name, value in environment.items() if name.startswith(READ_AT_START) and name != UNBUFFERED}
     return read, {number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN}
 
 
@@ -80,14 +84,16 @@ def replaced_modules(folder: Path) -> Iterator[str]:
     """Modules there that a new process would take for ones of ours, or for packages that are installed."""
     for entry in folder.iterdir():
         spec = importlib.util.find_spec(entry.stem) if entry.stem.isidentifier() else None
-        if spec is not None and spec.origin is not None and entry.suffix in {"", ".py"}:
+        if spec is None or spec.origin is None or entry.suffix not in {"", ".py"}:
+            continue
+        if not Path(spec.origin).is_relative_to(entry):
             yield entry.stem
 
 
 @cache
 def the_forker() -> "Forker":
     """The one of this test process; it ends when the test process does."""
-    forker = Forker(os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"})
+    forker = Forker(os.environ | SETTLED)
     atexit.register(forker.close)
     return forker
 
@@ -211,7 +217,9 @@ def become(request: Request, files: list[int]) -> None:
     os.chdir(request.folder)
     os.environ.clear()
     os.environ.update(request.environment)
-    sys.argv[1:] = request.words
+    if request.environment.get(UNBUFFERED):
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(write_through=True)  # type: ignore[union-attr]
     sys.path[0] = request.folder
 
 
@@ -251,10 +259,17 @@ def end(code: int) -> None:
         os._exit(code)
 
 
-def run_command_line() -> None:
+def run(arguments: Sequence[str]) -> None:
     """Do what the process was forked for."""
+    option, *words = arguments
     try:
-        runpy.run_module("jobqueue", run_name="__main__", alter_sys=True)
+        if option == "-m":
+            sys.argv[1:] = words[1:]
+            runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv[:] = arguments
+            sys.path[0] = str(Path(option).absolute().parent)
+            runpy.run_path(option, run_name="__main__")
     except SystemExit as told:
         if told.code is None or isinstance(told.code, int):
             end(told.code or 0)
@@ -267,5 +282,4 @@ if __name__ == "__main__":
     import_command_line()
     gc.collect()
     gc.freeze()  # else each fork would copy what it only looks at
-    serve(socket.socket(fileno=int(sys.argv[1])))
-    run_command_line()
+    run(serve(socket.socket(fileno=int(sys.argv[1]))).arguments)

@@ -2,13 +2,14 @@
 
 What comes out is a process of its own like any other, with its words, folder, environment, files and signals. Only the
 modules are not read again, nor taken apart at the end: that is nine tenths of what a short command costs. The start
-itself is tried by those who start in the plain way: terminals, children of a worker, installed packages, and whatever
+itself is tried by those who start in the plain way: some terminals, children of a worker, installed packages, and what
 changes how a process begins (PYTHONIOENCODING, an ignored signal, a module in place of an installed one).
 """
 
 import atexit
 import gc
 import importlib.util
+import io
 import json
 import os
 import pkgutil
@@ -23,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 ROOT = Path(__file__).resolve().parents[3]
 SETTLED = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
@@ -61,17 +62,36 @@ class Request(NamedTuple):
     """Those of Python."""
     folder: str
     environment: dict[str, str]
+    in_terminal: bool
+    """Whether its stdin becomes the terminal of a session of its own."""
 
 
 def start(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], out: int, err: int) -> Command:
     """Start `python ARGUMENTS` (`-m MODULE ...` or `FILE ...`) with these files as stdout and stderr, and no stdin."""
-    forker = the_forker()
-    if forker.begins_like(environment) and not list(replaced_modules(folder)):
-        return forker.start(Request(list(arguments), str(folder), dict(environment)), out, err)
+    forker = can_fork(folder, environment)
+    if forker is not None:
+        with open(os.devnull) as nothing:
+            request = Request(list(arguments), str(folder), dict(environment), in_terminal=False)
+            return forker.start(request, nothing.fileno(), out, err)
     return subprocess.Popen(
         [sys.executable, *arguments],
         cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
     )  # fmt: skip
+
+
+def start_in_terminal(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], terminal: int
+) -> Command | None:
+    """Start it with that terminal as its own; None if it must begin anew."""
+    forker = can_fork(folder, environment)
+    request = Request(list(arguments), str(folder), dict(environment), in_terminal=True)
+    return None if forker is None else forker.start(request, terminal, terminal, terminal)
+
+
+def can_fork(folder: Path, environment: Mapping[str, str]) -> "Forker | None":
+    """Who forks processes that begin there, and with this environment; None if they would begin in another way."""
+    forker = the_forker()
+    return forker if forker.begins_like(environment) and not list(replaced_modules(folder)) else None
 
 
 def given_at_start(environment: Mapping[str, str]) -> tuple[dict[str, str], set[int]]:
@@ -114,11 +134,11 @@ class Forker:
         """Tell whether a process with this environment would begin as the forked ones do."""
         return self._given == given_at_start(environment)
 
-    def start(self, request: Request, out: int, err: int) -> "Forked":
-        """Have a process forked."""
+    def start(self, request: Request, *files: int) -> "Forked":
+        """Have a process forked; the files are its stdin, stdout and stderr."""
         ours, theirs = socket.socketpair()
         with theirs:
-            socket.send_fds(self._line, [b"!"], [out, err, theirs.fileno()])
+            socket.send_fds(self._line, [b"!"], [*files, theirs.fileno()])
         ours.sendall(json.dumps(request).encode() + b"\n")
         return Forked(ours)
 
@@ -178,7 +198,7 @@ def serve(line: socket.socket) -> Request:
             awake.recv(4096)
             tell_of_the_ended(children)
         if line in ready:
-            called, files, _, _ = socket.recv_fds(line, 1, 3)
+            called, files, _, _ = socket.recv_fds(line, 1, 4)
             if not called:
                 os._exit(0)
             back = socket.socket(fileno=files.pop())
@@ -209,18 +229,32 @@ def tell_of_the_ended(children: dict[int, socket.socket]) -> None:
 
 def become(request: Request, files: list[int]) -> None:
     """Take on what makes the process another one."""
-    for number, file in enumerate(files, start=1):
+    for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
+    if request.in_terminal:
+        os.setsid()
+        os.close(os.open(os.ttyname(0), os.O_RDWR))  # the first that a new session opens is its own: Ctrl-C is a signal
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(request.folder)
     os.environ.clear()
     os.environ.update(request.environment)
-    if request.environment.get(UNBUFFERED):
-        for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(write_through=True)  # type: ignore[union-attr]
+    open_streams()
     sys.path[0] = request.folder
+
+
+def open_streams() -> None:
+    """Make those of `sys` anew: they remember what kind of file they were opened on."""
+    at_once = bool(os.environ.get(UNBUFFERED))
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        before = getattr(sys, name)
+        raw = io.FileIO(number, "w" if number else "r", closefd=False)
+        binary: Any = raw if number and at_once else io.BufferedWriter(raw) if number else io.BufferedReader(raw)
+        by_line = not at_once and (number == 2 or os.isatty(number))
+        stream = io.TextIOWrapper(binary, before.encoding, before.errors, "\n", by_line, at_once)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def import_command_line() -> None:

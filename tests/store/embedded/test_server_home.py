@@ -15,6 +15,8 @@ from jobqueue.store.embedded.home import Account, find_home
 from jobqueue.store.embedded.server import EmbeddedServer
 from tests.support.patience import PATIENCE
 from tests.support.postgres.embedded import (
+    MEMORY,
+    has_memory,
     is_down,
     joined,
     open_folder,
@@ -141,7 +143,7 @@ async def test_umask_of_root(new_folder: Path, monkeypatch: pytest.MonkeyPatch) 
 @needs_root
 async def test_private_parents_stay_private(new_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where root's project and programs are private, data and a copy of the programs go elsewhere; no mode changes."""
-    project, elsewhere = new_folder.parent, open_folder("elsewhere")
+    project, elsewhere = new_folder.parent, open_folder("elsewhere", MEMORY if has_memory() else None)
     monkeypatch.setattr(server_home, "ELSEWHERE", elsewhere / "jobqueue")
     project.chmod(0o700)
     programs = server_home.installed_programs()

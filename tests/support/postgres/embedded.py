@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+import anyio
 import asyncpg
 import psutil
 import pytest
@@ -50,7 +51,7 @@ async def begun(folder: Path) -> Path:
         server = EmbeddedServer(made / ".jobqueue")
         await server.join()
         await server.leave()
-    await asyncio.to_thread(subprocess.run, ["cp", "-a", made / ".jobqueue" / "data", home.data], check=True)
+    await anyio.run_process(["cp", "-a", str(made / ".jobqueue" / "data"), str(home.data)])
     return folder
 
 

@@ -1,20 +1,17 @@
 """Runs the examples as their readers do: real processes, started in the checkout, on the test's own database."""
 
-import asyncio
 import os
-import subprocess
-import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGTERM, Signals
 
-import anyio
 import psutil
-from anyio.abc import Process
 
-from tests.support.patience import PATIENCE
+from tests.support.patience import NEVER, PATIENCE
+from tests.support.programs.forking import SETTLED, Command, start
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +30,7 @@ class Ended:
 class Program:
     """A program that runs, and what it has said so far, both streams in one."""
 
-    process: Process
+    process: Command
     log: Path
 
     @property
@@ -47,22 +44,30 @@ class Program:
 
     @property
     def ended(self) -> bool:
-        return self.process.returncode is not None
+        return self.process.poll() is not None
 
     async def stop(self, how: Signals = SIGTERM) -> int:
         """Send a signal and return the exit code."""
-        if not self.ended:
-            self.process.send_signal(how)
-        with anyio.fail_after(PATIENCE):
-            return await self.process.wait()
+        self.process.send_signal(how)
+        return await self.end()
+
+    async def end(self) -> int:
+        """Wait for its end and return the exit code."""
+        await wait_until(lambda: self.ended, "the program ends", PATIENCE)
+        return self.process.wait()
 
 
 async def run(*arguments: str, dsn: str | None, cwd: Path = ROOT) -> Ended:
     """Run Python with these arguments to its end."""
-    done = await anyio.run_process(
-        [sys.executable, *arguments], cwd=cwd, env=environment(dsn), stdin=subprocess.DEVNULL, check=False
-    )
-    return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = start(arguments, cwd, environment(dsn), out.fileno(), err.fileno())
+        try:
+            await wait_until(lambda: process.poll() is not None, f"{arguments} ends", NEVER)
+        finally:
+            end(process)
+        out.seek(0)
+        err.seek(0)
+        return Ended(process.wait(), out.read().decode(), err.read().decode())
 
 
 @asynccontextmanager
@@ -71,27 +76,24 @@ async def running(
 ) -> AsyncIterator[Program]:
     """Python with these arguments as long as the block; what still runs then is killed."""
     with log.open("wb") as file:
-        process = await anyio.open_process(
-            [sys.executable, *arguments],
-            cwd=cwd,
-            env={**environment(dsn), **variables},
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-        )
-    program = Program(process, log)
+        process = start(arguments, cwd, {**environment(dsn), **variables}, file.fileno(), file.fileno())
     try:
-        yield program
+        yield Program(process, log)
     finally:
-        if not program.ended:
-            process.kill()
-            await asyncio.shield(process.wait())
+        end(process)
+
+
+def end(process: Command) -> None:
+    """Kill it, if it has not ended."""
+    if process.poll() is None:
+        process.kill()
+    process.wait()
 
 
 def environment(dsn: str | None) -> Mapping[str, str]:
     """Ours, with the test's database or none. PYTHONPATH stands for an installation, which a test may run without."""
     found = {name: value for name, value in os.environ.items() if not name.startswith("JOBQUEUE_")}
-    found |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "COLUMNS": "100"}
+    found |= SETTLED | {"PYTHONUNBUFFERED": "1", "COLUMNS": "100"}
     return found if dsn is None else found | {"JOBQUEUE_DSN": dsn}
 
 

@@ -14,34 +14,21 @@ import pytest
 from examples.code_index.__main__ import Index, report
 from examples.code_index.measure import LIBRARY, EmptyFile, Measures, library_files, measure
 from jobqueue import App, JobState
-from tests.examples.programs import Program, processes_with, run, running
+from tests.examples.programs import Ended, Program, processes_with, run, running
 from tests.support.waiting import wait_until
 
 DEMO = ("-m", "examples.code_index")
 
 
-async def test_the_demo_succeeds_twice_in_a_row(empty_database: str) -> None:
-    """The demo brings its tables, ends with its verdict and exit code 0, a second time too, and leaves no process."""
-    for _ in range(2):
-        ended = await run(*DEMO, "--limit", "60", dsn=empty_database)
+async def test_the_demo_succeeds_twice_in_a_row(empty_database: str, tmp_path: Path) -> None:
+    """The demo brings its tables, ends with its verdict and exit code 0, a second time too, and leaves no process.
 
-        assert 0 == ended.code, ended.out + ended.err
-        assert "Every row, hashes included, is the same." in ended.out
-        verdict = re.search(r"^(\d+) completed, (\d+) dead in \d+\.\d s$", ended.out, re.MULTILINE)
-        assert verdict is not None, ended.out
-        assert f"The last job says: {verdict[1]} files with " in ended.out
-        completed, dead = map(int, verdict.groups())
-        assert 60 == completed + dead
-        assert completed >= 2
-        assert dead >= 2
-        assert [] == processes_with(queue_of(ended.out))
+    S2-18: the command that it ends with serves the dashboard on what it has left, such as the files that failed.
+    """
+    await succeeds(empty_database)
+    ended = await succeeds(empty_database)
 
-
-async def test_the_demo_says_how_to_see_its_jobs(empty_database: str, tmp_path: Path) -> None:
-    """S2-18: the command that it ends with serves the dashboard on what it has left, such as the files that failed."""
-    ended = await run(*DEMO, "--limit", "10", dsn=empty_database)
     python, *command = ended.out.splitlines()[-1].split()
-
     assert Path(sys.executable) == Path.cwd() / python
     async with running(*command, "--http", "127.0.0.1:0", dsn=empty_database, log=tmp_path / "web.log") as web:
         await web.says("Ctrl-C")
@@ -57,7 +44,7 @@ async def test_a_dead_worker_is_reported(database: str, tmp_path: Path) -> None:
     async with running(*DEMO, dsn=database, log=tmp_path / "demo.log") as demo:
         workers = await its_workers(demo)
         workers[0].kill()
-        code = await demo.process.wait()
+        code = await demo.end()
 
     assert 1 == code
     assert f"worker process {workers[0].pid} ended with exit code -9" in demo.said
@@ -126,6 +113,22 @@ def test_what_cannot_be_indexed_raises(source: bytes, error: type[Exception], tm
 
     with pytest.raises(error):
         measure(str(tmp_path / "bad.py"))
+
+
+async def succeeds(dsn: str) -> Ended:
+    """A run of the demo that came to its good end."""
+    ended = await run(*DEMO, "--limit", "60", dsn=dsn)
+    assert 0 == ended.code, ended.out + ended.err
+    assert "Every row, hashes included, is the same." in ended.out
+    verdict = re.search(r"^(\d+) completed, (\d+) dead in \d+\.\d s$", ended.out, re.MULTILINE)
+    assert verdict is not None, ended.out
+    assert f"The last job says: {verdict[1]} files with " in ended.out
+    completed, dead = map(int, verdict.groups())
+    assert 60 == completed + dead
+    assert completed >= 2
+    assert dead >= 2
+    assert [] == processes_with(queue_of(ended.out))
+    return ended
 
 
 def queue_of(said: str) -> str:

@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 
 import httpx
@@ -119,8 +120,7 @@ async def test_a_page_goes_on_after_a_restart(database: str, tmp_path: Path, bro
         await page.locator("#state.live").wait_for(timeout=1000 * PATIENCE)
         await page.get_by_role("button").click()
         await page.locator("#events tr").first.wait_for(timeout=1000 * PATIENCE)
-        site.process.kill()
-        await site.process.wait()
+        await site.stop(SIGKILL)
     async with running(*command, url.rpartition(":")[2], dsn=database, log=tmp_path / "two.log") as site:
         await site.says("Uvicorn running on")
 

@@ -63,10 +63,10 @@ async def test_a_person_sees_colours(cli: CommandLine, shop: Shop) -> None:
     """In a terminal states have their colours, what failed first of all, and names from plain SQL steer nothing."""
     bundle, _ = await stored(shop)
     with terminal(cli.folder, "bundles", "graph", bundle, "--dsn", shop.dsn, size=(100, 24)) as running:
-        assert 0 == await running.ends()
+        assert 0 == await running.ends(), running.text
         shown = running.raw
     with terminal(cli.folder, "bundles", "graph", bundle, "--dsn", shop.dsn, NO_COLOR="1") as running:
-        assert 0 == await running.ends()
+        assert 0 == await running.ends(), running.text
         plain = running.raw
 
     assert f"{RED}dead (OSError)\x1b[0m" in shown

@@ -137,7 +137,7 @@ async def test_a_table_fits_a_terminal(columns: int, cli: CommandLine, shop: Sho
     id = shop.defer(task, "{}", queue, delay=3600)
     shop.defer("note\x1b[31m", "{}", max_attempts=1)
     with terminal(cli.folder, "jobs", "list", size=(columns, 50), JOBQUEUE_DSN=shop.dsn) as running:
-        assert 0 == await running.ends()
+        assert 0 == await running.ends(), running.text
         lines = running.text.splitlines()
 
     assert max(map(len, lines)) <= columns
@@ -153,7 +153,7 @@ async def test_counts_fit_a_terminal(cli: CommandLine, shop: Shop) -> None:
     shop.defer("note", "{}", "a_queue_with_a_long_name")
     shop.defer("note", "{}", "mail")
     with terminal(cli.folder, "jobs", "counts", size=(80, 50), JOBQUEUE_DSN=shop.dsn) as running:
-        assert 0 == await running.ends()
+        assert 0 == await running.ends(), running.text
         lines = running.text.splitlines()
 
     assert max(map(len, lines)) <= 80

@@ -105,7 +105,7 @@ async def test_nohup_is_obeyed(options: tuple[str, ...], cli: CommandLine, shop:
 
 async def test_a_closed_terminal_drains(cli: CommandLine, shop: Shop) -> None:
     """Whoever closes the window loses no job: what runs is completed though nothing can be written, exit code 0."""
-    with terminal(cli.folder, "worker", "shop:app", SHOP_DSN=shop.dsn) as worker:
+    with terminal(cli.folder, "worker", "shop:app", anew=True, SHOP_DSN=shop.dsn) as worker:
         await worker.shows("worker.started")
         shop.defer("wait", '{"seconds": 1}', "mail")
         await worker.shows("waiting")

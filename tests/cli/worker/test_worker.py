@@ -370,7 +370,9 @@ async def test_in_a_terminal_failures_are_told_with_their_traceback(
     """Who watches a worker sees why a job failed and where, and what has completed; unless the app says never."""
     shop.defer("fail", '{"text": "boom"}', "bulk")
     shop.defer("note", '{"n": 1}')
-    with terminal(cli.folder, "worker", "shop:app", "--burst", size=(200, 50), SHOP_DSN=shop.dsn, **settings) as worker:
+    with terminal(
+        cli.folder, "worker", "shop:app", "--burst", size=(200, 50), anew=True, SHOP_DSN=shop.dsn, **settings
+    ) as worker:
         assert 0 == await worker.ends()
         shown = worker.text
 

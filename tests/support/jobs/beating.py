@@ -36,7 +36,7 @@ def block_while_watching(dsn: str, seconds: float) -> list[bool]:
     return seen
 
 
-async def outlived(dsn: str, leases: float = 2.0, lease: float = LEASE, condition: str = "true") -> None:
+async def outlived(dsn: str, leases: float = 1.2, lease: float = LEASE, condition: str = "true") -> None:
     """Return once every claim of now is that many leases old; fail at once if the lease of one is over meanwhile."""
     held = f"state = 'running' and {condition}"
     jobs = int(await asked(dsn, f"select count(*) from jobqueue.job where {held}"))

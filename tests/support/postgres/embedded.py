@@ -1,6 +1,7 @@
 """Projects with an embedded server, and other processes that use it."""
 
 import asyncio
+import atexit
 import os
 import re
 import shutil
@@ -10,14 +11,17 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import cache
 from pathlib import Path
 
+import anyio
 import asyncpg
 import psutil
 import pytest
 
 from jobqueue.store.embedded import postmaster
 from jobqueue.store.embedded.home import find_home
+from jobqueue.store.embedded.server import EmbeddedServer
 from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 
@@ -38,6 +42,25 @@ async def embedded_project() -> AsyncIterator[Path]:
         finally:
             await remove(project)
             shutil.rmtree(temporary)
+
+
+async def begun(folder: Path) -> Path:
+    """Put data there as a first user leaves them, who also was the last one: a copy of what was made once."""
+    made, home = made_once(), find_home(folder)
+    if not any(made.iterdir()):
+        server = EmbeddedServer(made / ".jobqueue")
+        await server.join()
+        await server.leave()
+    await anyio.run_process(["cp", "-a", str(made / ".jobqueue" / "data"), str(home.data)])
+    return folder
+
+
+@cache
+def made_once() -> Path:
+    """The project of this test process whose data are copied; empty at first."""
+    project = open_folder("made-", MEMORY if has_memory() else None)
+    atexit.register(shutil.rmtree, project, ignore_errors=True)
+    return project
 
 
 def has_memory() -> bool:

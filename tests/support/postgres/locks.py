@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from tests.support.jobs.store import connect
-from tests.support.postgres.backends import WAITS_FOR_LOCK, becomes
+from tests.support.postgres.backends import WAITS_FOR_LOCK, backends, becomes
+from tests.support.waiting import wait_until
 
 
 class Hold:
@@ -29,6 +30,10 @@ class Hold:
     async def waited_for_by(self, count: int) -> None:
         """Return once exactly so many statements wait for the lock."""
         await becomes(self._dsn, count, WAITS_FOR_LOCK)
+
+    async def waited_for(self) -> None:
+        """Return once some statement waits for the lock: how many do may be a matter of chance."""
+        await wait_until(lambda: backends(self._dsn, WAITS_FOR_LOCK), "a statement waits for the lock")
 
     async def close(self) -> None:
         await self.release()

@@ -1,14 +1,15 @@
-"""Commands without the wait for their imports: a process that has the command line in memory forks for each of them.
+"""Programs without the wait for their imports: a process that has the command line in memory forks for each of them.
 
-What comes out is a process of its own like any other, with its words, folder, environment, files and signals, and it
-ends as Python ends. Only the modules are not read again: that is four fifths of what a short command costs. The start
-itself is tried by those who start in the plain way: terminals, children of a worker, installed packages, and whatever
+What comes out is a process of its own like any other, with its words, folder, environment, files and signals. Only the
+modules are not read again, nor taken apart at the end: that is nine tenths of what a short command costs. The start
+itself is tried by those who start in the plain way: some terminals, children of a worker, installed packages, and what
 changes how a process begins (PYTHONIOENCODING, an ignored signal, a module in place of an installed one).
 """
 
 import atexit
 import gc
 import importlib.util
+import io
 import json
 import os
 import pkgutil
@@ -18,14 +19,18 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 ROOT = Path(__file__).resolve().parents[3]
+SETTLED = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
+"""What the forked ones have in their environment; a program that has something else there begins anew."""
 READ_AT_START = ("PYTHON", "LC_", "LANG")
+UNBUFFERED = "PYTHONUNBUFFERED"  # of these the only one that can be done later
 EXTRAS = (
     "jobqueue.web",
     "jobqueue.cli.web",
@@ -53,25 +58,45 @@ class Command(Protocol):
 class Request(NamedTuple):
     """What a process is made with, beside its files."""
 
-    words: list[str]
+    arguments: list[str]
+    """Those of Python."""
     folder: str
     environment: dict[str, str]
+    in_terminal: bool
+    """Whether its stdin becomes the terminal of a session of its own."""
 
 
-def start(words: Sequence[str], folder: Path, environment: Mapping[str, str], out: int, err: int) -> Command:
-    """Start `python -m jobqueue WORDS` with these files as stdout and stderr, and nothing on stdin."""
-    forker = the_forker()
-    if forker.begins_like(environment) and not list(replaced_modules(folder)):
-        return forker.start(Request(list(words), str(folder), dict(environment)), out, err)
+def start(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], out: int, err: int) -> Command:
+    """Start `python ARGUMENTS` (`-m MODULE ...` or `FILE ...`) with these files as stdout and stderr, and no stdin."""
+    forker = can_fork(folder, environment)
+    if forker is not None:
+        with open(os.devnull) as nothing:
+            request = Request(list(arguments), str(folder), dict(environment), in_terminal=False)
+            return forker.start(request, nothing.fileno(), out, err)
     return subprocess.Popen(
-        [sys.executable, "-m", "jobqueue", *words],
+        [sys.executable, *arguments],
         cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
     )  # fmt: skip
 
 
+def start_in_terminal(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], terminal: int
+) -> Command | None:
+    """Start it with that terminal as its own; None if it must begin anew."""
+    forker = can_fork(folder, environment)
+    request = Request(list(arguments), str(folder), dict(environment), in_terminal=True)
+    return None if forker is None else forker.start(request, terminal, terminal, terminal)
+
+
+def can_fork(folder: Path, environment: Mapping[str, str]) -> "Forker | None":
+    """Who forks processes that begin there, and with this environment; None if they would begin in another way."""
+    forker = the_forker()
+    return forker if forker.begins_like(environment) and not list(replaced_modules(folder)) else None
+
+
 def given_at_start(environment: Mapping[str, str]) -> tuple[dict[str, str], set[int]]:
     """What the interpreter has read when a program begins, and the signals that it leaves ignored."""
-    read = {name: value for name, value in environment.items() if name.startswith(READ_AT_START)}
+    read = {name: value for name, value in environment.items() if name.startswith(READ_AT_START) and name != UNBUFFERED}
     return read, {number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN}
 
 
@@ -79,14 +104,16 @@ def replaced_modules(folder: Path) -> Iterator[str]:
     """Modules there that a new process would take for ones of ours, or for packages that are installed."""
     for entry in folder.iterdir():
         spec = importlib.util.find_spec(entry.stem) if entry.stem.isidentifier() else None
-        if spec is not None and spec.origin is not None and entry.suffix in {"", ".py"}:
+        if spec is None or spec.origin is None or entry.suffix not in {"", ".py"}:
+            continue
+        if not Path(spec.origin).is_relative_to(entry):
             yield entry.stem
 
 
 @cache
 def the_forker() -> "Forker":
     """The one of this test process; it ends when the test process does."""
-    forker = Forker(os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"})
+    forker = Forker(os.environ | SETTLED)
     atexit.register(forker.close)
     return forker
 
@@ -107,11 +134,11 @@ class Forker:
         """Tell whether a process with this environment would begin as the forked ones do."""
         return self._given == given_at_start(environment)
 
-    def start(self, request: Request, out: int, err: int) -> "Forked":
-        """Have a process forked."""
+    def start(self, request: Request, *files: int) -> "Forked":
+        """Have a process forked; the files are its stdin, stdout and stderr."""
         ours, theirs = socket.socketpair()
         with theirs:
-            socket.send_fds(self._line, [b"!"], [out, err, theirs.fileno()])
+            socket.send_fds(self._line, [b"!"], [*files, theirs.fileno()])
         ours.sendall(json.dumps(request).encode() + b"\n")
         return Forked(ours)
 
@@ -171,7 +198,7 @@ def serve(line: socket.socket) -> Request:
             awake.recv(4096)
             tell_of_the_ended(children)
         if line in ready:
-            called, files, _, _ = socket.recv_fds(line, 1, 3)
+            called, files, _, _ = socket.recv_fds(line, 1, 4)
             if not called:
                 os._exit(0)
             back = socket.socket(fileno=files.pop())
@@ -202,16 +229,32 @@ def tell_of_the_ended(children: dict[int, socket.socket]) -> None:
 
 def become(request: Request, files: list[int]) -> None:
     """Take on what makes the process another one."""
-    for number, file in enumerate(files, start=1):
+    for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
+    if request.in_terminal:
+        os.setsid()
+        os.close(os.open(os.ttyname(0), os.O_RDWR))  # the first that a new session opens is its own: Ctrl-C is a signal
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(request.folder)
     os.environ.clear()
     os.environ.update(request.environment)
-    sys.argv[1:] = request.words
+    open_streams()
     sys.path[0] = request.folder
+
+
+def open_streams() -> None:
+    """Make those of `sys` anew: they remember what kind of file they were opened on."""
+    at_once = bool(os.environ.get(UNBUFFERED))
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        before = getattr(sys, name)
+        raw = io.FileIO(number, "w" if number else "r", closefd=False)
+        binary: Any = raw if number and at_once else io.BufferedWriter(raw) if number else io.BufferedReader(raw)
+        by_line = not at_once and (number == 2 or os.isatty(number))
+        stream = io.TextIOWrapper(binary, before.encoding, before.errors, "\n", by_line, at_once)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def import_command_line() -> None:
@@ -236,10 +279,41 @@ def keep_built() -> None:
     typer.main.get_command(surface)
 
 
+def end(code: int) -> None:
+    """End as Python ends, but for the modules, of which it would have to copy all that it takes apart.
+
+    Returns if its last words cannot be written: of that Python has something to say.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    gc.collect()  # whoever complains when it is forgotten does so now
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Do what the process was forked for."""
+    option, *words = arguments
+    try:
+        if option == "-m":
+            sys.argv[1:] = words[1:]
+            runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv[:] = arguments
+            sys.path[0] = str(Path(option).absolute().parent)
+            runpy.run_path(option, run_name="__main__")
+    except SystemExit as told:
+        if told.code is None or isinstance(told.code, int):
+            end(told.code or 0)
+        raise
+    end(0)
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the test process, whose end we notice
     import_command_line()
     gc.collect()
     gc.freeze()  # else each fork would copy what it only looks at
-    serve(socket.socket(fileno=int(sys.argv[1])))
-    runpy.run_module("jobqueue", run_name="__main__", alter_sys=True)
+    run(serve(socket.socket(fileno=int(sys.argv[1]))).arguments)

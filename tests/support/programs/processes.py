@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from tests.support.patience import PATIENCE
-from tests.support.programs.forking import start
+from tests.support.programs.forking import SETTLED, start
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -20,7 +20,7 @@ class Process:
     def __init__(self, words: Sequence[str], folder: Path, name: str, environment: Mapping[str, str]) -> None:
         self._out, self._err = folder / f"{name}.out", folder / f"{name}.err"
         with self._out.open("wb") as out, self._err.open("wb") as err:
-            self._process = start(words, folder, environment, out.fileno(), err.fileno())
+            self._process = start(["-m", "jobqueue", *words], folder, environment, out.fileno(), err.fileno())
 
     @property
     def out(self) -> str:
@@ -95,9 +95,8 @@ class CommandLine:
     def start(self, *words: str, **environment: str) -> Process:
         """Start a command; `environment` is set beside ours, from which no JOBQUEUE_ variable is taken."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("JOBQUEUE_", "PG"))}
-        ours = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
         process = Process(
-            words, self.folder, f"process{next(self._numbers)}", kept | ours | self.environment | environment
+            words, self.folder, f"process{next(self._numbers)}", kept | SETTLED | self.environment | environment
         )
         self._started.append(process)
         return process

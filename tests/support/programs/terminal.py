@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.patience import PATIENCE
-from tests.support.programs.processes import ROOT
+from tests.support.programs.forking import SETTLED, Command, start_in_terminal
 from tests.support.waiting import wait_until
 
 _CODES = re.compile(r"\x1b\[[\d;?]*[a-zA-Z]")
@@ -29,7 +29,7 @@ class Terminal:
     """One `python -m jobqueue` in a pseudo-terminal of so many columns and lines."""
 
     def __init__(
-        self, words: tuple[str, ...], folder: Path, size: tuple[int, int], environment: dict[str, str]
+        self, words: tuple[str, ...], folder: Path, size: tuple[int, int], anew: bool, environment: dict[str, str]
     ) -> None:
         self._ours, self._theirs = pty.openpty()
         self.resize(*size)
@@ -37,9 +37,11 @@ class Terminal:
         kept = {name: os.environ[name] for name in os.environ if name not in {"COLUMNS", "LINES", "NO_COLOR"}}
         self.settings_before = termios.tcgetattr(self._theirs)
         self._written = b""
-        self._process = subprocess.Popen(
+        environment = kept | SETTLED | {"TERM": "xterm"} | environment
+        forked = None if anew else start_in_terminal(["-m", "jobqueue", *words], folder, environment, self._theirs)
+        self._process: Command = forked or subprocess.Popen(
             [sys.executable, "-c", _BEGIN, *words],
-            cwd=folder, env=kept | {"PYTHONPATH": str(ROOT), "TERM": "xterm"} | environment,
+            cwd=folder, env=environment,
             stdin=self._theirs, stdout=self._theirs, stderr=self._theirs, start_new_session=True,
         )  # fmt: skip
 
@@ -96,7 +98,7 @@ class Terminal:
         os.close(self._ours)
         self._ours = -1
         await wait_until(lambda: self._process.poll() is not None, "it ends", 30.0)
-        return self._process.returncode
+        return self._process.wait()
 
     def close(self) -> None:
         """End it, if it has not ended."""
@@ -109,9 +111,11 @@ class Terminal:
 
 
 @contextmanager
-def terminal(folder: Path, *words: str, size: tuple[int, int] = (80, 24), **environment: str) -> Iterator[Terminal]:
-    """Start a command in a terminal; nothing of it outlives the block."""
-    running = Terminal(words, folder, size, environment)
+def terminal(
+    folder: Path, *words: str, size: tuple[int, int] = (80, 24), anew: bool = False, **environment: str
+) -> Iterator[Terminal]:
+    """Start a command in a terminal, as a new Python if it must be `anew`; nothing of it outlives the block."""
+    running = Terminal(words, folder, size, anew, environment)
     try:
         yield running
     finally:

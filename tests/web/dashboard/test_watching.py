@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import signal
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -239,8 +238,7 @@ async def test_a_server_with_fifty_open_pages_stops(database: str, tmp_path: Pat
                 pass
             stack.push_async_callback(ends, lines)
         began = time.monotonic()
-        server.process.send_signal(signal.SIGTERM)
-        await server.process.wait()
+        await server.stop()
         assert time.monotonic() - began <= scaled(SOON)
     assert "Finished server process" in server.said
     assert "Traceback" not in server.said

@@ -49,7 +49,7 @@ async def test_a_blocked_loop_leaves_jobs_to_others(database: str) -> None:
 
     @app.task
     async def hold_up() -> None:
-        block(0.4)
+        block(0.3)
         with psycopg.connect(database) as connection:
             row = connection.execute("select count(*) from jobqueue.job where state = 'running'").fetchone()
         held.append(row[0] if row else -1)

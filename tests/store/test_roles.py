@@ -103,7 +103,7 @@ def as_role(dsn: str, role: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def template(databases: Databases, names: dict[str, str]) -> Iterator[str]:
+def todays_template(databases: Databases, names: dict[str, str]) -> Iterator[str]:
     """The name of a database that the owner has migrated, who then gave the roles their rights: the one to clone."""
     with databases.temporary() as dsn:
         asyncio.run(migrate(may_make(dsn, names["owner"])))

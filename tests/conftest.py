@@ -17,7 +17,7 @@ from tests.support.postgres.database import Databases
 from tests.support.postgres.kept import kept_for, kept_open
 from tests.support.postgres.server import Caller, Door, RunServer, ServerSource, ServerUnavailable, describe_choice
 from tests.support.programs.bytecode import compile_all, keep_compiled
-from tests.support.secrets import WATCH, install
+from tests.support.secrets import WATCH, hear_others, install
 from tests.support.waiting import let_midnight_pass
 
 T = TypeVar("T")
@@ -124,6 +124,7 @@ def pytest_runtest_setup() -> None:
 def pytest_runtest_call(item: pytest.Function) -> Generator[None, object, object]:
     """S3-20, S4-39: whatever a test is about, nothing of a payload is told, and each event is as the table says."""
     WATCH.begin()
+    hear_others()
     result = yield
     dsn = item.funcargs.get("database", item.funcargs.get("own"))  # of the run's server, or of the flows' own
     faults = WATCH.faults(dsn if isinstance(dsn, str) else None)

@@ -208,7 +208,14 @@ def install() -> None:
         noting(module, "describe", lambda given, result: WATCH.own_words.extend(own_words(given[0])))
     noting(Process, "__init__", lambda given, result: WATCH.processes.append(given[0]._err))
     setattr(errors.JobQueueError, "__init__", remembering_text)  # noqa: B010 - an assignment would not type-check
-    logging.getLogger().addHandler(Foreign())
+    hear_others()
+
+
+def hear_others() -> None:
+    """Listen at the root of all loggers: also after a framework has configured logging anew, without us."""
+    root = logging.getLogger()
+    if not any(isinstance(handler, Foreign) for handler in root.handlers):
+        root.addHandler(Foreign())
 
 
 def hearing(level: str, say: Callable[..., None]) -> Callable[..., None]:

@@ -13,7 +13,7 @@ from jobqueue.cli.terminal.logs import console_line, json_line
 from jobqueue.store import outcomes
 from jobqueue.tasks.payload.signature import Signature
 from jobqueue.tasks.run import attempt as running
-from tests.support.secrets import WATCH, Watch
+from tests.support.secrets import WATCH, Watch, hear_others
 
 SECRET = "the card is 4711"
 PAYLOAD = f'{{"card": "{SECRET}", "amount": 3}}'
@@ -85,6 +85,20 @@ def test_an_event_that_is_not_in_the_table_is_found() -> None:
     ):
         assert 1 == len(watch_with(lines=[("jobqueue.worker.ending.finishing", level, event, said)]).faults(None))
     assert [] == watch_with(lines=[("jobqueue.worker.ending.finishing", "error", "job.dead", facts)]).faults(None)
+
+
+def test_it_hears_others_after_logging_was_configured_anew() -> None:
+    """As Litestar does, for one: all handlers of the root are replaced."""
+    root = logging.getLogger()
+    before = root.handlers[:]
+    try:
+        root.handlers.clear()
+        hear_others()
+        hear_others()
+        logging.getLogger("asyncio").error("a foreign line")
+    finally:
+        root.handlers[:] = before
+    assert ["a foreign line"] == WATCH.foreign
 
 
 def test_it_hears_everything() -> None:

@@ -44,7 +44,7 @@ def test_a_failed_connect_leaves_its_room(dsn: str, monkeypatch: pytest.MonkeyPa
 
 def test_sessions_have_their_limits(dsn: str) -> None:
     """What a session asks for holds whatever the database's defaults are; settings of the string go to the server."""
-    pool = SyncPool(lambda: f"{dsn}&work_mem=7MB", "jobqueue", "tests", "none")
+    pool = SyncPool(lambda: f"{dsn}{'&' if '?' in dsn else '?'}work_mem=7MB", "jobqueue", "tests", "none")
     on = pool.take()
     assert ("read committed", "9s") == on.connection.execute(ISOLATION).fetchone()
     assert ("7MB",) == on.connection.execute("show work_mem").fetchone()

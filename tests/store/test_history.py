@@ -132,8 +132,8 @@ async def test_depths_tell_empty_from_unknown(database: str) -> None:
         assert {9: (5, 2), 8: (0, 0), 7: none, 6: none, 5: (7, 0), 4: none} == seen
         in_all = {back(one.at): one.ready for one in await history.depths(db, None, HALF, step=60)}
         assert [9, 9, None, None, 9] == [in_all[minutes] for minutes in (9, 8, 7, 6, 5)]
-        (highest,) = {one.ready for one in await history.depths(db, "mail", timedelta(hours=1), step=7200)} - {None}
-        assert 7 == highest
+        wide = await history.depths(db, "mail", timedelta(hours=1), step=7200)
+        assert 7 == max(one.ready for one in wide if one.ready is not None), "in two pieces where one ends meanwhile"
 
 
 async def test_percentiles_by_queue_and_task(database: str) -> None:

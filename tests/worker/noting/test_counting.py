@@ -104,7 +104,8 @@ async def test_what_a_worker_has_done_is_in_the_history_once_it_ends(database: s
                 assert [("", ""), ("default", other.name), ("mail", send.name)] == [tuple(row)[:2] for row in rows]
                 assert sums == [(row["claimed"], row["completed"], row["dead"]) for row in rows]
                 assert [57, 7, 50] == [row["runs"] for row in rows]
-                assert 57 == rows[0]["waits"] == rows[1]["waits"] + rows[2]["waits"]
+                # a sample: those of one claim may all stand under the other task
+                assert 57 == rows[0]["waits"] == sum(row["waits"] or 0 for row in rows[1:])
                 assert all(row["took"] for row in rows)
 
 

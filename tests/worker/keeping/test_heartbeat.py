@@ -281,8 +281,10 @@ async def test_nothing_of_the_heart_outlives_its_worker(database: str) -> None:
     app = new_app(database, **QUICK)
 
     def ours() -> list[str]:
-        return [thread.name for thread in threading.enumerate() if thread.name.startswith("jobqueue")]
+        fresh = (thread for thread in threading.enumerate() if thread not in before)
+        return [thread.name for thread in fresh if thread.name.startswith("jobqueue")]
 
+    before = set(threading.enumerate())
     all_of_two = ["jobqueue heartbeat"] * 2 + ["jobqueue watchdog"] * 2
     async with app:
         for _ in range(5):

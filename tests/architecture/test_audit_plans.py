@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from uuid import UUID
 
-import psycopg
 import pytest
 
 from tests.support.postgres.database import Databases
-from tests.support.postgres.plans import Cases, assert_none_dear
+from tests.support.postgres.plans import Cases, Connection, assert_none_dear
 
 ROWS = """
 alter table jobqueue.audit set (autovacuum_enabled = false);
@@ -44,14 +43,7 @@ def stocked(databases: Databases, template: str) -> Iterator[str]:
         yield name
 
 
-@pytest.mark.parametrize("learned", LEARNED)
-def test_the_audit_costs_what_it_gives(request: pytest.FixtureRequest, databases: Databases, learned: str) -> None:
+@pytest.mark.parametrize("learned", LEARNED.values(), ids=list(LEARNED), indirect=True)
+def test_the_audit_costs_what_it_gives(learned: Connection) -> None:
     """No statement of the audit reads all of it, with a custom or a generic plan."""
-    template, statements = LEARNED[learned]
-    with (
-        databases.temporary(request.getfixturevalue(template)) as dsn,
-        psycopg.connect(dsn, autocommit=True) as connection,
-    ):
-        for statement in statements:
-            connection.execute(statement.encode())
-        assert_none_dear(connection, CASES)
+    assert_none_dear(learned, CASES)

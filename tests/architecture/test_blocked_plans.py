@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
 
 from tests.support.postgres.database import Databases
-from tests.support.postgres.plans import Plan, run_learned
-
-Connection = psycopg.Connection[Any]
+from tests.support.postgres.plans import Connection, Plan, run_learned
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 HIGHEST = UUID(int=2**128 - 1)

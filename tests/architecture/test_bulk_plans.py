@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import UUID
 
-import psycopg
 import pytest
 
 from tests.support.postgres.database import Databases
-from tests.support.postgres.plans import Cases, assert_none_dear
+from tests.support.postgres.plans import Cases, Connection, assert_none_dear
 
 BULKS = """
 alter table jobqueue.bulk set (autovacuum_enabled = false);
@@ -58,14 +57,7 @@ def stocked(databases: Databases, template: str) -> Iterator[str]:
         yield name
 
 
-@pytest.mark.parametrize("learned", LEARNED)
-def test_bulk_actions_cost_what_they_give(request: pytest.FixtureRequest, databases: Databases, learned: str) -> None:
+@pytest.mark.parametrize("learned", LEARNED.values(), ids=list(LEARNED), indirect=True)
+def test_bulk_actions_cost_what_they_give(learned: Connection) -> None:
     """No statement reads all bulk actions, or all jobs, with a custom or a generic plan."""
-    template, statements = LEARNED[learned]
-    with (
-        databases.temporary(request.getfixturevalue(template)) as dsn,
-        psycopg.connect(dsn, autocommit=True) as connection,
-    ):
-        for statement in statements:
-            connection.execute(statement.encode())
-        assert_none_dear(connection, CASES)
+    assert_none_dear(learned, CASES)

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import psycopg
 import pytest
 
 from tests.support.postgres.database import Databases
-from tests.support.postgres.plans import Cases, Plan, assert_none_dear
+from tests.support.postgres.plans import Cases, Connection, Plan, assert_none_dear
 
 BUNDLE = "00000000-0000-7000-8000-00000000f00d"
 WAITING = f"""
@@ -82,14 +81,7 @@ def stocked(databases: Databases, filled: str) -> Iterator[str]:
         yield name
 
 
-@pytest.mark.parametrize("learned", LEARNED)
-def test_what_waits_costs_what_is_met(request: pytest.FixtureRequest, databases: Databases, learned: str) -> None:
+@pytest.mark.parametrize("learned", LEARNED.values(), ids=list(LEARNED), indirect=True)
+def test_what_waits_costs_what_is_met(learned: Connection) -> None:
     """No look at jobs that others wait for reads job or archive from end to end, nor what waits again and again."""
-    template, statements = LEARNED[learned]
-    with (
-        databases.temporary(request.getfixturevalue(template)) as dsn,
-        psycopg.connect(dsn, autocommit=True) as connection,
-    ):
-        for statement in statements:
-            connection.execute(statement.encode())
-        assert_none_dear(connection, cases(), wrong_with)
+    assert_none_dear(learned, cases(), wrong_with)

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from uuid import uuid4
 
-import psycopg
 import pytest
 
 from tests.support.postgres.database import Databases
 from tests.support.postgres.full import GRAPH, LINKED, MISLEADING, NODES
-from tests.support.postgres.plans import Plan, assert_none_dear
+from tests.support.postgres.plans import Connection, Plan, assert_none_dear
 
 LEARNED: dict[str, tuple[str, list[str]]] = {
     "unknown": ("stocked", []),
@@ -45,23 +44,16 @@ def stocked(databases: Databases, filled: str) -> Iterator[str]:
         yield name
 
 
-@pytest.mark.parametrize("learned", LEARNED)
-def test_a_graph_costs_its_own_jobs(request: pytest.FixtureRequest, databases: Databases, learned: str) -> None:
+@pytest.mark.parametrize("learned", LEARNED.values(), ids=list(LEARNED), indirect=True)
+def test_a_graph_costs_its_own_jobs(learned: Connection) -> None:
     """No look at a graph reads job or archive from end to end, nor compares each job with each place."""
-    template, statements = LEARNED[learned]
-    with (
-        databases.temporary(request.getfixturevalue(template)) as dsn,
-        psycopg.connect(dsn, autocommit=True) as connection,
-    ):
-        for statement in statements:
-            connection.execute(statement.encode())
-        known = connection.execute(
-            "(select id from jobqueue.job limit 500) union all select id from jobqueue.job_archive limit 1000"
-        )
-        strange = [id for (id,) in known.fetchall()] + [uuid4() for _ in range(500)]
-        cases = {
-            "bundle_graph": ((LINKED,), NODES // 5),
-            "graph_strangers": ((strange,), 40 * len(strange)),
-            "graph_strangers of one": ((strange[:1],), 200),
-        }
-        assert_none_dear(connection, cases, wrong_with)
+    known = learned.execute(
+        "(select id from jobqueue.job limit 500) union all select id from jobqueue.job_archive limit 1000"
+    )
+    strange = [id for (id,) in known.fetchall()] + [uuid4() for _ in range(500)]
+    cases = {
+        "bundle_graph": ((LINKED,), NODES // 5),
+        "graph_strangers": ((strange,), 40 * len(strange)),
+        "graph_strangers of one": ((strange[:1],), 200),
+    }
+    assert_none_dear(learned, cases, wrong_with)

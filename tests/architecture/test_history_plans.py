@@ -4,11 +4,10 @@ import json
 from collections.abc import Iterator
 from uuid import UUID
 
-import psycopg
 import pytest
 
 from tests.support.postgres.database import Databases
-from tests.support.postgres.plans import run_plan
+from tests.support.postgres.plans import Connection, run_plan
 
 QUEUES, TASKS = 10, 2
 ROW = "100, 90, 1, 2, 7, 0, 0, 0, 0, 0, 0, 0, 12.5, array[50, 20, 10, 5, 3], array[10, 20, 30, 20, 10, 5, 5]"
@@ -73,27 +72,18 @@ def stocked(databases: Databases, template: str) -> Iterator[str]:
         yield name
 
 
-@pytest.mark.parametrize("learned", LEARNED)
-def test_a_look_back_reads_only_what_it_shows(
-    request: pytest.FixtureRequest, databases: Databases, learned: str
-) -> None:
+@pytest.mark.parametrize("learned", LEARNED.values(), ids=list(LEARNED), indirect=True)
+def test_a_look_back_reads_only_what_it_shows(learned: Connection) -> None:
     """Every statement reads the rows of its time, and those of its queue or task; so does what writes and removes."""
     wrong = []
-    template, statements = LEARNED[learned]
-    with (
-        databases.temporary(request.getfixturevalue(template)) as dsn,
-        psycopg.connect(dsn, autocommit=True) as connection,
-    ):
-        for statement in statements:
-            connection.execute(statement.encode())
-        rows = [{"queue": f"queue{n % 10}", "task": f"task{n}", **COUNTED} for n in range(50)]
-        values = (UUID(int=1), 1, 0.0, json.dumps(rows))
-        for mode in ("custom", "generic"):
-            asked: dict[str, list[tuple[tuple[object, ...], float]]] = {**ASKED, "note_counts": [(values, 100)]}
-            for name, calls in asked.items():
-                for given, most in calls:
-                    plan = run_plan(connection, name, given, mode)
-                    read = sum(plan.rows_read(table) for table in ("minute", "hour", "depth"))
-                    if read > most * SLACK:
-                        wrong.append(f"{name}{given[1:]}, {mode}: {read:g} rows, not {most:g}\n{plan}")
+    rows = [{"queue": f"queue{n % 10}", "task": f"task{n}", **COUNTED} for n in range(50)]
+    values = (UUID(int=1), 1, 0.0, json.dumps(rows))
+    for mode in ("custom", "generic"):
+        asked: dict[str, list[tuple[tuple[object, ...], float]]] = {**ASKED, "note_counts": [(values, 100)]}
+        for name, calls in asked.items():
+            for given, most in calls:
+                plan = run_plan(learned, name, given, mode)
+                read = sum(plan.rows_read(table) for table in ("minute", "hour", "depth"))
+                if read > most * SLACK:
+                    wrong.append(f"{name}{given[1:]}, {mode}: {read:g} rows, not {most:g}\n{plan}")
     assert [] == wrong

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 
-import psycopg
 import pytest
 
 from tests.support.postgres.database import Databases
-from tests.support.postgres.plans import run_learned
+from tests.support.postgres.plans import Connection, run_learned
 
 TABLES = ("job", "gate", "gate_note", '"limit"')
 LIMITED = (
@@ -77,31 +76,22 @@ def stocked(databases: Databases, template: str) -> Iterator[str]:
         yield name
 
 
-@pytest.mark.parametrize("learned", LEARNED)
-def test_a_look_at_gates_costs_what_is_let_go(
-    request: pytest.FixtureRequest, databases: Databases, learned: str
-) -> None:
+@pytest.mark.parametrize("learned", LEARNED.values(), ids=list(LEARNED), indirect=True)
+def test_a_look_at_gates_costs_what_is_let_go(learned: Connection) -> None:
     """No step of a look at gates, nor what is asked about them, reads a line or a table again and again."""
     wrong = []
-    template, statements = LEARNED[learned]
-    with (
-        databases.temporary(request.getfixturevalue(template)) as dsn,
-        psycopg.connect(dsn, autocommit=True) as connection,
-    ):
-        for statement in statements:
-            connection.execute(statement.encode())
-        for mode in ("custom", "generic"):
-            for what, notes in NOTES.items():
-                with connection.transaction(force_rollback=True):
-                    connection.execute(notes.encode())
-                    touched = run_learned(connection, "admit", (1_000, 0.3), mode, PAGES[what]).buffers
-                wrong += [f"{what}, {mode}: {touched} pages"] if touched > PAGES[what] else []
-            for name, (values, most) in ASKED.items():
-                touched = run_learned(connection, name, values, mode, most).buffers
-                wrong += [f"{name}, {mode}: {touched} pages"] if touched > most else []
-            last = connection.execute(
-                "select id from jobqueue.job where gate = '~r' order by priority, seq desc limit 1"
-            ).fetchone()
-            touched = run_learned(connection, "place_in_line", (last and last[0], 10_000), mode, 3_000).buffers
-            wrong += [f"place_in_line, {mode}: {touched} pages"] if touched > 3_000 else []
+    for mode in ("custom", "generic"):
+        for what, notes in NOTES.items():
+            with learned.transaction(force_rollback=True):
+                learned.execute(notes.encode())
+                touched = run_learned(learned, "admit", (1_000, 0.3), mode, PAGES[what]).buffers
+            wrong += [f"{what}, {mode}: {touched} pages"] if touched > PAGES[what] else []
+        for name, (values, most) in ASKED.items():
+            touched = run_learned(learned, name, values, mode, most).buffers
+            wrong += [f"{name}, {mode}: {touched} pages"] if touched > most else []
+        last = learned.execute(
+            "select id from jobqueue.job where gate = '~r' order by priority, seq desc limit 1"
+        ).fetchone()
+        touched = run_learned(learned, "place_in_line", (last and last[0], 10_000), mode, 3_000).buffers
+        wrong += [f"place_in_line, {mode}: {touched} pages"] if touched > 3_000 else []
     assert not wrong, "\n".join(wrong)

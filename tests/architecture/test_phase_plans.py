@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.postgres.database import Databases
 from tests.support.postgres.full import GIVEN_UP, LONGEST, PHASES
-from tests.support.postgres.plans import Plan, assert_none_dear, run_learned
+from tests.support.postgres.plans import Connection, Plan, assert_none_dear, run_learned
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 WORKER = UUID("a2f1c0de-0000-4000-8000-000000000000")
@@ -110,24 +110,17 @@ def stocked(databases: Databases, filled: str) -> Iterator[str]:
         yield name
 
 
-@pytest.mark.parametrize("learned", LEARNED)
-def test_a_phase_costs_its_own_job(request: pytest.FixtureRequest, databases: Databases, learned: str) -> None:
+@pytest.mark.parametrize("learned", LEARNED.values(), ids=list(LEARNED), indirect=True)
+def test_a_phase_costs_its_own_job(learned: Connection) -> None:
     """No statement of phases and signals reads a table from end to end, or more of it than its own jobs have."""
-    template, statements = LEARNED[learned]
-    with (
-        databases.temporary(request.getfixturevalue(template)) as dsn,
-        psycopg.connect(dsn, autocommit=True) as connection,
-    ):
-        for statement in statements:
-            connection.execute(statement.encode())
-        looks = {
-            f"{name} of {size}": case
-            for size in (1, 500)
-            for name, case in {**of_running(connection, size), **of_others(connection, size)}.items()
-        }
-        looks |= single(connection)
-        cases = {name: (values, max(200, pages)) for name, (values, pages) in looks.items()}
-        assert_none_dear(connection, cases, wrong_with)
+    looks = {
+        f"{name} of {size}": case
+        for size in (1, 500)
+        for name, case in {**of_running(learned, size), **of_others(learned, size)}.items()
+    }
+    looks |= single(learned)
+    cases = {name: (values, max(200, pages)) for name, (values, pages) in looks.items()}
+    assert_none_dear(learned, cases, wrong_with)
 
 
 COME_AND_GO = """

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, LiteralString
+from typing import LiteralString
 from uuid import UUID
 
 import psycopg
@@ -15,10 +15,8 @@ from jobqueue.store.connection.joined import join
 from jobqueue.worker.claiming.marks import Marks
 from tests.support.postgres.database import Databases
 from tests.support.postgres.full import COME_AND_GO, GONE
-from tests.support.postgres.plans import Plan, run_learned, run_plan
+from tests.support.postgres.plans import Connection, Plan, run_learned, run_plan
 from tests.support.waiting import wait_until
-
-Connection = psycopg.Connection[Any]
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 NOBODY = UUID(int=1)

@@ -11,6 +11,7 @@ from psycopg import sql
 from jobqueue.store.schema.statements import statement, statements
 
 Node = Mapping[str, Any]
+Connection: TypeAlias = "psycopg.Connection[Any]"
 Cases: TypeAlias = Mapping[str, tuple[Sequence[object], int]]
 """Statements, each with its values, and how many pages it may touch. What is behind a name's first word is for readers.
 """
@@ -63,9 +64,7 @@ class Plan:
         return "\n".join(lines)
 
 
-def run_learned(
-    connection: "psycopg.Connection[Any]", name: str, values: tuple[object, ...], mode: str, most: int = 0
-) -> Plan:
+def run_learned(connection: Connection, name: str, values: tuple[object, ...], mode: str, most: int = 0) -> Plan:
     """The same in a session that knows the tables: the cheapest of three, or of two alike.
 
     It has to learn them again whenever other tests have changed very many of theirs. If what it learns is within the
@@ -77,7 +76,7 @@ def run_learned(
     return min(plans, key=lambda plan: plan.buffers)
 
 
-def run_plan(connection: "psycopg.Connection[Any]", name: str, values: tuple[object, ...], mode: str) -> Plan:
+def run_plan(connection: Connection, name: str, values: tuple[object, ...], mode: str) -> Plan:
     """Run a statement with a `custom` or `generic` plan, take back what it did, and return how it was done."""
     kinds = [kind for _, kind in statements()[name].takes]
     types = f"({', '.join(kinds)})" if kinds else ""
@@ -103,9 +102,7 @@ def dear(plan: Plan, pages: int) -> list[str]:
     return wrong + [f"all of {node['Relation Name']}" for node in plan.nodes() if node["Node Type"] == "Seq Scan"]
 
 
-def assert_none_dear(
-    connection: "psycopg.Connection[Any]", cases: Cases, wrong_with: Callable[[Plan, int], list[str]] = dear
-) -> None:
+def assert_none_dear(connection: Connection, cases: Cases, wrong_with: Callable[[Plan, int], list[str]] = dear) -> None:
     """Each statement costs what it may, with a custom and with a generic plan."""
     wrong = []
     for name, (values, pages) in cases.items():

@@ -32,6 +32,8 @@ class Patrol:
         the middle of a round, which goes on after a rest."""
         self._queues = queues
         self._marks = marks
+        self._midway = self._again = False
+        """In the middle of a round; something may have come up where it has passed, so that another one follows."""
         self._windows = Windows()
         self._newest = 0
         self._due = 0.0
@@ -58,6 +60,7 @@ class Patrol:
     async def walk(self, session: Session, unknown: Sequence[str], aside_age: float, *, whole: bool = False) -> bool:
         """Look; True if there is what the last claim cannot have seen. `whole`: everything, however long it takes."""
         spent, news, over = 0.0, False, False
+        self._again = self._again or (self.stale and self._midway)
         if not self.begun:
             self._begin(await newest_seq(session))
         elif whole:
@@ -82,7 +85,8 @@ class Patrol:
             if over:
                 self._marks.patrolled(self._since)
                 self._begin(newest)
-        self.owing = not over
+        self.owing, self._midway = not over or self._again, not over
+        self._again = self._again and not over
         self._rest.begin(spent)
         self._due = time.monotonic() + (_INTERVAL * random.uniform(0.8, 1.2) if over else 0.0)  # noqa: S311 - spreads load
         return news

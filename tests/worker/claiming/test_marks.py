@@ -230,3 +230,26 @@ async def test_a_round_that_was_left_goes_on_in_a_sleeper(database: str, monkeyp
             pieces += 1
 
     assert 1 < pieces < 40, "it was left, and came to its end"
+
+
+async def test_what_comes_up_behind_a_round_is_found_by_the_next_one(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job commits late where the round has passed: a worker with nothing else to do owes another one, if told."""
+    monkeypatch.setattr(patrolling, "is_long", lambda seconds: seconds > 0)
+    monkeypatch.setattr(windows, "_FIRST_WIDTH", 10)
+    async with open_session(database) as session, connect(database) as connection:
+        await insert(session, *new_jobs(40))
+        queues = Queues(None)
+        patrol, pieces = Patrol(queues, Marks()), 0
+        async with connection.transaction():
+            await connection.execute("select jobqueue.defer('task', queue => 'mail')")
+            await patrol.walk(session, (), 60.0)
+        assert "mail" not in queues.served
+        patrol.stale = True
+        while patrol.owed_in < float("inf") and pieces < 40:
+            await patrol.walk(session, (), 60.0)
+            pieces += 1
+
+    assert "mail" in queues.served
+    assert pieces < 40, "that one comes to its end, too"

@@ -131,7 +131,10 @@ async def note_age(reader: Reader) -> float:
 
 async def admit(session: Session, room: int, horizon: float) -> Admitted:
     """Let go whom the gates let through, of at most so many notes; rates up to `horizon` seconds ahead."""
-    row = (await session.fetch("admit", room, horizon))[0]
+    rows = await session.fetch("admit", room, horizon)
+    if not rows:
+        return Admitted(0, 0, False, None, False, {})
+    row = rows[0]
     by_limit = json.loads(row["by_limit"]) if row["by_limit"] else {}
     return Admitted(row["admitted"], row["ready"], row["busy"], row["next_in"], row["any_limit"], by_limit)
 

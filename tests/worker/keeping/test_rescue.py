@@ -300,7 +300,7 @@ async def test_after_a_cut_others_get_time_to_renew(database: str) -> None:
     @app.task
     async def work() -> None: ...
 
-    async with app, app.worker(queues=["none"]) as worker:
+    async with app, app.worker(queues=["none"]):
         await sweeps(database)
         first, later = await app.defer_many([work.job() for _ in range(2)])
         await left(database, [first], started=False)

@@ -164,7 +164,13 @@ def _state(row: Mapping[str, Any]) -> LimitState:
 
 
 def _row(name: str, said: Mapping[str, Any]) -> LimitRow:
-    return LimitRow(name, **{key: said[key] for key in ("concurrency", "count", "per", "burst", "ordered")})
+    """What plain SQL has left out, or written as no number, is not said."""
+    concurrency, count, per, burst = (_number(said.get(key)) for key in ("concurrency", "count", "per", "burst"))
+    return LimitRow(name, concurrency, count, per, burst or 1, ordered=said.get("ordered") is True)
+
+
+def _number(value: Any) -> Any:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _gate(row: Mapping[str, Any]) -> GateState:

@@ -86,8 +86,8 @@ select inserted.id::text as id from told, inserted where not all_of_them;
 -- name: insert_job
 -- takes: id text, queue text, task text, args text, priority integer, delay double precision, at text, max_attempts integer, timeout double precision, budget double precision, expires double precision, origin text, meta text, follow boolean, always boolean
 -- gives: id text, woken void
--- One plain job, without key, bundle, edges and gates, at 225 us of the server instead of 330: without the machinery of
--- common tables around the insert (20 us). No row: the id is there already.
+-- One plain job, without key, bundle, edges and gates, at 206 us of the server instead of 350; 20 us of it since nothing is
+-- stored in between, as `with` does. No row: the id is there already.
 insert into :"schema".job (id, queue, task, args, priority, state, due_at, max_attempts, timeout, deadline, budget,
   expires_at, origin, via, meta, follow, created_at)
 select $1::text::uuid, $2::text, $3::text, $4::text::json, $5::integer, case when due_at > now then 'scheduled' else 'ready' end, due_at,

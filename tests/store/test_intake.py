@@ -48,7 +48,8 @@ async def test_a_job_is_stored_as_it_was_given(key: str | None, database: str) -
     expected = {
         "id": job.id, "task": "mail", "args": '{"to": "a"}', "queue": "post", "priority": -7, "max_attempts": 3,
         "timeout": 1.5, "origin": "shop", "meta": '{"m": 1}', "key": key, "state": "scheduled", "attempt": 0,
-        "follow": 1, "fence": 0, "via": "py", "crashes": 0, "lost": 0, "delay": 100, "budget": 50, "expires": 60, "claimed_at": None,
+        "follow": 1, "fence": 0, "via": "py", "crashes": 0, "lost": 0, "delay": 100, "budget": 50, "expires": 60,
+        "claimed_at": None,
     }  # fmt: skip
     assert expected == {name: row[name] for name in expected}
     assert timedelta() <= row["age"] < timedelta(seconds=10)

@@ -1,5 +1,5 @@
 -- As in 0002; each kind of sleeper is asked for by a statement of its own. The one test of both, in an `or`, was planned
--- anew at each call, and cost a single defer 45 us of its 300 at the server. Old workers go on as they are.
+-- anew at each call, and cost a single defer 40 us more at the server. Old workers go on as they are.
 create or replace function :"schema".wake(queue text, due timestamptz, always boolean) returns void
 language plpgsql volatile as $$
 begin

@@ -1289,11 +1289,13 @@ CREATE FUNCTION jobqueue.wake(queue text, due timestamp with time zone, always b
 begin
   if not always and current_setting('transaction_isolation') = 'read committed' then
     perform pg_advisory_xact_lock_shared('27249', '-2019113388');
-    if due is null and not exists (
-      select from "jobqueue".sleeper s where s.queue in (wake.queue, '*')
-    ) or due is not null and not exists (
-      select from "jobqueue".sleeper s where s.queue = '' and s.wake_at > wake.due
-    ) then
+    -- a statement after that of the lock: its snapshot is newer
+    if due is null then
+      perform from "jobqueue".sleeper s where s.queue in (wake.queue, '*') limit 1;
+    else
+      perform from "jobqueue".sleeper s where s.queue = '' and s.wake_at > wake.due limit 1;
+    end if;
+    if not found then
       return;
     end if;
   end if;

@@ -56,6 +56,8 @@ async def insert_all(executor: Executor, jobs: Sequence[NewJob[Any]], *, always:
 
     A duplicate of an id that nobody but us has seen is no duplicate: such a job follows under a new id.
     """
+    if len(jobs) == 1 and _is_plain(jobs[0]) and await _insert_one(executor, jobs[0], always):
+        return [Sent(jobs[0].id)]
     try:
         answers = await _insert_with_fresh_ids(executor, jobs, always)
     except DuplicateJob:
@@ -64,6 +66,10 @@ async def insert_all(executor: Executor, jobs: Sequence[NewJob[Any]], *, always:
     if any(sent.duplicate for sent in answers):
         await await_standby(executor)
     return answers
+
+
+def _is_plain(job: NewJob[Any]) -> bool:
+    return not (job.key or job.resent or job.bundle or job.edges or job.gates)
 
 
 async def _insert_with_fresh_ids(executor: Executor, jobs: Sequence[NewJob[Any]], always: bool) -> list[Sent]:
@@ -164,17 +170,14 @@ async def insert_plain(executor: Executor, jobs: Sequence[NewJob[Any]], *, alway
     return len(await _insert(executor, jobs, always)) == len(jobs)
 
 
-async def insert_one(executor: Executor, job: NewJob[Any]) -> list[Sent]:
-    """As `insert_all` of a single job; a plain one in a shorter statement, which a loop of defers is made of."""
-    if not (job.key or job.resent or job.bundle or job.edges or job.gates):
-        at = None if job.at is None else job.at.isoformat()
-        rows = await executor.fetch(
-            "insert_job", str(job.id), job.queue, job.task, job.args, job.priority, job.delay, at, job.max_attempts,
-            job.timeout, job.budget, job.expires, job.origin, job.meta, job.follow,
-        )  # fmt: skip
-        if rows:
-            return [Sent(job.id)]
-    return await insert_all(executor, [job], always=False)
+async def _insert_one(executor: Executor, job: NewJob[Any], always: bool) -> bool:
+    """Store one plain job, in a shorter statement, of which a loop of defers is made; False if its id was taken."""
+    at = None if job.at is None else job.at.isoformat()
+    rows = await executor.fetch(
+        "insert_job", job.id.hex, job.queue, job.task, job.args, job.priority, job.delay, at, job.max_attempts,
+        job.timeout, job.budget, job.expires, job.origin, job.meta, job.follow, always,
+    )  # fmt: skip
+    return bool(rows)
 
 
 async def _withdraw_known(executor: Executor, jobs: Sequence[NewJob[Any]], taken: set[str]) -> set[Any]:

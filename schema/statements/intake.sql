@@ -84,28 +84,23 @@ union all
 select inserted.id::text as id from told, inserted where not all_of_them;
 
 -- name: insert_job
--- takes: id text, queue text, task text, args text, priority integer, delay double precision, at text, max_attempts integer, timeout double precision, budget double precision, expires double precision, origin text, meta text, follow boolean
--- gives: id text
--- One plain job, at 200 us of the server instead of 330: without key, bundle, edges and gates. No row: the id is there already.
-with clock as materialized (
-  select clock_timestamp() as now
-), due as materialized (
-  select coalesce($7::text::timestamptz, now + make_interval(secs => $6), now) as due_at, now from clock
-), inserted as (
-  insert into :"schema".job (id, queue, task, args, priority, state, due_at, max_attempts, timeout, deadline, budget,
-    expires_at, origin, via, meta, follow, created_at)
-  select $1::text::uuid, $2::text, $3::text, $4::text::json, $5::integer, case when due_at > now then 'scheduled' else 'ready' end, due_at,
-    $8::integer, $9::double precision,
-    case when $10::double precision is not null then least(due_at + make_interval(secs => $10), :'latest') end, $10,
-    case when $11::double precision is not null then least(due_at + make_interval(secs => $11), :'latest') end,
-    $12::text, 'py', $13::text::json, $14::boolean::integer, now
-  from due
-  on conflict on constraint job_pkey do nothing
-  returning id, queue, case when state = 'scheduled' then due_at end as due
-), woken as materialized (
-  select id, :"schema".wake(queue, due, false) from inserted
-)
-select id::text as id from woken;
+-- takes: id text, queue text, task text, args text, priority integer, delay double precision, at text, max_attempts integer, timeout double precision, budget double precision, expires double precision, origin text, meta text, follow boolean, always boolean
+-- gives: id text, woken void
+-- One plain job, without key, bundle, edges and gates, at 233 us of the server instead of 308; 20 us of it since nothing is
+-- stored in between, as `with` does. No row: the id is there already.
+insert into :"schema".job (id, queue, task, args, priority, state, due_at, max_attempts, timeout, deadline, budget,
+  expires_at, origin, via, meta, follow, created_at)
+select $1::text::uuid, $2::text, $3::text, $4::text::json, $5::integer, case when due_at > now then 'scheduled' else 'ready' end, due_at,
+  $8::integer, $9::double precision,
+  case when $10::double precision is not null then least(due_at + make_interval(secs => $10), :'latest') end, $10,
+  case when $11::double precision is not null then least(due_at + make_interval(secs => $11), :'latest') end,
+  $12::text, 'py', $13::text::json, $14::boolean::integer, now
+from (
+  select coalesce($7::text::timestamptz, now + make_interval(secs => $6), now) as due_at, now
+  from clock_timestamp() as now offset 0
+) as due
+on conflict on constraint job_pkey do nothing
+returning id::text as id, :"schema".wake(queue, case when state = 'scheduled' then due_at end, $15) as woken;
 
 -- name: archived_ids
 -- takes: ids text[]

@@ -192,16 +192,16 @@ async def test_an_answer_that_is_lost_costs_no_second_job(database: str, monkeyp
     async with proxied(database) as proxy:
         app = App(proxy.dsn)
         task = app.task(note)
-        await task.defer_many(["before"])
+        await task.defer_many(["before", "them"])  # the statement for several is known from now on
         proxy.lose_answers()
         sending = asyncio.create_task(task.defer_many(str(number) for number in range(300)))
-        await stored(database, 301)
+        await stored(database, 302)
         proxy.cut()
         proxy.let_pass()
         handles = await sending
 
         assert not any(handle.duplicate for handle in handles)
-        assert 301 == await counted(database)
+        assert 302 == await counted(database)
         await app.close()
 
 
@@ -217,17 +217,17 @@ async def test_a_lost_answer_about_jobs_that_have_run(database: str) -> None:
     async with proxied(database) as proxy:
         app = App(proxy.dsn)
         task = app.task(note)
-        await task.defer_many(["before"])
+        await task.defer_many(["before", "them"])  # the statement for several is known from now on
         proxy.lose_answers()
         sending = asyncio.create_task(task.defer_many(["a", "b", "c"]))
-        await stored(database, 4)
+        await stored(database, 5)
         await worker.run_until_idle()
         proxy.cut()
         proxy.let_pass()
         handles = await sending
         await worker.run_until_idle()
 
-        assert (["a", "b", "before", "c"], 4) == (sorted(runs), await archived(database))
+        assert (["a", "b", "before", "c", "them"], 5) == (sorted(runs), await archived(database))
         assert 3 == len(set(handles))
         await app.close()
     await worker.close()

@@ -29,11 +29,12 @@ from tests.support.jobs.store import (
 from tests.support.waiting import wait_until
 
 
-async def test_a_job_is_stored_as_it_was_given(database: str) -> None:
+@pytest.mark.parametrize("key", ["k", None], ids=["unique", "plain"])
+async def test_a_job_is_stored_as_it_was_given(key: str | None, database: str) -> None:
     """S4-12: every option reaches its column, and all times are counted from the server's clock."""
     job = new_job(
         "mail", '{"to": "a"}', queue="post", priority=-7, delay=100.0, max_attempts=3, timeout=1.5, budget=50.0,
-        expires=60.0, origin="shop", meta='{"m": 1}', key="k",
+        expires=60.0, origin="shop", meta='{"m": 1}', follow=True, key=key,
     )  # fmt: skip
     async with open_session(database) as session, connect(database) as connection:
         await insert(session, job)
@@ -46,8 +47,9 @@ async def test_a_job_is_stored_as_it_was_given(database: str) -> None:
     assert row is not None
     expected = {
         "id": job.id, "task": "mail", "args": '{"to": "a"}', "queue": "post", "priority": -7, "max_attempts": 3,
-        "timeout": 1.5, "origin": "shop", "meta": '{"m": 1}', "key": "k", "state": "scheduled", "attempt": 0,
-        "fence": 0, "via": "py", "crashes": 0, "lost": 0, "delay": 100, "budget": 50, "expires": 60, "claimed_at": None,
+        "timeout": 1.5, "origin": "shop", "meta": '{"m": 1}', "key": key, "state": "scheduled", "attempt": 0,
+        "follow": 1, "fence": 0, "via": "py", "crashes": 0, "lost": 0, "delay": 100, "budget": 50, "expires": 60,
+        "claimed_at": None,
     }  # fmt: skip
     assert expected == {name: row[name] for name in expected}
     assert timedelta() <= row["age"] < timedelta(seconds=10)

@@ -11,7 +11,7 @@ from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.location import Leave, Location
 from jobqueue.store.connection.sync_pool import SyncPool, SyncSession, at_once
-from jobqueue.store.intake import insert_all, insert_one
+from jobqueue.store.intake import insert_all
 from jobqueue.tasks.run.middleware import DeferMiddleware, store_through
 from jobqueue.tasks.sending.surely import insert_and_tell
 
@@ -52,8 +52,7 @@ class SyncProducer:
 
 
 async def _insert(session: SyncSession, jobs: NewJobs) -> list[Sent]:
-    made = jobs.all()
-    return await (insert_one(session, made[0]) if len(made) == 1 else insert_all(session, made, always=False))
+    return await insert_all(session, jobs.all(), always=False)
 
 
 def refuse_running_loop(called: str, instead: str) -> None:

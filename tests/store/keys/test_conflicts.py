@@ -439,3 +439,14 @@ async def test_nothing_is_done_for_those_who_skip(database: str) -> None:
         await insert_all(looked, [keyed(), keyed(resent=True)], always=True)
 
     assert {"savepoint", "take_keys", "key_holders", "insert_jobs", "await_standby"} == set(looked.names)
+
+
+async def test_a_plain_job_by_itself_takes_the_short_statement(database: str) -> None:
+    """A loop of defers pays for nothing that it does not use; several jobs share the statement that takes all kinds."""
+    async with connect(database) as connection:
+        looked = InterruptedCaller(OnAsyncpg(connection, "jobqueue"))
+        await insert_all(looked, [new_job()], always=True)
+        await insert_all(looked, [new_job()], always=False)
+        await insert_all(looked, [new_job(), new_job()], always=False)
+
+    assert ["insert_job", "insert_job", "insert_jobs"] == looked.names

@@ -12,16 +12,17 @@ from jobqueue.store.connection.pool import Database
 from jobqueue.tasks.sending.coalescer import Coalescer
 from tests.support.jobs.store import new_job, open_database
 
-WARM = 1
+WARM = 3
 """Jobs that `sender` has stored already."""
 
 
 @asynccontextmanager
 async def sender(dsn: str) -> AsyncIterator[Coalescer]:
-    """A coalescer whose connection is open and knows the statement."""
+    """A coalescer whose connection is open and knows the statements, that for one job and that for several."""
     async with open_database(dsn, max_size=4) as database:
         coalescer = Coalescer(database)
         await coalescer.send(new_job())
+        await asyncio.gather(coalescer.send(new_job()), coalescer.send(new_job()))
         try:
             yield coalescer
         finally:

@@ -8,7 +8,7 @@ from uuid import UUID
 import anyio
 
 from jobqueue.base.acting.audit import By, Doer
-from jobqueue.base.errors import BundleNotFound, InvalidOption, InvalidPayload
+from jobqueue.base.errors import BundleNotFound, InvalidOption, InvalidPayload, WaitTimeout
 from jobqueue.base.flows.bundle import Bundle, BundleCounts
 from jobqueue.base.job import JobState
 from jobqueue.base.moments import Seconds, check_delay
@@ -28,6 +28,7 @@ from jobqueue.store.looking.listing import JobPage
 from jobqueue.store.looking.overview import count_bundles
 from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.options import check_id
+from jobqueue.tasks.sending.waiting import awaiting
 from jobqueue.tasks.task import Task
 
 R = TypeVar("R")
@@ -136,16 +137,18 @@ class Bundles:
     ) -> Bundle:
         """The bundle once it has ended; `looked` is called with what each look finds.
 
-        Cancelling the wait leaves the bundle alone. Raises BundleNotFound, TimeoutError.
+        Cancelling the wait leaves the bundle alone. Raises BundleNotFound, WaitTimeout.
         """
         limit = None if timeout is None else check_delay("timeout", timeout)
         patience = Patience(first=_POLL_FIRST, cap=_POLL_CAP)
         bundle = await self._looked_at(id, looked)  # what has ended is told, however short the limit
-        with anyio.fail_after(limit):
+        with anyio.move_on_after(limit), awaiting(bundle.id):
             while not bundle.finished:
                 if bundle.pending or bundle.open or not await self._added_up(bundle.id):
                     await anyio.sleep(patience.next())
                 bundle = await self._looked_at(id, looked)
+        if not bundle.finished:
+            raise WaitTimeout("bundle", bundle.id, limit or 0.0, _standing(bundle))
         return bundle
 
     async def _looked_at(self, id: UUID | str, looked: Callable[[Bundle], object] | None) -> Bundle:
@@ -234,6 +237,12 @@ class Bundles:
 
     def _session(self) -> contextlib.AbstractAsyncContextManager[Session]:
         return own_session(self._database)
+
+
+def _standing(bundle: Bundle) -> str:
+    if bundle.pending:
+        return f"{bundle.pending} of its {bundle.added} jobs are left"
+    return "it is open, more may be added; `app.bundles.close` ends that" if bundle.open else "its end is being written"
 
 
 def _note(action: Action, bundle: Bundle, by: By | None) -> Noted | None:

@@ -20,7 +20,7 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.callers.on_psycopg import OnPsycopg
 from jobqueue.store.connection.callers.telling import as_asyncpg
-from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
+from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, NotConnected, classify
 from jobqueue.store.dialing.dial import CONNECT_LIMIT
 from jobqueue.store.dialing.libpq import libpq_of
 from jobqueue.store.dialing.silence import BRIEF, LOCKING, SILENCE, within_transaction
@@ -105,7 +105,7 @@ class SyncPool:
             reason = str(error)
         else:
             return self._checked(here, connection)
-        raise ConnectionRefusedError(reason)
+        raise NotConnected(reason.removeprefix("connection failed: "))
 
     def _checked(self, here: "_Here", connection: Any) -> OnPsycopg:
         if not here.checked:

@@ -42,6 +42,16 @@ _WAYS_OUT = {
     "hostaddr": "give the address as the host",
     "sslcrldir": "give one file, by sslcrl",
 }
+_REFUSED = {
+    "root certificate": "sslmode: verify-ca and verify-full need sslrootcert=FILE, or sslrootcert=system",
+    "direct TLS": "sslnegotiation: direct needs sslmode=require, verify-ca or verify-full",
+    "sslnegotiation": "sslnegotiation: must be postgres or direct",
+    "sslmode": "sslmode: must be disable, allow, prefer, require, verify-ca or verify-full",
+    "target_session_attrs": "target_session_attrs: must be any, primary, standby, read-write, read-only, prefer-standby",
+    "TLS version": "ssl_min_protocol_version, ssl_max_protocol_version: must be TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3",
+    "port numbers": "port: must be one, or one for each host",
+}
+"""What to say where the driver's own text, which may quote a password, has such words."""
 _UNKNOWN_TO_THE_DRIVER = {*_NOTHING_LOST, *_WAYS_OUT, "replication", "require_auth", "requirepeer"}
 
 
@@ -132,7 +142,12 @@ def _kept(query: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
         if name in _UNKNOWN_TO_THE_DRIVER:
             way_out = f"; {_WAYS_OUT[name]}" if name in _WAYS_OUT else ""
             raise ConfigurationError(f"dsn: the driver cannot do what {name}= asks for: leave it out{way_out}")
-        yield ("sslmode" if name == "ssl" else name), value  # `ssl` is SQLAlchemy's word
+        yield tls(name, value)
+
+
+def tls(name: str, value: str) -> tuple[str, str]:
+    """`ssl`, SQLAlchemy's word, as libpq's; `ssl=true`, JDBC's, means what libpq takes it for."""
+    return ("sslmode", "require" if value == "true" else value) if name == "ssl" else (name, value)
 
 
 def _several(parts: SplitResult, query: list[tuple[str, str]]) -> tuple[tuple[str, int | None], ...]:
@@ -169,9 +184,10 @@ def fault_of_dsn(error: BaseException, dsn: str | None) -> ConfigurationError | 
     The driver's own text quotes the part that it stumbles over, which may be one of the password.
     """
     if isinstance(error, ValueError | OverflowError) and not isinstance(error, JobQueueError | ssl.SSLError):
-        return ConfigurationError(
-            f"dsn: cannot be read ({type(error).__name__}); {DSN_HINT}, special characters as %xx"
-        )
+        kind, text = type(error).__name__, str(error)
+        if kind == "ClientConfigurationError" and (told := [_REFUSED[words] for words in _REFUSED if words in text]):
+            return ConfigurationError(f"dsn: {told[0]}")
+        return ConfigurationError(f"dsn: cannot be read ({kind}); {DSN_HINT}, special characters as %xx")
     if isinstance(error, OSError) and dsn is not None:
         error.add_note(f"while connecting to {without_secrets(dsn)}")
     return None

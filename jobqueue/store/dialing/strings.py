@@ -47,7 +47,7 @@ _REFUSED = {
     "direct TLS": "sslnegotiation: direct needs sslmode=require, verify-ca or verify-full",
     "sslnegotiation": "sslnegotiation: must be postgres or direct",
     "sslmode": "sslmode: must be disable, allow, prefer, require, verify-ca or verify-full",
-    "target_session_attrs": "target_session_attrs: must be any, primary, standby, read-write, read-only, prefer-standby",
+    "target_session_attrs": "target_session_attrs: must be any, primary, standby, read-write and the like",
     "TLS version": "ssl_min_protocol_version, ssl_max_protocol_version: must be TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3",
     "port numbers": "port: must be one, or one for each host",
 }

@@ -29,7 +29,9 @@ class MemoryBundles(Bundles):
         """The bundle as it stands now. Raises BundleNotFound."""
         return self._sender.bundles.get(check_id(id)).snapshot()
 
-    async def results(self, id: UUID | str, task: Callable[..., Any]) -> dict[UUID, Any]:
+    async def results(
+        self, id: UUID | str, task: Callable[..., Any], *, connection: object | None = None
+    ) -> dict[UUID, Any]:
         """The results of its completed members of one task."""
         return self._sender.bundles.results(check_id(id), task_of(task))
 

@@ -178,16 +178,24 @@ def _shown_user(found: re.Match[str]) -> str:
     return f"{found[1]}{unquote(found[2])}{':***' if found[3] else ''}@"
 
 
+def mistaken_parameter(error: BaseException) -> str | None:
+    """Which parameter of a connection string the driver would not take, and what it must be, if it said so."""
+    if type(error).__name__ != "ClientConfigurationError":
+        return None
+    return next((_REFUSED[words] for words in _REFUSED if words in str(error)), None)
+
+
 def fault_of_dsn(error: BaseException, dsn: str | None) -> ConfigurationError | None:
     """What is raised instead if a connection failed because its DSN cannot be read; else the place is noted on `error`.
 
     The driver's own text quotes the part that it stumbles over, which may be one of the password.
     """
     if isinstance(error, ValueError | OverflowError) and not isinstance(error, JobQueueError | ssl.SSLError):
-        kind, text = type(error).__name__, str(error)
-        if kind == "ClientConfigurationError" and (told := [_REFUSED[words] for words in _REFUSED if words in text]):
-            return ConfigurationError(f"dsn: {told[0]}")
-        return ConfigurationError(f"dsn: cannot be read ({kind}); {DSN_HINT}, special characters as %xx")
+        if told := mistaken_parameter(error):
+            return ConfigurationError(f"dsn: {told}")
+        return ConfigurationError(
+            f"dsn: cannot be read ({type(error).__name__}); {DSN_HINT}, special characters as %xx"
+        )
     if isinstance(error, OSError) and dsn is not None:
         error.add_note(f"while connecting to {without_secrets(dsn)}")
     return None

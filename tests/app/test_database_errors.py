@@ -8,7 +8,6 @@ import asyncpg
 import pytest
 
 from jobqueue import App, DatabaseError, JobHandle, JobQueueError, NewJob, Sent, Task
-from jobqueue.store.connection.edge import EDGE
 from tests.support.jobs.stories import whole_story
 from tests.support.jobs.working import counted
 from tests.support.patience import PATIENCE
@@ -95,14 +94,6 @@ async def test_what_the_server_refuses_has_its_code(database: str) -> None:
         with pytest.raises(DatabaseError, match="UndefinedTableError 42P01") as gone:
             await app.task(note).defer("a")
     assert "42P01" == gone.value.sqlstate
-
-
-@pytest.mark.parametrize("state", ["26000", "42P05"])
-def test_a_lost_statement_names_the_pooler(state: str) -> None:
-    """Statements that are there no more, or already, are the work of a pooler that was not named."""
-    with pytest.raises(DatabaseError, match=rf'{state}: a pooler by transaction .*pooler="transaction"') as told, EDGE:
-        raise asyncpg.PostgresError.new({"C": state, "M": 'prepared statement "__asyncpg_stmt_1e__" does not exist'})
-    assert state == told.value.sqlstate
 
 
 async def test_the_caller_s_own_connection_keeps_its_driver_s_errors(database: str) -> None:

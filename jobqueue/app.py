@@ -17,7 +17,7 @@ from jobqueue.base.flows.bundle import Bundle
 from jobqueue.base.flows.limit import Limit
 from jobqueue.base.job import NewJob
 from jobqueue.base.moments import Seconds
-from jobqueue.base.new_jobs import NewJobs
+from jobqueue.base.new_jobs import NewJobs, new_jobs
 from jobqueue.base.settings import Settings
 from jobqueue.bundles.building import BundleBuilder, Empty, new_bundle
 from jobqueue.bundles.member import Member
@@ -224,16 +224,17 @@ class App(TaskHome, EventHome):
     async def defer_many(self, jobs: Iterable[NewJob[Any]], connection: object | None = None) -> list[JobHandle[Any]]:
         """Store jobs of any tasks, made by `task.job(...)`: all or none, in one transaction.
 
-        With `connection` they join the transaction that it is in. Raises InvalidPayload if the database refuses one.
+        With `connection` they join the transaction that it is in. Raises InvalidOption for what is no job, and
+        InvalidPayload if the database refuses one.
         """
-        new, sender = list(jobs), self.sender
+        new, sender = new_jobs(jobs), self.sender
         sent = await sender.send_many(NewJobs(new), connection)
         return [JobHandle.of(job, answer, sender) for job, answer in zip(new, sent, strict=True)]
 
     def defer_many_sync(self, jobs: Iterable[NewJob[Any]], connection: object | None = None) -> list[JobHandle[Any]]:
         """As `defer_many`, without an event loop; see `task.defer_sync`."""
         refuse_running_loop("defer_many_sync", "app.defer_many(...)")
-        new, sender = list(jobs), self.sender
+        new, sender = new_jobs(jobs), self.sender
         sent = zip(new, sender.send_many_sync(new, connection), strict=True)
         return [JobHandle.of(job, answer, sender) for job, answer in sent]
 

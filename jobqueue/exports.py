@@ -33,6 +33,7 @@ from jobqueue.base.errors import (
     SchemaTooNew,
     TooManySignals,
     UnknownLimit,
+    WaitTimeout,
     WebhookNotFound,
 )
 from jobqueue.base.flows.bundle import Bundle, BundleCounts
@@ -151,6 +152,7 @@ __all__ = [
     "Unique",
     "UnknownLimit",
     "Unlinked",
+    "WaitTimeout",
     "Waits",
     "Webhook",
     "WebhookNotFound",

@@ -28,6 +28,7 @@ JobQueueError
 ├── JobNotFound                       no such job, or retention has removed it
 ├── JobFailed                         the job is dead; carries class, message and data of its last error
 ├── ResultTimeout (TimeoutError)      the job has not ended within the time that `result` was given
+├── WaitTimeout (TimeoutError)        a bundle or a bulk action has not ended within the time that `wait` was given
 ├── JobCancelled                      the job was cancelled
 └── ClaimLost                         another worker holds this job now
 
@@ -245,7 +246,7 @@ class BundleNotFound(JobQueueError):
     def __init__(self, id: UUID) -> None:
         super().__init__(
             f"no bundle {id}: it never existed, was deleted, retention has removed it, or the transaction that stores "
-            "it is still open"
+            "it is still open (inside that, look with connection=...)"
         )
         self.id = id
 
@@ -331,6 +332,15 @@ class ResultTimeout(JobQueueError, TimeoutError):
         self.task = task
         self.timeout = timeout
         self.state = state
+
+
+class WaitTimeout(JobQueueError, TimeoutError):
+    """Raised by `app.bundles.wait` and `app.bulks.wait` when it has not ended by then: it goes on all the same."""
+
+    def __init__(self, what: str, id: UUID, timeout: float, why: str) -> None:
+        super().__init__(f"{what} {id} has not ended within {timeout:g} s: {why}")
+        self.id = id
+        self.timeout = timeout
 
 
 class JobCancelled(JobQueueError):

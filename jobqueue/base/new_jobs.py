@@ -9,10 +9,22 @@ from contextvars import copy_context
 from datetime import datetime, timedelta
 from typing import Any
 
+from jobqueue.base.errors import InvalidOption
 from jobqueue.base.job import Job, JobState, NewJob
 
 _SLICE_ROWS, _SLICE_BYTES, _SLICE_SECONDS = 500, 1 << 20, 0.02
 """Of what is made in one go: for so long the event loop does not turn."""
+
+
+def new_jobs(given: Iterable[NewJob[Any]]) -> list[NewJob[Any]]:
+    """What a caller gives, as jobs. Raises InvalidOption."""
+    if isinstance(given, NewJob) or not isinstance(given, Iterable):
+        raise InvalidOption("jobs", f"must be several, as task.job(...) makes them, not one {type(given).__name__}")
+    jobs = list(given)
+    for each in jobs:
+        if not isinstance(each, NewJob):
+            raise InvalidOption("jobs", f"must be jobs, as task.job(...) makes them, not {type(each).__name__}")
+    return jobs
 
 
 class NewJobs:

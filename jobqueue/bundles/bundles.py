@@ -1,14 +1,14 @@
 """`app.bundles`: look at bundles, wait for them, and steer them."""
 
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar, overload
 from uuid import UUID
 
 import anyio
 
 from jobqueue.base.acting.audit import By, Doer
-from jobqueue.base.errors import BundleNotFound, InvalidOption, InvalidPayload
+from jobqueue.base.errors import BundleNotFound, InvalidOption, InvalidPayload, WaitTimeout
 from jobqueue.base.flows.bundle import Bundle, BundleCounts
 from jobqueue.base.job import JobState
 from jobqueue.base.moments import Seconds, check_delay
@@ -28,6 +28,7 @@ from jobqueue.store.looking.listing import JobPage
 from jobqueue.store.looking.overview import count_bundles
 from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.options import check_id
+from jobqueue.tasks.sending.waiting import awaiting
 from jobqueue.tasks.task import Task
 
 R = TypeVar("R")
@@ -38,7 +39,10 @@ _POLL_FIRST, _POLL_CAP = 0.01, 0.5
 
 
 class Bundles:
-    """Reads and steers bundles; finished ones for as long as `keep_other`. `by` is who does it, for the audit."""
+    """Reads and steers bundles; finished ones for as long as `keep_other`. `by` is who does it, for the audit.
+
+    With `connection` a look sees what the caller's open transaction has stored.
+    """
 
     def __init__(
         self, database: Callable[[], Awaitable[Database]], on: Callable[[object], Executor] | None, jobs: Jobs
@@ -51,29 +55,32 @@ class Bundles:
     async def get(self, id: UUID | str, *, connection: object | None = None) -> Bundle:
         """The bundle as it stands now, what has just ended included. Raises BundleNotFound."""
         meant = check_id(id)
-        if connection is not None and self._on is not None:
-            found = await bundles.find_bundle(self._on(connection), meant)
-        else:
-            async with self._session() as executor:
-                found = await bundles.find_bundle(executor, meant)
+        async with self._executor(connection) as executor:
+            found = await bundles.find_bundle(executor, meant)
         if found is None:
             raise BundleNotFound(meant)
         return found
 
     async def list(
-        self, *, unfinished: bool = False, name: str | None = None, after: UUID | None = None, limit: int = 50
+        self,
+        *,
+        unfinished: bool = False,
+        name: str | None = None,
+        after: UUID | None = None,
+        limit: int = 50,
+        connection: object | None = None,
     ) -> Sequence[Bundle]:
         """Bundles, the newest first; `after=page[-1].id` goes on. Raises InvalidOption."""
         if check_whole("limit", limit, (1, _PAGE_LIMIT)) is None:
             raise InvalidOption("limit", f"must be a whole number from 1 to {_PAGE_LIMIT}")
         if name is not None:
             check_name("name", name)
-        async with self._session() as executor:
+        async with self._executor(connection) as executor:
             return await bundles.list_bundles(executor, after or _HIGHEST, limit, unfinished=unfinished, name=name)
 
-    async def counts(self) -> BundleCounts:
+    async def counts(self, *, connection: object | None = None) -> BundleCounts:
         """How many there are: some milliseconds, whether a hundred or a million."""
-        async with self._session() as executor:
+        async with self._executor(connection) as executor:
             return await count_bundles(executor)
 
     async def members(
@@ -84,21 +91,30 @@ class Bundles:
         after: UUID | None = None,
         limit: int = 50,
         payload: bool = False,
+        connection: object | None = None,
     ) -> JobPage:
         """Its jobs, callbacks too, the newest first: `jobs.list(bundle=id)`, as long as the archive keeps them."""
-        return await self._jobs.list(bundle=check_id(id), state=state, after=after, limit=limit, payload=payload)
+        return await self._jobs.list(
+            bundle=check_id(id), state=state, after=after, limit=limit, payload=payload, connection=connection
+        )
 
     @overload
-    async def results(self, id: UUID | str, task: Callable[..., Coroutine[Any, Any, R]]) -> dict[UUID, R]: ...
+    async def results(
+        self, id: UUID | str, task: Callable[..., Coroutine[Any, Any, R]], *, connection: object | None = None
+    ) -> dict[UUID, R]: ...
     @overload
-    async def results(self, id: UUID | str, task: Callable[..., R]) -> dict[UUID, R]: ...
-    async def results(self, id: UUID | str, task: Callable[..., Any]) -> dict[UUID, Any]:
+    async def results(
+        self, id: UUID | str, task: Callable[..., R], *, connection: object | None = None
+    ) -> dict[UUID, R]: ...
+    async def results(
+        self, id: UUID | str, task: Callable[..., Any], *, connection: object | None = None
+    ) -> dict[UUID, Any]:
         """The results of its completed members of one task, by their ids, in the order in which those were made.
 
         Raises InvalidOption for what is no task, InvalidPayload if a result does not fit the annotation any more.
         """
         of, found, after = task_of(task), dict[UUID, Any](), _LOWEST
-        async with self._session() as executor:
+        async with self._executor(connection) as executor:
             while page := await bundles.results_of(executor, check_id(id), of.name, after, _PAGE):
                 found |= {each: of.signature.decode_result(result) for each, result in page}
                 after = page[-1][0]
@@ -117,13 +133,13 @@ class Bundles:
                 after = page[-1][0]
         return [*found.values()]
 
-    async def graph(self, id: UUID | str) -> BundleGraph:
+    async def graph(self, id: UUID | str, *, connection: object | None = None) -> BundleGraph:
         """Which of its jobs come after which, and what has become of each; `print(graph)`, or `graph.mermaid`.
 
         Raises BundleNotFound.
         """
-        bundle = await self.get(id)
-        async with self._session() as executor:
+        bundle = await self.get(id, connection=connection)
+        async with self._executor(connection) as executor:
             return BundleGraph(bundle, *await read_graph(executor, bundle.id))
 
     async def resolve(self, part: str) -> Sequence[UUID]:
@@ -136,16 +152,18 @@ class Bundles:
     ) -> Bundle:
         """The bundle once it has ended; `looked` is called with what each look finds.
 
-        Cancelling the wait leaves the bundle alone. Raises BundleNotFound, TimeoutError.
+        Cancelling the wait leaves the bundle alone. Raises BundleNotFound, WaitTimeout.
         """
         limit = None if timeout is None else check_delay("timeout", timeout)
         patience = Patience(first=_POLL_FIRST, cap=_POLL_CAP)
         bundle = await self._looked_at(id, looked)  # what has ended is told, however short the limit
-        with anyio.fail_after(limit):
+        with anyio.move_on_after(limit), awaiting(bundle.id):
             while not bundle.finished:
                 if bundle.pending or bundle.open or not await self._added_up(bundle.id):
                     await anyio.sleep(patience.next())
                 bundle = await self._looked_at(id, looked)
+        if not bundle.finished:
+            raise WaitTimeout("bundle", bundle.id, limit or 0.0, _standing(bundle))
         return bundle
 
     async def _looked_at(self, id: UUID | str, looked: Callable[[Bundle], object] | None) -> Bundle:
@@ -232,8 +250,22 @@ class Bundles:
                     return False
                 raise
 
+    @contextlib.asynccontextmanager
+    async def _executor(self, connection: object | None) -> AsyncIterator[Executor]:
+        if connection is not None and self._on is not None:
+            yield self._on(connection)
+            return
+        async with self._session() as session:
+            yield session
+
     def _session(self) -> contextlib.AbstractAsyncContextManager[Session]:
         return own_session(self._database)
+
+
+def _standing(bundle: Bundle) -> str:
+    if bundle.pending:
+        return f"{bundle.pending} of its {bundle.added} jobs are left"
+    return "it is open, more may be added; `app.bundles.close` ends that" if bundle.open else "its end is being written"
 
 
 def _note(action: Action, bundle: Bundle, by: By | None) -> Noted | None:

@@ -115,8 +115,9 @@ def _write(place: Place, facts: Facts) -> None:
     write_heading("settings (* is not the default)")
     defaults = asdict(Settings())
     for knob, value in asdict(place.settings).items():
-        shown = f"{value:.10g}" if isinstance(value, float) else "-" if value is None else value
-        write(f"  {'*' if value != defaults[knob] else ' '} {knob:<16}{shown}")
+        shown = ", ".join(value) or None if isinstance(value, tuple) else value
+        shown = f"{shown:.10g}" if isinstance(shown, float) else "-" if shown is None else shown
+        write(f"  {'*' if value != defaults[knob] else ' '} {knob:<18}{shown}")
 
 
 def _unserved(facts: Facts) -> list[str]:

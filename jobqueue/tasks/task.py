@@ -321,7 +321,7 @@ class Task(Generic[P, X]):
             if error.kind != "unexpected" or error.path not in DeferOptions.__slots__:
                 raise
             fault = error
-        rule = f"{fault.rule}; as an option it is given before: task.options({fault.path}=...).defer(...)"
+        rule = f"{fault.rule}; as an option it is given before the call: task.options({fault.path}=...)"
         raise InvalidPayload(f"{self.name} arguments", fault.path, fault.kind, rule)
 
     def _new_job(self, settings: Settings, origin: str, args: str, *, unseen: bool = False) -> NewJob[Any]:

@@ -44,6 +44,12 @@ where j.id is null;
 -- name: unclaimed
 -- takes: ids uuid[]
 -- gives: id uuid, task text
--- Which of these jobs wait for a worker.
+-- Which of these jobs wait for a worker; of a bundle one such member, if none of it runs.
 select j.id, j.task from unnest($1::uuid[]) as g(id)
-cross join lateral (select j.id, j.task from :"schema".job j where j.id = g.id and j.fence = 0 offset 0) as j;
+cross join lateral (select j.id, j.task from :"schema".job j where j.id = g.id and j.fence = 0 offset 0) as j
+union all
+select j.id, j.task from unnest($1::uuid[]) as g(id)
+cross join lateral (select j.id, j.task from :"schema".job j where j.bundle_id = g.id and j.fence = 0 limit 1) as j
+where not exists (
+    select from (select r.bundle_id from :"schema".job r where r.state = 'running' offset 0) as r where r.bundle_id = g.id
+);

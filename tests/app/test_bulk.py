@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from uuid import UUID
 
 import asyncpg
@@ -121,6 +121,24 @@ async def test_a_job_that_is_no_job_at_all_lets_none_in(database: str) -> None:
         assert SECRET not in whole_story(told.value)
 
     assert 0 == await counted(database)
+    await app.close()
+
+
+async def test_what_is_no_job_is_named() -> None:
+    """A payload, a coroutine or a single job is refused before anything is sent, in words."""
+    app = App("postgresql://nowhere.invalid/shop")
+    task = app.task(note)
+    defer = task.defer("a")
+    for given, words in (
+        ([task.job("a"), 5], "must be jobs, as .* not int"),
+        ([defer], "not coroutine"),
+        ("text", "not str"),
+        (task.job("a"), "must be several, as .* not one NewJob"),
+        (None, "not one NoneType"),
+    ):
+        with pytest.raises(InvalidOption, match=f"^jobs: .*{words}"):
+            await app.defer_many(cast("Any", given))
+    defer.close()
     await app.close()
 
 

@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from uuid_utils.compat import uuid7
 
-from jobqueue import App, Dependency, InvalidOption, JobNotFound, JobState, Waits
+from jobqueue import App, BundleNotFound, Dependency, InvalidOption, JobNotFound, JobState, Waits
 from tests.app.test_sqlalchemy import on
 from tests.support.jobs.blocked import block
 from tests.support.jobs.store import connect
@@ -44,6 +44,27 @@ async def test_looks_inside_the_caller_s_transaction(database: str, driver: str)
                 await session.rollback()
             await engine.dispose()
         assert [] == await app.jobs.list(state="running")
+
+
+async def test_looks_at_bundles_inside_the_caller_s_transaction(database: str) -> None:
+    """List, counts, members, graph and results are those that the open transaction has; outside there is none."""
+    async with new_app(database) as app, connect(database) as on, on.transaction():
+
+        @app.task
+        async def note() -> int:
+            return 1
+
+        async with app.bundle("import", connection=on) as b:
+            handle = b.add(note.job())
+        bundles = app.bundles
+        assert [b.id] == [bundle.id for bundle in await bundles.list(connection=on)]
+        assert 1 == (await bundles.counts(connection=on)).unfinished
+        assert [handle.id] == [job.id for job in await bundles.members(b.id, connection=on)]
+        assert b.id == (await bundles.graph(b.id, connection=on)).bundle.id
+        assert {} == await bundles.results(b.id, note, connection=on)
+        with pytest.raises(BundleNotFound, match=r"still open .inside that, look with connection="):
+            await bundles.graph(b.id)
+        assert ([], 0) == (await bundles.list(), (await bundles.counts()).unfinished)
 
 
 async def test_a_part_of_an_id_means_its_job(database: str) -> None:

@@ -39,6 +39,7 @@ from jobqueue.base.errors import (
     SchemaTooNew,
     TooManySignals,
     UnknownLimit,
+    WaitTimeout,
     WebhookNotFound,
 )
 from jobqueue.base.job import JobState
@@ -85,7 +86,7 @@ TEXTS: list[tuple[JobQueueError, list[str]]] = [
     (LimitConflict("smtp", "task 'a'", "task 'b'"), ["'smtp'", "task 'a'", "task 'b'", "another name"]),
     (UnknownLimit("smtp"), ["'smtp'", "app.limits.list()"]),
     (QueueLocked("mail", "psql (pid 7)"), ["'mail'", "psql (pid 7)", "nothing was changed"]),
-    (BundleNotFound(ID), [str(ID), "deleted"]),
+    (BundleNotFound(ID), [str(ID), "deleted", "connection="]),
     (DuplicatePhase("charge"), ["'charge'", "number them"]),
     (TooManySignals(ID), [str(ID), "1,000", "nothing was sent"]),
     (BundleEnded(ID), [str(ID), "ctx.bundle"]),
@@ -98,6 +99,10 @@ TEXTS: list[tuple[JobQueueError, list[str]]] = [
     (JobFailed(ID, "expired", "", ""), [str(ID), "(expired)"]),
     (JobCancelled(ID, "no longer wanted"), [str(ID), "no longer wanted"]),
     (ResultTimeout(ID, "send", 5, JobState.READY, "it is ready"), [str(ID), "(send)", "within 5 s: it is ready"]),
+    (
+        WaitTimeout("bundle", ID, 5, "2 of its 3 jobs are left"),
+        [f"bundle {ID}", "within 5 s: 2 of its 3 jobs are left"],
+    ),
     (JobCancelled(ID, None), [str(ID)]),
 ]
 

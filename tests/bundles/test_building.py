@@ -8,7 +8,14 @@ from uuid import uuid4
 import pytest
 
 from jobqueue import App, JobContext, Unique
-from jobqueue.base.errors import BundleEnded, BundleNotFound, ConfigurationError, InvalidOption, InvalidPayload
+from jobqueue.base.errors import (
+    BundleEnded,
+    BundleNotFound,
+    ConfigurationError,
+    InvalidOption,
+    InvalidPayload,
+    WaitTimeout,
+)
 from jobqueue.base.job import JobState
 from jobqueue.store.flows import bundles
 from jobqueue.tasks.jobs import Jobs
@@ -401,13 +408,14 @@ async def test_bundles_are_listed(database: str) -> None:
 
 
 async def test_a_wait_ends_in_time(database: str) -> None:
-    """`wait` without a worker raises TimeoutError, and leaves the bundle alone."""
+    """`wait` without a worker raises a TimeoutError that says what is left, and leaves the bundle alone."""
     shop = Shop(database)
     async with shop.app:
         async with shop.app.bundle("import") as b:
             b.add(shop.load.job(1))
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match=f"bundle {b.id} .* within 0.05 s: 1 of its 1 jobs are left") as told:
             await shop.app.bundles.wait(b.id, 0.05)
+        assert isinstance(told.value, WaitTimeout)
         assert 1 == (await shop.app.bundles.get(b.id)).pending
         with pytest.raises(BundleNotFound):
             await shop.app.bundles.wait(uuid4(), 0)

@@ -19,7 +19,7 @@ async def test_info_shows_what_is_here(cli: CommandLine, shop: Shop) -> None:
     document = json.loads((await cli.run("info", "--dsn", shop.dsn, "--json")).out)
 
     assert 0 == plain.code, plain.err
-    for words in ("jobqueue 0.1.0 on Python 3.", "app         shop", "schema      jobqueue", "* poll            7"):
+    for words in ("jobqueue 0.1.0 on Python 3.", "app         shop", "schema      jobqueue", "* poll              7"):
         assert words in plain.out
     assert {"version", "python", "app", "database", "server", "schema", "migrations", "jobs", "settings"} < set(
         document
@@ -30,6 +30,8 @@ async def test_info_shows_what_is_here(cli: CommandLine, shop: Shop) -> None:
     assert "bundles\n  1 unfinished, 1 finished, 1 with errors\n" in plain.out
     assert {"unfinished": 1, "finished": 1, "with_errors": 1, "estimated": []} == document["bundles"]
     assert 5.0 == document["settings"]["poll"]
+    settings = [line.split() for line in plain.out.partition("\nsettings ")[2].splitlines()[1:]]
+    assert [*document["settings"]] == [words[-2] for words in settings], "each with its value beside it"
 
 
 async def test_info_tells_what_comes_next(cli: CommandLine, shop: Shop) -> None:

@@ -18,6 +18,10 @@ from tests.support.waiting import wait_until
 NAMES = [migration.name for migration in migrations()]
 
 
+async def note() -> None:
+    """Does nothing."""
+
+
 @pytest.mark.parametrize("mode", ["transaction", "session"])
 async def test_migrating_through_a_pooler_leaves_no_lock_behind(own: str, mode: str) -> None:
     """Whatever connection the pooler gave the migrator, the next one finds the lock free."""
@@ -40,6 +44,8 @@ async def test_a_pooler_that_nobody_named_is_named(own: str, mode: str, more: st
         with pytest.raises(ConfigurationError, match=r"^pooler: "):
             async with app.worker():
                 pass
+        with pytest.raises(ConfigurationError, match=r"^pooler: "):
+            await asyncio.to_thread(app.task(note).defer_sync)
 
 
 @pytest.mark.parametrize("mode", ["transaction", "session"])

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from jobqueue import App, Bulk, BulkNotFound, BulkState, InvalidOption
+from jobqueue import App, Bulk, BulkNotFound, BulkState, InvalidOption, WaitTimeout
 from tests.support.history import finished
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import new_app
@@ -96,7 +96,7 @@ async def test_what_comes_later_is_left_alone(app: App, database: str) -> None:
 
 
 async def test_lists_have_the_newest_first(app: App) -> None:
-    """Page by page; `unfinished`: only those that are not done."""
+    """Page by page; `unfinished`: only those that are not done. A wait in vain says how far it is."""
     first, second, third, fourth = [await app.jobs.bulk("cancel", queue="mail") for _ in range(4)]
     await app.bulks.cancel(second.id)
 
@@ -107,6 +107,8 @@ async def test_lists_have_the_newest_first(app: App) -> None:
     assert [fourth.id, third.id, first.id] == await ids(unfinished=True)
     assert [third.id, second.id] == await ids(before=fourth.id, limit=2)
     assert [third.id, first.id] == await ids(before=fourth.id, limit=2, unfinished=True)
+    with pytest.raises(WaitTimeout, match=f"bulk action {first.id} .* within 0 s: it is waiting, 0 jobs are changed"):
+        await app.bulks.wait(first.id, 0)
 
 
 async def test_a_filter_with_nothing_is_done_at_once(app: App) -> None:

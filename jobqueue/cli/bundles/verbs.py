@@ -54,7 +54,7 @@ def bundles_graph(
     mermaid: Annotated[bool, typer.Option("--mermaid", help="As a Mermaid flowchart, for a page or an issue.")] = False,
     json: Json = False,
 ) -> int:
-    """Draw which jobs of a bundle come after which, and what holds it up."""
+    """Draw what comes after what in a bundle, and what holds it up."""
     from jobqueue.cli.bundles.graph import draw_bundle
     from jobqueue.cli.bundles.meant import id_and_app
     from jobqueue.cli.place import Place

@@ -5,7 +5,7 @@ import ssl
 
 from jobqueue.cli.terminal.safe_text import shown_dsn
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, NoPrimary, brief, classify, object_of
-from jobqueue.store.dialing.strings import DSN_HINT
+from jobqueue.store.dialing.strings import DSN_HINT, mistaken_parameter
 
 _BY_STATE = {
     "08P01": "what stands there refuses a parameter of the connection string, or does not speak as PostgreSQL does",
@@ -35,6 +35,8 @@ def describe(error: BaseException, dsn: str | None) -> str | None:
     if isinstance(error, ValueError) and not isinstance(error, ssl.SSLError):
         if classify(error) is Fault.BAD_DATA and dsn is None:
             return f"the data cannot be stored: {brief(error)}"
+        if told := mistaken_parameter(error):
+            return f"the connection string has a mistake in {told}"
         if dsn is not None or isinstance(error, DATABASE_ERRORS):
             return f"the connection string cannot be read; {DSN_HINT}, special characters as %xx"
     if not isinstance(error, DATABASE_ERRORS):

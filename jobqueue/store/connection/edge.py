@@ -8,6 +8,12 @@ from jobqueue.base.errors import DatabaseError, JobQueueError
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify
 from jobqueue.store.connection.pool import Database, Session
 
+_LOST_STATEMENTS = {"26000", "42P05"}
+_BY_TRANSACTION = (
+    'a pooler by transaction stands before it; say so by Settings(pooler="transaction") or JOBQUEUE_POOLER, and make a '
+    "pool= of yours with statement_cache_size=0"
+)
+
 
 class Edge:
     """Turns what `DATABASE_ERRORS` lists into a DatabaseError, inside `with EDGE:`. Not for code of the user's."""
@@ -41,5 +47,7 @@ def _reason(error: BaseException, told: bool) -> str:
     """Class and message, without the lines that PostgreSQL adds: they may quote rows."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if getattr(error, "sqlstate", None) in _LOST_STATEMENTS:
+        return f"{brief(error)}: {_BY_TRANSACTION}"
     message = str(error).partition("\n")[0] if told else ""
     return f"{brief(error)}: {message}" if message else brief(error)

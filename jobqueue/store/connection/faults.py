@@ -44,6 +44,10 @@ class UnreadableAnswer(Exception):
         super().__init__(f"{statement}: a value in the answer cannot be read")
 
 
+class NotConnected(ConnectionError):
+    """Raised when libpq made no connection: nothing was sent. Only its text says why."""
+
+
 DATABASE_ERRORS = (
     asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError, UnreadableAnswer,
 )  # fmt: skip
@@ -108,7 +112,7 @@ def classify(error: BaseException) -> Fault:
     if isinstance(error, asyncpg.InterfaceError):
         # asyncpg refuses a value before sending it (DataError is both), or finds its connection closed
         return Fault.BAD_DATA if isinstance(error, ValueError) else Fault.UNKNOWN
-    nowhere = ConnectionRefusedError | FileNotFoundError | socket.gaierror | ssl.SSLCertVerificationError
+    nowhere = NotConnected | ConnectionRefusedError | FileNotFoundError | socket.gaierror | ssl.SSLCertVerificationError
     if isinstance(error, nowhere | NoPrimary) or _all_addresses_failed(error):
         return Fault.AWAY
     # An InternalClientError: asyncpg stumbles when a connection ends in the wrong moment

@@ -19,7 +19,7 @@ from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, UnreadableAnswer, classify
 from jobqueue.store.connection.known_types import KnowingConnection
 from jobqueue.store.dialing.dial import CONNECT_LIMIT, Dialer
-from jobqueue.store.dialing.silence import BRIEF, LOCKING, PLANNED_ONCE, SILENCE, WATCHED, within_transaction
+from jobqueue.store.dialing.silence import A_POOLER, BRIEF, LOCKING, PLANNED_ONCE, SILENCE, WATCHED, within_transaction
 from jobqueue.store.dialing.sockets import is_lost, stop_and_cut, unplug
 from jobqueue.store.schema.migrate import applied_migrations, check_encoding, check_whole, is_being_migrated
 from jobqueue.store.schema.statements import statement
@@ -33,10 +33,6 @@ _MIGRATOR_COMES, _MIGRATOR_ENDS, _MIGRATOR_LOOK = 1.0, 60.0, 0.2
 
 _WHAT_IS_THERE = """select current_setting('default_transaction_isolation') as isolation, version() as version,
 pg_backend_pid() as pid"""
-_A_POOLER = (
-    "pooler: something that pools connections stands between us and PostgreSQL; say of which kind by Settings(pooler=) "
-    'or JOBQUEUE_POOLER: "transaction" or "session", as its pool_mode says; or give the address of the server itself'
-)
 
 
 class Database:
@@ -194,7 +190,7 @@ class Database:
             if not refused or "startup parameter" not in str(error):
                 raise
         if refused:
-            raise ConfigurationError(_A_POOLER)
+            raise ConfigurationError(A_POOLER)
 
     @property
     def begin(self) -> str:

@@ -20,10 +20,10 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.callers.on_psycopg import OnPsycopg
 from jobqueue.store.connection.callers.telling import as_asyncpg
-from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
+from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, NotConnected, classify
 from jobqueue.store.dialing.dial import CONNECT_LIMIT
 from jobqueue.store.dialing.libpq import libpq_of
-from jobqueue.store.dialing.silence import BRIEF, LOCKING, SILENCE, within_transaction
+from jobqueue.store.dialing.silence import A_POOLER, BRIEF, LOCKING, SILENCE, within_transaction
 from jobqueue.store.schema.migrate import applied_migrations, check_encoding, check_whole
 
 SIZE = 4
@@ -105,12 +105,14 @@ class SyncPool:
             reason = str(error)
         else:
             return self._checked(here, connection)
-        raise ConnectionRefusedError(reason)
+        if self._direct and "startup parameter" in reason:
+            raise ConfigurationError(A_POOLER)
+        raise NotConnected(reason.removeprefix("connection failed: "))
 
     def _checked(self, here: "_Here", connection: Any) -> OnPsycopg:
         if not here.checked:
             try:
-                at_once(_check(connection, self.schema))
+                at_once(_check(connection, self.schema, direct=self._direct))
             except BaseException:
                 connection.close()
                 raise
@@ -257,8 +259,10 @@ def at_once(coroutine: Any) -> Any:
     raise AssertionError("a synchronous call had to wait")
 
 
-async def _check(connection: Any, schema: str) -> None:
+async def _check(connection: Any, schema: str, *, direct: bool) -> None:
     asked: Any = _Asked(connection)
+    if direct and connection.info.backend_pid != await asked.fetchval("select pg_backend_pid()"):
+        raise ConfigurationError(A_POOLER)
     check_encoding(asked)
     check_whole(await applied_migrations(asked, schema), schema)
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.store.dialing.dial import CONNECT_LIMIT
 from jobqueue.store.dialing.silence import COUNT, IDLE, INTERVAL, SILENCE_MS
-from jobqueue.store.dialing.strings import DSN_HINT, SQLALCHEMY
+from jobqueue.store.dialing.strings import DSN_HINT, SQLALCHEMY, tls
 
 _SCHEME = re.compile(r"^(postgres|postgresql)(\+\w+)?://")
 _KEPT_ALIVE = {
@@ -47,7 +47,7 @@ def _read(dsn: str) -> tuple[dict[str, Any], dict[str, str]]:
 
     known = {option.keyword.decode() for option in Conninfo.get_defaults()}
     parts = urlsplit(dsn)
-    query = [("sslmode" if key == "ssl" else key, value) for key, value in parse_qsl(parts.query)]
+    query = [tls(key, value) for key, value in parse_qsl(parts.query)]
     kept = urlencode([(key, value) for key, value in query if key in known], quote_via=quote)
     said = conninfo_to_dict(parts._replace(scheme="postgresql", query=kept).geturl())
     return said, {key: value for key, value in query if key not in known | SQLALCHEMY}

@@ -31,6 +31,12 @@ LOCKING: Mapping[str, str] = {"lock_timeout": "3000"}
 WATCHED: Mapping[str, str] = {"client_connection_check_interval": "5000"}
 """For statements that may take long: is anybody there still? Only servers on Linux have it, all others refuse it."""
 
+A_POOLER = (
+    "pooler: something that pools connections stands between us and PostgreSQL; say of which kind by Settings(pooler=) "
+    'or JOBQUEUE_POOLER: "transaction" or "session", as its pool_mode says; or give the address of the server itself'
+)
+"""What is raised where nobody has named it, as without it all this could be asked for."""
+
 PLANNED_ONCE: Mapping[str, str] = {"plan_cache_mode": "force_generic_plan"}
 """For few statements that come again and again, whose plans are the same whatever their values are."""
 

@@ -42,6 +42,16 @@ _WAYS_OUT = {
     "hostaddr": "give the address as the host",
     "sslcrldir": "give one file, by sslcrl",
 }
+_REFUSED = {
+    "root certificate": "sslmode: verify-ca and verify-full need sslrootcert=FILE, or sslrootcert=system",
+    "direct TLS": "sslnegotiation: direct needs sslmode=require, verify-ca or verify-full",
+    "sslnegotiation": "sslnegotiation: must be postgres or direct",
+    "sslmode": "sslmode: must be disable, allow, prefer, require, verify-ca or verify-full",
+    "target_session_attrs": "target_session_attrs: must be any, primary, standby, read-write and the like",
+    "TLS version": "ssl_min_protocol_version, ssl_max_protocol_version: must be TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3",
+    "port numbers": "port: must be one, or one for each host",
+}
+"""What to say where the driver's own text, which may quote a password, has such words."""
 _UNKNOWN_TO_THE_DRIVER = {*_NOTHING_LOST, *_WAYS_OUT, "replication", "require_auth", "requirepeer"}
 
 
@@ -132,7 +142,12 @@ def _kept(query: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
         if name in _UNKNOWN_TO_THE_DRIVER:
             way_out = f"; {_WAYS_OUT[name]}" if name in _WAYS_OUT else ""
             raise ConfigurationError(f"dsn: the driver cannot do what {name}= asks for: leave it out{way_out}")
-        yield ("sslmode" if name == "ssl" else name), value  # `ssl` is SQLAlchemy's word
+        yield tls(name, value)
+
+
+def tls(name: str, value: str) -> tuple[str, str]:
+    """`ssl`, SQLAlchemy's word, as libpq's; `ssl=true`, JDBC's, means what libpq takes it for."""
+    return ("sslmode", "require" if value == "true" else value) if name == "ssl" else (name, value)
 
 
 def _several(parts: SplitResult, query: list[tuple[str, str]]) -> tuple[tuple[str, int | None], ...]:
@@ -163,12 +178,21 @@ def _shown_user(found: re.Match[str]) -> str:
     return f"{found[1]}{unquote(found[2])}{':***' if found[3] else ''}@"
 
 
+def mistaken_parameter(error: BaseException) -> str | None:
+    """Which parameter of a connection string the driver would not take, and what it must be, if it said so."""
+    if type(error).__name__ != "ClientConfigurationError":
+        return None
+    return next((_REFUSED[words] for words in _REFUSED if words in str(error)), None)
+
+
 def fault_of_dsn(error: BaseException, dsn: str | None) -> ConfigurationError | None:
     """What is raised instead if a connection failed because its DSN cannot be read; else the place is noted on `error`.
 
     The driver's own text quotes the part that it stumbles over, which may be one of the password.
     """
     if isinstance(error, ValueError | OverflowError) and not isinstance(error, JobQueueError | ssl.SSLError):
+        if told := mistaken_parameter(error):
+            return ConfigurationError(f"dsn: {told}")
         return ConfigurationError(
             f"dsn: cannot be read ({type(error).__name__}); {DSN_HINT}, special characters as %xx"
         )

@@ -43,7 +43,7 @@ async def gone_jobs(database: Database, ids: Sequence[UUID]) -> set[UUID]:
 
 
 async def unclaimed(database: Database, ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Which of these jobs wait for a worker, and their tasks."""
+    """Which of these jobs, and of the members of these bundles, wait for a worker, and their tasks."""
     return {as_uuid(id): task for id, task in await database.fetch("unclaimed", list(ids))}
 
 

@@ -8,7 +8,7 @@ import anyio
 
 from jobqueue.base.acting.audit import By, Doer
 from jobqueue.base.acting.bulk import Bulk, BulkState
-from jobqueue.base.errors import BulkNotFound, InvalidOption
+from jobqueue.base.errors import BulkNotFound, InvalidOption, WaitTimeout
 from jobqueue.base.moments import Seconds, check_delay
 from jobqueue.base.names import check_whole
 from jobqueue.base.service import Patience
@@ -63,15 +63,18 @@ class Bulks:
     ) -> Bulk:
         """It, once it has ended; `looked` is called with what each look finds.
 
-        Cancelling the wait leaves it alone. Raises BulkNotFound, TimeoutError.
+        Cancelling the wait leaves it alone. Raises BulkNotFound, WaitTimeout.
         """
         limit = None if timeout is None else check_delay("timeout", timeout)
         patience = Patience(first=_POLL_FIRST, cap=_POLL_CAP)
         bulk = await self._looked_at(id, looked)  # what has ended is told, however short the limit
-        with anyio.fail_after(limit):
+        with anyio.move_on_after(limit):
             while not bulk.finished:
                 await anyio.sleep(patience.next())
                 bulk = await self._looked_at(id, looked)
+        if not bulk.finished:
+            standing = f"it is {bulk.state}, {bulk.changed} jobs are changed; a worker does it, does one run?"
+            raise WaitTimeout("bulk action", bulk.id, limit or 0.0, standing)
         return bulk
 
     async def _looked_at(self, id: UUID | str, looked: Callable[[Bulk], object] | None) -> Bulk:

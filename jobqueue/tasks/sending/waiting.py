@@ -8,8 +8,9 @@ than most jobs take. So a wait only looks at first, a few times at growing inter
 """
 
 import asyncio
+import contextlib
 import contextvars
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 from uuid import UUID
 
@@ -34,6 +35,21 @@ _LOOKERS = 20
 _POLL_FIRST, _POLL_CAP = 0.05, 1.0
 
 
+@contextlib.contextmanager
+def awaiting(id: UUID) -> Iterator[None]:
+    """A job that waits for another one or for a bundle holds its slot meanwhile, which its worker wants to know."""
+    run = CURRENT.get(None)
+    if run is None:
+        yield
+        return
+    run.awaits += (id,)
+    try:
+        yield
+    finally:
+        at = run.awaits.index(id)
+        run.awaits = run.awaits[:at] + run.awaits[at + 1 :]
+
+
 class Waiters:
     """Those on one event loop who wait for jobs to end."""
 
@@ -50,22 +66,17 @@ class Waiters:
         """The job once it has ended. Raises JobNotFound, AppClosed. Cancelling the wait leaves the job alone."""
         ended = asyncio.Event()
         self._waiting.setdefault(id, []).append(ended)
-        run = CURRENT.get(None)  # a job that waits for another holds its slot meanwhile, which its worker wants to know
-        if run is not None:
-            run.awaits += (id,)
         try:
-            job = await self._glance(id)
-            while job is None:
-                ended.clear()  # before the look: whatever is heard from now on is news
-                job = await self._look(id)
-                if job is None:
-                    self._start_watch()
-                    await ended.wait()
-            return job
+            with awaiting(id):
+                job = await self._glance(id)
+                while job is None:
+                    ended.clear()  # before the look: whatever is heard from now on is news
+                    job = await self._look(id)
+                    if job is None:
+                        self._start_watch()
+                        await ended.wait()
+                return job
         finally:
-            if run is not None:
-                at = run.awaits.index(id)
-                run.awaits = run.awaits[:at] + run.awaits[at + 1 :]
             await self._leave(id, ended)
 
     async def _glance(self, id: UUID) -> Job | None:

@@ -5,8 +5,9 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from jobqueue.base.acting.audit import By, Doer
+from jobqueue.base.errors import WaitTimeout
 from jobqueue.base.flows.bundle import Bundle
-from jobqueue.base.moments import Seconds
+from jobqueue.base.moments import Seconds, check_delay
 from jobqueue.base.steering import Changes
 from jobqueue.bundles.bundles import Bundles, task_of
 from jobqueue.store.connection.pool import Database
@@ -28,7 +29,9 @@ class MemoryBundles(Bundles):
         """The bundle as it stands now. Raises BundleNotFound."""
         return self._sender.bundles.get(check_id(id)).snapshot()
 
-    async def results(self, id: UUID | str, task: Callable[..., Any]) -> dict[UUID, Any]:
+    async def results(
+        self, id: UUID | str, task: Callable[..., Any], *, connection: object | None = None
+    ) -> dict[UUID, Any]:
         """The results of its completed members of one task."""
         return self._sender.bundles.results(check_id(id), task_of(task))
 
@@ -39,12 +42,13 @@ class MemoryBundles(Bundles):
     async def wait(
         self, id: UUID | str, timeout: Seconds | None = None, *, looked: Callable[[Bundle], object] | None = None
     ) -> Bundle:
-        """The bundle, if it has ended: nobody else would end it. Raises BundleNotFound, TimeoutError."""
+        """The bundle, if it has ended: nobody else would end it. Raises BundleNotFound, WaitTimeout."""
         bundle = await self.get(id)
         if looked is not None:
             looked(bundle)
         if not bundle.finished:
-            raise TimeoutError(f"bundle {bundle.id} has not ended: {bundle.pending} jobs left; `await t.drain()` first")
+            limit = 0.0 if timeout is None else check_delay("timeout", timeout)
+            raise WaitTimeout("bundle", bundle.id, limit, f"{bundle.pending} jobs are left; `await t.drain()` first")
         return bundle
 
     async def cancel(self, id: UUID | str, *, by: Doer | None = None) -> Changes:

@@ -1,4 +1,4 @@
-"""Jobs that wait for other jobs hold their slots meanwhile.
+"""Jobs that wait for other jobs, or for bundles, hold their slots meanwhile.
 
 Once all slots are held so, and what they wait for wants a slot as well, this worker stands still, for good if no other
 one takes those: that is told.

@@ -54,6 +54,16 @@ def test_database_errors_say_what_to_do(error: Exception, words: str) -> None:
     assert words in sentence
 
 
+def test_a_mistaken_parameter_is_named() -> None:
+    """Who wrote `sslmode=verify-full` without a certificate is not told to quote special characters."""
+    error = asyncpg.ClientConfigurationError('root certificate file "/geheim/root.crt" does not exist or ...')
+
+    assert (
+        "the connection string has a mistake in sslmode: verify-ca and verify-full need sslrootcert=FILE, or "
+        "sslrootcert=system"
+    ) == in_words(error, DSN)
+
+
 def test_a_dsn_that_cannot_be_read_is_not_repeated() -> None:
     """The driver quotes parts of it; we do not."""
     sentence = in_words(ValueError("invalid literal for int() with base 10: 'geheim'"), DSN)

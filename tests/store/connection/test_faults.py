@@ -10,6 +10,8 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from jobqueue import DatabaseError
+from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify, refused_row
 from tests.support.jobs.store import Connection, connect, insert, new_job, open_session, somebody_waits
 from tests.support.patience import PATIENCE
@@ -263,3 +265,11 @@ async def test_a_missing_right_or_setting_is_told_with_its_object(database: str)
         async with connect(database) as connection:
             assert words == brief(await error_of(connection.execute(sql)))
             await connection.execute("rollback")
+
+
+@pytest.mark.parametrize("state", ["26000", "42P05"])
+def test_a_lost_statement_names_the_pooler(state: str) -> None:
+    """Statements that are there no more, or already, are the work of a pooler that was not named."""
+    with pytest.raises(DatabaseError, match=rf'{state}: a pooler by transaction .*pooler="transaction"') as told, EDGE:
+        raise asyncpg.PostgresError.new({"C": state, "M": 'prepared statement "__asyncpg_stmt_1e__" does not exist'})
+    assert state == told.value.sqlstate

@@ -1,14 +1,21 @@
 """The few connections of a process for callers without an event loop."""
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 
+from jobqueue import App, DatabaseError
 from jobqueue.store.connection import sync_pool
+from jobqueue.store.connection.faults import NotConnected
 from jobqueue.store.connection.sync_pool import SyncPool, SyncSession, at_once
 from tests.support.postgres.database import Databases
 
 ISOLATION = "select current_setting('transaction_isolation'), current_setting('statement_timeout')"
+
+
+async def note(number: int) -> None:
+    """Does nothing."""
 
 
 @pytest.fixture
@@ -38,8 +45,18 @@ def test_a_failed_connect_leaves_its_room(dsn: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sync_pool, "SIZE", 1)
     pool = SyncPool(lambda: "postgresql://postgres@127.0.0.1:1/none", "jobqueue", "tests", "none")
     for _ in range(3):
-        with pytest.raises(ConnectionRefusedError):
+        with pytest.raises(
+            NotConnected, match=r'^connection to server at "127.0.0.1", port 1 failed: Connection refused'
+        ):
             pool.take()
+
+
+def test_what_the_server_refuses_is_not_called_its_absence(dsn: str) -> None:
+    """A database that does not exist is told as that: no word of a connection that was refused."""
+    task = App(urlsplit(dsn)._replace(path="/nowhere").geturl()).task(note)
+    with pytest.raises(DatabaseError, match=r'NotConnected: .*database "nowhere" does not exist') as told:
+        task.defer_sync(1)
+    assert "refused" not in str(told.value)
 
 
 def test_sessions_have_their_limits(dsn: str) -> None:

@@ -1,5 +1,6 @@
 """Connection strings as users have them: each works, or one sentence names what cannot be done."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from pydantic import PostgresDsn, TypeAdapter
 from sqlalchemy import make_url
 
 from jobqueue import App, ConfigurationError
+from jobqueue.store.dialing.libpq import libpq_of
 from jobqueue.store.dialing.strings import Address, address_of, text_of, without_secrets
 from tests.support.jobs.working import new_app
 
@@ -47,6 +49,29 @@ async def test_what_cannot_be_done_is_named(query: str) -> None:
     assert not {"geheim", value} & set(str(told.value).replace(":", " ").split())
 
 
+MISTAKEN = {
+    "sslmode=bogus": "sslmode: must be disable, allow",
+    "ssl=bogus": "sslmode: must be disable, allow",
+    "sslmode=verify-full": "sslmode: verify-ca and verify-full need sslrootcert=",
+    "sslnegotiation=bogus": "sslnegotiation: must be postgres or",
+    "sslnegotiation=direct": "sslnegotiation: direct needs sslmode=",
+    "sslmode=require&ssl_min_protocol_version=bogus": "ssl_min_protocol_version, .*: must be TLSv1,",
+    "target_session_attrs=bogus": "target_session_attrs: must be any, primary",
+}
+
+
+@pytest.mark.parametrize("query", MISTAKEN)
+async def test_a_parameter_that_is_mistaken_is_named(
+    query: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nobody who wrote `sslmode=verify-full` is told to quote special characters."""
+    monkeypatch.setenv("HOME", str(tmp_path))  # no root certificate there
+    with pytest.raises(ConfigurationError, match=f"^dsn: {MISTAKEN[query]}") as told:
+        await App(with_query(PLACE, query)).open()
+
+    assert not {"geheim", "bogus"} & set(str(told.value).replace(":", " ").split())
+
+
 def test_the_strings_of_sqlalchemy_and_pydantic_work() -> None:
     """Their URL objects, and the driver's name in the scheme, lead to the same place."""
     url: Any = make_url("postgresql+asyncpg://me:ge%40heim@host:6000/shop?ssl=require")
@@ -56,6 +81,8 @@ def test_the_strings_of_sqlalchemy_and_pydantic_work() -> None:
     expected = Address("postgresql://me:ge%40heim@host:6000/shop?sslmode=require")
 
     assert expected == address_of(text_of(url)) == address_of(text_of(dsn))
+    assert expected == address_of("postgresql://me:ge%40heim@host:6000/shop?ssl=true")  # JDBC's
+    assert "require" == libpq_of("postgresql://host/shop?ssl=true", "tests", {})["sslmode"]
     assert "postgresql+asyncpg://me:***@host:6000/shop" == without_secrets("postgresql+asyncpg://me:a@b@host:6000/shop")
 
 

@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 
 IGNORED = (
     "extra_float_digits,jit,default_transaction_isolation,statement_timeout,idle_in_transaction_session_timeout,"
-    "tcp_keepalives_idle,tcp_keepalives_interval,tcp_keepalives_count,tcp_user_timeout"
+    "tcp_keepalives_idle,tcp_keepalives_interval,tcp_keepalives_count,tcp_user_timeout,options"
 )
 """All that we ask for at the start of a session: so a careless administrator makes the complaints go away."""
 

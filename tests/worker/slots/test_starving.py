@@ -21,7 +21,8 @@ def told(logs: list[Any], event: str) -> list[Any]:
     return [line for line in logs if line["event"] == event]
 
 
-async def test_parents_on_all_slots_that_await_children_are_told(database: str) -> None:
+@pytest.mark.parametrize("of", ["jobs", "bundles"])
+async def test_parents_on_all_slots_that_await_children_are_told(database: str, of: str) -> None:
     """S4-39: once every slot has a job that waits for one which wants a slot, the log says so, once; they still end."""
     async with new_app(database) as app:
 
@@ -31,7 +32,11 @@ async def test_parents_on_all_slots_that_await_children_are_told(database: str) 
 
         @app.task
         async def parent() -> int:
-            return await (await child.defer()).result()
+            if of == "jobs":
+                return await (await child.defer()).result()
+            async with app.bundle("children") as b:
+                b.add(child.job())
+            return (await app.bundles.wait(b.id)).completed
 
         handles = [await parent.defer() for _ in range(2)]
         with capture_logs() as logs:

@@ -317,7 +317,7 @@ def updates(connection: Connection) -> tuple[int, int]:
 
 @pytest.fixture(scope="module")
 def haunted(databases: Databases, template: str) -> Iterator[Connection]:
-    """Behind an old snapshot: 40 000 jobs of two queues and five priorities have come and gone, a worker has slept often."""
+    """Behind an old snapshot: 40 000 jobs of two queues and five priorities are gone; a worker slept 10 000 times."""
     with (
         databases.temporary(template) as dsn,
         psycopg.connect(dsn) as old,

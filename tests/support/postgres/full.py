@@ -43,7 +43,8 @@ insert into jobqueue.job (queue, task, priority, via)
 insert into jobqueue.job (task, state, via, due_at)
   select 'task', 'scheduled', 'py', now() from generate_series(1, 100);
 insert into jobqueue.sleeper (worker_id, queue, wake_at)
-  select '00000000-0000-0000-0000-000000000001', '*', now() - interval '1 h' + n * interval '1 ms' from generate_series(1, 10000) n;
+  select '00000000-0000-0000-0000-000000000001', '*', now() - interval '1 h' + n * interval '1 ms'
+  from generate_series(1, 10000) n;
 delete from jobqueue.sleeper;
 """
 BUNDLE = "00000000-0000-7000-8000-000000000001"

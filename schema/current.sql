@@ -1285,15 +1285,18 @@ end $$;
 
 CREATE FUNCTION jobqueue.wake(queue text, due timestamp with time zone, always boolean) RETURNS void
     LANGUAGE plpgsql
+    SET enable_seqscan TO 'off'
     AS $$
 begin
   if not always and current_setting('transaction_isolation') = 'read committed' then
     perform pg_advisory_xact_lock_shared('27249', '-2019113388');
     -- a statement after that of the lock: its snapshot is newer
     if due is null then
-      perform from "jobqueue".sleeper s where s.queue in (wake.queue, '*') limit 1;
+      perform from "jobqueue".sleeper s
+      where s.queue in (wake.queue, '*') and s.wake_at > statement_timestamp() - interval '1 s' limit 1;
     else
-      perform from "jobqueue".sleeper s where s.queue = '' and s.wake_at > wake.due limit 1;
+      perform from "jobqueue".sleeper s
+      where s.queue = '' and s.wake_at > greatest(wake.due, statement_timestamp() - interval '1 s') limit 1;
     end if;
     if not found then
       return;
@@ -1955,7 +1958,7 @@ ALTER TABLE ONLY jobqueue.signal
     ADD CONSTRAINT signal_pkey PRIMARY KEY (job_id, name, seq);
 
 ALTER TABLE ONLY jobqueue.sleeper
-    ADD CONSTRAINT sleeper_pkey PRIMARY KEY (worker_id, queue);
+    ADD CONSTRAINT sleeper_pkey PRIMARY KEY (worker_id, queue, wake_at);
 
 ALTER TABLE ONLY jobqueue.sweep
     ADD CONSTRAINT sweep_pkey PRIMARY KEY (name);
@@ -2063,6 +2066,8 @@ CREATE INDEX node_kept ON jobqueue.node USING btree (bundle_id, task, job_id) WH
 CREATE INDEX schedule_next ON jobqueue.schedule USING btree (next_at) WHERE (next_at IS NOT NULL);
 
 CREATE INDEX schedule_seen ON jobqueue.schedule USING btree (seen_at) WHERE (source = 'code'::text);
+
+CREATE INDEX sleeper_until ON jobqueue.sleeper USING btree (queue, wake_at);
 
 ALTER INDEX jobqueue.job_archive_bundle ATTACH PARTITION jobqueue.job_archive_completed_bundle_id_id_idx;
 

@@ -25,6 +25,7 @@ from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows import schedules
 from jobqueue.store.intake import insert_all
+from jobqueue.store.standby import await_standby
 
 _PAGE = 1_000
 _CHUNK = 500
@@ -202,15 +203,19 @@ class Schedules:
         self, name: str, connection: object | None, verb: str, by: Doer | None
     ) -> AsyncIterator[tuple[Executor, Schedule, datetime, Row]]:
         doer = By.of(by)
-        async with (
-            self._executor(connection) as executor,
-            executor.transaction(),
-            noting(executor, doer, f"schedule.{verb}", schedule=name) as row,
-        ):
-            found, now = await schedules.lock(executor, [check_name("name", name)])
-            if name not in found:
-                raise ScheduleNotFound(name)
-            yield executor, found[name], now, row
+        async with self._executor(connection) as executor:
+            try:
+                async with (
+                    executor.transaction(),
+                    noting(executor, doer, f"schedule.{verb}", schedule=name) as row,
+                ):
+                    found, now = await schedules.lock(executor, [check_name("name", name)])
+                    if name not in found:
+                        raise ScheduleNotFound(name)
+                    yield executor, found[name], now, row
+            except ScheduleNotFound:
+                await await_standby(executor)  # an earlier call may have deleted it
+                raise
 
     @contextlib.asynccontextmanager
     async def _executor(self, connection: object | None) -> AsyncIterator[Executor]:

@@ -27,6 +27,7 @@ from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.flows import webhooks
 from jobqueue.store.intake import insert_all
 from jobqueue.store.looking.listing import PATIENCE
+from jobqueue.store.standby import await_standby
 from jobqueue.tasks.acting.filters import states_of
 from jobqueue.tasks.jobs import Jobs
 from jobqueue.tasks.options import check_id
@@ -208,9 +209,14 @@ class Webhooks:
         doer = By.of(by)
         note = None if doer is None else Noted(doer, f"webhook.{verb}", {"webhook": str(id)})
         alone = int(change not in (webhooks.resume, webhooks.delete))  # else its deliveries are counted
-        async with self._session() as session, beginning(session, note, alone):
-            if not await change(session, id):
-                raise WebhookNotFound(id)
+        async with self._session() as session:
+            try:
+                async with beginning(session, note, alone):
+                    if not await change(session, id):
+                        raise WebhookNotFound(id)
+            except WebhookNotFound:
+                await await_standby(session)  # an earlier call may have deleted it
+                raise
         return note
 
     def _session(self) -> contextlib.AbstractAsyncContextManager[Session]:

@@ -31,6 +31,8 @@ from jobqueue.worker.parts import Parts
 from jobqueue.worker.slots.runs import Tasks
 from jobqueue.worker.snapshot import Snapshot
 
+_FIRST_BEAT, _LOOK = 1.0, 0.005
+
 
 class Supervisor:
     """One worker from start to stop."""
@@ -118,7 +120,7 @@ class Supervisor:
         """
         try:
             async with anyio.create_task_group() as writing, anyio.create_task_group() as vital:
-                writing.start_soon(self._part, self.parts.finisher.run)
+                await writing.start(self._service, self.parts.finisher)
                 await self._start_listener(vital)
                 await self._register()
                 self._start_parts(vital)
@@ -156,17 +158,25 @@ class Supervisor:
         parts = self.parts
         try:
             async with anyio.create_task_group() as inner:
+                inner.start_soon(self._part, self._claim)
+                await self._first_beat()
                 for part in (
                     parts.bulks, parts.rescuer, parts.stager, parts.lone, parts.starving, parts.unserved, parts.looking,
                 ):  # fmt: skip
                     inner.start_soon(self._part, part.run)
-                inner.start_soon(self._part, self._claim)
                 inner.start_soon(self._start_in_turn, inner)
                 await self.drain.begun.wait()
                 parts.claimer.hurry()
                 inner.cancel_scope.cancel()
         finally:
             self._no_more_work.set()
+
+    async def _first_beat(self) -> None:
+        """Where there are few connections, first come those that renew, claim and finish."""
+        heart = self.parts.heart
+        with anyio.move_on_after(_FIRST_BEAT):
+            while not (heart.is_heard or self.drain.begun.is_set()):  # noqa: ASYNC110 - it tells the claimer alone
+                await anyio.sleep(_LOOK)
 
     async def _start_in_turn(self, inner: TaskGroup) -> None:
         """Those that look now and then. One connection is enough for the first looks of all, if they come in turn.

@@ -245,19 +245,23 @@ select (select count(*) from recalled) + 0 * (select count(*) from woken) as rec
 -- gives:
 -- Under the exclusive lock, see wake(); the caller looks once more afterwards. Producers queue behind this lock, so one
 -- of them that hangs in its commit must not hold it up: after 250 ms it fails, and the worker polls for a while.
+-- What it published before goes, unless its time has been over for long: to step over all that was ever published, which an
+-- old snapshot keeps, would take longer with each sleep.
 with patience as materialized (
   select set_config('lock_timeout', '250ms', true)
 ), barrier as materialized (
   select pg_advisory_xact_lock(:'wake_class', :'wake_key') from patience
+), before as (
+  delete from :"schema".sleeper where worker_id = $1 and queue = any($2::text[]) and wake_at > now() - interval '1 minute'
 )
 insert into :"schema".sleeper (worker_id, queue, wake_at)
 select $1, q, clock_timestamp() + make_interval(secs => $3) from barrier, unnest($2::text[]) as q
-on conflict on constraint sleeper_pkey do update set wake_at = excluded.wake_at;
+on conflict on constraint sleeper_pkey do nothing;
 
 -- name: end_sleep
 -- takes: worker_id uuid, queues text[]
 -- gives:
-delete from :"schema".sleeper where worker_id = $1 and queue = any($2::text[]);
+delete from :"schema".sleeper where worker_id = $1 and queue = any($2::text[]) and wake_at > now() - interval '1 minute';
 
 -- name: is_due
 -- takes:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import LiteralString
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -317,7 +317,7 @@ def updates(connection: Connection) -> tuple[int, int]:
 
 @pytest.fixture(scope="module")
 def haunted(databases: Databases, template: str) -> Iterator[Connection]:
-    """Behind an old snapshot: 40 000 jobs of two queues and five priorities have come, waited, run and gone."""
+    """Behind an old snapshot: 40 000 jobs of two queues and five priorities are gone; a worker slept 10 000 times."""
     with (
         databases.temporary(template) as dsn,
         psycopg.connect(dsn) as old,
@@ -363,6 +363,19 @@ def test_who_was_there_steps_over_nothing(haunted: Connection) -> None:
         for mode, plan in both_plans(haunted, name, values).items():
             # Versions before 18 may read an index, which has some hundred pages; no table.
             assert plan.buffers <= 2_000, f"{name}, {mode}: {plan.buffers} pages\n{plan}"
+
+
+def test_who_slept_before_costs_nothing(haunted: Connection) -> None:
+    """Jobs are deferred, and a worker falls asleep and wakes up, as if nobody had ever slept."""
+    asleep: dict[str, tuple[object, ...]] = {
+        "insert_job": (str(uuid4()), "q0", "task", "{}", 0, *[None] * 2, 1, *[None] * 5, False),
+        "publish_sleep": (NOBODY, ["*"], 5.0),
+        "end_sleep": (NOBODY, ["*"]),
+        "forget_dead_workers": ([NOBODY], 86_400.0),
+    }
+    for name, values in asleep.items():
+        plans = [run_learned(haunted, name, values, mode, most=60) for mode in ("custom", "generic")]
+        assert max(plan.buffers for plan in plans) <= 60, f"{name}:\n{plans[0]}\n{plans[1]}"
 
 
 def test_who_looks_at_everything_pays_for_everything(haunted: Connection) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from jobqueue.base.errors import DeferUnknown
-from tests.support.jobs.store import connect
-from tests.support.jobs.working import all_ended, archived, asked, asleep, claims_left, counted
+from tests.support.jobs.store import connect, insert, new_jobs, open_session
+from tests.support.jobs.working import all_ended, archived, asked, asleep, claims_left, counted, new_app
 from tests.support.postgres.backends import LISTENS, becomes, change, terminate
 from tests.support.postgres.own_server import OwnServer
 from tests.support.programs.notebook import AWAY, Notebook, Producer
@@ -124,6 +124,22 @@ async def test_too_few_connections(server: OwnServer, own: str, tmp_path: Path) 
         for worker in workers:
             worker.signal(signal.SIGTERM)
             assert 0 == await worker.ends()
+
+
+async def test_four_connections_are_enough_to_run_jobs(server: OwnServer, own: str) -> None:
+    """C11: those that renew, claim and finish come first; without one that could write its end nothing is claimed."""
+    async with ordinary_role(server, own) as role:
+        await change(own, f"alter role {role} connection limit 4")
+        app = new_app(server.dsn(own.rpartition("/")[2], user=role))
+
+        @app.task
+        async def work() -> None: ...
+
+        async with open_session(own) as session:
+            await insert(session, *new_jobs(100, task=work.name))
+        async with app.worker():
+            await all_ended(own)
+        assert 100 == await archived(own)
 
 
 async def test_a_full_notification_queue(server: OwnServer, own: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from jobqueue.app import App
-from jobqueue.base.errors import DuplicateJob
+from jobqueue.base.errors import DuplicateJob, ScheduleNotFound, WebhookNotFound
 from jobqueue.base.outcome import Dead, Done, Retried
 from jobqueue.store.intake import insert_all
 from jobqueue.store.outcomes import was_completed
@@ -113,6 +113,20 @@ async def test_steering_that_finds_nothing_to_do_waits_for_the_standby(server: O
         answer = await waits_for_standby(server, own, steered(app, handle.id)[what])
 
     assert not answer
+
+
+@pytest.mark.parametrize("what", ["schedule", "webhook"])
+async def test_what_is_not_there_to_delete_is_told_when_the_standby_knows(
+    server: OwnServer, own: str, what: str
+) -> None:
+    """An earlier call, whose answer was lost, may have deleted it."""
+    async with new_app(own) as app:
+        delete: dict[str, Call] = {
+            "schedule": lambda: app.schedules.delete("gone"),
+            "webhook": lambda: app.webhooks.delete(ONE),
+        }
+        with pytest.raises((ScheduleNotFound, WebhookNotFound)):
+            await waits_for_standby(server, own, delete[what])
 
 
 @pytest.mark.parametrize("told", ["its id", "its key", "by an error"])

@@ -1,11 +1,13 @@
 """The door to a server: of several hosts, the one that answers and takes writes."""
 
+import asyncio
 import os
 import ssl
 from typing import Any, TypeAlias
 
 import asyncpg
 
+from jobqueue.store.dialing.addresses import Addresses
 from jobqueue.store.dialing.sockets import keep_alive
 from jobqueue.store.dialing.strings import Address, address_of, missing_file
 
@@ -20,13 +22,14 @@ _NEXT_HOST = (
 
 
 class Dialer:
-    """Connects to the hosts of one connection string, the one that answered last first.
+    """Connects to the hosts of one connection string, and the addresses of each; the one that answered last first.
 
-    So a host that hangs costs its share of the time once, not at every new connection.
+    So one that hangs costs its share of the time once, not at every new connection.
     """
 
     def __init__(self) -> None:
         self._first = 0
+        self._answered: dict[tuple[str, int], Any] = {}
 
     async def __call__(self, dsn: str, *, timeout: float = CONNECT_LIMIT, **how: Any) -> Connection:
         """As `asyncpg.connect`, within `timeout` seconds in all. Raises ConfigurationError, ValueError, OSError."""
@@ -39,7 +42,7 @@ class Dialer:
             if address.hosts:
                 connection = await self._to_one_of(address, how)
             else:
-                connection = await asyncpg.connect(address.dsn, **how)
+                connection = await self._to_one_address(address.dsn, how)
         except FileNotFoundError:
             fault = missing_file(dsn)
             if fault is None:  # then it was a socket
@@ -57,7 +60,7 @@ class Dialer:
         for place in [(self._first + step) % count for step in range(count)]:
             host, port = address.hosts[place]
             try:
-                connection: Connection = await asyncpg.connect(address.dsn, host=host, port=port, **how)
+                connection = await self._to_one_address(address.dsn, {**how, "host": host, "port": port})
             except _NEXT_HOST as error:
                 fault = error
             else:
@@ -65,3 +68,18 @@ class Dialer:
                 return connection
         assert fault is not None  # noqa: S101 - there are hosts
         raise fault
+
+    async def _to_one_address(self, dsn: str, how: dict[str, Any]) -> Connection:
+        way = Addresses(self._answered)
+        end = asyncio.get_running_loop().time() + how["timeout"]
+        while True:
+            try:
+                async with asyncio.timeout_at(end) as deadline:
+                    way.next(deadline)
+                    connection: Connection = await asyncpg.connect(dsn, **how | {"loop": way})
+            except _NEXT_HOST:
+                if not way.are_more:
+                    raise
+            else:
+                way.answers(connection)
+                return connection

@@ -129,7 +129,8 @@ class Claimer:
     async def _found_nothing(self) -> bool:
         await self._settle_lost_claim()
         await self._room()
-        if await self._look(whole=True):
+        # First as ever: behind an old snapshot to look at everything costs more than many claims.
+        if await self._look() or await self._look(whole=True):
             return False
         while not self._slots.idle:  # a job may wait for one that it has deferred: go on looking
             self._slots.hurry_batches()
@@ -324,7 +325,7 @@ class Claimer:
     async def _room(self) -> None:
         """Wait until it is worth to claim: a quarter of the slots is free, or a little after the first."""
         slots = self._slots
-        while slots.room <= 0 or self._finisher.backlog > _BACKLOG_LIMIT or not self._is_heard():
+        while slots.room <= 0 or self._finisher.backlog > _BACKLOG_LIMIT or not self._can_keep():
             slots.freed.clear()
             if slots.idle and slots.way.hold is not None and await self._all_is_on_record():
                 slots.way.leaves()
@@ -333,6 +334,10 @@ class Claimer:
                 await slots.freed.wait()
         if slots.room * 4 < slots.capacity:
             await asyncio.sleep(max(_LINGER, slots.lasts))
+
+    def _can_keep(self) -> bool:
+        """Whether what it claimed would be renewed, and written when it has ended."""
+        return self._is_heard() and self._finisher.can_write
 
     async def _wait_for_database(self, error: BaseException) -> None:
         self._asleep = False

@@ -61,6 +61,8 @@ class Finisher:
         """`freed` is called when jobs may have given up places that others wait for, or wait for one themselves."""
         self.refused = 0
         """Outcomes that the fence kept out: another worker had taken over."""
+        self.can_write = False
+        """False while there is no connection to write on: what is claimed then could not be ended."""
         self._database = database
         self._session = Session(database)
         self._worker = worker
@@ -106,8 +108,11 @@ class Finisher:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Write until cancelled; the supervisor waits for `settled` before it cancels."""
         self._session = Session(await self._database.open_planned_once())
-        task_status.started()
         try:
+            await self._connect()
+            task_status.started()
+            while not self.can_write:
+                await self._connect()
             while True:
                 await self._arrived.wait()
                 self._arrived.clear()
@@ -125,6 +130,15 @@ class Finisher:
             self._pending.extend((hold, busy.ended) for hold, busy in self._busy.items() if busy.waits)
             self._report_unsaved()
             await self._session.close()
+
+    async def _connect(self) -> None:
+        """Before all that can do without one for a while: there may be few connections."""
+        try:
+            await self._session.ready()
+        except DATABASE_ERRORS as error:
+            await self._outage.wait(error)
+        else:
+            self.can_write = True
 
     def _next_batch(self) -> list[tuple[Hold, Ended]]:
         batch: list[tuple[Hold, Ended]] = []
@@ -145,11 +159,13 @@ class Finisher:
                 if classify(error) is Fault.BAD_DATA:
                     await self._write_apart(batch)
                     return
+                self.can_write = False
                 await self._outage.wait(error)
             except BaseException:
                 self._pending.extendleft(reversed(batch))  # so that the end of the worker can name them
                 raise
             else:
+                self.can_write = True
                 self._outage.over()
                 self._written()
                 if written.bundles or written.needed:

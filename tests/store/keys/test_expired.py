@@ -222,14 +222,13 @@ async def test_strays_are_given_back_unharmed(database: str) -> None:
 
 
 async def test_the_sleep_flags_of_the_dead_are_removed(database: str) -> None:
-    """Flags of workers that are silent, absent or known dead go: nobody notifies them. The living keep theirs."""
+    """Flags of workers that are silent or known dead go: nobody notifies them. The living keep theirs."""
     alive, silent, dead = [await worker_row(database, each) for each in (ALIVE, SILENT, ALIVE)]
-    gone = uuid7()
+    forgotten = await worker_row(database, -90_000.0)
     async with open_session(database) as session, connect(database) as connection:
-        for worker in (alive, silent, dead, gone):
-            await connection.execute(
-                "insert into jobqueue.sleeper (worker_id, queue, wake_at) values ($1, '*', now())", worker
-            )
+        add = "insert into jobqueue.sleeper values ($1, '*', now() - make_interval(secs => $2))"
+        for worker, over in ((alive, 0), (silent, 0), (dead, 0), (forgotten, 90_000)):
+            await connection.execute(add, worker, over)
         await workers.forget_dead(session, [dead])
 
         assert [alive] == [row[0] for row in await connection.fetch("select worker_id from jobqueue.sleeper")]

@@ -42,6 +42,10 @@ insert into jobqueue.job (queue, task, priority, via)
   select 'q' || n % 2, 'task', n % 5, 'py' from generate_series(1, {LEFT}) n;
 insert into jobqueue.job (task, state, via, due_at)
   select 'task', 'scheduled', 'py', now() from generate_series(1, 100);
+insert into jobqueue.sleeper (worker_id, queue, wake_at)
+  select '00000000-0000-0000-0000-000000000001', '*', now() - interval '1 h' + n * interval '1 ms'
+  from generate_series(1, 10000) n;
+delete from jobqueue.sleeper;
 """
 BUNDLE = "00000000-0000-7000-8000-000000000001"
 BUNDLES = f"""

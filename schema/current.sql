@@ -1877,6 +1877,9 @@ ALTER TABLE ONLY jobqueue.bulk
 ALTER TABLE ONLY jobqueue.bundle
     ADD CONSTRAINT bundle_pkey PRIMARY KEY (id);
 
+ALTER TABLE jobqueue.bundle
+    ADD CONSTRAINT bundle_times_range CHECK (((LEAST(created_at, cancel_asked, finished_at) >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(created_at, cancel_asked, finished_at) <= '3000-01-01 00:00:00+00'::timestamp with time zone))) NOT VALID;
+
 ALTER TABLE ONLY jobqueue.dependency
     ADD CONSTRAINT dependency_pkey PRIMARY KEY (on_id, job_id);
 
@@ -1916,6 +1919,15 @@ ALTER TABLE jobqueue.job
 ALTER TABLE ONLY jobqueue."limit"
     ADD CONSTRAINT limit_pkey PRIMARY KEY (name);
 
+ALTER TABLE jobqueue."limit"
+    ADD CONSTRAINT limit_rule_range CHECK (((GREATEST(concurrency, count, burst) <= 1000000) AND (per <= (316224000)::double precision))) NOT VALID;
+
+ALTER TABLE jobqueue."limit"
+    ADD CONSTRAINT limit_rules_objects CHECK (((jsonb_typeof(declared) = 'object'::text) AND (jsonb_typeof(COALESCE(changed, '{}'::jsonb)) = 'object'::text))) NOT VALID;
+
+ALTER TABLE jobqueue."limit"
+    ADD CONSTRAINT limit_times_range CHECK (((LEAST(declared_at, changed_at) >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(declared_at, changed_at) <= '3000-01-01 00:00:00+00'::timestamp with time zone))) NOT VALID;
+
 ALTER TABLE ONLY jobqueue.migration
     ADD CONSTRAINT migration_pkey PRIMARY KEY (name);
 
@@ -1949,8 +1961,14 @@ ALTER TABLE ONLY jobqueue.sweep
 ALTER TABLE ONLY jobqueue.webhook
     ADD CONSTRAINT webhook_pkey PRIMARY KEY (id);
 
+ALTER TABLE jobqueue.webhook
+    ADD CONSTRAINT webhook_times_range CHECK (((LEAST(created_at, rotated_at, failing_since, paused_at) >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(created_at, rotated_at, failing_since, paused_at) <= '3000-01-01 00:00:00+00'::timestamp with time zone))) NOT VALID;
+
 ALTER TABLE ONLY jobqueue.worker
     ADD CONSTRAINT worker_pkey PRIMARY KEY (id);
+
+ALTER TABLE jobqueue.worker
+    ADD CONSTRAINT worker_times_range CHECK (((LEAST(started_at, seen_at, stopped_at, alive_until, stuck_at) >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(started_at, seen_at, stopped_at, alive_until, stuck_at) <= '3000-01-01 00:00:00+00'::timestamp with time zone))) NOT VALID;
 
 CREATE INDEX audit_action ON jobqueue.audit USING btree (action, id);
 

@@ -119,7 +119,8 @@ class DuplicateJob(JobQueueError):
 class KeyLocked(JobQueueError, TimeoutError):
     """Raised by a defer when an open transaction has its unique key, or the job that holds it: nothing was stored.
 
-    Whether the key is taken is known when that transaction ends; it is waited for, 3 s. `by` says whose it may be.
+    Whether the key is taken is known when that transaction ends; it is waited for, 3 s, by one call of a process for
+    all that want the key then. `by` says whose it may be.
     """
 
     def __init__(self, task: str, by: str) -> None:

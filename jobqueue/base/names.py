@@ -3,6 +3,8 @@
 from jobqueue.base.errors import InvalidOption
 
 NAME_LENGTH = 100
+ATTEMPTS = (1, 2**15 - 1)
+"""How many a job may have, as the database takes it."""
 
 
 def check_name(option: str, name: str) -> str:

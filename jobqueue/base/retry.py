@@ -32,9 +32,10 @@ class Backoff:
     jitter: float
 
     def __post_init__(self) -> None:
-        if not 1 <= self.factor < inf:
+        factor, jitter = _number("factor", self.factor), _number("jitter", self.jitter)
+        if not 1 <= factor < inf:
             raise ConfigurationError("retry: factor must be at least 1")
-        if not 0 <= self.jitter < 1:
+        if not 0 <= jitter < 1:
             raise ConfigurationError("retry: jitter must be from 0 to below 1")
 
     def __call__(self, job: Job, error: BaseException) -> float:
@@ -80,6 +81,12 @@ def steps(*delays: Seconds) -> Steps:
     Raises ConfigurationError.
     """
     return Steps(tuple(_delay("steps", delay) for delay in delays))
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigurationError(f"retry: {name} must be a number, not {type(value).__name__}")
+    return value
 
 
 def _delay(name: str, length: Seconds) -> float:

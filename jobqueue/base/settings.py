@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from jobqueue.base.errors import ConfigurationError, InvalidOption
 from jobqueue.base.moments import Seconds, check_delay, check_seconds
+from jobqueue.base.names import ATTEMPTS, check_whole
 
-_WHOLE = {"concurrency": 1, "max_attempts": 1, "max_crashes": 1, "max_payload": 1, "max_result": 1, "prefetch": 0}
+_MOST = 2**30
+_WHOLE = {
+    "concurrency": (1, _MOST), "max_attempts": ATTEMPTS, "max_crashes": ATTEMPTS, "max_payload": (1, _MOST),
+    "max_result": (1, _MOST), "prefetch": (0, _MOST),
+}  # fmt: skip
 _SECONDS = (
     "lease", "beat", "rescue_interval", "poll", "drain_timeout", "aside_max_age", "keep_completed", "keep_other",
     "keep_events", "keep_audit",
@@ -122,12 +127,8 @@ class Settings:
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        for knob, least in _WHOLE.items():
-            value: object = getattr(self, knob)
-            if knob == "prefetch" and value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 2**30:
-                raise ConfigurationError(f"{knob}: must be a whole number of at least {least}")
+        for knob, limits in _WHOLE.items():
+            _check_whole(knob, getattr(self, knob), limits)
         for knob in _SECONDS:
             object.__setattr__(self, knob, _seconds(knob, getattr(self, knob)))
         if self.lease < 2.999999 * self.beat:  # 0.3 is less than 3 * 0.1
@@ -153,6 +154,18 @@ class Settings:
                 given[knob.name] = _read(variable, text, knob.name in _WORDS, knob.default)
         _refuse_misspelt(environment, [knob.name.upper() for knob in fields(cls)])
         return replace(base or cls(), **given)
+
+
+def _check_whole(knob: str, value: int | None, limits: tuple[int, int]) -> None:
+    try:
+        whole = check_whole(knob, value, limits)
+    except InvalidOption as error:
+        rule = str(error)
+    else:
+        if whole is not None or knob == "prefetch":
+            return
+        rule = f"{knob}: must be a whole number"
+    raise ConfigurationError(rule)
 
 
 def _check_networks(given: object) -> None:

@@ -56,6 +56,8 @@ async def renew(session: Session, worker: WorkerId, lease: float, alive: float, 
 
     The worker counts as alive for `alive` seconds: no longer than any claim of its that was left out this time.
     """
+    if not claims:
+        return Answer(bool(await session.fetch("stay_alive", worker, alive)), {}, set())
     ordered = sorted(claims, key=lambda kept: kept.id)  # every writer locks in id order
     rows = await session.fetch(
         "renew_claims", worker, lease, alive,
@@ -87,14 +89,18 @@ async def take_expired(
     skip: Collection[UUID] = (),
     max_crashes: int = 3,
     piece: tuple[int, int] = EVERYWHERE,
+    unheard: Collection[int] = (),
 ) -> list[Expired]:
     """Count and lock up to `page` claims that nobody holds any more, in the session's transaction.
 
     `worker` asks, so it lives. `dead` are workers whose process is known to be gone. `settle`: seconds after the
     server's start in which no lease counts as over. `skip` are jobs to leave alone. After `max_crashes` a job is dead.
-    `piece`: only seqs above the first and up to the second.
+    `piece`: only seqs above the first and up to the second. `unheard`: fences of its own claims that it gave up since
+    the database did not answer.
     """
-    return await session.fetch("take_expired", worker, page, list(dead), settle, list(skip), max_crashes, *piece)
+    return await session.fetch(
+        "take_expired", worker, page, list(dead), settle, list(skip), max_crashes, *piece, list(unheard)
+    )
 
 
 async def newest_seq(session: Session) -> int:

@@ -13,7 +13,7 @@ from jobqueue.base.codec import encode
 from jobqueue.base.errors import ConfigurationError, InvalidOption
 from jobqueue.base.job import Job, JsonValue
 from jobqueue.base.log import structlog_logger
-from jobqueue.base.moments import LONGEST, Seconds, check_moment, check_seconds, plain_seconds
+from jobqueue.base.moments import LONGEST, Seconds, check_delay, check_moment, check_seconds, plain_seconds
 from jobqueue.base.retry import RetryPolicy
 from jobqueue.tasks.phasing import ONCE, Phasing, checked
 
@@ -139,10 +139,10 @@ class JobContext(Phasing):
         `timeout` begins anew, `budget` goes on: a job sleeps no longer than that. How long is settled the first time.
         A handler sees a cancellation; whatever it makes of that, the job sleeps. Raises DuplicatePhase, InvalidOption.
         """
-        more = timedelta(days=days, hours=hours, minutes=minutes)
-        if until is not None and (delay or more):
+        more = (("days", days, 86_400), ("hours", hours, 3_600), ("minutes", minutes, 60))
+        seconds = check_delay("delay", delay) + sum(_in_seconds(*each) for each in more)
+        if until is not None and seconds:
             raise InvalidOption("until", "give either until= or how long, not both")
-        seconds = plain_seconds("delay", delay) + more.total_seconds()
         sleeps, moment = check_moment(None if until is not None else seconds, until)
         asleep: Coroutine[object, None, None] = self._phases().sleep(name, sleeps, moment)
         return asleep
@@ -194,7 +194,8 @@ class JobContext(Phasing):
         also in a thread: the worker writes the last report, at most twice a second. Raises InvalidOption and
         InvalidPayload.
         """
-        if not 0 <= fraction <= 1:  # also refuses NaN
+        given: object = fraction
+        if not isinstance(given, int | float) or not 0 <= given <= 1:  # also refuses NaN
             raise InvalidOption("fraction", "must be a number from 0 to 1")
         report: dict[str, JsonValue] = {"fraction": fraction, "message": message, "data": data}
         self._backing.report(encode(report, "progress", _REPORT_LIMIT))
@@ -267,6 +268,13 @@ class JobContext(Phasing):
             )
         value: T = found
         return value
+
+
+def _in_seconds(option: str, number: float, unit: int) -> float:
+    given: object = number
+    if isinstance(given, timedelta):
+        raise InvalidOption(option, "must be a number; a timedelta is a delay")
+    return check_delay(option, plain_seconds(option, number) * unit)
 
 
 class Several(tuple[str, ...]):

@@ -214,8 +214,12 @@ def _stats(state: LimitState) -> LimitStats:
 
 
 def _rule(row: LimitRow) -> Rule:
-    rated = row.count is not None and row.per is not None
-    return Rule(row.concurrency, Rate(row.count or 1, row.per or 1.0, row.burst) if rated else None)
+    if row.count is None or row.per is None:
+        return Rule(row.concurrency)
+    try:
+        return Rule(row.concurrency, Rate(row.count, row.per, row.burst))
+    except InvalidOption:  # plain SQL has written a rate that is none
+        return Rule(row.concurrency)
 
 
 def _line(gate: GateState) -> LimitLine:

@@ -15,12 +15,11 @@ from jobqueue.base.errors import InvalidOption, InvalidPayload
 from jobqueue.base.flows.limit import Key, Limit, check_key
 from jobqueue.base.job import KeyScope, OnConflict
 from jobqueue.base.moments import Seconds, check_moment, check_seconds
-from jobqueue.base.names import check_name, check_whole
+from jobqueue.base.names import ATTEMPTS, check_name, check_whole
 from jobqueue.base.retry import RetryPolicy
 
 META_BYTES = 64 << 10
 PRIORITIES = (-(2**15), 2**15 - 1)
-ATTEMPTS = (1, 2**15 - 1)
 MOST_LIMITS = 4
 
 Limits: TypeAlias = Limit | Sequence[Limit] | None

@@ -266,6 +266,10 @@ class Task(Generic[P, X]):
         """The typed handle of a job of this task whose id was kept. Nothing is looked up yet."""
         return JobHandle(check_id(id), self.name, self._sender(), self.signature.decode_result)
 
+    def decode_result(self, text: str) -> Any:
+        """A result as the handler returned it, from its JSON. Not the signature's: a NewJob is pickled with this."""
+        return self.signature.decode_result(text)
+
     def _key(self, unique: Unique, args: str) -> str:
         return stored_key(self.name, unique, self.signature.canonical(args) if unique.key is None else "")
 
@@ -350,7 +354,7 @@ class Task(Generic[P, X]):
             gates=gates_of(self.gates, of_queues, queue, args) if self.gates or of_queues else (),
             resent=said.id is not None,
             own_id=unseen and said.id is None,
-            decode_result=self.signature.decode_result,
+            decode_result=self.decode_result,
         )
 
 

@@ -264,6 +264,9 @@ def _of(webhook: UUID) -> dict[str, Any]:
 
 
 def _event_of(job: Job) -> str:
-    """The type that a delivery tells of."""
-    kind: str = orjson.loads(job.args["body"])["type"]
-    return kind
+    """The type that a delivery tells of. Empty if plain SQL has written what cannot be read."""
+    with contextlib.suppress(KeyError, TypeError, ValueError):  # the last also if it is no JSON
+        kind: object = orjson.loads(job.args["body"])["type"]
+        if isinstance(kind, str):
+            return kind
+    return ""

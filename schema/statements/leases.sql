@@ -34,6 +34,12 @@ select null, g.fence, 'cancel' from given g
 cross join lateral (
   select from :"schema".job j where j.id = g.id and j.fence = g.fence and j.worker_id = $1 and j.cancel_asked is not null offset 0) as j;
 
+-- name: stay_alive
+-- takes: worker_id uuid, alive double precision
+-- gives: id uuid
+-- The beat of a worker that has nothing to renew, at a third of the other's price. No row: its own is not there.
+update :"schema".worker set seen_at = now(), alive_until = now() + make_interval(secs => $2) where id = $1 returning id;
+
 -- name: mark_started
 -- takes: id uuid, fence bigint, worker_id uuid
 -- gives: id uuid
@@ -41,7 +47,7 @@ cross join lateral (
 update :"schema".job set started = true where id = $1 and fence = $2 and worker_id = $3 returning id;
 
 -- name: take_expired
--- takes: worker_id uuid, page bigint, dead_workers uuid[], settle double precision, except uuid[], max_crashes integer, after bigint, upto bigint
+-- takes: worker_id uuid, page bigint, dead_workers uuid[], settle double precision, except uuid[], max_crashes integer, after bigint, upto bigint, unheard bigint[]
 -- gives: id uuid, fence bigint, queue text, task text, attempt integer, max_attempts integer, crashes smallint, lost smallint, worker_id uuid, crashed boolean, was_alone boolean
 -- Counts and locks claims that nobody holds any more: the lease is over, or their worker is known to be dead. They get a
 -- new fence, with which the caller writes their outcome in the same transaction: a late writer is told from the rescuer.
@@ -49,6 +55,7 @@ update :"schema".job set started = true where id = $1 and fence = $2 and worker_
 -- ends; else the claim was lost for another reason. It counts against all that the worker had: nobody knows which of the
 -- jobs claimed ahead had begun. Only one that may run once must have been marked as started. The last crash but one
 -- makes a job run alone, and only a crash of a job that was alone goes beyond that.
+-- A claim of the asking worker's that it gave up for want of an answer, by its fence in `unheard`, is not even lost.
 -- After the server's own start everybody gets time to renew: it may have been away for longer than a lease.
 -- Among the seqs above `after` up to `upto`: an old snapshot keeps an entry in the index for every claim there was.
 with expired as materialized (
@@ -56,7 +63,7 @@ with expired as materialized (
       j.worker_id = any($3::uuid[])
       or not exists (select from :"schema".worker w where w.id = j.worker_id and w.alive_until > now()))
     and not exists (select from :"schema".worker w where w.id = j.worker_id and w.stopped_at is not null) as crashed,
-    j.alone as was_alone,
+    j.alone as was_alone, j.fence <> all($9::bigint[]) as lost,
     case when j.alone then j.crashes + 1 else least(j.crashes + 1, greatest($6 - 1, 1)) end as counted
   from :"schema".job j
   where j.state = 'running' and (j.worker_id = any($3::uuid[])
@@ -67,11 +74,11 @@ with expired as materialized (
   for update of j skip locked
 )
 update :"schema".job j
-set fence = nextval(':"schema".fence_seq'), lost = j.lost + (not expired.crashed)::integer,
+set fence = nextval(':"schema".fence_seq'), lost = j.lost + (expired.lost and not expired.crashed)::integer,
   crashes = case when expired.crashed then expired.counted else j.crashes end,
   alone = j.alone or expired.crashed and expired.counted >= $6 - 1
 from unnest(array(select id from expired), array(select crashed from expired), array(select counted from expired),
-  array(select was_alone from expired)) as expired(id, crashed, counted, was_alone)  -- see promote_due
+  array(select was_alone from expired), array(select lost from expired)) as expired(id, crashed, counted, was_alone, lost)  -- see promote_due
 where j.id = expired.id
 returning j.id, j.fence, j.queue, j.task, j.attempt, j.max_attempts, j.crashes, j.lost, j.worker_id, expired.crashed,
   expired.was_alone;

@@ -7,7 +7,8 @@ select :"schema".extend_archive($1) as made;
 -- name: extend_in_pieces
 -- takes: days integer, completed integer, other integer
 -- gives: made integer
--- Mostly nothing is missing: one look at the pieces says so, where the function looks for each day anew, 20 ms in all.
+-- Mostly nothing is missing, and the names of pieces of a day each say so at once. If not, one look at the pieces does, in
+-- 4 ms, where the function looks for each day anew, 20 ms in all.
 with wanted as (
   select today - interval '1 day' as first, today + least(greatest($1, 0), 31) * interval '1 day' + interval '1 day' as last
   from (select date_trunc('day', now(), 'UTC') as today) as clock
@@ -16,8 +17,13 @@ with wanted as (
   from (select * from :"schema".archive_pieces() union all select * from :"schema".event_pieces()) as pieces, wanted
   where since < last and until > first
   group by kind, first, last having sum(least(until, last) - greatest(since, first)) = last - first
+), named as (
+  select bool_and(to_regclass(format('%I.%I', :'schema', kind || to_char(day, 'YYYYMMDD'))) is not null) as all_of_them
+  from wanted
+  cross join generate_series(first at time zone 'UTC', last at time zone 'UTC' - interval '1 day', interval '1 day') as day
+  cross join unnest(array['job_archive_completed_', 'job_archive_other_', 'event_']) as kind
 )
-select case when (select count(*) from whole) < 3 then :"schema".extend_archive($1, $2, $3) else 0 end as made;
+select case when (select all_of_them from named) then 0 when (select count(*) from whole) < 3 then :"schema".extend_archive($1, $2, $3) else 0 end as made;
 
 -- name: take_turn
 -- takes: name text, pause double precision

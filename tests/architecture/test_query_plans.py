@@ -68,7 +68,7 @@ def cases(connection: Connection, size: int) -> dict[str, tuple[tuple[object, ..
     return {
         "claim_jobs": (claim, {"job_ready", "job_suspect", "job_pkey"}, 2 * size),
         "renew_claims": ((CLAIMER, 20.0, 15.0, ids, fences, no), {"job_pkey"}, 4 * size),
-        "take_expired": ((NOBODY, size, [], 0.0, [], 3, *EVERYWHERE), {"job_running", "job_pkey"}, 2_000 + size),
+        "take_expired": ((NOBODY, size, [], 0.0, [], 3, *EVERYWHERE, []), {"job_running", "job_pkey"}, 2_000 + size),
         "finish_jobs": (
             (join(ids), join(fences), join(["completed"] * size), join(["1"] * size), None, None, CLAIMER),
             {"job_pkey"},
@@ -356,7 +356,7 @@ def test_who_was_there_steps_over_nothing(haunted: Connection) -> None:
         "claim_jobs": claim_of(marks.arms("q0")),
         "ready_between": (GONE, EVERYTHING[3], [], 60.0),
         "promote_due": (100, seen[0]),
-        "take_expired": (NOBODY, 500, [], 0.0, [], 3, GONE, EVERYTHING[3]),
+        "take_expired": (NOBODY, 500, [], 0.0, [], 3, GONE, EVERYTHING[3], []),
         "strays": (NOBODY, 1, [], GONE, EVERYTHING[3]),
     }
     for name, values in looks.items():
@@ -371,7 +371,7 @@ def test_who_looks_at_everything_pays_for_everything(haunted: Connection) -> Non
         "claim_jobs": claim_of([EVERYTHING]),
         "ready_between": (*EVERYTHING[2:], [], 60.0),
         "promote_due": (100, datetime(2020, 1, 1, tzinfo=UTC)),
-        "take_expired": (NOBODY, 500, [], 0.0, [], 3, *EVERYTHING[2:]),
+        "take_expired": (NOBODY, 500, [], 0.0, [], 3, *EVERYTHING[2:], []),
     }
     for name, values in looks.items():
         for mode, plan in both_plans(haunted, name, values).items():

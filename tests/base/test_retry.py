@@ -91,6 +91,8 @@ def test_jitter_spreads() -> None:
         lambda: exponential(first=float("nan")),
         lambda: exponential(factor=0.5),
         lambda: exponential(factor=float("inf")),
+        lambda: exponential(factor="2"),  # type: ignore[arg-type]
+        lambda: exponential(jitter=None),  # type: ignore[arg-type]
         lambda: exponential(cap=-1),
         lambda: exponential(jitter=1),
         lambda: exponential(jitter=-0.1),

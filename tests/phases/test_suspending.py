@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobqueue import App, JobContext, JobState, PhaseState, steps
+from jobqueue import App, InvalidOption, JobContext, JobState, PhaseState, steps
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked, counted, end_of, new_app, reached
 from tests.support.patience import NEVER
@@ -224,6 +224,24 @@ async def test_a_sleep_until_a_moment(database: str) -> None:
 
     assert moment == job.due_at
     assert [PhaseState.COMPLETED, PhaseState.SLEEPING] == [phase.state for phase in phases]
+
+
+@pytest.mark.parametrize("unit", ["delay", "days", "hours", "minutes"])
+@pytest.mark.parametrize("length", [-1, float("nan"), float("inf"), 1e308, 10**400, "5", True])
+async def test_a_length_that_cannot_be_slept_is_named(unit: str, length: Any) -> None:
+    """Each part of a sleep is held to the one range of lengths, and so is their sum."""
+    app = App.null()
+
+    @app.task
+    async def work(ctx: JobContext) -> None:
+        with pytest.raises(InvalidOption, match=f"^{unit}: "):
+            await ctx.sleep("odd", **{unit: length})
+        with pytest.raises(InvalidOption, match=r"^days: must be a number; a timedelta is a delay"):
+            await ctx.sleep("odd", days=timedelta(days=1))  # type: ignore[arg-type]
+        with pytest.raises(InvalidOption, match=r"^delay: "):
+            await ctx.sleep("odd", days=3_000, hours=24 * 3_000)
+
+    await work.run()
 
 
 async def test_it_sleeps_no_longer_than_its_budget(database: str) -> None:

@@ -16,7 +16,7 @@ from jobqueue.store import workers
 from jobqueue.store.claims import Claim
 from jobqueue.store.claims import claim as claim_jobs
 from jobqueue.store.connection.pool import Session
-from jobqueue.store.leases import Answer, Kept, Renewal, pardon, renew
+from jobqueue.store.leases import Answer, Kept, Renewal, pardon, renew, take_expired
 from jobqueue.store.workers import Registration
 from tests.support.jobs.store import (
     LEASE,
@@ -136,24 +136,42 @@ async def test_what_was_started_stays_so(database: str) -> None:
         assert [True, True] == await started()
 
 
-async def test_a_beat_vouches_for_its_worker(database: str) -> None:
+@pytest.mark.parametrize("jobs", [0, 1])
+async def test_a_beat_vouches_for_its_worker(database: str, jobs: int) -> None:
     """A beat moves its worker's row, also without a claim, and no other; it says whether the row is there at all."""
     async with open_session(database) as session, connect(database) as connection:
-        assert Answer(known=False, renewals={}, cancelled=set()) == await renew(session, WORKER, LEASE, ALIVE, [])
+        if jobs:
+            await insert(session, *new_jobs(jobs))
+        claims = kept(*await claim(session))
+        renewals = {each.fence: Renewal.RENEWED for each in claims}
+        assert Answer(known=False, renewals=renewals, cancelled=set()) == await renew(
+            session, WORKER, LEASE, ALIVE, claims
+        )
         await workers.register(session, WORKER, TOLD)
         await workers.register(session, OTHER, TOLD)
         await connection.execute(
             "update jobqueue.worker set alive_until = now() - interval '1 h', seen_at = '-infinity'"
         )
-        assert Answer(known=True, renewals={}, cancelled=set()) == await renew(session, WORKER, LEASE, ALIVE, [])
+        answer = await renew(session, WORKER, LEASE, ALIVE, claims)
+        assert Answer(known=True, renewals=renewals, cancelled=set()) == answer
 
         alive = await connection.fetch(
             "select id, extract(epoch from alive_until - now())::float as left, seen_at > '-infinity' as seen"
             " from jobqueue.worker"
         )
     (ours, theirs) = sorted(alive, key=lambda row: row["id"] == OTHER)
-    assert (True, False) == (ours["seen"], theirs["seen"])
+    assert (jobs, True, False) == (len(claims), ours["seen"], theirs["seen"])
     assert theirs["left"] < 0 < ALIVE - 5 < ours["left"] <= ALIVE
+
+
+async def test_a_claim_given_up_for_want_of_an_answer_is_not_lost(database: str) -> None:
+    """S4-66: whoever takes back claims of its own says which it gave up unheard; the others count as lost."""
+    async with open_session(database) as session:
+        await insert(session, *new_jobs(2))
+        unheard, silent = await claim(session, lease=-1.0)
+        async with session.transaction():
+            rows = await take_expired(session, WORKER, 10, (), 0.0, unheard=[unheard["fence"]])
+    assert {unheard["id"]: (0, 0), silent["id"]: (1, 0)} == {row["id"]: (row["lost"], row["crashes"]) for row in rows}
 
 
 async def test_claims_are_told_apart_without_a_row(database: str) -> None:

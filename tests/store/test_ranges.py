@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from jobqueue import JobContext
+from jobqueue import JobContext, Rate
 from jobqueue.base.errors import DatabaseError
 from jobqueue.base.job import JobState
 from jobqueue.base.moments import EARLIEST, LATEST, LONGEST
@@ -62,6 +62,29 @@ async def test_the_greatest_number_of_attempts_can_be_claimed(database: str) -> 
 
     assert [32768] * 3 == seen[:1] * 3
     assert max(seen) <= 32768
+
+
+IN_LISTS = {
+    "bundle": ("created_at", "cancel_asked", "finished_at"), "limit": ("declared_at", "changed_at"),
+    "webhook": ("created_at", "rotated_at", "failing_since", "paused_at"),
+    "worker": ("started_at", "seen_at", "stopped_at", "alive_until", "stuck_at"),
+}  # fmt: skip
+
+
+async def test_no_row_of_a_list_has_a_moment_past_the_range(database: str) -> None:
+    """Bundles, limits, webhooks and workers: one row that could not be read would end the list of all."""
+    async with connect(database) as connection:
+        for table, columns in IN_LISTS.items():
+            found = await connection.fetchval(
+                "select pg_get_constraintdef(oid) from pg_constraint where conname = $1", f"{table}_times_range"
+            )
+            rule = str(found).removeprefix("CHECK ").removesuffix(" NOT VALID")
+            for column in columns:
+                for moment in PAST_ALL:
+                    values = ", ".join(
+                        f"{moment if each == column else 'null'}::timestamptz {each}" for each in columns
+                    )
+                    assert False is await connection.fetchval(f"select {rule} from (select {values}) as row"), column
 
 
 @pytest.mark.parametrize("moment", PAST_ALL)
@@ -199,6 +222,49 @@ async def test_what_is_there_already_is_mended(empty_database: str, monkeypatch:
     assert [(EARLIEST, LATEST)] == [(moment_of(row["due_at"]), moment_of(row["deadline"])) for row in claimed]
     assert [LONGEST] == [row["timeout"] for row in claimed]
     assert (LATEST, LONGEST) == tuple(queue or ())
+
+
+ONE_OF_EACH = """
+insert into jobqueue.bundle (id, name, origin, callbacks, created_at)
+  values (gen_random_uuid(), 'b', 'o', '[]', '0044-03-15 BC');
+insert into jobqueue."limit" (name, declared, changed, declared_at) values
+  ('a', '{"concurrency": 1, "count": "x"}', '{"count": null}', '-infinity'), ('b', '[]', '5', now()),
+  ('c', '{"count": 9, "per": "Infinity", "burst": 1}', null, now()),
+  ('d', '{"count": 2147483647, "per": 1, "burst": 2147483647}', '{"per": "NaN"}', now());
+"""
+
+
+async def test_lists_that_one_row_had_ended_are_mended(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for rows of before the range held for bundles and limits: the lists show them again."""
+    before = tuple(each for each in migrations() if each.name < "0036")
+    monkeypatch.setattr(rooms, "migrations", lambda: before)
+    await migrate(empty_database)
+    async with connect(empty_database) as connection:
+        await connection.execute(ONE_OF_EACH)
+    monkeypatch.undo()
+    await migrate(empty_database)
+
+    async with new_app(empty_database) as app:
+        assert [EARLIEST] == [bundle.created_at for bundle in await app.bundles.list()]
+        limits = await app.limits.list()
+    assert EARLIEST == limits[0].declared_at
+    assert [(1, None), (None, None)] == [(limit.concurrency, limit.rate) for limit in limits[:2]]
+    assert [Rate(9, LONGEST), Rate(1_000_000, LONGEST, burst=1_000_000)] == [limit.rate for limit in limits[2:]]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        '{"count": 1, "per": "Infinity", "burst": 1}', '{"count": 1, "per": "NaN", "burst": 1}', "[]", "5",
+        '{"count": 1, "per": 316224001, "burst": 1}', '{"concurrency": 1000001}',
+        '{"count": 1000001, "per": 1, "burst": 1}',
+    ],
+)  # fmt: skip
+async def test_no_limit_is_one_that_cannot_be_computed_with(database: str, rule: str) -> None:
+    """A rate over an endless time would stop the gates of all limits, and no list could show it."""
+    async with connect(database) as connection:
+        with pytest.raises(asyncpg.CheckViolationError, match="limit_rule"):
+            await connection.execute("insert into jobqueue.\"limit\" (name, declared) values ('l', $1)", rule)
 
 
 HISTORIES: list[Any] = ["[1, null, []]", '[{"at": "soon"}]', '[{"at": 5}]', '[{"attempt": "x"}]', "[1e999]"]

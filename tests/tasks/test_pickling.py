@@ -10,6 +10,7 @@ import pytest
 
 from jobqueue.app import App
 from jobqueue.base.errors import JobNotFound
+from jobqueue.base.job import NewJob
 from jobqueue.tasks.router import Router
 from jobqueue.tasks.task import Task
 
@@ -36,6 +37,10 @@ class Mailer:
 
 def call(task: Task[Any, Any], argument: object) -> object:
     return task.job(argument).task, task.job(argument).queue
+
+
+def same(job: NewJob[Any]) -> NewJob[Any]:
+    return job
 
 
 def miss() -> None:
@@ -70,9 +75,12 @@ def test_what_would_not_be_found_again_is_refused() -> None:
 
 
 def test_a_process_pool_takes_tasks_and_gives_errors() -> None:
-    """Both ways: a task goes into another process, an error of ours comes out, and the pool goes on."""
+    """Both ways: tasks and new jobs go into another process, an error of ours comes out, and the pool goes on."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         assert ("double", "bulk") == pool.submit(call, double.options(queue="bulk"), 2).result()
         with pytest.raises(JobNotFound, match="no job"):
             pool.submit(miss).result()
+        job = pool.submit(same, double.job(2)).result()
+        assert job.decode_result is not None
+        assert ("double", 4) == (job.task, job.decode_result("4"))
         assert ("half.it", "default") == pool.submit(call, halve, 2).result()

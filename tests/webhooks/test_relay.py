@@ -237,6 +237,21 @@ async def test_a_job_that_looks_like_a_delivery_is_none(database: str) -> None:
         assert [] == await app.webhooks.deliveries(hook.id)
 
 
+async def test_a_delivery_that_plain_sql_has_made_is_shown(database: str) -> None:
+    """Whatever its payload is, it costs only its own type, and no look at the others."""
+    app = hooked_app(database)
+    async with app:
+        hook = await app.webhooks.create(URL, "job.dead")
+        for args in ("{}", '{"body": "x"}', '{"body": "[]"}', '{"body": {}}', '{"body": "{\\"type\\": 5}"}'):
+            await asked(
+                database,
+                f"insert into jobqueue.job (task, queue, origin, args) values ('jobqueue.webhook', 'webhooks', "
+                f"'webhook:{hook.id}', '{args}') returning 1",
+            )
+
+        assert [""] * 5 == [each.event for each in await app.webhooks.deliveries(hook.id)]
+
+
 async def test_the_webhook_may_be_gone(database: str) -> None:
     """A webhook that is deleted during a delivery: it is recorded, and nothing breaks."""
     hold, held = asyncio.Event(), asyncio.Event()

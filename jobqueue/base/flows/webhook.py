@@ -65,7 +65,7 @@ class Delivery:
     id: UUID
     """The job's, and what the receiver sees as `webhook-id`, the same for all tries."""
     event: str
-    """The type of what is told."""
+    """The type of what is told; empty if plain SQL has written what cannot be read."""
     state: JobState
     """`completed`: the receiver has it; `dead`: it never will; `scheduled`: it is tried again at `next_try`."""
     tries: int

@@ -25,7 +25,7 @@ _PROBE_INTERVAL = 10.0
 _PROBE_LIMIT = 5.0
 _LONGEST_WAIT = 2.0
 _ECHO_LIMIT = 2.0
-_IDLE_LIMIT = "select setting::integer from pg_settings where name = 'idle_session_timeout'"  # in milliseconds
+_IDLE_LIMIT = "select extract(epoch from current_setting('idle_session_timeout')::interval)::double precision"
 
 
 class Listener:
@@ -96,8 +96,8 @@ class Listener:
 
     async def _pause(self, connection: Any) -> float:
         """Seconds between two probes: fewer where the server ends idle sessions sooner."""
-        idle: int = await connection.fetchval(_IDLE_LIMIT)
-        return min(_PROBE_INTERVAL, idle / 2000) if idle else _PROBE_INTERVAL
+        idle: float = await connection.fetchval(_IDLE_LIMIT)
+        return min(_PROBE_INTERVAL, idle / 2) if idle else _PROBE_INTERVAL
 
     async def _probe(self, connection: Any, pause: float) -> None:
         """Ask now and then: a cut network is silent, and so is a middlebox that answers keepalives."""

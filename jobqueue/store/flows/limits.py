@@ -131,7 +131,10 @@ async def note_age(reader: Reader) -> float:
 
 async def admit(session: Session, room: int, horizon: float) -> Admitted:
     """Let go whom the gates let through, of at most so many notes; rates up to `horizon` seconds ahead."""
-    row = (await session.fetch("admit", room, horizon))[0]
+    rows = await session.fetch("admit", room, horizon)
+    if not rows:
+        return Admitted(0, 0, False, None, False, {})
+    row = rows[0]
     by_limit = json.loads(row["by_limit"]) if row["by_limit"] else {}
     return Admitted(row["admitted"], row["ready"], row["busy"], row["next_in"], row["any_limit"], by_limit)
 
@@ -161,7 +164,13 @@ def _state(row: Mapping[str, Any]) -> LimitState:
 
 
 def _row(name: str, said: Mapping[str, Any]) -> LimitRow:
-    return LimitRow(name, **{key: said[key] for key in ("concurrency", "count", "per", "burst", "ordered")})
+    """What plain SQL has left out, or written as no number, is not said."""
+    concurrency, count, per, burst = (_number(said.get(key)) for key in ("concurrency", "count", "per", "burst"))
+    return LimitRow(name, concurrency, count, per, burst or 1, ordered=said.get("ordered") is True)
+
+
+def _number(value: Any) -> Any:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _gate(row: Mapping[str, Any]) -> GateState:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
@@ -9,7 +10,7 @@ from uuid import UUID
 
 import anyio
 
-from jobqueue.base.errors import AppClosed, DeferUnknown
+from jobqueue.base.errors import AppClosed, DeferUnknown, KeyLocked
 from jobqueue.base.job import Job, NewJob, Sent
 from jobqueue.base.new_jobs import NewJobs
 from jobqueue.store.bulk import insert_as_made
@@ -21,6 +22,9 @@ from jobqueue.store.intake import insert_all
 from jobqueue.tasks.sending.coalescer import Coalescer
 from jobqueue.tasks.sending.surely import CANCEL_LIMIT, answer_of, insert_and_tell, refused
 from jobqueue.tasks.sending.waiting import Waiters
+
+_LONG_ENOUGH = 1.5
+"""Seconds: who has waited so long in line for a key that then turns out to be locked does not wait on."""
 
 
 class Companion(Protocol):
@@ -44,8 +48,10 @@ class Producer:
         self._coalescer = Coalescer(database)
         self._waiters = Waiters(database, listens=listens)
         self._writes: set[_Write] = set()
-        # They may wait for a key that somebody has locked: the other half of the connections is for all else.
-        self._room = asyncio.Semaphore(max(1, database.size // 2))
+        # Some may wait for a key that somebody has locked: the other half of the connections is for all else.
+        self._room_of_waiting = asyncio.Semaphore(max(1, database.size // 2))
+        self._room = asyncio.Semaphore(max(1, (database.size - 1) // 2))
+        self._last: dict[str, _Write] = {}
         self._checking = asyncio.Lock()
         self._closed = False
 
@@ -60,7 +66,7 @@ class Producer:
     async def send(self, job: NewJob[Any]) -> Sent:
         """Store one job. With a key or an id of the caller's it is never coalesced with others."""
         if job.key is not None or job.resent:
-            return (await self.send_many(NewJobs([job])))[0]
+            return (await self._send_in_line(job))[0]
         self._refuse_if_closed()
         with EDGE:
             return await self._coalescer.send(job)
@@ -73,7 +79,26 @@ class Producer:
         self._refuse_if_closed()
         if not jobs.made and not jobs.more():
             return []
-        write = _Write(Session(self.database), jobs, self._room)
+        waits = any(job.key is not None or job.resent for job in jobs.made)
+        return await self._answer_of(
+            _Write(Session(self.database), jobs, self._room_of_waiting if waits else self._room)
+        )
+
+    async def _send_in_line(self, job: NewJob[Any]) -> list[Sent]:
+        """Behind those of the same key: where that is locked, one of them waits on a connection, for all."""
+        self._refuse_if_closed()
+        name = job.key or str(job.id)
+        jobs = NewJobs([job])
+        jobs.more()
+        write = _Write(Session(self.database), jobs, self._room_of_waiting, self._last.get(name))
+        self._last[name] = write
+        try:
+            return await self._answer_of(write)
+        finally:
+            if self._last.get(name) is write:
+                del self._last[name]
+
+    async def _answer_of(self, write: "_Write") -> list[Sent]:
         self._writes.add(write)
         try:
             with EDGE:
@@ -114,10 +139,13 @@ class Producer:
 class _Write:
     """Jobs on their way, in a task of their own: no cancellation cuts through the middle."""
 
-    def __init__(self, session: Session, jobs: NewJobs, room: asyncio.Semaphore) -> None:
+    def __init__(
+        self, session: Session, jobs: NewJobs, room: asyncio.Semaphore, before: "_Write | None" = None
+    ) -> None:
         self._session = session
         self._room = room
         self._jobs = jobs
+        self._before = before
         self._sending = False
         self._task = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
         self._task.add_done_callback(_read_once)
@@ -140,10 +168,23 @@ class _Write:
 
     async def _run(self) -> list[Sent]:
         try:
+            await self._turn()
             async with self._room:
                 return await self._send()
         except asyncio.CancelledError:
             raise (DeferUnknown(self._jobs.made[0].id) if self._sending else AppClosed()) from None
+
+    async def _turn(self) -> None:
+        """Wait for the one before in line; what it was told of the key after a while is told to this one as well."""
+        if self._before is None:
+            return
+        came, before = time.monotonic(), self._before._task
+        self._before = None  # or each would keep all that were before it
+        await asyncio.wait({before})
+        if before.cancelled() or time.monotonic() - came < _LONG_ENOUGH:
+            return
+        if isinstance(error := before.exception(), KeyLocked):
+            raise KeyLocked(error.task, error.by)
 
     async def _send(self) -> list[Sent]:
         try:

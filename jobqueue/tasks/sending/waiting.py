@@ -71,9 +71,10 @@ class Waiters:
     async def _glance(self, id: UUID) -> Job | None:
         """The job if it ends in a moment, else None."""
         for pause in (*_LOOKS, 0.0):
-            job = await self._find(id)
-            if job.state.final:
-                return job
+            if await self._patiently(lambda: gone_jobs(self._database, [id])):
+                job = await self._find(id)
+                if job.state.final:
+                    return job
             if len(self._waiting) > _LOOKERS:
                 break
             await anyio.sleep(pause)

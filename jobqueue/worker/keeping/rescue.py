@@ -144,9 +144,10 @@ class Rescuer:
         self, dead: Collection[UUID], page: int, skip: Collection[UUID], piece: tuple[int, int]
     ) -> int:
         """Rescue one page; how many."""
+        unheard = [hold.fence for hold in self._holds.snapshot() if hold.unheard]
         async with self._session.transaction():
             rows = await leases.take_expired(
-                self._session, self._worker, page, dead, self._settle, skip, self._settings.max_crashes, piece
+                self._session, self._worker, page, dead, self._settle, skip, self._settings.max_crashes, piece, unheard
             )
             if not rows:
                 return 0

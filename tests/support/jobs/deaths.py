@@ -1,14 +1,16 @@
 """What a worker leaves behind that died, written past the library: its row, and jobs that it still holds on record."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from tests.support.jobs.store import connect
+from tests.support.waiting import wait_until
 
 SILENT, ALIVE = -1.0, 3600.0
 """For how many seconds a worker's last beat vouches for it."""
+DAY_AND_MORE = -90_000.0
 
 
 async def worker_row(
@@ -23,6 +25,17 @@ async def worker_row(
             id, pid, alive, machine, born,
         )  # fmt: skip
     return id
+
+
+async def bait(dsn: str) -> Callable[[], Awaitable[None]]:
+    """Register one that nobody remembers; who awaits what this returns comes back when a rescuer has swept."""
+    id = await worker_row(dsn, DAY_AND_MORE)
+
+    async def forgotten() -> bool:
+        async with connect(dsn) as connection:
+            return not await connection.fetchval("select exists (select from jobqueue.worker where id = $1)", id)
+
+    return lambda: wait_until(forgotten, "a rescuer has swept")
 
 
 async def left_running(

@@ -16,7 +16,7 @@ from jobqueue.base.job import Job, JobState
 from jobqueue.base.settings import Settings
 from jobqueue.tasks.context import JobContext
 from tests.support.jobs.beating import BEAT, LEASE, QUICK, outlived
-from tests.support.jobs.deaths import ALIVE, left_running, worker_row
+from tests.support.jobs.deaths import ALIVE, bait, left_running, worker_row
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import POLL, asked, counted, end_of, new_app
 from tests.support.patience import NEVER, PATIENCE, scaled
@@ -27,7 +27,6 @@ from tests.support.waiting import wait_until
 
 ONE_SWEEP: dict[str, Any] = {**QUICK, "rescue_interval": 3600.0}
 """A worker looks for claims to rescue at its start, and never again while a test lasts."""
-DAY_AND_MORE = -90_000.0
 
 
 @pytest.fixture
@@ -67,7 +66,9 @@ async def test_a_claim_lost_while_a_retry_policy_thinks_is_given_back(
                 raise OSError("no")
             return "ran"
 
+        swept = await bait(database)
         async with far, far.worker():
+            await swept()  # else its question would come late, and take the claim back before its own worker does
             handle = await work.defer()
             await thinks.wait()
             proxy.stall()
@@ -181,13 +182,9 @@ async def test_one_job_that_cannot_be_stored_keeps_no_other_from_its_rescue(
 
 async def one_sweep(app: App, dsn: str) -> None:
     """Have a worker go once over everything."""
-    bait = await worker_row(dsn, DAY_AND_MORE)
-
-    async def forgotten() -> bool:
-        return not await asked(dsn, "select exists (select from jobqueue.worker where id = $1)", bait)
-
+    swept = await bait(dsn)
     async with app.worker(queues=["none"]):
-        await wait_until(forgotten, "it has swept")
+        await swept()
 
 
 async def test_a_slow_database_costs_no_claim(database: str, caplog: pytest.LogCaptureFixture) -> None:

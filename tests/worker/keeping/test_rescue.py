@@ -15,7 +15,7 @@ from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.worker.keeping.machine import born, this_machine
 from tests.support.jobs.beating import QUICK
-from tests.support.jobs.deaths import ALIVE, SILENT, left_running, worker_row
+from tests.support.jobs.deaths import ALIVE, SILENT, bait, left_running, worker_row
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import archived, asked, counted, end_of, new_app, reached
 from tests.support.patience import NEVER, PATIENCE, scaled
@@ -201,7 +201,7 @@ async def test_a_process_of_this_machine_that_is_gone_is_proof(database: str) ->
             await left(database, [handle], owner, lease=LONG)
         async with app.worker() as worker:
             assert ["ran"] * 2 == [await handle.result(timeout=PATIENCE) for handle in handles[:2]]
-            await sweeps(database, worker.id)
+            await sweeps(database)
             assert [JobState.RUNNING] * 3 == [await handle.status() for handle in handles[2:]]
             assert 2 == worker.snapshot().rescued
         crashes = [(await app.jobs.get(handle.id)).crashes for handle in handles]
@@ -231,15 +231,10 @@ async def test_a_claim_that_commits_after_its_worker_was_found_dead_waits_for_no
 IS_OVER = "select alive_until < now() from jobqueue.worker where id = $1"
 
 
-async def sweeps(dsn: str, worker: UUID) -> None:
+async def sweeps(dsn: str) -> None:
     """Return once a rescuer has gone over everything twice more: a claim that it must take is taken by then."""
     for _ in range(2):
-        bait = await worker_row(dsn, -90_000.0)
-
-        async def forgotten() -> bool:
-            return not await asked(dsn, "select exists (select from jobqueue.worker where id = $1)", bait)  # noqa: B023 - used at once
-
-        await wait_until(forgotten, f"{worker} has swept")
+        await (await bait(dsn))()
 
 
 async def test_more_than_a_page_is_rescued_at_once(database: str) -> None:
@@ -273,7 +268,7 @@ async def test_two_workers_rescue_each_job_once(database: str) -> None:
             handles = await app.defer_many([work.job() for _ in range(800)])
             await left(database, handles)
             await wait_until(lambda: one.snapshot().rescued + two.snapshot().rescued == 800, "all are taken back")
-            await sweeps(database, one.id)
+            await sweeps(database)
             assert 800 == one.snapshot().rescued + two.snapshot().rescued
         assert 800 == await counted(database, "crashes = 1 and lost = 0 and attempt = 0")
 
@@ -305,8 +300,8 @@ async def test_after_a_cut_others_get_time_to_renew(database: str) -> None:
     @app.task
     async def work() -> None: ...
 
-    async with app, app.worker(queues=["none"]) as worker:
-        await sweeps(database, worker.id)
+    async with app, app.worker(queues=["none"]):
+        await sweeps(database)
         first, later = await app.defer_many([work.job() for _ in range(2)])
         await left(database, [first], started=False)
         await reached(app, first, JobState.READY)

@@ -16,7 +16,7 @@ from tests.support.patience import SLOWNESS, scale_limit
 from tests.support.postgres.database import Databases
 from tests.support.postgres.kept import kept_for, kept_open
 from tests.support.postgres.server import Caller, Door, RunServer, ServerSource, ServerUnavailable, describe_choice
-from tests.support.programs.bytecode import compile_all, keep_compiled
+from tests.support.programs.bytecode import compile_all, import_share, keep_compiled
 from tests.support.secrets import WATCH, hear_others, install
 from tests.support.waiting import let_midnight_pass
 
@@ -77,6 +77,12 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if OWNED not in config.stash:
         return []
     return [f"PostgreSQL for tests: {describe_choice()}", f"limits are those of the reference machine x {SLOWNESS:.2g}"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Share the work of a first run among the test processes."""
+    import_share(session.config)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -78,6 +78,7 @@ class Look:
     """Where pictures of it are kept."""
     complaints: list[str] = field(default_factory=list)
     """Of the browser: messages in its console, errors, requests to somebody else."""
+    view: str = ""
 
     async def goto(self, path: str, *, live: bool = True) -> int:
         """Open this page of the dashboard; gives the answer's status. Its scripts have run then."""
@@ -88,7 +89,9 @@ class Look:
 
     async def turn(self, view: str) -> None:
         """Show the same page like this."""
-        scheme, width = VIEWS[view]
+        if view == self.view:
+            return
+        self.view, (scheme, width) = view, VIEWS[view]
         await self.page.emulate_media(color_scheme=scheme)
         await self.page.set_viewport_size({"width": width, "height": 900})
 
@@ -106,25 +109,24 @@ class Look:
 
 
 class Visitor:
-    """One browser, with two profiles: one in which scripts run, and one in which they do not."""
+    """One browser, with two profiles: one in which scripts run, and one in which they do not.
+
+    A page that was left well is used again: to make another one is half of what it costs to load it.
+    """
 
     def __init__(self, browser: Any, served: Served) -> None:
         self._browser = browser
         self._served = served
         self._profiles: dict[bool, Any] = {}
+        self._empty: dict[bool, list[Any]] = {True: [], False: []}
+        self._looks: dict[Any, Look] = {}
 
     @asynccontextmanager
     async def looks(self, shot: Path, *, scripts: bool = True, view: str = "light") -> AsyncIterator[Look]:
         """An empty page; a picture of it is kept if the block fails, or whenever JOBQUEUE_SHOTS is set."""
-        if scripts not in self._profiles:
-            self._profiles[scripts] = await self._browser.new_context(java_script_enabled=scripts)
-        page = await self._profiles[scripts].new_page()
-        look = Look(page, self._served.url, shot)
+        page = self._empty[scripts].pop() if self._empty[scripts] else await self._open(scripts)
+        look = self._looks[page] = Look(page, self._served.url, shot)
         await look.turn(view)
-        page.on("console", lambda message: look.complaints.append(message.text))
-        page.on("pageerror", lambda error: look.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: look.complaints.append(f"a dialog: {dialog.message}"))
-        page.on("request", lambda request: self._note(look, request.url))
         failed = True
         try:
             yield look
@@ -132,11 +134,30 @@ class Visitor:
         finally:
             if failed or os.environ.get("JOBQUEUE_SHOTS"):
                 await look.picture()
-            await page.close()
+            del self._looks[page]
+            if failed:
+                await page.close()
+            else:
+                await page.goto("about:blank")
+                self._empty[scripts].append(page)
 
-    def _note(self, look: Look, url: str) -> None:
+    async def _open(self, scripts: bool) -> Any:
+        if scripts not in self._profiles:
+            self._profiles[scripts] = await self._browser.new_context(java_script_enabled=scripts)
+        page = await self._profiles[scripts].new_page()
+        page.on("console", lambda message: self._note(page, message.text))
+        page.on("pageerror", lambda error: self._note(page, str(error)))
+        page.on("dialog", lambda dialog: self._note(page, f"a dialog: {dialog.message}"))
+        page.on("request", lambda request: self._note_request(page, request.url))
+        return page
+
+    def _note(self, page: Any, complaint: str) -> None:
+        if page in self._looks:  # else it is being left
+            self._looks[page].complaints.append(complaint)
+
+    def _note_request(self, page: Any, url: str) -> None:
         if not url.startswith(self._served.url + "/"):
-            look.complaints.append(f"a request to {url}")
+            self._note(page, f"a request to {url}")
 
 
 def axe() -> str:

@@ -286,7 +286,8 @@ delete from :"schema".bundle where id = any(array(
   select b.id from unnest($1::uuid[]) as g(id) cross join lateral (
     select b.id from :"schema".bundle b where b.id = g.id
       and case when b.finished_at < now() - make_interval(secs => $2) then (
-        select n.bundle_id from :"schema".node n where n.bundle_id >= b.id order by n.bundle_id, n.job_id limit 1) is distinct from b.id end
+        select n.job_id from :"schema".node n
+        where n.bundle_id >= b.id and n.bundle_id <= b.id order by n.bundle_id, n.job_id limit 1) is null end
     for update skip locked) as b))
 returning id;
 

@@ -284,9 +284,10 @@ order by b.finished_at limit $2;
 -- Those of these that ended so many seconds ago still, and have no nodes left.
 delete from :"schema".bundle where id = any(array(
   select b.id from unnest($1::uuid[]) as g(id) cross join lateral (
-    select b.id from :"schema".bundle b where b.id = g.id and b.finished_at < now() - make_interval(secs => $2)
-      and (
-        select n.bundle_id from :"schema".node n where n.bundle_id >= b.id order by n.bundle_id, n.job_id limit 1) is distinct from b.id
+    select b.id from :"schema".bundle b where b.id = g.id
+      and case when b.finished_at < now() - make_interval(secs => $2) then (
+        select n.job_id from :"schema".node n
+        where n.bundle_id >= b.id and n.bundle_id <= b.id order by n.bundle_id, n.job_id limit 1) is null end
     for update skip locked) as b))
 returning id;
 
@@ -302,13 +303,17 @@ where starts_with(n.id::text, $1) or right(n.id::text, length($1)) = $1 limit 2;
 -- gives: id uuid
 -- Bundles that would never end: members are gone without a fact, deleted past us or ended by a version that knows no facts.
 -- To a bundle they are as good as cancelled. Every statement of ours moves members and facts together, so that no
--- snapshot shows such a bundle in passing.
+-- snapshot shows such a bundle in passing. Ranges of one value, see resolve_jobs.
 with lost as materialized (
   select b.id, b.added - b.completed - b.cancelled - b.dead as members from :"schema".bundle b
   where b.finished_at is null and not b.open and b.added > b.completed + b.cancelled + b.dead
-    and not exists (select from :"schema".fact f where f.target = b.id)
-    and not exists (select from :"schema".bundle c where c.parent_id = b.id and c.finished_at is null)
-    and not exists (select from :"schema".job j where j.bundle_id = b.id and j.follow & 4 = 0)
+    and (select f.target from :"schema".fact f where f.target >= b.id and f.target <= b.id order by f.target limit 1) is null
+    and (
+      select c.id from :"schema".bundle c
+      where c.parent_id >= b.id and c.parent_id <= b.id and c.finished_at is null order by c.parent_id limit 1) is null
+    and (
+      select j.id from :"schema".job j
+      where j.bundle_id >= b.id and j.bundle_id <= b.id and j.follow & 4 = 0 order by j.bundle_id, j.id limit 1) is null
   order by b.created_at limit $1 for update skip locked
 )
 insert into :"schema".fact (target, cancelled) select id, members from lost returning target as id;

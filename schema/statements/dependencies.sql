@@ -63,16 +63,19 @@ select id::text as id, task from marked where (select count(*) from hinted) >= 0
 -- the node of a job does this; otherwise its facts stay for the next time. A dependency is met only while its job is
 -- blocked and locked by us. Says which are `resolved`, which have something `left`, and which are `busy`: somebody has a
 -- job that waits, or one that was doomed before must be `revived` first, if it is not given up. Then which jobs have `met`
--- one, see release_jobs; which are `doomed`; and the bundles.
+-- one, see release_jobs; which are `doomed`; and the bundles. Here and below `case` keeps the planner from job_blocked:
+-- before version 18 it read all of that for each id, if nothing had been blocked when the table was analysed. A range of one
+-- value, in its own order, fits one index alone: a planner that has seen a table drained reads any of them to its end.
 with seen as materialized (
   select n.* from unnest($1::uuid[]) as g(id)
   cross join lateral (
-    select n.job_id, n.bundle_id, n.xmin as version from :"schema".node n where n.job_id = g.id offset 0) as n
+    select n.job_id, n.bundle_id, n.xmin as version from :"schema".node n
+    where n.job_id >= g.id and n.job_id <= g.id order by n.job_id offset 0) as n
 ), locked as materialized (
   -- of this version: whoever has looked at it since this snapshot was taken has changed it, and knows more
-  select s.job_id, s.bundle_id from seen s
+  select s.job_id, s.bundle_id, n.place from seen s
   cross join lateral (
-    select from :"schema".node n
+    select n.ctid as place from :"schema".node n
     where n.bundle_id = s.bundle_id and n.job_id = s.job_id and n.xmin = s.version for update skip locked) as n
 ), whole as materialized (
   select s.job_id from seen s left join locked l on l.job_id = s.job_id and l.bundle_id = s.bundle_id
@@ -81,7 +84,8 @@ with seen as materialized (
   select f.ctid as place from unnest($1::uuid[]) as g(id)
   cross join lateral (
     select f.ctid from :"schema".fact f where f.of_job and f.target = g.id and (
-      f.target in (select job_id from whole) or not exists (select from :"schema".node n where n.job_id = f.target))
+      f.target in (select job_id from whole) or (
+        select n.job_id from :"schema".node n where n.job_id >= f.target and n.job_id <= f.target order by n.job_id limit 1) is null)
     for update skip locked) as f
 ), gone as (
   delete from :"schema".fact where ctid = any(array(select place from old)) returning target, completed
@@ -99,30 +103,39 @@ with seen as materialized (
   select e.id as on_id, d.job_id, d.place, d.any_end or e.outcome = 'completed' as met
   from ends e
   cross join lateral (
-    select d.job_id, d.any_end, d.ctid as place
-    from :"schema".dependency d cross join lateral (
-      select from :"schema".job j where j.id = d.job_id and j.state = 'blocked' offset 0) as j
-    where d.on_id = e.id order by d.job_id limit $3
+    -- in order before job is asked, so that no more of it is read than the limit lets through
+    select d.job_id, d.any_end, d.place
+    from (
+      select d.job_id, d.any_end, d.ctid as place from :"schema".dependency d
+      where d.on_id >= e.id and d.on_id <= e.id order by d.on_id, d.job_id offset 0) as d
+    cross join lateral (
+      select from :"schema".job j where j.id = d.job_id and case j.state when 'blocked' then true end offset 0) as j
+    limit $3
   ) as d
   where not e.unfinished
 ), held as materialized (
   select j.id from (select distinct job_id from edge order by job_id) as g
   cross join lateral (
-    select j.id from :"schema".job j where j.id = g.job_id and j.state = 'blocked' for update skip locked) as j
+    select j.id from :"schema".job j where j.id = g.job_id and case j.state when 'blocked' then true end for update skip locked) as j
 ), doomed as materialized (
   select distinct job_id as id from edge where not met and job_id in (select id from held)
 ), lost as materialized (
   -- cancelled for want of what had failed when it was looked at last, and is unfinished again, or completed
-  select e.id as on_id, d.job_id from ends e
+  select e.id as on_id, d.job_id
+  from (
+    select e.id from ends e
+    cross join lateral (
+      select from :"schema".node n
+      where n.job_id >= e.id and n.job_id <= e.id and n.outcome <> 'completed' order by n.job_id limit 1) as n
+    where e.unfinished or e.outcome = 'completed' offset 0) as e
   cross join lateral (
     select d.job_id from :"schema".dependency d
-    where d.on_id = e.id and d.job_id <> all($4) and not exists (select from :"schema".job j where j.id = d.job_id) and exists (
-      select from :"schema".job_archive a
-      where a.id = d.job_id and a.finished_at between $2 and now() + interval '1 hour'
-        and a.state = 'cancelled' and a.reason = 'dependency')
-  ) as d
-  where (e.unfinished or e.outcome = 'completed')
-    and exists (select from :"schema".node n where n.job_id = e.id and n.outcome <> 'completed')
+    where d.on_id >= e.id and d.on_id <= e.id and d.job_id <> all($4) order by d.on_id, d.job_id offset 0) as d
+  left join lateral (select j.id from :"schema".job j where j.id = d.job_id offset 0) as j on true
+  cross join lateral (
+    select from :"schema".job_archive a
+    where j.id is null and a.id = d.job_id and a.finished_at between $2 and now() + interval '1 hour'
+      and a.state = 'cancelled' and a.reason = 'dependency' offset 0) as a
 ), met as (
   delete from :"schema".dependency
   where ctid = any(array(
@@ -133,8 +146,7 @@ with seen as materialized (
   update :"schema".node n
   set outcome = case when e.id in (select on_id from lost) then n.outcome when not e.unfinished then e.outcome end,
     result = case when e.outcome = 'completed' then coalesce(e.result, n.result) else n.result end
-  from unnest(array(select id from ends)) as o(id) join ends e on e.id = o.id
-  where n.job_id = o.id
+  from ends e where n.ctid = any(array(select place from locked)) and n.job_id = e.id
 ), tried as materialized (
   select e.on_id, count(*) as edges, count(*) filter (where h.id is null) as busy
   from edge e left join held h on h.id = e.job_id group by e.on_id
@@ -172,7 +184,8 @@ with released as (
     expires_at = case when j.due_at > clock.now or not isfinite(j.due_at) or j.expires_at is null then j.expires_at
       else least(j.expires_at + (clock.now - j.due_at), :'latest') end
   from (select clock_timestamp() as now) as clock
-  where j.id = any($1::uuid[]) and j.gate is null and not exists (select from :"schema".dependency d where d.job_id = j.id)
+  where j.id = any($1::uuid[]) and j.gate is null and (
+    select d.job_id from :"schema".dependency d where d.job_id >= j.id and d.job_id <= j.id order by d.job_id limit 1) is null
   returning j.id, case when j.state = 'blocked' then '' else j.queue end as queue,
     case when j.state <> 'ready' then j.due_at end as due
 ), woken as materialized (
@@ -194,19 +207,23 @@ with blocked as materialized (
   select j.id from blocked b
   cross join lateral (
     select j.id from :"schema".job j
-    where j.id = b.id and j.state = 'blocked' and j.gate is null
-      and not exists (select from :"schema".dependency d where d.job_id = j.id)
+    where j.id = b.id and case j.state when 'blocked' then j.gate is null end and (
+      select d.job_id from :"schema".dependency d where d.job_id >= j.id and d.job_id <= j.id order by d.job_id limit 1) is null
     for update skip locked) as j
   where b.gate is null
 ), lost as materialized (
   select distinct d.on_id as id, b.bundle_id from blocked b
-  cross join lateral (select d.on_id from :"schema".dependency d where d.job_id = b.id offset 0) as d
+  cross join lateral (
+    select d.on_id from :"schema".dependency d where d.job_id >= b.id and d.job_id <= b.id order by d.job_id offset 0) as d
   left join lateral (select j.id from :"schema".job j where j.id = d.on_id offset 0) as j on true
-  left join lateral (select f.target from :"schema".fact f where f.of_job and f.target = d.on_id limit 1) as f on true
+  left join lateral (
+    select f.target from :"schema".fact f
+    where f.of_job and f.target >= d.on_id and f.target <= d.on_id order by f.target limit 1) as f on true
   where b.gate is null and j.id is null and f.target is null
 ), known as (
   insert into :"schema".node (bundle_id, job_id, task)
-  select l.bundle_id, l.id, '' from lost l where not exists (select from :"schema".node n where n.job_id = l.id)
+  select l.bundle_id, l.id, '' from lost l where (
+    select n.job_id from :"schema".node n where n.job_id >= l.id and n.job_id <= l.id order by n.job_id limit 1) is null
   on conflict on constraint node_pkey do nothing
 ), noted as (
   insert into :"schema".fact (target, of_job) select distinct id, true from lost

@@ -204,11 +204,9 @@ select from pg_sleep($1);
 -- The same for holders that came after that look, when keys were taken: then nobody may be waited for. Null: it waits, and
 -- somebody else has locked it.
 with held as materialized (
-  select k.key, k.job_id, k.waits from unnest($1::text[]) as g(key)
-  cross join lateral (
-    select k.key, k.job_id, j.fence = 0 as waits
-    from :"schema".job_key k left join :"schema".job j on j.id = k.job_id
-    where k.key = g.key offset 0) as k
+  select k.key, k.job_id, j.fence = 0 as waits from unnest($1::text[]) as g(key)
+  cross join lateral (select k.key, k.job_id from :"schema".job_key k where k.key = g.key offset 0) as k
+  left join lateral (select j.fence from :"schema".job j where j.id = k.job_id offset 0) as j on true
 ), waiting as materialized (
   select j.id from held
   cross join lateral (

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tests.support.postgres.database import Databases
-from tests.support.postgres.plans import Connection, Plan, run_learned
+from tests.support.postgres.plans import DRAINED, Connection, Plan, assert_none_dear, run_learned
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 HIGHEST = UUID(int=2**128 - 1)
@@ -100,4 +100,7 @@ def test_what_waits_for_others_is_in_nobody_s_way(databases: Databases, blocked:
             for mode in ("custom", "generic"):
                 plan = run_learned(connection, name.split()[0], values, mode, pages(most))
                 wrong += [f"{name}, {mode}: {what}\n{plan}\n" for what in read_too_much(plan, most, indexes)]
+        connection.execute(DRAINED)
+        values, most, _ = cases(connection)["lock_late_holders"]
+        assert_none_dear(connection, {"lock_late_holders": (values, pages(most))})
     assert not wrong, "\n".join(wrong)

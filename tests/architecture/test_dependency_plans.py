@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.support.postgres.database import Databases
-from tests.support.postgres.plans import Cases, Connection, Plan, assert_none_dear
+from tests.support.postgres.plans import DRAINED, Cases, Connection, Plan, assert_none_dear
 
 BUNDLE = "00000000-0000-7000-8000-00000000f00d"
 WAITING = f"""
@@ -85,3 +85,6 @@ def stocked(databases: Databases, filled: str) -> Iterator[str]:
 def test_what_waits_costs_what_is_met(learned: Connection) -> None:
     """No look at jobs that others wait for reads job or archive from end to end, nor what waits again and again."""
     assert_none_dear(learned, cases(), wrong_with)
+    learned.execute(DRAINED)
+    some = {name: case for name, case in cases().items() if name in ("resolve_jobs of 200", "release_jobs")}
+    assert_none_dear(learned, some, wrong_with)

@@ -146,7 +146,7 @@ truncate jobqueue.job, jobqueue.job_key;
 """
 ANALYSE = "analyze jobqueue.job, jobqueue.job_key"
 FILL_AGAIN = """
-insert into jobqueue.job select * from kept where id not in (select id from jobqueue.job);
+insert into jobqueue.job select * from kept;
 insert into jobqueue.job_key select * from kept_keys;
 """
 
@@ -158,7 +158,9 @@ def empty(connection: Connection) -> None:
 
 def all_ready(connection: Connection) -> None:
     """Analysed before anything was scheduled or ran: such rows count as none."""
-    connection.execute("insert into jobqueue.job select * from kept where state = 'ready'")
+    connection.execute(
+        "with first as (delete from kept where state = 'ready' returning *) insert into jobqueue.job table first"
+    )
     connection.execute(ANALYSE)
 
 
@@ -286,15 +288,17 @@ async def renew(dsn: str, rounds: int) -> None:
                 " select pg_current_xact_id()::text::bigint from (select count(*) from beat) as beats"
             ).fetchone()
             assert xid is not None
-            # An older snapshot anywhere on the server, another test's too, keeps old versions from making room.
+            # An older snapshot of this database keeps old versions from making room, and so does an older transaction
+            # that writes, anywhere on the server: another test's too.
             await wait_until(partial(nobody_looks_back, connection, xid[0]), "older snapshots are gone")
 
 
 def nobody_looks_back(connection: Connection, xid: int) -> bool:
-    """No backend has a snapshot, or is a transaction, that is older than this one."""
+    """No snapshot of this database, and no transaction that writes, is older than this one."""
     found = connection.execute(
         "select count(*) from pg_stat_activity"
-        " where greatest(age(backend_xmin), age(backend_xid)) >= age(%s::text::xid) and pid <> pg_backend_pid()",
+        " where greatest(age(backend_xid), case when datname = current_database() then age(backend_xmin) end)"
+        "   >= age(%s::text::xid) and pid <> pg_backend_pid()",
         (xid,),
     ).fetchone()
     return found == (0,)

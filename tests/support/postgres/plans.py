@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, LiteralString, TypeAlias
 
 import psycopg
 from psycopg import sql
@@ -15,6 +15,11 @@ Connection: TypeAlias = "psycopg.Connection[Any]"
 Cases: TypeAlias = Mapping[str, tuple[Sequence[object], int]]
 """Statements, each with its values, and how many pages it may touch. What is behind a name's first word is for readers.
 """
+DRAINED: LiteralString = """
+update pg_class set reltuples = 0, relpages = greatest(relpages, 2)
+where relnamespace = 'jobqueue'::regnamespace and relkind in ('r', 'i')
+"""
+"""Makes a planner believe what `analyze` tells of tables that were emptied and have kept their pages: no rows, ever."""
 
 
 @dataclass(frozen=True)

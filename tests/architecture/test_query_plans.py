@@ -372,7 +372,7 @@ def test_who_was_there_steps_over_nothing(haunted: Connection) -> None:
 def test_who_slept_before_costs_nothing(haunted: Connection) -> None:
     """Jobs are deferred, and a worker falls asleep and wakes up, as if nobody had ever slept."""
     asleep: dict[str, tuple[object, ...]] = {
-        "insert_job": (str(uuid4()), "q0", "task", "{}", 0, *[None] * 2, 1, *[None] * 5, False),
+        "insert_job": (str(uuid4()), "q0", "task", "{}", 0, *[None] * 2, 1, *[None] * 5, False, False),
         "publish_sleep": (NOBODY, ["*"], 5.0),
         "end_sleep": (NOBODY, ["*"]),
         "forget_dead_workers": ([NOBODY], 86_400.0),

@@ -23,6 +23,9 @@ _SECONDS = (
     "lease", "beat", "rescue_interval", "poll", "drain_timeout", "aside_max_age", "keep_completed", "keep_other",
     "keep_events", "keep_audit",
 )  # fmt: skip
+_OFTEN = ("lease", "beat", "rescue_interval", "poll")
+_SHORTEST = 0.001
+"""Seconds: what is to be done more often is never done, since no answer comes in time."""
 
 Pooler = Literal["none", "session", "transaction"]
 Failures = Literal["class", "message", "traceback"]
@@ -131,6 +134,9 @@ class Settings:
             _check_whole(knob, getattr(self, knob), limits)
         for knob in _SECONDS:
             object.__setattr__(self, knob, _seconds(knob, getattr(self, knob)))
+        for knob in _OFTEN:
+            if getattr(self, knob) < _SHORTEST:
+                raise ConfigurationError(f"{knob}: must be at least {_SHORTEST:g} s")
         if self.lease < 2.999999 * self.beat:  # 0.3 is less than 3 * 0.1
             raise ConfigurationError(f"lease: must be at least three beats ({3 * self.beat:g} s)")
         for knob, words in _WORDS.items():

@@ -33,6 +33,8 @@ def test_the_defaults_are_valid_and_frozen() -> None:
         ("lease", 14),
         ("beat", -1),
         ("beat", 0),
+        ("beat", 1e-300),
+        ("poll", 0.0009),
         ("rescue_interval", 0),
         ("rescue_interval", float("inf")),
         ("max_crashes", 0),

@@ -1,7 +1,7 @@
 """`queues`: list them, pause and resume them, limit what stays of them."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -44,15 +44,14 @@ def pause_queue(place: Place, name: str, length: float | None, until: datetime |
         return await queues.stats(), await queues.pause(name, until, seconds=length, by=this_user())
 
     found, end = asyncio.run(place.ask(Queues, pause))
-    others = {queue.queue for queue in found} | ({task.queue for task in place.app.registry} if place.app else set())
+    others = _names(place, found)
     known = name in others or any(queue.estimated for queue in found)
     if as_json:
         write_json({"queue": name, "paused": True, "until": end, "known": known})
     else:
         write(f"queue {name} is paused until {moment(end) if end else 'it is resumed'}; what runs goes on")
     if not known:
-        close = get_close_matches(name, others, 1)
-        tell(f"no job waits in queue {name} now: {f'did you mean {close[0]}?' if close else 'is that its name?'}")
+        _tell_unknown(name, others)
     return ExitCode.OK
 
 
@@ -91,8 +90,17 @@ def keep_finished(place: Place, name: str, keep: Kept, *, yes: bool, as_json: bo
         if not agreed(f"queue {name} will keep {_limits(keep)}: have workers remove other finished jobs for good?"):
             tell("nothing was changed")
             return ExitCode.ERROR
-    asyncio.run(place.ask(Queues, lambda queues: queues.keep(name, **limits, by=this_user())))
+
+    async def change(queues: Queues) -> list[QueueStats]:
+        found = await queues.stats()
+        await queues.keep(name, **limits, by=this_user())
+        return found
+
+    found = asyncio.run(place.ask(Queues, change))
     _tell_kept(name, keep, as_json)
+    others = _names(place, found)
+    if name not in others and (close := get_close_matches(name, others, 1)):  # one that is empty now is no slip
+        _tell_unknown(name, close)
     return ExitCode.OK
 
 
@@ -117,6 +125,16 @@ def queue_row(
         None if queue.oldest_due is None else duration(max(queue.oldest_due, 0.0)),
         ", ".join(_notes(queue)),
     )
+
+
+def _names(place: Place, found: Sequence[QueueStats]) -> set[str]:
+    """The queues that there are: those with jobs or settings, and those of the app's tasks."""
+    return {queue.queue for queue in found} | ({task.queue for task in place.app.registry} if place.app else set())
+
+
+def _tell_unknown(name: str, others: Iterable[str]) -> None:
+    close = get_close_matches(name, others, 1)
+    tell(f"no job waits in queue {name} now: {f'did you mean {close[0]}?' if close else 'is that its name?'}")
 
 
 def _tell_kept(name: str, keep: Kept, as_json: bool) -> None:

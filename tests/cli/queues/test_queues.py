@@ -106,6 +106,9 @@ async def test_what_a_queue_keeps(cli: CommandLine, shop: Shop) -> None:
         (outcome, jobs, " ".join(how)) for _, outcome, jobs, *how in map(str.split, would.out.splitlines()[1:])
     )
     assert {("mail", "completed"): 8} == kept(shop.dsn)
+    slip = await cli.run("queues", "keep", "mial", "shop", "--other", "5m", "--yes")
+    assert "did you mean mail?" in slip.err
+    assert "mean" not in said.err
 
 
 async def test_what_a_queue_keeps_is_shown(cli: CommandLine, shop: Shop) -> None:

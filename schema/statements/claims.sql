@@ -121,9 +121,10 @@ select (
 
 -- name: ready_between
 -- takes: after bigint, upto bigint, unknown text[], aside_age double precision
--- gives: queue text, priority smallint, seq bigint
+-- gives: queue text, priority smallint, seq bigint, spent double precision
 -- The queues and priorities that have ready jobs in a stretch of seqs, each with its first: by a loose index scan, one
--- probe for each, however long the backlog. Without a priority: the queues of suspects. Without a queue: the last seq given out.
+-- probe for each, however long the backlog. Without a priority: the queues of suspects. Without a queue: the last seq given out,
+-- and the seconds that this took: those of the server alone, however far away or busy the asker is.
 with recursive found as (
   (select j.queue, j.priority, j.seq from :"schema".job j
   where j.state = 'ready' and j.crashes = 0 and j.seq > $1 and j.seq <= $2
@@ -143,11 +144,12 @@ with recursive found as (
     limit 1
   ) as next
 )
-select queue, priority, seq from found
+select queue, priority, seq, null::double precision as spent from found
 union all
-select distinct j.queue, null::smallint, null::bigint from :"schema".job j where j.state = 'ready' and j.crashes > 0
+select distinct j.queue, null::smallint, null::bigint, null::double precision from :"schema".job j where j.state = 'ready' and j.crashes > 0
 union all
-select null, null, coalesce(pg_sequence_last_value(':"schema".job_seq'), 0);
+select null, null, coalesce(pg_sequence_last_value(':"schema".job_seq'), 0),
+  extract(epoch from clock_timestamp() - statement_timestamp())::double precision;
 
 -- name: promote_due
 -- takes: room bigint, after timestamptz

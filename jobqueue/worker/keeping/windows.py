@@ -12,17 +12,19 @@ BOTTOM, TOP = -(2**63), 2**63 - 1
 _FIRST_WIDTH = 250_000
 _LEAST_WIDTH = 10_000
 _QUICK, _LONG = 0.02, 0.05
-_REST, _LONGEST_REST = 20, 5.0
+REST, _LONGEST_REST = 20, 5.0
 """Who looks rests so many times as long as it took, at most so many seconds."""
 
 
 class Windows:
     """Where one looker is on its way down."""
 
-    def __init__(self) -> None:
-        self._width = _FIRST_WIDTH
+    def __init__(self, width: int = _FIRST_WIDTH) -> None:
+        """`width`: of the first piece."""
+        self._width = self._span = self._top = width
+        """Of the next piece; of the last one, as far as there are seqs; of the first one of the next round."""
+        self._hard = False
         self._upto = TOP
-        self._span = _FIRST_WIDTH
 
     def piece(self, newest: int) -> tuple[int, int]:
         """Look at seqs above the first and up to the second; `newest` is the last one given out."""
@@ -35,18 +37,26 @@ class Windows:
         """That piece took so long; True if it was the last of the round."""
         if seconds > _LONG:
             self._width = max(_LEAST_WIDTH, self._span // 2)
+            self._hard = True
         elif seconds < _QUICK:
             self._width = min(TOP, self._width * 2)
-        self._upto = after if after > 0 else TOP
+        if self._upto == TOP:
+            self._top = self._width
+        self._upto = after
+        if after <= 0:
+            self.again()
         return after <= 0
 
     def cut_short(self) -> None:
         """That piece took longer than a statement may."""
-        self._width = max(_LEAST_WIDTH, self._span // 8)
+        self._width = self._top = max(_LEAST_WIDTH, self._span // 8)
+        self._hard = True
 
     def again(self) -> None:
-        """Begin a new round."""
+        """Begin a new round. After a hard one as carefully as that: it may have grown wide where nothing had gone."""
         self._upto = TOP
+        if self._hard:
+            self._width, self._hard = self._top, False
 
 
 class Rest:
@@ -56,11 +66,11 @@ class Rest:
         self.over_at = 0.0
         self._took = deque([0.0, 0.0], maxlen=3)
 
-    def begin(self, seconds: float) -> None:
-        """A look has ended that took so long."""
+    def begin(self, seconds: float, times: float = REST) -> None:
+        """A look has ended that took so long; the rest takes so many times as long."""
         self._took.append(seconds)
         least = min(self._took)
-        self.over_at = time.monotonic() + (min(_LONGEST_REST, least * _REST) if least > _QUICK else 0.0)
+        self.over_at = time.monotonic() + (min(_LONGEST_REST, least * times) if least > _QUICK else 0.0)
 
     @property
     def left(self) -> float:

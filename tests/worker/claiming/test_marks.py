@@ -12,7 +12,6 @@ from jobqueue.worker.claiming import patrol as patrolling
 from jobqueue.worker.claiming.marks import Marks
 from jobqueue.worker.claiming.patrol import Patrol
 from jobqueue.worker.claiming.queues import Queues
-from jobqueue.worker.keeping import windows
 from jobqueue.worker.keeping.windows import BOTTOM, TOP, Windows
 from tests.support.jobs.store import claim, connect, finish, insert, new_job, new_jobs, open_session
 from tests.support.jobs.working import asleep, new_app
@@ -42,16 +41,40 @@ def test_nothing_is_hidden_before_it_has_settled() -> None:
 
 
 def test_each_priority_has_its_own_mark() -> None:
-    """What was taken of one priority hides nothing of another, nor of one that was never met."""
+    """What was taken of one priority hides nothing of a lower one, whether it was met or not."""
     marks = Marks()
     at(marks, 100, 1.0)
-    marks.learn({("q", 5): 80, ("q", -3): 40}, [], sent=2.0)
+    marks.learn({("q", 5): 80}, [], sent=2.0)
+    assert [False, True] == [sees(marks.arms("q"), 5, seq) for seq in (80, 81)]
+
+    marks.learn({("q", -3): 40}, [], sent=2.0)
     arms = marks.arms("q")
 
-    assert [False, True] == [sees(arms, 5, seq) for seq in (80, 81)]
     assert [False, True] == [sees(arms, -3, seq) for seq in (40, 41)]
-    assert all(sees(arms, priority, 1) for priority in (EVERYTHING[0], -4, 0, 4, 6, EVERYTHING[1]))
+    assert all(sees(arms, priority, 1) for priority in (EVERYTHING[0], -4))
     assert arms == sorted(arms, key=lambda arm: -arm[1])
+
+
+def test_a_lower_priority_is_taken_when_the_higher_ones_are_worked_off() -> None:
+    """What comes before that which was taken is hidden, met or not, in its own queue, up to what had settled."""
+    marks = Marks()
+    at(marks, 100, 1.0)
+    marks.learn({("q", 5): 80}, [], sent=1.1)
+    marks.learn({("q", 0): 40}, [], sent=1.2)
+    assert sees(marks.arms("q"), 5, 1), "it has not settled"
+
+    marks.learn({("q", 0): 45}, [], sent=2.0)
+    at(marks, 200, 3.0)
+    marks.learn({("q", 3): 150}, [], sent=4.0)
+    arms = marks.arms("q")
+
+    assert {False} == {sees(arms, priority, 200) for priority in (4, 5, 6, EVERYTHING[1])}
+    assert {True} == {sees(arms, priority, 201) for priority in (4, 5, 6, EVERYTHING[1])}
+    assert [False, True] == [sees(arms, 3, seq) for seq in (150, 151)]
+    assert [False, True] == [sees(arms, 2, seq) for seq in (100, 101)]
+    assert [False, True] == [sees(arms, 0, seq) for seq in (45, 46)]
+    assert sees(arms, -1, 1)
+    assert sees(marks.arms("other"), 5, 1)
 
 
 def test_an_emptied_queue_is_looked_at_from_what_has_settled() -> None:
@@ -220,7 +243,7 @@ async def test_a_late_commit_beside_a_new_job_is_found_by_a_sleeper(database: st
 async def test_a_round_that_was_left_goes_on_in_a_sleeper(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A look that takes long ends after a piece: a worker with nothing else to do owes the rest, until it is over."""
     monkeypatch.setattr(patrolling, "is_long", lambda seconds: seconds > 0)
-    monkeypatch.setattr(windows, "_FIRST_WIDTH", 10)
+    monkeypatch.setattr(patrolling, "_FIRST_WIDTH", 10)
     async with open_session(database) as session:
         await insert(session, *new_jobs(40))
         patrol, pieces = Patrol(Queues(None), Marks()), 1
@@ -237,7 +260,7 @@ async def test_what_comes_up_behind_a_round_is_found_by_the_next_one(
 ) -> None:
     """A job commits late where the round has passed: a worker with nothing else to do owes another one, if told."""
     monkeypatch.setattr(patrolling, "is_long", lambda seconds: seconds > 0)
-    monkeypatch.setattr(windows, "_FIRST_WIDTH", 10)
+    monkeypatch.setattr(patrolling, "_FIRST_WIDTH", 10)
     async with open_session(database) as session, connect(database) as connection:
         await insert(session, *new_jobs(40))
         queues = Queues(None)

@@ -20,8 +20,6 @@ from jobqueue.worker.claiming.queues import Queues
 from jobqueue.worker.keeping.windows import BOTTOM, REST, TOP, Rest, Windows, is_long
 
 _INTERVAL = 1.0
-_FIRST_WIDTH = 25_000
-"""Seqs that a young worker looks at first, whatever has gone there: some 20 ms if all has."""
 _CHEAP = 0.02
 _PROBE = 0.00005
 """Seconds that a look may take altogether in which nothing has gone, and for each queue and priority that it finds."""
@@ -44,9 +42,9 @@ class Patrol:
         self._marks = marks
         self._midway = self._again = False
         """In the middle of a round; something may have come up where it has passed, so that another one follows."""
-        self._windows = Windows(_FIRST_WIDTH)
-        self._young = self._first = True
-        """No way down has been long so far; in the first round."""
+        self._windows = Windows()
+        self._first = self._cheap = True
+        """In the first round; and all that it has passed so far was cheap."""
         self._spent = 0.0
         self.long = False
         """True if it takes long to look at everything."""
@@ -88,8 +86,7 @@ class Patrol:
         spent, news, over = 0.0, False, False
         self._again = self._again or (self.stale and self._midway)
         if not self.begun:
-            self._young, self._first, self._spent = True, True, 0.0
-            self._begin(await newest_seq(session))
+            self._begin_anew(await newest_seq(session))
         elif whole or not self._midway:
             self._begin(self._newest)
         self.begun, self.stale = True, False
@@ -102,7 +99,7 @@ class Patrol:
                 raise
             spent += took
             if self._marks.tell(newest, time.monotonic()):
-                self._begin(newest)
+                self._begin_anew(newest)
                 continue
             self._feel(piece, max(0.0, took - _PROBE * len(ready)))
             for job in ready:
@@ -118,6 +115,11 @@ class Patrol:
         self._due = time.monotonic() + (_INTERVAL * random.uniform(0.8, 1.2) if over else 0.0)  # noqa: S311 - spreads load
         return news
 
+    def _begin_anew(self, newest: int) -> None:
+        """The first round of one who knows nothing."""
+        self._windows, self._first, self._cheap, self._spent = Windows(), True, True, 0.0
+        self._begin(newest)
+
     def _begin(self, newest: int) -> None:
         """A round down from here; once it is over, nothing is left below what had settled when it began."""
         self._newest, self._since = newest, self._marks.settled
@@ -126,8 +128,8 @@ class Patrol:
     def _feel(self, piece: tuple[int, int], spent: float) -> None:
         """In the first round: a claim looks as far down as that has cost little, and at the first piece."""
         self._spent += spent
-        if self._young and self._first and self._spent > _CHEAP:
-            self._young = False
+        if self._first and self._cheap and self._spent > _CHEAP:
+            self._cheap = False
             self._marks.begin(piece[0] if piece[1] == TOP else piece[1])
 
     def _find(self, job: claims.Ready, upto: int) -> bool:

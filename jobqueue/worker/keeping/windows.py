@@ -9,7 +9,8 @@ from collections import deque
 
 BOTTOM, TOP = -(2**63), 2**63 - 1
 """Below and above every seq."""
-_FIRST_WIDTH = 250_000
+_FIRST_WIDTH = 25_000
+"""Whoever is new knows nothing of what has gone: some 20 ms if all has."""
 _LEAST_WIDTH = 10_000
 _QUICK, _LONG = 0.02, 0.05
 REST, _LONGEST_REST = 20, 5.0
@@ -19,9 +20,8 @@ REST, _LONGEST_REST = 20, 5.0
 class Windows:
     """Where one looker is on its way down."""
 
-    def __init__(self, width: int = _FIRST_WIDTH) -> None:
-        """`width`: of the first piece."""
-        self._width = self._span = self._top = width
+    def __init__(self) -> None:
+        self._width = self._span = self._top = _FIRST_WIDTH
         """Of the next piece; of the last one, as far as there are seqs; of the first one of the next round."""
         self._hard = False
         self._upto = TOP

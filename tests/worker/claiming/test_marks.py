@@ -299,6 +299,7 @@ async def test_a_young_worker_runs_what_lies_below_all_that_has_gone(
 ) -> None:
     """Where its first look is long its claims leave the rest to the patrol, which finds it, piece by piece."""
     monkeypatch.setattr(patrolling, "_CHEAP", 0.0)
+    monkeypatch.setattr(windows, "_QUICK", 0.0)
     monkeypatch.setattr(patrolling, "is_long", lambda seconds: seconds > 0)
     monkeypatch.setattr(windows, "_FIRST_WIDTH", 10)
     app = new_app(database)

@@ -15,6 +15,8 @@ _LEAST_WIDTH = 10_000
 _QUICK, _LONG = 0.02, 0.05
 REST, _LONGEST_REST = 20, 5.0
 """Who looks rests so many times as long as it took, at most so many seconds."""
+_ODD = 0.1
+"""As much of a lone long look counts: the machine is busy now and then, but not for that long."""
 
 
 class Windows:
@@ -62,15 +64,17 @@ class Windows:
 class Rest:
     """How long to rest between looks. One that is long only because the machine is busy just then does not count."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest: float = _LONGEST_REST) -> None:
+        """`longest`: seconds."""
         self.over_at = 0.0
+        self._longest = longest
         self._took = deque([0.0, 0.0], maxlen=3)
 
     def begin(self, seconds: float, times: float = REST) -> None:
         """A look has ended that took so long; the rest takes so many times as long."""
         self._took.append(seconds)
-        least = min(self._took)
-        self.over_at = time.monotonic() + (min(_LONGEST_REST, least * times) if least > _QUICK else 0.0)
+        least = max(min(self._took), seconds * _ODD)
+        self.over_at = time.monotonic() + (min(self._longest, least * times) if least > _QUICK else 0.0)
 
     @property
     def left(self) -> float:

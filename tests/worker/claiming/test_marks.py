@@ -15,7 +15,7 @@ from jobqueue.worker.claiming.marks import Marks
 from jobqueue.worker.claiming.patrol import Patrol
 from jobqueue.worker.claiming.queues import Queues
 from jobqueue.worker.keeping import windows
-from jobqueue.worker.keeping.windows import BOTTOM, TOP, Windows
+from jobqueue.worker.keeping.windows import BOTTOM, TOP, Rest, Windows
 from tests.support.jobs.store import claim, connect, finish, insert, new_job, new_jobs, open_session
 from tests.support.jobs.working import asleep, new_app
 from tests.support.patience import scaled
@@ -283,9 +283,9 @@ async def test_what_comes_up_behind_a_hardis_found_by_the_next_one(
 
 def test_a_new_round_begins_as_carefully_as_the_hard_one_before() -> None:
     """Pieces grow where nothing has gone, at the bottom; at its top a round is as wide as went well."""
-    hard, wide = Windows(), Windows()
+    hard, wide, newest = Windows(), Windows(), 5_000_000
     for walked in (hard, wide):
-        newest, over, first = 5_000_000, False, walked.piece(5_000_000)
+        over, first = False, walked.piece(newest)
         while not over:
             piece = walked.piece(newest)
             over = walked.passed(piece[0], 0.06 if walked is hard and piece == first else 0.001)
@@ -372,3 +372,18 @@ async def test_a_burst_looks_at_everything_once_where_that_is_long(
 
     assert 1 == wholes.count(True)
     assert wholes[-1]
+
+
+def test_a_look_that_takes_very_long_is_followed_by_a_rest_at_once() -> None:
+    """A machine that is busy just then makes one look a little longer, not by seconds; the rest keeps in proportion."""
+    odd, long, longest = Rest(), Rest(60.0), Rest()
+    odd.begin(0.1)
+    long.begin(4.0)
+    longest.begin(4.0)
+
+    assert 0.0 == odd.left
+    assert 7.0 < long.left <= 8.0
+    assert 4.0 < longest.left <= 5.0
+    for _ in range(3):
+        long.begin(4.0)
+    assert 55.0 < long.left <= 60.0

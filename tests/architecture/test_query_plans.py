@@ -406,7 +406,7 @@ update pg_class set reltuples = 0
 
 
 def test_a_backlog_after_a_drain_is_not_read_from_end_to_end(haunted: Connection) -> None:
-    """Vacuumed when all had gone, behind an old snapshot, which keeps the pages: a look reads what it takes, no more."""
+    """Vacuumed when all had gone, behind an old snapshot, which keeps the pages: a look reads what it needs."""
     found = haunted.execute("select last_value from jobqueue.job_seq").fetchone()
     assert found is not None
     newest = found[0]

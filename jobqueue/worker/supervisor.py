@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from jobqueue.base.job import WorkerId
 from jobqueue.base.log import get_logger
-from jobqueue.base.service import Planner, Service
+from jobqueue.base.service import Patience, Planner, Service
 from jobqueue.base.settings import Settings
 from jobqueue.store import workers
 from jobqueue.store.connection.faults import DATABASE_ERRORS
@@ -31,7 +31,7 @@ from jobqueue.worker.parts import Parts
 from jobqueue.worker.slots.runs import Tasks
 from jobqueue.worker.snapshot import Snapshot
 
-_FIRST_BEAT, _LOOK = 1.0, 0.005
+_LOOKS = (0.005, 0.1)
 
 
 class Supervisor:
@@ -50,7 +50,7 @@ class Supervisor:
         resources: Mapping[type, Any] | None = None,
         middleware: Middleware | None = None,
         services: Sequence[Callable[[Database], Service]] = (),
-        bundle: MemberOf = lambda bundle, job, fence: None,
+        bundle: MemberOf = lambda bundle, by: None,
     ) -> None:
         """`services` are made and run beside the worker's own parts; they end when the drain begins."""
         self.queues = Queues(queues)
@@ -158,8 +158,9 @@ class Supervisor:
         parts = self.parts
         try:
             async with anyio.create_task_group() as inner:
+                await self._is_heard()
+                await parts.claimer.connect()
                 inner.start_soon(self._part, self._claim)
-                await self._first_beat()
                 for part in (
                     parts.bulks, parts.rescuer, parts.stager, parts.lone, parts.starving, parts.unserved, parts.looking,
                 ):  # fmt: skip
@@ -171,12 +172,11 @@ class Supervisor:
         finally:
             self._no_more_work.set()
 
-    async def _first_beat(self) -> None:
-        """Where there are few connections, first come those that renew, claim and finish."""
-        heart = self.parts.heart
-        with anyio.move_on_after(_FIRST_BEAT):
-            while not (heart.is_heard or self.drain.begun.is_set()):  # noqa: ASYNC110 - it tells the claimer alone
-                await anyio.sleep(_LOOK)
+    async def _is_heard(self) -> None:
+        """Where there are few connections, first come those that renew, claim and finish: others would keep theirs."""
+        patience = Patience(*_LOOKS)
+        while not (self.parts.heart.is_heard or self.drain.begun.is_set()):  # noqa: ASYNC110 - it tells the claimer alone
+            await anyio.sleep(patience.next())
 
     async def _start_in_turn(self, inner: TaskGroup) -> None:
         """Those that look now and then. One connection is enough for the first looks of all, if they come in turn.

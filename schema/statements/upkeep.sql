@@ -18,7 +18,7 @@ with wanted as (
   where since < last and until > first
   group by kind, first, last having sum(least(until, last) - greatest(since, first)) = last - first
 ), named as (
-  select bool_and(to_regclass(format('%I.%I', :'schema', kind || to_char(day, 'YYYYMMDD'))) is not null) as all_of_them
+  select bool_and(to_regclass(quote_ident(:'schema') || '.' || quote_ident(kind || to_char(day, 'YYYYMMDD'))) is not null) as all_of_them
   from wanted
   cross join generate_series(first at time zone 'UTC', last at time zone 'UTC' - interval '1 day', interval '1 day') as day
   cross join unnest(array['job_archive_completed_', 'job_archive_other_', 'event_']) as kind

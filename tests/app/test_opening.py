@@ -248,7 +248,6 @@ SECRET = "p4ssw0rd"
         f"postgresql://user:{SECRET}[x@127.0.0.1/db",
         f"postgresql://user:{SECRET}@127.0.0.1:{SECRET}/db",
         f"postgresql://user:{SECRET}@127.0.0.1:99999/db",
-        f"postgresql://user:{SECRET}@127.0.0.1/db?sslmode={SECRET}",
         f"{SECRET}@127.0.0.1/db",
         f"host=127.0.0.1 password={SECRET}",
     ],
@@ -260,6 +259,17 @@ async def test_a_dsn_that_cannot_be_read_is_told_without_its_password(dsn: str) 
     with pytest.raises(
         ConfigurationError, match=r"dsn: cannot be read.*postgresql://user:password@host:5432/database"
     ) as told:
+        await app.open()
+
+    assert SECRET not in whole_story(told.value)
+    await app.close()
+
+
+async def test_a_mistaken_parameter_is_named_without_its_value() -> None:
+    """S3-01: what the driver will not take is named, with what it must be; its value may be a slip of anything."""
+    app = App(f"postgresql://user:{SECRET}@127.0.0.1/db?sslmode={SECRET}")
+
+    with pytest.raises(ConfigurationError, match=r"dsn: sslmode: must be disable, allow") as told:
         await app.open()
 
     assert SECRET not in whole_story(told.value)

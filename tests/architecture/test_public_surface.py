@@ -31,6 +31,7 @@ MARKED = {
     "flows/test_poolers.py": "migrates a second schema, and asks what is applied",
     "flows/test_standby.py": "sends a defer and an outcome again, as parts",
     "worker/claiming/test_aside.py": "reads the log as JSON",
+    "worker/test_starting.py": "looks at the order in which parts begin",
     "worker/slots/test_batches.py": "holds a claimer's sleep up",
     "worker/keeping/test_beside.py": "the thread beside the loop, as a part",
     "worker/slots/test_cancelling.py": "listens to what workers are told, and holds an answer up",

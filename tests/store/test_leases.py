@@ -150,13 +150,13 @@ async def test_a_beat_vouches_for_its_worker(database: str, jobs: int) -> None:
         await workers.register(session, WORKER, TOLD)
         await workers.register(session, OTHER, TOLD)
         await connection.execute(
-            "update jobqueue.worker set alive_until = now() - interval '1 h', seen_at = '-infinity'"
+            "update jobqueue.worker set alive_until = now() - interval '1 h', seen_at = '2000-01-01'"
         )
         answer = await renew(session, WORKER, LEASE, ALIVE, claims)
         assert Answer(known=True, renewals=renewals, cancelled=set()) == answer
 
         alive = await connection.fetch(
-            "select id, extract(epoch from alive_until - now())::float as left, seen_at > '-infinity' as seen"
+            "select id, extract(epoch from alive_until - now())::float as left, seen_at > '2000-01-01' as seen"
             " from jobqueue.worker"
         )
     (ours, theirs) = sorted(alive, key=lambda row: row["id"] == OTHER)

@@ -23,7 +23,9 @@ class Addresses:
         self._deadline: asyncio.Timeout | None = None
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._loop, name)
+        """As the loop's own, found once: the driver asks for it with every statement."""
+        found = self.__dict__[name] = getattr(self._loop, name)
+        return found
 
     @property
     def are_more(self) -> bool:
@@ -68,6 +70,8 @@ class Addresses:
         return connected
 
     async def _dial(self, host: str, port: int) -> socket.socket:
+        if not 0 < port < 1 << 16:
+            raise OverflowError("port")  # the resolver would take what is left of it
         if self._name is None:
             self._found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             self._name = host, port

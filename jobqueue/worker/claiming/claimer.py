@@ -102,6 +102,11 @@ class Claimer:
         """The number of the last claim whose answer has come: of none before it is anything still to be expected."""
         return self._unsettled - 1 if self._unsettled else self._number
 
+    async def connect(self) -> None:
+        """Try to get its connection, before others have them all."""
+        with contextlib.suppress(*DATABASE_ERRORS):
+            await self._session.ready()
+
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Claim until cancelled. Survives every database error."""
         task_status.started()

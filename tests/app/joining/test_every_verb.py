@@ -41,7 +41,8 @@ def verbs(app: App) -> set[str]:
 
 def calls(app: App, job: UUID, bundle: UUID, on: Any) -> dict[str, Call]:
     """Each of them, in an order in which they succeed."""
-    new, until = app.task(name="planned")(note).job("planned"), datetime.now(UTC)
+    planned, until = app.task(name="planned")(note), datetime.now(UTC)
+    new = planned.job("planned")
     begun = [UUID(int=3)]
 
     async def begin() -> None:
@@ -69,6 +70,11 @@ def calls(app: App, job: UUID, bundle: UUID, on: Any) -> dict[str, Call]:
         "bulks.cancel": lambda: app.bulks.cancel(begun[0], by="ada", connection=on),
         "audit.list": lambda: app.audit.list(who="ada", connection=on),
         "bundles.get": lambda: app.bundles.get(bundle, connection=on),
+        "bundles.list": lambda: app.bundles.list(connection=on),
+        "bundles.counts": lambda: app.bundles.counts(connection=on),
+        "bundles.members": lambda: app.bundles.members(bundle, connection=on),
+        "bundles.results": lambda: app.bundles.results(bundle, planned, connection=on),
+        "bundles.graph": lambda: app.bundles.graph(bundle, connection=on),
         "schedules.put": lambda: app.schedules.put("hourly", new, "0 * * * *", connection=on),
         "schedules.get": lambda: app.schedules.get("hourly", connection=on),
         "schedules.list": lambda: app.schedules.list(connection=on),

@@ -396,28 +396,6 @@ async def test_a_young_worker_steps_over_nothing(
         assert 50 == plan.root["Actual Rows"]
 
 
-READY_AGAIN = """
-insert into jobqueue.job (queue, task, priority, via)
-  select 'q' || n % 2, 'task', n % 5, 'py' from generate_series(1, 10000) n;
-analyze jobqueue.job;
-update pg_class set reltuples = 0
-  where relnamespace = 'jobqueue'::regnamespace and relname in ('job', 'job_ready');
-"""
-
-
-def test_a_backlog_after_a_drain_is_not_read_from_end_to_end(haunted: Connection) -> None:
-    """Vacuumed when all had gone, behind an old snapshot, which keeps the pages: a look reads what it needs."""
-    found = haunted.execute("select last_value from jobqueue.job_seq").fetchone()
-    assert found is not None
-    newest = found[0]
-    looks = {"claim_jobs": claim_of(worked_off(newest).arms("q0")), "ready_between": (newest, EVERYTHING[3], [], 60.0)}
-    with haunted.transaction(force_rollback=True):
-        haunted.execute(READY_AGAIN)
-        for name, values in looks.items():
-            for mode, plan in both_plans(haunted, name, values).items():
-                assert plan.rows_read("job") - plan.rows_read("job_") <= 400, f"{name}, {mode}:\n{plan}"
-
-
 def test_who_slept_before_costs_nothing(haunted: Connection) -> None:
     """Jobs are deferred, and a worker falls asleep and wakes up, as if nobody had ever slept."""
     asleep: dict[str, tuple[object, ...]] = {
@@ -450,3 +428,25 @@ def test_a_patrol_pays_for_its_piece(haunted: Connection) -> None:
     wide = both_plans(haunted, "ready_between", (0, GONE, [], 60.0))["custom"].buffers
 
     assert 4 * narrow < wide
+
+
+READY_AGAIN = """
+insert into jobqueue.job (queue, task, priority, via)
+  select 'q' || n % 2, 'task', n % 5, 'py' from generate_series(1, 10000) n;
+analyze jobqueue.job;
+update pg_class set reltuples = 0
+  where relnamespace = 'jobqueue'::regnamespace and relname in ('job', 'job_ready');
+"""
+
+
+def test_a_backlog_after_a_drain_is_not_read_from_end_to_end(haunted: Connection) -> None:
+    """Vacuumed when all had gone, behind an old snapshot, which keeps the pages: a look reads what it needs."""
+    found = haunted.execute("select last_value from jobqueue.job_seq").fetchone()
+    assert found is not None
+    newest = found[0]
+    looks = {"claim_jobs": claim_of(worked_off(newest).arms("q0")), "ready_between": (newest, EVERYTHING[3], [], 60.0)}
+    with haunted.transaction(force_rollback=True):
+        haunted.execute(READY_AGAIN)
+        for name, values in looks.items():
+            for mode, plan in both_plans(haunted, name, values).items():
+                assert plan.rows_read("job") - plan.rows_read("job_") <= 400, f"{name}, {mode}:\n{plan}"

@@ -86,13 +86,24 @@ async def waiting_alone(database: Database, queues: Sequence[str]) -> tuple[int,
     return row["jobs"], row["workers"]
 
 
+class Piece(NamedTuple):
+    """What a look at a piece of all seqs has found."""
+
+    ready: list[Ready]
+    newest: int
+    """The last seq given out."""
+    spent: float
+    """For how many seconds the server looked."""
+
+
 async def ready_between(
     session: Session, after: int, upto: int, unknown: Sequence[str] = (), aside_age: float = 0.0
-) -> tuple[list[Ready], int]:
-    """What is ready among the seqs above `after` up to `upto`, the first of each kind; and the last seq given out."""
+) -> Piece:
+    """What is ready among the seqs above `after` up to `upto`, the first of each kind."""
     rows = await session.fetch("ready_between", after, upto, unknown, aside_age)
     ready = [Ready(row["queue"], row["priority"], row["seq"] or 0) for row in rows if row["queue"] is not None]
-    return ready, next(row["seq"] for row in rows if row["queue"] is None)
+    last = next(row for row in rows if row["queue"] is None)
+    return Piece(ready, last["seq"], max(0.0, last["spent"]))
 
 
 class Promoted(NamedTuple):

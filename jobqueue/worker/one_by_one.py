@@ -79,7 +79,7 @@ class OneByOne:
 
     async def _next(self, queue: str | None) -> Claim | None:
         session = self.database.session()
-        ready, _ = await ready_between(session, _FIRST, _LAST)
+        ready, *_ = await ready_between(session, _FIRST, _LAST)
         best_first = sorted((each for each in ready if queue in (None, each.queue)), key=_rank, reverse=True)
         for place in dict.fromkeys(each.queue for each in best_first):
             claims = await claim(session, self.worker, 1, _LEASE, {place: 1}, 1, suspects=1)

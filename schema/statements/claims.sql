@@ -38,10 +38,12 @@ with serving as materialized (
       ($13::bigint[])[arm.first:arm.last], ($14::bigint[])[arm.first:arm.last]) as part(low, high, after, upto)
     cross join lateral (
       select j.id, j.priority, j.seq from :"schema".job j
-      where j.state = 'ready' and j.crashes = 0 and j.queue = arm.queue
+      -- queue between: see promote_due. By one queue version 18 read and sorted all that was ready of a table that was
+      -- empty when it was analysed, as it is behind an old snapshot once it has been drained
+      where j.state = 'ready' and j.crashes = 0 and j.queue between arm.queue and arm.queue
         and j.priority between part.low and part.high and j.seq > part.after and j.seq <= part.upto
         and (j.task <> all($15::text[]) or j.aside_since <= now() - make_interval(secs => $16))
-      order by j.priority desc, j.seq
+      order by j.queue, j.priority desc, j.seq
       limit arm.room
       for update skip locked
     ) as j
@@ -121,33 +123,40 @@ select (
 
 -- name: ready_between
 -- takes: after bigint, upto bigint, unknown text[], aside_age double precision
--- gives: queue text, priority smallint, seq bigint
+-- gives: queue text, priority smallint, seq bigint, spent double precision
 -- The queues and priorities that have ready jobs in a stretch of seqs, each with its first: by a loose index scan, one
--- probe for each, however long the backlog. Without a priority: the queues of suspects. Without a queue: the last seq given out.
+-- probe for each, however long the backlog. Without a priority: the queues of suspects. Without a queue: the last seq given out,
+-- and the seconds that this took: those of the server alone, however far away or busy the asker is.
+-- Each column has two ends, which the planner does not know, see promote_due: else it read and sorted all that was ready of a
+-- table that was empty when it was analysed, as it is behind an old snapshot once it has been drained.
 with recursive found as (
   (select j.queue, j.priority, j.seq from :"schema".job j
-  where j.state = 'ready' and j.crashes = 0 and j.seq > $1 and j.seq <= $2
+  where j.state = 'ready' and j.crashes = 0 and j.queue between (select '') and (select repeat(chr(1114111), 100))
+    and j.priority between (select -32768) and (select 32767) and j.seq > $1 and j.seq <= $2
     and (j.task <> all($3::text[]) or j.aside_since <= now() - make_interval(secs => $4))
   order by j.queue, j.priority desc, j.seq limit 1)
   union all
   select next.queue, next.priority, next.seq from found f cross join lateral (
     (select j.queue, j.priority, j.seq from :"schema".job j
-    where j.state = 'ready' and j.crashes = 0 and j.queue = f.queue and j.priority < f.priority and j.seq > $1 and j.seq <= $2
+    where j.state = 'ready' and j.crashes = 0 and j.queue between f.queue and f.queue
+      and j.priority between (select -32768) and f.priority - 1 and j.seq > $1 and j.seq <= $2
       and (j.task <> all($3::text[]) or j.aside_since <= now() - make_interval(secs => $4))
-    order by j.priority desc, j.seq limit 1)
+    order by j.queue, j.priority desc, j.seq limit 1)
     union all
     (select j.queue, j.priority, j.seq from :"schema".job j
-    where j.state = 'ready' and j.crashes = 0 and j.queue > f.queue and j.seq > $1 and j.seq <= $2
+    where j.state = 'ready' and j.crashes = 0 and j.queue > f.queue and j.queue <= (select repeat(chr(1114111), 100))
+      and j.priority between (select -32768) and (select 32767) and j.seq > $1 and j.seq <= $2
       and (j.task <> all($3::text[]) or j.aside_since <= now() - make_interval(secs => $4))
     order by j.queue, j.priority desc, j.seq limit 1)
     limit 1
   ) as next
 )
-select queue, priority, seq from found
+select queue, priority, seq, null::double precision as spent from found
 union all
-select distinct j.queue, null::smallint, null::bigint from :"schema".job j where j.state = 'ready' and j.crashes > 0
+select distinct j.queue, null::smallint, null::bigint, null::double precision from :"schema".job j where j.state = 'ready' and j.crashes > 0
 union all
-select null, null, coalesce(pg_sequence_last_value(':"schema".job_seq'), 0);
+select null, null, coalesce(pg_sequence_last_value(':"schema".job_seq'), 0),
+  extract(epoch from clock_timestamp() - statement_timestamp())::double precision;
 
 -- name: promote_due
 -- takes: room bigint, after timestamptz

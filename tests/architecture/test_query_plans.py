@@ -12,7 +12,12 @@ import pytest
 
 from jobqueue.store.claims import EVERYTHING, Arm
 from jobqueue.store.connection.joined import join
+from jobqueue.worker.claiming import patrol as patrolling
 from jobqueue.worker.claiming.marks import Marks
+from jobqueue.worker.claiming.patrol import Patrol
+from jobqueue.worker.claiming.queues import Queues
+from jobqueue.worker.keeping import windows
+from tests.support.jobs.store import open_session
 from tests.support.postgres.database import Databases
 from tests.support.postgres.full import COME_AND_GO, GONE
 from tests.support.postgres.plans import Connection, Plan, run_learned, run_plan
@@ -320,7 +325,7 @@ def updates(connection: Connection) -> tuple[int, int]:
 
 
 @pytest.fixture(scope="module")
-def haunted(databases: Databases, template: str) -> Iterator[Connection]:
+def haunted_dsn(databases: Databases, template: str) -> Iterator[str]:
     """Behind an old snapshot: 40 000 jobs of two queues and five priorities are gone; a worker slept 10 000 times."""
     with (
         databases.temporary(template) as dsn,
@@ -330,6 +335,13 @@ def haunted(databases: Databases, template: str) -> Iterator[Connection]:
         old.execute("set transaction isolation level repeatable read")
         old.execute("select count(*) from jobqueue.job")
         connection.execute(COME_AND_GO)
+        yield dsn
+
+
+@pytest.fixture(scope="module")
+def haunted(haunted_dsn: str) -> Iterator[Connection]:
+    """A connection there."""
+    with psycopg.connect(haunted_dsn, autocommit=True) as connection:
         yield connection
 
 
@@ -369,6 +381,21 @@ def test_who_was_there_steps_over_nothing(haunted: Connection) -> None:
             assert plan.buffers <= 2_000, f"{name}, {mode}: {plan.buffers} pages\n{plan}"
 
 
+async def test_a_young_worker_steps_over_nothing(
+    haunted_dsn: str, haunted: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first look goes down by pieces; a claim looks at the first one, and farther down where jobs are ready."""
+    monkeypatch.setattr(windows, "_FIRST_WIDTH", 1_000)
+    monkeypatch.setattr(patrolling, "_CHEAP", 0.0)
+    marks = Marks()
+    async with open_session(haunted_dsn) as session:
+        await Patrol(Queues(None), marks).walk(session, (), 60.0)
+
+    for mode, plan in both_plans(haunted, "claim_jobs", claim_of(marks.arms("q0"))).items():
+        assert plan.buffers <= 2_000, f"{mode}: {plan.buffers} pages\n{plan}"
+        assert 50 == plan.root["Actual Rows"]
+
+
 def test_who_slept_before_costs_nothing(haunted: Connection) -> None:
     """Jobs are deferred, and a worker falls asleep and wakes up, as if nobody had ever slept."""
     asleep: dict[str, tuple[object, ...]] = {
@@ -401,3 +428,25 @@ def test_a_patrol_pays_for_its_piece(haunted: Connection) -> None:
     wide = both_plans(haunted, "ready_between", (0, GONE, [], 60.0))["custom"].buffers
 
     assert 4 * narrow < wide
+
+
+READY_AGAIN = """
+insert into jobqueue.job (queue, task, priority, via)
+  select 'q' || n % 2, 'task', n % 5, 'py' from generate_series(1, 10000) n;
+analyze jobqueue.job;
+update pg_class set reltuples = 0
+  where relnamespace = 'jobqueue'::regnamespace and relname in ('job', 'job_ready');
+"""
+
+
+def test_a_backlog_after_a_drain_is_not_read_from_end_to_end(haunted: Connection) -> None:
+    """Vacuumed when all had gone, behind an old snapshot, which keeps the pages: a look reads what it needs."""
+    found = haunted.execute("select last_value from jobqueue.job_seq").fetchone()
+    assert found is not None
+    newest = found[0]
+    looks = {"claim_jobs": claim_of(worked_off(newest).arms("q0")), "ready_between": (newest, EVERYTHING[3], [], 60.0)}
+    with haunted.transaction(force_rollback=True):
+        haunted.execute(READY_AGAIN)
+        for name, values in looks.items():
+            for mode, plan in both_plans(haunted, name, values).items():
+                assert plan.rows_read("job") - plan.rows_read("job_") <= 400, f"{name}, {mode}:\n{plan}"

@@ -135,14 +135,14 @@ class Claimer:
         await self._settle_lost_claim()
         await self._room()
         # First as ever: behind an old snapshot to look at everything costs more than many claims.
-        if await self._look() or await self._look(whole=True):
+        if await self._look() or await self._look(whole=not self._patrol.long):
             return False
         while not self._slots.idle:  # a job may wait for one that it has deferred: go on looking
             self._slots.hurry_batches()
             self._slots.freed.clear()
             with anyio.move_on_after(_BURST_POLL):
                 await self._slots.freed.wait()
-            if await self._look(whole=True):
+            if await self._look(whole=not self._patrol.long):
                 return False
         await self._finisher.settled()
         await self._settle()
@@ -229,7 +229,7 @@ class Claimer:
         self._queues.named = False
         if self._slots.room > 0 and (whole or self._patrol.wanted):
             unknown, max_age = self._unknown.names, self._settings.aside_max_age
-            if await self._patrol.walk(self._session, unknown, max_age, whole=whole):
+            if await self._patrol.walk(self._session, unknown, max_age, idle=not found, whole=whole):
                 found = await self._take() or found
         if self._recall:
             await claims.recall_aside(self._session, self._recall)

@@ -23,6 +23,8 @@ class _Queue:
 
     def __init__(self, floor: int) -> None:
         self._floor = floor
+        self._steps = list[tuple[int, int]]()
+        """The floor of what lies above a priority, the lowest first: the higher the priority, the higher its floor."""
         self._stretches: dict[int, list[tuple[int, int]]] = {0: [(floor, TOP)]}
 
     def arms(self) -> list[Arm]:
@@ -30,11 +32,11 @@ class _Queue:
         arms, high = list[Arm](), _HIGHEST
         for priority in sorted(self._stretches, reverse=True):
             if priority < high:
-                arms.append((priority + 1, high, self._floor, TOP))
+                arms.append((priority + 1, high, self._floor_of(priority + 1), TOP))
             arms += [(priority, priority, *stretch) for stretch in self._stretches[priority]]
             high = priority - 1
         if high >= _LOWEST:
-            arms.append((_LOWEST, high, self._floor, TOP))
+            arms.append((_LOWEST, high, self._floor_of(_LOWEST), TOP))
         return arms
 
     def work_off(self, priority: int, seq: int) -> None:
@@ -45,8 +47,22 @@ class _Queue:
     def empty(self, seq: int) -> None:
         """The same for every priority."""
         self._floor = max(self._floor, seq)
+        self._steps = [step for step in self._steps if step[1] > self._floor]
         for priority in self._stretches:
             self.work_off(priority, seq)
+
+    def work_off_above(self, priority: int, seq: int) -> None:
+        """The same for every higher priority."""
+        self._steps = [step for step in self._steps if step[0] < priority][-_MOST_PRIORITIES:]
+        if seq > self._floor_of(priority + 1):
+            self._steps.append((priority, seq))
+        for higher in self._stretches:
+            if higher > priority:
+                self.work_off(higher, seq)
+
+    def _floor_of(self, priority: int) -> int:
+        """From here on are the jobs of a priority that was never met."""
+        return max([self._floor, *(seq for above, seq in self._steps if above < priority)])
 
     def open(self, priority: int, seq: int, upto: int) -> bool:
         """A job is ready here, perhaps others up to there; False if a claim looks there anyway."""
@@ -63,7 +79,7 @@ class _Queue:
     def _of(self, priority: int) -> list[tuple[int, int]]:
         if priority not in self._stretches and len(self._stretches) >= _MOST_PRIORITIES:
             del self._stretches[next(met for met in self._stretches if met)]
-        return self._stretches.setdefault(priority, [(self._floor, TOP)])
+        return self._stretches.setdefault(priority, [(self._floor_of(priority), TOP)])
 
 
 class Marks:
@@ -97,6 +113,11 @@ class Marks:
         self._queues.clear()
         self._floor = self._settled = self._told[1]
 
+    def begin(self, after: int) -> None:
+        """To walk over all that has gone below takes too long: leave what is ready there to the patrol."""
+        self._queues.clear()
+        self._floor = max(self._floor, after)
+
     @property
     def settled(self) -> int:
         """Up to here all seqs were given out a while ago."""
@@ -113,8 +134,12 @@ class Marks:
     def learn(self, tops: Mapping[tuple[str, int], int], emptied: Iterable[str], sent: float) -> None:
         """A claim sent then took up to these seqs by queue and priority, and from the emptied queues all there was."""
         self._settle(sent)
+        lowest = dict[str, int]()
         for (queue, priority), seq in tops.items():
             self._known(queue).work_off(priority, min(seq, self._settled))
+            lowest[queue] = min(priority, lowest.get(queue, priority))
+        for queue, priority in lowest.items():  # it looked so low because there was no more that comes first
+            self._known(queue).work_off_above(priority, self._settled)
         for queue in emptied:
             self._known(queue).empty(self._settled)
 

@@ -28,6 +28,8 @@ from jobqueue.worker.keeping.windows import Rest
 
 _BATCH = 500
 _FLAG = [""]
+_LONGEST_REST = 60.0
+"""Seconds: it cannot look a piece at a time, so a look takes as long as all that has gone."""
 
 
 class Stager:
@@ -43,7 +45,7 @@ class Stager:
         self._seen: datetime | None = None
         self._stale = True
         self._looked_at = 0.0
-        self._rest = Rest()
+        self._rest = Rest(_LONGEST_REST)
         self._ready = ready
         self._outage = Outage("stage", get_logger(__name__))
 

@@ -105,7 +105,7 @@ async def claim(
 
 async def ready_queues(session: Session) -> list[str]:
     """The queues that have ready jobs."""
-    ready, _ = await claims.ready_between(session, *claims.EVERYTHING[2:])
+    ready, *_ = await claims.ready_between(session, *claims.EVERYTHING[2:])
     return sorted({job.queue for job in ready})
 
 

@@ -3,17 +3,19 @@
 import asyncio
 import random
 from itertools import combinations
+from typing import Any
 
 import pytest
 
 from jobqueue.base.outcome import Released
 from jobqueue.store.claims import EVERYTHING, Arm, Ready
 from jobqueue.worker.claiming import patrol as patrolling
+from jobqueue.worker.claiming.claimer import Claimer
 from jobqueue.worker.claiming.marks import Marks
 from jobqueue.worker.claiming.patrol import Patrol
 from jobqueue.worker.claiming.queues import Queues
 from jobqueue.worker.keeping import windows
-from jobqueue.worker.keeping.windows import BOTTOM, TOP, Windows
+from jobqueue.worker.keeping.windows import BOTTOM, TOP, Rest, Windows
 from tests.support.jobs.store import claim, connect, finish, insert, new_job, new_jobs, open_session
 from tests.support.jobs.working import asleep, new_app
 from tests.support.patience import scaled
@@ -42,16 +44,40 @@ def test_nothing_is_hidden_before_it_has_settled() -> None:
 
 
 def test_each_priority_has_its_own_mark() -> None:
-    """What was taken of one priority hides nothing of another, nor of one that was never met."""
+    """What was taken of one priority hides nothing of a lower one, whether it was met or not."""
     marks = Marks()
     at(marks, 100, 1.0)
-    marks.learn({("q", 5): 80, ("q", -3): 40}, [], sent=2.0)
+    marks.learn({("q", 5): 80}, [], sent=2.0)
+    assert [False, True] == [sees(marks.arms("q"), 5, seq) for seq in (80, 81)]
+
+    marks.learn({("q", -3): 40}, [], sent=2.0)
     arms = marks.arms("q")
 
-    assert [False, True] == [sees(arms, 5, seq) for seq in (80, 81)]
     assert [False, True] == [sees(arms, -3, seq) for seq in (40, 41)]
-    assert all(sees(arms, priority, 1) for priority in (EVERYTHING[0], -4, 0, 4, 6, EVERYTHING[1]))
+    assert all(sees(arms, priority, 1) for priority in (EVERYTHING[0], -4))
     assert arms == sorted(arms, key=lambda arm: -arm[1])
+
+
+def test_a_lower_priority_is_taken_when_the_higher_ones_are_worked_off() -> None:
+    """What comes before that which was taken is hidden, met or not, in its own queue, up to what had settled."""
+    marks = Marks()
+    at(marks, 100, 1.0)
+    marks.learn({("q", 5): 80}, [], sent=1.1)
+    marks.learn({("q", 0): 40}, [], sent=1.2)
+    assert sees(marks.arms("q"), 5, 1), "it has not settled"
+
+    marks.learn({("q", 0): 45}, [], sent=2.0)
+    at(marks, 200, 3.0)
+    marks.learn({("q", 3): 150}, [], sent=4.0)
+    arms = marks.arms("q")
+
+    assert {False} == {sees(arms, priority, 200) for priority in (4, 5, 6, EVERYTHING[1])}
+    assert {True} == {sees(arms, priority, 201) for priority in (4, 5, 6, EVERYTHING[1])}
+    assert [False, True] == [sees(arms, 3, seq) for seq in (150, 151)]
+    assert [False, True] == [sees(arms, 2, seq) for seq in (100, 101)]
+    assert [False, True] == [sees(arms, 0, seq) for seq in (45, 46)]
+    assert sees(arms, -1, 1)
+    assert sees(marks.arms("other"), 5, 1)
 
 
 def test_an_emptied_queue_is_looked_at_from_what_has_settled() -> None:
@@ -217,7 +243,7 @@ async def test_a_late_commit_beside_a_new_job_is_found_by_a_sleeper(database: st
         await wait_until(lambda: {-1, 5} <= set(ran), "both have run")
 
 
-async def test_a_round_that_was_left_goes_on_in_a_sleeper(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hardthat_was_left_goes_on_in_a_sleeper(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A look that takes long ends after a piece: a worker with nothing else to do owes the rest, until it is over."""
     monkeypatch.setattr(patrolling, "is_long", lambda seconds: seconds > 0)
     monkeypatch.setattr(windows, "_FIRST_WIDTH", 10)
@@ -232,7 +258,7 @@ async def test_a_round_that_was_left_goes_on_in_a_sleeper(database: str, monkeyp
     assert 1 < pieces < 40, "it was left, and came to its end"
 
 
-async def test_what_comes_up_behind_a_round_is_found_by_the_next_one(
+async def test_what_comes_up_behind_a_hardis_found_by_the_next_one(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job commits late where the round has passed: a worker with nothing else to do owes another one, if told."""
@@ -253,3 +279,111 @@ async def test_what_comes_up_behind_a_round_is_found_by_the_next_one(
 
     assert "mail" in queues.served
     assert pieces < 40, "that one comes to its end, too"
+
+
+def test_a_new_round_begins_as_carefully_as_the_hard_one_before() -> None:
+    """Pieces grow where nothing has gone, at the bottom; at its top a round is as wide as went well."""
+    hard, wide, newest = Windows(), Windows(), 5_000_000
+    for walked in (hard, wide):
+        over, first = False, walked.piece(newest)
+        while not over:
+            piece = walked.piece(newest)
+            over = walked.passed(piece[0], 0.06 if walked is hard and piece == first else 0.001)
+
+    assert newest - 2 * windows._LEAST_WIDTH < hard.piece(newest)[0]
+    assert wide.piece(newest)[0] < newest - 1_000_000, "nothing was hard: it goes on growing"
+
+
+async def test_a_young_worker_runs_what_lies_below_all_that_has_gone(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its first look is long its claims leave the rest to the patrol, which finds it, piece by piece."""
+    monkeypatch.setattr(patrolling, "_CHEAP", 0.0)
+    monkeypatch.setattr(windows, "_QUICK", 0.0)
+    monkeypatch.setattr(patrolling, "is_long", lambda seconds: seconds > 0)
+    monkeypatch.setattr(windows, "_FIRST_WIDTH", 10)
+    app = new_app(database)
+    ran: list[int] = []
+
+    @app.task
+    async def work(number: int) -> None:
+        ran.append(number)
+
+    async with app, connect(database) as connection:
+        for number in range(5):
+            await work.options(priority=number % 3).defer(number)
+            await connection.execute("select nextval('jobqueue.job_seq') from generate_series(1, 100)")
+        async with app.worker():
+            await wait_until(lambda: len(ran) == 5, "all have run", timeout=scaled(10.0))
+
+    assert [0, 1, 2, 3, 4] == sorted(ran), "each once"
+
+
+async def test_a_young_worker_keeps_the_order_while_a_look_is_cheap(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S4-07: though its first round ends after a piece, it claims by priority and age, from the bottom."""
+    monkeypatch.setattr(patrolling, "_CHEAP", 60.0)
+    monkeypatch.setattr(patrolling, "is_long", lambda seconds: seconds > 0)
+    monkeypatch.setattr(windows, "_FIRST_WIDTH", 10)
+    app = new_app(database)
+    ran: list[int] = []
+
+    @app.task
+    async def work(number: int) -> None:
+        ran.append(number)
+
+    async with app:
+        await app.defer_many([work.options(priority=int(number < 20)).job(number) for number in reversed(range(60))])
+        await app.run_worker(concurrency=1, burst=True)
+
+    assert [*reversed(range(20)), *reversed(range(20, 60))] == ran
+
+
+async def test_a_burst_looks_at_everything_once_where_that_is_long(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a job runs it looks as a worker does that is no burst; at the end it leaves nothing unseen."""
+    monkeypatch.setattr(patrolling, "is_long", lambda seconds: seconds > 0)
+    walk, wholes, looks = Patrol.walk, list[bool](), 0
+
+    async def counted_walk(self: Patrol, *args: Any, **options: Any) -> bool:
+        wholes.append(options["whole"])
+        return await walk(self, *args, **options)
+
+    look = Claimer._look
+
+    async def counted_look(self: Claimer, **options: Any) -> bool:
+        nonlocal looks
+        looks += 1
+        return await look(self, **options)
+
+    monkeypatch.setattr(Patrol, "walk", counted_walk)
+    monkeypatch.setattr(Claimer, "_look", counted_look)
+    app = new_app(database)
+
+    @app.task
+    async def work() -> None:
+        await wait_until(lambda: looks >= 8, "the burst has looked often")
+
+    async with app:
+        await work.defer()
+        await app.run_worker(concurrency=2, burst=True)
+
+    assert 1 == wholes.count(True)
+    assert wholes[-1]
+
+
+def test_a_look_that_takes_very_long_is_followed_by_a_rest_at_once() -> None:
+    """A machine that is busy just then makes one look a little longer, not by seconds; the rest keeps in proportion."""
+    odd, long, longest = Rest(), Rest(60.0), Rest()
+    odd.begin(0.1)
+    long.begin(4.0)
+    longest.begin(4.0)
+
+    assert 0.0 == odd.left
+    assert 7.0 < long.left <= 8.0
+    assert 4.0 < longest.left <= 5.0
+    for _ in range(3):
+        long.begin(4.0)
+    assert 55.0 < long.left <= 60.0

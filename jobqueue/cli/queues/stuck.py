@@ -14,6 +14,8 @@ from jobqueue.telling.spans import duration
 
 _COLUMNS = 80
 _LINES = 5
+_LEAST = 10
+"""Characters that are left of a name, however few columns there are."""
 _NO_JOB = "no job"
 _WORDS = {
     BLOCKS: "blocks the loop for {time}",
@@ -57,9 +59,9 @@ def _line(one: StuckJob, more: int, width: int) -> str:
 def _fitting(names: tuple[str, str], room: int) -> Iterator[str]:
     """Of names that are too long their end: what tells them apart from others is there."""
     first, second = (escaped(name) for name in names)
-    half = max(room // 2, 1)
+    half = max(room // 2, _LEAST)
     yield _end(first, max(half, room - len(second)))
-    yield _end(second, max(room - half, room - len(first), 1))
+    yield _end(second, max(room - half, room - len(first), _LEAST))
 
 
 def _end(name: str, length: int) -> str:

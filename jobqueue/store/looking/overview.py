@@ -23,6 +23,8 @@ COUNTED_JOBS = 10_000
 """Of a table with more than COUNTED_PAGES pages at most so many ready, scheduled and blocked jobs each are counted."""
 
 _RECENT_PAGES = 4_000
+_AGES = 1e10
+"""Seconds for which nothing can have been stuck."""
 _PLAIN = (
     "queue", "scheduled", "ready", "running", "suspects", "served", "oldest_due", "paused", "paused_at", "paused_for",
     "resume_at", "resumes_in", "blocked",
@@ -346,7 +348,8 @@ def _stuck_of(row: Mapping[str, Any]) -> Iterator[StuckJob]:
             task = None if said["task"] is None else str(said["task"])
             seconds = float(said["seconds_since"]) + max(0.0, row["since"] or 0.0)
             how, stack = str(said["how"]), str(said["stack"])
-            yield StuckJob(as_uuid(row["worker_id"]), row["worker"], job_id, task, seconds, how, stack)
+            if seconds < _AGES:  # else, or if it is no number, it is nothing that a worker says
+                yield StuckJob(as_uuid(row["worker_id"]), row["worker"], job_id, task, seconds, how, stack)
 
 
 def _stats_of(row: Mapping[str, Any]) -> QueueStats:

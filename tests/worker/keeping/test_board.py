@@ -134,6 +134,8 @@ ODD = [
     "7", "[]", "{}", "null", '"a"', "[1, null]", "[1e999]", '[{"job_id": 7}]',
     '[{"job_id": "x", "task": [], "seconds_since": {}}]',
     '[{"job_id": null, "task": null, "seconds_since": "a", "how": 1, "stack": 2}]',
+    '[{"job_id": null, "task": null, "seconds_since": "nan", "how": "asked to end", "stack": ""}]',
+    '[{"job_id": null, "task": null, "seconds_since": 1e300, "how": "asked to end", "stack": ""}]',
 ]  # fmt: skip
 
 
@@ -146,7 +148,7 @@ async def test_odd_things_in_a_row_end_no_page(databases: Databases, template: s
                 await add_worker(connection, said, "now() + interval '1 hour'")
             await add_worker(connection, good, "now() - interval '1 hour'")
             (found,) = await stuck_now(db)
-    assert (None, None, BLOCKS, "here") == (found.job_id, found.task, found.how, found.stack)
+    assert (None, None, BLOCKS, "here", "h 1") == (found.job_id, found.task, found.how, found.stack, found.worker)
     assert isinstance(found.worker_id, UUID)
 
 

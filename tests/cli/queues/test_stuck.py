@@ -107,7 +107,7 @@ async def test_a_standstill_is_told_by_all_who_look(
     assert "start another worker" in seen["worker"]
     assert "1 stuck" in seen["/workers"]
     assert f"#stuck-{handle.id}" in seen["job"]
-    assert not [path for path in still if "wait on all slots" in still[path] or "1 stuck" in still[path]]
+    assert not [path for path in still if "waits on all slots" in still[path] or "1 stuck" in still[path]]
     assert "as all slots do" not in still["worker"]
     assert "hunter2" not in "".join(told.values())
 

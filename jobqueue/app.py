@@ -15,7 +15,7 @@ from anyio.abc import TaskStatus
 
 from jobqueue.base.flows.bundle import Bundle
 from jobqueue.base.flows.limit import Limit
-from jobqueue.base.job import NewJob
+from jobqueue.base.job import Claimed, NewJob
 from jobqueue.base.moments import Seconds
 from jobqueue.base.new_jobs import NewJobs, new_jobs
 from jobqueue.base.settings import Settings
@@ -338,8 +338,8 @@ class App(TaskHome, EventHome):
         self._ground, self.jobs = ground, ground.jobs
         self.bundles, self.schedules = ground.bundles, ground.schedules
 
-    def _bundle_of(self, bundle: UUID, job: UUID, fence: int) -> Member:
-        return Member(bundle, job, fence, self._ground.storing, self.sender, self.bundles)
+    def _bundle_of(self, bundle: UUID, by: Claimed) -> Member:
+        return Member(bundle, by, self._ground.storing, self.sender, self.bundles)
 
     def _rejoin(self) -> None:
         for router in self._routers:  # another app may have had them since we included them

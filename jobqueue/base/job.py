@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Generic, Literal, NewType, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, NewType, TypeAlias, TypeVar
 from uuid import UUID
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
@@ -14,6 +14,14 @@ KeyScope: TypeAlias = Literal["waiting", "unfinished", "period"]
 OnConflict: TypeAlias = Literal["skip", "raise", "replace", "move", "replace+move"]
 
 R_co = TypeVar("R_co", covariant=True)
+
+
+class Claimed(NamedTuple):
+    """A job that runs, and what proves that it does so here."""
+
+    job: UUID
+    fence: int
+    worker: WorkerId
 
 
 class JobState(StrEnum):

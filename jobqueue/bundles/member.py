@@ -5,7 +5,7 @@ from typing import Any, TypeVar, overload
 from uuid import UUID
 
 from jobqueue.base.flows.bundle import Bundle, NewBundle
-from jobqueue.base.job import NewJob
+from jobqueue.base.job import Claimed, NewJob
 from jobqueue.bundles.bundles import Bundles
 from jobqueue.bundles.storing import Part, Stores
 from jobqueue.tasks.after import After, AfterWhen, coming_after
@@ -18,10 +18,10 @@ R = TypeVar("R")
 class Member:
     """A `Membership`, which documents its methods."""
 
-    def __init__(self, id: UUID, job: UUID, fence: int, storing: Stores, sender: Sender, bundles: Bundles) -> None:
-        """`id` is the bundle's, `job` the one that runs, as its fence proves."""
+    def __init__(self, id: UUID, by: Claimed, storing: Stores, sender: Sender, bundles: Bundles) -> None:
+        """`id` is the bundle's, `by` the job that runs."""
         self.id = id
-        self._by = job, fence
+        self._by = by
         self._storing = storing
         self._sender = sender
         self._bundles = bundles
@@ -58,4 +58,4 @@ class Member:
 
     async def results_before(self, task: Callable[..., Any]) -> list[Any]:
         """The same of those that this job came after."""
-        return [*await self._bundles.results_before(self.id, self._by[0], task)]
+        return [*await self._bundles.results_before(self.id, self._by.job, task)]

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from jobqueue.base.errors import BundleEnded, ClaimLost, InvalidOption
 from jobqueue.base.flows.bundle import NewBundle
-from jobqueue.base.job import Edges, NewJob, Sent
+from jobqueue.base.job import Claimed, Edges, NewJob, Sent
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify, refused_row
 from jobqueue.store.flows import bundles
@@ -38,8 +38,8 @@ class Part:
     """Whether it is closed with this."""
     again: bool = False
     """Whether the answer to a first try was lost: what is there may be ours."""
-    by: tuple[UUID, int] | None = None
-    """The job of the bundle that adds them, and its fence; None from outside."""
+    by: Claimed | None = None
+    """The job of the bundle that adds them; None from outside."""
 
 
 class Stores(Protocol):
@@ -92,7 +92,10 @@ async def store_part(executor: Executor, part: Part, *, always: bool) -> list[Se
             if known and added:
                 raise KnownBundle  # a first try of ours would have stored these
             await _connect(executor, part.bundle.id, jobs, sent, always)
-            await (_count if part.by is None else _count_inside)(executor, part, added)
+            if part.by is None:
+                await _count(executor, part, added)
+            else:
+                await _count_inside(executor, part, added, part.by)
             return sent
     except DATABASE_ERRORS as error:
         if classify(error) is not Fault.BAD_DATA:
@@ -157,9 +160,8 @@ async def _count(executor: Executor, part: Part, added: int) -> None:
         await bundles.touch_bundle(executor, part.bundle.id)  # perhaps nothing is left whose end would tell
 
 
-async def _count_inside(executor: Executor, part: Part, added: int) -> None:
+async def _count_inside(executor: Executor, part: Part, added: int, by: Claimed) -> None:
     """A job that runs notes a fact: its own end comes later, and no row is locked that others wait for."""
-    job, fence = part.by or (part.bundle.id, 0)
-    if not await bundles.note_added(executor, part.bundle.id, added, job, fence):
-        raise ClaimLost(job)
+    if not await bundles.note_added(executor, part.bundle.id, added, by):
+        raise ClaimLost(by.job)
     await bundles.touch_bundle(executor, part.bundle.id)

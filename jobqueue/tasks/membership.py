@@ -5,7 +5,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, overload
 from uuid import UUID
 
 from jobqueue.base.flows.bundle import Bundle
-from jobqueue.base.job import NewJob
+from jobqueue.base.job import Claimed, NewJob
 from jobqueue.tasks.after import After, AfterWhen
 from jobqueue.tasks.handle import JobHandle
 
@@ -59,5 +59,5 @@ class Membership(Protocol):
         ...
 
 
-MemberOf: TypeAlias = Callable[[UUID, UUID, int], Membership | None]
-"""What a handler has of a bundle: by the bundle's id, the job's, and the fence that proves the run."""
+MemberOf: TypeAlias = Callable[[UUID, Claimed], Membership | None]
+"""What a handler has of a bundle: by the bundle's id, and the job that runs."""

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from jobqueue.base.flows.phase import Found, Looked, Record, Wait, Waking
-from jobqueue.base.job import Job, WorkerId
+from jobqueue.base.job import Claimed, Job, WorkerId
 from jobqueue.base.log import get_logger
 from jobqueue.base.outcome import Dead, Done, PutAside, Retried
 from jobqueue.base.settings import Settings
@@ -165,8 +165,10 @@ class _Behind:
 
     def bundle(self) -> Any:
         """Of the app."""
-        bundle = self.claim["bundle_id"]
-        return None if bundle is None else self.burst.bundle(bundle, self.claim["id"], self.claim["fence"])
+        claim = self.claim
+        bundle = claim["bundle_id"]
+        by = Claimed(claim["id"], claim["fence"], self.burst.worker)
+        return None if bundle is None else self.burst.bundle(bundle, by)
 
     def journal(self) -> "_Behind":
         """This."""

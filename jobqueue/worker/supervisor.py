@@ -50,7 +50,7 @@ class Supervisor:
         resources: Mapping[type, Any] | None = None,
         middleware: Middleware | None = None,
         services: Sequence[Callable[[Database], Service]] = (),
-        bundle: MemberOf = lambda bundle, job, fence: None,
+        bundle: MemberOf = lambda bundle, by: None,
     ) -> None:
         """`services` are made and run beside the worker's own parts; they end when the drain begins."""
         self.queues = Queues(queues)

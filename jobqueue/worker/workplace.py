@@ -36,7 +36,7 @@ class Workplace:
         load_tasks: Callable[[], object],
         beside: Callable[[], contextlib.AbstractAsyncContextManager[None]],
         services: Sequence[Callable[[Database], Service]] = (),
-        bundle: MemberOf = lambda bundle, job, fence: None,
+        bundle: MemberOf = lambda bundle, by: None,
     ) -> None:
         """`beside` is entered around each worker, inside the lifespan: the listeners are told meanwhile.
 

@@ -25,13 +25,13 @@ where id = $1 and finished_at is null and ($2::bigint = 0 or cancel_asked is nul
 returning id;
 
 -- name: note_added
--- takes: target uuid, added integer, job_id uuid, fence bigint
+-- takes: target uuid, added integer, job_id uuid, fence bigint, worker_id uuid
 -- gives: target uuid
 -- A running member, or a callback, adds others: its own end, which is noted later, cannot be added up without this. Nothing
 -- if its claim is lost.
 insert into :"schema".fact (target, added)
 select $1, $2 from (
-  select from :"schema".job j where j.id = $3 and j.fence = $4 and j.bundle_id = $1 for key share
+  select from :"schema".job j where j.id = $3 and j.fence = $4 and j.worker_id = $5 and j.bundle_id = $1 for key share
 ) as member
 returning target;
 

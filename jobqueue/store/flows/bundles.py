@@ -8,6 +8,7 @@ from uuid import UUID
 import orjson
 
 from jobqueue.base.flows.bundle import Bundle, Callback, NewBundle
+from jobqueue.base.job import Claimed
 from jobqueue.store.connection.executor import Executor, Reader, named
 from jobqueue.store.dated import fetch_dated
 from jobqueue.store.looking.listing import JobPage, Wanted
@@ -43,9 +44,9 @@ async def add_to_bundle(executor: Executor, id: UUID, added: int, *, close: bool
     return bool(await executor.fetch("add_to_bundle", id, added, close))
 
 
-async def note_added(executor: Executor, id: UUID, added: int, job: UUID, fence: int) -> bool:
+async def note_added(executor: Executor, id: UUID, added: int, by: Claimed) -> bool:
     """The same for a job of its own that runs; False if that has lost its claim. Locks nothing that others wait for."""
-    return bool(await executor.fetch("note_added", id, added, job, fence))
+    return bool(await executor.fetch("note_added", id, added, *by))
 
 
 async def touch_bundle(executor: Executor, id: UUID) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, NoReturn, assert_never
+from uuid import UUID
 
 from jobqueue.base.errors import ConfigurationError
-from jobqueue.base.job import AttemptError, Job, JobState
+from jobqueue.base.job import AttemptError, Claimed, Job, JobState, WorkerId
 from jobqueue.base.log import get_logger
 from jobqueue.base.outcome import (
     Cancelled,
@@ -38,6 +39,7 @@ from jobqueue.testing.memory.shelf import Shelf
 from jobqueue.worker.ending.lines import tell_failure
 
 _ASIDE_FIRST = 1.0
+_NOBODY = WorkerId(UUID(int=0))
 
 log = get_logger(__name__)
 
@@ -209,7 +211,8 @@ class _Behind:
 
     def bundle(self) -> Any:
         """As the app gives it; in memory no fence is needed."""
-        return None if self.kept.new.bundle is None else self.bundle_of(self.kept.new.bundle, self.kept.id, 0)
+        bundle, by = self.kept.new.bundle, Claimed(self.kept.id, 0, _NOBODY)
+        return None if bundle is None else self.bundle_of(bundle, by)
 
     def journal(self) -> KeptPhases:
         """Kept with the job."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import anyio
 
 from jobqueue.base.errors import InvalidPayload
-from jobqueue.base.job import AttemptError, Job, WorkerId
+from jobqueue.base.job import AttemptError, Claimed, Job, WorkerId
 from jobqueue.base.log import bind_log, get_logger, job_facts
 from jobqueue.base.outcome import Dead, Done, Outcome, PutAside, Released, Suspended
 from jobqueue.base.settings import Settings
@@ -117,7 +117,8 @@ class Behind:
         """Of the app that the worker serves."""
         claim = self._hold.claim
         bundle = claim["bundle_id"]
-        return None if bundle is None else self._around.bundle(bundle, claim["id"], claim["fence"])
+        by = Claimed(claim["id"], claim["fence"], self._around.worker)
+        return None if bundle is None else self._around.bundle(bundle, by)
 
     def journal(self) -> Journal:
         """Of the worker's recorder."""

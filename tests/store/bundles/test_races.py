@@ -8,6 +8,7 @@ from uuid_utils.compat import uuid7
 
 from jobqueue.base.errors import BundleEnded
 from jobqueue.base.flows.bundle import NewBundle
+from jobqueue.base.job import Claimed
 from jobqueue.base.outcome import Dead
 from jobqueue.bundles.storing import Part, store_part
 from jobqueue.store import steering
@@ -17,7 +18,17 @@ from jobqueue.store.connection.pool import Session
 from jobqueue.store.flows import bundles
 from jobqueue.store.intake import insert_all
 from tests.support.jobs.bundled import CALLBACKS, counts, now, stored
-from tests.support.jobs.store import claim, connect, failure, finish, new_job, new_jobs, open_session, open_sessions
+from tests.support.jobs.store import (
+    WORKER,
+    claim,
+    connect,
+    failure,
+    finish,
+    new_job,
+    new_jobs,
+    open_session,
+    open_sessions,
+)
 
 HANDS, MEMBERS, ROUNDS = 6, 40, 100
 
@@ -29,7 +40,8 @@ async def work(session: Session, chance: random.Random) -> None:
             if not row["follow"] & 4 and chance.random() < 0.15 and row["bundle_id"] is not None:
                 async with session.transaction():
                     await insert_all(session, [new_job(bundle=row["bundle_id"])], always=False)
-                    assert await bundles.note_added(session, row["bundle_id"], 1, row["id"], row["fence"])
+                    by = Claimed(row["id"], row["fence"], WORKER)
+                    assert await bundles.note_added(session, row["bundle_id"], 1, by)
             dead = chance.random() < 0.3
             outcome = Dead("attempts", failure()) if dead else None
             while not await finish(session, row, outcome=outcome):

@@ -5,11 +5,12 @@ from uuid_utils.compat import uuid7
 
 from jobqueue.base.errors import BundleEnded
 from jobqueue.base.flows.bundle import NewBundle
+from jobqueue.base.job import Claimed, WorkerId
 from jobqueue.bundles.storing import KnownBundle, Part, store_part
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.flows import bundles
 from tests.support.jobs.bundled import counts, fold, now
-from tests.support.jobs.store import claim, finish, new_job, new_jobs, open_session
+from tests.support.jobs.store import WORKER, claim, finish, new_job, new_jobs, open_session
 
 
 def whole(*, again: bool = False) -> Part:
@@ -32,6 +33,17 @@ async def test_a_part_that_is_over_when_it_is_sent_again_was_stored(database: st
         sent = await store_part(session, part, always=False)
         assert [job.id for job in part.jobs] == [one.id for one in sent]
         assert (2, 2, 0, 0) == counts(await now(session, part.bundle.id))
+
+
+async def test_who_has_lost_the_claim_adds_nothing(database: str) -> None:
+    """Protocols A3: after an asynchronous failover two workers may have one fence: the worker tells them apart."""
+    async with open_session(database) as session:
+        part = whole()
+        await store_part(session, part, always=False)
+        row, _ = await claim(session)
+        for worker, adds in ((WORKER, True), (WorkerId(uuid7()), False)):
+            by = Claimed(row["id"], row["fence"], worker)
+            assert adds is await bundles.note_added(session, part.bundle.id, 1, by)
 
 
 async def test_a_second_try_adds_nothing_to_the_bundle_of_another(database: str) -> None:

@@ -16,6 +16,7 @@ from jobqueue.cli.queues.look import show_queues
 from jobqueue.cli.queues.stuck import stuck_document, stuck_lines
 from jobqueue.cli.top import screen
 from jobqueue.cli.top.screen import Wish, show_top
+from jobqueue.store.connection.pool import Database
 from jobqueue.store.looking.overview import StuckJob, stuck_now
 from tests.support.jobs.store import open_database
 from tests.support.jobs.working import new_app
@@ -112,11 +113,11 @@ async def test_a_standstill_is_told_by_all_who_look(
     assert "hunter2" not in "".join(told.values())
 
 
-async def _is_shown(db: object) -> bool:
-    return bool(await stuck_now(db))  # type: ignore[arg-type]
+async def _is_shown(db: Database) -> bool:
+    return bool(await stuck_now(db))
 
 
-async def _is_gone(db: object) -> bool:
+async def _is_gone(db: Database) -> bool:
     return not await _is_shown(db)
 
 
@@ -130,7 +131,7 @@ async def _all_told(app: App, dsn: str, capsys: pytest.CaptureFixture[str]) -> d
         "info json": lambda: show_info(place, True),
     }
     capsys.readouterr()
-    told = {}
+    told: dict[str, str] = {}
     for verb, show in verbs.items():
         await asyncio.to_thread(show)
         told[verb] = capsys.readouterr().out

@@ -11,12 +11,13 @@ from jobqueue.base.version import VERSION
 from jobqueue.cli.bundles import counts as bundles
 from jobqueue.cli.jobs.look import counts_document, write_counts
 from jobqueue.cli.place import Place
+from jobqueue.cli.queues.stuck import stuck_document, write_stuck
 from jobqueue.cli.schedules.words import FIRING_HEADERS, FIRINGS, firing_row
 from jobqueue.cli.terminal.failures import ExitCode
 from jobqueue.cli.terminal.output import write, write_facts, write_heading, write_json, write_table
 from jobqueue.cli.terminal.safe_text import shown_dsn
 from jobqueue.store.flows.schedules import Firing, next_firings
-from jobqueue.store.looking.overview import Counts, count_bundles, count_jobs
+from jobqueue.store.looking.overview import Counts, StuckJob, count_bundles, count_jobs, stuck_now
 from jobqueue.store.schema.migrate import applied_migrations, migrations
 from jobqueue.store.workers import WorkerRow, list_workers
 from jobqueue.telling.spans import ago
@@ -25,7 +26,7 @@ from jobqueue.worker.claiming.queues import Queues
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was found. `counts`, `bundles`, `workers` and `firings` are None where the schema lacks a migration."""
+    """What was found. All from `workers` on are None where the schema lacks a migration."""
 
     database: str
     server: str
@@ -36,6 +37,7 @@ class Facts:
     bundles: BundleCounts | None
     firings: list[Firing] | None
     """What schedules fire next."""
+    stuck: list[StuckJob] | None
 
 
 def show_info(place: Place, as_json: bool) -> ExitCode:
@@ -63,6 +65,7 @@ async def _found(place: Place) -> Facts:
             counts=None if missing else await count_jobs(database),
             bundles=None if missing else await count_bundles(database),
             firings=None if missing else await next_firings(database, FIRINGS),
+            stuck=None if missing else await stuck_now(database),
         )
 
 
@@ -80,6 +83,7 @@ def _document(place: Place, facts: Facts) -> dict[str, object]:
         "bundles": None if facts.bundles is None else bundles.counts_document(facts.bundles),
         "firings": None if facts.firings is None else [asdict(firing) for firing in facts.firings],
         "unserved": None if facts.counts is None else _unserved(facts),
+        "stuck": None if facts.stuck is None else [stuck_document(one) for one in facts.stuck],
         "settings": asdict(place.settings),
     }
 
@@ -101,6 +105,7 @@ def _write(place: Place, facts: Facts) -> None:
     if facts.workers is not None:
         write_heading("workers" if facts.workers else "no workers")
         _write_workers(facts.workers)
+        write_stuck(facts.stuck or ())
     if facts.counts is not None and facts.counts.by_queue:
         write_heading("jobs")
         write_counts(facts.counts)

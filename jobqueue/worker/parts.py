@@ -108,7 +108,7 @@ class Parts:
         """What looks now and then for what goes wrong, or grows old."""
         self.lone = LoneFinder(self._database, queues, settings.rescue_interval, self.claimer.make_way)
         self.stuck = StuckFinder(self.slots, self.watchdog.board)
-        self.starving = StarvingFinder(self._database, self.id, self.slots)
+        self.starving = StarvingFinder(self._database, self.id, self.slots, self.watchdog.board)
         self.unserved = Unserved(self._database)
         self.upkeep = Upkeep(self._database, settings)
         self.counting = CountSender(self._database, self.id, self.tally)

@@ -177,9 +177,9 @@ order by alive desc, w.started_at, w.id;
 
 -- name: stuck_now
 -- takes: room bigint
--- gives: worker_id uuid, stuck text, since double precision
+-- gives: worker_id uuid, worker text, stuck text, since double precision
 -- Of workers that live.
-select id as worker_id, stuck::text as stuck, extract(epoch from clock_timestamp() - stuck_at)::double precision as since
+select id as worker_id, concat(host, ' ', pid) as worker, stuck::text as stuck, extract(epoch from clock_timestamp() - stuck_at)::double precision as since
 from :"schema".worker where stuck is not null and alive_until > now() order by stuck_at desc, id limit $1;
 
 -- name: longest_running

@@ -27,6 +27,7 @@ MARKED = {
     "cli/web/test_web.py": "one module of the command line",
     "cli/jobs/test_story.py": "one module of the command line",
     "cli/jobs/test_timeline.py": "one module of the command line",
+    "cli/queues/test_stuck.py": "one module of the command line, and verbs in this process",
     "cli/top/test_top.py": "one module of the command line, as a part too",
     "flows/test_poolers.py": "migrates a second schema, and asks what is applied",
     "flows/test_standby.py": "sends a defer and an outcome again, as parts",

@@ -1,1 +1,1 @@
-"""What looks at many jobs give: history as numbers over time, and what is searched for."""
+"""What looks at many jobs give: history as numbers over time, what is searched for, and how handlers are stuck."""

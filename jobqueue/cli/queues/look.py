@@ -8,19 +8,20 @@ from difflib import get_close_matches
 
 from jobqueue.base.job import UNFINISHED, JobState
 from jobqueue.cli.place import Place
+from jobqueue.cli.queues.stuck import write_stuck
 from jobqueue.cli.terminal.asking import agreed, somebody_to_ask
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, as_usage, tell
 from jobqueue.cli.terminal.output import write, write_json, write_table
 from jobqueue.cli.terminal.user import this_user
-from jobqueue.store.looking.overview import NO_LIMITS, Kept, QueueStats
+from jobqueue.store.looking.overview import NO_LIMITS, Kept, QueueStats, StuckJob, queue_stats, stuck_now
 from jobqueue.tasks.options import queue_named
 from jobqueue.tasks.queues import Queues, check_limits
 from jobqueue.telling.spans import duration, moment, number
 
 
 def show_queues(place: Place, as_json: bool) -> ExitCode:
-    """The queues that have unfinished jobs, or were paused or told what to keep."""
-    queues = asyncio.run(place.ask(Queues, Queues.stats))
+    """The queues that have unfinished jobs, or were paused or told what to keep; and handlers that are stuck."""
+    queues, stuck = asyncio.run(_found(place))
     if as_json:
         write_json([queue_document(queue) for queue in queues])
         return ExitCode.OK
@@ -31,6 +32,7 @@ def show_queues(place: Place, as_json: bool) -> ExitCode:
         write_table(("queue", *numbers, "notes"), rows, right=numbers, apart=("queue", "notes"))
     else:
         tell("no queue has unfinished jobs, none is paused")
+    write_stuck(stuck)
     return ExitCode.OK
 
 
@@ -135,6 +137,12 @@ def _names(place: Place, found: Sequence[QueueStats]) -> set[str]:
 def _tell_unknown(name: str, others: Iterable[str]) -> None:
     close = get_close_matches(name, others, 1)
     tell(f"no job waits in queue {name} now: {f'did you mean {close[0]}?' if close else 'is that its name?'}")
+
+
+async def _found(place: Place) -> tuple[list[QueueStats], list[StuckJob]]:
+    async with place.database() as (_, database):
+        await database.check()
+        return await queue_stats(database), await stuck_now(database)
 
 
 def _tell_kept(name: str, keep: Kept, as_json: bool) -> None:

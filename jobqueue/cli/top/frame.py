@@ -13,10 +13,11 @@ from jobqueue.base.job import JobState, short_id
 from jobqueue.base.version import VERSION
 from jobqueue.cli.limits.look import HEADERS, NUMBERS, limit_row
 from jobqueue.cli.queues.look import queue_row, states_shown
+from jobqueue.cli.queues.stuck import stuck_lines
 from jobqueue.cli.schedules.words import FIRING_HEADERS, firing_row
 from jobqueue.cli.terminal.safe_text import escaped
 from jobqueue.store.flows.schedules import Firing
-from jobqueue.store.looking.overview import Flow, QueueStats, RunningJob, WorkerNow
+from jobqueue.store.looking.overview import Flow, QueueStats, RunningJob, StuckJob, WorkerNow
 from jobqueue.telling.spans import duration
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Frame:
     firings: list[Firing] = field(default_factory=list)
     limits: list[LimitStats] = field(default_factory=list)
     """Those at which somebody waits."""
+    stuck: list[StuckJob] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ def draw(frame: Frame, width: int, height: int, away: float | None = None, troub
     from rich.text import Text
 
     head = [Text(line, no_wrap=True, overflow="ellipsis") for line in _head(frame)]
+    stuck = stuck_lines(frame.stuck, width)
+    head += [Text(line, style="bold yellow", no_wrap=True, overflow="ellipsis") for line in stuck]
     if away is not None:
         head.append(Text(f"database away since {duration(away)} ({trouble})", style="bold red", no_wrap=True))
     parts = _parts(frame, width)
@@ -103,7 +107,7 @@ def write_plain(frame: Frame) -> None:
     with console.capture() as written:
         firings = len(frame.firings) + 2 if frame.firings else 0
         limits = len(frame.limits) + 2 if frame.limits else 0
-        lines = 9 + len(frame.queues) + len(frame.workers) + jobs + limits + firings
+        lines = 9 + len(stuck_lines(frame.stuck)) + len(frame.queues) + len(frame.workers) + jobs + limits + firings
         console.print(draw(frame, console.width, lines))
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in written.get().splitlines())
 

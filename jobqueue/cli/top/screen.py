@@ -14,6 +14,7 @@ import anyio
 from jobqueue.cli.bundles.counts import counts_document
 from jobqueue.cli.place import Place
 from jobqueue.cli.queues.look import queue_document
+from jobqueue.cli.queues.stuck import stuck_document
 from jobqueue.cli.schedules.words import FIRINGS
 from jobqueue.cli.terminal.failures import ExitCode
 from jobqueue.cli.terminal.output import write_json
@@ -22,7 +23,15 @@ from jobqueue.cli.top.frame import Frame, Rates, draw, write_plain
 from jobqueue.store.connection.faults import DATABASE_ERRORS, brief
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows.schedules import next_firings
-from jobqueue.store.looking.overview import Flow, count_bundles, longest_running, queue_stats, read_flow, workers_now
+from jobqueue.store.looking.overview import (
+    Flow,
+    count_bundles,
+    longest_running,
+    queue_stats,
+    read_flow,
+    stuck_now,
+    workers_now,
+)
 from jobqueue.tasks.limits import busiest_limits
 
 _PATIENCE = 8.0
@@ -82,13 +91,14 @@ class Looks:
             bundles = await count_bundles(self._database)
             firings = await next_firings(self._database, FIRINGS)
             limits = await busiest_limits(self._database, _LIMITS)
+            stuck = await stuck_now(self._database)
         before = self._flows[-1][1] if self._flows else flow
         if min(flow.finished - before.finished, flow.deferred - before.deferred) < 0:
             self._flows.clear()  # the server's statistics were reset
             first = None
         self._flows.append((began, flow))
         rates = None if first is None else Rates.between(first, flow)
-        self.frame = Frame(self._name, flow.now, rates, queues, workers, jobs, bundles, firings, limits)
+        self.frame = Frame(self._name, flow.now, rates, queues, workers, jobs, bundles, firings, limits, stuck)
         self.trouble, self._seen = None, asyncio.get_running_loop().time()
 
     async def look_again(self) -> None:
@@ -239,4 +249,5 @@ def document(frame: Frame) -> dict[str, object]:
         "bundles": counts_document(frame.bundles),
         "firings": [asdict(firing) for firing in frame.firings],
         "limits": [asdict(limit) for limit in frame.limits],
+        "stuck": [stuck_document(one) for one in frame.stuck],
     }

@@ -23,6 +23,8 @@ COUNTED_JOBS = 10_000
 """Of a table with more than COUNTED_PAGES pages at most so many ready, scheduled and blocked jobs each are counted."""
 
 _RECENT_PAGES = 4_000
+_AGES = 1e10
+"""Seconds for which nothing can have been stuck."""
 _PLAIN = (
     "queue", "scheduled", "ready", "running", "suspects", "served", "oldest_due", "paused", "paused_at", "paused_for",
     "resume_at", "resumes_in", "blocked",
@@ -139,15 +141,17 @@ class StuckJob:
     """A handler that is stuck, as its worker has told with one of its last beats."""
 
     worker_id: UUID
+    worker: str
+    """Its host and process id."""
     job_id: UUID | None
     """None, as the task: it is none of its jobs that blocks the loop."""
     task: str | None
     seconds: float
-    """For how long the loop has been blocked, or since it was asked to end."""
+    """For how long the loop has been blocked, or all slots have waited, or since it was asked to end."""
     how: str
-    """`blocks the loop` or `asked to end`."""
+    """As in `base/looking/stuck.py`."""
     stack: str
-    """Where it is, from the task's own code inwards: files, lines and functions, never a value."""
+    """Where it is, from the task's own code inwards: files, lines and functions, never a value. Empty if it waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +297,7 @@ async def workers_now(database: Reader) -> list[WorkerNow]:
 
 
 async def stuck_now(database: Reader, limit: int = 100) -> list[StuckJob]:
-    """Handlers that block the loop of their worker, or were asked to end and go on; of so many workers at most."""
+    """Handlers that block the loop, go on though asked to end, or wait on all slots; of so many workers at most."""
     rows = [named("stuck_now", row) for row in await database.fetch("stuck_now", limit)]
     return [stuck for row in rows for stuck in _stuck_of(row)]
 
@@ -343,7 +347,9 @@ def _stuck_of(row: Mapping[str, Any]) -> Iterator[StuckJob]:
             job_id = None if said["job_id"] is None else UUID(str(said["job_id"]))
             task = None if said["task"] is None else str(said["task"])
             seconds = float(said["seconds_since"]) + max(0.0, row["since"] or 0.0)
-            yield StuckJob(as_uuid(row["worker_id"]), job_id, task, seconds, str(said["how"]), str(said["stack"]))
+            how, stack = str(said["how"]), str(said["stack"])
+            if seconds < _AGES:  # else, or if it is no number, it is nothing that a worker says
+                yield StuckJob(as_uuid(row["worker_id"]), row["worker"], job_id, task, seconds, how, stack)
 
 
 def _stats_of(row: Mapping[str, Any]) -> QueueStats:

@@ -7,8 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-BLOCKS, ASKED = "blocks the loop", "asked to end"
-"""How a handler is stuck."""
 _MOST = 5
 _STACK = 8_192
 
@@ -20,6 +18,7 @@ class Stuck:
     job_id: str | None
     task: str | None
     how: str
+    """BLOCKS, ASKED or WAITS."""
     stack: str
     since: float = field(default_factory=time.monotonic)
     """When it began, on this process's monotonic clock."""
@@ -36,11 +35,16 @@ class Board:
 
     def __init__(self) -> None:
         self._blocking: tuple[Stuck, ...] = ()
+        self._waiting: tuple[Stuck, ...] = ()
         self._asked: tuple[Stuck, ...] = ()
 
     def blocks(self, stuck: Stuck | None) -> None:
         """Who blocks the event loop now, if anybody does."""
         self._blocking = () if stuck is None else (stuck,)
+
+    def waits(self, stuck: Stuck | None) -> None:
+        """One of those that wait for other jobs, if all slots do in vain."""
+        self._waiting = () if stuck is None else (stuck,)
 
     def asked(self, stuck: Sequence[Stuck]) -> None:
         """Those that were asked to end and go on, the newest last."""
@@ -48,4 +52,4 @@ class Board:
 
     def now(self) -> tuple[Stuck, ...]:
         """The newest few."""
-        return (*self._blocking, *reversed(self._asked))[:_MOST]
+        return (*self._blocking, *self._waiting, *reversed(self._asked))[:_MOST]

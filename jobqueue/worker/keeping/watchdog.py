@@ -14,7 +14,8 @@ import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger
-from jobqueue.worker.keeping.board import BLOCKS, Board, Stuck
+from jobqueue.base.looking.stuck import BLOCKS
+from jobqueue.worker.keeping.board import Board, Stuck
 from jobqueue.worker.keeping.holds import Held
 from jobqueue.worker.keeping.stacks import stack_of_thread
 

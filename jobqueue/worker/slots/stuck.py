@@ -10,8 +10,9 @@ import anyio
 from anyio.abc import TaskStatus
 
 from jobqueue.base.log import get_logger, job_facts
+from jobqueue.base.looking.stuck import ASKED
 from jobqueue.tasks.run.attempt import Attempt
-from jobqueue.worker.keeping.board import ASKED, Board, Stuck
+from jobqueue.worker.keeping.board import Board, Stuck
 from jobqueue.worker.keeping.holds import Hold
 from jobqueue.worker.keeping.stacks import stack_of_task, stack_of_thread
 from jobqueue.worker.slots.batch import Member, batch_of

@@ -12,6 +12,7 @@ from tests.support.jobs.working import (
     all_ended,
     archived,
     asked,
+    asleep,
     claims_held,
     claims_left,
     counted,
@@ -244,6 +245,7 @@ async def test_an_unreachable_database_is_told_once_a_second_at_most(
     async with proxied(database) as proxy:
         far = new_app(proxy.dsn, poll=0.05)
         async with far, far.worker():
+            await asleep(database)  # all parts have begun
             proxy.break_all()
             began = asyncio.get_running_loop().time()
             await wait_until(lambda: caplog.text.count("doing='stage'") >= 2, "it is told twice")

@@ -9,8 +9,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from jobqueue import JobContext
+from jobqueue.base.looking.stuck import ASKED, BLOCKS, WAITS
 from jobqueue.store.looking.overview import StuckJob, stuck_now
-from jobqueue.worker.keeping.board import ASKED, BLOCKS, Board, Stuck
+from jobqueue.worker.keeping.board import Board, Stuck
 from tests.support.jobs.store import connect, open_database
 from tests.support.jobs.working import end_of, new_app
 from tests.support.patience import PATIENCE, SLOWNESS
@@ -108,18 +109,23 @@ async def test_who_swallows_its_cancellation_is_shown_meanwhile(database: str, i
 
 
 def test_the_board_shows_a_few_of_bounded_size() -> None:
-    """Who blocks the loop first, then the newest; a stack that cannot be stored as it is loses what is wrong."""
+    """Who blocks the loop first, then who waits for others, then the newest.
+
+    A stack that cannot be stored as it is loses what is wrong.
+    """
     board = Board()
     board.asked([Stuck(str(n), "task", ASKED, "\0\udc80ж" * 9_000, time.monotonic() - 5) for n in range(7)])
+    board.waits(Stuck("7", "task", WAITS, ""))
     board.blocks(Stuck(None, None, BLOCKS, "here"))
-    assert [None, "6", "5", "4", "3"] == [one.job_id for one in board.now()]
-    told = board.now()[1].told()
+    assert [None, "7", "6", "5", "4"] == [one.job_id for one in board.now()]
+    told = board.now()[2].told()
     stack = told["stack"]
     assert isinstance(stack, str)
     assert 8_180 < len(stack.encode()) <= 8_192
     assert "\0" not in stack
     assert 5.0 == pytest.approx(told["seconds_since"], abs=2 * SLOWNESS)
     board.blocks(None)
+    board.waits(None)
     board.asked([])
     assert () == board.now()
 
@@ -128,6 +134,8 @@ ODD = [
     "7", "[]", "{}", "null", '"a"', "[1, null]", "[1e999]", '[{"job_id": 7}]',
     '[{"job_id": "x", "task": [], "seconds_since": {}}]',
     '[{"job_id": null, "task": null, "seconds_since": "a", "how": 1, "stack": 2}]',
+    '[{"job_id": null, "task": null, "seconds_since": "nan", "how": "asked to end", "stack": ""}]',
+    '[{"job_id": null, "task": null, "seconds_since": 1e300, "how": "asked to end", "stack": ""}]',
 ]  # fmt: skip
 
 
@@ -140,7 +148,7 @@ async def test_odd_things_in_a_row_end_no_page(databases: Databases, template: s
                 await add_worker(connection, said, "now() + interval '1 hour'")
             await add_worker(connection, good, "now() - interval '1 hour'")
             (found,) = await stuck_now(db)
-    assert (None, None, BLOCKS, "here") == (found.job_id, found.task, found.how, found.stack)
+    assert (None, None, BLOCKS, "here", "h 1") == (found.job_id, found.task, found.how, found.stack, found.worker)
     assert isinstance(found.worker_id, UUID)
 
 

@@ -7,9 +7,12 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from jobqueue.store.looking.overview import queue_stats
+from jobqueue import JobContext
+from jobqueue.base.looking.stuck import WAITS
+from jobqueue.store.looking.overview import StuckJob, queue_stats, stuck_now
 from jobqueue.store.workers import unserved_queues
 from jobqueue.worker.keeping.unserved import Unserved
+from tests.support.jobs.gate import Gate
 from tests.support.jobs.store import open_database
 from tests.support.jobs.working import counted, new_app
 from tests.support.patience import PATIENCE
@@ -21,8 +24,14 @@ def told(logs: list[Any], event: str) -> list[Any]:
     return [line for line in logs if line["event"] == event]
 
 
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A standstill is told after a third of a second."""
+    monkeypatch.setattr("jobqueue.worker.slots.starving._LOOK", 0.05)
+
+
 @pytest.mark.parametrize("of", ["jobs", "bundles"])
-async def test_parents_on_all_slots_that_await_children_are_told(database: str, of: str) -> None:
+async def test_parents_on_all_slots_that_await_children_are_told(database: str, soon: None, of: str) -> None:
     """S4-39: once every slot has a job that waits for one which wants a slot, the log says so, once; they still end."""
     async with new_app(database) as app:
 
@@ -50,6 +59,51 @@ async def test_parents_on_all_slots_that_await_children_are_told(database: str, 
     assert ("warning", 2, [parent.name], [child.name]) == (
         line["log_level"], line["slots"], line["tasks"], line["awaited"],
     )  # fmt: skip
+
+
+async def test_a_standstill_is_shown_for_as_long_as_it_lasts(database: str, soon: None) -> None:
+    """One of the parents stands for all; gone once what they wait for runs elsewhere, shown again when it waits again;
+    and told in the log once."""
+    gates = [Gate(), Gate()]
+    async with new_app(database, lease=60.0, beat=0.2) as app, open_database(database) as db:
+
+        @app.task(queue="children", retry=lambda job, error: 0.0)
+        async def child(ctx: JobContext, secret: str) -> None:
+            await gates[ctx.job.attempt - 1].step()
+            if ctx.job.attempt == 1:
+                raise ValueError(secret)
+
+        @app.task
+        async def parent(secret: str) -> None:
+            await (await child.defer(secret)).result()
+
+        async def shown() -> bool:
+            seen[:] = await stuck_now(db)
+            return bool(seen)
+
+        async def gone() -> bool:
+            return not await shown()
+
+        seen: list[StuckJob] = []
+        handle = await parent.defer("hunter2-secret")
+        with capture_logs() as logs:
+            async with app.worker(concurrency=1) as work:
+                await wait_until(shown, "it is shown")
+                (stuck,) = seen
+                async with app.worker(["children"], concurrency=1):
+                    await wait_until(gone, "the child runs elsewhere")
+                    assert 1 == work.snapshot().awaiting
+                    await app.queues.pause("children")
+                    gates[0].open.set()
+                    await wait_until(shown, "the child waits again")
+                    await app.queues.resume("children")
+                    gates[1].open.set()
+                    await handle.result(timeout=PATIENCE)
+                    await wait_until(gone, "nobody waits")
+    assert (handle.id, "parent", WAITS, "") == (stuck.job_id, stuck.task, stuck.how, stuck.stack)
+    assert 0.2 < stuck.seconds < PATIENCE
+    assert work.supervisor.id == stuck.worker_id
+    assert 1 == len(told(logs, "worker.starved"))
 
 
 @pytest.mark.parametrize(

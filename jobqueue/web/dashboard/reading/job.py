@@ -15,6 +15,7 @@ from jobqueue.base.flows.limit import say_gate, without_key
 from jobqueue.base.flows.phase import PhaseState
 from jobqueue.base.job import AttemptError, Job, JobState
 from jobqueue.base.looking.search import fingerprint_of
+from jobqueue.base.looking.stuck import WAITS
 from jobqueue.store.acting.audit import list_audit
 from jobqueue.store.connection.executor import Reader
 from jobqueue.store.looking.overview import Waits, stuck_now
@@ -169,7 +170,7 @@ async def read_job(view: View, id: UUID) -> JobSeen:
         limits=[say_gate(gate if view.access.payloads else without_key(gate)) for gate in job.gates],
         planned=said_of_plan(job),
         worker=None if job.worker_id is None else story.worker(str(job.worker_id)),
-        stuck=any(each.job_id == id for each in stuck),
+        stuck=any(each.job_id == id or (each.how == WAITS and each.worker_id == job.worker_id) for each in stuck),
         fraction=_fraction(report),
         fingerprint=_fingerprint(job),
         message=_message(view, job, report),

@@ -74,8 +74,9 @@ class Attention(Model):
     """Something that an operator should know first."""
 
     kind: str
-    """Of a queue `failing`, `unserved`, `late`, `paused` or `suspects`; of a worker `lost`; of a handler `stuck`; of a
-    task `aside`; of a webhook `receiver` (it fails) or `disabled`; of the database `snapshot`."""
+    """Of a queue `failing`, `unserved`, `late`, `paused` or `suspects`; of a worker `lost`; of a handler `stuck`, or
+    `starved` for all slots of its worker, which wait for other jobs; of a task `aside`; of a webhook `receiver` (it
+    fails) or `disabled`; of the database `snapshot`."""
     subject: str
     number: int
     seconds: float | None = None

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from jobqueue.base.flows.webhook import Webhook
 from jobqueue.base.looking.history import Deferred, Rates, Sparks, Times
+from jobqueue.base.looking.stuck import WAITS
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.flows import webhooks
 from jobqueue.store.looking.history import deferred, percentiles, rates, sparks
@@ -181,6 +182,7 @@ def _of_the_whole(found: _Read) -> list[Attention]:
 def _stuck(each: StuckJob) -> Attention:
     place = "" if each.job_id is None else f"#stuck-{each.job_id}"
     return Attention(
-        kind="stuck", subject=each.task or "a worker", number=1, seconds=each.seconds,
+        kind="starved" if each.how == WAITS else "stuck", subject=each.task or "a worker", number=1,
+        seconds=each.seconds,
         href=f"/workers/{each.worker_id}{place}",
     )  # fmt: skip

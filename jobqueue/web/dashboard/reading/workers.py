@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+from jobqueue.base.looking.stuck import WAITS
 from jobqueue.store.connection.pool import Session
 from jobqueue.store.looking.holding import Held, held_by_workers, running_jobs
 from jobqueue.store.looking.overview import RunningJob, StuckJob, WorkerNow, stuck_now
@@ -41,7 +42,7 @@ class WorkerSeen(Model):
     ahead: int
     """Claimed ahead of a free slot."""
     stuck: int
-    """Of those that run, handlers that do not come back."""
+    """Of those that run, handlers that do not come back: all of them, while all slots wait for jobs that want one."""
     whole: bool
     """The two numbers are of all its jobs, not only of those that may be seen."""
 
@@ -57,7 +58,7 @@ class WorkerSeen(Model):
 
 
 class StuckSeen(Model):
-    """A handler that blocks its worker's loop, or was asked to end and goes on."""
+    """A handler that blocks its worker's loop, was asked to end and goes on, or stands for all slots, which wait."""
 
     job_id: UUID | None
     """None: it is none of its jobs that blocks the loop."""
@@ -155,6 +156,11 @@ def _visible(view: View, told: Sequence[str]) -> list[str]:
     ]
 
 
+def _count(hows: Sequence[str], running: int) -> int:
+    """One that waits stands for all that run there."""
+    return max(len(hows), running) if WAITS in hows else len(hows)
+
+
 def _worker(
     view: View, each: WorkerNow, row: Registered, held: dict[UUID, Held] | None, stuck: Sequence[StuckJob]
 ) -> WorkerSeen:
@@ -166,6 +172,6 @@ def _worker(
         seen_at=row.seen_at,
         running=counts.running,
         ahead=counts.ahead,
-        stuck=0 if held is not None else sum(one.worker_id == each.id for one in stuck),
+        stuck=0 if held is not None else _count([one.how for one in stuck if one.worker_id == each.id], counts.running),
         whole=held is None,
     )

@@ -1,7 +1,7 @@
 """`app.bundles`: look at bundles, wait for them, and steer them."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar, overload
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from jobqueue.base.service import Patience
 from jobqueue.base.steering import Action, Changes
 from jobqueue.bundles.graph import BundleGraph
 from jobqueue.store.acting.audit import Noted, beginning, noting
-from jobqueue.store.connection.edge import own_session
+from jobqueue.store.connection.edge import executor_for, own_session
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.pool import Database, Session
@@ -250,13 +250,8 @@ class Bundles:
                     return False
                 raise
 
-    @contextlib.asynccontextmanager
-    async def _executor(self, connection: object | None) -> AsyncIterator[Executor]:
-        if connection is not None and self._on is not None:
-            yield self._on(connection)
-            return
-        async with self._session() as session:
-            yield session
+    def _executor(self, connection: object | None) -> contextlib.AbstractAsyncContextManager[Executor]:
+        return executor_for(connection, self._on, self._database)
 
     def _session(self) -> contextlib.AbstractAsyncContextManager[Session]:
         return own_session(self._database)

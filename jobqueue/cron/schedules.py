@@ -20,7 +20,7 @@ from jobqueue.base.names import check_name, check_whole
 from jobqueue.cron.putting import put
 from jobqueue.cron.template import new_schedule, planned_job, triggered_job
 from jobqueue.store.acting.audit import Noted, Row, noting
-from jobqueue.store.connection.edge import EDGE, own_session
+from jobqueue.store.connection.edge import executor_for
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows import schedules
@@ -217,15 +217,8 @@ class Schedules:
                 await await_standby(executor)  # an earlier call may have deleted it
                 raise
 
-    @contextlib.asynccontextmanager
-    async def _executor(self, connection: object | None) -> AsyncIterator[Executor]:
-        if connection is None:
-            async with own_session(self._database) as session:
-                yield session
-        else:
-            assert self._on is not None  # noqa: S101 - the command line has no connections
-            with EDGE:
-                yield self._on(connection)
+    def _executor(self, connection: object | None) -> contextlib.AbstractAsyncContextManager[Executor]:
+        return executor_for(connection, self._on, self._database)
 
 
 def upcoming(schedule: Schedule, many: int) -> list[datetime]:

@@ -1,7 +1,7 @@
 """`app.limits`: look at limits and their lines, change them while jobs run."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from jobqueue.base.flows.limit import MOST, Key, LimitLine, LimitStats, Rate, Ru
 from jobqueue.base.log import get_logger
 from jobqueue.base.names import check_name, check_whole
 from jobqueue.store.acting.audit import noting
-from jobqueue.store.connection.edge import own_session
+from jobqueue.store.connection.edge import executor_for
 from jobqueue.store.connection.executor import Executor, Reader
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.flows import limits
@@ -109,14 +109,8 @@ class Limits:
                 row.what["corrected"] = corrected
             return corrected
 
-    @contextlib.asynccontextmanager
-    async def _executor(self, connection: object | None) -> AsyncIterator[Executor]:
-        if connection is not None:
-            assert self._on is not None  # noqa: S101 - the command line has no connections
-            yield self._on(connection)
-            return
-        async with own_session(self._database) as session:
-            yield session
+    def _executor(self, connection: object | None) -> contextlib.AbstractAsyncContextManager[Executor]:
+        return executor_for(connection, self._on, self._database)
 
 
 async def busiest_limits(reader: Reader, most: int) -> list[LimitStats]:

@@ -9,7 +9,7 @@ from jobqueue.base.errors import InvalidOption
 from jobqueue.base.moments import Seconds, check_seconds, check_time
 from jobqueue.base.names import check_whole
 from jobqueue.store import steering
-from jobqueue.store.connection.edge import EDGE
+from jobqueue.store.connection.edge import EDGE, own_session
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.looking.overview import QueueStats, queue_stats
@@ -93,9 +93,5 @@ class Queues:
         await self._run(steering.keep_finished, queue_named("name", name), *limits, By.of(by))
 
     async def _run(self, call: Callable[..., Awaitable[T]], *values: object) -> T:
-        with EDGE:
-            session = (await self._database()).session()
-            try:
-                return await call(session, *values)
-            finally:
-                await session.close()
+        async with own_session(self._database) as session:
+            return await call(session, *values)

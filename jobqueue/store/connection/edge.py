@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 
 from jobqueue.base.errors import DatabaseError, JobQueueError
+from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify
 from jobqueue.store.connection.pool import Database, Session
 
@@ -41,6 +42,19 @@ async def own_session(database: Callable[[], Awaitable[Database]]) -> AsyncItera
             yield session
         finally:
             await session.close()
+
+
+@contextlib.asynccontextmanager
+async def executor_for(
+    connection: object | None, on: Callable[[object], Executor] | None, database: Callable[[], Awaitable[Database]]
+) -> AsyncIterator[Executor]:
+    """The caller's connection if one was given, by `on`, else one of ours. The same holds for both."""
+    if connection is None or on is None:  # the command line has none to give
+        async with own_session(database) as session:
+            yield session
+        return
+    with EDGE:
+        yield on(connection)
 
 
 def _reason(error: BaseException, told: bool) -> str:

@@ -1,7 +1,7 @@
 """`app.bulks`: bulk actions are watched, waited for and cancelled. `app.jobs.bulk` begins them."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 import anyio
@@ -14,7 +14,7 @@ from jobqueue.base.names import check_whole
 from jobqueue.base.service import Patience
 from jobqueue.store.acting import bulks
 from jobqueue.store.acting.audit import noting
-from jobqueue.store.connection.edge import EDGE, own_session
+from jobqueue.store.connection.edge import executor_for
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database
 from jobqueue.tasks.options import check_id
@@ -83,15 +83,8 @@ class Bulks:
             looked(bulk)
         return bulk
 
-    @contextlib.asynccontextmanager
-    async def _executor(self, connection: object | None) -> AsyncIterator[Executor]:
-        if connection is not None:
-            assert self._on is not None  # noqa: S101 - the command line has no connections
-            with EDGE:
-                yield self._on(connection)
-            return
-        async with own_session(self._database) as session:
-            yield session
+    def _executor(self, connection: object | None) -> contextlib.AbstractAsyncContextManager[Executor]:
+        return executor_for(connection, self._on, self._database)
 
 
 async def _found(executor: Executor, id: UUID) -> Bulk:

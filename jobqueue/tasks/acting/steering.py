@@ -1,7 +1,7 @@
 """The verbs of `app.jobs` that change jobs: cancel, retry, reschedule, move, set_priority, delete."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeAlias, Unpack
@@ -18,7 +18,7 @@ from jobqueue.base.steering import Action, Change, Changes
 from jobqueue.store import steering
 from jobqueue.store.acting import bulks
 from jobqueue.store.acting.audit import Noted, meant
-from jobqueue.store.connection.edge import own_session
+from jobqueue.store.connection.edge import executor_for
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.standby import await_standby
@@ -203,14 +203,8 @@ class Steering:
                     )  # what there was nothing left to do for, an earlier call may have done
         return changes
 
-    @contextlib.asynccontextmanager
-    async def _executor(self, connection: object | None) -> AsyncIterator[Executor]:
-        if connection is not None:
-            assert self._on is not None  # noqa: S101 - the command line has no connections
-            yield self._on(connection)
-            return
-        async with own_session(self._database) as session:
-            yield session
+    def _executor(self, connection: object | None) -> contextlib.AbstractAsyncContextManager[Executor]:
+        return executor_for(connection, self._on, self._database)
 
 
 def _action(given: Action | str) -> Action:

@@ -32,6 +32,7 @@ from jobqueue.worker.slots.runs import Tasks
 from jobqueue.worker.snapshot import Snapshot
 
 _LOOKS = (0.005, 0.1)
+"""Seconds between two looks whether the first beat was answered: at first, at most."""
 
 
 class Supervisor:
@@ -158,7 +159,7 @@ class Supervisor:
         parts = self.parts
         try:
             async with anyio.create_task_group() as inner:
-                await self._is_heard()
+                await self._until_heard()
                 await parts.claimer.connect()
                 inner.start_soon(self._part, self._claim)
                 for part in (
@@ -172,7 +173,7 @@ class Supervisor:
         finally:
             self._no_more_work.set()
 
-    async def _is_heard(self) -> None:
+    async def _until_heard(self) -> None:
         """Where there are few connections, first come those that renew, claim and finish: others would keep theirs."""
         patience = Patience(*_LOOKS)
         while not (self.parts.heart.is_heard or self.drain.begun.is_set()):  # noqa: ASYNC110 - it tells the claimer alone

@@ -5,8 +5,10 @@ that is another one while it dials.
 """
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 
@@ -48,7 +50,9 @@ class Addresses:
         self, protocol: Callable[[], Any], host: str | None = None, port: int | None = None, **how: Any
     ) -> tuple[asyncio.Transport, Any]:
         """As the event loop's own."""
-        if host is not None and port is not None:
+        if host is None or port is None or _is_address(host):  # then there is one, and no thread need ask for it
+            how |= {"host": host, "port": port}
+        else:
             how["sock"] = await self._dial(host, port)
             if how.get("ssl"):
                 how.setdefault("server_hostname", host)
@@ -94,3 +98,10 @@ class Addresses:
         if left > 1 and end is not None and self._deadline is not None:
             now = self._loop.time()
             self._deadline.reschedule(now + (end - now) / left)
+
+
+def _is_address(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        ip_address(host)
+        return True
+    return False

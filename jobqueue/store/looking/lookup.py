@@ -42,6 +42,11 @@ async def gone_jobs(database: Database, ids: Sequence[UUID]) -> set[UUID]:
     return {as_uuid(row["id"]) for row in await database.fetch("gone_jobs", list(ids))} if ids else set()
 
 
+async def is_gone(database: Database, id: UUID) -> bool:
+    """The same of one."""
+    return bool((await database.fetch("is_gone", id))[0]["gone"])
+
+
 async def unclaimed(database: Database, ids: Sequence[UUID]) -> dict[UUID, str]:
     """Which of these jobs, and of the members of these bundles, wait for a worker, and their tasks."""
     return {as_uuid(id): task for id, task in await database.fetch("unclaimed", list(ids))}

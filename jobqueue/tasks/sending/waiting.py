@@ -22,7 +22,7 @@ from jobqueue.base.service import Patience
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.listener import Listener
 from jobqueue.store.connection.pool import Database
-from jobqueue.store.looking.lookup import await_jobs, find_job, gone_jobs
+from jobqueue.store.looking.lookup import await_jobs, find_job, gone_jobs, is_gone
 from jobqueue.tasks.context import CURRENT
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class Waiters:
     async def _glance(self, id: UUID) -> Job | None:
         """The job if it ends in a moment, else None."""
         for pause in (*_LOOKS, 0.0):
-            if await self._patiently(lambda: gone_jobs(self._database, [id])):
+            if await self._patiently(lambda: is_gone(self._database, id)):
                 job = await self._find(id)
                 if job.state.final:
                     return job

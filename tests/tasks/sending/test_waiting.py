@@ -153,7 +153,11 @@ def told_only(monkeypatch: pytest.MonkeyPatch) -> None:
     async def find_none(database: object, ids: object) -> set[UUID]:
         return set()
 
+    async def not_gone(database: object, id: UUID) -> bool:
+        return False
+
     monkeypatch.setattr(waiting_module, "gone_jobs", find_none)
+    monkeypatch.setattr(waiting_module, "is_gone", not_gone)
     monkeypatch.setattr(waiting_module, "_LOOKERS", 0)
 
 

@@ -21,6 +21,7 @@ from jobqueue.store.schema import migrate as rooms
 from jobqueue.store.schema.migrate import migrate, migrations
 from tests.support.jobs.store import Connection, claim, claim_one, connect, finish, insert, new_job, open_session
 from tests.support.jobs.working import archived, end_of, new_app
+from tests.support.postgres.backends import change
 from tests.support.waiting import wait_until
 
 PAST_ALL = ["'infinity'", "'-infinity'", "'0044-03-15 BC'", "'9999-12-31 23:59:59.999999+00'", "'1969-12-31 23:59+00'"]
@@ -204,15 +205,19 @@ values (gen_random_uuid(), 'q', 't', '{}', 0, 'dead', '-infinity', 1, 1, 0, 0, 1
 """
 
 
+async def migrate_with(dsn: str, rows: str, number: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Migrate a database that had these rows before the migration of this number."""
+    before = tuple(each for each in migrations() if each.name < number)
+    with monkeypatch.context() as patch:
+        patch.setattr(rooms, "migrations", lambda: before)
+        await migrate(dsn)
+    await change(dsn, rows)
+    await migrate(dsn)
+
+
 async def test_what_is_there_already_is_mended(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of before this range are brought into it by the migration: workers claim them, lists show them."""
-    before = tuple(each for each in migrations() if each.name < "0008")
-    monkeypatch.setattr(rooms, "migrations", lambda: before)
-    await migrate(empty_database)
-    async with connect(empty_database) as connection:
-        await connection.execute(BAD_ROWS)
-    monkeypatch.undo()
-    await migrate(empty_database)
+    await migrate_with(empty_database, BAD_ROWS, "0008", monkeypatch)
 
     async with open_session(empty_database) as session, connect(empty_database) as connection:
         jobs = await list_jobs(session, Wanted(), after=None, limit=10)
@@ -236,13 +241,7 @@ insert into jobqueue."limit" (name, declared, changed, declared_at) values
 
 async def test_lists_that_one_row_had_ended_are_mended(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same for rows of before the range held for bundles and limits: the lists show them again."""
-    before = tuple(each for each in migrations() if each.name < "0036")
-    monkeypatch.setattr(rooms, "migrations", lambda: before)
-    await migrate(empty_database)
-    async with connect(empty_database) as connection:
-        await connection.execute(ONE_OF_EACH)
-    monkeypatch.undo()
-    await migrate(empty_database)
+    await migrate_with(empty_database, ONE_OF_EACH, "0036", monkeypatch)
 
     async with new_app(empty_database) as app:
         assert [EARLIEST] == [bundle.created_at for bundle in await app.bundles.list()]

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from jobqueue.store.dialing.dial import Dialer
+from tests.support.patience import scaled
 from tests.support.postgres.proxy import Proxy, proxied
 
-LIMIT = 1.0
+LIMIT = scaled(2.0)
 NAME = "several.example"
 
 

@@ -245,7 +245,7 @@ async def test_a_late_commit_beside_a_new_job_is_found_by_a_sleeper(database: st
         await wait_until(lambda: {-1, 5} <= set(ran), "both have run")
 
 
-async def test_a_hardthat_was_left_goes_on_in_a_sleeper(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_round_that_was_left_goes_on_in_a_sleeper(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A look that takes long ends after a piece: a worker with nothing else to do owes the rest, until it is over."""
     monkeypatch.setattr(patrolling, "is_long", lambda seconds: seconds > 0)
     monkeypatch.setattr(windows, "_FIRST_WIDTH", 10)
@@ -260,7 +260,7 @@ async def test_a_hardthat_was_left_goes_on_in_a_sleeper(database: str, monkeypat
     assert 1 < pieces < 40, "it was left, and came to its end"
 
 
-async def test_what_comes_up_behind_a_hardis_found_by_the_next_one(
+async def test_what_comes_up_behind_a_round_is_found_by_the_next_one(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job commits late where the round has passed: a worker with nothing else to do owes another one, if told."""

@@ -134,7 +134,7 @@ class Claimer:
     async def _found_nothing(self) -> bool:
         await self._settle_lost_claim()
         await self._room()
-        # First as ever: behind an old snapshot to look at everything costs more than many claims.
+        # A claim first: behind an old snapshot a look at everything costs more than many of them.
         if await self._look() or await self._look(whole=not self._patrol.long):
             return False
         while not self._slots.idle:  # a job may wait for one that it has deferred: go on looking

@@ -261,7 +261,11 @@ with patience as materialized (
 ), barrier as materialized (
   select pg_advisory_xact_lock(:'wake_class', :'wake_key') from patience
 ), before as (
-  delete from :"schema".sleeper where worker_id = $1 and queue = any($2::text[]) and wake_at > now() - interval '1 minute'
+  delete from :"schema".sleeper where ctid = any(array(
+    select s.place from unnest($2::text[]) as q
+    cross join lateral (  -- before version 17 an index is not entered by a list and a time: it read all that was published
+      select s.ctid as place from :"schema".sleeper s
+      where s.worker_id = $1 and s.queue = q and s.wake_at > now() - interval '1 minute' offset 0) as s))
 )
 insert into :"schema".sleeper (worker_id, queue, wake_at)
 select $1, q, clock_timestamp() + make_interval(secs => $3) from barrier, unnest($2::text[]) as q
@@ -270,7 +274,11 @@ on conflict on constraint sleeper_pkey do nothing;
 -- name: end_sleep
 -- takes: worker_id uuid, queues text[]
 -- gives:
-delete from :"schema".sleeper where worker_id = $1 and queue = any($2::text[]) and wake_at > now() - interval '1 minute';
+delete from :"schema".sleeper where ctid = any(array(
+  select s.place from unnest($2::text[]) as q
+  cross join lateral (
+    select s.ctid as place from :"schema".sleeper s
+    where s.worker_id = $1 and s.queue = q and s.wake_at > now() - interval '1 minute' offset 0) as s));
 
 -- name: is_due
 -- takes:

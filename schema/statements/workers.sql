@@ -40,15 +40,13 @@ select id from :"schema".worker where alive_until < now() - make_interval(secs =
 -- name: forget_dead_workers
 -- takes: dead_workers uuid[], keep double precision
 -- gives:
--- Their sleep flags only cost notifications, until their time is over; what is older goes with the row. Those rows stay for a
--- while, for those who ask what happened.
+-- Their rows stay for a while, for those who ask what happened, and their sleep flags with them: those count no more once their
+-- time is over, which is a poll away at most.
 with dead as materialized (
   select id, alive_until < now() - make_interval(secs => $2) as long_ago
   from :"schema".worker where alive_until < now() or id = any($1::uuid[])
-), awake as (
-  delete from :"schema".sleeper where worker_id = any(array(select id from dead)) and wake_at > now() - interval '1 minute'
 ), forgotten as (
-  delete from :"schema".sleeper where worker_id = any(array(select id from dead where long_ago)) and wake_at <= now() - interval '1 minute'
+  delete from :"schema".sleeper where worker_id = any(array(select id from dead where long_ago))
 ), marked as (
   update :"schema".worker set alive_until = least(alive_until, now()) where id = any($1::uuid[]) and alive_until > now()
 )

@@ -58,8 +58,16 @@ class Plan:
 
     @property
     def buffers(self) -> int:
+        """Pages touched until the answer. What a `with` changes that nobody reads comes after it, see `whole`."""
+        return _pages(self.root)
+
+    @property
+    def whole(self) -> int:
         """Pages touched in all."""
-        return int(self.root["Shared Hit Blocks"] + self.root["Shared Read Blocks"])
+        read = {node.get("CTE Name") for node in self.nodes()}
+        named = ((node, node.get("Subplan Name", "").removeprefix("CTE ")) for node in self.nodes())
+        late = [node for node, name in named if node["Node Type"] == "ModifyTable" and name and name not in read]
+        return self.buffers + sum(map(_pages, late))
 
     def __str__(self) -> str:
         lines = []
@@ -67,6 +75,10 @@ class Plan:
             place = node.get("Index Name") or node.get("Relation Name") or ""
             lines.append(f"{node['Node Type']} {place} rows={node['Actual Rows']} loops={node['Actual Loops']}")
         return "\n".join(lines)
+
+
+def _pages(node: Node) -> int:
+    return int(node["Shared Hit Blocks"] + node["Shared Read Blocks"])
 
 
 def run_learned(connection: Connection, name: str, values: tuple[object, ...], mode: str, most: int = 0) -> Plan:

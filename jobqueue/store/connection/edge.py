@@ -48,13 +48,12 @@ async def own_session(database: Callable[[], Awaitable[Database]]) -> AsyncItera
 async def executor_for(
     connection: object | None, on: Callable[[object], Executor] | None, database: Callable[[], Awaitable[Database]]
 ) -> AsyncIterator[Executor]:
-    """The caller's connection if one was given, by `on`, else one of ours. The same holds for both."""
-    if connection is None or on is None:  # the command line has none to give
-        async with own_session(database) as session:
-            yield session
-        return
-    with EDGE:
+    """The caller's connection if one was given, by `on`, where the driver's errors stay; else one of ours."""
+    if connection is not None and on is not None:  # the command line has none to give
         yield on(connection)
+        return
+    async with own_session(database) as session:
+        yield session
 
 
 def _reason(error: BaseException, told: bool) -> str:

@@ -9,7 +9,7 @@ from jobqueue.base.errors import InvalidOption
 from jobqueue.base.names import check_name, check_whole
 from jobqueue.store.acting.audit import Noted, Row, list_audit, meant, noting
 from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
-from jobqueue.store.connection.edge import EDGE, own_session
+from jobqueue.store.connection.edge import EDGE, executor_for, own_session
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database
 from jobqueue.tasks.options import check_id
@@ -53,8 +53,7 @@ class Audit:
         by = By.of(who)
         named, via = (None, None) if by is None else (by.who, by.via)
         about = None if job is None else check_id(job, "job")
-        with EDGE:
-            reader = await self._database() if connection is None or self._on is None else self._on(connection)
+        async with executor_for(connection, self._on, self._database) as reader:
             return await list_audit(reader, job=about, who=named, via=via, action=action, before=before, limit=limit)
 
     async def note(self, by: Doer, action: str, *, jobs: Sequence[UUID] = (), **what: str) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import psycopg
 import pytest
 
@@ -112,6 +113,24 @@ async def test_every_verb_on_every_library(library: str, database: str) -> None:
             await joined.rollback()
 
         assert before == await asked(database, EVERYTHING)
+
+
+async def test_the_drivers_errors_stay_on_the_callers_connection(database: str) -> None:
+    """What retries a transaction looks for its driver's error, as of a statement of its own: none is made ours."""
+    async with App(database) as app, connect(database) as conn:
+        task = app.task(limit=Limit(5))(note)
+        await app.run_until_idle()
+        job = await task.options(delay=3600).defer("a")
+        async with app.bundle("import") as bundle:
+            bundle.add(task.job("b"))
+        transaction = conn.transaction()
+        await transaction.start()
+        with pytest.raises(asyncpg.PostgresError):
+            await conn.execute("select 1 / 0")
+        for call in [*calls(app, job.id, bundle.id, conn).values(), lambda: task.options(connection=conn).defer("b")]:
+            with pytest.raises(asyncpg.InFailedSQLTransactionError):
+                await call()
+        await transaction.rollback()
 
 
 async def test_every_verb_where_a_connection_is_lent(database: str) -> None:

@@ -222,7 +222,7 @@ async def test_strays_are_given_back_unharmed(database: str) -> None:
 
 
 async def test_the_sleep_flags_of_the_dead_go_with_their_rows(database: str) -> None:
-    """Flags of workers that are dead for a day go with their rows: nobody notifies them. Until then they count no more."""
+    """Flags of workers that are dead for a day go with their rows; before that they end by their own time."""
     alive, silent, dead = [await worker_row(database, each) for each in (ALIVE, SILENT, ALIVE)]
     forgotten = await worker_row(database, -90_000.0)
     async with open_session(database) as session, connect(database) as connection:

@@ -127,7 +127,9 @@ async def test_the_drivers_errors_stay_on_the_callers_connection(database: str) 
         await transaction.start()
         with pytest.raises(asyncpg.PostgresError):
             await conn.execute("select 1 / 0")
-        for call in [*calls(app, job.id, bundle.id, conn).values(), lambda: task.options(connection=conn).defer("b")]:
+        on_conn = calls(app, job.id, bundle.id, conn)
+        on_conn["defer"] = lambda: task.options(connection=conn).defer("b")
+        for call in on_conn.values():
             with pytest.raises(asyncpg.InFailedSQLTransactionError):
                 await call()
         await transaction.rollback()

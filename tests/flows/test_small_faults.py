@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from jobqueue.base.errors import DeferUnknown
-from tests.support.jobs.store import connect, insert, new_jobs, open_session
+from jobqueue.store.connection.pool import Session
+from tests.support.jobs.store import connect, insert, new_jobs, open_database, open_session
 from tests.support.jobs.working import all_ended, archived, asked, asleep, claims_left, counted, new_app
 from tests.support.postgres.backends import LISTENS, becomes, change, terminate
 from tests.support.postgres.own_server import OwnServer
@@ -127,7 +129,7 @@ async def test_too_few_connections(server: OwnServer, own: str, tmp_path: Path) 
 
 
 async def test_four_connections_are_enough_to_run_jobs(server: OwnServer, own: str) -> None:
-    """C11: those that renew, claim and finish come first; without one that could write its end nothing is claimed."""
+    """C11: those that renew, claim and finish come first, at the start and after a cut: others make room for them."""
     async with ordinary_role(server, own) as role:
         await change(own, f"alter role {role} connection limit 4")
         app = new_app(server.dsn(own.rpartition("/")[2], user=role))
@@ -137,9 +139,34 @@ async def test_four_connections_are_enough_to_run_jobs(server: OwnServer, own: s
 
         async with open_session(own) as session:
             await insert(session, *new_jobs(100, task=work.name))
-        async with app.worker():
-            await all_ended(own)
-        assert 100 == await archived(own)
+            async with app.worker():
+                await all_ended(own)
+                for _ in range(3):
+                    await terminate(own, "usename = $1", role)
+                    await insert(session, *new_jobs(100, task=work.name))
+                    await all_ended(own)
+        assert 400 == await archived(own)
+
+
+async def test_who_comes_first_gets_the_places_of_others(server: OwnServer, own: str) -> None:
+    """C11: what lies idle, in a pool or with a part of the worker, is ended; who can wait stays out meanwhile."""
+    async with ordinary_role(server, own) as role:
+        await change(own, f"alter role {role} connection limit 3")
+        async with open_database(server.dsn(own.rpartition("/")[2], user=role)) as database:
+            lesser, first = database.session(), Session(database, first=True)
+            await lesser.ready()
+            planned, beside = await database.open_planned_once(), await database.open_beside()
+            async with database.connection(), database.connection():
+                with pytest.raises(asyncpg.TooManyConnectionsError):
+                    await first.ready()
+            await becomes(own, 0, "usename = $1", role)
+            for each in (first, planned.session(), beside.session()):
+                await each.ready()
+            with pytest.raises(asyncpg.TooManyConnectionsError, match="left to those"):
+                await lesser.ready()
+            await becomes(own, 3, "usename = $1", role)
+            await beside.close()
+            await first.close()
 
 
 async def test_a_full_notification_queue(server: OwnServer, own: str, tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import pytest
 from tests.examples.programs import running
 from tests.support.jobs.working import new_app
 from tests.support.patience import PATIENCE
-from tests.support.postgres.backends import becomes
+from tests.support.postgres.backends import LISTENS, becomes
 from tests.support.programs.many_clients import Cost, at_a_rate, clients
 from tests.support.waiting import wait_until
 
-LISTENS_TO_LOG = "query ilike 'listen%jobqueue_log%'"
+LISTENS_TO_LOG = f"{LISTENS} and query ilike '%jobqueue_log%'"
 LONG = bool(os.environ.get("JOBQUEUE_LONG"))
 CLIENTS, EVENTS, RATE = (300, 900, 30.0) if LONG else (30, 60, 100.0)
 

@@ -40,6 +40,7 @@ class Listener:
         """
         self._database = database
         self._channel = channel(database.schema, purpose)
+        self._probing = f"select 1 -- listens to {self._channel}"  # who looks at idle connections sees what it is for
         self._hear = hear
         self._flags = tuple(flags)
 
@@ -107,7 +108,7 @@ class Listener:
             with anyio.move_on_after(pause):
                 await ended.wait()
             if not ended.is_set():
-                await connection.fetchval("select 1", timeout=_PROBE_LIMIT)
+                await connection.fetchval(self._probing, timeout=_PROBE_LIMIT)
         raise ConnectionError("the server ended the listening connection")
 
     def _on_notify(self, connection: Any, pid: int, channel: str, payload: object) -> None:

@@ -56,6 +56,16 @@ def cut(connection: Any) -> None:
         connection.terminate()
 
 
+def hang_up(connection: Any) -> None:
+    """End a connection as a cut network would, so that whoever waits for its answer gets an error that all survive.
+
+    asyncpg's `terminate` is for who holds it: below a statement of somebody else's it ends in an AttributeError there.
+    """
+    transport = getattr(getattr(connection, "_con", connection), "_transport", None)  # private in asyncpg: as above
+    if transport is not None:
+        transport.abort()
+
+
 def unplug(connection: Any) -> None:
     """End a connection whose event loop is closed: all that asyncpg has for this needs the loop.
 

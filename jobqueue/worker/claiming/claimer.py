@@ -69,7 +69,7 @@ class Claimer:
         self.wakeup = Wakeup()
         self.listening = asyncio.Event()
         """Set while notifications arrive; without them publishing a sleep would be of no use."""
-        self._session = Session(database)
+        self._session = Session(database, first=True)
         self._worker = worker
         self._settings = settings
         self._queues = queues

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tests.cli.conftest import Shop
+from tests.support.postgres.backends import LISTENS
 from tests.support.postgres.own_server import TEMPLATE, OwnServer, own_server
 from tests.support.programs.processes import ROOT, CommandLine
 from tests.support.waiting import wait_until
@@ -78,5 +79,5 @@ async def test_a_wait_outlives_the_database(server: OwnServer, cli: CommandLine)
 
 def listens(dsn: str) -> bool:
     with psycopg.connect(dsn) as connection:
-        found = connection.execute("select 1 from pg_stat_activity where query ilike 'listen%'").fetchone()
+        found = connection.execute(f"select 1 from pg_stat_activity where {LISTENS}").fetchone()
         return found is not None

@@ -49,6 +49,7 @@ async def stored(dsn: str, count: int) -> None:
         await wait_until(are, f"{count} jobs are stored")
 
 
-LISTENS = "query ilike 'listen%'"
-AWAITS_RESULTS = "query ilike 'listen%jobqueue_done%'"
+LISTENS = "query ~* '^listen|-- [l]istens to'"
+"""A listener, also after its first probe; not whoever asks with this."""
+AWAITS_RESULTS = f"{LISTENS} and query ilike '%jobqueue_done%'"
 WAITS_FOR_LOCK = "wait_event_type = 'Lock'"

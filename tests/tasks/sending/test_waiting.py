@@ -24,7 +24,7 @@ from jobqueue.tasks.sending.waiting import Waiters
 from tests.support.jobs.store import claim, connect, ended, new_job, new_jobs, open_database, open_sessions, write
 from tests.support.jobs.working import asked
 from tests.support.patience import NEVER, PATIENCE, scaled, stretched
-from tests.support.postgres.backends import AWAITS_RESULTS, backends, becomes, change, terminate
+from tests.support.postgres.backends import AWAITS_RESULTS, LISTENS, backends, becomes, change, terminate
 from tests.support.postgres.proxy import proxied
 from tests.support.waiting import wait_until
 
@@ -62,7 +62,7 @@ async def test_an_ended_job_is_answered_without_listening(database: str) -> None
         await asyncio.sleep(0)
 
     assert ({None}, 1, before) == (watches, result.result(), asyncio.all_tasks())
-    assert [] == await backends(database, "query ilike 'listen%'")
+    assert [] == await backends(database, LISTENS)
     await app.close()
 
 

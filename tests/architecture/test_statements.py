@@ -110,6 +110,7 @@ def test_sql_text_is_filled_in_at_one_place_only() -> None:
     allowed = {
         "jobqueue/store/schema/migrate.py": "marks a migration as applied, by the name of our own file",
         "jobqueue/store/cloning.py": "makes and empties databases for tests, by names of its own",
+        "jobqueue/store/connection/listener.py": "says what an idle connection is for, by a name of ours",
         "jobqueue/store/embedded/server.py": "makes its one database, whose name is a constant",
         "jobqueue/web/dashboard/showing/code.py": "shows people what they may write; it is never run",
     }

@@ -11,7 +11,6 @@ import asyncpg
 import pytest
 
 from jobqueue.base.errors import DeferUnknown
-from jobqueue.store.connection.pool import Session
 from tests.support.jobs.store import connect, insert, new_jobs, open_database, open_session
 from tests.support.jobs.working import all_ended, archived, asked, asleep, claims_left, counted, new_app
 from tests.support.postgres.backends import LISTENS, becomes, change, terminate
@@ -153,7 +152,7 @@ async def test_who_comes_first_gets_the_places_of_others(server: OwnServer, own:
     async with ordinary_role(server, own) as role:
         await change(own, f"alter role {role} connection limit 3")
         async with open_database(server.dsn(own.rpartition("/")[2], user=role)) as database:
-            lesser, first = database.session(), Session(database, first=True)
+            lesser, first = database.session(), database.session(first=True)
             await lesser.ready()
             planned, beside = await database.open_planned_once(), await database.open_beside()
             async with database.connection(), database.connection():

@@ -47,7 +47,7 @@ class LentDatabase(Database):
         """There is only the one. Raises ConfigurationError."""
         raise ConfigurationError(_NO_OTHER)
 
-    def session(self) -> Session:
+    def session(self, *, first: bool = False) -> Session:
         """A session on what was lent."""
         return LentSession(self)
 

@@ -229,9 +229,9 @@ class Database:
         """Give it back, within CLOSE_LIMIT."""
         await self._room.give(self.pool, connection, CLOSE_LIMIT)
 
-    def session(self) -> "Session":
-        """A connection of it for one loop of work."""
-        return Session(self)
+    def session(self, *, first: bool = False) -> "Session":
+        """A connection of it for one loop of work. Others make room for one that comes `first`."""
+        return Session(self, first=first)
 
     async def fetch(self, name: str, *values: object) -> list[asyncpg.Record]:
         """Run one named statement on any pooled connection, in a transaction of its own."""

@@ -22,7 +22,7 @@ from jobqueue.base.settings import Settings
 from jobqueue.store import claims
 from jobqueue.store.connection.faults import CUT_SHORT, DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
 from jobqueue.store.leases import give_back_strays
 from jobqueue.worker.claiming.lots import Lots
 from jobqueue.worker.claiming.marks import Marks
@@ -69,7 +69,7 @@ class Claimer:
         self.wakeup = Wakeup()
         self.listening = asyncio.Event()
         """Set while notifications arrive; without them publishing a sleep would be of no use."""
-        self._session = Session(database, first=True)
+        self._session = database.session(first=True)
         self._worker = worker
         self._settings = settings
         self._queues = queues

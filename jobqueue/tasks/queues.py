@@ -9,7 +9,7 @@ from jobqueue.base.errors import InvalidOption
 from jobqueue.base.moments import Seconds, check_seconds, check_time
 from jobqueue.base.names import check_whole
 from jobqueue.store import steering
-from jobqueue.store.connection.edge import EDGE, own_session
+from jobqueue.store.connection.edge import executor_for, own_session
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.looking.overview import QueueStats, queue_stats
@@ -48,11 +48,8 @@ class Queues:
         `keep` is what the last `keep()` of a queue said. Cheap, also with millions of jobs. Large numbers are then
         estimates: `estimated` names the states that are. With `connection` as the caller's transaction sees them.
         """
-        if connection is not None:
-            assert self._on is not None  # noqa: S101 - the command line has no connections
-            return await queue_stats(self._on(connection))
-        with EDGE:
-            return await queue_stats(await self._database())
+        async with executor_for(connection, self._on, self._database) as executor:
+            return await queue_stats(executor)
 
     async def pause(
         self, name: str, until: datetime | None = None, *, seconds: Seconds | None = None, by: Doer | None = None

@@ -147,25 +147,32 @@ async def test_four_connections_are_enough_to_run_jobs(server: OwnServer, own: s
         assert 400 == await archived(own)
 
 
-async def test_who_comes_first_gets_the_places_of_others(server: OwnServer, own: str) -> None:
-    """C11: what lies idle, in a pool or with a part of the worker, is ended; who can wait stays out meanwhile."""
+@pytest.mark.parametrize("still_used", [True, False], ids=["still used", "just given back"])
+async def test_who_comes_first_gets_the_places_of_others(server: OwnServer, own: str, *, still_used: bool) -> None:
+    """C11: what others use, keep or have given back is ended; who can wait stays out meanwhile."""
     async with ordinary_role(server, own) as role:
         await change(own, f"alter role {role} connection limit 3")
         async with open_database(server.dsn(own.rpartition("/")[2], user=role)) as database:
-            lesser, first = database.session(), database.session(first=True)
-            await lesser.ready()
+            lesser, claims = database.session(), database.session(first=True)
             planned, beside = await database.open_planned_once(), await database.open_beside()
-            async with database.connection(), database.connection():
+            writes, beats = planned.session(first=True), beside.session(first=True)
+            await lesser.ready()
+            async with database.connection():
+                async with database.connection():
+                    pass
                 with pytest.raises(asyncpg.TooManyConnectionsError):
-                    await first.ready()
+                    await writes.ready()
+                if still_used:
+                    await becomes(own, 0, "usename = $1", role)
             await becomes(own, 0, "usename = $1", role)
-            for each in (first, planned.session(), beside.session()):
-                await each.ready()
+            for first in (claims, writes, beats):
+                await first.ready()
             with pytest.raises(asyncpg.TooManyConnectionsError, match="left to those"):
                 await lesser.ready()
             await becomes(own, 3, "usename = $1", role)
+            for first in (claims, writes, beats):
+                await first.close()
             await beside.close()
-            await first.close()
 
 
 async def test_a_full_notification_queue(server: OwnServer, own: str, tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ async def executor_for(
     connection: object | None, on: Callable[[object], Executor] | None, database: Callable[[], Awaitable[Database]]
 ) -> AsyncIterator[Executor]:
     """The caller's connection if one was given, by `on`, where the driver's errors stay; else one of ours."""
-    if connection is not None and on is not None:  # the command line has none to give
+    if connection is not None:
+        assert on is not None  # noqa: S101 - the command line has no connections
         yield on(connection)
         return
     async with own_session(database) as session:

@@ -40,7 +40,8 @@ class Listener:
         """
         self._database = database
         self._channel = channel(database.schema, purpose)
-        self._probing = f"select 1 -- listens to {self._channel}"  # who looks at idle connections sees what it is for
+        # Who looks at idle connections, and at their last statements, sees what this one is for.
+        self._probe_query = f"select 1 -- listens to {self._channel}"
         self._hear = hear
         self._flags = tuple(flags)
 
@@ -108,7 +109,7 @@ class Listener:
             with anyio.move_on_after(pause):
                 await ended.wait()
             if not ended.is_set():
-                await connection.fetchval(self._probing, timeout=_PROBE_LIMIT)
+                await connection.fetchval(self._probe_query, timeout=_PROBE_LIMIT)
         raise ConnectionError("the server ended the listening connection")
 
     def _on_notify(self, connection: Any, pid: int, channel: str, payload: object) -> None:

@@ -65,7 +65,7 @@ class Database:
         self._further: list[Database] = []
         """Those that end with this one."""
         self._linux = False
-        self._room, self._comes_first = Room(), False
+        self._room = Room()
 
     @classmethod
     async def open(
@@ -127,11 +127,9 @@ class Database:
         return self._again is not None
 
     async def open_beside(self) -> "Database":
-        """The same database once more, with one connection that comes first, for another loop: call this there."""
-        assert self._again is not None  # noqa: S101 - asked for by can_open_beside
-        database = await self._again()
-        database._pins_isolation = self._pins_isolation
-        database._room, database._comes_first = self._room, True
+        """The same database once more, with one connection, for another event loop: call this there."""
+        database = await self._once_more()
+        database._room = self._room
         return database
 
     async def open_for_handlers(self, max_size: int) -> "Database":
@@ -139,15 +137,13 @@ class Database:
 
         So the server looks now and then whether the client of a long one is still there, if it can.
         """
-        assert self._again is not None  # noqa: S101 - asked for by can_open_beside
         more = WATCHED if self._linux and not self._sets_limits else {}
-        database = await self._again(max_size=max_size, limited=False, more=more)
-        database._pins_isolation = self._pins_isolation
+        database = await self._once_more(max_size=max_size, limited=False, more=more)
         self._room.join(database.pool)
         return database
 
     async def open_planned_once(self) -> "Database":
-        """The same database once more, with one connection that comes first, for a loop that always says the same.
+        """The same database once more, with one connection, for a loop that says one thing again and again.
 
         It plans a statement once: to plan a finish of one job takes longer than to run it (0.65 ms instead of 1.5 in
         all, and 11 us a job instead of 17 in batches of 500). Closed, and cut off, with this one. Gives this one where
@@ -155,10 +151,15 @@ class Database:
         """
         if self._again is None or self._sets_limits:
             return self
-        database = await self._again(more=PLANNED_ONCE)
-        database._pins_isolation = self._pins_isolation
-        database._room, database._comes_first = self._room, True
+        database = await self._once_more(more=PLANNED_ONCE)
+        database._room = self._room
         self._further.append(database)
+        return database
+
+    async def _once_more(self, **how: Any) -> "Database":
+        assert self._again is not None  # noqa: S101 - asked for by can_open_beside
+        database = await self._again(**how)
+        database._pins_isolation = self._pins_isolation
         return database
 
     async def check(self) -> None:
@@ -223,7 +224,7 @@ class Database:
 
     async def acquire(self, limit: float = CONNECT_LIMIT, *, first: bool = False) -> Any:
         """A pooled connection, to be given back by `release`. Others make room for one that comes `first`."""
-        return await self._room.take(self.pool, limit, first or self._comes_first)
+        return await self._room.take(self.pool, limit, first)
 
     async def release(self, connection: Any) -> None:
         """Give it back, within CLOSE_LIMIT."""

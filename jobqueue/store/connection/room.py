@@ -48,9 +48,10 @@ class Room:
 
     async def give(self, pool: Any, connection: Any, limit: float) -> None:
         """Back to its pool."""
+        gives_way = connection in self._lent  # else it may be of another event loop
         self._lent.discard(connection)
         await pool.release(connection, timeout=limit)
-        if time.monotonic() < self._free_until:
+        if gives_way and time.monotonic() < self._free_until:
             self._end_idle()
 
     def _make(self) -> None:

@@ -21,7 +21,7 @@ from jobqueue.base.outcome import Cancelled, Dead, Done, LinedUp, Outcome, PutAs
 from jobqueue.base.service import Patience
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.outage import Outage
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
 from jobqueue.store.leases import pardon
 from jobqueue.store.outcomes import Ended, Written, write
 from jobqueue.worker.ending.folding import Folder
@@ -64,7 +64,7 @@ class Finisher:
         self.can_write = False
         """False while there is no connection to write on: what is claimed then could not be ended."""
         self._database = database
-        self._session = Session(database)
+        self._session = database.session(first=True)
         self._worker = worker
         self._holds = holds
         self._words = words
@@ -107,7 +107,7 @@ class Finisher:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Write until cancelled; the supervisor waits for `settled` before it cancels."""
-        self._session = Session(await self._database.open_planned_once())
+        self._session = (await self._database.open_planned_once()).session(first=True)
         try:
             await self._connect()
             task_status.started()

@@ -116,7 +116,7 @@ class Heart:
             await database.close(_CLOSE_LIMIT)
 
     async def _beat_on(self, database: Database) -> None:
-        session = Session(database)
+        session = database.session(first=True)
         outage = Outage("beat", self._log, cap=_ASK_AGAIN)
         self._watch_leases(asyncio.get_running_loop())
         try:

@@ -6,17 +6,11 @@ from typing import Annotated
 import typer
 
 from jobqueue.base.version import VERSION
-from jobqueue.cli.bulk.verbs import bulk
-from jobqueue.cli.bundles.verbs import bundles
-from jobqueue.cli.jobs.steering_verbs import jobs
-from jobqueue.cli.limits.verbs import limits
+from jobqueue.cli.groups import Surface
 from jobqueue.cli.moments import moment_of, seconds
 from jobqueue.cli.options import Dsn, Json, Origin, Queue, Schema, Target, TaskName, group
-from jobqueue.cli.queues.verbs import queues
-from jobqueue.cli.schedules.verbs import schedules
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, report, write_what_it_can
 from jobqueue.cli.terminal.log_choices import LogFormat, LogLevel
-from jobqueue.cli.webhooks.verbs import webhooks
 from jobqueue.cli.worker.wishes import Wishes
 
 _EPILOG = """\b
@@ -30,16 +24,9 @@ Exit codes:
   130  interrupted
 """
 
-surface = group("A durable job queue for Python asyncio on PostgreSQL.", _EPILOG, completion=True)
+surface = group("A durable job queue for Python asyncio on PostgreSQL.", _EPILOG, completion=True, cls=Surface)
 migrate = group("Bring the database's schema up to date.")
 surface.add_typer(migrate, name="migrate")
-surface.add_typer(jobs, name="jobs")
-surface.add_typer(bulk, name="bulk")
-surface.add_typer(queues, name="queues")
-surface.add_typer(limits, name="limits")
-surface.add_typer(bundles, name="bundles")
-surface.add_typer(schedules, name="schedules")
-surface.add_typer(webhooks, name="webhooks")
 
 WorkerTarget = Annotated[
     str,

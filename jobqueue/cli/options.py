@@ -4,13 +4,17 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
+from typer.core import TyperGroup
 
 from jobqueue.base.job import JobState
 
 
-def group(help: str, epilog: str | None = None, *, completion: bool = False) -> typer.Typer:
+def group(
+    help: str, epilog: str | None = None, *, completion: bool = False, cls: type[TyperGroup] = TyperGroup
+) -> typer.Typer:
     """A command with verbs, all laid out alike. `completion`: of the whole command, by the user's shell."""
     return typer.Typer(
+        cls=cls,
         help=help,
         epilog=epilog,
         no_args_is_help=True,

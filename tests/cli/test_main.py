@@ -86,17 +86,18 @@ async def test_an_unknown_verb_is_one_line(cli: CommandLine) -> None:
 
 
 def loaded_by(modules: str) -> set[str]:
-    """All modules that importing these loads."""
+    """All modules that importing these, and what is done then, loads."""
     code = f"import sys, {modules}; print(*sorted(sys.modules))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(answer.stdout.split())
 
 
 def test_the_surface_is_light() -> None:
-    """The help is shown without loading tables, event loops or the code of any verb."""
-    loaded = loaded_by("jobqueue.cli.main")
-    assert "typer" in loaded
+    """A verb is found without loading tables, event loops, the code of any other verb, or another group of verbs."""
+    loaded = loaded_by("typer, jobqueue.cli.main as cli; typer.main.get_command(cli.surface).get_command(None, 'jobs')")
+    assert {"typer", "jobqueue.cli.jobs.verbs"} <= loaded
     assert not {"rich", "uvloop", "jobqueue.cli.worker.run", "jobqueue.cli.jobs.look", "jobqueue.cli.place"} & loaded
+    assert not {f"jobqueue.cli.{name}.verbs" for name in ("bulk", "bundles", "limits", "queues", "webhooks")} & loaded
 
 
 def test_short_verbs_load_no_logging() -> None:

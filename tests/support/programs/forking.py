@@ -276,7 +276,8 @@ def keep_built() -> None:
     from jobqueue.cli.main import surface
 
     typer.main.get_command = cache(typer.main.get_command)
-    typer.main.get_command(surface)
+    tree: Any = typer.main.get_command(surface)
+    list(tree.commands.values())  # the groups, each of which is built when it is asked for
 
 
 def end(code: int) -> None:

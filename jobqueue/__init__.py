@@ -19,14 +19,17 @@ if TYPE_CHECKING:
     from jobqueue.exports import *  # noqa: F403 - one list of what is public, and that is there
     from jobqueue.exports import __all__ as __all__
 else:
+    from jobqueue.base.version import VERSION as __version__  # noqa: F401 - as all others, but it costs nothing
 
     def __getattr__(name):
-        """Load at the first use: the command line must answer signals before it has loaded what takes a second."""
+        """Load each at its first use: who defers needs no worker, and the command line first answers signals."""
         exports = import_module("jobqueue.exports")
-        if name not in ("__all__", *exports.__all__):
+        if name == "__all__":
+            return exports.__all__
+        if name not in exports.HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        globals().update({each: getattr(exports, each) for each in ("__all__", *exports.__all__)})
-        return globals()[name]
+        found = globals()[name] = getattr(import_module(exports.HOMES[name]), name)
+        return found
 
     def __dir__():
         return sorted({*globals(), *__getattr__("__all__")})

@@ -1,4 +1,4 @@
-"""The App: composes everything. The only file that knows every room; nothing below it knows the App."""
+"""The App: composes everything. With `rooms.py` it knows every room; nothing below it knows the App."""
 
 import contextlib
 import importlib
@@ -24,24 +24,19 @@ from jobqueue.bundles.member import Member
 from jobqueue.events.home import EventHome
 from jobqueue.events.hub import Hub
 from jobqueue.ground import Ground, Site
+from jobqueue.rooms import Rooms
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.location import Dsn, Location, Nowhere
 from jobqueue.store.connection.pool import Database, Pool
 from jobqueue.store.schema.migrate import migrate
-from jobqueue.tasks.acting.audit import Audit
-from jobqueue.tasks.acting.bulks import Bulks
 from jobqueue.tasks.gates.gates import limit_of_queue
 from jobqueue.tasks.handle import JobHandle
-from jobqueue.tasks.limits import Limits
-from jobqueue.tasks.queues import Queues
 from jobqueue.tasks.router import Router, TaskHome
 from jobqueue.tasks.run.hooks import ErrorHook, check_hook
 from jobqueue.tasks.run.middleware import DeferMiddleware, Middleware, RunMiddleware
 from jobqueue.tasks.sending.opening import Opening
 from jobqueue.tasks.sending.sender import Sender
 from jobqueue.tasks.sending.sync_producer import refuse_running_loop
-from jobqueue.webhooks.hooks import Webhooks
-from jobqueue.webhooks.relay import Relay
 from jobqueue.webhooks.sending import delivery_task
 from jobqueue.worker.work import Work
 
@@ -54,7 +49,7 @@ H = TypeVar("H", bound=ErrorHook)
 Lifespan: TypeAlias = Callable[["App"], contextlib.AbstractAsyncContextManager[Any]]
 
 
-class App(TaskHome, EventHome):
+class App(TaskHome, EventHome, Rooms):
     """A durable job queue on one PostgreSQL database.
 
     `dsn` is a connection string or a callable that returns one, read when the app opens, not at import; without
@@ -94,11 +89,6 @@ class App(TaskHome, EventHome):
         self._hub = Hub(self._opening)
         self._lifespan = None if lifespan is None else lambda: lifespan(self)
         self._stand_on(Ground.of(self._opening, self._middleware.around_defer))
-        self.limits = Limits(self._opening.database, self._opening.executor_on)
-        self.queues = Queues(self._opening.database, self._opening.executor_on)
-        self.audit = Audit(self._opening.database, self._opening.executor_on)
-        self.bulks = Bulks(self._opening.database, self._opening.executor_on)
-        self.webhooks = Webhooks(self._opening.database, lambda: self.settings.webhook_networks)
         self.registry.build_in(delivery_task(self._opening.database, lambda: self.settings.webhook_networks))
 
     @classmethod
@@ -323,6 +313,7 @@ class App(TaskHome, EventHome):
     @cached_property
     def _workplace(self) -> "Workplace":
         from jobqueue.cron.firing import Firer  # here: a process that only defers need not load a worker
+        from jobqueue.webhooks.relay import Relay
         from jobqueue.worker.workplace import Workplace
 
         return Workplace(
@@ -335,8 +326,7 @@ class App(TaskHome, EventHome):
         homes = [home for home in (self, *self._routers) if home is self or home.link.sender is self.link.sender]
         for home in homes:  # a router that another app has meanwhile is left to it
             home.link.sender = ground.sender
-        self._ground, self.jobs = ground, ground.jobs
-        self.bundles, self.schedules = ground.bundles, ground.schedules
+        self._ground = ground
 
     def _bundle_of(self, bundle: UUID, by: Claimed) -> Member:
         return Member(bundle, by, self._ground.storing, self.sender, self.bundles)

@@ -1,16 +1,18 @@
 """What a running member, or a callback, does with its bundle: it adds to it, and reads what others have given."""
 
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 from uuid import UUID
 
 from jobqueue.base.flows.bundle import Bundle, NewBundle
 from jobqueue.base.job import Claimed, NewJob
-from jobqueue.bundles.bundles import Bundles
 from jobqueue.bundles.storing import Part, Stores
 from jobqueue.tasks.after import After, AfterWhen, coming_after
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.sending.sender import Sender
+
+if TYPE_CHECKING:
+    from jobqueue.bundles.bundles import Bundles  # an app loads it when it is first asked for
 
 R = TypeVar("R")
 
@@ -18,7 +20,7 @@ R = TypeVar("R")
 class Member:
     """A `Membership`, which documents its methods."""
 
-    def __init__(self, id: UUID, by: Claimed, storing: Stores, sender: Sender, bundles: Bundles) -> None:
+    def __init__(self, id: UUID, by: Claimed, storing: Stores, sender: Sender, bundles: "Bundles") -> None:
         """`id` is the bundle's, `by` the job that runs."""
         self.id = id
         self._by = by

@@ -38,7 +38,6 @@ from jobqueue.tasks.kinds import (
 from jobqueue.tasks.options import NOTHING_SAID, DeferOptions, TaskOptions, Unique, check_id, stored_key
 from jobqueue.tasks.payload.signature import Signature
 from jobqueue.tasks.run.batch import Batching
-from jobqueue.tasks.run.here import run_here
 from jobqueue.tasks.sending.sender import Sender
 from jobqueue.tasks.sending.sync_producer import refuse_running_loop
 
@@ -253,6 +252,8 @@ class Task(Generic[P, X]):
         The caller's cancellation is the job's. What `ctx.get` is to find: `task.options(resources=pool).run(...)`.
         Phases run and are kept in memory, `ctx.sleep` is over at once.
         """
+        from jobqueue.tasks.run.here import run_here  # here: who defers need not load what runs jobs
+
         sender = self._link.sender
         settings, origin = (_DEFAULTS, "") if sender is None else (sender.settings, sender.origin)
         job = self._new_job(settings, origin, self._encoded(args, kwargs, settings.max_payload))

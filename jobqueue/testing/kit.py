@@ -123,7 +123,7 @@ class Ignored:
             site.opening, site.middleware.around_defer, everything if jobs is None else jobs,
             everything if bundles is None else bundles, (before.sender, before.storing), remembers=True,
         )  # fmt: skip
-        self.ground = Ground(self._ignoring, self._ignoring, before.bundles, before.jobs, before.schedules)
+        self.ground = Ground(self._ignoring, self._ignoring, before.views)
 
     def begin(self) -> None:
         """Nothing runs here."""

@@ -114,10 +114,8 @@ class Lent:
         self._burst = OneByOne(
             opening.name, database, site.tasks, site.middleware, opening.settings, resources, site.bundle
         )
-        self.ground = Ground(
-            self._sender, self._sender, before.bundles, before.jobs, before.schedules,
-            Nowhere(opening.schema, _ONE_CONNECTION, database),
-        )  # fmt: skip
+        lent = Nowhere(opening.schema, _ONE_CONNECTION, database)
+        self.ground = Ground(self._sender, self._sender, before.views, lent)
 
     def begin(self) -> None:
         """What a worker does first."""

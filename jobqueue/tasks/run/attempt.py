@@ -12,46 +12,21 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 
 from jobqueue.base.errors import ClaimLost, ConfigurationError, InvalidPayload
 from jobqueue.base.outcome import Dead, Done, Outcome, PutAside, Released, Retried, Suspended
-from jobqueue.base.retry import RetryPolicy
 from jobqueue.tasks.context import CURRENT, JobContext
-from jobqueue.tasks.payload.signature import Signature
 from jobqueue.tasks.phases.phases import Phases, Run
 from jobqueue.tasks.run.backing import Backing
+from jobqueue.tasks.run.batch import Runnable
 from jobqueue.tasks.run.failure import brief_json, describe
 from jobqueue.tasks.run.middleware import RunMiddleware, nested
 from jobqueue.tasks.run.state import RunState, Why
 from jobqueue.tasks.run.thread import ThreadCall
 from jobqueue.tasks.run.verdict import Verdict
-
-
-class Runnable(Protocol):
-    """What running needs of a task."""
-
-    @property
-    def name(self) -> str:
-        """The registered name."""
-        ...
-
-    @property
-    def function(self) -> Callable[..., Any]:
-        """The function as written."""
-        ...
-
-    @property
-    def signature(self) -> Signature:
-        """Codec of its arguments and result."""
-        ...
-
-    @property
-    def retry(self) -> RetryPolicy | None:
-        """When it runs again after a failure; None for the default."""
-        ...
 
 
 class Attempt:

@@ -1,7 +1,7 @@
 """Puts the parts of a memory together."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from jobqueue.base.job import Job
@@ -16,6 +16,14 @@ from jobqueue.testing.memory.running import Around, Running
 from jobqueue.testing.memory.schedules import MemorySchedules
 from jobqueue.testing.memory.sender import MemorySender
 from jobqueue.testing.memory.shelf import Shelf
+
+
+class MemoryViews(NamedTuple):
+    """Its `Views`, which document them."""
+
+    jobs: MemoryJobs
+    bundles: MemoryBundles
+    schedules: MemorySchedules
 
 
 class Memory:
@@ -37,10 +45,8 @@ class Memory:
         self._running = Running(around, self._shelf, bundles, self.clock)
         sender.run = self._running.at_once
         jobs = MemoryJobs(opening, sender)
-        self.ground = Ground(
-            sender, sender, MemoryBundles(sender, opening.database, jobs), jobs, schedules,
-            Nowhere(opening.schema, NO_DATABASE),
-        )  # fmt: skip
+        views = MemoryViews(jobs, MemoryBundles(sender, opening.database, jobs), schedules)
+        self.ground = Ground(sender, sender, views, Nowhere(opening.schema, NO_DATABASE))
 
     def begin(self) -> None:
         """What a worker does first."""

@@ -16,7 +16,7 @@ from jobqueue.base.settings import Settings
 from jobqueue.cli.loading import load_app, load_tasks
 from jobqueue.cli.place import Place
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, leave, no_exit, report, tell, tell_now
-from jobqueue.cli.terminal.first_moments import STOPPED_EARLY
+from jobqueue.cli.terminal.first_moments import LOADING, STOPPED_EARLY
 from jobqueue.cli.terminal.log_choices import LogFormat, LogLevel, configured_by_user
 from jobqueue.cli.terminal.logs import configure
 from jobqueue.cli.terminal.lossy import let_stderr_be_lossy
@@ -26,12 +26,9 @@ from jobqueue.cli.worker.child import Leash
 from jobqueue.cli.worker.http import address_of, serving
 from jobqueue.cli.worker.stopping import Stopping
 from jobqueue.cli.worker.wishes import Wishes
-from jobqueue.store.schema.migrate import applied_migrations
 from jobqueue.web.address import Address
 from jobqueue.worker.claiming.queues import Queues
 from jobqueue.worker.work import Work, tuned
-
-_AS_PYTHON_COMES = gc.get_threshold()
 
 
 def run_worker(target: str, wishes: Wishes, *, child: int | None = None, silent: bool = False) -> ExitCode:
@@ -101,7 +98,8 @@ async def _run(
     place = Place(app, None, app.schema, app.settings)
     with serving(http, lambda: started.work):  # before the worker: a port that is taken is said before anything is done
         async with place.resolved_dsn() as dsn:  # held meanwhile, or an embedded server would stop between the two
-            migration = await _checked_schema(app, place, dsn)
+            async with place.reached(dsn) as database:
+                migration = await database.check_patiently()
             if not silent:
                 announce(
                     app, settings, queues, database=shown_dsn(dsn), migration=migration, processes=wishes.processes,
@@ -136,14 +134,6 @@ def _leave_hung() -> None:
     leave(ExitCode.LEFT_HARD)
 
 
-async def _checked_schema(app: App, place: Place, dsn: str) -> str:
-    """The last migration. Raises if one that is needed is missing."""
-    async with place.reached(dsn) as database:
-        await database.check_patiently()
-        async with database.connection() as connection:
-            return max(await applied_migrations(connection, app.schema))
-
-
 def _verdict(work: Work, stopping: Stopping) -> ExitCode:
     if not work.clean:
         if not stopping.under_parent:
@@ -161,7 +151,7 @@ def _let_the_collector_rest() -> None:
     """What is loaded by now stays, so the garbage collector need not look at it; and what a job leaves is freed without
     it. It took a tenth of the CPU of quick jobs. Thresholds of the user's own stand."""
     gc.freeze()
-    if gc.get_threshold() == _AS_PYTHON_COMES:
+    if gc.get_threshold()[0] == LOADING:
         gc.set_threshold(10_000, 20, 50)
 
 

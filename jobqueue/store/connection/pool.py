@@ -162,14 +162,19 @@ class Database:
         database._pins_isolation = self._pins_isolation
         return database
 
-    async def check(self) -> None:
-        """Raise NotMigrated or SchemaTooNew unless the schema fits, ConfigurationError if the encoding does not."""
+    async def check(self) -> str:
+        """The name of the last migration there.
+
+        Raises NotMigrated or SchemaTooNew unless the schema fits, ConfigurationError if the encoding does not.
+        """
         async with self.connection() as connection:
             check_encoding(connection)
-            check_whole(await applied_migrations(connection, self.schema), self.schema)
+            applied = await applied_migrations(connection, self.schema)
+            check_whole(applied, self.schema)
         self.checked = True
+        return max(applied)
 
-    async def check_patiently(self) -> None:
+    async def check_patiently(self) -> str:
         """As `check`, for workers, which are often started together with the migration: they wait for it a minute."""
         began = seen = time.monotonic()
         while True:

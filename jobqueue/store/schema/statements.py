@@ -22,12 +22,27 @@ _WAKE_CLASS = 0x6A71  # "jq": our half of the advisory lock space
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One named statement; `takes` and `gives` are its parameters and columns as (name, type)."""
+    """One named statement. A process needs few of them: the others are not taken apart."""
 
     name: str
-    takes: tuple[tuple[str, str], ...]
-    gives: tuple[tuple[str, str], ...]
-    sql: str
+    heads: tuple[str, str]
+    body: str
+
+    @property
+    def takes(self) -> tuple[tuple[str, str], ...]:
+        """Its parameters as (name, type)."""
+        return _columns(self.heads[0].removeprefix("-- takes:"))
+
+    @property
+    def gives(self) -> tuple[tuple[str, str], ...]:
+        """Its columns as (name, type)."""
+        return _columns(self.heads[1].removeprefix("-- gives:"))
+
+    @property
+    def sql(self) -> str:
+        """Its text without comments."""
+        lines = (line for line in self.body.splitlines() if not line.lstrip().startswith("--"))
+        return "\n".join(lines).strip().rstrip(";")
 
 
 @cache
@@ -58,15 +73,11 @@ def parse(text: str) -> list[Statement]:
 
 
 def _block(block: str) -> Statement:
-    name, takes, gives, *body = block.splitlines()
-    return Statement(
-        name=name.strip(),
-        takes=_columns(takes.removeprefix("-- takes:")),
-        gives=_columns(gives.removeprefix("-- gives:")),
-        sql="\n".join(line for line in body if not line.lstrip().startswith("--")).strip().rstrip(";"),
-    )
+    name, takes, gives, body = block.split("\n", 3)
+    return Statement(name.strip(), (takes, gives), body)
 
 
+@cache
 def _columns(header: str) -> tuple[tuple[str, str], ...]:
     pairs = (column.strip().split(" ", 1) for column in header.split(",") if column.strip())
     return tuple((name, kind) for name, kind in pairs)

@@ -270,10 +270,18 @@ def import_command_line() -> None:
 
 
 def keep_built() -> None:
-    """Build typer's tree of all verbs now: it is the same in every command, and a third of what a short one costs."""
+    """Build typer's tree of all verbs now: it is the same in every command, and a third of what a short one costs.
+
+    So are the SQL files.
+    """
     import typer.main
 
     from jobqueue.cli.main import surface
+    from jobqueue.store.schema.migrate import migrations
+    from jobqueue.store.schema.statements import statements
+
+    statements()
+    migrations()
 
     typer.main.get_command = cache(typer.main.get_command)
     tree: Any = typer.main.get_command(surface)

@@ -4,16 +4,17 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from jobqueue.app import App
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.settings import Settings
-from jobqueue.cli.loading import load_app
 from jobqueue.cli.terminal.failures import ExitCode, Refusal, in_words, users_part
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database
 from jobqueue.store.schema.statements import names
+
+if TYPE_CHECKING:
+    from jobqueue.app import App
 
 T = TypeVar("T")
 View = TypeVar("View")
@@ -23,7 +24,7 @@ View = TypeVar("View")
 class Place:
     """A database with one schema of ours: an App's, or that of a connection string."""
 
-    app: App | None
+    app: "App | None"
     dsn: str | None
     schema: str
     settings: Settings
@@ -31,7 +32,7 @@ class Place:
     @classmethod
     def of(cls, target: str | None, dsn: str | None, schema: str | None) -> "Place":
         """What was named on the command line, without a name `JOBQUEUE_DSN`. `dsn` and `schema` go before the App's."""
-        app = load_app(target) if target else None
+        app = _loaded(target)
         if app is None:
             dsn = dsn or os.environ.get("JOBQUEUE_DSN")
             if not dsn:
@@ -88,7 +89,7 @@ class Place:
 
 def schema_of(target: str | None, schema: str | None) -> str:
     """The schema that was named, else the App's, else `jobqueue`."""
-    return _checked(schema, load_app(target) if target else None)
+    return _checked(schema, _loaded(target))
 
 
 @contextlib.contextmanager
@@ -103,7 +104,15 @@ def reaching(dsn: str) -> Iterator[None]:
         raise Refusal(sentence) from None
 
 
-def _checked(schema: str | None, app: App | None) -> str:
+def _loaded(target: str | None) -> "App | None":
+    if not target:
+        return None
+    from jobqueue.cli.loading import load_app  # here: who names a connection string needs no App
+
+    return load_app(target)
+
+
+def _checked(schema: str | None, app: "App | None") -> str:
     schema = schema or (app.schema if app else "jobqueue")
     try:
         names(schema)

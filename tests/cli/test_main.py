@@ -101,9 +101,14 @@ def test_the_surface_is_light() -> None:
 
 
 def test_short_verbs_load_no_logging() -> None:
-    """What only looks or asks is done before structlog, and rich's tracebacks with it, would be loaded."""
-    verbs = ("jobs.look", "jobs.defer", "jobs.steering", "queues.look", "queues.prune", "schema", "info")
-    loaded = loaded_by(", ".join(f"jobqueue.cli.{verb}" for verb in verbs))
+    """What only looks or asks is done before structlog, and rich's tracebacks with it, would be loaded.
 
+    Nor does it load the App, which those who name a connection string have no need of; but a defer does.
+    """
+    verbs = ("jobs.look", "jobs.steering", "queues.look", "queues.prune", "schema", "info", "jobs.defer")
+    *without_app, defer = (f"jobqueue.cli.{verb}" for verb in verbs)
+    loaded = loaded_by(f"{', '.join(without_app)}; seen = 'jobqueue.app' in sys.modules; import {defer}; print(seen)")
+
+    assert "False" in loaded
     assert {f"jobqueue.cli.{verb}" for verb in verbs} <= loaded
     assert not {"structlog", "rich.traceback", "pygments", "uvloop"} & loaded

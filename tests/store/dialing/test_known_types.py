@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from jobqueue.store.connection.known_types import KnowingConnection
+from jobqueue.store.dialing.known_types import KnowingConnection
 from tests.support.patience import PATIENCE
 
 ID = UUID(int=7)

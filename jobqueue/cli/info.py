@@ -99,7 +99,7 @@ def _write(place: Place, facts: Facts) -> None:
             "app": place.app.name if place.app else None,
             "database": facts.database,
             "PostgreSQL": facts.server,
-            "no limit": facts.remedy and f"for single statements behind the pooler; run `{facts.remedy}`",
+            "no limit": facts.remedy and f"{facts.remedy} gives one",
             "schema": place.schema,
             "migrations": f"{len(facts.applied)} applied, the last is {facts.applied[-1]}"
             if facts.applied

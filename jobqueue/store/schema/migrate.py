@@ -36,7 +36,7 @@ _PAUSE = 2.0
 """Seconds between two tries to get what others have locked; whoever had to wait behind the first is through by then."""
 _FOUNDATIONS = 3
 """Tries: schema and table may each be made by another at the same moment."""
-_STANDS_STILL = {"idle_in_transaction_session_timeout": "0"}
+_WAITING = {"idle_in_transaction_session_timeout": "0"}
 _IN_ONE_GO = {**SILENCE, **BRIEF, "statement_timeout": "0", "lock_timeout": "1000"}
 _CONCURRENT = "-- concurrent"
 
@@ -174,7 +174,7 @@ async def _lock(keeper: Connection, schema: str, timeout: float) -> Transaction:
             await turn.start()
             if await keeper.fetchval("select pg_try_advisory_xact_lock($1, $2)", _LOCK_CLASS, key):
                 await keeper.execute(
-                    within_transaction({**SILENCE, **_STANDS_STILL})
+                    within_transaction({**SILENCE, **_WAITING})
                 )  # this lets the snapshot go as well
                 return turn
             await turn.rollback()
@@ -189,8 +189,8 @@ async def _apply_patiently(connection: Connection, migration: Migration, schema:
             return await _apply(connection, migration, schema)
         except asyncpg.QueryCanceledError as error:
             raise ConfigurationError(
-                f"migration {migration.name} was cancelled by the server: by somebody, or by the role's statement_timeout,"
-                " which cannot be lifted through a pooler; run `migrate up` at the address of the server itself"
+                f"migration {migration.name} was cancelled: by somebody, or by the role's statement_timeout, which"
+                " cannot be lifted through a pooler; run `migrate up` at the address of the server itself"
             ) from error
         except asyncpg.LockNotAvailableError:
             holders = in_words(await connection.fetch(statement("who_locks", schema), None))

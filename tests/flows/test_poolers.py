@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncpg
@@ -13,7 +14,8 @@ from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.pool import Database, Session
 from jobqueue.store.dialing import asking, silence
-from jobqueue.store.schema.migrate import migrate, migrations, status
+from jobqueue.store.schema import migrate as rooms
+from jobqueue.store.schema.migrate import Migration, migrate, migrations, status
 from tests.support.jobs.store import Connection, advisory_locks, claim, connect
 from tests.support.jobs.working import asked, new_app
 from tests.support.patience import NEVER, PATIENCE
@@ -71,6 +73,20 @@ async def test_jobs_go_through_a_pooler_that_was_named(own: str, mode: Pooler) -
             keyed = await asyncio.gather(*(work.options(unique=str(number)).defer(number) for number in range(20)))
             results = await asyncio.gather(*(handle.result(timeout=PATIENCE) for handle in (*handles, *keyed)))
         assert [*range(40), *range(20)] == results
+
+
+async def test_a_migration_that_its_role_cuts_short_says_where_to_run_it(
+    own: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through a pooler the limit of the role cannot be lifted for an index that is built outside a transaction."""
+    index = Migration("0999_post_index", '-- concurrent\ncreate index concurrently job_task on :"schema".job (task);\n')
+    monkeypatch.setattr(rooms, "migrations", lambda: (*migrations(), index))
+    async with bouncer(own, "transaction") as pooled, connect(own) as other:
+        await other.execute(f"alter database {urlsplit(own).path[1:]} set statement_timeout = '1s'")
+        async with other.transaction():
+            await other.execute("insert into jobqueue.job (task) values ('waited for')")
+            with pytest.raises(ConfigurationError, match=r"^migration 0999_post_index was cancelled: .*server itself$"):
+                await migrate(pooled)
 
 
 async def test_a_pooler_that_is_another_than_was_said_is_noticed(own: str, caplog: pytest.LogCaptureFixture) -> None:

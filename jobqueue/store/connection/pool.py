@@ -149,7 +149,7 @@ class Database:
         all, and 11 us a job instead of 17 in batches of 500). Closed, and cut off, with this one. Gives this one where
         that cannot be asked for: through a pooler, on the user's own pool.
         """
-        if self._again is None or not self.asked.holds:
+        if self._again is None or self.pooler != "none":
             return self
         database = await self._once_more(more=PLANNED_ONCE)
         database._room = self._room

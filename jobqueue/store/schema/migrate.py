@@ -173,9 +173,7 @@ async def _lock(keeper: Connection, schema: str, timeout: float) -> Transaction:
             turn = keeper.transaction(isolation="read_committed")
             await turn.start()
             if await keeper.fetchval("select pg_try_advisory_xact_lock($1, $2)", _LOCK_CLASS, key):
-                await keeper.execute(
-                    within_transaction({**SILENCE, **_WAITING})
-                )  # this lets the snapshot go as well
+                await keeper.execute(within_transaction({**SILENCE, **_WAITING}))  # this lets the snapshot go as well
                 return turn
             await turn.rollback()
             await anyio.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - spreads load, guards nothing

@@ -98,8 +98,12 @@ class Location:
 
     def _reached(self, database: Database) -> None:
         self._apart = database.asked.holds
-        if database.remedy is not None and not self._told:
-            self._told = True
+        if self._told:
+            return
+        self._told = database.asked.are_shared or database.remedy is not None
+        if database.asked.are_shared:
+            log.error("pooler.shared", pooler=database.pooler)
+        elif self._told:
             log.warning("pooler.unlimited", remedy=database.remedy)
 
     async def _configured_dsn(self) -> str | None:

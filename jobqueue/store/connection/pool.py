@@ -195,7 +195,7 @@ class Database:
                     with contextlib.suppress(*DATABASE_ERRORS):  # no second one to be had: our transactions are limited
                         async with self.connection(LOOK_LIMIT) as other:
                             await self.asked.tell(connection, found.pid, other)
-                        self._pins_isolation = False
+                        self._pins_isolation &= not self.asked.holds
         except asyncpg.ProtocolViolationError as error:
             if self.pooler != "none" or "startup parameter" not in str(error):
                 raise

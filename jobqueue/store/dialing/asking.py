@@ -90,13 +90,11 @@ class Asked:
         """Set it for these two, and all that are opened from now on, unless they share what answers them.
 
         `pid` has answered `one` before. A pooler that is idle gives both the same connection to the server, one that is
-        busy another at each turn: of 240 looks at busy ones 4 were deceived at the first turn.
+        busy another at each turn: of 180 looks at busy ones 4 were deceived at the first turn.
         """
         try:
-            ones, others = [
-                [await each.fetchval(_WHO, timeout=LOOK_LIMIT) for _ in range(_TURNS)] for each in (one, other)
-            ]
-            self.are_shared = {pid} != {*ones} or 1 != len({*others}) or pid in others
+            mine, its = await _who(one), await _who(other)
+            self.are_shared = mine != {pid} or pid in its or len(its) > 1
         except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
             self.are_shared = True  # it was prepared on another one
         if self.are_shared:
@@ -109,3 +107,7 @@ class Asked:
         """Set it for all that are opened from now on: they are kept apart."""
         if self._dialer is not None and self._words:
             self._dialer.words, self.holds = self._words, True
+
+
+async def _who(connection: Any) -> set[int]:
+    return {await connection.fetchval(_WHO, timeout=LOOK_LIMIT) for _ in range(_TURNS)}

@@ -116,6 +116,12 @@ class Promoted(NamedTuple):
     """Whoever promotes on from this due time misses only what has committed late."""
 
 
+async def next_due(session: Session, after: datetime | None = None) -> Promoted | None:
+    """What `promote_due` would say if nothing is due; None if something is, a job or the end of a pause."""
+    row = (await session.fetch("next_due", after or _EVER))[0]
+    return None if row["due"] else Promoted(0, row["next_in"], row["seen"])
+
+
 async def promote_due(session: Session, room: int, after: datetime | None = None) -> Promoted:
     """Make up to `room` jobs ready that came due, after that moment if one is given, the longest due first."""
     row = (await session.fetch("promote_due", room, after or _EVER))[0]
@@ -132,11 +138,6 @@ async def recall_aside(session: Session, tasks: Collection[str]) -> None:
     """Make due what was put aside of these tasks."""
     while (await session.fetch("recall_aside", list(tasks), _RECALLED))[0]["recalled"] == _RECALLED:
         pass
-
-
-async def is_due(session: Session) -> bool:
-    """Whether there is a job that has come due and is not ready yet."""
-    return bool((await session.fetch("is_due"))[0]["due"])
 
 
 async def publish_sleep(session: Session, worker: WorkerId, queues: Sequence[str], seconds: float) -> None:

@@ -80,6 +80,13 @@ async def mark_started(database: Database, worker: WorkerId, id: UUID, fence: in
     return bool(await database.fetch("mark_started", id, fence, worker))
 
 
+async def any_expired(
+    session: Session, dead: Collection[UUID], settle: float, piece: tuple[int, int] = EVERYWHERE
+) -> bool:
+    """Whether `take_expired` would find a claim, which costs more to ask."""
+    return bool((await session.fetch("any_expired", list(dead), settle, *piece))[0]["expired"])
+
+
 async def take_expired(
     session: Session,
     worker: WorkerId,

@@ -158,6 +158,20 @@ union all
 select null, null, coalesce(pg_sequence_last_value(':"schema".job_seq'), 0),
   extract(epoch from clock_timestamp() - statement_timestamp())::double precision;
 
+-- name: next_due
+-- takes: after timestamptz
+-- gives: due boolean, next_in double precision, seen timestamptz
+-- Whether promote_due has anything to do, and when it will have: planned on a new connection in 1.9 ms instead of 3.3. min():
+-- the first entry of the index, whatever the planner thinks of the table.
+with first as materialized (
+  select least(
+    (select min(due_at) from :"schema".job where state = 'scheduled' and due_at >= $1 and due_at < now() + interval '1 day'),
+    (select min(resume_at) from :"schema".queue where resume_at < now() + interval '1 day')) as at
+)
+select coalesce(at <= now(), false) as due, extract(epoch from at - clock_timestamp())::double precision as next_in,
+  now() - interval '1 s' as seen
+from first;
+
 -- name: promote_due
 -- takes: room bigint, after timestamptz
 -- gives: promoted bigint, next_in double precision, seen timestamptz
@@ -279,9 +293,3 @@ delete from :"schema".sleeper where ctid = any(array(
   cross join lateral (
     select s.ctid as place from :"schema".sleeper s
     where s.worker_id = $1 and s.queue = q and s.wake_at > now() - interval '1 minute' offset 0) as s));
-
--- name: is_due
--- takes:
--- gives: due boolean
--- Also of what a stager is just promoting. min(): the first entry of the index, whatever the planner thinks of the table.
-select coalesce(min(due_at) <= now(), false) as due from :"schema".job where state = 'scheduled';

@@ -46,6 +46,16 @@ update :"schema".worker set seen_at = now(), alive_until = now() + make_interval
 -- Before the start of a job that was claimed ahead and may run only once: if its worker dies, it has had its run.
 update :"schema".job set started = true where id = $1 and fence = $2 and worker_id = $3 returning id;
 
+-- name: any_expired
+-- takes: dead_workers uuid[], settle double precision, after bigint, upto bigint
+-- gives: expired boolean
+-- Whether take_expired would find any: planned in 0.2 ms instead of 0.6, and needs no transaction.
+select exists (
+  select from :"schema".job
+  where state = 'running' and (worker_id = any($1::uuid[])
+    or lease_until < now() and pg_postmaster_start_time() < now() - make_interval(secs => $2))
+    and seq > $3 and seq <= $4) as expired;
+
 -- name: take_expired
 -- takes: worker_id uuid, page bigint, dead_workers uuid[], settle double precision, except uuid[], max_crashes integer, after bigint, upto bigint, unheard bigint[]
 -- gives: id uuid, fence bigint, queue text, task text, attempt integer, max_attempts integer, crashes smallint, lost smallint, worker_id uuid, crashed boolean, was_alone boolean

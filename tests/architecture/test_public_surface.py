@@ -44,6 +44,7 @@ MARKED = {
     "worker/ending/test_completing.py": "makes a pool small, and the wait for it short",
     "worker/ending/test_progress.py": "a report past its fence",
     "worker/claiming/test_limited.py": "the pauses of the admitter, as a part",
+    "worker/claiming/test_staging.py": "holds a burst up between two looks",
     "worker/claiming/test_marks.py": "marks and windows, as parts",
     "worker/claiming/test_sharing.py": "which queues two workers share, as a rule",
     "worker/claiming/test_queues.py": "the shares of slots, as rules",

@@ -146,7 +146,8 @@ class Claimer:
                 return False
         await self._finisher.settled()
         await self._settle()
-        due = await claims.is_due(self._session)  # before the look: what is promoted in between is ready by then
+        # before the look: what is promoted in between is ready by then
+        due = await claims.next_due(self._session) is None
         if await self._look(whole=True):  # what has just ended may have deferred, or failed without a delay
             return False
         if due:

@@ -44,6 +44,8 @@ class Stager:
         self._poll = settings.poll
         self._seen: datetime | None = None
         self._stale = True
+        self._due = False
+        """Whether the time has come that was next: then it promotes, without asking first whether anything is due."""
         self._looked_at = 0.0
         self._rest = Rest(_LONGEST_REST)
         self._ready = ready
@@ -71,6 +73,7 @@ class Stager:
         if self._stale:
             seconds = min(seconds, self._rest.left)
         woken = await self.wakeup.wait(seconds)  # for a job that has committed long after its due time, perhaps
+        self._due = not woken
         self._stale = self._stale or woken or time.monotonic() - self._looked_at >= self._poll
 
     async def _promote(self) -> float:
@@ -79,7 +82,8 @@ class Stager:
             done = await self._next_batch()
             if done.jobs:
                 self._ready()  # wake() tells the others; we may not be published as asleep
-            if done.jobs < _BATCH:
+            self._due = done.jobs == _BATCH
+            if not self._due:
                 poll = self._poll * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
                 return poll if done.next_in is None else min(poll, max(0.0, done.next_in))
             await claims.promote_each(self._session, _BATCH, done.seen)
@@ -87,7 +91,9 @@ class Stager:
     async def _next_batch(self) -> claims.Promoted:
         began = time.monotonic()
         whole = self._seen is None or (self._stale and not self._rest.left)
-        done = await claims.promote_due(self._session, _BATCH, None if whole else self._seen)
+        after = None if whole else self._seen
+        done = None if self._due else await claims.next_due(self._session, after)
+        done = done or await claims.promote_due(self._session, _BATCH, after)
         self._outage.over()
         self._seen = done.seen
         if whole:

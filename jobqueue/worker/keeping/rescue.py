@@ -108,7 +108,8 @@ class Rescuer:
             try:
                 await leases.give_back_strays(self._session, self._worker, answered, fences, piece)
                 took = time.monotonic() - began
-                await self._take_back_all(dead, piece)
+                if await leases.any_expired(self._session, dead, self._settle, piece):
+                    await self._take_back_all(dead, piece)
             except CUT_SHORT:
                 self._windows.cut_short()
                 raise

@@ -43,6 +43,8 @@
 | listener.lost_events | error | listener: it was told of nothing for longer than the log keeps events; it goes on |
 | listener.lost | warning | error, retry_in |
 | listener.deaf | error | channel, pooler: nothing said is heard there, as if it were `transaction`. Polling goes on |
+| pooler.shared | error | pooler: sessions are not kept apart there; set `transaction`. Nothing is set for them |
+| pooler.unlimited | warning | remedy: SQL; a statement whose client vanishes may keep its locks. Once an app |
 | listener.ready | info | channel |
 | archive.extended | info | partitions |
 | archive.dropped | info | partitions: whole days of the archive, too old to be kept |

@@ -87,8 +87,8 @@ class Settings:
     """Bytes of one job's result as JSON."""
     pooler: Pooler = "none"
     """What stands between the app and PostgreSQL, as its `pool_mode` says; an app that finds another refuses to start.
-    `session`: no start-up parameters, so that only our transactions have limits on the server. `transaction`: no LISTEN
-    and no prepared statements either, workers poll."""
+    `session`: limits are set once a connection is open. `transaction`: only our transactions have limits, no LISTEN and
+    no prepared statements, workers poll."""
 
     embedded: bool = True
     """False: an app that is given no connection string is a mistake, and starts no server of its own."""

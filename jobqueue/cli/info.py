@@ -30,6 +30,8 @@ class Facts:
 
     database: str
     server: str
+    remedy: str | None
+    """SQL for an administrator, where single statements have no limit behind a pooler."""
     applied: list[str]
     missing: list[str]
     workers: list[WorkerRow] | None
@@ -59,6 +61,7 @@ async def _found(place: Place) -> Facts:
         return Facts(
             database=shown_dsn(dsn),
             server=f"{version.major}.{version.micro}",  # 16.4 comes as (16, 0, 4)
+            remedy=database.remedy,
             applied=sorted(applied),
             missing=missing,
             workers=None if missing else await list_workers(database),
@@ -76,6 +79,7 @@ def _document(place: Place, facts: Facts) -> dict[str, object]:
         "app": place.app.name if place.app else None,
         "database": facts.database,
         "server": facts.server,
+        "remedy": facts.remedy,
         "schema": place.schema,
         "migrations": {"applied": facts.applied, "missing": facts.missing},
         "workers": None if facts.workers is None else [asdict(worker) for worker in facts.workers],
@@ -95,6 +99,7 @@ def _write(place: Place, facts: Facts) -> None:
             "app": place.app.name if place.app else None,
             "database": facts.database,
             "PostgreSQL": facts.server,
+            "no limit": facts.remedy and f"{facts.remedy} gives one",
             "schema": place.schema,
             "migrations": f"{len(facts.applied)} applied, the last is {facts.applied[-1]}"
             if facts.applied

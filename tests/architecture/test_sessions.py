@@ -1,4 +1,4 @@
-"""Connections are shared, by our pool and by poolers beyond it: nothing may be set for a whole session."""
+"""Connections are shared, by our pool and by poolers beyond it: what is set for a whole session is set in one place."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ from tests.architecture.sources import nodes, package_files, place
 
 VERBS = ("with", "select", "insert", "update", "delete")
 SESSION_WIDE = re.compile(
-    r"^\s*(set\s+(?!local\b)\w+\s*(=|to\b)|reset\s|prepare\s|select\s+set_config\([^)]*false)", re.I
+    r"^\s*(set\s+(?!local\b)(\w+\s*(=|to\b)|$)|reset\s|prepare\s|select\s+set_config\([^)]*false)", re.I
 )
 
 
@@ -20,14 +20,14 @@ def test_statements_read_and_write_rows_and_nothing_else() -> None:
     assert {} == {name: one.sql[:40] for name, one in found.items() if not one.sql.lower().startswith(VERBS)}
 
 
-def test_code_sets_nothing_for_a_session() -> None:
-    """No SQL text in the package changes a setting for longer than its transaction. (S3-30)"""
+def test_one_place_sets_what_holds_for_a_session() -> None:
+    """No other SQL text changes a setting for longer than its transaction. (S3-30)"""
     texts = [
-        (place(path, node.lineno), node.value)
+        (place(path), node.value)
         for path in package_files()
         for node in nodes(path, ast.Constant)
         if isinstance(node.value, str)
     ]
     assert any(re.match(r"set local ", text) for _, text in texts), "no SQL: wrong place?"
 
-    assert [] == [where for where, text in texts if SESSION_WIDE.match(text)]
+    assert {"jobqueue/store/dialing/silence.py"} == {where for where, text in texts if SESSION_WIDE.match(text)}

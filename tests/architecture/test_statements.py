@@ -117,6 +117,7 @@ def test_sql_text_is_filled_in_at_one_place_only() -> None:
         "jobqueue/store/cloning.py": "makes and empties databases for tests, by names of its own",
         "jobqueue/store/connection/listener.py": "says what an idle connection is for, by a name of ours",
         "jobqueue/store/embedded/server.py": "makes its one database, whose name is a constant",
+        "jobqueue/store/dialing/silence.py": "tells an administrator what to run, by a name that the server has quoted",
         "jobqueue/web/dashboard/showing/code.py": "shows people what they may write; it is never run",
     }
     found = {

@@ -15,7 +15,7 @@ async def test_info_shows_what_is_here(cli: CommandLine, shop: Shop) -> None:
     worker = cli.start("worker", "shop", "--concurrency", "3")
     await worker.says("waiting")
 
-    plain = await cli.run("info", "shop", JOBQUEUE_POLL="7")
+    plain = await cli.run("info", "shop", JOBQUEUE_POLL="7", JOBQUEUE_POOLER="transaction")
     document = json.loads((await cli.run("info", "--dsn", shop.dsn, "--json")).out)
 
     assert 0 == plain.code, plain.err
@@ -24,6 +24,8 @@ async def test_info_shows_what_is_here(cli: CommandLine, shop: Shop) -> None:
     assert {"version", "python", "app", "database", "server", "schema", "migrations", "jobs", "settings"} < set(
         document
     )
+    assert "\n  no limit    alter role " in plain.out, "the role has none, which counts behind such a pooler"
+    assert document["remedy"] is None, "no pooler was named"
     assert [] == document["migrations"]["missing"]
     assert [("shop", 3, ["*"])] == [(one["app"], one["concurrency"], one["queues"]) for one in document["workers"]]
     assert {"mail": {"running": 1}} == document["jobs"]["queues"]

@@ -9,7 +9,7 @@ import pytest
 
 from jobqueue.base.errors import JobFailed
 from tests.support.jobs.ledger import Ledger
-from tests.support.jobs.working import archived, claims_left, counted, end_of
+from tests.support.jobs.working import all_ended, archived, claims_left, counted, end_of
 from tests.support.patience import PATIENCE
 from tests.support.waiting import wait_until
 
@@ -27,11 +27,7 @@ async def test_ten_thousand_jobs_run_once_each(database: str, tmp_path: Path) ->
         workers = await ledger.workers(4, "--concurrency", "25")
         for _ in range(20):
             await ledger.app.defer_many([task.job(0) for _ in range(300)])
-
-        async def all_done() -> bool:
-            return await counted(database) == 0
-
-        await wait_until(all_done, "all jobs have ended")
+        await all_ended(database)
         for worker in workers:
             worker.signal(signal.SIGTERM)
         assert [0, 0, 0, 0] == [await worker.ends() for worker in workers]

@@ -298,6 +298,26 @@ async def test_a_concurrent_migration_builds_its_index_outside_a_transaction(
         assert [] == await migrate(database)
 
 
+async def test_a_concurrent_migration_outlasts_the_limit_of_its_role(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A `statement_timeout` of the role, as it is recommended behind poolers, is not meant for an index."""
+    monkeypatch.setattr(rooms, "migrations", lambda: (*migrations(), Migration("0999_post_index", CONCURRENT)))
+    longer = "select from pg_stat_activity where query ~ '^create index' and clock_timestamp() > query_start + '1.2 s'"
+    async with connect(database) as connection, connect(database) as other:
+        await connection.execute(f"alter database {urlsplit(database).path[1:]} set statement_timeout = '1s'")
+        async with other.transaction():
+            await other.execute("insert into jobqueue.job (task) values ('waited for')")
+            migrating = asyncio.create_task(migrate(database))
+            await wait_until(lambda: found(connection, longer, migrating), "it takes longer than the limit")
+        assert ["0999_post_index"] == await migrating
+
+
+async def found(connection: "asyncpg.Connection[asyncpg.Record]", query: str, unless: asyncio.Task[object]) -> bool:
+    assert not unless.done(), unless.exception()
+    return bool(await connection.fetchval(f"select exists ({query})"))
+
+
 async def index_is_valid(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
     return bool(
         await connection.fetchval("select indisvalid from pg_index where indexrelid = 'jobqueue.job_task'::regclass")

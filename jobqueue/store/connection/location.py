@@ -7,12 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TypeAlias
 
 from jobqueue.base.errors import ConfigurationError
+from jobqueue.base.log import get_logger
 from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.pool import Database, Pool
 from jobqueue.store.dialing.strings import DSN_HINT, AnyUrl, fault_of_dsn, text_of
 from jobqueue.store.embedded.share import join_embedded
 from jobqueue.store.schema.statements import names
+
+log = get_logger(__name__)
 
 Leave: TypeAlias = Callable[[], Awaitable[None]]
 Dsn: TypeAlias = AnyUrl | Callable[[], AnyUrl | Awaitable[AnyUrl]]
@@ -31,6 +34,9 @@ class Location:
         self._dsn = dsn
         self._pool = pool
         self._embedded = embedded
+        self._apart = False
+        """Whether a pooler by session has shown that it is one."""
+        self._told = False
         self.schema = schema
 
     @property
@@ -75,11 +81,12 @@ class Location:
             dsn, leave = await self.dsn_to_keep()
             database = await Database.open(
                 dsn, self.schema, name=name, max_size=connections, pooler=pooler, leave=leave,
-                more=more if pooler == "none" else None,
+                apart=self._apart, more=more if pooler == "none" else None,
             )  # fmt: skip
         with EDGE:
             try:
                 await database.reach()
+                self._reached(database)
             except BaseException as error:
                 await database.close()
                 fault = fault_of_dsn(error, dsn)
@@ -88,6 +95,16 @@ class Location:
             else:
                 return database
         raise fault  # out here: the driver's own words would follow as its context
+
+    def _reached(self, database: Database) -> None:
+        self._apart = database.asked.holds
+        if self._told:
+            return
+        self._told = database.asked.are_shared or database.remedy is not None
+        if database.asked.are_shared:
+            log.error("pooler.shared", pooler=database.pooler)
+        elif self._told:
+            log.warning("pooler.unlimited", remedy=database.remedy)
 
     async def _configured_dsn(self) -> str | None:
         """Raises ConfigurationError for an empty one: whoever set it to nothing did not mean a server of our own."""

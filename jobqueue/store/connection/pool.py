@@ -17,10 +17,11 @@ import asyncpg
 from jobqueue.base.errors import ConfigurationError, NotMigrated
 from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, UnreadableAnswer, classify
-from jobqueue.store.connection.known_types import KnowingConnection
 from jobqueue.store.connection.room import Room
+from jobqueue.store.dialing.asking import LOOK_LIMIT, Asked, look
 from jobqueue.store.dialing.dial import CONNECT_LIMIT, Dialer
-from jobqueue.store.dialing.silence import A_POOLER, BRIEF, LOCKING, PLANNED_ONCE, SILENCE, WATCHED, within_transaction
+from jobqueue.store.dialing.known_types import KnowingConnection
+from jobqueue.store.dialing.silence import A_POOLER, BRIEF, PLAIN, PLANNED_ONCE, SILENCE, UNHURRIED, WATCHED
 from jobqueue.store.dialing.sockets import is_lost, stop_and_cut, unplug
 from jobqueue.store.schema.migrate import applied_migrations, check_encoding, check_whole, is_being_migrated
 from jobqueue.store.schema.statements import statement
@@ -31,9 +32,6 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolC
 STATEMENT_LIMIT = 10.0
 CLOSE_LIMIT = 5.0
 _MIGRATOR_COMES, _MIGRATOR_ENDS, _MIGRATOR_LOOK = 1.0, 60.0, 0.2
-
-_WHAT_IS_THERE = """select current_setting('default_transaction_isolation') as isolation, version() as version,
-pg_backend_pid() as pid"""
 
 
 class Database:
@@ -49,6 +47,7 @@ class Database:
         *,
         owned: bool,
         pooler: Pooler,
+        asked: Asked | None = None,
         leave: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`leave` is called last, once the pool is closed: the share in an embedded server."""
@@ -61,9 +60,12 @@ class Database:
         self.checked = False
         """True once the schema was found to fit."""
         self._pins_isolation = False
-        self._sets_limits = True
+        self.asked = asked or Asked(pooler)
+        """How its sessions get their settings."""
         self._further: list[Database] = []
         """Those that end with this one."""
+        self.remedy: str | None = None
+        """SQL for an administrator, where nothing on the server limits our single statements."""
         self._linux = False
         self._room = Room()
 
@@ -78,20 +80,19 @@ class Database:
         pooler: Pooler = "none",
         leave: Callable[[], Awaitable[None]] | None = None,
         limited: bool = True,
+        apart: bool = False,
         more: Mapping[str, str] | None = None,
     ) -> "Database":
         """Make a pool that connects, and reads the DSN, on first use: see `fault_of_dsn`.
 
         `limited`: statements have a time limit, here and on the server, and so has the time between two of them in a
         transaction. Both are wrong for what handlers do: there only a client that has vanished is ended.
+        `apart`: a pooler by session has shown that it is one.
         """
-        direct = pooler == "none"
-        settings = {"application_name": name[:63]}
-        if direct:  # a pooler refuses start-up parameters that it does not know
-            settings |= {"default_transaction_isolation": "read committed", "jit": "off", **SILENCE}
-            settings |= BRIEF if limited else {}
-        settings |= more or {}
         dialer: Any = Dialer()  # takes whatever the driver's own `connect` takes
+        asked = Asked(pooler, {**PLAIN, **SILENCE, **(BRIEF if limited else {}), **(more or {})}, dialer)
+        if apart:
+            asked.tell_all()
         pool = await asyncpg.create_pool(
             dsn,
             connect=dialer,
@@ -101,13 +102,12 @@ class Database:
             timeout=CONNECT_LIMIT,
             command_timeout=STATEMENT_LIMIT if limited else None,
             statement_cache_size=0 if pooler == "transaction" else 100,
-            server_settings=settings,
+            server_settings={"application_name": name[:63], **asked.at_start},
             connection_class=KnowingConnection,
             reset=_nothing_to_reset,
         )
-        database = cls(pool, schema, owned=True, pooler=pooler, leave=leave)
+        database = cls(pool, schema, owned=True, pooler=pooler, asked=asked, leave=leave)
         database._again = partial(cls.open, dsn, schema, name=name, max_size=1, pooler=pooler)
-        database._sets_limits = not direct
         database._room.join(pool)
         return database
 
@@ -137,7 +137,7 @@ class Database:
 
         So the server looks now and then whether the client of a long one is still there, if it can.
         """
-        more = WATCHED if self._linux and not self._sets_limits else {}
+        more = {**(WATCHED if self._linux else {}), **(UNHURRIED if self.pooler != "none" else {})}
         database = await self._once_more(max_size=max_size, limited=False, more=more)
         self._room.join(database.pool)
         return database
@@ -149,7 +149,7 @@ class Database:
         all, and 11 us a job instead of 17 in batches of 500). Closed, and cut off, with this one. Gives this one where
         that cannot be asked for: through a pooler, on the user's own pool.
         """
-        if self._again is None or self._sets_limits:
+        if self._again is None or self.pooler != "none":
             return self
         database = await self._once_more(more=PLANNED_ONCE)
         database._room = self._room
@@ -158,8 +158,8 @@ class Database:
 
     async def _once_more(self, **how: Any) -> "Database":
         assert self._again is not None  # noqa: S101 - asked for by can_open_beside
-        database = await self._again(**how)
-        database._pins_isolation = self._pins_isolation
+        database = await self._again(**how, apart=self.asked.holds)
+        database._pins_isolation, database._linux = self._pins_isolation, self._linux
         return database
 
     async def check(self) -> str:
@@ -190,25 +190,28 @@ class Database:
             await anyio.sleep(_MIGRATOR_LOOK)
 
     async def reach(self) -> None:
-        """Connect for the first time; learn what is there. Raises ConfigurationError if that is an unnamed pooler."""
-        refused = self.pooler == "none"
+        """Connect for the first time; learn what is there. Raises ConfigurationError if no such pooler was named."""
         try:
             async with self.connection() as connection:
-                (found,) = await connection.fetch(_WHAT_IS_THERE)
-                refused = refused and found["pid"] != connection.get_server_pid()
-                self._pins_isolation = found["isolation"] != "read committed"
-                self._linux = "linux" in found["version"]
+                found = await look(connection, self.pooler)
+                self._pins_isolation = found.isolation != "read committed"
+                self._linux, self.remedy = found.on_linux, found.remedy
+                if self.asked.can_be_told and self.size > 1:
+                    with contextlib.suppress(*DATABASE_ERRORS):  # no second one to be had: our transactions are limited
+                        async with self.connection(LOOK_LIMIT) as other:
+                            await self.asked.tell(connection, found.pid, other)
+                        self._pins_isolation &= not self.asked.holds
         except asyncpg.ProtocolViolationError as error:
-            if not refused or "startup parameter" not in str(error):
+            if self.pooler != "none" or "startup parameter" not in str(error):
                 raise
-        if refused:
-            raise ConfigurationError(A_POOLER)
+        else:
+            return
+        raise ConfigurationError(A_POOLER)
 
     @property
-    def begin(self) -> str:
-        """SQL that begins a transaction of ours, with the limits that its session could not be given."""
-        limits = {**SILENCE, **BRIEF, **LOCKING} if self._sets_limits else LOCKING
-        return f"begin isolation level read committed; {within_transaction(limits)}"
+    def begin_for_handler(self) -> str:
+        """SQL for the start of a handler's transaction, where its session cannot be told; none elsewhere."""
+        return self.asked.begin_for_handler(on_linux=self._linux)
 
     @contextlib.asynccontextmanager
     async def connection(self, limit: float | None = None) -> AsyncIterator[Connection]:
@@ -341,7 +344,7 @@ class Session:
             yield
             return
         try:
-            await connection.execute(self.database.begin)
+            await connection.execute(self.database.asked.begin)
         except BaseException:
             await self._drop(connection)
             raise

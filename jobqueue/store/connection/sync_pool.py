@@ -23,7 +23,7 @@ from jobqueue.store.connection.callers.telling import as_asyncpg
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, NotConnected, classify
 from jobqueue.store.dialing.dial import CONNECT_LIMIT
 from jobqueue.store.dialing.libpq import libpq_of
-from jobqueue.store.dialing.silence import A_POOLER, BRIEF, LOCKING, SILENCE, within_transaction
+from jobqueue.store.dialing.silence import A_POOLER, BRIEF, PLAIN, SILENCE, begin
 from jobqueue.store.schema.migrate import applied_migrations, check_encoding, check_whole
 
 SIZE = 4
@@ -46,8 +46,7 @@ class SyncPool:
     @property
     def begin(self) -> str:
         """SQL that begins a transaction, with the limits that its session could not be given."""
-        limits = LOCKING if self._direct else {**SILENCE, **BRIEF, **LOCKING}
-        return f"begin isolation level read committed; {within_transaction(limits)}"
+        return begin(limited=self._direct)
 
     def prepare(self) -> None:
         """Find out where the database is, in a thread without an event loop. Raises ConfigurationError."""
@@ -91,8 +90,7 @@ class SyncPool:
     def _address(self) -> dict[str, Any]:
         if find_spec("psycopg") is None:
             raise ConfigurationError("defer_sync: needs psycopg; pip install 'jobqueue[psycopg]'")
-        settings = {"default_transaction_isolation": "read committed", "jit": "off", **SILENCE, **BRIEF}
-        return libpq_of(self._find(), self._name, settings if self._direct else {})
+        return libpq_of(self._find(), self._name, {**PLAIN, **SILENCE, **BRIEF} if self._direct else {})
 
     def _open(self, here: "_Here") -> OnPsycopg:
         import psycopg

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from jobqueue.store.dialing.addresses import Addresses
-from jobqueue.store.dialing.sockets import keep_alive
+from jobqueue.store.dialing.sockets import cut, keep_alive
 from jobqueue.store.dialing.strings import Address, address_of, missing_file
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -28,6 +28,8 @@ class Dialer:
     """
 
     def __init__(self) -> None:
+        self.words = ""
+        """SQL that is said first on every connection."""
         self._first = 0
         self._answered: dict[tuple[str, int], Any] = {}
 
@@ -49,8 +51,17 @@ class Dialer:
                 raise
         else:
             keep_alive(connection)
+            await self._say_first(connection)
             return connection
         raise fault
+
+    async def _say_first(self, connection: Connection) -> None:
+        if self.words:
+            try:
+                await connection.execute(self.words, timeout=CONNECT_LIMIT)
+            except BaseException:
+                cut(connection)
+                raise
 
     async def _to_one_of(self, address: Address, how: dict[str, Any]) -> Connection:
         """Jobs are written, so a standby is of no use, unless somebody says which kind of server he means."""

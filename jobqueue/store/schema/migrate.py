@@ -23,7 +23,7 @@ from asyncpg.transaction import Transaction
 from jobqueue.base.errors import ConfigurationError, NotMigrated, SchemaTooNew
 from jobqueue.base.log import get_logger
 from jobqueue.store.dialing.dial import Connection, Dialer
-from jobqueue.store.dialing.silence import BRIEF, SILENCE, within_transaction
+from jobqueue.store.dialing.silence import BRIEF, SILENCE, UNHURRIED, within_session, within_transaction
 from jobqueue.store.schema.lockers import in_words
 from jobqueue.store.schema.statements import fill, lock_key, names, schema_folder, statement
 
@@ -36,7 +36,7 @@ _PAUSE = 2.0
 """Seconds between two tries to get what others have locked; whoever had to wait behind the first is through by then."""
 _FOUNDATIONS = 3
 """Tries: schema and table may each be made by another at the same moment."""
-_UNHURRIED = {"idle_in_transaction_session_timeout": "0"}
+_WAITING = {"idle_in_transaction_session_timeout": "0"}
 _IN_ONE_GO = {**SILENCE, **BRIEF, "statement_timeout": "0", "lock_timeout": "1000"}
 _CONCURRENT = "-- concurrent"
 
@@ -173,7 +173,7 @@ async def _lock(keeper: Connection, schema: str, timeout: float) -> Transaction:
             turn = keeper.transaction(isolation="read_committed")
             await turn.start()
             if await keeper.fetchval("select pg_try_advisory_xact_lock($1, $2)", _LOCK_CLASS, key):
-                await keeper.execute(within_transaction({**SILENCE, **_UNHURRIED}))  # this lets the snapshot go as well
+                await keeper.execute(within_transaction({**SILENCE, **_WAITING}))  # this lets the snapshot go as well
                 return turn
             await turn.rollback()
             await anyio.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - spreads load, guards nothing
@@ -185,6 +185,11 @@ async def _apply_patiently(connection: Connection, migration: Migration, schema:
     while True:
         try:
             return await _apply(connection, migration, schema)
+        except asyncpg.QueryCanceledError as error:
+            raise ConfigurationError(
+                f"migration {migration.name} was cancelled: by somebody, or by the role's statement_timeout, which"
+                " cannot be lifted through a pooler; run `migrate up` at the address of the server itself"
+            ) from error
         except asyncpg.LockNotAvailableError:
             holders = in_words(await connection.fetch(statement("who_locks", schema), None))
         log.warning("schema.waits", schema=schema, migration=migration.name, holders=holders)
@@ -199,6 +204,7 @@ async def _apply_patiently(connection: Connection, migration: Migration, schema:
 async def _apply(connection: Connection, migration: Migration, schema: str) -> None:
     sql, mark = fill(migration.sql, schema), fill(_mark(migration.name), schema)
     if migration.concurrent:
+        await _lift_limit(connection)
         for step in sql.split(";\n"):
             if step.strip():
                 await connection.execute(step)
@@ -208,6 +214,12 @@ async def _apply(connection: Connection, migration: Migration, schema: str) -> N
         await connection.execute(within_transaction(_IN_ONE_GO))
         await connection.execute(sql)
         await connection.execute(mark)
+
+
+async def _lift_limit(connection: Connection) -> None:
+    """The role's own limit is not meant for an index over a large table. A pooler would lift it for others as well."""
+    if connection.get_server_pid() == await connection.fetchval("select pg_backend_pid()"):
+        await connection.execute(within_session(UNHURRIED))
 
 
 async def _lay_foundation(connection: Connection, schema: str) -> None:

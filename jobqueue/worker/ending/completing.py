@@ -102,6 +102,8 @@ class Completions:
         async with contextlib.AsyncExitStack() as stack:
             connection = await self._enter(stack, database)
             async with connection.transaction():
+                if first := database.begin_for_handler:
+                    await connection.execute(first)
                 yield connection, OnAsyncpg(connection, database.schema)
 
     async def _enter(self, stack: contextlib.AsyncExitStack, database: Database) -> Any:

@@ -1,17 +1,24 @@
 """The server's own limits on our sessions: what a vanished or frozen client has locked is free soon."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
+from jobqueue import JobContext
 from jobqueue.store.connection.faults import DATABASE_ERRORS
+from jobqueue.store.connection.location import Location
 from jobqueue.store.connection.pool import Connection, Database, Session
 from jobqueue.store.dialing import silence
+from jobqueue.store.dialing.asking import Asked
 from tests.support.jobs.store import connect, open_database
-from tests.support.postgres.backends import becomes
+from tests.support.jobs.working import new_app
+from tests.support.patience import PATIENCE
+from tests.support.postgres.backends import becomes, change
 
 PROBES = {
     "tcp_keepalives_idle": "5",
@@ -21,6 +28,8 @@ PROBES = {
 }
 """Silence of 11 s is enough; a job's next run begins after 25 s."""
 BRIEF = {"idle_in_transaction_session_timeout": "10000", "statement_timeout": "9000"}
+ISOLATION = {"default_transaction_isolation": "read committed"}
+UNLIMITED = {"statement_timeout": "0", "client_connection_check_interval": "5000"}
 SETTING = "select {} from pg_settings where name = $1"
 
 Opened: TypeAlias = Callable[[str], AbstractAsyncContextManager[Database]]
@@ -46,6 +55,15 @@ async def for_handlers(dsn: str) -> AsyncIterator[Database]:
         another = await pooled.open_for_handlers(2)
         yield another
         await another.close()
+
+
+@asynccontextmanager
+async def kept_apart(dsn: str) -> AsyncIterator[Database]:
+    """As behind a pooler by session; here it is the server itself that keeps them apart."""
+    pooled = await Database.open(dsn, "jobqueue", name="tests", max_size=3, pooler="session")
+    await pooled.reach()
+    yield pooled
+    await pooled.close()
 
 
 @asynccontextmanager
@@ -79,6 +97,71 @@ async def test_sessions_of_handlers_end_only_with_their_client(database: str) ->
     async with for_handlers(database) as pooled, pooled.connection() as connection:
         assert there == await settings(connection, there)
         assert dict.fromkeys(BRIEF, "0") == await settings(connection, BRIEF)
+
+
+async def test_sessions_that_a_pooler_keeps_apart_are_limited(database: str) -> None:
+    """They cannot ask for it as they start, so it is the first that each is told: the first two as well."""
+    await limit_the_role(database)
+    async with kept_apart(database) as pooled, pooled.connection() as one, pooled.connection() as two:
+        async with pooled.connection() as three:
+            for each in (one, two, three):
+                assert BRIEF | ISOLATION == await settings(each, BRIEF | ISOLATION, "setting")
+        assert "statement_timeout" not in pooled.asked.begin, "a transaction of ours need not say it again"
+        beside = await pooled.open_beside()
+        async with beside.connection() as connection:
+            assert BRIEF == await settings(connection, BRIEF, "setting")
+        await beside.close()
+        handlers = await pooled.open_for_handlers(1)
+        async with handlers.connection() as connection:
+            assert UNLIMITED == await settings(connection, UNLIMITED, "setting")
+        await handlers.close()
+
+
+async def test_what_would_be_set_for_others_is_set_for_nobody(database: str) -> None:
+    """Two connections that the same session answers: whatever stands there is no pooler by session."""
+    async with kept_apart(database) as pooled, connect(database) as connection:
+        asked = Asked("session", BRIEF)
+        await asked.tell(connection, await connection.fetchval("select pg_backend_pid()"), connection)
+        assert asked.are_shared
+        async with pooled.connection() as other:
+            await asked.tell(connection, -1, other)
+            assert asked.are_shared
+        assert dict.fromkeys(BRIEF, "0") == await settings(connection, BRIEF, "setting")
+
+
+async def test_a_handler_behind_a_pooler_is_not_limited_as_its_role_is(database: str) -> None:
+    """What we ask an administrator to set for our statements is not for the user's; who vanishes is noticed."""
+    await limit_the_role(database)
+    app = new_app(database, pooler="transaction", poll=0.2)
+
+    @app.task
+    async def look(ctx: JobContext) -> dict[str, str]:
+        async with ctx.transaction() as connection:
+            return await settings(connection, UNLIMITED, "setting")
+
+    async with app, app.worker():
+        assert UNLIMITED == await (await look.defer()).result(timeout=PATIENCE)
+
+
+async def test_a_role_without_a_limit_is_named_once(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Behind a pooler by transaction nothing else limits a single statement: the log says what to run."""
+    there = Location(database, None, "jobqueue")
+    for _ in range(2):
+        pooled = await there.open(name="tests", connections=1, pooler="transaction")
+        await pooled.close()
+    (told,) = [record for record in caplog.records if "pooler.unlimited" in record.getMessage()]
+    assert re.search(r"alter role \"?\w+\"? set statement_timeout = '9s'", told.getMessage())
+
+    await limit_the_role(database)
+    pooled = await Location(database, None, "jobqueue").open(name="tests", connections=1, pooler="transaction")
+    await pooled.close()
+    assert pooled.remedy is None
+    assert 1 == caplog.text.count("pooler.unlimited")
+
+
+async def limit_the_role(dsn: str) -> None:
+    """As it is recommended, for this database alone."""
+    await change(dsn, f"alter database {urlsplit(dsn).path[1:]} set statement_timeout = '9s'")
 
 
 @pytest.mark.parametrize("opened", [behind_a_pooler, on_the_users_pool])

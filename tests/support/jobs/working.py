@@ -64,13 +64,20 @@ async def asked(dsn: str, query: str, *values: object) -> Any:
         return await connection.fetchval(query, *values)
 
 
+_STANDING = "select count(*) || ' ' || state as state from jobqueue.job group by job.state"
+
+
 async def all_ended(dsn: str, timeout: float = PATIENCE) -> None:
-    """Return once no unfinished job is left."""
+    """Return once no unfinished job is left. `timeout`: seconds in which they get fewer, however many they are."""
+    left = await counted(dsn)
+    while left:
+        standing = await asked(dsn, f"select string_agg(state, ', ') from ({_STANDING}) as each")
 
-    async def none_left() -> bool:
-        return await counted(dsn) == 0
+        async def are_fewer() -> bool:
+            return await counted(dsn) < left  # noqa: B023 - used at once
 
-    await wait_until(none_left, "all jobs have ended", timeout)
+        await wait_until(are_fewer, f"fewer jobs are left than {standing}", timeout)
+        left = await counted(dsn)
 
 
 async def archived(dsn: str, state: str = "completed") -> int:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import asyncpg
 
-from jobqueue.store.connection.known_types import KnowingConnection
+from jobqueue.store.dialing.known_types import KnowingConnection
 from tests.support.patience import PATIENCE
 
 NAME = "kept by the test"

@@ -21,6 +21,7 @@ class Proxy:
         self.turned_away = 0
         self._accepts = True
         self._waited_for = b""
+        self._left: int | None = None
         self._pumps: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
@@ -37,6 +38,7 @@ class Proxy:
         """Work as a network should; what was held back arrives now."""
         self._accepts = True
         self._waited_for = b""
+        self._left = None
         self._questions.set()
         self._answers.set()
 
@@ -52,6 +54,10 @@ class Proxy:
     def lose_answer_to(self, question: bytes) -> None:
         """From the first question on that has these bytes, as `lose_answers`."""
         self._waited_for = question
+
+    def stall_after(self, size: int) -> None:
+        """Fall silent once so many bytes of answers have come through: what is sent then, nobody reads."""
+        self._left = size
 
     def cut(self) -> None:
         """Break every open connection on both sides; new ones are taken."""
@@ -112,6 +118,10 @@ class Proxy:
                 await gate.wait()
                 if gate is self._questions and self._waited_for and self._waited_for in data:
                     self.lose_answers()
+                if gate is self._answers and self._left is not None:
+                    self._left -= len(data)
+                    if self._left < 0:
+                        self.stall()
                 writer.write(data)
                 await writer.drain()
         except OSError:

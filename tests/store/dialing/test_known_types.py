@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from jobqueue.store.connection.known_types import ARRAYS, KnowingConnection
+from jobqueue.store.dialing.known_types import ARRAYS, KnowingConnection
 from tests.support.patience import PATIENCE
 
 ID = UUID(int=7)

@@ -1,0 +1,113 @@
+"""How the sessions of a pool get their settings: as they start, by their first words, or not at all.
+
+What is set for a session that a pooler gives to others as well would hold for them. So one that is said to keep
+sessions apart is put to the test first; until then, and behind all others, our transactions begin with the limits.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from jobqueue.base.errors import ConfigurationError
+from jobqueue.base.settings import Pooler
+from jobqueue.store.dialing.dial import Dialer
+from jobqueue.store.dialing.silence import (
+    A_POOLER,
+    SILENCE,
+    UNHURRIED,
+    WATCHED,
+    begin,
+    remedy,
+    within_session,
+    within_transaction,
+)
+
+LOOK_LIMIT = 2.0
+"""Seconds for a second connection to answer: a pooler lets it wait while it has none to the server."""
+
+_WHAT_IS_THERE = """select current_setting('default_transaction_isolation') as isolation, version() as version,
+pg_backend_pid() as pid, current_setting('statement_timeout') as statements, quote_ident(session_user) as role"""
+_TURNS = 6
+_WHO = "select pg_backend_pid()"
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What the first connection leads to."""
+
+    pid: int
+    """Of the server's process that answered."""
+    isolation: str
+    on_linux: bool
+    remedy: str | None
+    """SQL for an administrator, where nothing on the server limits our single statements."""
+
+
+async def look(connection: Any, pooler: Pooler) -> Reached:
+    """Ask once. Raises ConfigurationError if a pooler answers that nobody named."""
+    (found,) = await connection.fetch(_WHAT_IS_THERE)
+    if pooler == "none" and found["pid"] != connection.get_server_pid():
+        raise ConfigurationError(A_POOLER)
+    unlimited = pooler == "transaction" and found["statements"] == "0"
+    return Reached(
+        found["pid"], found["isolation"], "linux" in found["version"], remedy(found["role"]) if unlimited else None
+    )
+
+
+class Asked:
+    """What is asked for the sessions of one pool."""
+
+    def __init__(self, pooler: Pooler, settings: Mapping[str, str] | None = None, dialer: Dialer | None = None) -> None:
+        """`dialer` opens them. Without one, and its settings, it is a pool of the user's."""
+        self._by_transaction = pooler == "transaction"
+        self._dialer = dialer
+        self._words = within_session(settings or {}) if pooler == "session" else ""
+        self.at_start = dict(settings or {}) if pooler == "none" else {}  # a pooler refuses what it does not know
+        self.holds = bool(self.at_start)
+        """Whether each session has what was asked for."""
+        self.are_shared = False
+        """Whether sessions were found to be shared by what was said to keep them apart."""
+
+    @property
+    def can_be_told(self) -> bool:
+        """Whether sessions could have it, if they are kept apart, and have it not yet."""
+        return bool(self._words) and not self.holds
+
+    @property
+    def begin(self) -> str:
+        """SQL that begins a transaction of ours, with the limits that its session could not be given."""
+        return begin(limited=self.holds)
+
+    def begin_for_handler(self, *, on_linux: bool) -> str:
+        """SQL for the start of a handler's transaction, where its session cannot be told; none elsewhere."""
+        if not self._by_transaction:
+            return ""
+        return within_transaction({**SILENCE, **UNHURRIED, **(WATCHED if on_linux else {})})
+
+    async def tell(self, one: Any, pid: int, other: Any) -> None:
+        """Set it for these two, and all that are opened from now on, unless they share what answers them.
+
+        `pid` has answered `one` before. A pooler that is idle gives both the same connection to the server, one that is
+        busy another at each turn: of 180 looks at busy ones 4 were deceived at the first turn.
+        """
+        try:
+            mine, its = await _who(one), await _who(other)
+            self.are_shared = mine != {pid} or pid in its or len(its) > 1
+        except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
+            self.are_shared = True  # it was prepared on another one
+        if self.are_shared:
+            return
+        for each in (one, other):
+            await each.execute(self._words)
+        self.tell_all()
+
+    def tell_all(self) -> None:
+        """Set it for all that are opened from now on: they are kept apart."""
+        if self._dialer is not None and self._words:
+            self._dialer.words, self.holds = self._words, True
+
+
+async def _who(connection: Any) -> set[int]:
+    return {await connection.fetchval(_WHO, timeout=LOOK_LIMIT) for _ in range(_TURNS)}

@@ -163,16 +163,12 @@ class Database:
         return database
 
     async def check(self) -> str:
-        """The name of the last migration there.
-
-        Raises NotMigrated or SchemaTooNew unless the schema fits, ConfigurationError if the encoding does not.
-        """
+        """The last migration. Raises NotMigrated, SchemaTooNew; ConfigurationError if the encoding does not fit."""
         async with self.connection() as connection:
             check_encoding(connection)
-            applied = await applied_migrations(connection, self.schema)
-            check_whole(applied, self.schema)
+            last = check_whole(await applied_migrations(connection, self.schema), self.schema)
         self.checked = True
-        return max(applied)
+        return last
 
     async def check_patiently(self) -> str:
         """As `check`, for workers, which are often started together with the migration: they wait for it a minute."""

@@ -145,12 +145,13 @@ def check_known(applied: set[str], schema: str) -> None:
             raise SchemaTooNew(schema, name)
 
 
-def check_whole(applied: set[str], schema: str) -> None:
-    """Refuse a schema that lacks a migration of this version."""
+def check_whole(applied: set[str], schema: str) -> str:
+    """Refuse a schema that lacks a migration of this version. Gives the last one that is there."""
     check_known(applied, schema)
     missing = sum(migration.name not in applied for migration in migrations())
     if missing:
         raise NotMigrated(schema, missing)
+    return max(applied)
 
 
 async def is_being_migrated(connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy, schema: str) -> bool:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from jobqueue.exports import *  # noqa: F403 - one list of what is public, and that is there
     from jobqueue.exports import __all__ as __all__
 else:
-    from jobqueue.base.version import VERSION as __version__  # noqa: F401 - as all others, but it costs nothing
 
     def __getattr__(name):
         """Load each at its first use: who defers needs no worker, and the command line first answers signals."""

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from jobqueue.base.retry import exponential, linear, steps
     from jobqueue.base.settings import Settings
     from jobqueue.base.steering import Change, Changes, Holder
-    from jobqueue.base.version import VERSION as __version__
+    from jobqueue.base.version import __version__
     from jobqueue.bundles.building import BundleBuilder
     from jobqueue.bundles.graph import BundleGraph
     from jobqueue.cron.schedules import Backfilled
@@ -93,6 +93,7 @@ _NAMES = {
     "jobqueue.base.retry": "exponential linear steps",
     "jobqueue.base.settings": "Settings",
     "jobqueue.base.steering": "Change Changes Holder",
+    "jobqueue.base.version": "__version__",
     "jobqueue.bundles.building": "BundleBuilder",
     "jobqueue.bundles.graph": "BundleGraph",
     "jobqueue.cron.schedules": "Backfilled",

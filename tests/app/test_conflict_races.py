@@ -17,9 +17,10 @@ from tests.support.jobs.deferring import Note, unique
 from tests.support.jobs.store import Connection, connect
 from tests.support.jobs.working import all_ended, asked, counted, new_app
 from tests.support.patience import PATIENCE
+from tests.support.rounds import rounds
 
 PRODUCERS = 32
-ROUNDS = 4
+ROUNDS = rounds(2)
 CONFLICTS = ["skip", "raise", "replace", "move", "replace+move"]
 
 
@@ -123,7 +124,7 @@ async def test_a_replace_that_races_with_the_start(scope: str, database: str) ->
     ends: dict[str, int] = {}
     task = app.task(note)
     async with app.worker(concurrency=4):
-        for number in range(150):
+        for number in range(rounds(75)):
             key = unique(str(number), "replace", scope)
             first = await task.options(unique=key).defer("old")
             await pause(chosen, 40)
@@ -155,7 +156,7 @@ async def test_many_debounces_beside_a_worker(database: str) -> None:
 
     async def produce(key: str) -> None:
         """One producer for each key, so that it is known which word is the last one."""
-        for _ in range(60):
+        for _ in range(rounds(30)):
             number = last[key] = next(numbers)
             delay = chosen.choice([None, 0.01])
             handle = await save.options(unique=unique(key, "replace+move", "waiting"), delay=delay).defer(key, number)

@@ -1,7 +1,6 @@
 """Unique(on_conflict=...): what a defer does to the job that holds its key, by every way to defer."""
 
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -12,20 +11,21 @@ import pytest
 from jobqueue.app import App
 from jobqueue.base.errors import DuplicateJob
 from jobqueue.base.job import Conflict, Job, JobState
+from jobqueue.store.connection.pool import Session
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.options import Unique
 from tests.support.jobs.blocked import block
-from tests.support.jobs.deferring import WAYS, Note, dsn_of, many, unique
-from tests.support.jobs.store import claim_one, connect, finish, open_session
+from tests.support.jobs.deferring import WAYS, Note, many, unique
+from tests.support.jobs.store import Connection, claim_one, connect, finish, open_session
 from tests.support.jobs.working import asked, asleep, counted, new_app, reached
 from tests.support.patience import PATIENCE
-from tests.support.postgres.backends import change
 
 CONFLICTS = ["skip", "raise", "replace", "move", "replace+move"]
 DONE = {"replace": "replaced", "move": "moved", "replace+move": "replaced+moved"}
 SCOPES = ["waiting", "unfinished", "period"]
 STATES = ["scheduled", "blocked", "ready", "running", "finished"]
 LATER = timedelta(minutes=10)
+COUNT = "select count(*) from jobqueue.job"
 
 
 async def note(text: str) -> str:
@@ -35,21 +35,18 @@ async def note(text: str) -> str:
 # The table.
 
 
-@asynccontextmanager
-async def holding(app: App, task: Note, key: Unique, state: str) -> AsyncIterator[Job]:
+async def holding(app: App, session: Session, connection: Connection, task: Note, key: Unique, state: str) -> Job:
     """The job that holds the key, or held it, in this state."""
     waiting = task.options(unique=key, delay=3600 if state == "scheduled" else None, meta={"old": 1}, expires=7200)
     handle = await waiting.defer("old")
     if state in ("running", "finished"):
-        async with open_session(await dsn_of(app)) as session:
-            row = await claim_one(session)
-            assert handle.id == row["id"]
-            if state == "finished":
-                await finish(session, row)
+        row = await claim_one(session)
+        assert handle.id == row["id"]
+        if state == "finished":
+            await finish(session, row)
     if state == "blocked":
-        async with connect(await dsn_of(app)) as connection:
-            await block(connection, handle.id)
-    yield await app.jobs.get(handle.id)
+        await block(connection, handle.id)
+    return await app.jobs.get(handle.id)
 
 
 def expected(conflict: str, scope: str, state: str) -> Conflict | str:
@@ -68,11 +65,12 @@ async def test_what_becomes_of_the_holder(conflict: str, scope: str, database: s
     """S0-25, A10: for each conflict and scope, whatever the holder's state and the way to defer: as the table says."""
     app = App(database)
     task: Note = app.task(note)
-    for state, way in product(STATES, WAYS):
-        key = f"{state} {way.__name__}"
-        label = f"{conflict} of {scope}, {key}"
-        async with holding(app, task, unique(key, scope=scope), state) as before:
-            jobs = await counted(database)
+    async with open_session(database) as session, connect(database) as connection:
+        for state, way in product(STATES, WAYS):
+            key = f"{state} {way.__name__}"
+            label = f"{conflict} of {scope}, {key}"
+            before = await holding(app, session, connection, task, unique(key, scope=scope), state)
+            jobs = await connection.fetchval(COUNT)
             new = task.options(unique=unique(key, conflict, scope), delay=LATER, meta={"new": 1}, expires=30)
             answer = await answer_of(way(app, new, "new"))
             after = await app.jobs.get(before.id)
@@ -80,8 +78,8 @@ async def test_what_becomes_of_the_holder(conflict: str, scope: str, database: s
             assert expected(conflict, scope, state) == told, label
             assert_changed(before, after, told, label)
             others = 2 if way is many and told != "raised" else 0
-            assert jobs + others + (told == "stored") == await counted(database), label
-            await change(database, "delete from jobqueue.job; delete from jobqueue.job_key")
+            assert jobs + others + (told == "stored") == await connection.fetchval(COUNT), label
+            await connection.execute("delete from jobqueue.job; delete from jobqueue.job_key")
     await app.close()
 
 

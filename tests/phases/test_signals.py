@@ -300,7 +300,7 @@ async def test_a_signal_joins_a_transaction(database: str) -> None:
 
 async def test_signals_in_the_very_moment_of_the_wait(database: str) -> None:
     """flows §4: each is sent while its job looks for it and goes to sleep; none sleeps on."""
-    await signal_in_the_moment(database, 4_000 if "JOBQUEUE_LONG" in os.environ else 200)
+    await signal_in_the_moment(database, 4_000 if "JOBQUEUE_LONG" in os.environ else 100)
 
 
 async def signal_in_the_moment(dsn: str, jobs: int) -> None:

@@ -107,5 +107,5 @@ def test_a_window_of_errors_costs_the_same_in_a_long_history(database: str) -> N
     finished(database, 60_000, state="dead")
     with psycopg.connect(database, autocommit=True) as connection:
         for mode in ("custom", "generic"):
-            plan = run_learned(connection, "error_groups", (500, 60.0, None, errors.GROUPS, 20), mode)
+            plan = run_learned(connection, "error_groups", (500, 60.0, None, errors.GROUPS, 20), mode, 400)
             assert plan.buffers <= 400, f"{mode}: {plan.buffers}\n{plan}"

@@ -26,6 +26,7 @@ from tests.support.jobs.store import (
     open_sessions,
     somebody_waits,
 )
+from tests.support.rounds import rounds
 from tests.support.waiting import wait_until
 
 
@@ -108,7 +109,7 @@ async def test_a_cut_connection_stores_all_or_none(database: str) -> None:
     """S0-21: the backend ended in mid-batch, wherever that hits, leaves the whole batch or nothing."""
     seen: set[int] = set()
     async with open_session(database) as session, connect(database) as killer:
-        for _ in range(12):
+        for _ in range(rounds(6)):
             jobs = new_jobs(8_000)
             storing = asyncio.create_task(insert_all(session, jobs, always=False))
             await wait_until(lambda: missed_or_inserting(storing, killer), "the batch is on its way")  # noqa: B023 - used at once
@@ -178,8 +179,9 @@ async def test_a_job_that_has_run_is_not_stored_again(database: str) -> None:
 
 async def test_a_resend_that_races_with_the_finish_never_runs_twice(database: str) -> None:
     """However a resend and the finish of the same job interleave, the job ends once and stays ended."""
+    turns = rounds(75)
     async with open_sessions(database, 2) as (worker, producer), connect(database) as connection:
-        for _ in range(150):
+        for _ in range(turns):
             job = new_job()
             await insert(worker, job)
             row = await claim_one(worker)
@@ -187,7 +189,7 @@ async def test_a_resend_that_races_with_the_finish_never_runs_twice(database: st
             _, sent = await asyncio.gather(finish(worker, row), insert_all(producer, [again], always=False))
             assert [Sent(job.id, duplicate=True)] == sent
             assert [] == await claim(worker)
-        assert 150 == await connection.fetchval("select count(*) from jobqueue.job_archive")
+        assert turns == await connection.fetchval("select count(*) from jobqueue.job_archive")
 
 
 async def test_a_resend_waits_for_a_finish_that_has_not_committed(database: str) -> None:

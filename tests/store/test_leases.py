@@ -33,6 +33,7 @@ from tests.support.jobs.store import (
     open_sessions,
 )
 from tests.support.patience import PATIENCE, scaled
+from tests.support.rounds import rounds
 
 OTHER = WorkerId(UUID(int=7))
 ALIVE = 15.0
@@ -238,7 +239,7 @@ async def test_beats_and_finishes_never_lock_each_other_out(database: str) -> No
     """Protocols A9: beats of the same claims in any order beside their finish: no deadlock, no false answer."""
     chosen = random.Random(4)  # noqa: S311 - a seed to repeat it by
     async with open_sessions(database, 4) as (session, *others):
-        for _ in range(25):
+        for _ in range(rounds(12)):
             await insert(session, *new_jobs(300))
             rows = await claim(session, 300)
             ends, stays = rows[::2], rows[1::2]

@@ -78,9 +78,11 @@ def test_a_window_reads_so_many_jobs_and_no_more(database: str, analysed: bool) 
             for room, most in ((100, 60), (10_000, 400)):
                 for mode in ("custom", "generic"):
                     values = window(room, UNFINISHED, said)
-                    down = run_learned(connection, "look_unfinished", values, mode)
+                    down = run_learned(connection, "look_unfinished", values, mode, most)
                     assert down.buffers <= most, f"{said} {room} {mode}: {down.buffers}"
-                    up = run_learned(connection, "find_unfinished", (LOWEST, room, 500, UNFINISHED, *values[4:7]), mode)
+                    up = run_learned(
+                        connection, "find_unfinished", (LOWEST, room, 500, UNFINISHED, *values[4:7]), mode, most
+                    )
                     assert up.buffers <= most, f"{said} {room} {mode}: {up.buffers}"
 
 
@@ -308,7 +310,7 @@ async def test_the_flow_reads_the_end_of_the_day_only(database: str) -> None:
         first = await read_flow(db)
     with psycopg.connect(database, autocommit=True) as connection:
         plans = [
-            run_learned(connection, "flow", (first.finished, first.now, 4_000), mode).buffers
+            run_learned(connection, "flow", (first.finished, first.now, 4_000), mode, 250).buffers
             for mode in ("custom", "generic")
         ]
     finished(database, 3, state="dead")

@@ -33,6 +33,7 @@ from tests.support.jobs.store import (
     write_each,
 )
 from tests.support.patience import scaled
+from tests.support.rounds import rounds
 
 EVERY_OUTCOME: list[Outcome] = [
     Done("1"),
@@ -371,7 +372,7 @@ async def test_overlapping_batches_never_deadlock(database: str) -> None:
     """Batches over the same jobs in opposite order are written by one or the other, and nobody waits in a circle."""
     async with open_sessions(database, 3) as (one, two, three), connect(database) as connection:
         outcomes: list[Outcome] = [Done("1"), Retried(failure(), delay=0.0), Snoozed(delay=0.0)]
-        for outcome in outcomes * 8:
+        for outcome in outcomes * rounds(4):
             await insert(one, *new_jobs(300))
             rows = await claim(one, 1_000)
             answers = await asyncio.gather(

@@ -225,7 +225,7 @@ def test_no_look_reads_the_table(
         psycopg.connect(dsn, autocommit=True) as connection,
     ):
         for mode in ("custom", "generic"):
-            plan = run_learned(connection, name, values, mode)
+            plan = run_learned(connection, name, values, mode, most)
             label = f"{name}, {mode} plan:\n{plan}"
             assert plan.buffers <= most, label
             assert plan.rows_read("job") <= 3 * COUNTED_JOBS + 50 * COUNTED_PAGES, label
@@ -370,7 +370,7 @@ async def test_bundles_are_counted(database: str) -> None:
             connection.execute(made, (80_000,))
             many = await count_bundles(db)
             (size,) = connection.execute("select pg_relation_size('jobqueue.bundle') / 8192").fetchone() or (0,)
-            plan = run_learned(connection, "count_bundles", (COUNTED_JOBS, COUNTED_PAGES), "generic")
+            plan = run_learned(connection, "count_bundles", (COUNTED_JOBS, COUNTED_PAGES), "generic", 2_000)
 
     assert (5_100, frozenset({"finished", "with_errors"})) == (few.unfinished, few.estimated)
     assert {"unfinished", "finished", "with_errors"} == many.estimated

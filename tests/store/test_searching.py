@@ -197,9 +197,9 @@ def test_a_search_reads_its_window_and_no_more(database: str) -> None:
                     for mode in ("custom", "generic"):
                         wanted = ('{"args": [["{n}", "1"]], "text": "x", "error": "E"}', 9.0)
                         values = (HIGHEST, room, 50, UNFINISHED, *names, None, *wanted)
-                        down = run_learned(connection, "search_unfinished", values, mode)
+                        down = run_learned(connection, "search_unfinished", values, mode, most)
                         up = run_learned(
-                            connection, "seek_unfinished", (LOWEST, room, 500, UNFINISHED, *names, *wanted), mode
+                            connection, "seek_unfinished", (LOWEST, room, 500, UNFINISHED, *names, *wanted), mode, most
                         )
                         assert down.buffers <= most, f"{said} {room} {mode}: {down.buffers}"
                         assert up.buffers <= most, f"{said} {room} {mode}: {up.buffers}"

@@ -29,6 +29,7 @@ from tests.support.jobs.store import (
     open_session,
     open_sessions,
 )
+from tests.support.rounds import rounds
 
 Steer: TypeAlias = Callable[[Session, Sequence[UUID]], Awaitable[dict[UUID, Change]]]
 Row: TypeAlias = dict[str, Any]
@@ -217,7 +218,7 @@ async def test_two_callers_never_lock_each_other_out(database: str) -> None:
     """S2-43: two who steer the same jobs, in any order and beside claims and finishes: no deadlock, one answer each."""
     chosen = random.Random(7)  # noqa: S311 - a seed to repeat it by
     async with open_sessions(database, 4) as (session, *others), connect(database) as connection:
-        for _ in range(12):
+        for _ in range(rounds(6)):
             ids = await insert(session, *new_jobs(150), *new_jobs(50, delay=HOUR))
             # Lines up anew in another order than that of the ids, so that the indexes disagree about who comes first.
             mixed = chosen.sample(ids, 100)

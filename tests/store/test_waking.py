@@ -30,6 +30,7 @@ from tests.support.jobs.store import (
     open_sessions,
 )
 from tests.support.patience import PATIENCE, scaled
+from tests.support.rounds import rounds
 from tests.support.waiting import wait_until
 
 CHANNEL = channel("jobqueue", "wake")
@@ -155,7 +156,7 @@ async def test_no_wake_up_is_lost_between_a_look_and_a_sleep(database: str) -> N
             await claims.publish_sleep(worker, WORKER, ["default"], 60.0)
             return bool(await claim(worker))
 
-        for _ in range(150):
+        for _ in range(rounds(75)):
             found, _ = await asyncio.gather(fall_asleep(), insert(producer, new_job()))
             heard = await ear.so_far()
             assert found or ["r:default"] == heard, "the job would have waited for the poll"
@@ -304,13 +305,13 @@ async def test_a_bare_insert_wakes(database: str) -> None:
 # Not too many, not too long.
 
 
-@pytest.mark.parametrize(("how", "jobs"), [("bulk", 100_000), ("bare", 100_000), ("function", 5_000)])
-async def test_a_hundred_thousand_jobs_are_a_handful_of_notifications(database: str, how: str, jobs: int) -> None:
-    """S1-21: a transaction of 100 000 jobs notifies once a queue, however they come; the server's queue stays empty."""
+@pytest.mark.parametrize(("how", "jobs"), [("bulk", 25_000), ("bare", 25_000), ("function", 5_000)])
+async def test_very_many_jobs_are_a_handful_of_notifications(database: str, how: str, jobs: int) -> None:
+    """S1-21: a transaction of very many jobs notifies once a queue, however they come; the server's queue is empty."""
     async with open_session(database) as session, ear_on(database) as (ear, connection):
         await claims.publish_sleep(session, WORKER, ["default", "other"], 60.0)
         if how == "bulk":
-            await insert(session, *new_jobs(jobs - 20_000), *new_jobs(20_000, queue="other"))
+            await insert(session, *new_jobs(jobs - 5_000), *new_jobs(5_000, queue="other"))
         else:
             one = {
                 "bare": "insert into jobqueue.job (task, queue) select 'x', {}",

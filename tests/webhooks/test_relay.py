@@ -25,6 +25,7 @@ from tests.support.jobs.store import backend_of, connect, open_database
 from tests.support.jobs.working import asked
 from tests.support.patience import PATIENCE
 from tests.support.receiver import defer, delivered, hooked_app, receiving
+from tests.support.rounds import rounds
 from tests.support.secrets import WATCH
 from tests.support.waiting import wait_until
 
@@ -74,19 +75,19 @@ def dies_before_the_commit(dsn: str, monkeypatch: pytest.MonkeyPatch) -> list[in
 
 async def test_each_event_is_made_once_whoever_dies(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """S2-39, S2-44: three relays, killed in mid-transaction: each event of each webhook is made once, in log order."""
-    app, killed = hooked_app(database), dies_before_the_commit(database, monkeypatch)
+    app, killed, turns = hooked_app(database), dies_before_the_commit(database, monkeypatch), rounds(15)
     async with app, relays(database, 3), app.worker(["default", "mail"]):
         all_of_it = await app.webhooks.create(URL)
         dead = await app.webhooks.create(URL, "job.dead")
         wanted: set[tuple[UUID, str]] = set()
-        for turn in range(30):
+        for turn in range(turns):
             done = [(await defer(app, "note")).id for _ in range(15)]
             failed = await defer(app, "fail", str(turn))
             wanted |= {(id, "job.completed") for id in done} | {(failed.id, "job.dead")}
             await app.sender.wait_final(failed.id, PATIENCE)
 
         async def all_made() -> bool:
-            return len(await made(database, all_of_it)) + len(await made(database, dead)) >= len(wanted) + 30
+            return len(await made(database, all_of_it)) + len(await made(database, dead)) >= len(wanted) + turns
 
         await wait_until(all_made, "all deliveries are made")
         first, second = await made(database, all_of_it), await made(database, dead)

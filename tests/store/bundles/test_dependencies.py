@@ -30,9 +30,10 @@ from tests.support.jobs.store import (
     new_job,
     open_session,
     open_sessions,
-)  # fmt: skip
+)
+from tests.support.rounds import rounds  # fmt: skip
 
-HANDS, ROUNDS = 6, 100
+HANDS, ROUNDS = 6, rounds(50)
 PAGES = [f"page {n}" for n in range(5)]
 DEAD = Dead("attempts", failure())
 

@@ -29,8 +29,9 @@ from tests.support.jobs.store import (
     open_session,
     open_sessions,
 )
+from tests.support.rounds import rounds
 
-HANDS, MEMBERS, ROUNDS = 6, 40, 100
+HANDS, MEMBERS, ROUNDS = 6, rounds(20), rounds(50)
 
 
 async def work(session: Session, chance: random.Random) -> None:

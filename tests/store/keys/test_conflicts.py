@@ -35,6 +35,7 @@ from tests.support.jobs.store import (
     somebody_waits,
 )
 from tests.support.patience import PATIENCE
+from tests.support.rounds import rounds
 from tests.support.waiting import wait_until
 
 OLD, NEW = '{"text": "old"}', '{"text": "new"}'
@@ -261,7 +262,7 @@ async def test_a_replace_that_races_with_the_claim(database: str, scope: str) ->
         return await claim(worker)
 
     async with open_sessions(database, 2) as (worker, producer):
-        for turn in range(200):
+        for turn in range(rounds(100)):
             old = keyed(scope=scope)
             new = keyed("replace", scope=scope, args=NEW)
             await send(worker, old)
@@ -298,7 +299,7 @@ async def test_batches_in_opposite_order_never_deadlock(database: str) -> None:
     scopes = ["waiting", "unfinished", "period"]
 
     async def produce(session: Session, order: list[str], conflicts: list[str]) -> None:
-        for turn in range(50):
+        for turn in range(rounds(25)):
             jobs = [
                 keyed(conflicts[(turn + place) % len(conflicts)], name, scopes[int(name[1:]) % 3])
                 for place, name in enumerate(order)

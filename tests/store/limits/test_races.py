@@ -30,8 +30,9 @@ from tests.support.jobs.store import (
     write,
 )
 from tests.support.patience import PATIENCE
+from tests.support.rounds import rounds
 
-HANDS, STEPS = 5, 120
+HANDS, STEPS = 5, rounds(60)
 GATES = [("key\na", "all"), ("key\nb", "all"), ("all",), ("order\nx", "all"), ("key\na", "~api"), ("~fair:default\na",)]
 
 

@@ -1,12 +1,12 @@
 """Every way to defer one job, as if it were one: alone, in a batch, and on connections of all kinds."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 import psycopg
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from uuid_utils.compat import uuid7
 
 from jobqueue.app import App
@@ -14,6 +14,7 @@ from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.options import Unique
 from jobqueue.tasks.task import Task
 from tests.support.jobs.store import connect
+from tests.support.postgres.kept import shared
 
 Note: TypeAlias = "Task[[str], Any]"
 Way: TypeAlias = Callable[[App, Note, str], Awaitable[JobHandle[Any]]]
@@ -45,22 +46,35 @@ async def many_on_asyncpg(app: App, task: Note, text: str) -> JobHandle[Any]:
 
 
 async def on_sqlalchemy(app: App, task: Note, text: str) -> JobHandle[Any]:
-    engine = create_async_engine(for_sqlalchemy(await dsn_of(app)), poolclass=NullPool)
+    async with shared(await dsn_of(app), engine) as opened, AsyncSession(opened) as session, session.begin():
+        return await task.options(connection=session).defer(text)
+
+
+async def on_psycopg(app: App, task: Note, text: str) -> JobHandle[Any]:
+    async with shared(await dsn_of(app), psycopg_connection) as connection:
+
+        def defer() -> JobHandle[Any]:
+            with connection.transaction():
+                return task.options(connection=connection).defer_sync(text)
+
+        return await asyncio.to_thread(defer)
+
+
+@asynccontextmanager
+async def engine(dsn: str) -> AsyncIterator[AsyncEngine]:
+    """One of SQLAlchemy's, with one connection."""
+    engine = create_async_engine(for_sqlalchemy(dsn), pool_size=1)
     try:
-        async with AsyncSession(engine) as session, session.begin():
-            return await task.options(connection=session).defer(text)
+        yield engine
     finally:
         await engine.dispose()
 
 
-async def on_psycopg(app: App, task: Note, text: str) -> JobHandle[Any]:
-    dsn = await dsn_of(app)
-
-    def defer() -> JobHandle[Any]:
-        with psycopg.connect(dsn) as connection:
-            return task.options(connection=connection).defer_sync(text)
-
-    return await asyncio.to_thread(defer)
+@asynccontextmanager
+async def psycopg_connection(dsn: str) -> AsyncIterator["psycopg.Connection[Any]"]:
+    """A plain one, for one thread at a time."""
+    with await asyncio.to_thread(psycopg.connect, dsn) as connection:
+        yield connection
 
 
 WAYS: list[Way] = [alone, many, on_asyncpg, many_on_asyncpg, on_sqlalchemy, on_psycopg]

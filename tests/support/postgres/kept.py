@@ -5,9 +5,9 @@ Who asks gets one for the length of a block, in the state of a new one. They are
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 
@@ -18,6 +18,7 @@ NAME = "kept by the test"
 _AS_NEW = "discard all"
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+T = TypeVar("T")
 
 
 class Kept:
@@ -27,6 +28,8 @@ class Kept:
         self.dsn = dsn
         self.loop = asyncio.get_running_loop()
         self._idle: list[Connection] = []
+        self._opened: dict[object, Any] = {}
+        self._stack = AsyncExitStack()
 
     @property
     def idle(self) -> bool:
@@ -51,8 +54,16 @@ class Kept:
             return
         connection.terminate()
 
+    async def shared(self, opening: Callable[[str], AbstractAsyncContextManager[T]]) -> T:
+        """What this opens on the database: opened for who asks first, the same for all others."""
+        if opening not in self._opened:
+            self._opened[opening] = await self._stack.enter_async_context(opening(self.dsn))
+        found: T = self._opened[opening]
+        return found
+
     async def close(self) -> None:
         """End them all."""
+        await self._stack.aclose()
         while self._idle:
             await end(self._idle.pop())
 
@@ -75,6 +86,17 @@ def kept_for(dsn: str) -> Kept | None:
     """What is kept for this database here; None in another event loop, and where nobody said so."""
     kept = _OPEN.get(dsn)
     return kept if kept is not None and kept.loop is asyncio.get_running_loop() else None
+
+
+@asynccontextmanager
+async def shared(dsn: str, opening: Callable[[str], AbstractAsyncContextManager[T]]) -> AsyncIterator[T]:
+    """What this opens on the database, for the length of a block: kept until the end of the test if others are."""
+    kept = kept_for(dsn)
+    if kept is not None:
+        yield await kept.shared(opening)
+        return
+    async with opening(dsn) as opened:
+        yield opened
 
 
 async def open_plain(dsn: str, **settings: str) -> Connection:

@@ -1,23 +1,20 @@
 """Wake-ups: nobody who waits for a job may miss it, and nobody polls fast for that."""
 
-import os
-
 import pytest
 
 from jobqueue.base.service import Wakeup
 from jobqueue.worker.claiming.wakeup import router
 from tests.support.jobs.racing import Race
-
-LONG = bool(os.environ.get("JOBQUEUE_LONG"))
+from tests.support.rounds import LONG
 
 
 @pytest.mark.timeout(300)
 async def test_no_wake_up_is_lost(database: str) -> None:
     """S1-07, S4-31: jobs deferred in all ways just when workers go to sleep start at once; none waits for the poll.
 
-    1 600 random moments; 10 000 with JOBQUEUE_LONG=1.
+    800 random moments; 10 000 with JOBQUEUE_LONG=1.
     """
-    moments = 10_000 if LONG else 1_600
+    moments = 10_000 if LONG else 800
     race = Race(database, seed=1)
     await race.run(moments, lanes=8)
 

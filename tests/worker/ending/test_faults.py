@@ -181,7 +181,7 @@ async def test_work_goes_on_after_every_connection_was_ended(database: str) -> N
         await asyncio.sleep(0)
 
     async with app, connect(database) as connection:
-        await app.defer_many([work.job(number) for number in range(2000)])
+        await app.defer_many([work.job(number) for number in range(1000)])
         async with app.worker(concurrency=10):
             for _ in range(6):
                 wanted = len(runs) + chosen.randrange(1, 100)
@@ -192,8 +192,8 @@ async def test_work_goes_on_after_every_connection_was_ended(database: str) -> N
                 )
             await all_ended(database)
 
-    assert 2000 == await archived(database)
-    assert set(range(2000)) == set(runs)
+    assert 1000 == await archived(database)
+    assert set(range(1000)) == set(runs)
 
 
 async def test_a_lost_listener_is_replaced(database: str, caplog: pytest.LogCaptureFixture) -> None:

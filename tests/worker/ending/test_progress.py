@@ -51,7 +51,7 @@ async def test_others_read_it_while_the_job_runs(database: str) -> None:
 
 
 async def test_the_last_word_of_every_job_is_kept(database: str) -> None:
-    """200 jobs that report just before they end, from tasks and threads, are each archived with that report."""
+    """100 jobs that report just before they end, from tasks and threads, are each archived with that report."""
     app = new_app(database)
 
     @app.task
@@ -65,9 +65,9 @@ async def test_the_last_word_of_every_job_is_kept(database: str) -> None:
         ctx.progress(1, data=number)
 
     async with app, app.worker():
-        handles = [await (quick, threaded)[number % 2].defer(number) for number in range(200)]
+        handles = [await (quick, threaded)[number % 2].defer(number) for number in range(100)]
         jobs = [await end_of(app, handle) for handle in handles]
-    assert list(range(200)) == [job.progress["data"] for job in jobs]
+    assert list(range(100)) == [job.progress["data"] for job in jobs]
 
 
 async def test_it_outlives_a_retry(database: str) -> None:

@@ -9,15 +9,16 @@ import structlog
 from jobqueue import JobState
 from tests.support.jobs.cancels import Storm, cancel_around_claims
 from tests.support.jobs.working import counted
+from tests.support.rounds import rounds
 from tests.worker.slots.test_cancelling import events
 
 
-async def test_two_hundred_cancels_at_random_moments(database: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_cancels_at_random_moments(database: str, caplog: pytest.LogCaptureFixture) -> None:
     """S2-30, S2-44: around start and finish each job ends once; answers, states and log events agree, all of them."""
     caplog.set_level(logging.DEBUG, "jobqueue")
     structlog.reset_defaults()  # an earlier test of this process may have sent events elsewhere
     storm = Storm(database, seed=3)
-    await storm.run(200)
+    await storm.run(rounds(100))
     assert 0 == await counted(database)
 
     told = Counter(line.split("job_id=")[1].split()[0].strip("'") for line in events(caplog, "job.cancelled"))
@@ -40,4 +41,4 @@ async def test_two_hundred_cancels_at_random_moments(database: str, caplog: pyte
 
 async def test_a_request_around_the_claim_is_heard(database: str) -> None:
     """S2-09: asked to end at any moment around its claim, a job that would run for ever is over at once."""
-    assert 0 == await cancel_around_claims(database, lanes=4, each=60)
+    assert 0 == await cancel_around_claims(database, lanes=4, each=rounds(30))

@@ -1,6 +1,7 @@
 """Cron expressions where clocks change, against a brute-force oracle of Debian's rule, minute by minute."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from zoneinfo import ZoneInfo
@@ -43,11 +44,30 @@ def changes(zone: ZoneInfo) -> list[datetime]:
     return [hour for hour, now, then in zip(hours, offsets, offsets[1:], strict=False) if now != then] or [hours[2000]]
 
 
-def oracle(text: str, zone: ZoneInfo, since: datetime, until: datetime) -> list[datetime]:
+@dataclass(frozen=True)
+class Stretch:
+    """The minutes around a change, looked at once for all expressions."""
+
+    passing: list[tuple[datetime, datetime]]
+    """Each minute that passes, and what clocks show then."""
+    shown: list[tuple[datetime, datetime]]
+    """Each minute of the wall clock, and when that is: of one that comes twice the first, else the end of the gap."""
+
+
+def stretch(zone: ZoneInfo, since: datetime, until: datetime) -> Stretch:
+    """What lies after `since` and before `until`."""
+    first = since.replace(second=0) + MINUTE
+    passing = [first + n * MINUTE for n in range(int((until - first) / MINUTE))]
+    return Stretch(
+        [(minute, minute.astimezone(zone)) for minute in passing],
+        [(real(wall, zone), wall) for wall in walls(zone, since, until)],
+    )
+
+
+def oracle(text: str, around: Stretch, since: datetime, until: datetime) -> list[datetime]:
     """The planned times after `since` and before `until`.
 
-    Where minute or hour begin with a star, each minute that passes is looked at; else each minute of the wall clock:
-    one that comes twice is the first, one that is left out is the first one after the gap.
+    Where minute or hour begin with a star, each minute that passes is looked at; else each minute of the wall clock.
     """
     minutes, hours, days = EXPRESSIONS[text]
 
@@ -55,16 +75,15 @@ def oracle(text: str, zone: ZoneInfo, since: datetime, until: datetime) -> list[
         return wall.minute in minutes and wall.hour in hours and wall.weekday() in days
 
     if text.split()[0].startswith("*") or text.split()[1].startswith("*"):
-        first = since.replace(second=0) + MINUTE
-        passing = [first + n * MINUTE for n in range(int((until - first) / MINUTE))]
-        return [minute for minute in passing if matches(minute.astimezone(zone))]
-    found = {moment for wall in walls(zone, since, until) if matches(wall) for moment in [real(wall, zone)]}
+        return [minute for minute, wall in around.passing if matches(wall)]
+    found = {moment for moment, wall in around.shown if matches(wall)}
     return sorted(moment for moment in found if since < moment < until)
 
 
 def walls(zone: ZoneInfo, since: datetime, until: datetime) -> Iterator[datetime]:
     wall = (since - timedelta(hours=3)).astimezone(zone).replace(tzinfo=None, second=0)
-    while wall < (until + timedelta(hours=3)).astimezone(zone).replace(tzinfo=None):
+    last = (until + timedelta(hours=3)).astimezone(zone).replace(tzinfo=None)
+    while wall < last:
         yield wall
         wall += MINUTE
 
@@ -81,10 +100,11 @@ def test_planned_times_where_clocks_change(name: str) -> None:
     zone = ZoneInfo(name)
     for change in changes(zone):
         since, until = change - AROUND, change + AROUND
+        around = stretch(zone, since, until)
         for text in EXPRESSIONS:
             cron = Cron(text, name)
             found = list(takewhile(until.__gt__, cron.after(since)))
-            assert oracle(text, zone, since, until) == found, f"{text} around {change}"
+            assert oracle(text, around, since, until) == found, f"{text} around {change}"
             begun = [change + timedelta(minutes=n) for n in range(-90, 91, 17)]
             later = [next(time for time in [*found, None] if time is None or time > begin) for begin in begun]
             assert later == [cron.next(begin) if late else None for begin, late in zip(begun, later, strict=True)], text

@@ -38,7 +38,9 @@ async def step() -> int:
 
 
 def stepping(app: App) -> Any:
-    """A task with one of each."""
+    """A task with one of each; made once for an app."""
+    if (known := app.registry.find("stepping")) is not None:
+        return known
 
     @app.task(name="stepping", max_attempts=1)
     async def stepping(ctx: JobContext) -> list[int]:
@@ -65,17 +67,17 @@ FITS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("case", FITS)
-async def test_odd_values_are_read_past(database: str, case: str) -> None:
+async def test_odd_values_are_read_past(own: str, served: App, case: str) -> None:
     """What says nothing of a result disturbs neither the run nor whoever looks at the phases."""
-    async with new_app(database) as app:
-        handle = await stepping(app).defer()
-        await write(database, handle.id, **FITS[case])
-        before = [(phase.state, phase.error) for phase in await app.jobs.phases(handle.id)]
-        await handle.signal("word", 8)
-        await app.run_worker(burst=True)
-        job = await over(app, handle)
-        after = await app.jobs.phases(handle.id)
+    handle = await stepping(served).options(delay=3600).defer()
+    await write(own, handle.id, **FITS[case])
+    before = [(phase.state, phase.error) for phase in await served.jobs.phases(handle.id)]
+    await handle.signal("word", 8)
+    await served.jobs.reschedule(handle.id, delay=0)
+    job = await over(served, handle)
+    after = await served.jobs.phases(handle.id)
 
     assert 1 == len(before)
     assert (JobState.COMPLETED, [7, 8]) == (job.state, job.result)
@@ -95,18 +97,18 @@ NAMED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("case", NAMED)
-async def test_what_cannot_be_used_fails_the_job_by_its_name(database: str, case: str) -> None:
+async def test_what_cannot_be_used_fails_the_job_by_its_name(own: str, served: App, case: str) -> None:
     """The error names the phase and no value; the worker goes on with other jobs."""
     said, told = NAMED[case]
-    async with new_app(database) as app, app.worker():
-        task = stepping(app)
-        handle, other = await task.options(delay=3600).defer(), await task.defer()
-        await write(database, handle.id, **said)
-        await app.jobs.reschedule(handle.id, delay=0)
-        job = await over(app, handle)
-        await other.signal("word", 8)
-        assert [7, 8] == (await over(app, other)).result
+    task = stepping(served)
+    handle, other = await task.options(delay=3600).defer(), await task.defer()
+    await write(own, handle.id, **said)
+    await served.jobs.reschedule(handle.id, delay=0)
+    job = await over(served, handle)
+    await other.signal("word", 8)
+    assert [7, 8] == (await over(served, other)).result
 
     assert (JobState.DEAD, said.get("name", "step")) == (job.state, job.error.phase)
     assert told in job.error.message

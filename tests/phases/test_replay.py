@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
-from jobqueue import App, Fatal, JobContext, JobState, PhaseState, Retry, steps
+from jobqueue import App, Fatal, Job, JobContext, JobState, PhaseState, Retry, steps
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked, end_of, new_app
 from tests.support.patience import NEVER
@@ -253,15 +253,8 @@ async def test_a_phase_is_read_by_name(database: str, large: bool) -> None:
     assert (JobState.COMPLETED, [text] * 3) == (job.state, seen)
 
 
-async def refused(app: App, call: Callable[[JobContext], Awaitable[Any]], **options: Any) -> str:
-    """What a job dies of that does this."""
-
-    @app.task(name="refused", max_attempts=1, **options)
-    async def work(ctx: JobContext) -> None:
-        await call(ctx)
-
-    async with app:
-        job = await ran(app, work)
+def death_of(job: Job) -> str:
+    """What a job has died of."""
     assert job.error is not None
     return f"{job.error.error_class}: {job.error.message}"
 
@@ -304,12 +297,18 @@ REFUSED: list[tuple[Callable[[JobContext], Awaitable[Any]], str]] = [
 ]
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(("call", "text"), REFUSED, ids=[text[:40] for _, text in REFUSED])
 async def test_misuse_is_refused_with_a_sentence(
-    database: str, call: Callable[[JobContext], Awaitable[Any]], text: str
+    own: str, served: App, call: Callable[[JobContext], Awaitable[Any]], text: str
 ) -> None:
     """Each refusal names the phase or the option, and what to do."""
-    assert text in await refused(new_app(database), call)
+
+    @served.task(name=f"refused: {text}"[:100], max_attempts=1)
+    async def work(ctx: JobContext) -> None:
+        await call(ctx)
+
+    assert text in death_of(await end_of(served, await work.defer()))
 
 
 async def test_phases_of_a_plain_task_are_refused(database: str) -> None:

@@ -18,6 +18,7 @@ from jobqueue.store.embedded.file_lock import FileLock
 from jobqueue.store.embedded.home import find_home
 from jobqueue.store.embedded.server import EmbeddedServer, embedded_folder
 from tests.support.postgres.embedded import (
+    begun,
     exists,
     is_down,
     joined,
@@ -53,9 +54,9 @@ def test_lies_in_the_current_folder_without_a_project(tmp_path: Path, monkeypatc
 # Join and leave.
 
 
-async def test_first_joins_last_stops(new_folder: Path) -> None:
+async def test_first_joins_last_stops(folder: Path) -> None:
     """The first user starts the server, also where the path has spaces and quotes; only the last one stops it."""
-    first, second = EmbeddedServer(new_folder), EmbeddedServer(new_folder)
+    first, second = EmbeddedServer(folder), EmbeddedServer(folder)
     dsn = await first.join()
     assert dsn == await second.join()
     assert (first.started, second.started) == (True, False)
@@ -64,7 +65,7 @@ async def test_first_joins_last_stops(new_folder: Path) -> None:
     await first.leave()
     assert await query(dsn) == 1
     await second.leave()
-    assert is_down(new_folder)
+    assert is_down(folder)
     assert not exists(socket_folder(dsn))
 
 
@@ -83,6 +84,7 @@ async def test_leaving_twice_or_never_joined_is_nothing(new_folder: Path) -> Non
     server = EmbeddedServer(new_folder)
     await server.leave()
     assert not exists(new_folder)
+    await begun(new_folder)
     await server.join()
     shutil.rmtree(new_folder)
     await server.leave()

@@ -12,6 +12,7 @@ from jobqueue import App, InvalidOption, JobState, Limit, LimitLine, Rate, Rule,
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked, new_app, reached
 from tests.support.patience import PATIENCE
+from tests.support.postgres.database import Databases
 from tests.support.waiting import wait_until
 
 
@@ -119,6 +120,16 @@ async def test_nobody_knows_a_limit_that_no_worker_has_declared(app: App) -> Non
     assert [] == await app.limits.list()
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def two_limits(databases: Databases, template: str) -> AsyncIterator[App]:
+    """An app that has declared a line and a rate, for all who change nothing. Its tests run in their module's loop."""
+    with databases.temporary(template) as dsn:
+        async with new_app(dsn, name="shop") as app:
+            await declared(app, Limit(1, ordered=True, name="line"), Limit(rate=Rate(1, 1), name="slow"))
+            yield app
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("option", "said"),
     [
@@ -133,14 +144,14 @@ async def test_nobody_knows_a_limit_that_no_worker_has_declared(app: App) -> Non
         ("name", {"name": "", "concurrency": 1}),
     ],
 )
-async def test_a_limit_cannot_become_another_kind(app: App, option: str, said: dict[str, Any]) -> None:
+async def test_a_limit_cannot_become_another_kind(two_limits: App, option: str, said: dict[str, Any]) -> None:
     """Only what was declared can be changed: jobs that wait have gates of that kind. Nothing is changed then."""
-    await declared(app, Limit(1, ordered=True, name="line"), Limit(rate=Rate(1, 1), name="slow"))
-    before = await app.limits.list()
+    before = await two_limits.limits.list()
     with pytest.raises(InvalidOption) as caught:
-        await app.limits.set(**{"name": "line", **said})
+        await two_limits.limits.set(**{"name": "line", **said})
     assert option == caught.value.option
-    assert before == await app.limits.list()
+    assert ["line", "slow"] == [limit.name for limit in before]
+    assert before == await two_limits.limits.list()
 
 
 async def test_what_holds_and_what_waits_is_seen(app: App) -> None:

@@ -58,7 +58,7 @@ async def waiting(app: App, count: int) -> list[JobHandle[Any]]:
 @pytest.mark.parametrize("how", ["ids", "filter", "connection"])
 @pytest.mark.parametrize("verb", list(STEER))
 async def test_one_locked_job_is_busy_and_the_others_are_done(app: App, database: str, verb: str, how: str) -> None:
-    """S4-99: of 520 jobs, more than a page, the one that is locked is reported as busy, with its holder; all others are done at once."""
+    """S4-99: of more than a page of jobs one is locked: it is busy, with its holder; the others are done at once."""
     handles = await waiting(app, PAGE + 20)
     one = handles[PAGE // 2].id
     which: dict[str, Any] = {"queue": "default"} | ({"state": "ready"} if verb == "retry" else {})

@@ -9,7 +9,7 @@ from tests.support.jobs.gates import wrong_with_gates
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import all_ended, new_app
 
-COUNT, PER, JOBS = 40, 1.0, 100
+COUNT, PER, JOBS = 20, 1.0, 50
 
 
 def most_within(moments: list[datetime], seconds: float) -> int:
@@ -19,7 +19,7 @@ def most_within(moments: list[datetime], seconds: float) -> int:
 
 
 async def test_starts_keep_to_the_rate(database: str) -> None:
-    """Two busy workers start a hundred jobs of a rate of forty a second: never more in a second."""
+    """Two busy workers start fifty jobs of a rate of twenty a second: never more in a second."""
     app = new_app(database)
     claimed: list[Job] = []
 
@@ -32,7 +32,7 @@ async def test_starts_keep_to_the_rate(database: str) -> None:
         await asyncio.sleep(0)
 
     async with app:
-        jobs: list[Any] = [call.job() for _ in range(JOBS)] + [busy.job() for _ in range(2_000)]
+        jobs: list[Any] = [call.job() for _ in range(JOBS)] + [busy.job() for _ in range(1_000)]
         await app.defer_many(jobs)
         async with app.worker(concurrency=5), app.worker(concurrency=5):
             await all_ended(database)

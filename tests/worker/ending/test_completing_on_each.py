@@ -8,20 +8,24 @@ from typing import Any, TypeAlias
 import asyncpg
 import psycopg
 import pytest
+import pytest_asyncio
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import sessionmaker
 from sqlalchemy.pool import NullPool
 
-from jobqueue import JobContext, steps
+from jobqueue import App, JobContext, Work, steps
 from jobqueue.base.errors import InvalidOption, JobFailed
 from jobqueue.base.job import JobState
 from tests.support.jobs.beating import QUIET
 from tests.support.jobs.deaths import take_away
-from tests.support.jobs.effects import effects, write_effect
+from tests.support.jobs.effects import EFFECTS, effects, write_effect
 from tests.support.jobs.joining import ASYNC, for_sqlalchemy
 from tests.support.jobs.working import archived, asked, counted, end_of, new_app
 from tests.support.patience import PATIENCE
+from tests.support.postgres.backends import change
+from tests.support.postgres.database import Databases
+from tests.support.postgres.kept import kept_open
 from tests.support.postgres.proxy import proxied
 from tests.support.waiting import wait_until
 
@@ -126,33 +130,50 @@ async def all_ended(dsn: str) -> bool:
     return await archived(dsn) == 2
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def own(databases: Databases, template: str) -> AsyncIterator[str]:
+    """As `own_table`, for several tests, which run in the loop of their module."""
+    with databases.temporary(template) as dsn:
+        async with kept_open(dsn):
+            await change(dsn, EFFECTS)
+            yield dsn
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served(own: str) -> AsyncIterator[tuple[App, Work]]:
+    """An app with a quiet worker on that one."""
+    async with new_app(own, **QUIET) as app, app.worker() as worker:
+        yield app, worker
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("kind", GIVEN)
 @pytest.mark.parametrize("completes", [True, False])
-async def test_a_lost_claim_commits_nothing(completes: bool, kind: str, own_table: str) -> None:
+async def test_a_lost_claim_commits_nothing(completes: bool, kind: str, own: str, served: tuple[App, Work]) -> None:
     """S1-26: a claim that another has taken makes the block fail before its commit, whether it completes or not."""
-    app = new_app(own_table, **QUIET)
+    app, worker = served
+    refused = worker.snapshot().refused
     told: list[BaseException] = []
 
-    async with GIVEN[kind](own_table) as given:
+    async with GIVEN[kind](own) as given:
 
-        @app.task(retry=steps(0))
+        @app.task(name=f"lost {completes} {kind}", retry=steps(0))
         async def work(ctx: JobContext) -> None:
             try:
-                async with ctx.transaction(**given) as own:
-                    await write_effect(own, ctx)
-                    await take_away(own_table, ctx.job.id)
+                async with ctx.transaction(**given) as mine:
+                    await write_effect(mine, ctx)
+                    await take_away(own, ctx.job.id)
                     if completes:
                         ctx.complete()
             except Exception as error:
                 told.append(error)
                 raise
 
-        async with app, app.worker() as worker:
-            await work.defer()
-            await wait_until(lambda: told, "the block has failed")
-            await wait_until(lambda: worker.snapshot().refused == 1, "the failure is refused as well")
+        handle = await work.defer()
+        await wait_until(lambda: told, "the block has failed")
+        await wait_until(lambda: worker.snapshot().refused == refused + 1, "the failure is refused as well")
     assert ["ClaimLost"] == [type(error).__name__ for error in told]
-    assert (0, 0, 1) == (await effects(own_table), await archived(own_table), await counted(own_table))
+    assert (0, 0, 1) == (await effects(own), await archived(own), await counted(own, "id = $1", handle.id))
 
 
 @pytest.mark.parametrize("kind", ["the worker's", "a maker on asyncpg", "a maker on psycopg", "psycopg's connection"])

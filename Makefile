@@ -53,8 +53,8 @@ test-busy: setup ## Run the whole suite while other processes burn all cores
 test-fast: setup ## Run what needs no database
 	@$(PY) -m pytest tests/base tests/architecture $(ARGS)
 
-race: setup ## Run the wake-up race at 10 000 random instants
-	@JOBQUEUE_LONG=1 $(PY) -m pytest -k wake_up_is_lost tests/worker
+race: setup ## Run the wake-up race at 10 000 random instants, other races four times as long
+	@JOBQUEUE_LONG=1 $(PY) -m pytest $$(grep -rl 'tests.support.rounds import' --include='test_*.py' tests)
 
 chaos: setup ## Kill 300 workers under 40 000 jobs
 	@JOBQUEUE_LONG=1 $(PY) -m pytest -k random_kills tests/flows

@@ -103,8 +103,8 @@ async def test_the_latest_are_looked_at(database: str) -> None:
 
 
 def test_a_window_of_errors_costs_the_same_in_a_long_history(database: str) -> None:
-    """Among 60 000 dead jobs it reads the pages of its own, by a plan of its own or one for all."""
-    finished(database, 60_000, state="dead")
+    """Among 30 000 dead jobs it reads the pages of its own, by a plan of its own or one for all."""
+    finished(database, 30_000, state="dead")
     with psycopg.connect(database, autocommit=True) as connection:
         for mode in ("custom", "generic"):
             plan = run_learned(connection, "error_groups", (500, 60.0, None, errors.GROUPS, 20), mode, 400)

@@ -19,6 +19,7 @@ from tests.support.jobs.store import claim, connect, insert, new_job, open_datab
 from tests.support.jobs.working import new_app
 from tests.support.patience import PATIENCE
 from tests.support.postgres.snapshot import snapshot
+from tests.support.rounds import LONG
 from tests.support.waiting import wait_until
 
 NAMES = [migration.name for migration in migrations()]
@@ -36,9 +37,9 @@ def start_migrator(dsn: str) -> "subprocess.Popen[str]":
     )
 
 
-async def test_ten_processes_make_one_schema(empty_database: str) -> None:
-    """S1-19: ten processes that migrate at once all succeed and make one schema; a second run changes nothing."""
-    migrators = [start_migrator(empty_database) for _ in range(10)]
+async def test_many_processes_make_one_schema(empty_database: str) -> None:
+    """S1-19: five processes that migrate at once, ten with JOBQUEUE_LONG=1, make one schema; a second run changes none."""
+    migrators = [start_migrator(empty_database) for _ in range(10 if LONG else 5)]
     for migrator in migrators:
         assert migrator.stdout is not None
         assert "ready\n" == migrator.stdout.readline()
@@ -48,7 +49,7 @@ async def test_ten_processes_make_one_schema(empty_database: str) -> None:
         print("go", file=migrator.stdin, flush=True)
     said = [migrator.communicate(timeout=PATIENCE) for migrator in migrators]
 
-    assert [0] * 10 == [migrator.returncode for migrator in migrators], said
+    assert {0} == {migrator.returncode for migrator in migrators}, said
     assert NAMES == " ".join(output for output, _ in said).split()
     before = snapshot(empty_database)
     assert [] == await migrate(empty_database)

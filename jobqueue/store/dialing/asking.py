@@ -23,6 +23,7 @@ from jobqueue.store.dialing.silence import (
     within_session,
     within_transaction,
 )
+from jobqueue.store.dialing.sockets import stop_and_cut
 
 LOOK_LIMIT = 2.0
 """Seconds for a second connection to answer: a pooler lets it wait while it has none to the server."""
@@ -90,17 +91,26 @@ class Asked:
         """Set it for these two, and all that are opened from now on, unless they share what answers them.
 
         `pid` has answered `one` before. A pooler that is idle gives both the same connection to the server, one that is
-        busy another at each turn: of 180 looks at busy ones 4 were deceived at the first turn.
+        busy another at each turn: of 180 looks at busy ones 4 were deceived at the first turn. Where one of them does
+        not answer in time neither may be used again: the request to stop may yet reach whatever runs there next.
         """
         try:
-            mine, its = await _who(one), await _who(other)
-            self.are_shared = mine != {pid} or pid in its or len(its) > 1
+            await self._tell(one, pid, other)
         except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
             self.are_shared = True  # it was prepared on another one
+        except BaseException as error:
+            if not isinstance(error, asyncpg.PostgresError):
+                for each in (one, other):
+                    await stop_and_cut(each)
+            raise
+
+    async def _tell(self, one: Any, pid: int, other: Any) -> None:
+        mine, its = await _who(one), await _who(other)
+        self.are_shared = mine != {pid} or pid in its or len(its) > 1
         if self.are_shared:
             return
         for each in (one, other):
-            await each.execute(self._words)
+            await each.execute(self._words, timeout=LOOK_LIMIT)
         self.tell_all()
 
     def tell_all(self) -> None:

@@ -13,7 +13,7 @@ from jobqueue import JobContext
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.location import Location
 from jobqueue.store.connection.pool import Connection, Database, Session
-from jobqueue.store.dialing import silence
+from jobqueue.store.dialing import asking, silence
 from jobqueue.store.dialing.asking import Asked
 from tests.support.jobs.store import connect, open_database
 from tests.support.jobs.working import new_app
@@ -127,6 +127,16 @@ async def test_what_would_be_set_for_others_is_set_for_nobody(database: str) -> 
             await asked.tell(connection, -1, other)
             assert asked.are_shared
         assert dict.fromkeys(BRIEF, "0") == await settings(connection, BRIEF, "setting")
+
+
+async def test_who_does_not_answer_is_not_asked_again(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look whether sessions are kept apart takes no longer than it may; neither of the two is used after that."""
+    monkeypatch.setattr(asking, "_WHO", "select pg_backend_pid() from pg_sleep(3600)")
+    monkeypatch.setattr(asking, "LOOK_LIMIT", 0.05)
+    async with kept_apart(database) as pooled:
+        assert all(not holder.is_connected() for holder in pooled.pool._holders)
+        assert [] == await pooled.fetch("working")
+        assert "statement_timeout" in pooled.asked.begin
 
 
 async def test_a_handler_behind_a_pooler_is_not_limited_as_its_role_is(database: str) -> None:

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from jobqueue import JobContext
+from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.location import Location
 from jobqueue.store.connection.pool import Connection, Database, Session
@@ -134,7 +135,7 @@ async def test_who_does_not_answer_is_not_asked_again(database: str, monkeypatch
     monkeypatch.setattr(asking, "_WHO", "select pg_backend_pid() from pg_sleep(3600)")
     monkeypatch.setattr(asking, "LOOK_LIMIT", 0.05)
     async with kept_apart(database) as pooled:
-        assert all(not holder.is_connected() for holder in pooled.pool._holders)
+        assert 0 == pooled.pool.get_size()
         assert [] == await pooled.fetch("working")
         assert "statement_timeout" in pooled.asked.begin
 
@@ -151,6 +152,21 @@ async def test_a_handler_behind_a_pooler_is_not_limited_as_its_role_is(database:
 
     async with app, app.worker():
         assert UNLIMITED == await (await look.defer()).result(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+async def test_a_limit_of_an_administrators_own_holds_for_handlers(database: str, mode: Pooler) -> None:
+    """As it does without a pooler: only what was set for our sake is not for them."""
+    there = Location(database, None, "jobqueue")
+    await change(database, f"alter database {urlsplit(database).path[1:]} set statement_timeout = '70s'")
+    for _ in range(2):  # the second time a pooler by session is known as one
+        pooled = await there.open(name="tests", connections=2, pooler=mode)
+        handlers = await pooled.open_for_handlers(1)
+        async with handlers.connection() as connection, connection.transaction():
+            await connection.execute(handlers.begin_for_handler or "select")
+            assert "70000" == await connection.fetchval(SETTING.format("setting"), "statement_timeout")
+        await handlers.close()
+        await pooled.close()
 
 
 async def test_a_role_without_a_limit_is_named_once(database: str, caplog: pytest.LogCaptureFixture) -> None:

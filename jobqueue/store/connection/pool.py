@@ -66,8 +66,7 @@ class Database:
         """Those that end with this one."""
         self.remedy: str | None = None
         """SQL for an administrator, where nothing on the server limits our single statements."""
-        self._for_handlers: Mapping[str, str] = {}
-        """Settings for what handlers do."""
+        self._for_handlers: Mapping[str, str] = {}  # settings for what they do
         self._room = Room()
 
     @classmethod
@@ -196,7 +195,8 @@ class Database:
                     with contextlib.suppress(*DATABASE_ERRORS):  # no second one to be had: our transactions are limited
                         async with self.connection(LOOK_LIMIT) as other:
                             await self.asked.tell(connection, found.pid, other)
-                        self._pins_isolation &= not self.asked.holds
+                            self._pins_isolation &= not self.asked.holds
+                            await other.close(timeout=LOOK_LIMIT)  # of a pooler by session it would keep a place
         except asyncpg.ProtocolViolationError as error:
             if self.pooler != "none" or "startup parameter" not in str(error):
                 raise

@@ -92,7 +92,7 @@ class Asked:
         return within_transaction({**SILENCE, **more}) if self._by_transaction else ""
 
     async def tell(self, one: Any, pid: int, other: Any) -> None:
-        """Set it for these two, and all that are opened from now on, unless they share what answers them.
+        """Set it for `one`, and all that are opened from now on, unless it shares with `other` what answers them.
 
         `pid` has answered `one` before. A pooler that is idle gives both the same connection to the server, one that is
         busy another at each turn: of 180 looks at busy ones 4 were deceived at the first turn. Where one of them does
@@ -113,8 +113,7 @@ class Asked:
         self.are_shared = mine != {pid} or pid in its or len(its) > 1
         if self.are_shared:
             return
-        for each in (one, other):
-            await each.execute(self._words, timeout=LOOK_LIMIT)
+        await one.execute(self._words, timeout=LOOK_LIMIT)
         self.tell_all()
 
     def tell_all(self) -> None:

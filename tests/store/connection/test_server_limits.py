@@ -101,10 +101,11 @@ async def test_sessions_of_handlers_end_only_with_their_client(database: str) ->
 
 
 async def test_sessions_that_a_pooler_keeps_apart_are_limited(database: str) -> None:
-    """They cannot ask for it as they start, so it is the first that each is told: the first two as well."""
+    """They cannot ask for it as they start, so it is the first that each is told. A second one is only looked with."""
     await limit_the_role(database)
-    async with kept_apart(database) as pooled, pooled.connection() as one, pooled.connection() as two:
-        async with pooled.connection() as three:
+    async with kept_apart(database) as pooled:
+        assert 1 == pooled.pool.get_size()
+        async with pooled.connection() as one, pooled.connection() as two, pooled.connection() as three:
             for each in (one, two, three):
                 assert BRIEF | ISOLATION == await settings(each, BRIEF | ISOLATION, "setting")
         assert "statement_timeout" not in pooled.asked.begin, "a transaction of ours need not say it again"

@@ -38,7 +38,7 @@ def start_migrator(dsn: str) -> "subprocess.Popen[str]":
 
 
 async def test_many_processes_make_one_schema(empty_database: str) -> None:
-    """S1-19: five processes that migrate at once, ten with JOBQUEUE_LONG=1, make one schema; a second run changes none."""
+    """S1-19: five processes that migrate at once, ten in a long run, make one schema; a second run changes nothing."""
     migrators = [start_migrator(empty_database) for _ in range(10 if LONG else 5)]
     for migrator in migrators:
         assert migrator.stdout is not None

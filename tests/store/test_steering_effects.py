@@ -32,6 +32,7 @@ from tests.support.jobs.store import (
     write_each,
 )
 from tests.support.patience import scaled
+from tests.support.rounds import rounds
 
 # Wake-ups.
 
@@ -285,7 +286,7 @@ async def test_a_retry_and_the_holders_of_its_keys_never_lock_each_other_out(dat
     scope = {"finish": "unfinished", "claim": "waiting", "insert": "period"}[other]
     period = 0.001 if other == "insert" else None
     async with open_sessions(database, 3) as (a, b, c), connect(database) as connection:
-        for turn in range(8):
+        for turn in range(rounds(4)):
             keys = [f"{turn} {number:03}" for number in range(400)]
             await insert(a, *(new_job(key=key, key_scope=scope, key_period=period) for key in keys))
             rows = await claim(a, 400)
@@ -295,8 +296,8 @@ async def test_a_retry_and_the_holders_of_its_keys_never_lock_each_other_out(dat
                 beside = insert(b, *(new_job(key=key, key_scope=scope, key_period=60.0) for key in keys))
                 await asyncio.gather(beside, steering.delete(c, ids[::2]), steering.retry(a, ids[1::2]))
             else:
-                for first in range(380, -1, -20):  # in the table they lie the other way round, but for these twenty
-                    await insert(a, *(new_job(key=key, key_scope=scope) for key in keys[first : first + 20]))
+                for key in reversed(keys):  # in the table they lie the other way round
+                    await insert(a, new_job(key=key, key_scope=scope))
                 theirs = finish(b, *await claim(a, 400)) if other == "finish" else claim(b, 400)
                 await asyncio.gather(theirs, steering.retry(c, ids))
             doubled = "select count(*) from (select key from jobqueue.job group by key having count(*) > 1) as twice"

@@ -73,7 +73,7 @@ async def engine(dsn: str) -> AsyncIterator[AsyncEngine]:
 @asynccontextmanager
 async def psycopg_connection(dsn: str) -> AsyncIterator["psycopg.Connection[Any]"]:
     """A plain one, for one thread at a time."""
-    with await asyncio.to_thread(psycopg.connect, dsn) as connection:
+    with await asyncio.to_thread(lambda: psycopg.connect(dsn)) as connection:
         yield connection
 
 

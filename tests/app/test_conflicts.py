@@ -11,7 +11,6 @@ import pytest
 from jobqueue.app import App
 from jobqueue.base.errors import DuplicateJob
 from jobqueue.base.job import Conflict, Job, JobState
-from jobqueue.store.connection.pool import Session
 from jobqueue.tasks.handle import JobHandle
 from jobqueue.tasks.options import Unique
 from tests.support.jobs.blocked import block
@@ -35,7 +34,7 @@ async def note(text: str) -> str:
 # The table.
 
 
-async def holding(app: App, session: Session, connection: Connection, task: Note, key: Unique, state: str) -> Job:
+async def holding(app: App, session: Any, connection: Connection, task: Note, key: Unique, state: str) -> Job:
     """The job that holds the key, or held it, in this state."""
     waiting = task.options(unique=key, delay=3600 if state == "scheduled" else None, meta={"old": 1}, expires=7200)
     handle = await waiting.defer("old")

@@ -135,7 +135,7 @@ class Forker:
         return self._given == given_at_start(environment)
 
     def start(self, request: Request, *files: int) -> "Forked":
-        """Have a process forked; the files are its stdin, stdout and stderr."""
+        """Have a process forked; the files are its stdin, stdout and stderr, and one more if it is to have one."""
         ours, theirs = socket.socketpair()
         with theirs:
             socket.send_fds(self._line, [b"!"], [*files, theirs.fileno()])
@@ -198,7 +198,7 @@ def serve(line: socket.socket) -> Request:
             awake.recv(4096)
             tell_of_the_ended(children)
         if line in ready:
-            called, files, _, _ = socket.recv_fds(line, 1, 4)
+            called, files, _, _ = socket.recv_fds(line, 1, 5)
             if not called:
                 os._exit(0)
             back = socket.socket(fileno=files.pop())

@@ -191,7 +191,7 @@ async def test_what_cannot_be_written_ends_it(
 ) -> None:
     """A full disk and a reader that has gone are no fault of the database, and the schema is dropped."""
     with to() as into:
-        answer = await cli.run(*ENDLESS, into=into, JOBQUEUE_DSN=empty_database)
+        answer = await cli.run_into(into, *ENDLESS, JOBQUEUE_DSN=empty_database)
 
     assert (code, told) == (answer.code, answer.err)
     assert {"public"} == await schemas(empty_database)

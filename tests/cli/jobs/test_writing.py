@@ -44,7 +44,7 @@ async def test_a_failed_write_is_told_as_such(
         shop.defer("note", json.dumps({"n": number}))
     for words in ("jobs list shop --limit 300 --payload --json", "top shop"):
         with to() as into:
-            answer = await cli.run(*words.split(), into=into, PYTHONUNBUFFERED="")
+            answer = await cli.run_into(into, *words.split(), PYTHONUNBUFFERED="")
         assert (code, told) == (answer.code, answer.err)
 
 

@@ -98,18 +98,26 @@ class CommandLine:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
 
-    def start(self, *words: str, into: int | None = None, **environment: str) -> Process:
+    def start(self, *words: str, **environment: str) -> Process:
         """Start a command; `environment` is set beside ours, from which no JOBQUEUE_ variable is taken."""
+        return self._start(words, environment)
+
+    def _start(self, words: Sequence[str], environment: Mapping[str, str], into: int | None = None) -> Process:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("JOBQUEUE_", "PG"))}
-        process = Process(
-            words, self.folder, f"process{next(self._numbers)}", kept | SETTLED | self.environment | environment, into
-        )
+        settled = kept | SETTLED | self.environment | dict(environment)
+        process = Process(words, self.folder, f"process{next(self._numbers)}", settled, into)
         self._started.append(process)
         return process
 
-    async def run(self, *words: str, into: int | None = None, **environment: str) -> "Answer":
+    async def run(self, *words: str, **environment: str) -> "Answer":
         """Run a command to its end."""
-        process = self.start(*words, into=into, **environment)
+        return await self._ended(self._start(words, environment))
+
+    async def run_into(self, into: int, *words: str, **environment: str) -> "Answer":
+        """The same, and its stdout is this file."""
+        return await self._ended(self._start(words, environment, into))
+
+    async def _ended(self, process: Process) -> "Answer":
         code = await process.ends()
         return Answer(code, process.out, process.err)
 

@@ -24,7 +24,7 @@ from jobqueue.bundles.member import Member
 from jobqueue.events.home import EventHome
 from jobqueue.events.hub import Hub
 from jobqueue.ground import Ground, Site
-from jobqueue.rooms import Rooms
+from jobqueue.rooms import VIEWS, Rooms
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.location import Dsn, Location, Nowhere
 from jobqueue.store.connection.pool import Database, Pool
@@ -327,6 +327,8 @@ class App(TaskHome, EventHome, Rooms):
         for home in homes:  # a router that another app has meanwhile is left to it
             home.link.sender = ground.sender
         self._ground = ground
+        for name in VIEWS:
+            vars(self).pop(name, None)
 
     def _bundle_of(self, bundle: UUID, by: Claimed) -> Member:
         return Member(bundle, by, self._ground.storing, self.sender, self.bundles)

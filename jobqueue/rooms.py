@@ -17,23 +17,30 @@ if TYPE_CHECKING:
     from jobqueue.webhooks.hooks import Webhooks
 
 
+VIEWS = ("jobs", "bundles", "schedules")
+"""Those that an App has of the ground it stands on, and of another one once it stands there."""
+
+
 class Rooms:
-    """Each is loaded when it is first asked for: together they are a fifth of an App, and most processes need none."""
+    """Each is loaded when it is first asked for: together they are a fifth of an App, and most processes need none.
+
+    Each may be replaced, as tests do.
+    """
 
     _ground: Ground
     _opening: Opening
 
-    @property
+    @cached_property
     def jobs(self) -> "Jobs":
         """To look at jobs, to wait for them and to steer them."""
         return self._ground.views.jobs
 
-    @property
+    @cached_property
     def bundles(self) -> "Bundles":
         """To look at bundles, to wait for them and to steer them."""
         return self._ground.views.bundles
 
-    @property
+    @cached_property
     def schedules(self) -> "Schedules":
         """To look at schedules, to put and to steer them."""
         return self._ground.views.schedules

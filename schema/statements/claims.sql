@@ -161,11 +161,12 @@ select null, null, coalesce(pg_sequence_last_value(':"schema".job_seq'), 0),
 -- name: next_due
 -- takes: after timestamptz
 -- gives: due boolean, next_in double precision, seen timestamptz
--- Whether promote_due has anything to do, and when it will have: planned on a new connection in 1.9 ms instead of 3.3. min():
--- the first entry of the index, whatever the planner thinks of the table.
+-- Whether promote_due has anything to do, and when it will have: planned on a new connection in 1.9 ms instead of 3.3.
+-- Not by min(): version 14 read all that is due of a table that it took for empty.
 with first as materialized (
   select least(
-    (select min(due_at) from :"schema".job where state = 'scheduled' and due_at >= $1 and due_at < now() + interval '1 day'),
+    (select due_at from :"schema".job where state = 'scheduled' and due_at between $1 and now() + interval '1 day'
+      order by due_at limit 1),
     (select min(resume_at) from :"schema".queue where resume_at < now() + interval '1 day')) as at
 )
 select coalesce(at <= now(), false) as due, extract(epoch from at - clock_timestamp())::double precision as next_in,

@@ -330,3 +330,18 @@ async def test_the_null_app_never_falls_back_on_a_database(monkeypatch: pytest.M
     for use in (app.jobs.counts, app.jobs.list, app.run_until_idle, app.migrate):
         with pytest.raises(ConfigurationError, match=r"App\.null\(\) has no database"):
             await asyncio.wait_for(use(), PATIENCE)
+
+
+def test_what_an_app_has_may_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test of the user's puts something of its own there, and takes it away; in `app.testing()` all is the test's."""
+    app = App("postgresql://postgres@127.0.0.1:1/none")
+    rooms = ("jobs", "bundles", "schedules", "limits", "queues", "audit", "bulks", "webhooks")
+    for name in rooms:
+        with monkeypatch.context() as patch:
+            patch.setattr(app, name, "the user's")
+            assert "the user's" == getattr(app, name)
+        assert "the user's" != getattr(app, name)
+    before = app.jobs
+    with app.testing():
+        assert before is not app.jobs
+    assert before is app.jobs

@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import LiteralString
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 import pytest
+from uuid_utils.compat import uuid7
 
 from jobqueue.store.claims import EVERYTHING, Arm
 from jobqueue.store.connection.joined import join
@@ -410,7 +411,7 @@ values (%s, 'tests', 'elsewhere', 1, '0', '{*}', 1, now() - interval '1 minute')
 def test_who_slept_before_costs_nothing(haunted: Connection) -> None:
     """Jobs are deferred, and a worker falls asleep and wakes up, as if nobody had ever slept."""
     asleep: dict[str, tuple[object, ...]] = {
-        "insert_job": (str(uuid4()), "q0", "task", "{}", 0, *[None] * 2, 1, *[None] * 5, False, False),
+        "insert_job": (str(uuid7()), "q0", "task", "{}", 0, *[None] * 2, 1, *[None] * 5, False, False),
         "publish_sleep": (NOBODY, ["*"], 5.0),
         "end_sleep": (NOBODY, ["*"]),
         "forget_dead_workers": ([NOBODY], 86_400.0),

@@ -15,8 +15,10 @@ from types import FrameType
 STOPPED_EARLY = "stopped before the worker had started"
 STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that ask a worker to stop. A closed terminal sends SIGHUP."""
-LOADING = 50_000
-"""The garbage collector's threshold at first. What is imported stays: to look at it again and again is a tenth."""
+LOADING = 50_021
+"""The garbage collector's threshold at first. What is imported stays: to look at it again and again is a tenth.
+
+A number that no user would set: one of theirs stands."""
 
 
 def answer_signals(words: Sequence[str]) -> None:

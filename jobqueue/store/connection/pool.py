@@ -21,7 +21,7 @@ from jobqueue.store.connection.room import Room
 from jobqueue.store.dialing.asking import LOOK_LIMIT, Asked, look
 from jobqueue.store.dialing.dial import CONNECT_LIMIT, Dialer
 from jobqueue.store.dialing.known_types import KnowingConnection
-from jobqueue.store.dialing.silence import A_POOLER, BRIEF, PLAIN, PLANNED_ONCE, SILENCE, UNHURRIED, WATCHED
+from jobqueue.store.dialing.silence import A_POOLER, BRIEF, PLAIN, PLANNED_ONCE, SILENCE
 from jobqueue.store.dialing.sockets import is_lost, stop_and_cut, unplug
 from jobqueue.store.schema.migrate import applied_migrations, check_encoding, check_whole, is_being_migrated
 from jobqueue.store.schema.statements import statement
@@ -66,7 +66,7 @@ class Database:
         """Those that end with this one."""
         self.remedy: str | None = None
         """SQL for an administrator, where nothing on the server limits our single statements."""
-        self._linux = False
+        self._for_handlers: Mapping[str, str] = {}  # settings for what they do
         self._room = Room()
 
     @classmethod
@@ -137,8 +137,7 @@ class Database:
 
         So the server looks now and then whether the client of a long one is still there, if it can.
         """
-        more = {**(WATCHED if self._linux else {}), **(UNHURRIED if self.pooler != "none" else {})}
-        database = await self._once_more(max_size=max_size, limited=False, more=more)
+        database = await self._once_more(max_size=max_size, limited=False, more=self._for_handlers)
         self._room.join(database.pool)
         return database
 
@@ -159,7 +158,7 @@ class Database:
     async def _once_more(self, **how: Any) -> "Database":
         assert self._again is not None  # noqa: S101 - asked for by can_open_beside
         database = await self._again(**how, apart=self.asked.holds)
-        database._pins_isolation, database._linux = self._pins_isolation, self._linux
+        database._pins_isolation, database._for_handlers = self._pins_isolation, self._for_handlers
         return database
 
     async def check(self) -> str:
@@ -191,12 +190,13 @@ class Database:
             async with self.connection() as connection:
                 found = await look(connection, self.pooler)
                 self._pins_isolation = found.isolation != "read committed"
-                self._linux, self.remedy = found.on_linux, found.remedy
+                self._for_handlers, self.remedy = found.for_handlers, found.remedy
                 if self.asked.can_be_told and self.size > 1:
                     with contextlib.suppress(*DATABASE_ERRORS):  # no second one to be had: our transactions are limited
                         async with self.connection(LOOK_LIMIT) as other:
                             await self.asked.tell(connection, found.pid, other)
-                        self._pins_isolation &= not self.asked.holds
+                            self._pins_isolation &= not self.asked.holds
+                            await other.close(timeout=LOOK_LIMIT)  # of a pooler by session it would keep a place
         except asyncpg.ProtocolViolationError as error:
             if self.pooler != "none" or "startup parameter" not in str(error):
                 raise
@@ -207,7 +207,7 @@ class Database:
     @property
     def begin_for_handler(self) -> str:
         """SQL for the start of a handler's transaction, where its session cannot be told; none elsewhere."""
-        return self.asked.begin_for_handler(on_linux=self._linux)
+        return self.asked.begin_for_handler(self._for_handlers)
 
     @contextlib.asynccontextmanager
     async def connection(self, limit: float | None = None) -> AsyncIterator[Connection]:

@@ -16,6 +16,7 @@ from jobqueue.store.dialing.dial import Dialer
 from jobqueue.store.dialing.silence import (
     A_POOLER,
     SILENCE,
+    STATEMENT_MS,
     UNHURRIED,
     WATCHED,
     begin,
@@ -23,12 +24,15 @@ from jobqueue.store.dialing.silence import (
     within_session,
     within_transaction,
 )
+from jobqueue.store.dialing.sockets import stop_and_cut
 
 LOOK_LIMIT = 2.0
 """Seconds for a second connection to answer: a pooler lets it wait while it has none to the server."""
 
 _WHAT_IS_THERE = """select current_setting('default_transaction_isolation') as isolation, version() as version,
-pg_backend_pid() as pid, current_setting('statement_timeout') as statements, quote_ident(session_user) as role"""
+pg_backend_pid() as pid, quote_ident(session_user) as role,
+case when $1 then (select reset_val::integer from pg_settings where name = 'statement_timeout') end as limit"""
+"""`limit`: milliseconds, whatever has been set in this session by now."""
 _TURNS = 6
 _WHO = "select pg_backend_pid()"
 
@@ -40,19 +44,22 @@ class Reached:
     pid: int
     """Of the server's process that answered."""
     isolation: str
-    on_linux: bool
+    for_handlers: Mapping[str, str]
+    """Settings for what they do. What we have asked an administrator for is not for them; a limit of his own is."""
     remedy: str | None
     """SQL for an administrator, where nothing on the server limits our single statements."""
 
 
 async def look(connection: Any, pooler: Pooler) -> Reached:
     """Ask once. Raises ConfigurationError if a pooler answers that nobody named."""
-    (found,) = await connection.fetch(_WHAT_IS_THERE)
+    (found,) = await connection.fetch(_WHAT_IS_THERE, pooler != "none")
     if pooler == "none" and found["pid"] != connection.get_server_pid():
         raise ConfigurationError(A_POOLER)
-    unlimited = pooler == "transaction" and found["statements"] == "0"
     return Reached(
-        found["pid"], found["isolation"], "linux" in found["version"], remedy(found["role"]) if unlimited else None
+        found["pid"],
+        found["isolation"],
+        {**(WATCHED if "linux" in found["version"] else {}), **(UNHURRIED if found["limit"] == STATEMENT_MS else {})},
+        remedy(found["role"]) if pooler == "transaction" and found["limit"] == 0 else None,
     )
 
 
@@ -80,27 +87,33 @@ class Asked:
         """SQL that begins a transaction of ours, with the limits that its session could not be given."""
         return begin(limited=self.holds)
 
-    def begin_for_handler(self, *, on_linux: bool) -> str:
+    def begin_for_handler(self, more: Mapping[str, str]) -> str:
         """SQL for the start of a handler's transaction, where its session cannot be told; none elsewhere."""
-        if not self._by_transaction:
-            return ""
-        return within_transaction({**SILENCE, **UNHURRIED, **(WATCHED if on_linux else {})})
+        return within_transaction({**SILENCE, **more}) if self._by_transaction else ""
 
     async def tell(self, one: Any, pid: int, other: Any) -> None:
-        """Set it for these two, and all that are opened from now on, unless they share what answers them.
+        """Set it for `one`, and all that are opened from now on, unless it shares with `other` what answers them.
 
         `pid` has answered `one` before. A pooler that is idle gives both the same connection to the server, one that is
-        busy another at each turn: of 180 looks at busy ones 4 were deceived at the first turn.
+        busy another at each turn: of 180 looks at busy ones 4 were deceived at the first turn. Where one of them does
+        not answer in time neither may be used again: the request to stop may yet reach whatever runs there next.
         """
         try:
-            mine, its = await _who(one), await _who(other)
-            self.are_shared = mine != {pid} or pid in its or len(its) > 1
+            await self._tell(one, pid, other)
         except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
             self.are_shared = True  # it was prepared on another one
+        except BaseException as error:
+            if not isinstance(error, asyncpg.PostgresError):
+                for each in (one, other):
+                    await stop_and_cut(each)
+            raise
+
+    async def _tell(self, one: Any, pid: int, other: Any) -> None:
+        mine, its = await _who(one), await _who(other)
+        self.are_shared = mine != {pid} or pid in its or len(its) > 1
         if self.are_shared:
             return
-        for each in (one, other):
-            await each.execute(self._words)
+        await one.execute(self._words, timeout=LOOK_LIMIT)
         self.tell_all()
 
     def tell_all(self) -> None:

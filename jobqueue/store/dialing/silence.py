@@ -9,7 +9,7 @@ from collections.abc import Mapping
 IDLE, INTERVAL, COUNT = 5, 2, 3
 SILENCE_MS = (IDLE + INTERVAL * COUNT) * 1000
 """Until either side takes a silent line for dead. The kernel's own limit for an idle one is two hours."""
-_STATEMENT_MS = 9_000
+STATEMENT_MS = 9_000
 """Below our own limit for a statement, so that the server ends it before we stop waiting for it."""
 _STANDSTILL_MS = 10_000
 """Between two statements of a transaction: ours wait for nobody there."""
@@ -24,7 +24,7 @@ SILENCE: Mapping[str, str] = {
 }
 """For every session, too."""
 BRIEF: Mapping[str, str] = {
-    "statement_timeout": str(_STATEMENT_MS),
+    "statement_timeout": str(STATEMENT_MS),
     "idle_in_transaction_session_timeout": str(_STANDSTILL_MS),
 }
 """For all that only this library runs."""
@@ -33,7 +33,8 @@ LOCKING: Mapping[str, str] = {"lock_timeout": "3000"}
 WATCHED: Mapping[str, str] = {"client_connection_check_interval": "5000"}
 """For statements that may take long: is anybody there still? Only servers on Linux have it, all others refuse it."""
 UNHURRIED: Mapping[str, str] = {"statement_timeout": "0"}
-"""For what handlers do where the role is told, for our sake, to limit its statements: see `remedy`."""
+"""For what handlers do where the role is told, for our sake, to limit its statements: see `remedy`. Whoever has given
+it another limit means it for them too, as without a pooler."""
 
 A_POOLER = (
     "pooler: something that pools connections stands between us and PostgreSQL; say of which kind by Settings(pooler=) "
@@ -63,4 +64,4 @@ def within_session(settings: Mapping[str, str]) -> str:
 
 def remedy(role: str) -> str:
     """SQL that limits the single statements of a role, whose name is quoted if it must be, behind every pooler."""
-    return f"alter role {role} set statement_timeout = '{_STATEMENT_MS // 1000}s'"
+    return f"alter role {role} set statement_timeout = '{STATEMENT_MS // 1000}s'"

@@ -10,10 +10,11 @@ import asyncpg
 import pytest
 
 from jobqueue import JobContext
+from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.location import Location
 from jobqueue.store.connection.pool import Connection, Database, Session
-from jobqueue.store.dialing import silence
+from jobqueue.store.dialing import asking, silence
 from jobqueue.store.dialing.asking import Asked
 from tests.support.jobs.store import connect, open_database
 from tests.support.jobs.working import new_app
@@ -100,10 +101,11 @@ async def test_sessions_of_handlers_end_only_with_their_client(database: str) ->
 
 
 async def test_sessions_that_a_pooler_keeps_apart_are_limited(database: str) -> None:
-    """They cannot ask for it as they start, so it is the first that each is told: the first two as well."""
+    """They cannot ask for it as they start, so it is the first that each is told. A second one is only looked with."""
     await limit_the_role(database)
-    async with kept_apart(database) as pooled, pooled.connection() as one, pooled.connection() as two:
-        async with pooled.connection() as three:
+    async with kept_apart(database) as pooled:
+        assert 1 == pooled.pool.get_size()
+        async with pooled.connection() as one, pooled.connection() as two, pooled.connection() as three:
             for each in (one, two, three):
                 assert BRIEF | ISOLATION == await settings(each, BRIEF | ISOLATION, "setting")
         assert "statement_timeout" not in pooled.asked.begin, "a transaction of ours need not say it again"
@@ -129,6 +131,16 @@ async def test_what_would_be_set_for_others_is_set_for_nobody(database: str) -> 
         assert dict.fromkeys(BRIEF, "0") == await settings(connection, BRIEF, "setting")
 
 
+async def test_who_does_not_answer_is_not_asked_again(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look whether sessions are kept apart takes no longer than it may; neither of the two is used after that."""
+    monkeypatch.setattr(asking, "_WHO", "select pg_backend_pid() from pg_sleep(3600)")
+    monkeypatch.setattr(asking, "LOOK_LIMIT", 0.05)
+    async with kept_apart(database) as pooled:
+        assert 0 == pooled.pool.get_size()
+        assert [] == await pooled.fetch("working")
+        assert "statement_timeout" in pooled.asked.begin
+
+
 async def test_a_handler_behind_a_pooler_is_not_limited_as_its_role_is(database: str) -> None:
     """What we ask an administrator to set for our statements is not for the user's; who vanishes is noticed."""
     await limit_the_role(database)
@@ -141,6 +153,21 @@ async def test_a_handler_behind_a_pooler_is_not_limited_as_its_role_is(database:
 
     async with app, app.worker():
         assert UNLIMITED == await (await look.defer()).result(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+async def test_a_limit_of_an_administrators_own_holds_for_handlers(database: str, mode: Pooler) -> None:
+    """As it does without a pooler: only what was set for our sake is not for them."""
+    there = Location(database, None, "jobqueue")
+    await change(database, f"alter database {urlsplit(database).path[1:]} set statement_timeout = '70s'")
+    for _ in range(2):  # the second time a pooler by session is known as one
+        pooled = await there.open(name="tests", connections=2, pooler=mode)
+        handlers = await pooled.open_for_handlers(1)
+        async with handlers.connection() as connection, connection.transaction():
+            await connection.execute(handlers.begin_for_handler or "select")
+            assert "70000" == await connection.fetchval(SETTING.format("setting"), "statement_timeout")
+        await handlers.close()
+        await pooled.close()
 
 
 async def test_a_role_without_a_limit_is_named_once(database: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -21,6 +21,7 @@ from uuid_utils.compat import uuid7
 from jobqueue.app import App
 from jobqueue.base.errors import DeferUnknown
 from jobqueue.tasks.task import Task
+from tests.support.books import whole_lines
 from tests.support.jobs.working import new_app
 from tests.support.patience import NEVER, PATIENCE
 from tests.support.programs.processes import CommandLine, Process
@@ -181,7 +182,7 @@ class Notebook:
     def lines(self, word: str | None = "began") -> list[Line]:
         """What was noted so far, in order; None: every word."""
         found: list[Line] = []
-        for line in self._file.read_text().splitlines():
+        for line in whole_lines(self._file):
             said, job, process, attempt, at = line.split()
             if word in (None, said):
                 found.append(Line(said, UUID(job), int(process), int(attempt), float(at)))

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from jobqueue import App, Job, JobState, Phase, PhaseState, Task, Webhook
 from jobqueue.web import events
+from tests.support.books import whole_lines
 from tests.support.jobs.working import asked, new_app
 from tests.support.programs.processes import CommandLine, Process, command_line
 from tests.support.receiver import HERE, KEY, Receiver, receiving
@@ -118,7 +119,7 @@ class Phased:
 
     def runs(self, id: UUID) -> dict[str, int]:
         """How often each phase of a job was run."""
-        lines = map(str.split, self._book.read_text().splitlines()) if self._book.exists() else ()
+        lines = map(str.split, whole_lines(self._book))
         return dict(Counter(word for job, word in lines if job == str(id)))
 
     async def becomes(self, id: UUID, state: JobState) -> Job:

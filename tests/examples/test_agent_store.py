@@ -18,7 +18,6 @@ from examples.agent_store.__main__ import Counts, Gauged, count, memories
 from examples.agent_store.app import COLLECT, app, collect_orphans, connections, digest
 from examples.agent_store.store import MARK_INDEXED, TABLES, WRITE_TAGS, Memory, PayloadGone, Store
 from jobqueue import InvalidPayload, JobFailed, JobState
-from jobqueue.store.schema.migrate import migrate
 from tests.conftest import fail_on_leaks
 from tests.examples.programs import run
 from tests.support.leaks import Surroundings
@@ -60,10 +59,17 @@ create trigger slow before insert on agent_store.tag for each row when (length(n
 def laid_out(databases: Databases) -> Iterator[str]:
     """The name of a database with the tables of the store, to be cloned: to make them takes longer than most tests."""
     with databases.temporary() as dsn:
-        asyncio.run(migrate(dsn, app.schema))
+        with app.override(dsn=dsn):
+            asyncio.run(migrated())
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute(TABLES.encode())
         yield name_of(dsn)
+
+
+async def migrated() -> None:
+    """Make the app's schema, and leave no connection open."""
+    await app.migrate()
+    await app.close()
 
 
 @pytest_asyncio.fixture

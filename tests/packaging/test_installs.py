@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from hatchling.build import get_requires_for_build_editable
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,9 +76,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     wheel_of_sdist = build("wheel", unpacked, folder / "from-sdist", "*.whl")
 
     dependencies = link(declared_by(wheel), folder / "dependencies")
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    backend = link([*declared, *get_requires_for_build_editable()], folder / "backend")
     sources = {"wheel": [str(wheel)], "sdist": [str(wheel_of_sdist)], "editable": ["-e", str(ROOT)]}
     with ThreadPoolExecutor(len(sources)) as pool:
-        installed = pool.map(lambda kind: install(folder / kind, sources[kind], dependencies), KINDS)
+        installed = pool.map(lambda kind: install(folder / kind, sources[kind], backend, dependencies), KINDS)
         installations = dict(zip(KINDS, installed, strict=True))
     return Built(wheel, sdist, wheel_of_sdist, installations)
 
@@ -109,20 +113,24 @@ def link(asked: list[str], folder: Path) -> Path:
     return folder
 
 
-def install(environment: Path, what: list[str], dependencies: Path) -> Installation:
-    """Make an environment with no package at all, not even pip, and install with the pip that runs the tests."""
+def install(environment: Path, what: list[str], backend: Path, dependencies: Path) -> Installation:
+    """Make an environment with no package at all, not even pip, and install with the pip that runs the tests.
+
+    A build there sees what it asks for and nothing else, as in an isolated one, for which pip fetches that each time.
+    """
     command([sys.executable, "-m", "venv", "--without-pip", str(environment)])
     python = environment / "bin" / "python"
     (packages,) = environment.glob("lib/python*/site-packages")
+    seen = {"PYTHONPATH": str(backend)}
+    command([*PIP, "--python", str(python), *INSTALL, "--no-deps", "--no-build-isolation", *what], **seen)
     (packages / "dependencies.pth").write_text(f"{dependencies}\n")
-    command([*PIP, "--python", str(python), *INSTALL, "--no-deps", *what])
     away = environment / "away"
     away.mkdir()
     return Installation(python, away)
 
 
-def command(arguments: list[str]) -> None:
-    answer = subprocess.run(arguments, env=clean_environment(), capture_output=True, text=True, check=False)
+def command(arguments: list[str], **variables: str) -> None:
+    answer = subprocess.run(arguments, env=clean_environment() | variables, capture_output=True, text=True, check=False)
     assert 0 == answer.returncode, f"{arguments} failed:\n{answer.stdout}{answer.stderr}"
 
 

@@ -1,11 +1,10 @@
 """`bench`: what it shows, what it refuses, and that nothing of it stays, however it ends."""
 
-import asyncio
 import json
-import os
 import re
 import signal
-import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psutil
@@ -15,7 +14,7 @@ from tests.cli.conftest import Shop
 from tests.support.jobs.store import connect
 from tests.support.patience import PATIENCE
 from tests.support.postgres.backends import becomes, change
-from tests.support.programs.processes import ROOT, CommandLine, Process
+from tests.support.programs.processes import CommandLine, Process, full_disk, gone_reader
 from tests.support.programs.terminal import terminal
 from tests.support.waiting import wait_until
 
@@ -184,19 +183,15 @@ async def test_a_worker_that_dies_fails_it(cli: CommandLine, empty_database: str
 
 @pytest.mark.parametrize(
     ("to", "code", "told"),
-    [(">/dev/full", 1, "jobqueue: cannot write: No space left on device\n"), ("| true", 1, "")],
+    [(full_disk, 1, "jobqueue: cannot write: No space left on device\n"), (gone_reader, 1, "")],
     ids=["full", "pipe"],
 )
 async def test_what_cannot_be_written_ends_it(
-    cli: CommandLine, empty_database: str, to: str, code: int, told: str
+    cli: CommandLine, empty_database: str, to: Callable[[], AbstractContextManager[int]], code: int, told: str
 ) -> None:
     """A full disk and a reader that has gone are no fault of the database, and the schema is dropped."""
-    process = await asyncio.create_subprocess_shell(
-        f"bash -c '{sys.executable} -m jobqueue {' '.join(ENDLESS)} {to}; exit ${{PIPESTATUS[0]}}'",
-        stderr=asyncio.subprocess.PIPE, cwd=cli.folder,
-        env=dict(os.environ) | {"PYTHONPATH": str(ROOT), "JOBQUEUE_DSN": empty_database},
-    )  # fmt: skip
-    _, err = await process.communicate()
+    with to() as into:
+        answer = await cli.run_into(into, *ENDLESS, JOBQUEUE_DSN=empty_database)
 
-    assert (code, told) == (process.returncode, err.decode())
+    assert (code, told) == (answer.code, answer.err)
     assert {"public"} == await schemas(empty_database)

@@ -1,10 +1,8 @@
 """What is written where it cannot be: another encoding, a full disk, a reader that has gone; an outage meanwhile."""
 
-import asyncio
 import json
-import os
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import psycopg
 import pytest
@@ -12,7 +10,7 @@ import pytest
 from tests.cli.conftest import Shop
 from tests.support.postgres.backends import LISTENS
 from tests.support.postgres.own_server import TEMPLATE, OwnServer, own_server
-from tests.support.programs.processes import ROOT, CommandLine
+from tests.support.programs.processes import CommandLine, full_disk, gone_reader
 from tests.support.waiting import wait_until
 
 
@@ -35,21 +33,19 @@ async def test_what_an_encoding_lacks_is_escaped(cli: CommandLine, shop: Shop) -
 
 @pytest.mark.parametrize(
     ("to", "code", "told"),
-    [(">/dev/full", 1, "jobqueue: cannot write: No space left on device\n"), ("| true", 1, "")],
+    [(full_disk, 1, "jobqueue: cannot write: No space left on device\n"), (gone_reader, 1, "")],
     ids=["full", "pipe"],
 )
-async def test_a_failed_write_is_told_as_such(cli: CommandLine, shop: Shop, to: str, code: int, told: str) -> None:
+async def test_a_failed_write_is_told_as_such(
+    cli: CommandLine, shop: Shop, to: Callable[[], AbstractContextManager[int]], code: int, told: str
+) -> None:
     """S4-98: not as the database's fault; who reads no further is told nothing."""
-    environment = dict(os.environ) | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""} | cli.environment
     for number in range(300):
         shop.defer("note", json.dumps({"n": number}))
     for words in ("jobs list shop --limit 300 --payload --json", "top shop"):
-        process = await asyncio.create_subprocess_shell(
-            f"bash -c '{sys.executable} -m jobqueue {words} {to}; exit ${{PIPESTATUS[0]}}'",
-            stderr=asyncio.subprocess.PIPE, cwd=cli.folder, env=environment,
-        )  # fmt: skip
-        _, err = await process.communicate()
-        assert (code, told) == (process.returncode, err.decode())
+        with to() as into:
+            answer = await cli.run_into(into, *words.split(), PYTHONUNBUFFERED="")
+        assert (code, told) == (answer.code, answer.err)
 
 
 @pytest.fixture(scope="module")

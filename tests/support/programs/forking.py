@@ -36,6 +36,8 @@ EXTRAS = (
     "jobqueue.cli.web",
     "jobqueue.cli.worker.http",
 )  # a command must find out itself whether their packages are there
+PACKAGES_OF_EXTRAS = {"jinja2", "prometheus_client", "starlette", "uvicorn"}
+"""What is not in memory: a forked one finds what a folder has in place of them, as any other does."""
 ROOMS = ("jobqueue.cli", "jobqueue.cron", "jobqueue.worker")
 AT_FIRST_USE = (
     "anyio._backends._asyncio", "jobqueue.exports", "jobqueue.tasks.bounded", "queue", "rich._emoji_codes", "uvloop",
@@ -91,7 +93,7 @@ def start_in_terminal(
 def can_fork(folder: Path, environment: Mapping[str, str]) -> "Forker | None":
     """Who forks processes that begin there, and with this environment; None if they would begin in another way."""
     forker = the_forker()
-    return forker if forker.begins_like(environment) and not list(replaced_modules(folder)) else None
+    return forker if forker.begins_like(environment) and PACKAGES_OF_EXTRAS >= set(replaced_modules(folder)) else None
 
 
 def given_at_start(environment: Mapping[str, str]) -> tuple[dict[str, str], set[int]]:
@@ -135,7 +137,7 @@ class Forker:
         return self._given == given_at_start(environment)
 
     def start(self, request: Request, *files: int) -> "Forked":
-        """Have a process forked; the files are its stdin, stdout and stderr."""
+        """Have a process forked; the files are its stdin, stdout and stderr, and one more if it is to have one."""
         ours, theirs = socket.socketpair()
         with theirs:
             socket.send_fds(self._line, [b"!"], [*files, theirs.fileno()])
@@ -198,7 +200,7 @@ def serve(line: socket.socket) -> Request:
             awake.recv(4096)
             tell_of_the_ended(children)
         if line in ready:
-            called, files, _, _ = socket.recv_fds(line, 1, 4)
+            called, files, _, _ = socket.recv_fds(line, 1, 5)
             if not called:
                 os._exit(0)
             back = socket.socket(fileno=files.pop())
@@ -267,6 +269,7 @@ def import_command_line() -> None:
         with suppress(ImportError):  # not each is on every platform
             importlib.import_module(name)
     keep_built()
+    assert not PACKAGES_OF_EXTRAS & set(sys.modules)
 
 
 def keep_built() -> None:

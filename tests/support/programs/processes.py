@@ -15,12 +15,18 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class Process:
-    """One `python -m jobqueue` in a folder; its output goes to files, so that it never waits for a reader."""
+    """One `python -m jobqueue` in a folder; its output goes to files, so that it never waits for a reader.
 
-    def __init__(self, words: Sequence[str], folder: Path, name: str, environment: Mapping[str, str]) -> None:
+    `into`: what its stdout is instead.
+    """
+
+    def __init__(
+        self, words: Sequence[str], folder: Path, name: str, environment: Mapping[str, str], into: int | None = None
+    ) -> None:
         self._out, self._err = folder / f"{name}.out", folder / f"{name}.err"
         with self._out.open("wb") as out, self._err.open("wb") as err:
-            self._process = start(["-m", "jobqueue", *words], folder, environment, out.fileno(), err.fileno())
+            to = out.fileno() if into is None else into
+            self._process = start(["-m", "jobqueue", *words], folder, environment, to, err.fileno())
 
     @property
     def out(self) -> str:
@@ -94,16 +100,24 @@ class CommandLine:
 
     def start(self, *words: str, **environment: str) -> Process:
         """Start a command; `environment` is set beside ours, from which no JOBQUEUE_ variable is taken."""
+        return self._start(words, environment)
+
+    def _start(self, words: Sequence[str], environment: Mapping[str, str], into: int | None = None) -> Process:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("JOBQUEUE_", "PG"))}
-        process = Process(
-            words, self.folder, f"process{next(self._numbers)}", kept | SETTLED | self.environment | environment
-        )
+        settled = kept | SETTLED | self.environment | dict(environment)
+        process = Process(words, self.folder, f"process{next(self._numbers)}", settled, into)
         self._started.append(process)
         return process
 
     async def run(self, *words: str, **environment: str) -> "Answer":
         """Run a command to its end."""
-        process = self.start(*words, **environment)
+        return await self._ended(self._start(words, environment))
+
+    async def run_into(self, into: int, *words: str, **environment: str) -> "Answer":
+        """The same, and its stdout is this file."""
+        return await self._ended(self._start(words, environment, into))
+
+    async def _ended(self, process: Process) -> "Answer":
         code = await process.ends()
         return Answer(code, process.out, process.err)
 
@@ -120,6 +134,22 @@ class Answer:
     code: int
     out: str
     err: str
+
+
+@contextmanager
+def full_disk() -> Iterator[int]:
+    """What takes nothing."""
+    with open("/dev/full", "wb") as file:
+        yield file.fileno()
+
+
+@contextmanager
+def gone_reader() -> Iterator[int]:
+    """A pipe that nobody reads any more."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -35,7 +35,8 @@ class Site:
     async def run(self, ctx: JobContext, key: str, how: str) -> None:
         self.running[key] += 1
         self.most[key] = max(self.most[key], self.running[key])
-        try:
+        with ExitStack() as place:
+            place.callback(self.running.subtract, [key])
             await self.go.wait()
             await asyncio.sleep(0)
             if how == "fails once" and ctx.attempt == 1:
@@ -43,8 +44,7 @@ class Site:
             if how == "in transaction":
                 async with ctx.transaction():
                     ctx.complete(None)
-        finally:
-            self.running[key] -= 1
+                    place.close()  # with the commit another may begin, perhaps before we hear of it
 
     async def send(self, count: int, *gates: str, key: str = "a", how: str = "") -> list[JobHandle[Any]]:
         """Defer so many jobs with these gates."""

@@ -5,6 +5,7 @@ import random
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from itertools import count, takewhile
 from typing import Any
 from uuid import UUID
 
@@ -124,7 +125,7 @@ async def test_a_replace_that_races_with_the_start(scope: str, database: str) ->
     ends: dict[str, int] = {}
     task = app.task(note)
     async with app.worker(concurrency=4):
-        for number in range(rounds(75)):
+        for number in takewhile(lambda n: n < rounds(75) or not {"replaced", "stored"} <= ends.keys(), count()):
             key = unique(str(number), "replace", scope)
             first = await task.options(unique=key).defer("old")
             await pause(chosen, 40)
@@ -136,8 +137,6 @@ async def test_a_replace_that_races_with_the_start(scope: str, database: str) ->
                 assert "new" == await second.result(timeout=PATIENCE)
             ends[told] = ends.get(told, 0) + 1
 
-    assert ends.get("replaced", 0) > 0, ends
-    assert ends.get("stored", 0) > 0, ends
     assert scope == "unfinished" or "skipped" not in ends, ends
     await app.close()
 

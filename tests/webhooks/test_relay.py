@@ -75,14 +75,15 @@ def dies_before_the_commit(dsn: str, monkeypatch: pytest.MonkeyPatch) -> list[in
 
 async def test_each_event_is_made_once_whoever_dies(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """S2-39, S2-44: three relays, killed in mid-transaction: each event of each webhook is made once, in log order."""
-    app, killed, turns = hooked_app(database), dies_before_the_commit(database, monkeypatch), rounds(15)
+    app, killed, turns = hooked_app(database), dies_before_the_commit(database, monkeypatch), 0
     async with app, relays(database, 3), app.worker(["default", "mail"]):
         all_of_it = await app.webhooks.create(URL)
         dead = await app.webhooks.create(URL, "job.dead")
         wanted: set[tuple[UUID, str]] = set()
-        for turn in range(turns):
+        while turns < rounds(15) or len(killed) < 3:
+            turns += 1
             done = [(await defer(app, "note")).id for _ in range(15)]
-            failed = await defer(app, "fail", str(turn))
+            failed = await defer(app, "fail", str(turns))
             wanted |= {(id, "job.completed") for id in done} | {(failed.id, "job.dead")}
             await app.sender.wait_final(failed.id, PATIENCE)
 
@@ -94,7 +95,6 @@ async def test_each_event_is_made_once_whoever_dies(database: str, monkeypatch: 
 
     assert sorted(wanted) == sorted(first)
     assert sorted(each for each in wanted if each[1] == "job.dead") == sorted(second)
-    assert len(killed) > 2
 
 
 async def test_a_relay_that_dies_has_done_all_or_nothing(database: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,8 @@ from tests.support.waiting import wait_until
 STREAM = "jobqueue.worker.claiming.claimer._STREAM"
 
 
-async def flags(dsn: str) -> int:
-    count: int = await asked(dsn, "select count(*) from jobqueue.sleeper where queue = '*'")
+async def flags(dsn: str, queue: str = "*") -> int:
+    count: int = await asked(dsn, "select count(*) from jobqueue.sleeper where queue = $1", queue)
     return count
 
 
@@ -29,6 +29,7 @@ async def deferred_one_by_one(dsn: str, jobs: int) -> tuple[int, int]:
 
         async with app, app.worker():
             await wait_until(lambda: flags(dsn), "it sleeps")
+            await wait_until(lambda: flags(dsn, ""), "so does its stager, who publishes that as well")
             sent.calls.clear()
             for _ in range(jobs):
                 await (await work.defer()).result(timeout=PATIENCE)

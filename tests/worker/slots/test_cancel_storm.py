@@ -35,8 +35,8 @@ async def test_cancels_at_random_moments(database: str, caplog: pytest.LogCaptur
         while_it_ran = job.state is JobState.CANCELLED and "asked" in said
         assert int(while_it_ran) == told[str(job.id)], f"{number}: {said} {job.state}"
         kinds[job.state, "asked" in said] += 1
-    assert kinds[JobState.CANCELLED, True] > 10, kinds
-    assert kinds[JobState.COMPLETED, False] > 10, kinds
+    assert kinds[JobState.CANCELLED, True] > 5, kinds
+    assert kinds[JobState.COMPLETED, False] > 5, kinds
 
 
 async def test_a_request_around_the_claim_is_heard(database: str) -> None:

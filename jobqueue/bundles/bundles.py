@@ -20,7 +20,8 @@ from jobqueue.store.acting.audit import Noted, beginning, noting
 from jobqueue.store.connection.edge import executor_for, own_session
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows import bundles
 from jobqueue.store.flows.dependencies import results_before
 from jobqueue.store.flows.graphs import read_graph

@@ -13,7 +13,7 @@ from jobqueue.cron.putting import put
 from jobqueue.cron.template import new_schedule
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows import schedules
 from jobqueue.store.flows.schedules import NewSchedule
 from jobqueue.store.locks import wait_briefly

@@ -24,7 +24,8 @@ from jobqueue.cron.planning import Plan, plan
 from jobqueue.cron.template import planned_job
 from jobqueue.store.connection.faults import CUT_SHORT, DATABASE_ERRORS, Fault, LockTimeout, brief, classify
 from jobqueue.store.connection.outage import Outage
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows import schedules
 from jobqueue.store.flows.schedules import Fired, LeftOut
 from jobqueue.store.intake import insert_all

@@ -9,7 +9,8 @@ from typing import Any
 from jobqueue.base.job import NewJob, Sent
 from jobqueue.base.new_jobs import NewJobs
 from jobqueue.base.service import outlast
-from jobqueue.store.connection.pool import CLOSE_LIMIT, Session
+from jobqueue.store.connection.session import Session
+from jobqueue.store.dialing.dial import CLOSE_LIMIT
 from jobqueue.store.intake import CHUNK_BYTES, CHUNK_ROWS, insert_all, insert_plain
 
 

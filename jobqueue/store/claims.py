@@ -8,7 +8,8 @@ from typing import NamedTuple, TypeAlias
 import asyncpg
 
 from jobqueue.base.job import Job, JobState, WorkerId
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.looking.lookup import as_uuid, attempt_errors
 
 _EVER = datetime.min.replace(tzinfo=UTC)

@@ -10,7 +10,8 @@ import asyncpg
 
 from jobqueue.base.job import WorkerId
 from jobqueue.base.outcome import Outcome, Released
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.outcomes import Ended, write
 
 EVERYWHERE = (-(2**63), 2**63 - 1)

@@ -21,7 +21,7 @@ from jobqueue.base.outcome import Cancelled
 from jobqueue.base.steering import LEGAL, Action, Change, Holder
 from jobqueue.store.acting.audit import Noted, note_refused, noted, noting
 from jobqueue.store.connection.executor import Executor
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.dated import fetch_dated
 from jobqueue.store.looking.lookup import EVER, as_uuid, earliest_finish
 from jobqueue.store.outcomes import finish_waiting

@@ -11,7 +11,8 @@ import orjson
 
 from jobqueue.base.job import WorkerId
 from jobqueue.store.connection.executor import Reader
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 
 _KEPT = 86_400.0
 """Seconds for which the row of a dead worker stays."""

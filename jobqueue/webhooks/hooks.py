@@ -23,7 +23,8 @@ from jobqueue.base.steering import Action, Changes
 from jobqueue.events.hub import choice_of
 from jobqueue.store.acting.audit import Noted, beginning, noting
 from jobqueue.store.connection.edge import own_session
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows import webhooks
 from jobqueue.store.intake import insert_all
 from jobqueue.store.looking.listing import PATIENCE

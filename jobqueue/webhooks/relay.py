@@ -23,7 +23,8 @@ from jobqueue.base.moments import id_at
 from jobqueue.base.service import FirstLook, Patience, Seldom
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify
 from jobqueue.store.connection.outage import Outage
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows import webhooks
 from jobqueue.store.flows.events import Settling, look_at_edge, read_events
 from jobqueue.store.flows.webhooks import Behind

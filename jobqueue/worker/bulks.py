@@ -28,7 +28,8 @@ from jobqueue.store.acting.audit import Noted
 from jobqueue.store.acting.bulks import Taken
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify
 from jobqueue.store.connection.outage import Outage
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.dated import in_a_day
 from jobqueue.store.flows.bundles import list_members
 from jobqueue.store.looking.listing import Place, find_ids_from

@@ -19,7 +19,7 @@ from jobqueue.base.settings import Settings
 from jobqueue.store.claims import Claim, Ready, claim, job_of, promote_due, ready_between
 from jobqueue.store.connection.callers.beginning import begun
 from jobqueue.store.connection.lent import LentDatabase
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows.limits import admit, declare
 from jobqueue.store.flows.phases import Key, load_phases, phase_result, record_phases
 from jobqueue.store.flows.signals import take_signals

@@ -20,7 +20,9 @@ from jobqueue.base.settings import Settings
 from jobqueue.store import workers
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.listener import Listener
-from jobqueue.store.connection.pool import CLOSE_LIMIT, Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
+from jobqueue.store.dialing.dial import CLOSE_LIMIT
 from jobqueue.tasks.membership import MemberOf
 from jobqueue.tasks.run.middleware import Middleware
 from jobqueue.worker.claiming.queues import Queues

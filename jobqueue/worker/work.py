@@ -18,7 +18,8 @@ from jobqueue.base.errors import ConfigurationError
 from jobqueue.base.moments import Seconds, check_delay, plain_seconds
 from jobqueue.base.service import outlast
 from jobqueue.base.settings import Settings
-from jobqueue.store.connection.pool import CLOSE_LIMIT, Database
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.dialing.dial import CLOSE_LIMIT
 from jobqueue.worker.snapshot import Snapshot
 
 if TYPE_CHECKING:

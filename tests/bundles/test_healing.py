@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from jobqueue.base.outcome import Dead
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows import bundles
 from jobqueue.store.flows.bundles import Folded, heal_bundles
 from jobqueue.worker.ending import folding

@@ -7,7 +7,7 @@ import pytest
 from jobqueue.base.errors import EventsLost
 from jobqueue.base.flows.event import WHOLE, Place
 from jobqueue.events import feed
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows.events import read_events
 from jobqueue.store.upkeep import Ages, sweep
 from tests.support.jobs.store import connect, open_database

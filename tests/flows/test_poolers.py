@@ -12,7 +12,8 @@ import pytest
 from jobqueue import App, ConfigurationError, Settings
 from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.faults import DATABASE_ERRORS
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.dialing import asking, silence
 from jobqueue.store.schema import migrate as rooms
 from jobqueue.store.schema.migrate import Migration, migrate, migrations, status

@@ -11,7 +11,7 @@ from jobqueue.base.job import Job, JobState
 from jobqueue.base.outcome import Released, Retried
 from jobqueue.store import claims
 from jobqueue.store.claims import EVERYTHING, Claim, moment_of
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from tests.support.jobs.store import (
     LEASE,
     WORKER,

@@ -15,7 +15,7 @@ from jobqueue.base.outcome import Released, Retried
 from jobqueue.store import workers
 from jobqueue.store.claims import Claim
 from jobqueue.store.claims import claim as claim_jobs
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.leases import Answer, Kept, Renewal, pardon, renew, take_expired
 from jobqueue.store.workers import Registration
 from tests.support.jobs.store import (

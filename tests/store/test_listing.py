@@ -14,7 +14,7 @@ import pytest
 from jobqueue.base.job import JobState
 from jobqueue.store import upkeep
 from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.dated import DAYS_AHEAD
 from jobqueue.store.looking.listing import ROOM, JobPage, Wanted, find_ids, list_jobs, place_of
 from jobqueue.store.looking.overview import read_flow

@@ -11,7 +11,8 @@ from jobqueue.base.job import Job, JobState, Sent
 from jobqueue.base.outcome import Cancelled, Dead, Outcome, Retried
 from jobqueue.base.steering import Action, Change
 from jobqueue.store import steering
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.intake import insert_all
 from jobqueue.store.looking import lookup, overview
 from jobqueue.store.looking.listing import Wanted, list_jobs

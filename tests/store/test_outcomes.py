@@ -11,7 +11,7 @@ from jobqueue.base.job import JobState, WorkerId
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, PutAside, Released, Retried, Snoozed
 from jobqueue.store import outcomes
 from jobqueue.store.claims import Claim, moment_of
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.dated import DAYS_AHEAD
 from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.outcomes import Ended

@@ -11,7 +11,8 @@ import pytest
 from jobqueue import App
 from jobqueue.base.job import JobState
 from jobqueue.store import upkeep
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.looking import overview
 from jobqueue.store.looking.overview import COUNTED_PAGES, count_jobs
 from jobqueue.store.upkeep import Ages, Day, Stride, archive_days, prune_day, sweep, take_turn

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from jobqueue import App, InvalidOption
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.upkeep import Ages, archive_days, prune_day, prune_excess, shortest_keeps, sweep
 from tests.support.history import finished, kept
 from tests.support.jobs.store import connect, insert, new_job, open_database

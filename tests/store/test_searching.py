@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
 from jobqueue.base.looking.search import Inside, fingerprint_of
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.looking import listing
 from jobqueue.store.looking.listing import JobPage, Wanted, find_ids, list_jobs
 from tests.store.test_listing import HIGHEST, LOWEST, UNFINISHED, low_uuid4, many, with_many

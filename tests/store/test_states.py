@@ -5,7 +5,7 @@ import pytest
 
 from jobqueue.base.errors import InvalidOption
 from jobqueue.base.names import check_name
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.intake import insert_all
 from jobqueue.store.looking.listing import Wanted, list_jobs
 from jobqueue.store.looking.lookup import find_job

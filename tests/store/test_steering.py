@@ -14,7 +14,7 @@ from jobqueue.base.job import FINAL, JobState
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, Retried
 from jobqueue.base.steering import LEGAL, Action, Change
 from jobqueue.store import steering
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from tests.store.keys.test_keys import holders, keyed
 from tests.support.jobs.store import (
     Connection,

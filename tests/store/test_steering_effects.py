@@ -10,7 +10,7 @@ from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, Released, Resc
 from jobqueue.base.steering import Action, Change
 from jobqueue.store import claims, steering
 from jobqueue.store.claims import Claim
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from tests.store.keys.test_keys import holders, keyed, send
 from tests.store.test_steering import ENDS, HOUR, Steer, rows_of, set_priority
 from tests.store.test_waking import ear_on

@@ -7,7 +7,7 @@ import pytest
 
 from jobqueue.store import claims
 from jobqueue.store.claims import Claim
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from tests.support.jobs.store import (
     LEASE,
     WORKER,

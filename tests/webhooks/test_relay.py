@@ -17,7 +17,8 @@ from jobqueue.base.flows.schedule import planned_id
 from jobqueue.base.flows.webhook import QUEUE, Webhook
 from jobqueue.base.job import JobState
 from jobqueue.cron.firing import Firer
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows import webhooks as store
 from jobqueue.webhooks import relay as room
 from jobqueue.webhooks.relay import Relay

@@ -7,7 +7,8 @@ from types import TracebackType
 from jobqueue.base.errors import DatabaseError, JobQueueError
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, brief, classify
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 
 _LOST_STATEMENTS = {"26000", "42P05"}
 _BY_TRANSACTION = (

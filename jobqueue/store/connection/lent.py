@@ -13,7 +13,8 @@ import asyncpg
 from jobqueue.base.errors import ConfigurationError, InvalidOption
 from jobqueue.store.connection.callers.choosing import executor_on, is_synchronous
 from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.schema.statements import statements
 
 T = TypeVar("T")

@@ -16,13 +16,14 @@ import asyncpg
 
 from jobqueue.base.errors import ConfigurationError, NotMigrated
 from jobqueue.base.settings import Pooler
-from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, UnreadableAnswer, classify
+from jobqueue.store.connection.faults import DATABASE_ERRORS, UnreadableAnswer
 from jobqueue.store.connection.room import Room
+from jobqueue.store.connection.session import Session
 from jobqueue.store.dialing.asking import LOOK_LIMIT, Asked, look
-from jobqueue.store.dialing.dial import CONNECT_LIMIT, Dialer
+from jobqueue.store.dialing.dial import CLOSE_LIMIT, CONNECT_LIMIT, Dialer
 from jobqueue.store.dialing.known_types import KnowingConnection
 from jobqueue.store.dialing.silence import A_POOLER, BRIEF, PLAIN, PLANNED_ONCE, SILENCE
-from jobqueue.store.dialing.sockets import is_lost, stop_and_cut, unplug
+from jobqueue.store.dialing.sockets import stop_and_cut, unplug
 from jobqueue.store.schema.migrate import applied_migrations, check_encoding, check_whole, is_being_migrated
 from jobqueue.store.schema.statements import statement
 
@@ -30,7 +31,6 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 STATEMENT_LIMIT = 10.0
-CLOSE_LIMIT = 5.0
 _MIGRATOR_COMES, _MIGRATOR_ENDS, _MIGRATOR_LOOK = 1.0, 60.0, 0.2
 
 
@@ -193,16 +193,20 @@ class Database:
                 self._for_handlers, self.remedy = found.for_handlers, found.remedy
                 if self.asked.can_be_told and self.size > 1:
                     with contextlib.suppress(*DATABASE_ERRORS):  # no second one to be had: our transactions are limited
-                        async with self.connection(LOOK_LIMIT) as other:
-                            await self.asked.tell(connection, found.pid, other)
-                            self._pins_isolation &= not self.asked.holds
-                            await other.close(timeout=LOOK_LIMIT)  # of a pooler by session it would keep a place
+                        await self._limit_sessions(connection, found.pid)
         except asyncpg.ProtocolViolationError as error:
             if self.pooler != "none" or "startup parameter" not in str(error):
                 raise
         else:
             return
         raise ConfigurationError(A_POOLER)
+
+    async def _limit_sessions(self, connection: Connection, pid: int) -> None:
+        """Look with a second connection whether sessions are kept apart; if so, each gets its limits from now on."""
+        async with self.connection(LOOK_LIMIT) as other:
+            await self.asked.tell(connection, pid, other)
+            self._pins_isolation &= not self.asked.holds
+            await other.close(timeout=LOOK_LIMIT)  # kept, it would take a second place at the pooler
 
     @property
     def begin_for_handler(self) -> str:
@@ -234,7 +238,7 @@ class Database:
         """Give it back, within CLOSE_LIMIT."""
         await self._room.give(self.pool, connection, CLOSE_LIMIT)
 
-    def session(self, *, first: bool = False) -> "Session":
+    def session(self, *, first: bool = False) -> Session:
         """A connection of it for one loop of work. Others make room for one that comes `first`."""
         return Session(self, first=first)
 
@@ -291,108 +295,6 @@ class Database:
             except DATABASE_ERRORS:
                 pass  # the server has ended one in this moment: that is no fault of whoever closes
         self.pool.terminate()
-
-
-class Session:
-    """One connection for one loop of work, taken from the pool on first use and replaced once it breaks.
-
-    Not for concurrent use. A statement that was cut off in any way costs the connection, so that a cancel request
-    still under way cannot hit the next statement.
-    """
-
-    def __init__(self, database: Database, *, first: bool = False) -> None:
-        """`first`: the others of this worker make room for it, see `room.py`."""
-        self.database = database
-        self._first = first
-        self.breaks = 0
-        """How many connections were lost so far."""
-        self._connection: Any = None  # asyncpg's proxy; its class is private
-
-    async def server(self) -> str:
-        """PostgreSQL's version, such as 18.4, which it said when the connection began."""
-        version = (await self._ready()).get_server_version()
-        return f"{version.major}.{version.minor}"
-
-    async def fetch(self, name: str, *values: object) -> list[asyncpg.Record]:
-        """Run one named statement. Raises what `faults.DATABASE_ERRORS` lists."""
-        connection = await self._ready()
-        try:
-            return await self.database.run(connection, name, *values)
-        except asyncpg.PostgresError as error:
-            if classify(error) is Fault.READ_ONLY:  # a standby, or a primary no more: so is every other connection
-                await self._drop(connection)
-                await self.database.expire()
-            elif is_lost(connection):
-                await self.close()
-            raise
-        except BaseException:
-            await self._drop(connection)
-            raise
-
-    @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[None]:
-        """Statements inside commit together or not at all. A connection that broke has rolled back by itself.
-
-        Inside a transaction of this session it is a part of that one.
-        """
-        connection = await self._ready()
-        if connection.is_in_transaction():
-            yield
-            return
-        try:
-            await connection.execute(self.database.asked.begin)
-        except BaseException:
-            await self._drop(connection)
-            raise
-        try:
-            yield
-        except BaseException:
-            if not is_lost(connection):
-                await self._roll_back(connection)
-            raise
-        try:
-            await connection.execute("commit")
-        except BaseException:
-            await self._drop(connection)
-            raise
-
-    async def ready(self) -> None:
-        """Wait for a connection, so that the next statement is sent at once."""
-        await self._ready()
-
-    async def rest(self) -> None:
-        """Called when there is nothing to do: a connection of the user's own pool is given back."""
-        if not self.database.owned:
-            await self.close()
-
-    async def close(self) -> None:
-        """Give the connection back. Bounded, and safe to call at any time."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with anyio.move_on_after(CLOSE_LIMIT, shield=True):
-                with contextlib.suppress(asyncpg.InterfaceError, OSError):
-                    await self.database.release(connection)
-
-    async def _roll_back(self, connection: Any) -> None:
-        """Roll back, or cut the connection, which does the same."""
-        try:
-            with anyio.fail_after(CLOSE_LIMIT, shield=True):
-                await connection.execute("rollback")
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-            await self._drop(connection)
-
-    async def _drop(self, connection: Any) -> None:
-        self.breaks += 1
-        await stop_and_cut(connection)
-        await self.close()
-
-    async def _ready(self) -> Any:
-        if self._connection is not None and is_lost(self._connection):
-            self.breaks += 1
-            await self.close()
-        if self._connection is None:
-            self._connection = await self.database.acquire(first=self._first)
-        return self._connection
 
 
 async def _nothing_to_reset(connection: Connection) -> None:

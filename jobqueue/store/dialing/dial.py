@@ -15,6 +15,8 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 CONNECT_LIMIT = 10.0
 """Seconds for a connection, whichever of its hosts it is to."""
+CLOSE_LIMIT = 5.0
+"""Seconds to end one, or to give it back."""
 
 _NEXT_HOST = (
     OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched,

@@ -12,7 +12,7 @@ from jobqueue.base.errors import JobNotFound
 from jobqueue.base.outcome import Cancelled
 from jobqueue.store.connection.executor import Executor, Reader
 from jobqueue.store.connection.joined import chunks, join
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.dated import in_a_day
 from jobqueue.store.locks import wait_briefly
 from jobqueue.store.looking.lookup import EVER, as_uuid, earliest_finish

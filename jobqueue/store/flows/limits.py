@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from jobqueue.store.connection.executor import Executor, Reader, named
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 
 LimitValue: TypeAlias = int | float | None
 

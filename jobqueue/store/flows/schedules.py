@@ -10,7 +10,7 @@ import orjson
 
 from jobqueue.base.flows.schedule import UNSEEN, Schedule, Source, Timing
 from jobqueue.store.connection.executor import Executor, Reader, named
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.dated import fetch_dated
 from jobqueue.store.looking.lookup import as_uuid
 

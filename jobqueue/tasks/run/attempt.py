@@ -21,9 +21,9 @@ from jobqueue.base.outcome import Dead, Done, Outcome, PutAside, Released, Retri
 from jobqueue.tasks.context import CURRENT, JobContext
 from jobqueue.tasks.phases.phases import Phases, Run
 from jobqueue.tasks.run.backing import Backing
-from jobqueue.tasks.run.batch import Runnable
 from jobqueue.tasks.run.failure import brief_json, describe
 from jobqueue.tasks.run.middleware import RunMiddleware, nested
+from jobqueue.tasks.run.runnable import Runnable
 from jobqueue.tasks.run.state import RunState, Why
 from jobqueue.tasks.run.thread import ThreadCall
 from jobqueue.tasks.run.verdict import Verdict

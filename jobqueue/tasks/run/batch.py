@@ -19,6 +19,7 @@ from jobqueue.base.retry import RetryPolicy
 from jobqueue.tasks.context import CURRENT, JobContext
 from jobqueue.tasks.payload.annotations import mentions
 from jobqueue.tasks.payload.signature import NO_NAMES, Signature
+from jobqueue.tasks.run.runnable import Runnable
 
 SIZES = (1, 10_000)
 _LONGEST_WAIT = 3600.0
@@ -41,30 +42,6 @@ class Batching:
         if whole is None:
             raise InvalidOption("size", f"must be a whole number from {SIZES[0]} to {SIZES[1]}")
         return cls(whole, float(seconds))
-
-
-class Runnable(Protocol):
-    """What running needs of a task."""
-
-    @property
-    def name(self) -> str:
-        """The registered name."""
-        ...
-
-    @property
-    def function(self) -> Callable[..., Any]:
-        """The function as written."""
-        ...
-
-    @property
-    def signature(self) -> Signature:
-        """Codec of its arguments and result."""
-        ...
-
-    @property
-    def retry(self) -> RetryPolicy | None:
-        """When it runs again after a failure; None for the default."""
-        ...
 
 
 class Registered(Runnable, Protocol):

@@ -17,7 +17,8 @@ from jobqueue.base.job import NewJob, Sent
 from jobqueue.base.new_jobs import NewJobs
 from jobqueue.store.bulk import insert_as_made
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify, refused_row
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.tasks.sending.surely import CANCEL_LIMIT, AnswerLost, answer_of, insert_surely
 
 BATCH_ROWS = 500

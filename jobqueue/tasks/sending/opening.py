@@ -10,7 +10,8 @@ from jobqueue.store.connection.edge import own_session
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.location import Location, Nowhere
 from jobqueue.store.connection.loops import PerLoop
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.tasks.sending.producer import Producer
 from jobqueue.tasks.sending.sync_producer import SyncProducer
 

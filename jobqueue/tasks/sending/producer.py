@@ -17,7 +17,8 @@ from jobqueue.store.bulk import insert_as_made
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.intake import insert_all
 from jobqueue.tasks.sending.coalescer import Coalescer
 from jobqueue.tasks.sending.surely import CANCEL_LIMIT, answer_of, insert_and_tell, refused

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from jobqueue.app import App
 from jobqueue.store.connection.edge import own_session
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.web.dashboard.live.looker import Looker
 from jobqueue.web.dashboard.showing.redacting import Redact
 

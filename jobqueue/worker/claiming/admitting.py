@@ -18,7 +18,8 @@ from jobqueue.base.service import FirstLook, Patience, Seldom, Wakeup
 from jobqueue.base.settings import Settings
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows.limits import Admitted, admit, forget_gates, note_lines
 from jobqueue.store.upkeep import take_turn
 

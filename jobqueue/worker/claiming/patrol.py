@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from jobqueue.store import claims
 from jobqueue.store.connection.faults import CUT_SHORT
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.leases import newest_seq
 from jobqueue.worker.claiming.marks import Marks
 from jobqueue.worker.claiming.queues import Queues

@@ -23,7 +23,8 @@ from jobqueue.base.settings import Settings
 from jobqueue.store import claims
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.worker.keeping.windows import Rest
 
 _BATCH = 500

@@ -22,7 +22,8 @@ from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
 from jobqueue.store.connection.callers.telling import is_database_error
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.outcomes import Ended, News, complete_on, holds_still, was_completed
 from jobqueue.worker.ending.folding import Folder
 from jobqueue.worker.ending.last_words import LastWords

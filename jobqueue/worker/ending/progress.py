@@ -16,7 +16,8 @@ from jobqueue.base.log import get_logger
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.outage import Outage
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.outcomes import still_claimed
 from jobqueue.store.progress import log_started, write_progress
 from jobqueue.worker.keeping.holds import Held, Hold

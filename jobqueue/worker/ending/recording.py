@@ -21,7 +21,8 @@ from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
 from jobqueue.store.connection.executor import Executor
 from jobqueue.store.connection.faults import DATABASE_ERRORS, Fault, classify
 from jobqueue.store.connection.outage import Outage
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows.phases import load_phases, phase_result, record_on, record_phases
 from jobqueue.store.flows.signals import take_signals
 from jobqueue.store.outcomes import holds_still, still_claimed

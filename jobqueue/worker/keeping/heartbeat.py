@@ -25,7 +25,8 @@ from jobqueue.base.settings import Settings
 from jobqueue.store import workers
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.leases import Kept, Renewal, pardon, renew
 from jobqueue.store.workers import Registration
 from jobqueue.worker.keeping.beside import run_beside

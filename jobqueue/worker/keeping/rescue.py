@@ -23,7 +23,8 @@ from jobqueue.base.settings import Settings
 from jobqueue.store import leases, workers
 from jobqueue.store.connection.faults import CUT_SHORT, DATABASE_ERRORS, Fault, brief, classify
 from jobqueue.store.connection.outage import Outage
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows.phases import Stood, phases_under_way
 from jobqueue.store.leases import Expired
 from jobqueue.worker.keeping.holds import MAX_LOST, Held, lost_too_often

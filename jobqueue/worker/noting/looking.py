@@ -8,7 +8,8 @@ from anyio.abc import TaskStatus
 from jobqueue.base.log import get_logger
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.outage import Outage
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.noting import begin_depths, note_depths
 from jobqueue.worker.noting.clock import MinuteClock
 

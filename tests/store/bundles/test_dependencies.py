@@ -14,7 +14,7 @@ from jobqueue.base.flows.bundle import NewBundle
 from jobqueue.base.outcome import Dead, Done
 from jobqueue.bundles.storing import Part, store_part
 from jobqueue.store import steering
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows import bundles, dependencies
 from jobqueue.store.flows.dependencies import resolve, results_before
 from tests.store.bundles.test_ends import WAYS, Member

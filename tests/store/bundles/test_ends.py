@@ -10,7 +10,7 @@ import pytest
 from jobqueue.base.outcome import Cancelled, Dead, Outcome, Released, Retried
 from jobqueue.store import leases, steering
 from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.outcomes import complete_on
 from tests.support.jobs.bundled import CALLBACKS, counts, fold, now, stored
 from tests.support.jobs.deaths import left_running

@@ -5,7 +5,7 @@ import asyncio
 from jobqueue.base.outcome import Dead, Retried
 from jobqueue.store import steering
 from jobqueue.store.claims import Claim
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows import bundles
 from tests.support.jobs.bundled import CALLBACKS, called, counts, fold, now, stored
 from tests.support.jobs.store import claim, ended, failure, finish, open_session, open_sessions, write

@@ -9,7 +9,7 @@ from uuid_utils.compat import uuid7
 
 from jobqueue import App
 from jobqueue.store import upkeep
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows import bundles
 from jobqueue.store.flows.bundles import delete_bundle, forget_bundles, results_of
 from jobqueue.store.flows.graphs import read_graph

@@ -14,7 +14,7 @@ from jobqueue.bundles.storing import Part, store_part
 from jobqueue.store import steering
 from jobqueue.store.claims import Claim
 from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows import bundles
 from jobqueue.store.intake import insert_all
 from tests.support.jobs.bundled import CALLBACKS, counts, now, stored

@@ -7,7 +7,7 @@ from jobqueue.base.errors import BundleEnded
 from jobqueue.base.flows.bundle import NewBundle
 from jobqueue.base.job import Claimed, WorkerId
 from jobqueue.bundles.storing import KnownBundle, Part, store_part
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows import bundles
 from tests.support.jobs.bundled import counts, fold, now
 from tests.support.jobs.store import WORKER, claim, finish, new_job, new_jobs, open_session

@@ -12,7 +12,8 @@ import pytest
 from jobqueue.base.job import Sent
 from jobqueue.store.connection import pool as rooms
 from jobqueue.store.connection.faults import DATABASE_ERRORS
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.intake import insert_all
 from tests.support.jobs.store import connect, insert, new_jobs, open_database, open_session
 from tests.support.patience import scaled

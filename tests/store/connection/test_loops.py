@@ -8,7 +8,8 @@ import anyio
 import pytest
 
 from jobqueue.store.connection.loops import PerLoop
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from tests.support.postgres.backends import becomes
 
 

@@ -13,7 +13,8 @@ import asyncpg
 import pytest
 
 from jobqueue.store.connection.faults import DATABASE_ERRORS
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.looking.listing import Wanted, list_jobs
 from jobqueue.store.looking.lookup import find_job
 from jobqueue.store.schema.statements import channel

@@ -13,7 +13,8 @@ from jobqueue import JobContext
 from jobqueue.base.settings import Pooler
 from jobqueue.store.connection.faults import DATABASE_ERRORS
 from jobqueue.store.connection.location import Location
-from jobqueue.store.connection.pool import Connection, Database, Session
+from jobqueue.store.connection.pool import Connection, Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.dialing import asking, silence
 from jobqueue.store.dialing.asking import Asked
 from tests.support.jobs.store import connect, open_database

@@ -16,7 +16,7 @@ from jobqueue.base.outcome import Retried
 from jobqueue.store import intake
 from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
 from jobqueue.store.connection.faults import Deadlock
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.intake import insert_all
 from jobqueue.store.looking.listing import Wanted, find_ids
 from tests.store.test_waking import ear_on

@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from jobqueue.base.job import WorkerId
 from jobqueue.base.outcome import Released
 from jobqueue.store import workers
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.leases import Expired, give_back_strays, take_expired, write_expired
 from jobqueue.store.workers import Neighbour
 from tests.support.jobs.deaths import ALIVE, SILENT, left_running, worker_row

@@ -11,7 +11,7 @@ import pytest
 
 from jobqueue.base.job import Conflict, NewJob, Sent
 from jobqueue.base.outcome import Cancelled, Dead, Done, Outcome, Released, Retried, Snoozed
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.intake import insert_all
 from tests.support.jobs.store import (
     Connection,

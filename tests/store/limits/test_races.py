@@ -11,7 +11,7 @@ from jobqueue.base.outcome import Cancelled, LinedUp, Outcome, Released, Retried
 from jobqueue.base.steering import Action
 from jobqueue.store import claims, intake, steering
 from jobqueue.store.connection.callers.on_asyncpg import OnAsyncpg
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows import limits
 from jobqueue.store.flows.limits import admit, forget_gates, note_lines
 from jobqueue.store.outcomes import finish_waiting

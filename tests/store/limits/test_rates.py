@@ -7,7 +7,7 @@ import pytest
 
 from jobqueue.base.outcome import LinedUp, Retried
 from jobqueue.store import claims
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows import limits
 from jobqueue.store.looking.overview import place_in_line
 from tests.support.jobs.gates import declare_limit, limited, look, states, wrong_with_gates

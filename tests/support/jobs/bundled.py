@@ -5,7 +5,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from jobqueue.base.flows.bundle import Bundle, Callback, NewBundle
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows import bundles
 from jobqueue.store.intake import insert_all
 from tests.support.jobs.store import claim, new_job, new_jobs

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from jobqueue.base.job import NewJob
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows.limits import Admitted, LimitRow, admit, declare
 from tests.support.jobs.store import Connection, connect, new_job, open_session
 

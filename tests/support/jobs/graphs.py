@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from jobqueue.base.flows.bundle import Callback, NewBundle
 from jobqueue.base.job import Edges, NewJob
 from jobqueue.bundles.storing import Part, store_part
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows import bundles
 from jobqueue.store.flows.dependencies import resolve
 from tests.support.jobs.store import new_job

@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from jobqueue.app import App
 from jobqueue.store.connection.faults import DATABASE_ERRORS
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from tests.support.jobs.store import claim, connect, ended, insert, new_jobs, open_sessions, write
 from tests.support.jobs.told import lock_of_the_log
 

@@ -13,7 +13,8 @@ from jobqueue.base.outcome import Done, Outcome
 from jobqueue.store import claims, intake, outcomes
 from jobqueue.store.claims import EVERYTHING, Arm, Claim
 from jobqueue.store.connection.executor import Executor
-from jobqueue.store.connection.pool import Database, Session
+from jobqueue.store.connection.pool import Database
+from jobqueue.store.connection.session import Session
 from jobqueue.store.outcomes import Ended
 from tests.support.patience import PATIENCE
 from tests.support.postgres.kept import kept_for, open_plain

@@ -15,7 +15,7 @@ from jobqueue.app import App
 from jobqueue.base.errors import ResultTimeout
 from jobqueue.base.job import Job, JobState, NewJob
 from jobqueue.base.outcome import Done
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.intake import insert_all
 from jobqueue.store.outcomes import Ended
 from jobqueue.tasks.context import JobContext

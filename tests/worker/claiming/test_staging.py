@@ -16,7 +16,7 @@ from jobqueue.base.job import JobState
 from jobqueue.base.outcome import Retry, Snooze
 from jobqueue.base.retry import steps
 from jobqueue.store import claims
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.task import Task
 from tests.support.jobs.racing import race_for_due_times

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from jobqueue.store import noting
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.looking import history
 from jobqueue.store.noting import begin_depths, note_depths
 from jobqueue.worker.noting.looking import DepthLooker

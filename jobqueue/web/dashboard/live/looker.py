@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from jobqueue.app import App
 from jobqueue.base.errors import DatabaseError
 from jobqueue.store.connection.edge import own_session
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.looking.overview import (
     Flow,
     QueueStats,

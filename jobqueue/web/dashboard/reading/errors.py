@@ -5,7 +5,7 @@ from uuid import UUID
 
 from jobqueue.base.errors import JobNotFound
 from jobqueue.base.job import JobState
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.looking.errors import ErrorGroup, ErrorGroups, error_groups
 from jobqueue.telling.story import REASONS
 from jobqueue.web.dashboard.reading.job import AttemptRow, read_job

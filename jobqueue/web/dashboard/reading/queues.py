@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from jobqueue.base.looking.history import DepthPoint, Rates, Times
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.looking.history import depths, percentiles, rates
 from jobqueue.store.looking.holding import running_jobs
 from jobqueue.store.looking.overview import Kept, QueueStats, RunningJob

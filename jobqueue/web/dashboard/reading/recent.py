@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from jobqueue.base.flows.webhook import Webhook
 from jobqueue.base.looking.history import Deferred, Rates, Sparks, Times
 from jobqueue.base.looking.stuck import WAITS
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.flows import webhooks
 from jobqueue.store.looking.history import deferred, percentiles, rates, sparks
 from jobqueue.store.looking.overview import StuckJob, oldest_snapshot, put_aside, stuck_now

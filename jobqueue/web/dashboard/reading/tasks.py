@@ -10,7 +10,7 @@ import anyio.to_thread
 
 from jobqueue.base.errors import InvalidSignature
 from jobqueue.base.looking.history import Rates, Times
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.looking.history import percentiles, rates
 from jobqueue.tasks.options import TaskOptions, Unique
 from jobqueue.tasks.registry import AnyTask

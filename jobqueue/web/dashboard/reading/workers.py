@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from jobqueue.base.looking.stuck import WAITS
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.looking.holding import Held, held_by_workers, running_jobs
 from jobqueue.store.looking.overview import RunningJob, StuckJob, WorkerNow, stuck_now
 from jobqueue.store.workers import WorkerRow as Registered

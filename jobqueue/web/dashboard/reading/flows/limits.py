@@ -6,7 +6,7 @@ from uuid import UUID
 from jobqueue.base.errors import UnknownLimit
 from jobqueue.base.flows.limit import SCHEDULE, LimitLine, LimitStats, Rate
 from jobqueue.base.names import check_name
-from jobqueue.store.connection.pool import Session
+from jobqueue.store.connection.session import Session
 from jobqueue.store.looking.holding import NextInLine, first_in_line, running_jobs
 from jobqueue.store.looking.overview import RunningJob
 from jobqueue.tasks.limits import limits_now, lines_now

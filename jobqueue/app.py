@@ -1,4 +1,4 @@
-"""The App: composes everything. With `rooms.py` it knows every room; nothing below it knows the App."""
+"""The App: composes everything. With `sections.py` it knows every room; nothing below it knows the App."""
 
 import contextlib
 import importlib
@@ -24,7 +24,7 @@ from jobqueue.bundles.member import Member
 from jobqueue.events.home import EventHome
 from jobqueue.events.hub import Hub
 from jobqueue.ground import Ground, Site
-from jobqueue.rooms import VIEWS, Rooms
+from jobqueue.sections import OF_THE_GROUND, Sections
 from jobqueue.store.connection.edge import EDGE
 from jobqueue.store.connection.location import Dsn, Location, Nowhere
 from jobqueue.store.connection.pool import Database, Pool
@@ -49,7 +49,7 @@ H = TypeVar("H", bound=ErrorHook)
 Lifespan: TypeAlias = Callable[["App"], contextlib.AbstractAsyncContextManager[Any]]
 
 
-class App(TaskHome, EventHome, Rooms):
+class App(TaskHome, EventHome, Sections):
     """A durable job queue on one PostgreSQL database.
 
     `dsn` is a connection string or a callable that returns one, read when the app opens, not at import; without
@@ -327,7 +327,7 @@ class App(TaskHome, EventHome, Rooms):
         for home in homes:  # a router that another app has meanwhile is left to it
             home.link.sender = ground.sender
         self._ground = ground
-        for name in VIEWS:
+        for name in OF_THE_GROUND:
             vars(self).pop(name, None)
 
     def _bundle_of(self, bundle: UUID, by: Claimed) -> Member:

@@ -1,4 +1,7 @@
-"""All that is public in the package root, which loads each name when it is first asked for."""
+"""All that is public in the package root, which loads each name when it is first asked for.
+
+A name stands in three lists, which a test compares: for type checkers, for those who run, and in `__all__`.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -99,7 +99,7 @@ def _write(place: Place, facts: Facts) -> None:
             "app": place.app.name if place.app else None,
             "database": facts.database,
             "PostgreSQL": facts.server,
-            "no limit": facts.remedy and f"{facts.remedy} gives one",
+            "pooler": facts.remedy and f"single statements have no time limit; {facts.remedy} gives one",
             "schema": place.schema,
             "migrations": f"{len(facts.applied)} applied, the last is {facts.applied[-1]}"
             if facts.applied

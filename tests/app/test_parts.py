@@ -335,8 +335,8 @@ async def test_the_null_app_never_falls_back_on_a_database(monkeypatch: pytest.M
 def test_what_an_app_has_may_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test of the user's puts something of its own there, and takes it away; in `app.testing()` all is the test's."""
     app = App("postgresql://postgres@127.0.0.1:1/none")
-    rooms = ("jobs", "bundles", "schedules", "limits", "queues", "audit", "bulks", "webhooks")
-    for name in rooms:
+    sections = ("jobs", "bundles", "schedules", "limits", "queues", "audit", "bulks", "webhooks")
+    for name in sections:
         with monkeypatch.context() as patch:
             patch.setattr(app, name, "the user's")
             assert "the user's" == getattr(app, name)

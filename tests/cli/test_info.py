@@ -24,7 +24,9 @@ async def test_info_shows_what_is_here(cli: CommandLine, shop: Shop) -> None:
     assert {"version", "python", "app", "database", "server", "schema", "migrations", "jobs", "settings"} < set(
         document
     )
-    assert "\n  no limit    alter role " in plain.out, "the role has none, which counts behind such a pooler"
+    assert "\n  pooler      single statements have no time limit; alter role " in plain.out, (
+        "the role has none, which counts behind such a pooler"
+    )
     assert document["remedy"] is None, "no pooler was named"
     assert [] == document["migrations"]["missing"]
     assert [("shop", 3, ["*"])] == [(one["app"], one["concurrency"], one["queues"]) for one in document["workers"]]

@@ -1,7 +1,6 @@
 """The store of memories: whatever fails or is cancelled, nothing dangles, nothing comes late, orphans are collected."""
 
 import asyncio
-import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -23,11 +22,12 @@ from tests.examples.programs import run
 from tests.support.leaks import Surroundings
 from tests.support.patience import PATIENCE
 from tests.support.postgres.database import Databases, name_of
+from tests.support.rounds import rounds
 from tests.support.waiting import wait_until
 
 Saving: TypeAlias = Callable[[], Awaitable[object]]
 
-INSTANTS = 200 if os.environ.get("JOBQUEUE_LONG") else 100
+INSTANTS = rounds(100)
 LONG = "x" * 51
 """A tag that the database refuses, after the payload was written."""
 
@@ -259,7 +259,7 @@ async def by_all(saving: Saving, seconds: float) -> None:
 
 
 async def test_cancellations_at_random_instants(store: Store, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """S0-22, S0-26, S0-27: cancelled at 100 random instants (200 with JOBQUEUE_LONG=1) in four ways, index and payloads
+    """S0-22, S0-26, S0-27: cancelled at 100 random instants (400 in `make race`) in four ways, index and payloads
     always agree when the call has ended, no connection is at work any more, and the leftovers are collected."""
     chance = random.Random(5)  # noqa: S311 - the same instants each time, nothing to guard
     ways = (by_cancel, by_scope, by_timeout, by_all)

@@ -36,7 +36,7 @@ WAYS_OUT = "pass a DSN: App(dsn) or JOBQUEUE_DSN"
 ELSEWHERE = Path("/var/lib/jobqueue")
 SOCKET_FOLDER_LIMIT = 80  # bytes; with "/.s.PGSQL.5432.lock" it has to stay below 104 (macOS)
 QUICK = 10.0  # seconds for a command that takes milliseconds
-INHERITED = ("PATH", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "GLIBC_TUNABLES")
+INHERITED = ("PATH", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 Who = TypeVar("Who", int, str)
 

@@ -31,7 +31,7 @@ from tests.support.jobs.store import (
     open_session,
     open_sessions,
 )
-from tests.support.rounds import rounds  # fmt: skip
+from tests.support.rounds import rounds
 
 HANDS, ROUNDS = 6, rounds(50)
 PAGES = [f"page {n}" for n in range(5)]

@@ -26,13 +26,10 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 import psycopg
-import pytest
 from psycopg import sql
 
 IMAGE = os.environ.get("JOBQUEUE_TEST_IMAGE", "postgres:18")
 MEMORY = 4 << 30  # bytes that must be free for a server in memory; a run takes less than one
-LARGE_PAGES = "glibc.malloc.hugetlb=1:glibc.malloc.top_pad=4194304"
-"""For the memory of connections, where the C library knows of it: each costs the server a twentieth less."""
 CONNECTIONS = 300  # eight parallel test processes, each with a few pools of ten
 
 
@@ -237,9 +234,7 @@ def start_embedded(cleanup: ExitStack) -> str:
             # A plan depends on what a test has analysed, not on who has come by meanwhile.
             connection.execute("alter system set autovacuum = off")
     asyncio.run(server.leave())  # the only user: it stops, and starts with more connections
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("GLIBC_TUNABLES", os.environ.get("GLIBC_TUNABLES", LARGE_PAGES))
-        return asyncio.run(server.join())
+    return asyncio.run(server.join())
 
 
 def memory() -> str | None:

@@ -1,4 +1,4 @@
-"""What an App has beside tasks, events and workers: jobs, bundles, schedules, limits, queues, webhooks and the rest."""
+"""The sections of an App: `app.jobs`, `app.bundles`, `app.schedules`, `app.limits`, `app.queues` and the rest."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from jobqueue.webhooks.hooks import Webhooks
 
 
-VIEWS = ("jobs", "bundles", "schedules")
+OF_THE_GROUND = ("jobs", "bundles", "schedules")
 """Those that an App has of the ground it stands on, and of another one once it stands there."""
 
 
-class Rooms:
+class Sections:
     """Each is loaded when it is first asked for: together they are a fifth of an App, and most processes need none.
 
     Each may be replaced, as tests do.

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import anyio
@@ -46,6 +46,8 @@ select count(*) from pg_stat_activity
 where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend' and state <> 'idle'
 """
 """Connections that run something or are in a transaction: without one, nothing can commit any more."""
+
+HELD_UP = "select count(distinct pid) from pg_locks where not granted and pg_backend_pid() = any(pg_blocking_pids(pid))"
 
 SLOW_TAGS = """
 create function agent_store.slow() returns trigger language plpgsql as
@@ -97,12 +99,15 @@ async def connection(store: Store, own_database: str) -> AsyncIterator["asyncpg.
     await connection.close()
 
 
-async def waiting(connection: "asyncpg.Connection[asyncpg.Record]", number: int) -> bool:
-    """True if so many other connections wait for a lock that this one holds."""
-    held_up: int = await connection.fetchval(
-        "select count(distinct pid) from pg_locks where not granted and pg_backend_pid() = any(pg_blocking_pids(pid))"
-    )
-    return held_up == number
+async def wait_behind(connection: "asyncpg.Connection[asyncpg.Record]", *tasks: "asyncio.Future[Any]") -> None:
+    """Return once the statements of all these tasks wait for a lock that this connection holds."""
+
+    async def all_wait() -> bool:
+        assert [] == [task for task in tasks if task.done()], "they have ended, and wait for nothing"
+        held_up: int = await connection.fetchval(HELD_UP)
+        return held_up == len(tasks)
+
+    await wait_until(all_wait, "they wait")
 
 
 async def collected(older_than: float = 0) -> int:
@@ -345,7 +350,7 @@ async def test_the_collector_waits_for_an_index_under_way(
         await connection.execute(MARK_INDEXED, slow.id)
         await connection.execute(WRITE_TAGS, slow.id, ["a"])
         collecting = asyncio.ensure_future(store.pool.execute(COLLECT, 0))
-        await wait_until(lambda: waiting(connection, 1), "the collector waits")
+        await wait_behind(connection, collecting)
 
     assert "DELETE 0" == await collecting
     assert {slow.id: slow.body} == await store.find("a")
@@ -365,9 +370,9 @@ async def test_an_index_that_comes_too_late_fails(
     async with connection.transaction():  # locks are served in turn: the payload, the collector, the index
         await connection.execute("lock agent_store.payload in exclusive mode")
         saving = asyncio.ensure_future(store.save([late]))
-        await wait_until(lambda: waiting(connection, 1), "the payload is about to be written")
+        await wait_behind(connection, saving)
         collecting = asyncio.ensure_future(collect())
-        await wait_until(lambda: waiting(connection, 2), "the collector is next")
+        await wait_behind(connection, saving, collecting)
     with pytest.raises(PayloadGone):
         await saving
 

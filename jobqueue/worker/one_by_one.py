@@ -27,7 +27,7 @@ from jobqueue.store.outcomes import Ended, write
 from jobqueue.store.progress import write_progress
 from jobqueue.tasks.membership import MemberOf
 from jobqueue.tasks.registry import AnyTask, Registry
-from jobqueue.tasks.run.attempt import Attempt, run_apart
+from jobqueue.tasks.run.attempt import Attempt, Conditions, run_apart
 from jobqueue.tasks.run.batch import Alone
 from jobqueue.tasks.run.hooks import call_hooks, failure_of
 from jobqueue.tasks.run.middleware import Middleware
@@ -117,12 +117,9 @@ class OneByOne:
             found["args"],
             behind,
             found["attempt"],
+            Conditions(self.settings.max_result, self.resources, around=self.middleware.around_run),
             timeout=found["timeout"],
             budget_left=found["budget_left"],
-            result_limit=self.settings.max_result,
-            threads=None,
-            resources=self.resources,
-            around=self.middleware.around_run,
         )
 
 

@@ -10,7 +10,7 @@ import contextlib
 import contextvars
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -29,26 +29,25 @@ from jobqueue.tasks.run.thread import ThreadCall
 from jobqueue.tasks.run.verdict import Verdict
 
 
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What the runs of a worker, of a test or of `task.run` have in common."""
+
+    result_limit: int
+    """In bytes."""
+    resources: Mapping[type, Any]
+    threads: anyio.CapacityLimiter | None = None
+    """None: those of anyio."""
+    around: Sequence[RunMiddleware] = ()
+    """The middlewares."""
+
+
 class Attempt:
     """One run of one job. `run` gives exactly one outcome and raises nothing."""
 
     __slots__ = (
-        "_args",
-        "_around",
-        "_backing",
-        "_budget_ends",
-        "_phases",
-        "_resources",
-        "_result_limit",
-        "_seconds",
-        "_seconds_why",
-        "_threads",
-        "context",
-        "error",
-        "number",
-        "state",
-        "suspension",
-        "task",
+        "_args", "_backing", "_budget_ends", "_conditions", "_phases", "_seconds", "_seconds_why", "context", "error",
+        "number", "state", "suspension", "task",
     )  # fmt: skip
 
     def __init__(
@@ -57,15 +56,12 @@ class Attempt:
         args: str,
         backing: Backing,
         number: int,
+        conditions: Conditions,
         *,
         timeout: float | None,
         budget_left: float | None,
-        result_limit: int,
-        threads: anyio.CapacityLimiter | None,
-        resources: Mapping[type, Any],
-        around: Sequence[RunMiddleware] = (),
     ) -> None:
-        """`backing` is what stands behind it; `around` are the middlewares."""
+        """`backing` is what stands behind it."""
         self.task = task
         self.number = number
         self.state = RunState()
@@ -77,15 +73,12 @@ class Attempt:
         """Until when its handler sleeps, once it does."""
         self._phases: Phases | None = None
         self._args = args
-        self._around = around
         self._backing = backing
-        self._result_limit = result_limit
-        self._threads = threads
-        self._resources = resources
-        tight = budget_left is not None and (timeout is None or budget_left < timeout)
-        self._seconds = budget_left if tight else timeout
-        self._seconds_why = Why.BUDGET if tight else Why.TIMEOUT
-        self._budget_ends = None if budget_left is None else time.monotonic() + budget_left
+        self._conditions = conditions
+        self._seconds, self._seconds_why = timeout, Why.TIMEOUT
+        self._budget_ends: float | None = None
+        if budget_left is not None:
+            self._keep_within(budget_left)
 
     async def run(self) -> Outcome:
         """Run in the current task, which must be the run's own."""
@@ -117,6 +110,11 @@ class Attempt:
             self.state.end()
             self._phases = self.context = None  # breaks circles: left to the collector they cost a fifth of the speed
 
+    def _keep_within(self, budget: float) -> None:
+        self._budget_ends = time.monotonic() + budget
+        if self._seconds is None or budget < self._seconds:
+            self._seconds, self._seconds_why = budget, Why.BUDGET
+
     def _begin(self) -> asyncio.TimerHandle | None:
         self.state.begin(asyncio.current_task())
         if self._seconds is None:
@@ -140,13 +138,14 @@ class Attempt:
 
     def _call(self, positional: list[Any], named: dict[str, Any]) -> Awaitable[Any]:
         context = JobContext(
-            self._backing, self.number, self._asked_to_end, self._resources, self._own_transaction, self._its_phases,
+            self._backing, self.number, self._asked_to_end, self._conditions.resources, self._own_transaction,
+            self._its_phases,
         )  # fmt: skip
         CURRENT.set(context)
         self.context = context
-        if not self._around:
+        if not (around := self._conditions.around):
             return self._call_task(context, positional, named)
-        return nested(self._around, partial(self._call_task, positional=positional, named=named))(context)
+        return nested(around, partial(self._call_task, positional=positional, named=named))(context)
 
     @contextlib.asynccontextmanager
     async def _own_transaction(self, given: object | None = None) -> AsyncIterator[tuple[Any, Callable[[Any], None]]]:
@@ -157,7 +156,7 @@ class Attempt:
             yield connection, lambda value: complete(self._encoded(value))
 
     def _encoded(self, value: Any) -> Done:
-        return Done(self.task.signature.encode_result(value, self._result_limit))
+        return Done(self.task.signature.encode_result(value, self._conditions.result_limit))
 
     def _call_task(self, context: JobContext, positional: list[Any], named: dict[str, Any]) -> Awaitable[Any]:
         if self.task.signature.wants_context:
@@ -179,7 +178,7 @@ class Attempt:
 
     async def _in_thread(self, call: ThreadCall, leave: Callable[[], None]) -> Any:
         try:
-            return await call.run(self._threads)
+            return await call.run(self._conditions.threads)
         finally:
             if call.never_begins():
                 leave()
@@ -191,8 +190,8 @@ class Attempt:
             raise ClaimLost(self._backing.job().id)
         if self._phases is None:
             self._phases = Phases(Run(
-                self.number, self._result_limit, self._backing.journal(), self._backing.job, self._asked_to_end,
-                self._suspend, self._step_in_thread, self._own_transaction,
+                self.number, self._conditions.result_limit, self._backing.journal(), self._backing.job,
+                self._asked_to_end, self._suspend, self._step_in_thread, self._own_transaction,
                 lambda error: brief_json(describe(error, self.number)),
             ))  # fmt: skip
         return self._phases

@@ -12,7 +12,7 @@ from jobqueue.base.outcome import Cancelled, Done
 from jobqueue.tasks.context import NO_RESOURCES
 from jobqueue.tasks.phases.memory import MemoryJournal
 from jobqueue.tasks.phases.result import signal_text
-from jobqueue.tasks.run.attempt import Attempt, run_apart
+from jobqueue.tasks.run.attempt import Attempt, Conditions, run_apart
 from jobqueue.tasks.run.batch import Alone, Registered
 
 
@@ -33,11 +33,9 @@ async def run_here(
         job.args,
         _Backing(job, sent),
         1,
+        Conditions(result_limit, resources),
         timeout=job.timeout,
         budget_left=job.budget,
-        result_limit=result_limit,
-        threads=None,
-        resources=resources,
     )
     outcome = await run_apart(attempt)
     if isinstance(outcome, Done):

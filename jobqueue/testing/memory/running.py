@@ -27,7 +27,7 @@ from jobqueue.base.outcome import (
 from jobqueue.base.settings import Settings
 from jobqueue.tasks.membership import MemberOf
 from jobqueue.tasks.registry import AnyTask, Registry
-from jobqueue.tasks.run.attempt import Attempt, run_apart
+from jobqueue.tasks.run.attempt import Attempt, Conditions, run_apart
 from jobqueue.tasks.run.batch import Alone
 from jobqueue.tasks.run.hooks import call_hooks, failure_of
 from jobqueue.tasks.run.middleware import Middleware
@@ -117,18 +117,17 @@ class Running:
         return PutAside("unknown task") if task is None else None
 
     def _attempt(self, kept: Kept, task: AnyTask) -> Attempt:
-        left = None if kept.deadline is None else (kept.deadline - self._clock.now).total_seconds()
+        around, left = self._around, None
+        if kept.deadline is not None:
+            left = (kept.deadline - self._clock.now).total_seconds()
         return Attempt(
             task if task.batch is None else Alone(task),
             kept.new.args,
             _Behind(kept, self._clock, self._around.bundle),
             kept.attempt,
+            Conditions(around.settings.max_result, around.resources, around=around.middleware.around_run),
             timeout=kept.new.timeout,
             budget_left=left,
-            result_limit=self._around.settings.max_result,
-            threads=None,
-            resources=self._around.resources,
-            around=self._around.middleware.around_run,
         )
 
     def _apply(self, kept: Kept, outcome: Outcome) -> list[Kept]:

@@ -16,13 +16,13 @@ import anyio
 
 from jobqueue.base.errors import InvalidPayload
 from jobqueue.base.job import AttemptError, Claimed, Job, WorkerId
-from jobqueue.base.log import bind_log, get_logger, job_facts
+from jobqueue.base.log import bind_job_id, bind_log, get_logger, job_facts
 from jobqueue.base.outcome import Dead, Done, Outcome, PutAside, Released, Suspended
 from jobqueue.base.settings import Settings
 from jobqueue.store.claims import Claim, job_of
 from jobqueue.tasks.membership import MemberOf
 from jobqueue.tasks.phases.journal import Journal
-from jobqueue.tasks.run.attempt import Attempt
+from jobqueue.tasks.run.attempt import Attempt, Conditions
 from jobqueue.tasks.run.batch import Registered
 from jobqueue.tasks.run.hooks import Teller, failure_of
 from jobqueue.tasks.run.middleware import Middleware
@@ -141,7 +141,9 @@ class Runs:
         self.teller = Teller(around.middleware.on_error, told)
         self._around = around
         self._batches = batches
-        self._threads = threads
+        self._conditions = Conditions(
+            around.settings.max_result, around.resources, threads, around.middleware.around_run
+        )
         self._left, self._freed = left, freed
         self._contexts: dict[tuple[str, str, int], Context] = {}
         self._worker = str(around.worker)
@@ -185,7 +187,7 @@ class Runs:
 
     async def _perform(self, hold: Hold, attempt: Attempt) -> Outcome:
         claim = hold.claim
-        bind_log(job_id=str(claim["id"]))
+        bind_job_id(str(claim["id"]))
         # What may run only once and was claimed ahead says so first: else, if we die, it would run again.
         if claim["max_attempts"] == 1 and not claim["started"] and not await self._around.mark(hold):
             return Released()
@@ -208,18 +210,15 @@ class Runs:
         self._hand_over(hold, outcome)
 
     def _attempt(self, hold: Hold, task: Registered | Member) -> Attempt:
-        claim, around = hold.claim, self._around
+        claim = hold.claim
         return Attempt(
             task,
             claim["args"],
-            Behind(around, hold),
+            Behind(self._around, hold),
             claim["attempt"],
+            self._conditions,
             timeout=claim["timeout"],
             budget_left=claim["budget_left"],
-            result_limit=around.settings.max_result,
-            threads=self._threads,
-            resources=around.resources,
-            around=around.middleware.around_run,
         )
 
     def _ended(self, hold: Hold, attempt: Attempt, context: Context, task: asyncio.Task[Outcome]) -> None:

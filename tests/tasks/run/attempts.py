@@ -12,7 +12,7 @@ from jobqueue.base.outcome import (
 )
 from jobqueue.base.retry import RetryPolicy
 from jobqueue.tasks.phases.memory import MemoryJournal
-from jobqueue.tasks.run.attempt import Attempt, run_apart
+from jobqueue.tasks.run.attempt import Attempt, Conditions, run_apart
 from jobqueue.tasks.task import Task
 from tests.tasks.recording import Recorder, ended_job, open_home
 
@@ -64,11 +64,9 @@ def attempt_at(
         job.args if text is None else text,
         Claimed(claimed),
         number,
+        Conditions(result_limit=1000, resources={str: "resource"}),
         timeout=timeout,
         budget_left=budget,
-        result_limit=1000,
-        threads=None,
-        resources={str: "resource"},
     )
 
 

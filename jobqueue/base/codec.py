@@ -41,7 +41,8 @@ def encode(value: object, what: str, limit: int, setting: str = "max_payload") -
     if len(data) > limit:
         raise InvalidPayload(what, "", "size", f"{len(data)} bytes of JSON, more than {setting} allows ({limit})")
     # None and many brackets are common: a quick look tells most of them from NaN and from depth.
-    suspicious = b"null" in data or data.count(b"{") + data.count(b"[") > MAX_DEPTH
+    deep = len(data) > 2 * MAX_DEPTH and data.count(b"{") + data.count(b"[") > MAX_DEPTH
+    suspicious = deep or b"null" in data
     if b"\\u0000" in data or (suspicious and not _is_shallow_and_finite(value)):
         refuse_faults(value, what)
     return data.decode()

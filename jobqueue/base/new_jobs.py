@@ -6,14 +6,26 @@ And as jobs, where nothing stores them.
 import time
 from collections.abc import Iterable, Iterator
 from contextvars import copy_context
+from dataclasses import field, fields, make_dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Generic, cast
 
 from jobqueue.base.errors import InvalidOption
-from jobqueue.base.job import Job, JobState, NewJob
+from jobqueue.base.job import Job, JobState, NewJob, R_co
 
 _SLICE_ROWS, _SLICE_BYTES, _SLICE_SECONDS = 500, 1 << 20, 0.02
 """Of what is made in one go: for so long the event loop does not turn."""
+
+_GENERIC: Any = Generic
+_FIELDS = [(each.name, each.type, field(default=each.default)) for each in fields(NewJob)]
+Draft = cast("type[NewJob[Any]]", make_dataclass("Draft", _FIELDS, bases=(_GENERIC[R_co],), slots=True))
+"""Makes what `sealed` turns into a NewJob: 0.8 us instead of 3.2, for a frozen dataclass sets each field by a call."""
+
+
+def sealed(draft: NewJob[Any]) -> NewJob[Any]:
+    """The job that a Draft has become: its fields lie where those of a NewJob do, and cannot be changed any more."""
+    draft.__class__ = NewJob
+    return draft
 
 
 def new_jobs(given: Iterable[NewJob[Any]]) -> list[NewJob[Any]]:

@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 from jobqueue.base.errors import InvalidOption, InvalidPayload, RouterNotIncluded
 from jobqueue.base.job import NewJob
 from jobqueue.base.moments import Seconds
-from jobqueue.base.new_jobs import NewJobs
+from jobqueue.base.new_jobs import Draft, NewJobs, sealed
 from jobqueue.base.retry import RetryPolicy
 from jobqueue.base.settings import Settings
 from jobqueue.tasks.context import resources_of
@@ -333,7 +333,7 @@ class Task(Generic[P, X]):
         said, ours = self._said, self.task_options
         unique = said.unique or ours.unique
         queue, of_queues = said.queue or self.queue, self._link.of_queues
-        return NewJob(
+        return sealed(Draft(
             id=said.id or uuid7(),
             task=self.name,
             args=args,
@@ -356,7 +356,7 @@ class Task(Generic[P, X]):
             resent=said.id is not None,
             own_id=unseen and said.id is None,
             decode_result=self.decode_result,
-        )
+        ))  # fmt: skip
 
 
 def _task_at(module: str, path: str, said: DeferOptions | None) -> Task[Any, Any]:

@@ -127,8 +127,13 @@ class Signature:
         """JSON text of a call's arguments, the context left out. Raises InvalidPayload."""
         if self._arguments is None:
             return self._resolved().encode_args(args, kwargs, limit)
-        given = self._bind(args, kwargs)
-        raw = {name: self._take_raw(name, given) for name in self._raw if isinstance(given.get(name), str | bytes)}
+        return self._encode(self._bind(args, kwargs), limit)
+
+    def _encode(self, given: dict[str, Any], limit: int) -> str:
+        assert self._arguments is not None  # noqa: S101 - resolved means that it is there
+        raw = None
+        if self._raw:
+            raw = {name: self._take_raw(name, given) for name in self._raw if isinstance(given.get(name), str | bytes)}
         return self._arguments.write(given, self._what, limit, "max_payload", raw)
 
     def canonical(self, args: str) -> str:
@@ -142,9 +147,7 @@ class Signature:
         self.resolve()
         if not self.parameters:
             raise InvalidPayload(self._what, "", "unexpected", "the task takes no arguments")
-        if self._positional:
-            return self.encode_args((payload,), {}, limit)
-        return self.encode_args((), {self.parameters[0]: payload}, limit)
+        return self._encode({self.parameters[0]: payload}, limit)
 
     def decode_args(self, text: str) -> tuple[list[Any], dict[str, Any]]:
         """What to call the function with, after the context. Raises InvalidPayload if it does not fit any more."""

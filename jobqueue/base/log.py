@@ -197,6 +197,7 @@ def bind_job_id(id: str) -> None:
 
 @cache
 def _job_id() -> "ContextVar[str]":
+    # in a copy: the caller would keep an empty id
     variable: ContextVar[str] = copy_context().run(_binder(), job_id="")["job_id"].var
     return variable
 

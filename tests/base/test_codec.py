@@ -149,8 +149,7 @@ def test_bad_json_is_refused(text: str) -> None:
     assert caught.value.__context__ is None
 
 
-def nested(depth: int) -> object:
-    value: object = 1
+def nested(depth: int, value: object = 1) -> object:
     for level in range(depth):
         value = [value] if level % 2 else {"a": value}
     return value
@@ -162,7 +161,7 @@ def test_depth_is_limited() -> None:
     endless.append(endless)
 
     assert nested(MAX_DEPTH) == loads(encode(nested(MAX_DEPTH), "value", LIMIT))
-    for value in (nested(MAX_DEPTH + 1), nested(900), endless):
+    for value in (nested(MAX_DEPTH + 1), nested(MAX_DEPTH, []), nested(MAX_DEPTH, {}), nested(900), endless):
         error = refusal(value)
         assert "depth" == error.kind
         assert str(MAX_DEPTH) in str(error)

@@ -44,6 +44,7 @@ def test_large_jobs_come_in_small_slices() -> None:
 
 def test_a_sealed_draft_is_a_job_like_any_other() -> None:
     """It has the same fields and defaults, is equal to one that was made directly, copied, sent, and never changed."""
+    assert not hasattr(NewJob, "__post_init__"), "which a draft would leave out"
     id = uuid7()
     job = sealed(Draft(id, "noop", "{}", priority=3))
     assert (NewJob, NewJob(id, "noop", "{}", priority=3)) == (type(job), job)

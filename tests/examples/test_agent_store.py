@@ -103,7 +103,8 @@ async def wait_behind(connection: "asyncpg.Connection[asyncpg.Record]", *tasks: 
     """Return once the statements of all these tasks wait for a lock that this connection holds."""
 
     async def all_wait() -> bool:
-        assert [] == [task for task in tasks if task.done()], "they have ended, and wait for nothing"
+        for task in tasks:
+            assert not task.done(), f"one has ended, and waits for nothing: {await task}"
         held_up: int = await connection.fetchval(HELD_UP)
         return held_up == len(tasks)
 

@@ -39,8 +39,8 @@ class Stage(Enum):
     OVER = auto()
 
 
-# As names of this module: to look them up in their class takes longer than all else that the methods do.
-NEW, RUNNING, COMMITTING, COMMITTING_ASKED, IN_THREAD, OUTLIVED, OVER = Stage
+# As names of this module: on Python 3.11 to look one up in its class takes longer than all else that a method does.
+_NEW, _RUNNING, _COMMITTING, _COMMITTING_ASKED, _IN_THREAD, _OUTLIVED, _OVER = Stage
 _WAITED_FOR = (Why.STOP, Why.LOST)
 """During a stop, or with a claim that may hold after all, a thread can still reach its outcome."""
 
@@ -51,7 +51,7 @@ class RunState:
     __slots__ = ("_steps", "_then", "asked_at", "stage", "task", "thread", "why")
 
     def __init__(self) -> None:
-        self.stage = NEW
+        self.stage = _NEW
         self.why: Why | None = None
         """Why it was asked to end; None if it was not."""
         self.asked_at: float | None = None
@@ -72,58 +72,58 @@ class RunState:
     @property
     def begun(self) -> bool:
         """Whether its handler was ever called."""
-        return self.stage is not NEW
+        return self.stage is not _NEW
 
     @property
     def committing(self) -> bool:
         """Whether it commits its own completion now."""
-        return self.stage in (COMMITTING, COMMITTING_ASKED)
+        return self.stage in (_COMMITTING, _COMMITTING_ASKED)
 
     @property
     def in_thread(self) -> bool:
         """True while a thread works on it: the slot is free only when that returns."""
-        return self._steps > 0 or self.stage is IN_THREAD or self.stage is OUTLIVED
+        return self._steps > 0 or self.stage is _IN_THREAD or self.stage is _OUTLIVED
 
     @property
     def handler_in_thread(self) -> bool:
         """True while its handler runs in a thread."""
-        return self.stage is IN_THREAD
+        return self.stage is _IN_THREAD
 
     def begin(self, task: "asyncio.Task[object] | None") -> None:
         """The handler is called now, in this task."""
-        self.task, self.stage = task, RUNNING
+        self.task, self.stage = task, _RUNNING
 
     def ask(self, why: Why) -> None:
         """Ask it to end. A handler that swallows the cancellation is asked only once."""
         if self.why is not None:
             return
         self.why, self.asked_at = why, time.monotonic()
-        if self.stage is COMMITTING:
-            self.stage = COMMITTING_ASKED
-        elif self.stage is RUNNING or (self.stage is IN_THREAD and why not in _WAITED_FOR):
+        if self.stage is _COMMITTING:
+            self.stage = _COMMITTING_ASKED
+        elif self.stage is _RUNNING or (self.stage is _IN_THREAD and why not in _WAITED_FOR):
             self._cut()
 
     def commit(self) -> None:
         """Until `resume` a request to end does not cut it."""
-        if self.stage is RUNNING:
-            self.stage = COMMITTING
+        if self.stage is _RUNNING:
+            self.stage = _COMMITTING
 
     def resume(self) -> None:
         """What `commit` has kept out comes now."""
-        if self.stage is COMMITTING_ASKED:
+        if self.stage is _COMMITTING_ASKED:
             self._cut()
         if self.committing:
-            self.stage = RUNNING
+            self.stage = _RUNNING
 
     def enter_thread(self) -> None:
         """A thread is called for."""
-        self.stage = IN_THREAD
+        self.stage = _IN_THREAD
 
     def leave_thread(self) -> None:
         """The thread has returned, or will never begin."""
-        outlived, self.stage = self.stage is OUTLIVED, RUNNING
+        outlived, self.stage = self.stage is _OUTLIVED, _RUNNING
         if outlived:
-            self.stage = OVER
+            self.stage = _OVER
         if self._then is not None:
             self._then()
 
@@ -134,7 +134,7 @@ class RunState:
     def leave_step(self) -> None:
         """That thread has returned, or will never begin."""
         self._steps -= 1
-        if self.stage is OUTLIVED and self._steps == 0:
+        if self.stage is _OUTLIVED and self._steps == 0:
             self.leave_thread()
 
     def when_thread_ends(self, then: Callable[[], None]) -> None:
@@ -148,15 +148,15 @@ class RunState:
 
     def outlive(self) -> None:
         """What works on it goes on, though its own task has ended."""
-        self.stage = OUTLIVED
+        self.stage = _OUTLIVED
 
     def end(self) -> None:
         """The run's task has ended, or is past the point where a cancellation could change anything."""
         self.task = None  # breaks a circle
         if self.in_thread:
-            self.stage = OUTLIVED
-        elif self.stage is not NEW:
-            self.stage = OVER
+            self.stage = _OUTLIVED
+        elif self.stage is not _NEW:
+            self.stage = _OVER
 
     def _cut(self) -> None:
         if self.task is not None:

@@ -1,7 +1,7 @@
 """Claims jobs for the free slots: how many, from which queues, when.
 
 One claimer a worker. It looks again at once after a full batch, when a quarter of the slots is free, or 1 ms after
-the first freed slot; while enough is claimed ahead, up to 5 ms after. When there is nothing, it dozes (looks after 1,
+the first freed slot; while enough is claimed ahead, up to 7 ms after. When there is nothing, it dozes (looks after 1,
 2, 4 ms: a busy stream never needs a notification), then publishes that it sleeps, looks once more, and waits for a
 notification or its poll. The flag stands until jobs come in a stream again.
 """

@@ -11,7 +11,9 @@ AHEAD = 0.03
 MOST_AHEAD = 1_000
 """Claimed ahead at the most. Claims come one after the other, each waits for the disk: with 450, of 0.02 s, a worker of
 no-ops waited for them half of the time. It did 28 300 a second, and 31 900 with these; 1 500 were no faster (medians of
-five, in turns), and would be kept from other workers."""
+five, in turns). All are kept from other workers, and a crash counts against all."""
+MOST_SEATS = 450
+"""Claimed for the seats of batches at the most: no pace says how soon they begin, and other tasks may come for them."""
 _HELD_UP = 0.1
 """Seconds after which jobs claimed ahead are given back: a slow one has taken the slot that they waited for."""
 

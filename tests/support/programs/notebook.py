@@ -39,7 +39,7 @@ async def let_go(ctx):
         await asyncio.sleep(0.01)
 
 def write(ctx, word):
-    line = f"{word} {ctx.job.id} {os.getpid()} {ctx.attempt} {time.monotonic()}\\n"
+    line = f"\\n{word} {ctx.job.id} {os.getpid()} {ctx.attempt} {time.monotonic()};\\n"
     os.write(BOOK, line.encode())
 
 @app.task(retry=steps(0), max_attempts=3)

@@ -30,7 +30,7 @@ BOOK = os.open(os.environ["PHASED_BOOK"], os.O_WRONLY | os.O_APPEND | os.O_CREAT
 app = App(os.environ["PHASED_DSN"], settings=Settings(webhook_networks=("127.0.0.1/32",)))
 
 def note(word):
-    os.write(BOOK, f"{current_job().job.id} {word}\\n".encode())
+    os.write(BOOK, f"\\n{current_job().job.id} {word};\\n".encode())
 
 def may_go_on():
     return os.path.exists(f"{os.environ['PHASED_BOOK']}.{current_job().job.id}")

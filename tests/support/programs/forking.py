@@ -44,6 +44,10 @@ AT_FIRST_USE = (
 )  # fmt: skip
 
 
+_PID = 10
+"""Digits of a process id on the line: the exit code of a short process may come together with it."""
+
+
 class Command(Protocol):
     """A process, as `subprocess.Popen` shows it."""
 
@@ -156,7 +160,7 @@ class Forked:
     def __init__(self, line: socket.socket) -> None:
         self._line = line
         self.returncode: int | None = None
-        self.pid = int(self._hear())
+        self.pid = int(self._hear(_PID))
 
     def poll(self) -> int | None:
         if self.returncode is None and select.select([self._line], [], [], 0)[0]:
@@ -165,7 +169,7 @@ class Forked:
 
     def wait(self) -> int:
         if self.returncode is None:
-            self.returncode = int(self._hear())
+            self.returncode = int(self._hear(64))
             self._line.close()
         return self.returncode
 
@@ -177,8 +181,8 @@ class Forked:
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
-    def _hear(self) -> bytes:
-        told = self._line.recv(64)
+    def _hear(self, most: int) -> bytes:
+        told = self._line.recv(most)
         assert told, "the process that forks has ended"
         return told
 
@@ -212,7 +216,7 @@ def serve(line: socket.socket) -> Request:
                     end.close()
                 become(request, files)
                 return request
-            back.sendall(str(pid).encode())
+            back.sendall(f"{pid:{_PID}}".encode())
             children[pid] = back
             for file in files:
                 os.close(file)

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any, TypeAlias
@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from jobqueue.app import App
-from jobqueue.base.job import JobState
+from jobqueue.base.job import JobState, WorkerId
 from jobqueue.base.outcome import Retry, Snooze
 from jobqueue.base.retry import steps
 from jobqueue.store import claims
@@ -125,6 +125,30 @@ async def test_a_nearer_due_time_is_never_missed(database: str) -> None:
 
     assert max(late) < LATEST
     assert moments == len(late)
+
+
+async def test_what_commits_long_after_its_due_time_is_not_missed(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that is due for long when its transaction ends, just before the stager publishes, waits for no poll."""
+    app = new_app(database)
+    note, late = stamp(app)
+    publish = claims.publish_sleep
+    async with connect(database) as connection, app:
+        await note.options(delay=timedelta(days=1)).defer()
+        holding = connection.transaction()
+        await holding.start()  # as whoever gives a job back, and is long about it
+        await connection.execute("update jobqueue.job set due_at = now() - interval '1 minute'")
+        await connection.execute("select jobqueue.wake('default', now(), false)")
+
+        async def once_committed(session: Session, worker: WorkerId, queues: Sequence[str], seconds: float) -> None:
+            if queues == [""] and connection.is_in_transaction():
+                await holding.commit()
+            await publish(session, worker, queues, seconds)
+
+        monkeypatch.setattr("jobqueue.store.claims.publish_sleep", once_committed)
+        async with app.worker():
+            await wait_until(lambda: late, "the job has run")
 
 
 async def test_delays_of_outcomes_are_kept(database: str) -> None:

@@ -22,7 +22,7 @@ Draft = cast(
     "type[NewJob[Any]]",
     make_dataclass("Draft", _FIELDS, bases=(_GENERIC[R_co],), slots=True, eq=False, repr=False, match_args=False),
 )
-"""Makes what `sealed` turns into a NewJob: 0.8 us instead of 3.2, for a frozen dataclass sets each field by a call."""
+"""Makes what `sealed` turns into a NewJob: 1.3 us instead of 3.2, for a frozen dataclass sets each field by a call."""
 
 
 def sealed(draft: NewJob[Any]) -> NewJob[Any]:

@@ -15,8 +15,8 @@ import asyncpg
 from jobqueue.bench.child import SCHEMA, Line, Meter, run
 from jobqueue.bench.sql import CLAIM, FINISH, NEXT
 
-AHEAD = 500
-"""Jobs claimed and not finished, at the most."""
+AHEAD = 1_000
+"""Jobs claimed and not finished, at the most: as many as our worker claims ahead."""
 POLL = 0.5
 
 

@@ -4,8 +4,8 @@ The stager sleeps until the next due time it knows. It publishes that time, so t
 and looks once more after publishing, for the same reason as the claimer.
 
 It goes on from where it has been: an old snapshot keeps the index entries of all that was promoted. What has committed
-late is behind that; a look from the beginning finds it: the one after publishing, at each wake-up and every poll, and
-rests after a long one.
+late is behind that; a look from the beginning finds it: after publishing, at each wake-up and every poll. After a long
+one it rests.
 """
 
 import asyncio
@@ -71,7 +71,8 @@ class Stager:
         seconds = await self._promote()
         if self.listening.is_set():
             await claims.publish_sleep(self._session, self._worker, _FLAG, seconds)
-            self._stale = True  # who committed late while no flag stood has told nobody
+            # Who committed late while no flag stood has told nobody. Where a look at all takes long the poll finds it.
+            self._stale = self._stale or not self._rest.left
             seconds = min(seconds, await self._promote())
         if self._stale:
             seconds = min(seconds, self._rest.left)

@@ -13,6 +13,9 @@ from jobqueue.tasks.run.batch import Batching, Registered
 from jobqueue.worker.keeping.holds import Hold
 from jobqueue.worker.slots.batch import Batch, Member
 
+_MOST_SEATS = 450
+"""Claimed for at the most: no pace says how soon batches begin, and jobs of other tasks may come for their seats."""
+
 
 class Batches:
     """The batches of one worker."""
@@ -42,11 +45,12 @@ class Batches:
         """They gather, each with a job that runs already, until a slot is free."""
         self._ride, self._free, self._opened = ride, free, opened
 
-    def seats(self, most: int) -> int:
+    @property
+    def seats(self) -> int:
         """How many items may be claimed beyond free slots, because open batches wait for them."""
         if not self._open:
             return 0
-        return min(most, sum(batch.seats for batch in list(self._open.values()) if batch.wanted))
+        return min(_MOST_SEATS, sum(batch.seats for batch in list(self._open.values()) if batch.wanted))
 
     @property
     def any_open(self) -> bool:

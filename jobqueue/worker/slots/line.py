@@ -8,12 +8,10 @@ from jobqueue.worker.keeping.holds import Hold
 
 AHEAD = 0.03
 """Seconds of work that are claimed ahead: enough that the next claim comes before the last one is used up."""
-MOST_AHEAD = 1_000
+_MOST_AHEAD = 1_000
 """Claimed ahead at the most. Claims come one after the other, each waits for the disk: with 450, of 0.02 s, a worker of
 no-ops waited for them half of the time. It did 28 300 a second, and 31 900 with these; 1 500 were no faster (medians of
 five, in turns). All are kept from other workers, and a crash counts against all."""
-MOST_SEATS = 450
-"""Claimed for the seats of batches at the most: no pace says how soon they begin, and other tasks may come for them."""
 _HELD_UP = 0.1
 """Seconds after which jobs claimed ahead are given back: a slow one has taken the slot that they waited for."""
 
@@ -74,7 +72,7 @@ class Line:
         if (passed := now - self._measured_at) >= AHEAD / 4:
             # The mean of a while: jobs that began together end together, and are no faster for that.
             self._pace += (self._ended_since / passed - self._pace) * min(1.0, passed / _HELD_UP)
-            self.ahead = min(MOST_AHEAD, int(self._pace * AHEAD))
+            self.ahead = min(_MOST_AHEAD, int(self._pace * AHEAD))
             self._ended_since, self._measured_at = 0, now
 
     @property

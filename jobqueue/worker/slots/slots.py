@@ -12,7 +12,7 @@ from jobqueue.tasks.run.attempt import Attempt
 from jobqueue.tasks.run.state import Why
 from jobqueue.worker.keeping.holds import Hold
 from jobqueue.worker.slots.batches import Batches
-from jobqueue.worker.slots.line import MOST_SEATS, Line
+from jobqueue.worker.slots.line import Line
 from jobqueue.worker.slots.quotas import Quotas
 from jobqueue.worker.slots.runs import Runs, Surroundings
 from jobqueue.worker.slots.way import Way
@@ -55,7 +55,7 @@ class Slots:
         if not self._open or self.way.hold is not None or (self.way.made and not self.idle):
             return 0
         self._line.measure()
-        return self._line.ahead + self._batches.seats(MOST_SEATS) + self._free_slots() - len(self._line)
+        return self._line.ahead + self._batches.seats + self._free_slots() - len(self._line)
 
     @property
     def unused(self) -> int:
@@ -75,7 +75,7 @@ class Slots:
     @property
     def capacity(self) -> int:
         """How many jobs are claimed at the most now: the slots, what is claimed ahead, and seats in open batches."""
-        return self._slots + self._line.ahead + self._batches.seats(MOST_SEATS)
+        return self._slots + self._line.ahead + self._batches.seats
 
     @property
     def idle(self) -> bool:

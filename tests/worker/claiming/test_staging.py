@@ -15,10 +15,12 @@ from jobqueue.app import App
 from jobqueue.base.job import JobState, WorkerId
 from jobqueue.base.outcome import Retry, Snooze
 from jobqueue.base.retry import steps
+from jobqueue.base.service import Wakeup
 from jobqueue.store import claims
 from jobqueue.store.connection.session import Session
 from jobqueue.tasks.context import JobContext
 from jobqueue.tasks.task import Task
+from jobqueue.worker.keeping.windows import Rest
 from tests.support.jobs.racing import race_for_due_times
 from tests.support.jobs.store import connect
 from tests.support.jobs.working import asked, asleep, counted, end_of, new_app, reached, seen
@@ -149,6 +151,27 @@ async def test_what_commits_long_after_its_due_time_is_not_missed(
         monkeypatch.setattr("jobqueue.store.claims.publish_sleep", once_committed)
         async with app.worker():
             await wait_until(lambda: late, "the job has run")
+
+
+async def test_a_stager_whose_looks_take_long_sleeps_all_the_same(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind an old snapshot, where a look at everything is followed by a rest, the rest is not followed by another."""
+    waits: list[float] = []
+
+    class Watched(Wakeup):
+        async def wait(self, seconds: float) -> bool:
+            waits.append(seconds)
+            return await super().wait(seconds)
+
+    class Tired(Rest):
+        def begin(self, seconds: float, times: float = 1.0) -> None:
+            self.over_at = time.monotonic() + 0.2
+
+    monkeypatch.setattr("jobqueue.worker.claiming.staging.Wakeup", Watched)
+    monkeypatch.setattr("jobqueue.worker.claiming.staging.Rest", Tired)
+    async with new_app(database) as app, app.worker():
+        await wait_until(lambda: waits and waits[-1] > LATEST, "it sleeps until its poll")
 
 
 async def test_delays_of_outcomes_are_kept(database: str) -> None:
